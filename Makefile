@@ -1,0 +1,72 @@
+# Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
+#   make demo | test | real DATA=... | lint | types | imports | tests | bench | setup | clean
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= demo-out
+REAL_OUT ?= real-out
+DATA ?= ../shared/data
+PYTEST_ARGS ?=
+# An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
+PIP_ARGS ?=
+
+.PHONY: help setup demo test real lint types imports tests bench notebooks clean
+
+help:
+	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with numbers, a store and a picture"
+	@echo "make test             lint, types, import directions and the whole suite"
+	@echo "make real DATA=DIR    real Sentinel-2 images and real Galileo weights from DIR"
+	@echo "make bench            the pipeline against its bound"
+	@echo "make lint | types | imports | tests | notebooks | setup | clean"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' || { \
+	  echo "rs-embed-dask needs Python >= 3.11, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Fix: install a newer Python and run 'make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. Fix: install its venv package (Debian: apt install python3-venv)."; exit 1; }
+	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev,plot,notebook]"
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/rs-embed-dask demo --out $(OUT)
+
+real: $(READY)
+	@$(BIN)/python -m examples.real_images --data $(DATA) --out $(REAL_OUT)
+
+test: lint types imports tests
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@$(BIN)/lint-imports
+
+tests: $(READY)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.pipeline
+
+notebooks: $(READY)
+	@$(BIN)/python -m tests.notebook_run --write
+
+clean:
+	rm -rf $(VENV) $(OUT) $(REAL_OUT) build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

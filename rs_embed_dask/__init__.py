@@ -1,0 +1,134 @@
+"""Embeddings of any place, at any time, by any remote-sensing foundation model, on one machine or many.
+
+The verbs live in :mod:`rs_embed_dask.api`, the nouns a user writes in :mod:`rs_embed_dask.specs`.
+Names are resolved when first used, so importing the package loads neither torch nor Dask.
+
+Examples
+--------
+>>> import rs_embed_dask as rs
+>>> rs.PointBuffer(lon=4.5, lat=50.7, buffer_m=256).buffer_m
+256.0
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rs_embed_dask.api import (
+        compute_embeddings,
+        describe_model,
+        fetch_weights,
+        get_embedding,
+        get_embeddings_batch,
+        inspect_input,
+        list_models,
+        open_store,
+        plan,
+        resume,
+        status,
+    )
+    from rs_embed_dask.embedding import Embedding
+    from rs_embed_dask.engine.clusters import cluster
+    from rs_embed_dask.errors import RsEmbedError
+    from rs_embed_dask.models import load_model, register_model
+    from rs_embed_dask.places import places
+    from rs_embed_dask.providers import list_providers, open_provider, register_provider
+    from rs_embed_dask.specs import (
+        BBox,
+        FetchSpec,
+        InputPrep,
+        InputPrepSpec,
+        ModelSpec,
+        OutputSpec,
+        PointBuffer,
+        Polygon,
+        SensorSpec,
+        TemporalSpec,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "rs_embed_dask.api": (
+        "compute_embeddings",
+        "describe_model",
+        "fetch_weights",
+        "get_embedding",
+        "get_embeddings_batch",
+        "inspect_input",
+        "list_models",
+        "open_store",
+        "plan",
+        "resume",
+        "status",
+    ),
+    "rs_embed_dask.embedding": ("Embedding",),
+    "rs_embed_dask.engine.clusters": ("cluster",),
+    "rs_embed_dask.errors": ("RsEmbedError",),
+    "rs_embed_dask.models": ("load_model", "register_model"),
+    "rs_embed_dask.places": ("places",),
+    "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
+    "rs_embed_dask.specs": (
+        "BBox",
+        "FetchSpec",
+        "InputPrep",
+        "InputPrepSpec",
+        "ModelSpec",
+        "OutputSpec",
+        "PointBuffer",
+        "Polygon",
+        "SensorSpec",
+        "TemporalSpec",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BBox",
+    "Embedding",
+    "FetchSpec",
+    "InputPrep",
+    "InputPrepSpec",
+    "ModelSpec",
+    "OutputSpec",
+    "PointBuffer",
+    "Polygon",
+    "RsEmbedError",
+    "SensorSpec",
+    "TemporalSpec",
+    "cluster",
+    "compute_embeddings",
+    "describe_model",
+    "fetch_weights",
+    "get_embedding",
+    "get_embeddings_batch",
+    "inspect_input",
+    "list_models",
+    "list_providers",
+    "load_model",
+    "open_provider",
+    "open_store",
+    "places",
+    "plan",
+    "register_model",
+    "register_provider",
+    "resume",
+    "status",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home the first time it is used."""
+    if name not in _HOME_OF:
+        message = f"module {__name__!r} has no attribute {name!r}; the public names are {', '.join(__all__)}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*__all__, "__version__"})
