@@ -1,0 +1,1 @@
+"""Pixels: grids, dates, sensors, cubes and composites."""

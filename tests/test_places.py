@@ -1,0 +1,259 @@
+"""Places however they come: every form gives the same specs, and bad rows are named by their index."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import geopandas as gpd
+import pytest
+import shapely
+
+from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.places import places
+from rs_embed_dask.specs import BBox, PointBuffer, Polygon
+
+SQUARE = shapely.box(4.25, 50.75, 4.5, 51)
+TRIANGLE = shapely.Polygon([(5, 50), (5.25, 50), (5, 50.25)])
+POINT = shapely.Point(4.375, 50.875)
+AS_SPECS = [Polygon.from_geometry(SQUARE), Polygon.from_geometry(TRIANGLE)]
+POINT_SPEC = PointBuffer(4.375, 50.875, 500)
+
+
+def collection(*shapes, **more):
+    features = [{"type": "Feature", "properties": {"n": i}, "geometry": g} for i, g in enumerate(map(mapping, shapes))]
+    return {"type": "FeatureCollection", "features": features, **more}
+
+
+def mapping(shape):
+    return None if shape is None else shapely.geometry.mapping(shape)
+
+
+def frame(*shapes, crs=4326, index=None):
+    return gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=list(shapes), crs=crs, index=index)
+
+
+class TestForms:
+    @pytest.mark.parametrize("spec", [POINT_SPEC, BBox(4, 50, 5, 51), AS_SPECS[0]])
+    def test_a_spec_stays_itself(self, spec):
+        assert places(spec) == [spec]
+        assert places([spec, spec])[1] is spec
+        assert places(spec.to_dict()) == [spec]
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            [SQUARE, TRIANGLE],
+            (SQUARE, TRIANGLE),
+            (shape for shape in (SQUARE, TRIANGLE)),
+            [mapping(SQUARE), {"type": "Feature", "geometry": mapping(TRIANGLE)}],
+            collection(SQUARE, TRIANGLE),
+            frame(SQUARE, TRIANGLE),
+            frame(SQUARE, TRIANGLE).geometry,
+            [SimpleNamespace(__geo_interface__=mapping(SQUARE)), AS_SPECS[1]],
+        ],
+        ids=["list", "tuple", "generator", "mappings", "collection", "frame", "series", "interface"],
+    )
+    def test_polygons(self, source):
+        assert places(source) == AS_SPECS
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            POINT,
+            [POINT],
+            (4.375, 50.875),
+            [(4.375, 50.875)],
+            [[4.375, 50.875]],
+            mapping(POINT),
+            {"type": "Feature", "geometry": mapping(POINT), "properties": None},
+            collection(POINT),
+            frame(POINT),
+            shapely.Point(4.375, 50.875, 120),
+        ],
+    )
+    def test_points(self, source):
+        assert places(source, buffer_m=500) == [POINT_SPEC]
+
+    def test_kinds_may_be_mixed(self):
+        box = BBox(4, 50, 5, 51)
+        assert places([SQUARE, POINT, box, POINT_SPEC], buffer_m=500) == [AS_SPECS[0], POINT_SPEC, box, POINT_SPEC]
+
+    def test_ten_thousand_points_keep_their_order(self):
+        pairs = [(index / 100, 10 + index / 1000) for index in range(10_000)]
+        made = places(pairs, buffer_m=100)
+        assert [(spec.lon, spec.lat) for spec in made] == pairs
+
+    def test_a_multipolygon_is_one_place(self):
+        both = shapely.MultiPolygon([SQUARE, TRIANGLE])
+        assert places([both]) == [Polygon.from_geometry(both)]
+
+
+class TestCrs:
+    UTM = shapely.box(600_000, 5_690_000, 600_300, 5_690_200)
+
+    def test_a_frame_brings_its_own(self):
+        (spec,) = places(frame(self.UTM, crs=32631))
+        assert spec == Polygon.from_geometry(self.UTM, crs=32631)
+        assert spec.geometry.bounds == pytest.approx(
+            tuple(frame(self.UTM, crs=32631).to_crs(4326).total_bounds), abs=1e-9
+        )
+
+    def test_shapes_take_the_one_given(self):
+        assert places([self.UTM], crs=32631) == [Polygon.from_geometry(self.UTM, crs=32631)]
+        point = shapely.Point(600_000, 5_690_000)
+        assert places(point, "EPSG:32631", buffer_m=50) == [PointBuffer(600_000, 5_690_000, 50, crs=32631)]
+
+    def test_the_same_one_twice_is_no_conflict(self):
+        assert places(frame(SQUARE), crs="OGC:CRS84") == [AS_SPECS[0]]
+
+    def test_a_frame_without_one_takes_the_one_given(self):
+        assert places(frame(SQUARE, crs=None), crs=4326) == [AS_SPECS[0]]
+
+    @pytest.mark.parametrize("name", ["urn:ogc:def:crs:EPSG::32631", "EPSG:32631"])
+    def test_old_geojson_names_its_own(self, name):
+        source = collection(self.UTM, crs={"type": "name", "properties": {"name": name}})
+        assert places(source) == [Polygon.from_geometry(self.UTM, crs=32631)]
+
+
+class TestFiles:
+    def test_geojson(self, tmp_path):
+        path = tmp_path / "places.geojson"
+        path.write_text(json.dumps(collection(SQUARE, TRIANGLE)), encoding="utf-8")
+        assert places(path) == AS_SPECS
+        assert places(str(path)) == AS_SPECS
+
+    def test_one_geometry_and_one_feature(self, tmp_path):
+        path = tmp_path / "place.json"
+        for content in (mapping(SQUARE), {"type": "Feature", "geometry": mapping(SQUARE), "properties": {}}):
+            path.write_text(json.dumps(content), encoding="utf-8")
+            assert places(path) == AS_SPECS[:1]
+
+    @pytest.mark.parametrize("name", ["places.gpkg", "places.shp", "places.fgb", "places.geojson"])
+    def test_what_geopandas_wrote(self, tmp_path, name):
+        path = tmp_path / name
+        frame(SQUARE, TRIANGLE).to_file(path)
+        made = places(path)
+        assert len(made) == 2
+        assert sorted(spec.area_m2 for spec in made) == pytest.approx(sorted(spec.area_m2 for spec in AS_SPECS))
+
+    def test_geojson_in_metres_as_gdal_writes_it(self, tmp_path):
+        path = tmp_path / "metres.geojson"
+        frame(TestCrs.UTM, crs=32631).to_file(path, driver="GeoJSON", RFC7946="NO")
+        (spec,) = places(path)
+        assert spec.area_m2 == pytest.approx(60_000, rel=1e-3)
+
+
+def broken(tmp_path, name, content=b""):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+BOW_TIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+LINE = shapely.LineString([(0, 0), (1, 1)])
+MANY = [SQUARE, BOW_TIE, TRIANGLE, None, LINE]
+
+# what is given | part of what | part of the value | part of the reason | part of the fix
+BAD = {
+    "nothing": (lambda: places([]), "places", "[]", "no places", "at least one"),
+    "a number": (lambda: places(5), "places", "5", "int holds no places", "GeoDataFrame"),
+    "none": (lambda: places(None), "places", "None", "NoneType holds no places", "GeoDataFrame"),
+    "numbers": (lambda: places([4.3, 50.8]), "places[0] place", "4.3", "float is no place", "BBox"),
+    "a point without buffer": (lambda: places(POINT), "point", "POINT (4.375", "no extent", "buffer_m="),
+    "points without buffer": (lambda: places([SQUARE, POINT]), "places[1] point", "POINT", "no extent", "buffer_m="),
+    "a bad buffer": (lambda: places(POINT, buffer_m=-1), "PointBuffer.buffer_m", "-1", "above 0", "at most"),
+    "a swapped pair": (
+        lambda: places([(40.1, -120)], buffer_m=9),
+        "places[0] PointBuffer.lat",
+        "-120",
+        "[-90",
+        "first",
+    ),
+    "a pair of text": (lambda: places([("a", 1)], buffer_m=9), "places[0] longitude", "'a'", "this is str", "number"),
+    "a line": (lambda: places([LINE]), "places[0] geometry", "LINESTRING", "a LineString is no place", "buffer it"),
+    "points in one": (lambda: places(shapely.MultiPoint([(0, 0)])), "geometry", "MULTIPOINT", "MultiPoint", "explode"),
+    "an empty point": (lambda: places([shapely.Point()]), "places[0]", "POINT EMPTY", "empty", "is_empty"),
+    "an empty line": (lambda: places([shapely.LineString()]), "places[0]", "LINESTRING EMPTY", "empty", "is_empty"),
+    "a bow tie": (lambda: places([BOW_TIE]), "places[0] Polygon.wkt", "POLYGON", "not simple", "make_valid"),
+    "many bad rows": (lambda: places(MANY), "places[1]", "POLYGON", "2 more bad rows: 3, 4", "make_valid"),
+    "a bad row of a frame": (
+        lambda: places(frame(SQUARE, LINE, index=["a", "b"])),
+        "places[1] (index 'b') geometry",
+        "LINESTRING",
+        "no place",
+        "buffer it",
+    ),
+    "a missing row": (lambda: places(frame(SQUARE, None)), "places[1] (index 1)", "None", "missing", "drop the row"),
+    "a frame without crs": (
+        lambda: places(frame(SQUARE, crs=None)),
+        "places",
+        "GeoDataFrame",
+        "not say its crs",
+        "crs=",
+    ),
+    "two crs": (lambda: places(frame(SQUARE), crs=32631), "places.crs", "EPSG:32631", "says EPSG:4326", "to_crs"),
+    "a bad crs": (lambda: places([SQUARE], crs="moon"), "places.crs", "'moon'", "pyproj", "EPSG"),
+    "no features": (lambda: places({"type": "FeatureCollection"}), "places", "Collection", "no list", "'features'"),
+    "no type": (lambda: places({"coordinates": []}), "geometry", "coordinates", "no GeoJSON", "type and coordinates"),
+    "no geometry": (lambda: places({"type": "Feature"}), "geometry", "None", "missing", "drop the row"),
+    "a bad type": (lambda: places({"type": "Circle", "coordinates": []}), "geometry", "Circle", "GeoJSON", "type"),
+    "bad coordinates": (lambda: places({"type": "Polygon", "coordinates": 5}), "geometry", "5", "GeoJSON", "type"),
+    "no coordinates": (lambda: places({"type": "MultiPolygon"}), "geometry", "Multi", "GeoJSON", "coordinates"),
+    "a polygon of nothing": (
+        lambda: places({"type": "Polygon"}),
+        "Polygon",
+        "Polygon",
+        "'wkt' is missing",
+        "add 'wkt'",
+    ),
+    "no file": (lambda: places("nowhere.geojson"), "places", "nowhere.geojson", "no such file", "check the path"),
+}
+
+BAD_FILES = {
+    "half.geojson": (b'{"type": "Feat', "not JSON", "whole and UTF-8"),
+    "latin.geojson": (b'{"type": "\xe9"}', "not JSON", "whole and UTF-8"),
+    "list.json": (b"[1, 2]", "no GeoJSON", "FeatureCollection"),
+    "object.json": (b'{"a": 1}', "no GeoJSON", "FeatureCollection"),
+    "empty.gpkg": (b"", "geopandas cannot read it", "GeoPackage"),
+    "table.parquet": (b"nothing", "geopandas cannot read it", "GeoParquet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_source_is_named_with_reason_and_fix(name):
+    make, what, value, reason, fix = BAD[name]
+    with pytest.raises(SpecError) as caught:
+        make()
+    error = caught.value
+    assert error.what.startswith(what)
+    assert value in str(error)
+    assert reason in error.reason
+    assert fix in error.fix
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_named_with_reason_and_fix(tmp_path, name):
+    content, reason, fix = BAD_FILES[name]
+    with pytest.raises(SpecError) as caught:
+        places(broken(tmp_path, name, content))
+    assert name in str(caught.value.value)
+    assert reason in caught.value.reason
+    assert fix in caught.value.fix
+
+
+def test_a_directory_is_no_vector_file(tmp_path):
+    (tmp_path / "folder.geojson").mkdir()
+    with pytest.raises(SpecError, match="Is a directory"):
+        places(tmp_path / "folder.geojson")
+
+
+def test_an_unknown_field_in_a_row_keeps_its_class():
+    with pytest.raises(UnknownNameError, match=r"places\[1\] BBox field = 'minlong'.*did you mean 'minlon'"):
+        places([SQUARE, {"type": "BBox", "minlong": 4}])
+
+
+def test_without_geopandas_the_fix_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "geopandas", None)
+    with pytest.raises(SpecError, match="pip install geopandas, or save the places as GeoJSON"):
+        places(broken(tmp_path, "places.gpkg"))
