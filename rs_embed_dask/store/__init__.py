@@ -1,0 +1,42 @@
+"""The store: one Zarr v3 group a run, which plain xarray opens.
+
+``/items`` holds the places and spans, each model has a group of its own (``embedding``, ``status``, ``reason`` and
+quality layers), and the root's attributes hold the request and the receipt.
+"""
+
+from __future__ import annotations
+
+from rs_embed_dask.store.codes import DONE, RETRYABLE, STATUS_COLOURS, TODO, Status
+from rs_embed_dask.store.items import ItemMatch
+from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
+from rs_embed_dask.store.reader import item_grid, items_frame, open_store
+from rs_embed_dask.store.receipt import build_receipt, request_digest
+from rs_embed_dask.store.resume import check_request, differences
+from rs_embed_dask.store.status import StatusReport, status
+from rs_embed_dask.store.store import Store
+from rs_embed_dask.store.target import Location, Target, in_memory
+
+__all__ = [
+    "DONE",
+    "RETRYABLE",
+    "STATUS_COLOURS",
+    "TODO",
+    "ChunkResult",
+    "Item",
+    "ItemMatch",
+    "Location",
+    "ModelLayout",
+    "Status",
+    "StatusReport",
+    "Store",
+    "Target",
+    "build_receipt",
+    "check_request",
+    "differences",
+    "in_memory",
+    "item_grid",
+    "items_frame",
+    "open_store",
+    "request_digest",
+    "status",
+]

@@ -1,0 +1,202 @@
+"""The root document of a store: its commit record.
+
+One key, ``zarr.json``, says what the store holds: the number of items, the models, the request, the receipt, and the
+metadata of every array (Zarr's consolidated metadata, which xarray reads instead of hundreds of small files). Whatever
+is made or added becomes visible when this key is replaced, which every supported store does as a whole; before that it
+does not exist. We write the document ourselves, because only then are its two halves one step.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
+from rs_embed_dask.store.target import ROOT_KEY
+
+if TYPE_CHECKING:
+    from rs_embed_dask.store.target import Location
+
+__all__ = ["ITEMS", "MARK", "Document", "group_document", "now"]
+
+MARK: Final = "rs_embed_dask"
+"""The root attribute by which a store is known to be ours."""
+
+ITEMS: Final = "items"
+"""The group of the items."""
+
+_CREATING: Final = "creating"
+_READY: Final = "ready"
+
+
+def now() -> str:
+    """Write the present time as UTC in ISO 8601, to the second."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Write the Zarr v3 metadata of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+@dataclass(frozen=True)
+class Document:
+    """What the root document says.
+
+    Parameters
+    ----------
+    chunk_items : int
+        Rows of one chunk of a model's arrays.
+    item_rows : int
+        Rows of one chunk of the items' arrays, a multiple of ``chunk_items``.
+    n_items : int, default 0
+        Number of items.
+    layouts : tuple of ModelLayout, default ()
+        The models.
+    request : dict
+        What was asked for, as JSON.
+    receipt : dict
+        What it was made with, as JSON.
+    metadata : dict of dict
+        Zarr metadata of every group and array, by path.
+    created, updated : str
+        Times in UTC.
+    is_ready : bool, default False
+        Whether the store was made to its end.
+    """
+
+    chunk_items: int
+    item_rows: int
+    n_items: int = 0
+    layouts: tuple[ModelLayout, ...] = ()
+    request: dict[str, Any] = field(default_factory=dict)
+    receipt: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+    is_ready: bool = False
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks of each model."""
+        return -(-self.n_items // self.chunk_items)
+
+    def layout(self, label: str) -> ModelLayout:
+        """Find a model by its label.
+
+        Raises
+        ------
+        StoreError
+            If the store has no such model.
+        """
+        for one in self.layouts:
+            if one.label == label:
+                return one
+        known = ", ".join(one.label for one in self.layouts) or "none"
+        raise StoreError("label", value=label, reason="the store has no such model", fix=f"use one of: {known}")
+
+    def to_bytes(self) -> bytes:
+        """Write the document."""
+        mark = {
+            "layout": LAYOUT_VERSION,
+            "state": _READY if self.is_ready else _CREATING,
+            "n_items": self.n_items,
+            "chunk_items": self.chunk_items,
+            "item_rows": self.item_rows,
+            "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
+        }
+        times = {"created": self.created, "updated": self.updated}
+        attributes = {"title": "embeddings of remote-sensing foundation models", **times, MARK: mark}
+        attributes |= {"request": self.request, "receipt": self.receipt}
+        content = group_document(attributes)
+        if self.is_ready:
+            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+        return json.dumps(content, indent=1).encode()
+
+    def save(self, location: Location) -> Self:
+        """Replace the root document with this one: the moment at which a change becomes visible."""
+        saved = replace(self, updated=now())
+        location.write(ROOT_KEY, saved.to_bytes())
+        return saved
+
+    @classmethod
+    def load(cls, location: Location) -> Document:
+        """Read the root document of a store.
+
+        Raises
+        ------
+        StoreError
+            If there is no store, if it is another program's, of another layout or not made to its end.
+        """
+        document = cls.find(location)
+        if document is None:
+            reason = "there is no store at this place"
+            fix = "check the path, or run a request with out= this path"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        if not document.is_ready:
+            reason = "its making was cut short, so that it holds no result yet"
+            fix = "run the request again: it makes the store anew"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        return document
+
+    @classmethod
+    def find(cls, location: Location) -> Document | None:
+        """Read the root document if there is one, ready or not.
+
+        Returns
+        -------
+        Document or None
+            None where there is no root document.
+
+        Raises
+        ------
+        StoreError
+            If there is one and it is not ours to understand.
+        """
+        content = location.read(ROOT_KEY)
+        if content is None:
+            return None
+        foreign = "it is not a store of rs-embed-dask"
+        try:
+            data = json.loads(content)
+            attributes = data["attributes"]
+            mark = attributes[MARK]
+            version = mark["layout"]
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{foreign} ({type(error).__name__} in {ROOT_KEY})"
+            fix = "check the path, or choose an empty one"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
+        if version != LAYOUT_VERSION:
+            reason = f"its layout is version {version}, this package reads version {LAYOUT_VERSION}"
+            fix = "use the package version that is in its receipt"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        try:
+            return cls._parsed(data, attributes, mark)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"its {ROOT_KEY} lacks or garbles {error}"
+            fix = "restore the file, or make the store anew"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
+
+    @classmethod
+    def _parsed(cls, data: dict[str, Any], attributes: dict[str, Any], mark: dict[str, Any]) -> Document:
+        is_ready = mark["state"] == _READY
+        metadata = data["consolidated_metadata"]["metadata"] if is_ready else {}
+        layouts = []
+        for sizes in mark["models"] if is_ready else ():
+            group = metadata[sizes["label"]]["attributes"]
+            layouts.append(ModelLayout.from_dict(sizes | {"attrs": group["model"]}))
+        return cls(
+            chunk_items=int(mark["chunk_items"]),
+            item_rows=int(mark["item_rows"]),
+            n_items=int(mark["n_items"]),
+            layouts=tuple(layouts),
+            request=attributes["request"],
+            receipt=attributes["receipt"],
+            metadata=metadata,
+            created=attributes["created"],
+            updated=attributes["updated"],
+            is_ready=is_ready,
+        )

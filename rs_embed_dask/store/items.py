@@ -1,0 +1,127 @@
+"""Items as rows of a store, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from rs_embed_dask.specs import TemporalSpec, spatial_from_dict
+from rs_embed_dask.store.fields import ITEM_FIELDS
+from rs_embed_dask.store.footprints import footprints
+from rs_embed_dask.store.layout import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "item_key", "matched"]
+
+_WKT_DIGITS = 7
+
+
+def item_key(spatial_json: str, temporal_json: str) -> int:
+    """Digest a place and a span into 64 bits, by which a row is known again."""
+    digest = hashlib.blake2b(f"{spatial_json}\n{temporal_json}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut a stream of items into lists of at most ``size``, holding one list at a time."""
+    stream = iter(items)
+    while block := list(islice(stream, size)):
+        yield block
+
+
+def encoded_items(items: Sequence[Item], first: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Write items as the stored rows of ``/items``.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        In the order of their rows; their own ``index`` is not read.
+    first : int
+        Row of the first of them.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        One array of length ``len(items)`` a field, in stored form.
+    """
+    places = [item.spatial.to_json() for item in items]
+    spans = [item.temporal.to_json() for item in items]
+    centers = np.asarray([item.spatial.center for item in items], dtype="float64").reshape(-1, 2)  # (n, 2)
+    rows = np.arange(first, first + len(items))
+    columns: dict[str, Any] = {
+        "item": rows,
+        "id": [item.id or str(row) for item, row in zip(items, rows, strict=True)],
+        "lon": centers[:, 0],
+        "lat": centers[:, 1],
+        "start": [item.temporal.start_date for item in items],
+        "end": [item.temporal.end_date for item in items],
+        "geometry": shapely.to_wkt(footprints([item.spatial for item in items]), rounding_precision=_WKT_DIGITS),
+        "spatial": places,
+        "temporal": spans,
+        "key": np.asarray([item_key(*pair) for pair in zip(places, spans, strict=True)], dtype="uint64"),
+    }
+    return {field.name: field.encoded(columns[field.name]) for field in ITEM_FIELDS}
+
+
+def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item]:
+    """Read items back from their stored rows.
+
+    Parameters
+    ----------
+    columns : mapping
+        The fields ``id``, ``spatial`` and ``temporal``.
+    first : int
+        Row of the first of them.
+    """
+    rows = zip(columns["id"], columns["spatial"], columns["temporal"], strict=True)
+    return [
+        Item(
+            index=first + offset,
+            spatial=spatial_from_dict(json.loads(str(spatial))),
+            temporal=TemporalSpec.from_dict(json.loads(str(temporal))),
+            id=str(name),
+        )
+        for offset, (name, spatial, temporal) in enumerate(rows)
+    ]
+
+
+@dataclass(frozen=True)
+class ItemMatch:
+    """How a request's items compare with a store's.
+
+    Parameters
+    ----------
+    known : int
+        Items of the request that the store has.
+    new : tuple of Item
+        Items of the request that the store lacks.
+    absent : int
+        Items of the store that the request does not name.
+    """
+
+    known: int
+    new: tuple[Item, ...]
+    absent: int
+
+
+def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
+    """Compare items with the keys of a store; the same place and span twice counts twice."""
+    left = Counter(keys.tolist())
+    known, new = 0, []
+    for item in items:
+        key = item_key(item.spatial.to_json(), item.temporal.to_json())
+        if left[key] > 0:
+            left[key] -= 1
+            known += 1
+        else:
+            new.append(item)
+    return ItemMatch(known, tuple(new), len(keys) - known)

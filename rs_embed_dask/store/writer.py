@@ -1,0 +1,160 @@
+"""Writing one chunk of one model: whole, again and again if need be, the status last.
+
+The status array is a chunk's commit record. Data are written first; a row that had a status before and is written
+again is first set back to pending. So a crash between any two writes leaves every row either as a whole or pending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rs_embed_dask.errors import StoreError, redact
+from rs_embed_dask.store.codes import Status
+from rs_embed_dask.store.rows import read_rows
+from rs_embed_dask.store.target import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import zarr
+
+    from rs_embed_dask.store.fields import Field
+    from rs_embed_dask.store.layout import ChunkResult, ModelLayout
+
+__all__ = ["Chunk", "write_rows"]
+
+_CODES: Final = np.array([int(code) for code in Status])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The arrays and rows of one chunk of one model.
+
+    Parameters
+    ----------
+    arrays : mapping of str to zarr.Array
+        The model's arrays by field name.
+    layout : ModelLayout
+        Their shapes.
+    start, stop : int
+        First row of the chunk and the row after its last.
+    place : str
+        Where the store is, for messages.
+    """
+
+    arrays: Mapping[str, zarr.Array[Any]]
+    layout: ModelLayout
+    start: int
+    stop: int
+    place: str
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """Read the chunk of one array."""
+        return read_rows(self.arrays[name], (self.start, self.stop), self.place)
+
+    def write(self, name: str, values: np.ndarray[Any, Any]) -> None:
+        """Write the chunk of one array, whole."""
+        where = f"{self.place}/{self.layout.label}/{name} rows {self.start} to {self.stop - 1}"
+        with explained("store chunk", where, "check the disk's space and that the path can be written"):
+            self.arrays[name][self.start : self.stop] = values
+
+
+def write_rows(chunk: Chunk, result: ChunkResult) -> None:
+    """Write some or all rows of a chunk; the rows that the result does not name keep what they have.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        Where to write.
+    result : ChunkResult
+        What to write.
+
+    Raises
+    ------
+    StoreError
+        If the result does not fit the chunk, or if a key cannot be read or written.
+    """
+    rows, codes = _checked(result, chunk.size)
+    status = chunk.read("status")
+    kept = np.flatnonzero(status != Status.PENDING)
+    kept = kept[~np.isin(kept, rows)]
+    blocks = {}
+    for field in chunk.layout.data_fields:
+        block = field.blank(chunk.layout.shape(field, chunk.size))
+        if len(kept):
+            block[kept] = chunk.read(field.name)[kept]
+        _fill(block, field, result)
+        blocks[field.name] = block
+    if np.any(status[rows] != Status.PENDING):
+        status[rows] = Status.PENDING
+        chunk.write("status", status)
+    for name, block in blocks.items():
+        chunk.write(name, block)
+    status[rows] = codes
+    chunk.write("status", status)
+
+
+def _checked(result: ChunkResult, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    rows = np.asarray(result.rows, dtype="int64").reshape(-1)  # (n,)
+    codes = np.asarray(result.status).reshape(-1)  # (n,)
+    if len(rows) and (rows.min() < 0 or rows.max() >= size):
+        reason = f"the chunk has {size} rows"
+        raise StoreError("ChunkResult.rows", value=rows.tolist(), reason=reason, fix="give offsets inside the chunk")
+    if len(np.unique(rows)) != len(rows):
+        raise StoreError("ChunkResult.rows", value=rows.tolist(), reason="a row comes twice", fix="give each row once")
+    if len(codes) != len(rows) or not np.isin(codes, _CODES).all():
+        reason = f"there must be one status code for each of {len(rows)} rows"
+        raise StoreError("ChunkResult.status", value=codes.tolist(), reason=reason, fix="use the codes of Status")
+    return rows, codes.astype("uint8")
+
+
+def _fill(block: np.ndarray[Any, Any], field: Field, result: ChunkResult) -> None:
+    """Put the result's rows into the new content of one array."""
+    rows = np.asarray(result.rows, dtype="int64").reshape(-1)  # (n,)
+    values = _values(result, field, len(rows))
+    if values is None:
+        return
+    if field.name == "embedding":
+        _place_embeddings(block, rows, values)
+        return
+    try:
+        block[rows] = field.encoded(values)
+    except (ValueError, TypeError) as error:
+        fix = f"give values of shape {(len(rows), *block.shape[1:])}"
+        raise StoreError(f"ChunkResult.{field.name}", value=values, reason=str(error), fix=fix) from error
+
+
+def _values(result: ChunkResult, field: Field, count: int) -> Any:
+    values = getattr(result, field.name)
+    if values is None and field.name == "grid_shape" and result.embedding is not None:
+        return [(0, 0) if one is None else np.shape(one)[-2:] for one in result.embedding]
+    if values is None:
+        return None
+    if len(values) != count:
+        reason = f"there are {len(values)} values for {count} rows"
+        raise StoreError(f"ChunkResult.{field.name}", value=len(values), reason=reason, fix="give one value a row")
+    if field.kind == "text":
+        return [redact(str(value)) for value in values]
+    return values
+
+
+def _place_embeddings(block: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], values: Any) -> None:
+    """Put each row's vector or grid into the block; a grid smaller than the layout's is padded at its far edges."""
+    for row, value in zip(rows, values, strict=True):
+        if value is None:
+            continue
+        one = np.asarray(value)
+        fits = one.ndim == block.ndim - 1 and one.shape[0] == block.shape[1]
+        if not fits or any(side > room for side, room in zip(one.shape, block.shape[1:], strict=True)):
+            reason = f"the store holds {block.shape[1:]} an item, this is {one.shape}"
+            fix = "make the store with this dim and a grid_shape as large as the largest grid"
+            raise StoreError("ChunkResult.embedding", value=one, reason=reason, fix=fix)
+        block[(row, *(slice(0, side) for side in one.shape))] = one

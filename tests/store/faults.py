@@ -1,0 +1,52 @@
+"""Crashes at a chosen step of a store's writing."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from zarr.storage import LocalStore
+
+WRITES = ("set", "delete", "delete_dir")
+
+
+class CrashedError(BaseException):
+    """The process died here. No Exception, so that nothing may handle it."""
+
+
+@contextlib.contextmanager
+def crash_at(step):
+    """Let ``step`` operations that change the store pass, and none after; yields the operations that passed."""
+    passed = []
+
+    def guarded(name):
+        real = getattr(LocalStore, name)
+
+        async def operation(self, key, *args, **kwargs):
+            if len(passed) >= step:
+                raise CrashedError(key)
+            passed.append(f"{name} {key}")
+            return await real(self, key, *args, **kwargs)
+
+        return operation
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WRITES:
+            patch.setattr(LocalStore, name, guarded(name))
+        yield passed
+
+
+def crashes(action):
+    """Run an action again and again, each time with one step more before the crash, until it comes to its end.
+
+    Yields the number of the step after each crash.
+    """
+    for step in range(1000):
+        try:
+            with crash_at(step):
+                action()
+        except CrashedError:
+            yield step
+        else:
+            return
+    pytest.fail("the action never comes to its end")

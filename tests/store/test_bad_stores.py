@@ -1,0 +1,234 @@
+"""Places that are no store, and stores that are no longer whole: each gives a StoreError with value, reason and fix."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from zarr.storage import LocalStore
+
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store import Store, open_store, status
+from tests.store.samples import POOLED, REQUEST, assert_same, content, fill_store, make_items, make_result, make_store
+
+OPENERS = {"Store.open": Store.open, "open_store": open_store, "status": status}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "run.zarr"
+    fill_store(make_store(path, models=[POOLED]))
+    return path
+
+
+@pytest.fixture
+def path(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "run.zarr"))
+
+
+def edit_root(path, change):
+    root = json.loads((path / "zarr.json").read_text())
+    change(root)
+    (path / "zarr.json").write_text(json.dumps(root))
+
+
+def remove(path):
+    shutil.rmtree(path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:40])
+
+
+BROKEN = {
+    "nothing there": (remove, "no store at this place"),
+    "an empty folder": (lambda p: (remove(p), p.mkdir()), "no store at this place"),
+    "a file": (lambda p: (remove(p), p.write_text("x")), "no store at this place"),
+    "no root document": (lambda p: (p / "zarr.json").unlink(), "no store at this place"),
+    "a root document cut short": (lambda p: cut(p / "zarr.json"), "not a store of rs-embed-dask"),
+    "a root document of bytes": (
+        lambda p: (p / "zarr.json").write_bytes(b"\xff\xfe\x00"),
+        "not a store of rs-embed-dask",
+    ),
+    "a list as root document": (lambda p: (p / "zarr.json").write_text("[1]"), "not a store of rs-embed-dask"),
+    "another program's store": (
+        lambda p: edit_root(p, lambda root: root["attributes"].pop("rs_embed_dask")),
+        "not a store of rs-embed-dask",
+    ),
+    "another layout": (
+        lambda p: edit_root(p, lambda root: root["attributes"]["rs_embed_dask"].update(layout=99)),
+        "layout is version 99, this package reads version 1",
+    ),
+    "no number of items": (
+        lambda p: edit_root(p, lambda root: root["attributes"]["rs_embed_dask"].pop("n_items")),
+        "lacks or garbles 'n_items'",
+    ),
+    "no metadata": (lambda p: edit_root(p, lambda root: root.pop("consolidated_metadata")), "lacks or garbles"),
+    "no request": (
+        lambda p: edit_root(p, lambda root: root["attributes"].pop("request")),
+        "lacks or garbles 'request'",
+    ),
+    "a model's metadata missing": (
+        lambda p: edit_root(p, lambda root: root["consolidated_metadata"]["metadata"].pop("galileo")),
+        "lacks or garbles 'galileo'",
+    ),
+    "an array missing": (lambda p: remove(p / "galileo" / "embedding"), "1 of its arrays are missing"),
+    "a model missing": (lambda p: remove(p / "galileo"), "17 of its arrays are missing"),
+    "half made": (
+        lambda p: edit_root(p, lambda root: root["attributes"]["rs_embed_dask"].update(state="creating")),
+        "making was cut short",
+    ),
+}
+
+
+@pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
+@pytest.mark.parametrize(("breaking", "reason"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_opened_says_why(path, breaking, reason, opener):
+    breaking(path)
+    with pytest.raises(StoreError, match=reason) as caught:
+        opener(path)
+    assert str(path) in str(caught.value.value)
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_opening_what_is_not_there_makes_nothing(tmp_path, mode):
+    with pytest.raises(StoreError, match="no store"):
+        Store.open(tmp_path / "typo", mode)
+    assert not Store.exists(tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize(
+    "array", ["galileo/status", "galileo/scenes", "galileo/embedding", "items/spatial", "galileo/id"]
+)
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
+def test_a_damaged_chunk_is_named(path, array, damage):
+    found = max(p for p in (path / array / "c").rglob("*") if p.is_file())
+    whole = found.read_bytes()
+    found.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "noise": bytes(range(200))}[damage])
+    store = Store.open(path)
+    with pytest.raises(StoreError, match="cut short or garbled") as caught:
+        store.values(*array.split("/"))
+    key = found.relative_to(path).as_posix()
+    assert caught.value.value == f"{path}/{key}" if array != "galileo/id" else "galileo/id" in caught.value.value
+    assert "delete it and its chunk's status file" in caught.value.fix
+
+
+def test_the_fix_for_a_damaged_chunk_works(path, whole):
+    (path / "galileo/embedding/c/1/0").write_bytes(b"noise")
+    (path / "galileo/embedding/c/1/0").unlink()
+    (path / "galileo/status/c/1").unlink()
+    store = Store.open(path, "r+")
+    assert store.pending("galileo").tolist() == [1]
+    store.write_chunk(1, "galileo", make_result(store, POOLED, 1))
+    assert_same(content(store), content(Store.open(whole)))
+
+
+def test_a_damaged_chunk_stops_a_merge_before_anything_is_written(path):
+    (path / "galileo/embedding/c/0/0").write_bytes(b"noise")
+    store = Store.open(path, "r+")
+    before = (path / "galileo/status/c/0").read_bytes()
+    with pytest.raises(StoreError, match="garbled") as caught:
+        store.write_chunk(0, "galileo", make_result(store, POOLED, 0, offsets=[1]))
+    assert caught.value.value.endswith("galileo/embedding/c/0/0")
+    assert (path / "galileo/status/c/0").read_bytes() == before
+
+
+def refuse(monkeypatch, error):
+    async def operation(self, key, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(LocalStore, "set", operation)
+
+
+def test_a_folder_that_cannot_be_written(path, monkeypatch):
+    store = Store.open(path, "r+")
+    refuse(monkeypatch, PermissionError(13, "Permission denied"))
+    with pytest.raises(StoreError, match=r"no permission \(Permission denied\)") as caught:
+        store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
+    assert "galileo/embedding rows 0 to 3" in caught.value.value
+    assert "another path" in caught.value.fix
+    with pytest.raises(StoreError, match="no permission"):
+        make_store(path.parent / "new")
+
+
+def test_a_full_disk(path, monkeypatch):
+    store = Store.open(path, "r+")
+    refuse(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(StoreError, match="No space left on device") as caught:
+        store.update_receipt(a=1)
+    assert "disk's space" in caught.value.fix
+
+
+def test_a_path_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError) as caught:
+        make_store(tmp_path / "file" / "run.zarr")
+    assert caught.value.fix
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"not empty and holds no store \(it has thesis.tex\)") as caught:
+        make_store(tmp_path)
+    assert "empty folder" in caught.value.fix
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_zarr_group_is_left_alone(tmp_path):
+    (tmp_path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    (tmp_path / "data").mkdir()
+    with pytest.raises(StoreError, match="not a store of rs-embed-dask"):
+        make_store(tmp_path)
+    assert (tmp_path / "data").exists()
+
+
+def test_a_finished_store_is_not_made_over(path):
+    with pytest.raises(StoreError, match="a finished store already"):
+        make_store(path)
+    assert Store.open(path).pending("galileo").size == 0
+
+
+def test_what_a_killed_write_left_is_no_content(tmp_path):
+    (tmp_path / "zarr.0123abcd.partial").write_text("x")
+    assert make_store(tmp_path).n_items == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"items": []}, "at least one item"),
+        ({"models": []}, "at least one model"),
+        ({"models": [POOLED, POOLED]}, "two models have one label"),
+        ({"chunk_items": 0}, "at least one item"),
+        ({"request": {"a": object()}}, "JSON"),
+    ],
+)
+def test_stores_that_cannot_be_made(tmp_path, change, reason):
+    arguments = {"items": make_items(2), "models": [POOLED], "request": REQUEST, "chunk_items": 4} | change
+    with pytest.raises(StoreError, match=reason) as caught:
+        Store.create(tmp_path / "s", **arguments)
+    assert caught.value.fix
+    assert not Store.exists(tmp_path / "s")
+
+
+@pytest.mark.parametrize("target", ["", 7, None, b"bytes", {"a": 1}])
+def test_targets_that_are_no_place(target):
+    with pytest.raises(StoreError, match="no path, URL or Zarr store") as caught:
+        Store.open(target)
+    assert "s3://" in caught.value.fix
+
+
+def test_a_url_of_an_unknown_scheme():
+    with pytest.raises(StoreError, match="nosuch") as caught:
+        Store.open("nosuch://bucket/run.zarr")
+    assert "scheme" in caught.value.fix
+
+
+def test_a_mode_that_is_none(path):
+    with pytest.raises(StoreError, match=r"use 'r' or 'r\+'"):
+        Store.open(path, "w")
