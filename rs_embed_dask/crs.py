@@ -85,7 +85,7 @@ def crs_text(what: str, value: object) -> str:
     try:
         source = value if isinstance(value, str) else CRS.from_user_input(value).to_string()
         name = _canonical(source)
-    except CRSError as error:
+    except (CRSError, TypeError, ValueError) as error:
         reason = f"pyproj does not know this reference system ({_first_line(error)})"
         raise SpecError(what, value=value, reason=reason, fix=_CRS_FIX) from error
     crs = _parsed(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
@@ -16,8 +17,6 @@ from rs_embed_dask.geodesy import geodesic_area, unwrapped
 from rs_embed_dask.place import Place, check_area, check_lat, check_lon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 __all__ = ["Polygon"]
@@ -138,12 +137,12 @@ class Polygon(Place):
         return cls(_wkt(shape), crs_text("Polygon.crs", crs))
 
     @classmethod
-    def from_coordinates(cls, corners: Sequence[tuple[float, float]], crs: object = WGS84) -> Self:
+    def from_coordinates(cls, corners: object, crs: object = WGS84) -> Self:
         """Make the place from the corners of its outline.
 
         Parameters
         ----------
-        corners : sequence of (x, y)
+        corners : iterable of (x, y)
             At least three; longitude before latitude. The outline is closed by itself.
         crs : str or int or CRS, default "EPSG:4326"
             Anything that pyproj understands.
@@ -158,6 +157,9 @@ class Polygon(Place):
             Where there are fewer than three corners or one is no pair of numbers, or as the class says.
         """
         fix = "give at least three (x, y) pairs"
+        if not isinstance(corners, Iterable):
+            reason = f"a list of corners is needed, this is {type(corners).__name__}"
+            raise SpecError("Polygon.corners", value=corners, reason=reason, fix=fix)
         pairs = []
         for index, corner in enumerate(corners):
             what = f"Polygon.corners[{index}]"

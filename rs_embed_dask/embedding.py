@@ -1,0 +1,67 @@
+"""What an embedding call gives back: the numbers, and where they come from."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = ["Embedding"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedding:
+    """A vector or a grid of vectors, with its history.
+
+    Parameters
+    ----------
+    data : ndarray or DataArray
+        (D,) or (D, h, w) float32; with a batch in front where a batch was asked for. A georeferenced grid is a
+        DataArray (feature, y, x).
+    meta : dict
+        Model, variant, weights, what was filled or left out, and what the caller adds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Embedding(np.zeros(4, np.float32), {"model": "rcf"})
+    Embedding(rcf, (4,) float32)
+    """
+
+    data: NDArray[np.float32] | xr.DataArray
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data."""
+        return tuple(self.data.shape)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector: the first axis, or the second where the batch's size comes first."""
+        return self.shape[1] if len(self.shape) in {2, 4} else self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001 - NumPy's protocol
+        """Give the data to NumPy."""
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        name = ":".join(str(self.meta[key]) for key in ("model", "variant") if self.meta.get(key))
+        weights = self.meta.get("weights")
+        random = ", random weights" if isinstance(weights, dict) and weights.get("random") else ""
+        return f"Embedding({name or 'no model'}, {self.shape} {self.data.dtype}{random})"
+
+    def _repr_html_(self) -> str:
+        """Show the embedding in a notebook: its shape, then its history as a table."""
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{html.escape(str(key))}</td>"
+            f"<td style='text-align:left'>{html.escape(str(value)[:200])}</td></tr>"
+            for key, value in self.meta.items()
+        )
+        return f"<div><b>{html.escape(repr(self))}</b><table>{rows}</table></div>"
