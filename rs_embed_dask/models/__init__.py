@@ -1,0 +1,154 @@
+"""Models: cards, encoders, weights. Listing them imports no torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from rs_embed_dask.errors import UnknownNameError
+from rs_embed_dask.models.card import Card, Inputs, ModelInput, Option, Variant, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from rs_embed_dask.models.model import Model
+    from rs_embed_dask.specs import ModelSpec
+
+__all__ = [
+    "Card",
+    "Inputs",
+    "ModelInput",
+    "Option",
+    "Variant",
+    "Weights",
+    "card",
+    "cards",
+    "factory",
+    "load_model",
+    "register_model",
+]
+
+ENTRY_POINTS = "rs_embed_dask.models"
+
+_OURS = ("bandstats", "galileo", "rcf", "satmae")
+_registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
+
+
+def card(name: str) -> Card:
+    """Return a model's card by id or alias.
+
+    Raises
+    ------
+    UnknownNameError
+        With the closest names, where nobody has it.
+    """
+    known = _names()
+    plain = name.strip().lower()
+    if plain not in known:
+        raise UnknownNameError.among("model", name, known)
+    return _card(known[plain])
+
+
+def cards() -> tuple[Card, ...]:
+    """Return every card, by id."""
+    return tuple(_card(name) for name in sorted(set(_names().values())))
+
+
+def factory(name: str) -> Callable[..., Any]:
+    """Return what builds a model's encoder from its configuration: an ``nn.Module`` subclass or a function."""
+    found = card(name).id
+    if found in _registered:
+        return _registered[found][1]
+    if found in _plugins():
+        return _plugins()[found][1]
+    build: Callable[..., Any] = import_module(f"{__name__}.{found}").build
+    return build
+
+
+def register_model(card: Card, factory: Callable[..., Any]) -> None:
+    """Add a model of your own.
+
+    Parameters
+    ----------
+    card : Card
+        What it declares; its id or aliases replace a model of the same name.
+    factory : callable
+        Called with the variant's `config` as keywords; returns an ``nn.Module`` whose ``forward`` takes a `Batch` and
+        returns `Tokens`.
+    """
+    _registered[card.id] = (card, factory)
+
+
+def _names() -> dict[str, str]:
+    """Every id and alias, in lower case, with the id it stands for; what was registered wins."""
+    names: dict[str, str] = {}
+    for found in (*(_own_card(name) for name in _OURS), *(pair[0] for pair in _plugins().values())):
+        names.update({alias.lower(): found.id for alias in (*found.aliases, found.id)})
+    for found, _ in _registered.values():
+        names.update({alias.lower(): found.id for alias in (*found.aliases, found.id)})
+    return names
+
+
+def _card(model: str) -> Card:
+    if model in _registered:
+        return _registered[model][0]
+    return _plugins()[model][0] if model in _plugins() else _own_card(model)
+
+
+@cache
+def _own_card(model: str) -> Card:
+    found: Card = import_module(f"{__name__}.cards.{model}").CARD
+    return found
+
+
+@cache
+def _plugins() -> dict[str, tuple[Card, Callable[..., Any]]]:
+    """Models of other packages: each entry point is a module with `CARD` and `build`, or a pair of the two."""
+    loaded = (point.load() for point in entry_points(group=ENTRY_POINTS))
+    pairs = (found if isinstance(found, tuple) else (found.CARD, found.build) for found in loaded)
+    return {found.id: (found, build) for found, build in pairs}
+
+
+def load_model(
+    model: str | ModelSpec,
+    *,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    download: bool = True,
+    **choices: Any,
+) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str or ModelSpec
+        An id, an alias, ``"id:variant"``, ``"id:variant:modality"``, or a spec.
+    weights : str, path or mapping, optional
+        "auto" (the default: the Hugging Face cache, else a download), a file, ``"random"`` (for tests and benchmarks;
+        stamped into every receipt), or the tensors themselves by name.
+    config : mapping, optional
+        Arguments of the encoder's constructor instead of the variant's, for networks of another size.
+    download : bool, default True
+        Whether weights that are not on this machine may be fetched; workers of a cluster say no.
+    **choices
+        Fields of `ModelSpec` (`variant`, `modality`, `device`, `dtype`, `accept_licence`) and the card's options.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownNameError
+        No such model, variant, modality or option.
+    LicenceError
+        The weights' terms must be accepted first.
+    WeightsError
+        The weights are missing, damaged, unsafe or another model's.
+    """
+    loading = import_module(f"{__name__}.loading")
+    loaded: Model = loading.load(model, weights=weights, config=config, download=download, **choices)
+    return loaded

@@ -1,0 +1,87 @@
+"""What goes into an encoder and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from rs_embed_dask.errors import ModelInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rs_embed_dask.models.inputs import Inputs
+
+__all__ = ["Batch", "Tokens"]
+
+
+@dataclass
+class Batch:
+    """Normalised images and their side inputs, one row an item.
+
+    By modality: `images` (B, T, C, H, W) float32, `inputs` (what the bands are), `visible` (B, T) bool (left out where
+    all is). One for all, None where not known: `dates` (B, T, 3) whole year, month 1 to 12, day; `lonlat` (B, 2)
+    degrees; `gsd_m` (B,) metres a pixel of the images given here.
+    """
+
+    images: Mapping[str, Tensor]
+    inputs: Mapping[str, Inputs] = field(default_factory=dict)
+    dates: Tensor | None = None
+    lonlat: Tensor | None = None
+    gsd_m: Tensor | None = None
+    visible: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.images.values())))
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return some of the rows."""
+        if start == 0 and stop >= len(self):
+            return self
+        rows = slice(start, stop)
+        cut = {name: value[rows] for name in ("dates", "lonlat", "gsd_m") if (value := getattr(self, name)) is not None}
+        images = {name: frames[rows] for name, frames in self.images.items()}
+        visible = {name: seen[rows] for name, seen in self.visible.items()}
+        return Batch(images, self.inputs, visible=visible, **cut)
+
+    @property
+    def image(self) -> Tensor:
+        """The only frame of the only modality: (B, C, H, W)."""
+        (frames,) = self.images.values()
+        if frames.shape[1] != 1:
+            reason = "the model takes one frame"
+            raise ModelInputError("frames", value=frames.shape[1], reason=reason, fix="composite them into one first")
+        return frames[:, 0]  # (B, C, H, W)
+
+    def need(self, name: str) -> Tensor:
+        """Return a side input by name. Raises ModelInputError where it was not given."""
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            word = {"lonlat": "place", "gsd_m": "resolution_m"}.get(name, name)
+            raise ModelInputError(word, reason="the model needs it", fix=f"pass {word}= to embed")
+        return value
+
+    def shown(self, modality: str) -> Tensor:
+        """Which frames of a modality are visible: (B, T) bool."""
+        frames = self.images[modality]
+        given = self.visible.get(modality)
+        return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if given is None else given
+
+
+@dataclass
+class Tokens:
+    """What an encoder returns.
+
+    `patches` (B, h, w, D) in raster order, what a grid is made of; `cls` (B, D) the class token; `pooled` (B, D) the
+    model's own vector of the whole image, where that is not the mean of the patches; `extra` other outputs by the name
+    that the model's card gives them.
+    """
+
+    patches: Tensor
+    cls: Tensor | None = None
+    pooled: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,43 @@
+"""Band statistics: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.imagery.dates import Frames
+from rs_embed_dask.models.card import Card, Variant
+from rs_embed_dask.models.cards.rcf import BANDS, TEN
+from rs_embed_dask.models.inputs import Inputs, Option
+from rs_embed_dask.models.steps import Divide
+
+CARD = Card(
+    id="bandstats",
+    title="Statistics of each band over time",
+    citation="rs-embed-dask",
+    code_licence="Apache-2.0",
+    source="own code",
+    variants=(Variant("default", 0),),
+    patch_px=8,
+    poolings=("mean",),
+    dim_per=("bands", 9),
+    any_bands=True,
+    float32=True,
+    inputs=(
+        Inputs(
+            "s2",
+            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
+            bands=BANDS,
+            steps=(Divide(10_000.0),),
+            native=True,
+            frames=Frames("bins", days=30, cap=12),
+            max_cloud_pct=80,
+            fill="keep",
+        ),
+    ),
+    options=(
+        Option("bands", TEN, doc="bands to use"),
+        Option("patch_px", 8, doc="side of a grid's cell", config=True),
+    ),
+    notes=(
+        "For each band: mean, std, min, max and percentiles 10, 25, 50, 75, 90 over a pixel's valid frames, averaged.",
+        "Missing pixels are left out, never filled; a grid's cell without any is NaN.",
+    ),
+)

@@ -1,0 +1,89 @@
+"""Galileo: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.imagery.dates import Frames
+from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.models.inputs import Inputs, Option
+from rs_embed_dask.models.steps import Span, floats, names
+
+_S2_MEAN = floats(
+    "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 "
+    "2525.0932853316694 2410.3377187373408 2750.2854646886753 2234.911100061487 1474.5311266077113"
+)
+_S2_STD = floats(
+    "917.7041440370853 913.2988423581528 1092.678723527555 1047.2206083460424 1048.0101611156767 "
+    "1143.6903026819996 1098.979177731649 1204.472755085893 1145.9774063078878 980.2429840007796"
+)
+_S1 = Span((-11.728724389184965, -18.85558188024017), (4.887145774840316, 5.730270320384293), float64=True)
+_MONTHS = Frames("bins", days=30, cap=12)
+
+
+def _variant(name: str, sizes: tuple[int, int, int], params: float, digest: str = "") -> Variant:
+    weights = Weights(
+        repo="nasaharvest/galileo",
+        file=f"models/{name}/encoder.pt",
+        sha256=digest,
+        licence="MIT",
+        rename=((".backbone", ""),),
+    )
+    config = tuple(zip(("dim", "depth", "heads"), sizes, strict=True))
+    return Variant(name, sizes[0], weights, config, params)
+
+
+CARD = Card(
+    id="galileo",
+    title="Galileo: global and local features of many remote sensing modalities",
+    paper="arXiv:2502.09356",
+    citation="Tseng et al., Galileo: Learning Global & Local Features of Many Remote Sensing Modalities, ICML 2025",
+    code_licence="MIT",
+    source="nasaharvest/galileo at 0f0b5b9, single_file_galileo.py",
+    variants=(
+        _variant("nano", (128, 4, 8), 1.04, "eab6acacf527886a508a555bc24efe4b4a2cf91b162e84cd1c4a1807e942180c"),
+        _variant("tiny", (192, 12, 3), 5.71),
+        _variant("base", (768, 12, 12), 86.5),
+    ),
+    default_variant="nano",
+    patch_px=8,
+    extras=("dates", "gsd"),
+    modalities=(("s2",), ("s1",), ("s2", "s1")),
+    inputs=(
+        Inputs(
+            "s2",
+            sensors=("sentinel-2-l1c", "sentinel-2-l2a"),
+            bands=names("blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22"),
+            steps=(Span(_S2_MEAN, _S2_STD, float64=True),),
+            max_px=96,
+            frames=_MONTHS,
+            max_cloud_pct=80,
+            empty="mask",
+        ),
+        Inputs(
+            "s1",
+            sensors=("sentinel-1-grd", "sentinel-1-rtc"),
+            bands=("vv", "vh"),
+            unit="db",
+            steps=(_S1,),
+            max_px=96,
+            frames=_MONTHS,
+            empty="mask",
+        ),
+    ),
+    options=(
+        Option("patch_px", 8, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),
+        Option("location", default=False, doc="add the place as a token, as in pretraining", config=True),
+        Option("max_px", 96, doc="largest side of an image; pretraining saw at most 12 tokens a side"),
+    ),
+    parity="the authors' code and real nano weights: vectors within 5e-7, grids within 2e-6",
+    notes=(
+        "An image takes the multiple of patch_px nearest to its side, up to max_px; the authors never resize.",
+        "Positions follow the real ground size of a pixel, resize included; months are those of each frame's middle.",
+        "Frames without imagery are hidden from attention and keep their place in time.",
+        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
+    ),
+    deviations=(
+        "rs-embed feeds raw digital numbers by default: with the nano weights its vector is 132 % away.",
+        "rs-embed's official_stats is (x - mean) / std; the authors scale mean -/+ 2 std to 0..1.",
+        "rs-embed resizes to 64 px and still says 10 m.",
+    ),
+)

@@ -1,0 +1,81 @@
+"""SatMAE: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.models.inputs import Inputs, Option, When
+from rs_embed_dask.models.steps import Byte, Clip, Divide, Multiply, Resize, Standard
+
+_STANDARD = Standard(
+    (0.4182007312774658, 0.4214799106121063, 0.3991275727748871),
+    (0.28774282336235046, 0.27541765570640564, 0.2764017581939697),
+)
+_BYTES = (Clip(0, 10_000), Divide(10_000.0), Multiply(255.0), Byte())
+_FLOAT = (*_BYTES, Divide(255.0), _STANDARD, Resize("bicubic", antialias=True))
+
+CARD = Card(
+    id="satmae",
+    title="SatMAE, RGB, ViT-L/16",
+    aliases=("satmae_rgb",),
+    paper="arXiv:2207.08051",
+    citation=(
+        "Cong, Khanna et al., SatMAE: Pre-training Transformers for Temporal and Multi-Spectral Satellite Imagery, "
+        "NeurIPS 2022"
+    ),
+    code_licence="CC-BY-NC-4.0",
+    source="sustainlab-group/SatMAE at e31c11f, models_mae.py",
+    variants=(
+        Variant(
+            "fmow_rgb_vitl16",
+            1024,
+            Weights(
+                repo="MVRL/satmae-vitlarge-fmow-pretrain-800",
+                file="model.safetensors",
+                url="https://zenodo.org/records/7369797 (fmow_pretrain.pth)",
+                licence="CC-BY-NC-4.0",
+                restricted=True,
+                keys=("model",),
+                ignore=("decoder_", "mask_token"),
+                safe_classes=("argparse.Namespace",),
+            ),
+            config=(("size", 224), ("patch", 16), ("dim", 1024), ("depth", 24), ("heads", 16)),
+            params=303.3,
+        ),
+    ),
+    patch_px=16,
+    poolings=("mean", "max", "cls"),
+    inputs=(
+        Inputs(
+            "rgb",
+            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
+            bands=("red", "green", "blue"),
+            steps=(*_BYTES, Resize("bicubic_u8"), Divide(255.0), _STANDARD),
+            size_px=224,
+            max_cloud_pct=30,
+            when=(
+                When("resize", "float", (("steps", _FLOAT),)),
+                When("resize", "crop", (("steps", _FLOAT), ("short_px", 256))),
+                When("rectangle", "stretch", (("rectangle", "stretch"),)),
+            ),
+        ),
+    ),
+    options=(
+        Option(
+            "resize",
+            "pillow",
+            ("pillow", "float", "crop"),
+            "8-bit bicubic as Pillow's; bicubic on floats; or that to 256 and the centre 224, as upstream evaluates",
+        ),
+        Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it"),
+        Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms; 1e-5 is rs-embed's", config=True),
+    ),
+    parity="the authors' code: vectors within 5e-7, what the network sees bit for bit",
+    notes=(
+        "Trained on 8-bit RGB of 0.3 to 3 m; Sentinel-2 at 10 m is darker and coarser than what it saw.",
+        "Pooled vectors leave the class token out.",
+    ),
+    deviations=(
+        "rs-embed's grid is in random order: its encoder shuffles the patches for good. Here it is a map.",
+        "rs-embed uses LayerNorm epsilon 1e-5; the authors use 1e-6. It costs 1e-4 of the vector.",
+    ),
+)

@@ -1,0 +1,142 @@
+"""Checkpoints, read safely and loaded to the last name. Nothing is ever run that a file holds."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rs_embed_dask.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from rs_embed_dask.models.card import Weights
+
+__all__ = ["load_into", "read"]
+
+_LISTED = 5
+# What a file of `torch.save` begins with where it is no zip: a pickle of the number 0x1950a86a20f9469cfc6c.
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# What PyTorch's readers raise on a file that ends too soon.
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
+
+
+def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Read ``.safetensors``, or what ``torch.save`` wrote, without running anything in it.
+
+    `safe_classes` are full names of harmless classes that the pickle may hold. Raises WeightsError where the file is
+    cut off, no checkpoint, or holds anything that would have to be run.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    damaged = WeightsError("weights", value=path.name, reason="cut off, or no checkpoint", fix="fetch the file again")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        zipped = zipfile.is_zipfile(path)
+        with path.open("rb") as file:
+            if not zipped and file.read(len(_LEGACY)) != _LEGACY:
+                raise damaged
+        with torch.serialization.safe_globals([_class(name) for name in safe_classes]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        fix = "get the authors' file, or convert it to safetensors; if you trust it, pass its tensors as weights="
+        reason = "it holds objects that would have to be run, or is damaged"
+        raise WeightsError("weights", value=path.name, reason=reason, fix=fix) from error
+    except (SafetensorError, *_DAMAGE) as error:
+        raise damaged from error
+    if isinstance(content, Mapping):
+        return content
+    raise WeightsError("weights", value=path.name, reason="it holds no names", fix="give a state dict")
+
+
+def _class(name: str) -> type:
+    module, _, leaf = name.rpartition(".")
+    found: type = getattr(import_module(module), leaf)
+    return found
+
+
+def load_into(
+    module: nn.Module, content: Mapping[str, Any], weights: Weights, *, what: str, copy: bool = False
+) -> None:
+    """Put a checkpoint's tensors into a module, every name accounted for.
+
+    `copy` those that are used, so that the file may change afterwards; else they are shared. Raises WeightsError with
+    the first five names that are missing, unexpected or misshapen.
+    """
+    given = _renamed(_selected(content, weights.keys), weights)
+    wanted = module.state_dict()
+    given = {
+        name: value.to(torch.float32, copy=copy) if value.is_floating_point() else value
+        for name, value in given.items()
+    }
+    missing = [n for n in wanted if n not in given and not any(part in n for part in _optional(weights))]
+    surplus = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    faults = {"missing": missing, "unexpected": surplus, "misshapen": shapes}
+    if any(faults.values()):
+        told = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
+        fix = "give the checkpoint of this model and variant"
+        raise WeightsError(f"{what}: names in the weights", reason=told, fix=fix)
+    module.load_state_dict(given, strict=False, assign=True)
+    _zero_counters(module)
+    left = [name for name, value in module.state_dict().items() if value.is_meta]
+    if left:
+        raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="list them as no optional ones")
+
+
+def _zero_counters(module: nn.Module) -> None:
+    """Give batch norms that came without a counter of batches one; inference does not read it."""
+    for part in module.modules():
+        counter = getattr(part, "num_batches_tracked", None)
+        if isinstance(counter, Tensor) and counter.is_meta:
+            part.num_batches_tracked = torch.zeros((), dtype=torch.long)
+
+
+def _optional(weights: Weights) -> tuple[str, ...]:
+    return (*weights.optional, "num_batches_tracked")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
+def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Tensor]:
+    """Go into the first sub-dictionary that is there, and join the names of nested ones by dots."""
+    found: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    flat: dict[str, Tensor] = {}
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": tensor for inner, tensor in _selected(value, ()).items()})
+        elif isinstance(value, Tensor):
+            flat[name] = value
+        elif hasattr(value, "__array__"):
+            flat[name] = torch.from_numpy(value.copy() if not value.flags.writeable else value)
+    return flat
+
+
+def _renamed(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    for prefix in weights.prefixes:
+        inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        tensors = inside or tensors
+    for old, new in weights.rename:
+        tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(weights.ignore) and not any(part in name for part in weights.drop)
+    }

@@ -1,0 +1,102 @@
+"""From an encoder's tokens to what an item gets: one lattice out of tiles, a crop of it, a vector or a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+
+from rs_embed_dask.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.models.batch import Tokens
+    from rs_embed_dask.models.geometry import Fit
+
+__all__ = ["Features", "cut_tiles", "joined", "pooled", "stitched"]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a model made of one item.
+
+    `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
+    `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share that was
+    filled of what the model saw; `notes` say what was left out, hidden or filled.
+    """
+
+    values: NDArray[np.float32]
+    grid: Grid | None
+    valid_fraction: NDArray[np.float32]
+    filled_fraction: float
+    notes: tuple[str, ...]
+
+
+def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
+    """Cut (B, T, C, H, W) into its tiles: (B tiles, T, C, h, w), the tiles of an item one after the other."""
+    if fit.tile_count == 1:
+        return images
+    height, width = fit.tile_px
+    rows, columns = fit.starts
+    tiles = [images[..., row : row + height, col : col + width] for row in rows for col in columns]
+    return torch.stack(tiles, dim=1).flatten(0, 1)  # (B tiles, T, C, h, w)
+
+
+def stitched(patches: Tensor, fit: Fit) -> Tensor:
+    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, D).
+
+    Where two tiles overlap, each owns the tokens up to the middle of the overlap.
+    """
+    rows, columns = fit.starts
+    lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, D)
+    down = _owned(rows, fit.cell_px[0], patches.shape[1], fit.tokens[0])
+    across = _owned(columns, fit.cell_px[1], patches.shape[2], fit.tokens[1])
+    lines = [torch.cat([lattice[:, i, j][:, a, b] for j, b in across], dim=2) for i, a in down]
+    whole = torch.cat(lines, dim=1)
+    row_slice, column_slice = fit.keep.slices
+    return whole[:, row_slice, column_slice]
+
+
+def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> list[tuple[int, slice]]:
+    """Which of its tokens each tile gives, along one axis."""
+    firsts = [round(start / cell) for start in starts]
+    middles = [(one + length + two) // 2 for one, two in pairwise(firsts)]
+    edges = [0, *middles, total]
+    return [(i, slice(edges[i] - first, edges[i + 1] - first)) for i, first in enumerate(firsts)]
+
+
+def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor:
+    """One vector an item: (B, D).
+
+    ``mean`` is the model's own vector where it has one, averaged over tiles, else the mean of the tokens kept;
+    ``max`` their maximum; ``cls`` the class token, averaged over tiles.
+    """
+    if pooling == "max":
+        return lattice.amax((1, 2))
+    own = tokens.cls if pooling == "cls" else tokens.pooled
+    if own is not None:
+        vectors: Tensor = own.unflatten(0, (-1, fit.tile_count))
+        return vectors.mean(1)
+    if pooling == "cls":
+        raise ModelError("pooling", value="cls", reason="the encoder gave no class token", fix="use pooling='mean'")
+    return lattice.mean((1, 2))
+
+
+def joined(parts: list[Tokens]) -> Tokens:
+    """Put the tokens of several batches together; what only tests look at is left out."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    cls = [part.cls for part in parts if part.cls is not None]
+    return type(first)(
+        torch.cat([part.patches for part in parts]),
+        cls=torch.cat(cls) if cls else None,
+        pooled=torch.cat(pooled) if pooled else None,
+    )

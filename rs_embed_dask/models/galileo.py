@@ -1,0 +1,227 @@
+"""Galileo: one encoder for pixels in space and time, maps, weather and places, whichever of them are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rs_embed_dask.errors import ModelInputError
+from rs_embed_dask.models.batch import Tokens
+from rs_embed_dask.models.positions import plane
+from rs_embed_dask.models.vit import PatchEmbed, Trunk
+
+if TYPE_CHECKING:
+    from rs_embed_dask.models.batch import Batch
+
+__all__ = ["Galileo", "build"]
+
+# Groups of channels that make one token each: (name, input that holds them, its channels).
+SPACE_TIME = (
+    ("S1", "s1", (0, 1)),
+    ("S2_RGB", "s2", (0, 1, 2)),
+    ("S2_Red_Edge", "s2", (3, 4, 5)),
+    ("S2_NIR_10m", "s2", (6,)),
+    ("S2_NIR_20m", "s2", (7,)),
+    ("S2_SWIR", "s2", (8, 9)),
+    ("NDVI", "ndvi", (0,)),
+)
+SPACE = (("SRTM", "space", (0, 1)), ("DW", "space", tuple(range(2, 11))), ("WC", "space", tuple(range(11, 16))))
+TIME = (("ERA5", "time", (0, 1)), ("TC", "time", (2, 3, 4)), ("VIIRS", "time", (5,)))
+STATIC = (
+    ("LS", "static", (0,)),
+    ("location", "static", (1, 2, 3)),
+    ("DW_static", "static", tuple(range(4, 13))),
+    ("WC_static", "static", tuple(range(13, 18))),
+)
+Groups = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(eq=False)
+class _Kind:
+    """Tokens of one kind and which of them exist: (B, ..., groups, D) and (B, ..., groups) bool."""
+
+    tokens: Tensor
+    seen: Tensor
+
+
+class Galileo(nn.Module):
+    """Attribute names are the published keys.
+
+    `patch_px` is the side of a token, below `kernel_px` (the stored kernels' side) by resampling; `location` adds the
+    place as a token; `max_frames` are the rows of the table of time positions.
+    """
+
+    def __init__(
+        self, trunk: Trunk, *, patch_px: int = 8, location: bool = False, max_frames: int = 24, kernel_px: int = 8
+    ) -> None:
+        super().__init__()
+        dim, quarter = trunk.dim, trunk.dim // 4
+        self.patch_px = patch_px
+        self.location = location
+        self.pos_embed = nn.Parameter(torch.zeros(max_frames, quarter))
+        self.s_t_channel_embed = nn.Parameter(torch.zeros(len(SPACE_TIME), quarter))
+        self.sp_channel_embed = nn.Parameter(torch.zeros(len(SPACE), quarter))
+        self.t_channel_embed = nn.Parameter(torch.zeros(len(TIME), quarter))
+        self.st_channel_embed = nn.Parameter(torch.zeros(len(STATIC), quarter))
+        self.month_embed = nn.Embedding(12, quarter)
+        self.space_time_embed = _kernels(SPACE_TIME, dim, kernel_px)
+        self.space_embed = _kernels(SPACE, dim, kernel_px)
+        self.time_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in TIME})
+        self.static_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in STATIC})
+        self.blocks = trunk.blocks(split=True)
+        self.norm = trunk.norm()
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode what is there of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
+        kinds = {
+            "space_time": self._space_time(batch),
+            "space": self._space(batch),
+            "time": self._time(batch),
+            "static": self._static(batch),
+        }
+        given = {name: kind for name, kind in kinds.items() if kind is not None}
+        flat = torch.cat([kind.tokens.flatten(1, -2) for kind in given.values()], dim=1)  # (B, N, D)
+        seen = torch.cat([kind.seen.flatten(1) for kind in given.values()], dim=1)  # (B, N)
+        encoded = self.norm(self._attend(flat, seen))
+        parts = encoded.split([kind.seen[0].numel() for kind in given.values()], dim=1)
+        pooled = (encoded * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+        whole = {
+            name: _Kind(part.view_as(kind.tokens), kind.seen)
+            for part, (name, kind) in zip(parts, given.items(), strict=True)
+        }
+        extra = {"pooled": pooled, **{name: kind.tokens for name, kind in whole.items()}}
+        uneven = "time" in whole or "static" in whole
+        return Tokens(_by_patch(whole, pooled), pooled=pooled if uneven else None, extra=extra)
+
+    def _attend(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Run the blocks on the tokens that exist; the others stay zero."""
+        common = seen.any(0)
+        shown, kept = x[:, common], seen[:, common]
+        mask = None if kept.all() else kept[:, None, None, :]
+        for block in self.blocks:
+            shown = block(shown, mask)
+        full = torch.zeros_like(x, dtype=shown.dtype)
+        full[:, common] = shown * kept[..., None]
+        return full
+
+    def _space_time(self, batch: Batch) -> _Kind | None:
+        pixels = next((batch.images[name] for name in ("s2", "s1", "ndvi") if name in batch.images), None)
+        if pixels is None:
+            return None
+        frames = pixels.shape[1]
+        if frames > len(self.pos_embed):
+            reason = f"the model knows {len(self.pos_embed)} positions in time"
+            raise ModelInputError("frames", value=frames, reason=reason, fix="take a shorter span, or longer frames")
+        height, width = (side // self.patch_px for side in pixels.shape[-2:])
+        blank = pixels.new_zeros((*pixels.shape[:2], height, width, self.norm.normalized_shape[0]))
+        maps, seen = [], []
+        for name, source, channels in SPACE_TIME:
+            images = batch.images.get(source)
+            if images is None:
+                maps.append(blank)
+                seen.append(torch.zeros(pixels.shape[:2], dtype=torch.bool, device=pixels.device))
+                continue
+            tokens = self.space_time_embed[name](images[:, :, list(channels)].flatten(0, 1), self.patch_px)
+            maps.append(tokens.unflatten(0, images.shape[:2]))  # (B, T, h, w, D)
+            seen.append(batch.visible.get(name, batch.shown(source)))
+        tokens = torch.stack(maps, dim=4).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, groups, D)
+        shown = torch.stack(seen, dim=2)[:, None, None].expand(tokens.shape[:-1])
+        months = batch.need("dates")[..., 1] - 1
+        codes = (
+            self.s_t_channel_embed,
+            self.pos_embed[:frames][None, None, None, :, None],
+            self.month_embed(months)[:, None, None, :, None],
+            self._places(batch, height, width)[:, :, :, None, None],
+        )
+        return _Kind(tokens + _joined(codes, tokens.shape), shown)
+
+    def _space(self, batch: Batch) -> _Kind | None:
+        maps = batch.images.get("space")
+        if maps is None:
+            return None
+        groups = [self.space_embed[name](maps[:, list(channels)], self.patch_px) for name, _, channels in SPACE]
+        tokens = torch.stack(groups, dim=3)  # (B, h, w, groups, D)
+        place = self._places(batch, *tokens.shape[1:3])[:, :, :, None]
+        return _Kind(tokens + _coded(tokens, self.sp_channel_embed, place=place), _shown(batch, tokens, SPACE))
+
+    def _time(self, batch: Batch) -> _Kind | None:
+        series = batch.images.get("time")
+        if series is None:
+            return None
+        groups = [self.time_embed[name](series[..., list(channels)]) for name, _, channels in TIME]
+        tokens = torch.stack(groups, dim=2)  # (B, T, groups, D)
+        months = self.month_embed(batch.need("dates")[..., 1] - 1)[:, :, None]
+        codes = _coded(tokens, self.t_channel_embed, time=self.pos_embed[: tokens.shape[1], None], month=months)
+        return _Kind(tokens + codes, _shown(batch, tokens, TIME))
+
+    def _static(self, batch: Batch) -> _Kind | None:
+        facts = batch.images.get("static")
+        if facts is None and not self.location:
+            return None
+        given = STATIC if facts is not None else STATIC[1:2]
+        facts = _unit_vector(batch.need("lonlat")) if facts is None else facts
+        groups = [self.static_embed[name](facts[..., list(channels)]) for name, _, channels in given]
+        tokens = torch.stack(groups, dim=1)  # (B, groups, D)
+        rows = [STATIC.index(group) for group in given]
+        return _Kind(tokens + _coded(tokens, self.st_channel_embed[rows]), _shown(batch, tokens, given))
+
+    def _places(self, batch: Batch, height: int, width: int) -> Tensor:
+        """(B, h, w, D / 4); a unit is ten metres, and the authors' exponents are a quarter of the usual ones."""
+        scale = batch.need("gsd_m") * self.patch_px / 10
+        return plane((height, width), self.pos_embed.shape[1], scale, spread=0.25)
+
+
+def _unit_vector(lonlat: Tensor) -> Tensor:
+    """Degrees (B, 2) to the place on the unit sphere, where `STATIC` has it: (B, 4), the first left empty."""
+    lon, lat = lonlat.double().deg2rad().unbind(-1)
+    xyz = (torch.zeros_like(lon), lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin())
+    return torch.stack(xyz, dim=-1).float()
+
+
+def _coded(tokens: Tensor, group: Tensor, **codes: Tensor) -> Tensor:
+    """Quarters of the width: group, position in time, month, position in space; zeros where one has none."""
+    zero = torch.zeros_like(group[0])
+    return _joined((group, *(codes.get(name, zero) for name in ("time", "month", "place"))), tokens.shape)
+
+
+def _shown(batch: Batch, tokens: Tensor, groups: Groups) -> Tensor:
+    """Which tokens exist, (B, ..., groups) bool: all, but for groups that the batch hides by name."""
+    seen = torch.ones(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
+    for i, (name, _, _) in enumerate(groups):
+        if name in batch.visible:
+            given = batch.visible[name]
+            seen[..., i] &= given.view(*given.shape, *(1,) * (seen.dim() - 1 - given.dim()))
+    return seen
+
+
+def _kernels(groups: Groups, dim: int, side: int) -> nn.ModuleDict:
+    return nn.ModuleDict({name: PatchEmbed(len(channels), dim, side) for name, _, channels in groups})
+
+
+def _joined(codes: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+    """Stretch four quarters over the tokens and put them side by side."""
+    return torch.cat([code.expand(*shape[:-1], code.shape[-1]) for code in codes], dim=-1)
+
+
+def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
+    """Average what is visible in every patch; tokens without a place count in each: (B, h, w, D)."""
+    sums, counts = [], []
+    for name, axes in (("space_time", (3, 4)), ("space", (3,)), ("time", (1, 2)), ("static", (1,))):
+        if name in kinds:
+            shown = kinds[name].seen[..., None]
+            placed = (slice(None), slice(None), slice(None)) if "space" in name else (slice(None), None, None)
+            sums.append((kinds[name].tokens * shown).sum(axes)[placed])
+            counts.append(shown.sum(axes)[placed])
+    if not {"space_time", "space"} & set(kinds):
+        return pooled[:, None, None]
+    patches: Tensor = sum(sums[1:], sums[0]) / sum(counts[1:], counts[0])
+    return patches
+
+
+def build(**config: Any) -> Galileo:
+    """Build the encoder from a card's configuration."""
+    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+    return Galileo(trunk, **rest)

@@ -1,0 +1,154 @@
+"""How an image meets a network: resized or in tiles, and where each token then lies. Whole numbers only, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.window import Window
+
+if TYPE_CHECKING:
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.models.inputs import Inputs
+    from rs_embed_dask.specs import InputPrep
+
+__all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The plan for one image; pairs are (down, across).
+
+    `image` is the part that is used and `pad` the reflected pixels added below and to the right, in source pixels;
+    `resized_px` the size after the resize, `net_px` the centre of that which the network sees; `starts` the first rows
+    and columns of the tiles, `tile_px` their size; `tokens` are counted over the whole image, and `keep` are those that
+    come out; a token covers `cell_px` source pixels and the first one begins at `origin_px`.
+    """
+
+    image: Window
+    pad: tuple[int, int]
+    resized_px: tuple[int, int]
+    net_px: tuple[int, int]
+    starts: tuple[tuple[int, ...], tuple[int, ...]]
+    tile_px: tuple[int, int]
+    tokens: tuple[int, int]
+    keep: Window
+    cell_px: tuple[float, float]
+    origin_px: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the token grid that comes out."""
+        return self.keep.height, self.keep.width
+
+    @property
+    def tile_count(self) -> int:
+        """How many images the network sees for this one."""
+        return len(self.starts[0]) * len(self.starts[1])
+
+
+def fit_image(
+    inputs: Inputs, patch: int, shape: tuple[int, int], *, prep: InputPrep, crop: Window | None = None
+) -> Fit:
+    """Plan how an image of (H, W) pixels goes through a network of `patch` pixels a token.
+
+    ``resize``: the whole image takes the network's size: `size_px`, or, for a network that takes any, the multiple of
+    its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's size, the last one
+    of a row or column shifted back so that it ends with the image (rounded up to a whole token by less than a token of
+    reflected pixels), so that every token lies on one lattice; an image smaller than a tile is resized. ``auto``: tiles
+    where the image is larger than the network and `max_tiles` suffice, else a resize. `crop` is the part that was asked
+    for, where the image is a square read around it.
+    """
+    whole = Window(0, 0, *shape)
+    asked = crop or whole
+    if inputs.native:
+        return _cells(asked, patch)
+    tile = prep.tile_px or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
+    if prep.mode != "resize" and min(asked.height, asked.width) >= tile:
+        fit = _tiled(inputs, patch, asked, tile, prep.stride_px)
+        larger = max(asked.height, asked.width) > tile
+        if prep.mode == "tile" or (larger and fit.tile_count <= prep.max_tiles):
+            return fit
+    return _resized(inputs, patch, shape, asked)
+
+
+def _round_to(length: int, multiple: int, limit: int | None = None) -> int:
+    """Return the multiple nearest to a length (half up), at least one, at most the limit."""
+    side = max(1, (2 * length + multiple) // (2 * multiple)) * multiple
+    return side if limit is None else min(side, max(multiple, limit // multiple * multiple))
+
+
+def _cells(asked: Window, patch: int) -> Fit:
+    tokens = (-(-asked.height // patch), -(-asked.width // patch))
+    size = (asked.height, asked.width)
+    return Fit(asked, (0, 0), size, size, ((0,), (0,)), size, tokens, Window(0, 0, *tokens), (patch, patch))
+
+
+def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) -> Fit:
+    side = max(shape)
+    source = (side, side) if inputs.rectangle == "pad" else shape
+    net = inputs.size_px or _round_to(side, inputs.multiple_px or patch, inputs.max_px)
+    short = inputs.short_px
+    resized = (short * source[0] // min(source), short * source[1] // min(source)) if short else (net, net)
+    count = net // patch
+    cell = (source[0] * patch / resized[0], source[1] * patch / resized[1])
+    cut = (round((resized[0] - net) / 2), round((resized[1] - net) / 2))
+    origin = (source[0] * cut[0] / resized[0], source[1] * cut[1] / resized[1])
+    rows, height = _kept(asked.row, asked.height, count, cell[0], origin[0])
+    columns, width = _kept(asked.col, asked.width, count, cell[1], origin[1])
+    return Fit(
+        image=Window(0, 0, *shape),
+        pad=(source[0] - shape[0], source[1] - shape[1]),
+        resized_px=resized,
+        net_px=(net, net),
+        starts=((0,), (0,)),
+        tile_px=source,
+        tokens=(count, count),
+        keep=Window(rows, columns, height, width),
+        cell_px=cell,
+        origin_px=origin,
+    )
+
+
+def _kept(start: int, length: int, count: int, cell: float, origin: float) -> tuple[int, int]:
+    """First token and number of tokens that touch pixels start .. start + length, along one axis."""
+    nudge = 1e-9
+    first = max(0, min(count - 1, int((start - origin) / cell + nudge)))
+    last = max(first + 1, min(count, -int(-((start + length - origin) / cell - nudge) // 1)))
+    return first, last - first
+
+
+def _tiled(inputs: Inputs, patch: int, asked: Window, tile: int, stride: int | None) -> Fit:
+    net = inputs.size_px or tile
+    if tile % (net // patch) or net % patch:
+        listed = ", ".join(str(net // patch * times) for times in range(1, 2 * patch, max(1, patch // 4)))
+        raise SpecError(
+            "InputPrep.tile_px", value=tile, reason="its tokens would not be whole pixels", fix=f"use one of {listed}"
+        )
+    cell = tile * patch // net
+    step = stride or tile
+    if step % cell or step > tile:
+        fix = f"give a multiple of {cell} up to {tile}"
+        raise SpecError("InputPrep.stride_px", value=stride, reason="tiles would not share one lattice", fix=fix)
+    tokens = (-(-asked.height // cell), -(-asked.width // cell))
+    starts = tuple(tile_starts(count * cell, tile, step) for count in tokens)
+    pad = (tokens[0] * cell - asked.height, tokens[1] * cell - asked.width)
+    keep = Window(0, 0, *tokens)
+    return Fit(asked, pad, (net, net), (net, net), (starts[0], starts[1]), (tile, tile), tokens, keep, (cell, cell))
+
+
+def tile_starts(length: int, tile: int, stride: int) -> tuple[int, ...]:
+    """Begin a tile every stride, the last one shifted back to end with the image."""
+    last = length - tile
+    return (*range(0, last, stride), last)
+
+
+def place_grid(grid: Grid, fit: Fit) -> Grid:
+    """Give the token grid its place on the ground: an exact affine from the image's own."""
+    a, b, c, d, e, f = grid.transform
+    row = fit.image.row + fit.origin_px[0] + fit.keep.row * fit.cell_px[0]
+    col = fit.image.col + fit.origin_px[1] + fit.keep.col * fit.cell_px[1]
+    down, across = fit.cell_px
+    transform = (a * across, b * down, a * col + b * row + c, d * across, e * down, d * col + e * row + f)
+    return replace(grid, transform=transform, shape=fit.shape)

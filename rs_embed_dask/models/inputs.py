@@ -1,0 +1,158 @@
+"""What a model takes: its modalities, and the choices a user has, as frozen data. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal
+
+from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.imagery.dates import Frames
+from rs_embed_dask.models.steps import Resize, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Inputs", "ModelInput", "Option", "Scalar", "When"]
+
+Scalar = str | int | float | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice of the user's, by name: ``load_model("galileo", patch_px=4)``.
+
+    `choices` are the values that are understood (empty: any of the default's type); `config` hands the value to the
+    encoder's constructor too.
+    """
+
+    name: str
+    default: Scalar
+    choices: tuple[Scalar, ...] = ()
+    doc: str = ""
+    config: bool = False
+
+    def check(self, value: Scalar, model: str) -> Scalar:
+        """Return the value in the default's type, or raise SpecError."""
+        if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if self.choices and value not in self.choices:
+            listed = ", ".join(repr(c) for c in self.choices)
+            raise SpecError(f"{model}: {self.name}", value=value, reason="not a choice", fix=f"use one of {listed}")
+        if type(value) is not type(self.default):
+            wanted = type(self.default).__name__
+            raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {wanted}", fix=f"give a {wanted}")
+        return value
+
+
+@dataclass(frozen=True)
+class When:
+    """Fields of `Inputs` that change where an option has a value: pairs of field and value."""
+
+    option: str
+    value: Scalar
+    change: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One modality that a model takes.
+
+    Attributes
+    ----------
+    modality, sensors, bands : str, tuple of str, tuple of str
+        Its name (``"s2"``), sensor ids (the best first), common names in the network's order.
+    steps, unit : tuple of Step, str
+        From canonical units to the network's; the unit: ``"reflectance_e4"``, ``"db"`` or ``"kelvin"``.
+    resolution_m : float
+        Metres a pixel to read at.
+    size_px, short_px : int or None
+        Side of the network's image. Given `short_px` too, the shorter side is resized to that and the centre cut out.
+    multiple_px, max_px : int or None
+        Without `size_px`: any multiple of this (by default of the patch), up to that.
+    native : bool
+        No size at all: pixels are taken as they are, the last cells of a grid may be cut.
+    rectangle : {"pad", "stretch"}
+        An image that is not square, where no square of real imagery was read: reflected, or stretched.
+    frames, max_cloud_pct, composite, mask
+        How a span becomes frames, and scenes a frame; None leaves it to the sensor.
+    fill : {"frame_mean", "zero", "keep"}
+        What stands for a missing pixel: the mean of its frame and band, 0, or NaN itself.
+    empty, min_valid : {"drop", "mask"}, float
+        A frame in which some band has no more valid pixels than this share is left out, or hidden from attention.
+    per_band : tuple of (str, tuple)
+        Side values, one a band, such as ``("wavelength_um", (...))``.
+    when : tuple of When
+        Fields that options change.
+    """
+
+    modality: str
+    sensors: tuple[str, ...]
+    bands: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    unit: str = "reflectance_e4"
+    resolution_m: float = 10.0
+    size_px: int | None = None
+    short_px: int | None = None
+    multiple_px: int | None = None
+    max_px: int | None = None
+    native: bool = False
+    rectangle: Literal["pad", "stretch"] = "pad"
+    frames: Frames = field(default_factory=Frames)
+    max_cloud_pct: float | None = None
+    composite: str = "median"
+    mask: str | None = None
+    fill: Literal["frame_mean", "zero", "keep"] = "frame_mean"
+    empty: Literal["drop", "mask"] = "drop"
+    min_valid: float = 0.0
+    per_band: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    when: tuple[When, ...] = ()
+
+    def resolved(self, options: Mapping[str, Scalar]) -> Inputs:
+        """Apply the options: those named like a field of sizes, the alternatives of `when`, and ``bands``."""
+        changes: dict[str, object] = {name: options[name] for name in ("max_px", "size_px") if name in options}
+        for case in self.when:
+            if options.get(case.option) == case.value:
+                changes.update(case.change)
+        inputs = replace(self, **changes, when=()) if changes else self  # type: ignore[arg-type]
+        wanted = options.get("bands", ())
+        return inputs.take(wanted) if isinstance(wanted, tuple) and wanted else inputs
+
+    def take(self, bands: tuple[str, ...]) -> Inputs:
+        """Keep some bands, with their statistics."""
+        for band in bands:
+            if band not in self.bands:
+                raise UnknownNameError.among(f"band of {self.modality}", band, self.bands)
+        indices = tuple(self.bands.index(band) for band in bands)
+        per_band = tuple((name, tuple(values[i] for i in indices)) for name, values in self.per_band)
+        steps = tuple(step.take(indices, len(self.bands)) for step in self.steps)
+        return replace(self, bands=bands, steps=steps, per_band=per_band)
+
+    def values(self, name: str) -> tuple[float, ...]:
+        """Side values of the bands by name, for example ``"wavelength_um"``."""
+        return dict(self.per_band)[name]
+
+    @property
+    def resize(self) -> Resize:
+        """How the image takes the network's size."""
+        return next((step for step in self.steps if isinstance(step, Resize)), Resize())
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """What a model wants read: one modality from one sensor; the fields are those of `Inputs`."""
+
+    modality: str
+    sensor: str
+    bands: tuple[str, ...]
+    frames: Frames
+    resolution_m: float
+    unit: str
+    max_cloud_pct: float | None
+    composite: str
+    mask: str | None
+
+    @classmethod
+    def of(cls, inputs: Inputs, sensor: str) -> ModelInput:
+        """Take a modality's fields, with the sensor that was chosen for it."""
+        names = [f.name for f in fields(cls) if f.name != "sensor"]
+        return cls(sensor=sensor, **{name: getattr(inputs, name) for name in names})

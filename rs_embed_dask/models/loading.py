@@ -1,0 +1,119 @@
+"""Loads a model: its card, its encoder with the right weights in it, its device."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.models import card as card_of, factory
+from rs_embed_dask.models.checkpoint import load_into, read
+from rs_embed_dask.models.model import Model
+from rs_embed_dask.models.weights import WeightsInfo, check_licence, locate, verify
+from rs_embed_dask.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rs_embed_dask.models.card import Card
+
+__all__ = ["load"]
+
+_FIELDS = {field.name for field in fields(ModelSpec)} - {"id", "options", "weights"}
+
+
+def load(
+    model: str | ModelSpec,
+    *,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    download: bool = True,
+    **choices: Any,
+) -> Model:
+    """Load a model; `rs_embed_dask.models.load_model` documents it."""
+    spec = ModelSpec.of(model)
+    options = {name: value for name, value in choices.items() if name not in _FIELDS}
+    named = {name: value for name, value in choices.items() if name in _FIELDS}
+    spec = replace(spec, **named, options=tuple({**dict(spec.options), **options}.items()))
+    if isinstance(weights, str | Path):
+        spec = replace(spec, weights=str(weights))
+    card = card_of(spec.id)
+    if card.kind == "product":
+        raise SpecError("model", value=card.id, reason="its vectors are read, not computed", fix="use get_embedding")
+    build = partial(factory(card.id), **_arguments(card, spec, config or {}))
+    given = weights if isinstance(weights, Mapping) else None
+    loaded = Model(card, spec, *_with_weights(build, card, spec, given=given, download=download))
+    _resize(loaded, config or {})
+    return loaded
+
+
+def _arguments(card: Card, spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the encoder's constructor: the variant's, then options, then what the caller gave."""
+    chosen = card.chosen(spec.options)
+    options = {option.name: chosen[option.name] for option in card.options if option.config}
+    inputs = card.resolved_inputs(spec)
+    bands = {"bands": inputs[0].bands} if card.any_bands else {}
+    return {**dict(card.variant(spec.variant).config), **options, **bands, **config}
+
+
+def _with_weights(
+    build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, given: Mapping[str, Any] | None, download: bool
+) -> tuple[nn.Module, WeightsInfo]:
+    """Build the encoder and put its weights in: given tensors, random ones, a file, or the card's own."""
+    variant = card.variant(spec.variant)
+    weights, what = variant.weights, f"{card.id} {variant.name}"
+    if weights is None:
+        if spec.weights != "auto" or given is not None:
+            fix = "leave weights= out"
+            raise SpecError(f"{what}: weights", value=spec.weights, reason="this model has none", fix=fix)
+        return build(), WeightsInfo()
+    encoder = build() if weights.optional else _empty(build)
+    if given is not None:
+        load_into(encoder, given, weights, what=what)
+        return encoder, WeightsInfo("given", licence=weights.licence)
+    if spec.weights == "random":
+        encoder.load_state_dict(_random(encoder), assign=True)
+        return encoder, WeightsInfo("random", random=True)
+    check_licence(card, weights, accept_licence=spec.accept_licence)
+    path = locate(card, variant, download=download) if spec.weights == "auto" else Path(spec.weights)
+    digest = verify(card, weights, path, strict=spec.weights == "auto")
+    load_into(encoder, read(path, weights.safe_classes), weights, what=what, copy=True)
+    return encoder, WeightsInfo(path.name, digest, weights.licence, official=digest == weights.sha256)
+
+
+def _empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build names and shapes only, so that no memory goes into values to be replaced; in full if any is computed."""
+    with torch.device("meta"):
+        module = build()
+    stored = module.state_dict()
+    return module if all(name in stored for name, _ in module.named_buffers()) else build()
+
+
+def _random(encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """Draw every tensor from a generator keyed by its name: the same on any machine, activations of order one."""
+    drawn = {}
+    for name, like in encoder.state_dict().items():
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        noise = torch.randn(like.shape, generator=generator)
+        leaf = name.rsplit(".", 1)[-1]
+        if not like.is_floating_point():
+            drawn[name] = torch.zeros(like.shape, dtype=like.dtype)
+        elif like.dim() > 1:
+            drawn[name] = noise / math.sqrt(min(math.prod(like.shape[1:]), 2500))
+        else:
+            drawn[name] = 0.1 * noise.abs() + 1 if leaf in {"weight", "gamma", "running_var"} else 0.1 * noise
+    return drawn
+
+
+def _resize(model: Model, config: Mapping[str, Any]) -> None:
+    """Let another image or patch size in the configuration reach the preparation of pixels."""
+    if "size" in config:
+        model.inputs = tuple(replace(i, size_px=config["size"]) if i.size_px else i for i in model.inputs)
+    model.patch = config.get("patch", model.patch)

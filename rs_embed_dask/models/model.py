@@ -1,0 +1,285 @@
+"""A loaded model: card, encoder and device. Arrays or cubes go in, features come out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rs_embed_dask.errors import ModelError, RsEmbedError
+from rs_embed_dask.models import arrays
+from rs_embed_dask.models.batch import Batch
+from rs_embed_dask.models.features import Features, cut_tiles, joined, pooled, stitched
+from rs_embed_dask.models.geometry import Fit, fit_image, place_grid
+from rs_embed_dask.models.pixels import run_steps
+from rs_embed_dask.models.samples import Sample, admit, fitted, from_cubes
+from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from rs_embed_dask.embedding import Embedding
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.grid import Window
+    from rs_embed_dask.models.batch import Tokens
+    from rs_embed_dask.models.card import Card
+    from rs_embed_dask.models.weights import WeightsInfo
+
+__all__ = ["Model"]
+
+_POOLED = OutputSpec.pooled()
+_RESIZE = InputPrep.resize()
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_IMAGES = {"cpu": 8, "cuda": 64}
+
+
+class Model:
+    """A model ready to run; `rs_embed_dask.models.load_model` makes it.
+
+    Attributes
+    ----------
+    card, spec : Card, ModelSpec
+        What it declares, and what was asked for.
+    encoder, device, dtype
+        The network, in evaluation mode; where it runs; float32, or the type of its automatic casts.
+    inputs, patch : tuple of Inputs, int
+        The modalities in use, with the options applied; network pixels a token.
+    max_images : int
+        Most images the network sees at once.
+    """
+
+    def __init__(self, card: Card, spec: ModelSpec, encoder: nn.Module, info: WeightsInfo) -> None:
+        self.card = card
+        self.spec = spec
+        self.device = choose_device(spec.device)
+        default = "bfloat16" if self.device.type == "cuda" and not card.float32 else "float32"
+        self.dtype = _DTYPES[default if spec.dtype == "auto" else spec.dtype]
+        self.encoder = encoder.to(self.device).eval().requires_grad_(requires_grad=False)
+        self.inputs = card.resolved_inputs(spec)
+        self.patch = card.patch(spec)
+        self.max_images = _IMAGES.get(self.device.type, 8)
+        self._info = info
+
+    @property
+    def weights_info(self) -> dict[str, str | bool]:
+        """Source, digest and licence of the weights, and whether they are random: for the receipt."""
+        return asdict(self._info)
+
+    def embed(
+        self,
+        data: object,
+        *,
+        output: OutputSpec = _POOLED,
+        prep: InputPrep = _RESIZE,
+        dates: object = None,
+        place: object = None,
+        resolution_m: float | None = None,
+    ) -> Embedding:
+        """Embed raw pixels: no provider and no Dask needed.
+
+        Parameters
+        ----------
+        data : array, DataArray, Cube, or dict of those by modality
+            (B, H, W), (T, B, H, W) or (N, T, B, H, W) in canonical units: reflectance x 10 000, dB, kelvin; NaN is
+            missing. Bands in the card's order, or named by a DataArray's ``band`` coordinate.
+        output : OutputSpec
+            One vector, or a grid.
+        prep : InputPrep
+            Resize, tile or auto.
+        dates : sequence of dates, optional
+            One a frame; or N such sequences. A DataArray's ``time`` coordinate serves too.
+        place : (lon, lat), optional
+            Degrees; or N of them.
+        resolution_m : float, optional
+            Ground size of a pixel; by default the grid's or the card's.
+
+        Returns
+        -------
+        Embedding
+            `data` is (D,) or (D, h, w), with N in front where N items came; the grid of one item whose place is known
+            is a DataArray with coordinates.
+
+        Raises
+        ------
+        ModelInputError
+            Bands, frames, units or side inputs are not what the card says.
+        NoImageryError
+            An item has no frame to work with.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rs_embed_dask.models import load_model
+        >>> load_model("rcf", features=8).embed(np.full((10, 16, 16), 900.0)).data.shape
+        (16,)
+        """
+        side = arrays.Side(dates, place, resolution_m)
+        samples, batched = arrays.samples(data, self.inputs, side)
+        results = self.embed_samples(samples, output, prep)
+        for result in results:
+            if isinstance(result, RsEmbedError):
+                raise result
+        done = [result for result in results if isinstance(result, Features)]
+        return arrays.embedding(done, self, output, batched=batched)
+
+    def embed_cubes(
+        self,
+        samples: Sequence[Mapping[str, Cube]],
+        output: OutputSpec = _POOLED,
+        prep: InputPrep = _RESIZE,
+        *,
+        crops: Sequence[Window | None] | None = None,
+    ) -> list[Features | RsEmbedError]:
+        """Embed items that were read: what the engine calls.
+
+        Parameters
+        ----------
+        samples : sequence of dict of str to Cube
+            One an item: its cubes by modality.
+        output, prep : OutputSpec, InputPrep
+            As in `embed`.
+        crops : sequence of Window or None, optional
+            The part of each item's grid that was asked for, where the read was enlarged to a square.
+
+        Returns
+        -------
+        list
+            Features, or the error of an item that failed, in the order of the samples.
+        """
+        taken: list[Sample | RsEmbedError] = []
+        for cubes, crop in zip(samples, crops or [None] * len(samples), strict=True):
+            try:
+                taken.append(from_cubes(cubes, self.inputs, crop))
+            except RsEmbedError as error:
+                taken.append(error)
+        return self.embed_samples(taken, output, prep)
+
+    def embed_samples(
+        self, samples: Sequence[Sample | RsEmbedError], output: OutputSpec = _POOLED, prep: InputPrep = _RESIZE
+    ) -> list[Features | RsEmbedError]:
+        """Embed samples; those of equal shape share batches, and errors among them pass through."""
+        if output.mode == "pooled":
+            self.card.pooling(output)
+        results: list[Features | RsEmbedError | None] = [None] * len(samples)
+        groups: dict[object, list[tuple[int, Sample, tuple[Fit, ...]]]] = defaultdict(list)
+        for index, sample in enumerate(samples):
+            try:
+                if isinstance(sample, RsEmbedError):
+                    raise sample
+                ready = admit(sample, self.inputs)
+                fits = self.fits(ready, prep)
+            except RsEmbedError as error:
+                results[index] = error
+                continue
+            groups[fits, tuple(frames.shape for frames in ready.pixels.values())].append((index, ready, fits))
+        for members in groups.values():
+            step = max(1, self.max_images // members[0][2][0].tile_count)
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                made = self._features([ready for _, ready, _ in part], part[0][2], output)
+                for (index, _, _), result in zip(part, made, strict=True):
+                    results[index] = result
+        return [result for result in results if result is not None]
+
+    def fits(self, sample: Sample, prep: InputPrep = _RESIZE) -> tuple[Fit, ...]:
+        """Plan how each modality of a sample meets the network; see `fit_image`."""
+        first = fit_image(self.inputs[0], self.patch, sample.shape, prep=prep, crop=sample.crop)
+        shapes = (sample.pixels[inputs.modality].shape[-2:] for inputs in self.inputs[1:])
+        more = (
+            fit_image(inputs, self.patch, shape, prep=prep, crop=sample.crop if shape == sample.shape else None)
+            for inputs, shape in zip(self.inputs[1:], shapes, strict=True)
+        )
+        return (first, *more)
+
+    def prepare(self, samples: Sequence[Sample], prep: InputPrep = _RESIZE) -> Batch:
+        """Turn samples of one shape into what the encoder sees: scaled, resized or in tiles, on its device."""
+        ready = [admit(sample, self.inputs) for sample in samples]
+        return self._batch(ready, self.fits(ready[0], prep))
+
+    def tokens(self, batch: Batch) -> Tokens:
+        """Run the encoder on a prepared batch."""
+        full = self.dtype == torch.float32
+        cast = nullcontext() if full else torch.autocast(self.device.type, self.dtype)
+        # PyTorch rounds the inputs of float32 convolutions to 10 bits on a GPU unless told not to.
+        exact = (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            if full and self.device.type == "cuda"
+            else nullcontext()
+        )
+        with torch.inference_mode(), cast, exact:
+            tokens: Tokens = self.encoder(batch)
+        return tokens
+
+    def reduce(self, tokens: Tokens, fit: Fit, output: OutputSpec = _POOLED) -> NDArray[np.float32]:
+        """Make the tokens of items of one shape vectors (B, D) or grids (B, D, h, w)."""
+        lattice = stitched(tokens.patches, fit)  # (B, h, w, D)
+        if output.mode == "grid":
+            return lattice.permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
+        return pooled(tokens, lattice, fit, pooling=self.card.pooling(output)).float().cpu().numpy()
+
+    def _batch(self, ready: Sequence[Sample], fits: tuple[Fit, ...]) -> Batch:
+        images, visible = {}, {}
+        for inputs, fit in zip(self.inputs, fits, strict=True):
+            name = inputs.modality
+            raw = torch.from_numpy(np.stack([fitted(sample.pixels[name], fit) for sample in ready]))
+            tiles = cut_tiles(raw.to(self.device), fit)  # (B tiles, T, C, H, W)
+            prepared = run_steps(tiles.flatten(0, 1), inputs.steps, fit.resized_px, crop=fit.net_px)
+            images[name] = prepared.unflatten(0, tiles.shape[:2])  # (B tiles, T, C, h, w)
+            seen = np.stack([sample.visible[name] for sample in ready])
+            if not seen.all():
+                visible[name] = self._spread(torch.from_numpy(seen), fit)
+        cell = fits[0].cell_px[0] / self.patch
+        gsd = torch.tensor([sample.resolution_m * cell for sample in ready])
+        places = [sample.lonlat for sample in ready]
+        dates = [[(day.year, day.month, day.day) for day in sample.dates] for sample in ready]
+        known = None not in places
+        return Batch(
+            images,
+            {inputs.modality: inputs for inputs in self.inputs},
+            dates=self._spread(torch.tensor(dates), fits[0]) if all(dates) else None,
+            lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if known else None,
+            gsd_m=self._spread(gsd, fits[0]),
+            visible=visible,
+        )
+
+    def _spread(self, values: Tensor, fit: Fit) -> Tensor:
+        """Repeat one row an item for each of its tiles."""
+        return values.repeat_interleave(fit.tile_count, dim=0).to(self.device)
+
+    def _features(
+        self, ready: Sequence[Sample], fits: tuple[Fit, ...], output: OutputSpec
+    ) -> list[Features | RsEmbedError]:
+        fit = fits[0]
+        try:
+            batch = self._batch(ready, fits)
+            rows = range(0, len(batch), self.max_images)
+            tokens = joined([self.tokens(batch.part(row, row + self.max_images)) for row in rows])
+            values = self.reduce(tokens, fit, output)
+        except RsEmbedError as error:
+            return [error] * len(ready)
+        grid = output.mode == "grid"
+        return [self._finished(sample, fit, row, grid=grid) for sample, row in zip(ready, values, strict=True)]
+
+    def _finished(self, sample: Sample, fit: Fit, row: NDArray[np.float32], *, grid: bool) -> Features | RsEmbedError:
+        if self.inputs[0].fill != "keep" and not np.isfinite(row).all():
+            fix = "look at the pixels, or use dtype='float32'"
+            return ModelError(f"{self.card.id}: embedding", reason="it has values that are not finite", fix=fix)
+        place = place_grid(sample.grid, fit) if grid and sample.grid is not None else None
+        values = np.ascontiguousarray(row, dtype=np.float32)
+        return Features(values, place, sample.valid_fraction, sample.filled_fraction, sample.notes)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` takes the first accelerator there is."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,114 @@
+"""Random convolutional features, as in MOSAIKS: no training, and a baseline every trained model has to beat."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.models.batch import Tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.models.batch import Batch
+
+__all__ = ["RandomFeatures", "build", "filters_from_images"]
+
+_AT_ONCE = 64
+
+
+class RandomFeatures(nn.Module):
+    """Filters that nobody trained: the mean over a cell of relu(r - bias) and relu(-r - bias), r the filter's answer.
+
+    Of `bands` only the number counts; there are `features` filters of `kernel_px`, and the vector is twice as long; a
+    cell is `patch_px`; `bias` is in standard deviations of the answer to white noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        bands: tuple[str, ...],
+        features: int = 256,
+        kernel_px: int = 3,
+        patch_px: int = 8,
+        bias: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if kernel_px % 2 == 0 or features < 1:
+            fix = "give an odd kernel_px and features of at least 1"
+            raise SpecError("rcf", value=(features, kernel_px), reason="no filters of this size", fix=fix)
+        self.cell_px = patch_px
+        self.bias = bias
+        self.register_buffer("filters", _gaussian((features, len(bands), kernel_px, kernel_px), seed))
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, C, H, W): cells of a grid (the last may be cut), and the mean over all pixels."""
+        filters: Tensor = self.filters  # type: ignore[assignment]  # a buffer
+        half = filters.shape[-1] // 2
+        images = functional.pad(batch.image, (half, half, half, half), mode="replicate")
+        parts = [self._answers(images, some) for some in filters.split(_AT_ONCE)]
+        cells = [torch.cat(signs, dim=1) for signs in zip(*(part[0] for part in parts), strict=True)]
+        means = [torch.cat(signs, dim=1) for signs in zip(*(part[1] for part in parts), strict=True)]
+        return Tokens(torch.cat(cells, dim=1).permute(0, 2, 3, 1), pooled=torch.cat(means, dim=1))
+
+    def _answers(self, images: Tensor, filters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Means over cells, and over all pixels, of the positive and of the negative answers."""
+        answers = functional.conv2d(images, filters)  # (B, K, H, W)
+        both = [functional.relu(answers - self.bias), functional.relu(-answers - self.bias)]
+        side = self.cell_px
+        cells = [functional.avg_pool2d(x, side, side, ceil_mode=True, count_include_pad=False) for x in both]
+        return cells, [x.mean((2, 3)) for x in both]
+
+
+def _gaussian(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Draw filters of norm one from a counter-based generator: the same on every machine."""
+    digest = hashlib.sha256(f"rcf|{seed}|{shape}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    drawn = generator.standard_normal(shape)
+    return torch.from_numpy(_unit(drawn).astype(np.float32))
+
+
+def _unit(filters: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms: NDArray[np.float64] = np.sqrt((filters**2).sum((1, 2, 3), keepdims=True))
+    return filters / np.maximum(norms, 1e-12)
+
+
+def filters_from_images(
+    images: NDArray[np.float32], *, features: int = 256, kernel_px: int = 3, seed: int = 0, whitening: float = 0.1
+) -> dict[str, NDArray[np.float32]]:
+    """Cut filters out of images and whiten them, as MOSAIKS does; the variant ``patches`` takes them as weights.
+
+    Parameters
+    ----------
+    images : ndarray
+        (N, C, H, W), standardised as the card does; no missing values.
+    features, kernel_px, seed : int
+        How many filters, of what side, cut out where.
+    whitening : float
+        Added to the patches' variances before they are evened out.
+    """
+    count, channels, height, width = images.shape
+    if min(height, width) < kernel_px or not np.isfinite(images).all():
+        fix = "give larger images without NaN"
+        raise SpecError("filters_from_images", value=images, reason="no patch can be cut out", fix=fix)
+    generator = np.random.default_rng(seed)
+    which = generator.integers(0, count, features)
+    rows = generator.integers(0, height - kernel_px + 1, features)
+    columns = generator.integers(0, width - kernel_px + 1, features)
+    cut = [images[i, :, r : r + kernel_px, c : c + kernel_px] for i, r, c in zip(which, rows, columns, strict=True)]
+    flat = np.stack(cut).reshape(features, -1).astype(np.float64)
+    flat -= flat.mean(0)
+    values, vectors = np.linalg.eigh(flat.T @ flat / features)
+    white = flat @ (vectors / np.sqrt(np.maximum(values, 0) + whitening)) @ vectors.T
+    shape = (features, channels, kernel_px, kernel_px)
+    return {"filters": _unit(white.reshape(shape)).astype(np.float32)}
+
+
+build = RandomFeatures

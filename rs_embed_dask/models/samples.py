@@ -1,0 +1,182 @@
+"""An item at a model's door: checked, its empty frames and missing pixels dealt with by the card's rule, and told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rs_embed_dask.errors import ModelInputError, NoImageryError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.grid import Grid, Window
+    from rs_embed_dask.models.geometry import Fit
+    from rs_embed_dask.models.inputs import Inputs
+
+__all__ = ["Sample", "admit", "fitted", "from_cubes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One item: raw pixels and what is known of them.
+
+    Attributes
+    ----------
+    pixels : dict of str to ndarray
+        By modality, (T, C, H, W) float32 in canonical units; NaN is missing.
+    dates, lonlat, resolution_m, grid
+        The middle of each frame, degrees, ground size of a pixel, place of the pixels; empty or None if not known.
+    crop : Window or None
+        The part that was asked for.
+    fill : {"card", "none"} or float
+        What stands for missing pixels: the card's rule, nothing, or a number.
+    visible, valid_fraction, filled_fraction, notes
+        Set by `admit`: (T,) bool by modality; as in `Features`.
+    """
+
+    pixels: dict[str, NDArray[np.float32]]
+    dates: tuple[dt.date, ...] = ()
+    lonlat: tuple[float, float] | None = None
+    resolution_m: float = 10.0
+    grid: Grid | None = None
+    crop: Window | None = None
+    fill: str | float = "card"
+    visible: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    valid_fraction: NDArray[np.float32] = field(default_factory=lambda: np.ones(0, np.float32))
+    filled_fraction: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the first modality."""
+        height, width = next(iter(self.pixels.values())).shape[-2:]
+        return height, width
+
+
+def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window | None = None) -> Sample:
+    """Take a model's bands out of the cubes that were read for an item.
+
+    Raises
+    ------
+    ModelInputError
+        A modality or a band is not there, or in another unit.
+    """
+    pixels = {}
+    for inputs in wanted:
+        cube = cubes.get(inputs.modality)
+        if cube is None:
+            fix = f"give a cube for {inputs.modality}"
+            raise ModelInputError("modalities", value=sorted(cubes), reason=f"{inputs.modality} is not there", fix=fix)
+        absent = [band for band in inputs.bands if band not in cube.read.bands]
+        if absent:
+            fix = f"read {', '.join(inputs.bands)}"
+            what = f"bands of {inputs.modality}"
+            raise ModelInputError(what, value=cube.read.bands, reason=f"no {absent[0]}", fix=fix)
+        chosen = cube.select(bands=inputs.bands)
+        if set(chosen.units) != {inputs.unit}:
+            what, reason = f"unit of {inputs.modality}", f"the model takes {inputs.unit}"
+            raise ModelInputError(what, value=chosen.units, reason=reason, fix="convert it first")
+        pixels[inputs.modality] = chosen.values
+    read = cubes[wanted[0].modality].read
+    fill = "card" if read.fetch.fill is None else read.fetch.fill
+    dates = tuple(span.midpoint for span in read.frames)
+    return Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
+
+
+def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
+    """Leave empty frames out or hide them, fill missing pixels, and note both.
+
+    Raises
+    ------
+    ModelInputError
+        The modalities have unequal numbers of frames.
+    NoImageryError
+        No frame of a modality has what the model needs.
+    """
+    counts = {name: len(frames) for name, frames in sample.pixels.items()}
+    if len(set(counts.values())) > 1:
+        fix = "give every modality the same frames, NaN where one is missing"
+        raise ModelInputError("frames", value=counts, reason="the modalities do not agree", fix=fix)
+    whole = sample.shape
+    valid = {
+        name: np.isfinite(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
+        for name, frames in sample.pixels.items()
+    }
+    usable = {i.modality: (valid[i.modality].mean((2, 3)) > i.min_valid).all(1) for i in wanted}  # (T,)
+    if not any(frames.any() for frames in usable.values()):
+        reason = "no frame has a valid pixel in every band"
+        raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="take a longer span or allow more cloud")
+    total = sum(v.shape[1] for v in valid.values())
+    share = sum(v.mean((2, 3)).sum(1) for v in valid.values()) / total  # (T,)
+    sample = replace(sample, valid_fraction=np.asarray(share, np.float32), visible=usable)
+    if all(inputs.empty == "drop" for inputs in wanted):
+        sample = _drop(sample)
+    return _fill(_note_hidden(sample), wanted)
+
+
+def _drop(sample: Sample) -> Sample:
+    """Keep the frames that every modality has."""
+    keep = np.logical_and.reduce(list(sample.visible.values()))
+    if keep.all():
+        return sample
+    if not keep.any():
+        reason = "no frame has every modality"
+        raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="use one modality, or a longer span")
+    pixels = {name: frames[keep] for name, frames in sample.pixels.items()}
+    dates = tuple(date for date, kept in zip(sample.dates, keep, strict=True) if kept) if sample.dates else ()
+    visible = {name: frames[keep] for name, frames in sample.visible.items()}
+    note = f"{int((~keep).sum())} of {len(keep)} frames empty: left out"
+    return replace(sample, pixels=pixels, dates=dates, visible=visible, notes=(*sample.notes, note))
+
+
+def _note_hidden(sample: Sample) -> Sample:
+    hidden = {name: int((~seen).sum()) for name, seen in sample.visible.items() if not seen.all()}
+    notes = (f"{n} of {len(sample.visible[name])} frames of {name} empty: hidden" for name, n in hidden.items())
+    return replace(sample, notes=(*sample.notes, *notes))
+
+
+def _fill(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
+    """Put the card's value, or the request's, where pixels are missing."""
+    pixels, filled, total = dict(sample.pixels), 0, 0
+    for inputs in wanted:
+        frames, seen = sample.pixels[inputs.modality], sample.visible[inputs.modality]
+        gaps, rule = ~np.isfinite(frames), inputs.fill if sample.fill == "card" else sample.fill
+        total += int(seen.sum()) * frames[0].size
+        if rule == "keep" or not gaps.any():
+            continue
+        filled += int(gaps[seen].sum())
+        values = np.where(gaps, _stand_in(frames, gaps, rule), frames).astype(np.float32)
+        values[~seen] = 0
+        pixels[inputs.modality] = values
+    if not filled:
+        return replace(sample, pixels=pixels)
+    notes = (*sample.notes, f"{filled / total:.1%} of values filled")
+    return replace(sample, pixels=pixels, filled_fraction=filled / total, notes=notes)
+
+
+def _stand_in(frames: NDArray[np.float32], gaps: NDArray[np.bool_], rule: str | float) -> NDArray[np.float64]:
+    """Say what a missing pixel becomes: (T, C, 1, 1), or one number."""
+    if rule == "none":
+        reason = "pixels are missing and fill='none'"
+        raise NoImageryError("imagery", value=f"{gaps.mean():.1%}", reason=reason, fix="fill='card', or a longer span")
+    if rule != "frame_mean":
+        return np.asarray(0 if rule == "zero" else rule, np.float64)
+    count = np.maximum((~gaps).sum((2, 3), keepdims=True), 1)
+    mean: NDArray[np.float64] = np.where(gaps, 0, frames).sum((2, 3), keepdims=True, dtype=np.float64) / count
+    return mean
+
+
+def fitted(frames: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
+    """Cut (T, C, H, W) to the part that is used and reflect it where the plan says so."""
+    rows, columns = fit.image.slices
+    used = frames[..., rows, columns]
+    if fit.pad == (0, 0):
+        return used
+    return np.pad(used, ((0, 0), (0, 0), (0, fit.pad[0]), (0, fit.pad[1])), mode="symmetric")

@@ -1,0 +1,182 @@
+"""The steps from raw pixels to what a network wants: frozen data in a card, run in order on the model's device.
+
+Pixels come in canonical units (reflectance x 10 000, dB, kelvin), so that no step knows where they were read. A step
+takes and gives (N, C, H, W) float32 and uses tensor methods only, so that cards load without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Byte",
+    "Clip",
+    "Divide",
+    "Linear",
+    "Log1p",
+    "MinMax",
+    "Multiply",
+    "Resize",
+    "Span",
+    "Standard",
+    "Step",
+    "Stretch",
+    "floats",
+    "names",
+]
+
+
+def floats(text: str) -> tuple[float, ...]:
+    """Read numbers that are written side by side, as cards have them."""
+    return tuple(float(word) for word in text.split())
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names that are written side by side."""
+    return tuple(text.split())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What all steps can do: be run, be cut to some bands, and be written down."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Run the step on (N, C, H, W)."""
+        return x
+
+    def take(self, indices: tuple[int, ...], count: int) -> Self:
+        """Keep the values of the bands at `indices`: a tuple as long as the `count` of bands has one value a band."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        per_band = {name: v for name, v in values.items() if isinstance(v, tuple) and len(v) == count}
+        cut = {name: tuple(v[i] for i in indices) for name, v in per_band.items()}
+        return replace(self, **cut)
+
+    def to_dict(self) -> dict[str, object]:
+        """Write the step as JSON: its name and its values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"step": type(self).__name__, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
+
+
+@dataclass(frozen=True)
+class Clip(Step):
+    """Limit to [low, high]."""
+
+    low: float
+    high: float
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102 - as in Step
+        return x.clamp(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Divide(Step):
+    """Divide by a number, in float32 (which is not the same as multiplying by its inverse)."""
+
+    by: float
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x / self.by
+
+
+@dataclass(frozen=True)
+class Multiply(Step):
+    """Multiply by a number."""
+
+    by: float
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x * self.by
+
+
+@dataclass(frozen=True)
+class MinMax(Step):
+    """(x - low) / (high - low), one pair a band."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return _scaled(x, self.low, tuple(high - low for low, high in zip(self.low, self.high, strict=True)))
+
+
+@dataclass(frozen=True)
+class Standard(Step):
+    """(x - mean) / std, one pair a band."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return _scaled(x, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class Span(Step):
+    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    k: float = 2.0
+    float64: bool = False
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        low = tuple(mean - self.k * std for mean, std in zip(self.mean, self.std, strict=True))
+        wide = x.double() if self.float64 and x.device.type != "mps" else x
+        return _scaled(wide, low, tuple(2 * self.k * std for std in self.std)).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Byte(Step):
+    """Clip to 0..255 and cut the fraction off, as a cast to uint8 does; stays float."""
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.clamp(0, 255).trunc()
+
+
+@dataclass(frozen=True)
+class Linear(Step):
+    """From dB to linear power."""
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return (x * (2.302585092994046 / 10)).exp()
+
+
+@dataclass(frozen=True)
+class Log1p(Step):
+    """log(1 + max(x, 0))."""
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x.clamp(min=0).log1p()
+
+
+@dataclass(frozen=True)
+class Stretch(Step):
+    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`)."""
+
+    flat: float = 1e-6
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        return ((x - low) / (high - low).clamp(min=self.flat)).where(high - low > self.flat, 0)
+
+
+@dataclass(frozen=True)
+class Resize(Step):
+    """Where among the steps the image takes the network's size, and how; `rs_embed_dask.models.pixels.resize` does it.
+
+    ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit; it always widens its kernel
+    when shrinking, the float ones where `antialias`.
+    """
+
+    kernel: Literal["bilinear", "bicubic", "bicubic_u8"] = "bilinear"
+    antialias: bool = False
+
+
+def _scaled(x: Tensor, less: tuple[float, ...], over: tuple[float, ...]) -> Tensor:
+    """(x - less) / over, a pair of numbers a band."""
+    low, width = (x.new_tensor(values).view(-1, 1, 1) for values in (less, over))
+    return (x - low) / width

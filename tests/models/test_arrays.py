@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rs_embed_dask.embedding import Embedding
+from rs_embed_dask.errors import ModelInputError, NoImageryError, SpecError
+from rs_embed_dask.specs import InputPrep, OutputSpec
+from tests.models.conftest import TEN, cube, grid, ramps, scene
+
+GRID = OutputSpec.grid()
+DAYS = ["2022-01-10", "2022-05-10", "2022-09-10"]
+
+
+def test_shapes_of_arrays(mirror):
+    model = mirror()
+    image = ramps(16, 16)[0]
+    assert model.embed(image).shape == (2,)
+    assert model.embed(image[None]).shape == (2,)
+    assert model.embed(np.stack([image, image])[:, None]).shape == (2, 2)
+    assert model.embed(image[None, None]).shape == (1, 2)
+    assert model.embed(np.stack([image, image])[:, None], output=GRID).shape == (2, 2, 4, 4)
+    assert model.embed(image.astype(np.uint16)).shape == (2,)
+
+
+def test_one_frame_or_all_at_once(galileo):
+    image = scene(3)
+    batch = np.stack([image, image[::-1]])
+    model = galileo()
+    together = model.embed(batch, dates=[DAYS, DAYS[::-1]], output=GRID).data
+    alone = [
+        model.embed(image, dates=DAYS, output=GRID).data,
+        model.embed(image[::-1], dates=DAYS[::-1], output=GRID).data,
+    ]
+    assert np.allclose(together, np.stack(alone), atol=1e-6)
+
+
+def test_a_cube_comes_back_as_a_map(mirror):
+    image = cube(ramps(16, 16), bands=("red", "nir"))
+    given = mirror().embed(image, output=GRID)
+    assert isinstance(given.data, xr.DataArray)
+    assert given.data.dims == ("feature", "y", "x")
+    assert given.data.x.values.tolist() == [600_020, 600_060, 600_100, 600_140]
+    assert given.data.y.values.tolist() == [5_699_980, 5_699_940, 5_699_900, 5_699_860]
+    assert "32631" in given.data.spatial_ref.attrs["spatial_ref"]
+    assert given.data.values[0, :, 0] == pytest.approx([200, 600, 1000, 1400])
+
+
+def test_a_labelled_array_is_read_by_name(mirror, galileo):
+    labelled = cube(scene(3), place=grid(32, 32)).to_xarray()
+    turned = labelled.isel(band=slice(None, None, -1)).transpose("band", "time", "x", "y")
+    model = galileo()
+    one, other = (model.embed(array, output=GRID).data for array in (labelled, turned))
+    assert np.allclose(one.values, other.values)
+    assert one.coords.equals(other.coords)
+    pair = labelled.sel(band=["nir", "red"]).isel(time=0).assign_coords(band=["B8", "B04"])
+    assert mirror(size_px=32).embed(pair).data == pytest.approx(
+        labelled.sel(band=["red", "nir"])[0].mean(("y", "x")), rel=1e-5
+    )
+
+
+def test_times_of_a_labelled_array_are_its_dates(galileo):
+    labelled = cube(scene(3)).to_xarray()
+    model = galileo()
+    days = [str(day)[:10] for day in labelled.time.values]
+    given = model.embed(labelled).data
+    assert np.allclose(given, model.embed(labelled.values, dates=days).data, atol=1e-6)
+
+
+def test_modalities_by_name(galileo):
+    optical, radar = scene(2), -np.abs(scene(2, 2, seed=1)) / 300
+    model = galileo(modality="s2+s1")
+    both = model.embed({"s1": radar, "s2": optical}, dates=DAYS[:2])
+    assert both.meta["modality"] == "s2+s1"
+    assert not np.allclose(both.data, galileo().embed(optical, dates=DAYS[:2]).data)
+    with pytest.raises(ModelInputError, match="s1 is not there"):
+        model.embed(optical, dates=DAYS[:2])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((16, 16)), "not images"),
+        (np.zeros((1, 1, 1, 2, 16, 16)), "not images"),
+        (np.full((2, 16, 16), "a"), "not images"),
+        (np.zeros((3, 16, 16)), "2 bands are needed.*red, nir in this order"),
+        (np.zeros((2, 0, 16)), "2 bands"),
+        (np.full((2, 16, 16), 0.3), "nothing is above 0.3.*multiply by 10 000"),
+        (xr.DataArray(np.zeros((2, 4, 4)), dims=("band", "y", "x"), coords={"band": ["red", "green"]}), "no nir"),
+    ],
+)
+def test_arrays_that_cannot_be_used(mirror, image, message):
+    with pytest.raises(ModelInputError, match=message):
+        mirror().embed(image)
+
+
+def test_power_is_not_taken_for_decibels(galileo):
+    with pytest.raises(ModelInputError, match=r"backscatter in dB is needed.*10 log10"):
+        galileo(modality="s1").embed(np.full((1, 2, 16, 16), 0.05), dates=["2022-01-01"])
+
+
+@pytest.mark.parametrize(
+    ("side", "error", "message"),
+    [
+        ({"dates": ["2022-01-01"]}, ModelInputError, "dates = 1: there are 3 frames"),
+        ({"dates": ["2022-01-01", "2022-02-30", "2022-03-01"]}, SpecError, "2022-02-30"),
+        ({"dates": DAYS, "place": (200, 0)}, SpecError, "not on the globe"),
+        ({"dates": DAYS, "place": (1, 2, 3)}, ModelInputError, "not a place an item"),
+        ({}, ModelInputError, "dates: the model needs it.*pass dates="),
+    ],
+)
+def test_side_inputs_that_cannot_be_used(galileo, side, error, message):
+    with pytest.raises(error, match=message):
+        galileo().embed(scene(3), **side)
+
+
+def test_an_item_without_pixels_is_an_error(mirror):
+    with pytest.raises(NoImageryError, match="no frame has a valid pixel"):
+        mirror().embed(np.full((2, 16, 16), np.nan))
+
+
+def test_the_history_is_json(galileo):
+    image = scene(3)
+    image[1] = np.nan
+    meta = galileo().embed(image, dates=DAYS, prep=InputPrep.auto()).meta
+    told = json.loads(json.dumps(meta))
+    assert told["model"] == "galileo"
+    assert told["weights"]["random"] is True
+    assert told["valid_fraction"] == [1, 0, 1]
+    assert told["notes"] == ["1 of 3 frames of s2 empty: hidden"]
+    assert told["dtype"] == "float32"
+
+
+def test_an_embedding_shows_itself():
+    plain = Embedding(
+        np.zeros((4, 2, 2), np.float32), {"model": "galileo", "variant": "nano", "weights": {"random": True}}
+    )
+    assert repr(plain) == "Embedding(galileo:nano, (4, 2, 2) float32, random weights)"
+    assert "<b>Embedding(galileo:nano" in plain._repr_html_()
+    assert "&lt;x&gt;" in Embedding(np.zeros(1), {"a": "<x>"})._repr_html_()
+    assert plain.dim == 4
+    assert np.asarray(plain).shape == (4, 2, 2)
+    assert Embedding(np.zeros((5, 4))).dim == 4
+
+
+def test_bands_of_the_conftest_are_galileos(galileo):
+    assert galileo().inputs[0].bands == TEN
