@@ -1,0 +1,120 @@
+"""Scenes: one acquisition each, and which of them are one observation seen twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rs_embed_dask.imagery.sensor_types import PropertyNames
+
+__all__ = ["Scene", "observations", "ordered", "solar_day"]
+
+_DEGREES_AN_HOUR: Final = 15.0
+_NAMES: Final = PropertyNames()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition as a provider lists it: plain, unsigned, small.
+
+    Parameters
+    ----------
+    id : str
+        Unique within its collection.
+    datetime : datetime.datetime
+        When it was taken; UTC is assumed where no zone is given.
+    cloud_pct : float, optional
+        Cloud cover that the provider states, 0..100; None where it states none.
+    properties : mapping
+        What the catalogue says of it, JSON values only.
+    """
+
+    id: str
+    datetime: dt.datetime
+    cloud_pct: float | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        when = self.datetime
+        utc = when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+        object.__setattr__(self, "datetime", utc)
+
+    def first(self, names: Sequence[str]) -> Any:
+        """Return the first property of `names` that the scene has.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Property names, the preferred first.
+
+        Returns
+        -------
+        object
+            Its value, or None.
+        """
+        return next((self.properties[name] for name in names if self.properties.get(name) is not None), None)
+
+
+def solar_day(when: dt.datetime, lon: float) -> dt.date:
+    """Tell the date at a place by the sun, which does not change within one pass of a satellite.
+
+    Parameters
+    ----------
+    when : datetime.datetime
+        In UTC.
+    lon : float
+        Longitude of the place in degrees.
+
+    Returns
+    -------
+    datetime.date
+        The date by local mean solar time.
+    """
+    return (when + dt.timedelta(hours=lon / _DEGREES_AN_HOUR)).date()
+
+
+def ordered(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
+    """Put scenes in the one order that results are made in: by time, then by id; the same id counts once.
+
+    Parameters
+    ----------
+    scenes : iterable of Scene
+        In any order.
+
+    Returns
+    -------
+    tuple of Scene
+        Sorted, without repeats.
+    """
+    return tuple(sorted({scene.id: scene for scene in scenes}.values(), key=lambda scene: (scene.datetime, scene.id)))
+
+
+def observations(scenes: Sequence[Scene], *, lon: float, names: PropertyNames = _NAMES) -> tuple[tuple[int, ...], ...]:
+    """Group scenes that are one observation: the same solar day, platform and direction of flight.
+
+    Neighbouring tiles of one pass overlap, and so do the halves of a pass in two UTM zones. Their pixels were taken in
+    the same second, so a composite must count them once.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        In any order.
+    lon : float
+        Longitude of the place in degrees.
+    names : PropertyNames
+        Where scenes keep platform and orbit.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Positions in `scenes`, each once; groups and members in order of (time, id).
+    """
+    rank = sorted(range(len(scenes)), key=lambda i: (scenes[i].datetime, scenes[i].id))
+    groups: dict[tuple[dt.date, str, str], list[int]] = {}
+    for i in rank:
+        scene = scenes[i]
+        platform, orbit = (str(scene.first(keys) or "").lower() for keys in (names.platform, names.orbit))
+        groups.setdefault((solar_day(scene.datetime, lon), platform, orbit), []).append(i)
+    return tuple(tuple(members) for members in groups.values())

@@ -1,0 +1,166 @@
+"""The sensors, as data: bands, wavelengths, resolutions and mask rules. `source_tables` says how they are served."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rs_embed_dask.imagery.bands import DB, KELVIN, Band, Bits, Mask
+from rs_embed_dask.imagery.sensor_types import Sensor
+
+__all__ = ["SENSORS"]
+
+_S2_CIRRUS: Final = Band("cirrus", "B10", 60, wavelength_um=1.3735)
+_S2: Final = (
+    Band("coastal", "B01", 60, wavelength_um=0.4427),
+    Band("blue", "B02", 10, wavelength_um=0.4924),
+    Band("green", "B03", 10, wavelength_um=0.5598),
+    Band("red", "B04", 10, wavelength_um=0.6646),
+    Band("rededge1", "B05", 20, wavelength_um=0.7041),
+    Band("rededge2", "B06", 20, wavelength_um=0.7405),
+    Band("rededge3", "B07", 20, wavelength_um=0.7828),
+    Band("nir", "B08", 10, wavelength_um=0.8328),
+    Band("nir08", "B8A", 20, wavelength_um=0.8647),
+    Band("nir09", "B09", 60, wavelength_um=0.9451),
+)
+_S2_SWIR: Final = (
+    Band("swir16", "B11", 20, wavelength_um=1.6137),
+    Band("swir22", "B12", 20, wavelength_um=2.2024),
+)
+
+# no data, saturated, shadow, medium and high cloud, cirrus
+_SCL: Final = Mask("scl", "SCL", "classes", classes=(0, 1, 3, 8, 9, 10))
+_QA60: Final = Mask("qa60", "QA60", "bits", bits=(Bits(10, 1), Bits(11, 1)))
+_SCORE: Final = Mask("cloud_score_plus", "cs", "below", below=0.6)
+# cloud, next to cloud or shadow, shadow; 255 is fill and has them all
+_FMASK: Final = Mask("fmask", "Fmask", "bits", bits=(Bits(1, 1), Bits(2, 1), Bits(3, 1)))
+# fill, dilated cloud, cirrus, cloud, shadow
+_QA_PIXEL: Final = Mask("qa_pixel", "QA_PIXEL", "bits", bits=tuple(Bits(shift, 1) for shift in range(5)))
+# cloud state cloudy or mixed, shadow, high cirrus, the internal cloud algorithm's flag
+_STATE: Final = Mask("state", "StateQA", "bits", bits=(Bits(0, 2, (1, 2)), Bits(2, 1), Bits(8, 2, (3,)), Bits(10, 1)))
+
+
+def _hls(sensor: str, instrument: str, bands: tuple[Band, ...], ids: tuple[str, ...]) -> Sensor:
+    return Sensor(
+        id=sensor,
+        title=f"Harmonized Landsat Sentinel-2 v2, {instrument}",
+        kind="optical",
+        bands=bands,
+        resolution_m=30,
+        revisit_days=8 if instrument == "Landsat" else 5,
+        masks=(_FMASK,),
+        default_mask="fmask",
+        aliases=ids,
+    )
+
+
+_RADAR: Final = (Band("vv", "VV", 10, DB), Band("vh", "VH", 10, DB), Band("hh", "HH", 10, DB), Band("hv", "HV", 10, DB))
+
+_LANDSAT: Final = Sensor(
+    id="landsat-c2-l2",
+    title="Landsat Collection 2 Level-2, surface reflectance and temperature",
+    kind="optical",
+    bands=(
+        Band("coastal", "SR_B1", 30, wavelength_um=0.443, aliases=("B1",)),
+        Band("blue", "SR_B2", 30, wavelength_um=0.482, aliases=("B2",)),
+        Band("green", "SR_B3", 30, wavelength_um=0.561, aliases=("B3",)),
+        Band("red", "SR_B4", 30, wavelength_um=0.655, aliases=("B4",)),
+        Band("nir08", "SR_B5", 30, wavelength_um=0.865, aliases=("B5", "nir")),
+        Band("swir16", "SR_B6", 30, wavelength_um=1.609, aliases=("B6",)),
+        Band("swir22", "SR_B7", 30, wavelength_um=2.201, aliases=("B7",)),
+        Band("lwir11", "ST_B10", 30, KELVIN, 10.895, aliases=("B10", "lwir")),
+    ),
+    resolution_m=30,
+    revisit_days=8,
+    masks=(_QA_PIXEL,),
+    default_mask="qa_pixel",
+    aliases=("landsat", "LANDSAT/LC08/C02/T1_L2", "LANDSAT/LC09/C02/T1_L2", "landsat-8-c2-l2", "landsat-9-c2-l2"),
+)
+
+_L30: Final = (
+    Band("coastal", "B01", 30, wavelength_um=0.443),
+    Band("blue", "B02", 30, wavelength_um=0.482),
+    Band("green", "B03", 30, wavelength_um=0.561),
+    Band("red", "B04", 30, wavelength_um=0.655),
+    Band("nir08", "B05", 30, wavelength_um=0.865, aliases=("nir",)),
+    Band("swir16", "B06", 30, wavelength_um=1.609),
+    Band("swir22", "B07", 30, wavelength_um=2.201),
+    Band("cirrus", "B09", 30, wavelength_um=1.373),
+    Band("lwir11", "B10", 30, KELVIN, 10.895),
+    Band("lwir12", "B11", 30, KELVIN, 12.005),
+)
+
+_MODIS: Final = Sensor(
+    id="modis-09a1",
+    title="MODIS surface reflectance, 8-day composites (MOD09A1, version 6.1)",
+    kind="optical",
+    bands=(
+        Band("red", "sur_refl_b01", 500, wavelength_um=0.645, aliases=("b1",)),
+        Band("nir08", "sur_refl_b02", 500, wavelength_um=0.8585, aliases=("b2", "nir")),
+        Band("blue", "sur_refl_b03", 500, wavelength_um=0.469, aliases=("b3",)),
+        Band("green", "sur_refl_b04", 500, wavelength_um=0.555, aliases=("b4",)),
+        Band("swir12", "sur_refl_b05", 500, wavelength_um=1.240, aliases=("b5",)),
+        Band("swir16", "sur_refl_b06", 500, wavelength_um=1.640, aliases=("b6",)),
+        Band("swir22", "sur_refl_b07", 500, wavelength_um=2.130, aliases=("b7",)),
+    ),
+    resolution_m=500,
+    revisit_days=8,
+    masks=(_STATE,),
+    default_mask="state",
+    aliases=("modis", "modis-09A1-061", "MODIS/061/MOD09A1", "MOD09A1"),
+)
+
+SENSORS: Final[tuple[Sensor, ...]] = (
+    Sensor(
+        id="sentinel-2-l2a",
+        title="Sentinel-2 Level-2A, surface reflectance",
+        kind="optical",
+        bands=(*_S2, *_S2_SWIR),
+        resolution_m=10,
+        revisit_days=5,
+        masks=(_SCL, _QA60, _SCORE),
+        default_mask="scl",
+        aliases=("sentinel-2", "s2", "s2-l2a", "COPERNICUS/S2_SR_HARMONIZED", "COPERNICUS/S2_SR", "sentinel-2-c1-l2a"),
+        elsewhere=(
+            ("B10", "leave B10 out, or read it from sentinel-2-l1c: Level-2A products hold no cirrus band"),
+            ("cirrus", "leave it out, or read it from sentinel-2-l1c: Level-2A products hold no cirrus band"),
+        ),
+    ),
+    Sensor(
+        id="sentinel-2-l1c",
+        title="Sentinel-2 Level-1C, top-of-atmosphere reflectance",
+        kind="optical",
+        bands=(*_S2, _S2_CIRRUS, *_S2_SWIR),
+        resolution_m=10,
+        revisit_days=5,
+        masks=(_QA60, _SCORE),
+        default_mask="qa60",
+        aliases=("s2-l1c", "COPERNICUS/S2_HARMONIZED", "COPERNICUS/S2"),
+    ),
+    Sensor(
+        id="sentinel-1-rtc",
+        title="Sentinel-1 gamma nought, radiometrically terrain corrected",
+        kind="radar",
+        bands=_RADAR,
+        resolution_m=10,
+        revisit_days=6,
+        aliases=("sentinel-1", "s1", "s1-rtc"),
+    ),
+    Sensor(
+        id="sentinel-1-grd",
+        title="Sentinel-1 sigma nought, calibrated and terrain corrected from GRD",
+        kind="radar",
+        bands=_RADAR,
+        resolution_m=10,
+        revisit_days=6,
+        aliases=("s1-grd", "COPERNICUS/S1_GRD", "COPERNICUS/S1_GRD_FLOAT"),
+    ),
+    _LANDSAT,
+    _hls("hls2-l30", "Landsat", _L30, ("hls-l30", "HLSL30", "NASA/HLS/HLSL30/v002")),
+    _hls(
+        "hls2-s30",
+        "Sentinel-2",
+        tuple(Band(b.common, b.name, 30, wavelength_um=b.wavelength_um) for b in (*_S2, _S2_CIRRUS, *_S2_SWIR)),
+        ("hls-s30", "HLSS30", "NASA/HLS/HLSS30/v002"),
+    ),
+    _MODIS,
+)

@@ -1,0 +1,293 @@
+"""The nouns of the sensor tables: scalings, sensors and sources, all frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.imagery.bands import DB, KELVIN, REFLECTANCE, Band, Bits, Mask, Unit, plain_band_name
+
+__all__ = [
+    "DB",
+    "KELVIN",
+    "REFLECTANCE",
+    "Band",
+    "Bits",
+    "Mask",
+    "PropertyNames",
+    "Scaling",
+    "Sensor",
+    "Source",
+    "Unit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How the numbers of a source become working units: ``raw * scale + offset``.
+
+    Parameters
+    ----------
+    scale, offset : float
+        Applied to the raw numbers. Defaults 1 and 0.
+    offset_rule : {"none", "s2_baseline"}
+        ``s2_baseline`` takes 1000 off every scene whose own processing baseline is 04.00 or later.
+    encoding : {"linear", "db"}
+        ``db`` says that the raw numbers are decibels of what compositing averages.
+    nodata : float, optional
+        The raw number that means missing, whether or not the file says so.
+    above, at_most : float, optional
+        Raw numbers at or below `above`, or beyond `at_most`, are missing.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    offset_rule: Literal["none", "s2_baseline"] = "none"
+    encoding: Literal["linear", "db"] = "linear"
+    nodata: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A collection of imagery as data.
+
+    Parameters
+    ----------
+    id : str
+        The name used inside, for example ``sentinel-2-l2a``.
+    title : str
+        For people.
+    kind : {"optical", "radar"}
+        What the instrument measures.
+    bands : tuple of Band
+        All bands, in the agency's order.
+    resolution_m : float
+        The grid that a read gets when nobody says otherwise.
+    revisit_days : float
+        Mean days between two scenes of one place, for estimates.
+    masks : tuple of Mask
+        The rules that its quality bands allow.
+    default_mask : str
+        The rule used when nobody says otherwise; ``none`` for no rule.
+    aliases : tuple of str
+        Other names of the sensor: collection ids at each provider.
+    elsewhere : tuple of (str, str)
+        Bands that people expect here and where they are, for the error message.
+    """
+
+    id: str
+    title: str
+    kind: Literal["optical", "radar"]
+    bands: tuple[Band, ...]
+    resolution_m: float
+    revisit_days: float
+    masks: tuple[Mask, ...] = ()
+    default_mask: str = "none"
+    aliases: tuple[str, ...] = ()
+    elsewhere: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """The common names of all bands, in the agency's order."""
+        return tuple(band.common for band in self.bands)
+
+    def band(self, name: str) -> Band:
+        """Find a band by its common name, its agency's name or another name of it.
+
+        Parameters
+        ----------
+        name : str
+            For example ``red``, ``B04``, ``B4`` or ``SR_B4``. Case does not matter.
+
+        Returns
+        -------
+        Band
+            The band.
+
+        Raises
+        ------
+        UnknownNameError
+            If the sensor has no such band; names the sensor that has it where we know one.
+
+        Examples
+        --------
+        >>> from rs_embed_dask.imagery.sensors import sensor
+        >>> sensor("sentinel-2-l2a").band("B4").common
+        'red'
+        """
+        for band in self.bands:
+            if name == band.common:
+                return band
+        wanted = plain_band_name(name)
+        for band in self.bands:
+            if wanted in {plain_band_name(known) for known in (band.common, band.name, *band.aliases)}:
+                return band
+        for known, where in self.elsewhere:
+            if wanted == plain_band_name(known):
+                raise UnknownNameError(
+                    f"band of {self.id}", value=name, reason=f"{self.id} does not carry it", fix=where
+                )
+        names = [text for band in self.bands for text in (band.common, band.name)]
+        raise UnknownNameError.among(f"band of {self.id}", name, names)
+
+    def common(self, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+        """Turn band names of any kind into common names, keeping their order.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Band names.
+
+        Returns
+        -------
+        tuple of str
+            Common names.
+
+        Raises
+        ------
+        UnknownNameError
+            If one is not known.
+        SpecError
+            If one band is named twice.
+        """
+        found = tuple(self.band(name).common for name in names)
+        for common in found:
+            if found.count(common) > 1:
+                twice = tuple(name for name, known in zip(names, found, strict=True) if known == common)
+                raise SpecError(
+                    f"bands of {self.id}",
+                    value=twice,
+                    reason=f"the band {common!r} is named more than once",
+                    fix="name each band once",
+                )
+        return found
+
+    def mask(self, name: str) -> Mask:
+        """Find a mask rule by name.
+
+        Parameters
+        ----------
+        name : str
+            For example ``scl``.
+
+        Returns
+        -------
+        Mask
+            The rule.
+
+        Raises
+        ------
+        UnknownNameError
+            If the sensor has no such rule.
+        """
+        for mask in self.masks:
+            if mask.name == name:
+                return mask
+        raise UnknownNameError.among(f"mask of {self.id}", name, ["none", *(mask.name for mask in self.masks)])
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyNames:
+    """Where a catalogue keeps what we need to know of a scene; the first name present counts.
+
+    Parameters
+    ----------
+    cloud, platform, baseline, product, tile, datastrip, generated, orbit : tuple of str
+        Names of properties.
+    """
+
+    cloud: tuple[str, ...] = ("eo:cloud_cover",)
+    platform: tuple[str, ...] = ("platform",)
+    baseline: tuple[str, ...] = ("s2:processing_baseline", "processing:version")
+    product: tuple[str, ...] = ("s2:product_uri",)
+    tile: tuple[str, ...] = ("s2:mgrs_tile", "grid:code")
+    datastrip: tuple[str, ...] = ("s2:datastrip_id",)
+    generated: tuple[str, ...] = ("s2:generation_time", "created")
+    orbit: tuple[str, ...] = ("sat:orbit_state",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sensor as one provider serves it. This, and nothing in an item's metadata, decides scale and offset.
+
+    Parameters
+    ----------
+    provider, sensor, collection : str
+        Who serves what under which collection id.
+    assets : tuple of (str, tuple of str)
+        For each common name the asset (or band) names that carry it; the first present counts.
+    scalings : tuple of (str, Scaling)
+        By common name or by canonical unit; the common name wins.
+    masks : tuple of (str, str)
+        For each mask rule that can be served, the asset that it reads.
+    more_collections : tuple of str
+        Further collections with the same tables (Landsat 9 beside Landsat 8).
+    mask_collections : tuple of (str, str)
+        For masks that live in a collection of their own.
+    properties : PropertyNames
+        Where scenes keep what we need.
+    block_px, bytes_per_px : int, float
+        Block side and mean compressed size of a pixel in the files, for estimates.
+    needs_account : bool
+        Whether reading asks for an account.
+    assumed_baseline : float, optional
+        The Sentinel-2 processing baseline of scenes that do not state one. Default None: such a scene is an error.
+    """
+
+    provider: str
+    sensor: str
+    collection: str
+    assets: tuple[tuple[str, tuple[str, ...]], ...]
+    scalings: tuple[tuple[str, Scaling], ...]
+    masks: tuple[tuple[str, str], ...] = ()
+    more_collections: tuple[str, ...] = ()
+    mask_collections: tuple[tuple[str, str], ...] = ()
+    properties: PropertyNames = field(default_factory=PropertyNames)
+    block_px: int = 512
+    bytes_per_px: float = 1.4
+    needs_account: bool = False
+    assumed_baseline: float | None = None
+
+    def asset(self, common: str) -> tuple[str, ...]:
+        """Name the assets that may carry a band.
+
+        Parameters
+        ----------
+        common : str
+            Common name of the band.
+
+        Returns
+        -------
+        tuple of str
+            Asset names; the first that a scene has counts.
+
+        Raises
+        ------
+        UnknownNameError
+            If this provider does not serve the band.
+        """
+        for name, assets in self.assets:
+            if name == common:
+                return assets
+        raise UnknownNameError.among(
+            f"band of {self.collection} at {self.provider}", common, [n for n, _ in self.assets]
+        )
+
+    def scaling(self, band: Band) -> Scaling:
+        """Tell how the raw numbers of a band become working units.
+
+        Parameters
+        ----------
+        band : Band
+            A band of the sensor.
+
+        Returns
+        -------
+        Scaling
+            By the band's name if the table has one, else by its unit.
+        """
+        table = dict(self.scalings)
+        return table.get(band.common) or table.get(band.unit) or Scaling()

@@ -1,0 +1,166 @@
+"""Finding sensors and sources by name. The tables themselves are data: `sensor_tables` and `source_tables`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.imagery.sensor_tables import SENSORS
+from rs_embed_dask.imagery.sensor_types import Band, Bits, Mask, PropertyNames, Scaling, Sensor, Source, Unit
+from rs_embed_dask.imagery.source_tables import NOT_SERVED, SOURCES
+
+__all__ = [
+    "Band",
+    "Bits",
+    "Mask",
+    "PropertyNames",
+    "Scaling",
+    "Sensor",
+    "Source",
+    "Unit",
+    "mask_of",
+    "sensor",
+    "sensors",
+    "source",
+    "sources_of",
+]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+_BY_NAME: Final = {_plain(name): each for each in SENSORS for name in (each.id, *each.aliases)}
+
+
+def sensors() -> tuple[Sensor, ...]:
+    """List all sensors.
+
+    Returns
+    -------
+    tuple of Sensor
+        In the order of the tables.
+    """
+    return SENSORS
+
+
+def sensor(name: str) -> Sensor:
+    """Find a sensor by its id or by any provider's collection id.
+
+    Parameters
+    ----------
+    name : str
+        For example ``sentinel-2-l2a`` or ``COPERNICUS/S2_SR_HARMONIZED``. Case does not matter.
+
+    Returns
+    -------
+    Sensor
+        The sensor.
+
+    Raises
+    ------
+    UnknownNameError
+        If no sensor has that name.
+
+    Examples
+    --------
+    >>> sensor("COPERNICUS/S2_SR_HARMONIZED").id
+    'sentinel-2-l2a'
+    """
+    found = _BY_NAME.get(_plain(str(name)))
+    if found is None:
+        raise UnknownNameError.among("sensor", name, [each.id for each in SENSORS])
+    return found
+
+
+def sources_of(provider: str) -> tuple[Source, ...]:
+    """List what a provider serves.
+
+    Parameters
+    ----------
+    provider : str
+        Name of the tables, for example ``planetary_computer``.
+
+    Returns
+    -------
+    tuple of Source
+        Empty for a provider without tables.
+    """
+    return tuple(each for each in SOURCES if each.provider == provider)
+
+
+def source(provider: str, name: str) -> Source:
+    """Find how a provider serves a sensor.
+
+    Parameters
+    ----------
+    provider : str
+        Name of the tables.
+    name : str
+        A sensor, or one of the provider's collections where it has several of that sensor.
+
+    Returns
+    -------
+    Source
+        The collection of that name, else the provider's first of that sensor.
+
+    Raises
+    ------
+    UnknownNameError
+        If the provider or the sensor is not known.
+    SpecError
+        If the provider does not serve the sensor.
+    """
+    served = sources_of(provider)
+    if not served:
+        raise UnknownNameError.among("provider with sensor tables", provider, {each.provider for each in SOURCES})
+    for each in served:
+        if name in {each.collection, *each.more_collections}:
+            return each
+    wanted = sensor(name).id
+    for each in served:
+        if each.sensor == wanted:
+            return each
+    listed = ", ".join(dict.fromkeys(each.sensor for each in served))
+    reason, fix = NOT_SERVED.get(wanted, ("it does not serve this sensor", f"use one of {listed}, or another provider"))
+    raise SpecError(f"sensor at {provider}", value=wanted, reason=reason, fix=fix)
+
+
+def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
+    """Choose the mask rule of a read and the asset that it needs.
+
+    Parameters
+    ----------
+    name : str or None
+        `FetchSpec.mask`: a rule, ``none``, or None for the sensor's default.
+    where : Source
+        What is read.
+
+    Returns
+    -------
+    (Mask, str) or None
+        The rule and the asset; None where nothing is masked. A default that the source cannot serve is no mask.
+
+    Raises
+    ------
+    UnknownNameError
+        If the sensor has no such rule.
+    SpecError
+        If the provider does not serve the band that the rule reads.
+    """
+    of = sensor(where.sensor)
+    wanted = of.default_mask if name is None else name
+    if wanted == "none":
+        return None
+    rule = of.mask(wanted)
+    served = dict(where.masks)
+    if wanted in served:
+        return rule, served[wanted]
+    if name is None:
+        return None
+    raise SpecError(
+        "FetchSpec.mask",
+        value=name,
+        reason=f"{where.provider} does not serve the band {rule.band} of {where.sensor}",
+        fix=f"use one of {', '.join(['none', *served])}, or leave it out",
+    )

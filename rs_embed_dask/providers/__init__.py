@@ -1,0 +1,19 @@
+"""Where pixels come from: the protocol, the registry, and reading a cube."""
+
+from __future__ import annotations
+
+from rs_embed_dask.providers.loading import load
+from rs_embed_dask.providers.protocol import Estimate, Pace, Provider, Scene, estimate_read
+from rs_embed_dask.providers.registry import list_providers, open_provider, register_provider
+
+__all__ = [
+    "Estimate",
+    "Pace",
+    "Provider",
+    "Scene",
+    "estimate_read",
+    "list_providers",
+    "load",
+    "open_provider",
+    "register_provider",
+]

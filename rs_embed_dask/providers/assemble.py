@@ -1,0 +1,269 @@
+"""From scenes to a lazy cube: one Dask task a frame and block of the grid, each doing the whole way of its pixels.
+
+A provider says how to bring the raw numbers of some scenes on a grid (`Fetch`), or brings a lazy stack of them; what
+follows is the same for all (`recipe`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import numpy as np
+
+from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.imagery.composite import frame_of
+from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.providers.recipe import FramePixels, Raw, Recipe, make_frame, present_in, recipe_for
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.grid_types import Grid
+    from rs_embed_dask.imagery.sensors import Source
+
+__all__ = ["Fetch", "FramePixels", "Recipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
+
+Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
+"""Brings raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it is told the names of the asset that
+may carry it, the preferred first; the last layer is the quality band, if one is wanted. NaN (or nodata) where a scene
+has nothing."""
+
+_BLOCK_PX: Final = 1024
+_Keys = tuple[Any, ...]
+
+
+def lazy_cube(
+    read: Read, source: Source, *, scenes: Sequence[Scene], fetch: Fetch, block_px: int = _BLOCK_PX
+) -> xr.Dataset:
+    """Build the lazy cube of a read, one task a frame and block.
+
+    Parameters
+    ----------
+    read : Read
+        What is wanted.
+    source : Source
+        How it is served.
+    scenes : sequence of Scene
+        What the search found, in any order. A scene may list its asset names in ``properties["assets"]``.
+    fetch : Fetch
+        Brings raw numbers; called inside the tasks, must pickle.
+    block_px : int
+        Side of a block. Composites of the clearest scene are always one block, for it is chosen for the whole grid.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `Provider.cube` says, with ``used`` (scene), the pixels that each scene gave.
+
+    Raises
+    ------
+    NoImageryError
+        If no scene falls into any frame.
+    """
+    recipe = recipe_for(read, source)
+    plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
+    name = _fresh("frame")
+    tasks: dict[_Keys, Any] = {}
+    for t, members in plan.with_scenes:
+        for i, j, window in plan.windows:
+            tasks[name, t, i, j] = (partial(_fetched, fetch, members, read.grid.crop(window), recipe),)
+    return plan.dataset(name, {name: (tasks, set())})
+
+
+def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
+    """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one.
+
+    Parameters
+    ----------
+    read : Read
+        What is wanted.
+    source : Source
+        How it is served.
+    scenes : sequence of Scene
+        The N scenes of the stack, unique by id.
+    raw : dask array (N, A, H, W)
+        Raw numbers of the layers that `recipe_for` names, in that order. Its chunks along H and W become the blocks.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `lazy_cube`.
+
+    Raises
+    ------
+    NoImageryError
+        If no scene falls into any frame.
+    """
+    recipe = recipe_for(read, source)
+    frames = _by_frame(read, scenes)
+    at = {scene.id: i for i, scene in enumerate(scenes)}
+    merged = {0: -1, 1: -1, 2: -1, 3: -1} if recipe.how == "clearest" else {0: -1, 1: -1}
+    parts = {t: raw[[at[s.id] for s in members]].rechunk(merged) for t, members in enumerate(frames) if members}
+    plan = _Plan(read, frames, next(iter(parts.values())).chunks[2:])
+    name = _fresh("frame")
+    tasks: dict[_Keys, Any] = {}
+    layers: dict[str, tuple[Any, set[str]]] = {}
+    for t, part in parts.items():
+        make = partial(_stacked, scenes=frames[t], recipe=recipe)
+        tasks.update({(name, t, i, j): (make, (part.name, 0, 0, i, j)) for i, j, _ in plan.windows})
+        graph = part.__dask_graph__()
+        layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
+    layers[name] = tasks, {part.name for part in parts.values()}
+    return plan.dataset(name, layers)
+
+
+def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: Recipe) -> FramePixels:
+    return make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
+
+
+def _stacked(raw: Raw, *, scenes: tuple[Scene, ...], recipe: Recipe) -> FramePixels:
+    return make_frame(raw, scenes, recipe, present=present_in(scenes, recipe))
+
+
+def _fresh(name: str) -> str:
+    return f"{name}-{uuid4().hex}"
+
+
+def _cuts(shape: tuple[int, int], recipe: Recipe, block_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut a grid into blocks; one block where the clearest scene is chosen for the whole of it."""
+    if recipe.how == "clearest":
+        return (shape[0],), (shape[1],)
+    rows, cols = (tuple(min(block_px, side - start) for start in range(0, side, block_px)) for side in shape)
+    return rows, cols
+
+
+def _by_frame(read: Read, scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
+    """Sort scenes into frames; scenes outside all of them are left out."""
+    frames: list[list[Scene]] = [[] for _ in read.frames]
+    for scene in ordered(scenes):
+        t = frame_of(scene, read.frames)
+        if t is not None:
+            frames[t].append(scene)
+    if not any(frames):
+        lon, lat = read.grid.center_lonlat
+        raise NoImageryError(
+            f"{read.sensor} at {lon:.4f}, {lat:.4f}",
+            value=f"{read.span.start} to {read.span.end}",
+            reason="no scene falls into a frame" if scenes else "no scene was found there and then",
+            fix="take a longer span, a higher max_cloud_pct, or another sensor",
+        )
+    return [tuple(members) for members in frames]
+
+
+def _values(made: FramePixels) -> Any:
+    return made.values[None]
+
+
+def _counts(made: FramePixels) -> Any:
+    return made.n_obs[None]
+
+
+def _used(made: list[FramePixels]) -> Any:
+    return sum((part.used for part in made[1:]), start=made[0].used)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a lazy cube is made of: frames, their scenes, and how the grid is cut."""
+
+    read: Read
+    frames: list[tuple[Scene, ...]]
+    cuts: tuple[tuple[int, ...], tuple[int, ...]]
+
+    @property
+    def with_scenes(self) -> list[tuple[int, tuple[Scene, ...]]]:
+        """The frames that have scenes."""
+        return [(t, members) for t, members in enumerate(self.frames) if members]
+
+    @property
+    def windows(self) -> list[tuple[int, int, Window]]:
+        """Number of the block down and across, and its pixels."""
+        tops, lefts = (list(accumulate((0, *cut[:-1]))) for cut in self.cuts)
+        return [
+            (i, j, Window(top, left, self.cuts[0][i], self.cuts[1][j]))
+            for i, top in enumerate(tops)
+            for j, left in enumerate(lefts)
+        ]
+
+    def dataset(self, made: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
+        """Join the tasks of all frames and blocks, keyed (made, t, i, j), into one labelled, lazy cube."""
+        import dask.array as da
+        from dask.highlevelgraph import HighLevelGraph
+
+        n_bands, n_frames = len(self.read.bands), len(self.frames)
+        names = {part: _fresh(part) for part in ("pixels", "n_obs", "used")}
+        for part, tasks in self._parts(made, names).items():
+            layers[names[part]] = tasks, {made}
+        graph = HighLevelGraph(
+            {key: layer for key, (layer, _) in layers.items()}, {key: needs for key, (_, needs) in layers.items()}
+        )
+        ones = (1,) * n_frames
+        chunks: dict[str, tuple[tuple[int, ...], ...]] = {
+            "pixels": (ones, (n_bands,), *self.cuts),
+            "n_obs": (ones, *self.cuts),
+            "used": (tuple(len(members) for _, members in self.with_scenes),),
+        }
+        types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64}
+        return _labelled(
+            self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
+        )
+
+    def _parts(self, made: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
+        """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks made."""
+        pixels: dict[_Keys, Any] = {}
+        counts: dict[_Keys, Any] = {}
+        for t, members in enumerate(self.frames):
+            for i, j, window in self.windows:
+                key = (made, t, i, j)
+                shape = (1, len(self.read.bands), *window.shape)
+                empty = partial(np.full, shape, np.nan, np.float32), partial(np.zeros, (1, *window.shape), np.uint16)
+                pixels[names["pixels"], t, 0, i, j] = (_values, key) if members else (empty[0],)
+                counts[names["n_obs"], t, i, j] = (_counts, key) if members else (empty[1],)
+        used: dict[_Keys, Any] = {
+            (names["used"], k): (_used, [(made, t, i, j) for i, j, _ in self.windows])
+            for k, (t, _) in enumerate(self.with_scenes)
+        }
+        return {"pixels": pixels, "n_obs": counts, "used": used}
+
+
+def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str, da.Array]) -> xr.Dataset:
+    import xarray as xr
+
+    from rs_embed_dask.imagery.labels import coordinates
+
+    scenes = [scene for members in frames for scene in members]
+    ids = [scene.id for scene in scenes]
+    mapped = {"grid_mapping": "spatial_ref"}
+    return xr.Dataset(
+        {
+            "pixels": (("time", "band", "y", "x"), arrays["pixels"], mapped),
+            "n_obs": (("time", "y", "x"), arrays["n_obs"], mapped),
+            "used": (("scene",), arrays["used"]),
+        },
+        coords={
+            "time": ("time", np.array([span.midpoint for span in read.frames], "datetime64[ns]")),
+            "band": ("band", list(read.bands)),
+            "scene": ("scene", ids),
+            "taken": ("scene", np.array([s.datetime.replace(tzinfo=None) for s in scenes], "datetime64[ns]")),
+            **coordinates(read.grid),
+        },
+        attrs={"sensor": read.sensor, "units": list(read.units), "scenes": ids, **_dates(frames)},
+    )
+
+
+def _dates(frames: Sequence[tuple[Scene, ...]]) -> dict[str, list[str]]:
+    """First and last day of the scenes that were found for each frame; empty texts for a frame without scenes."""
+    days: list[list[dt.date]] = [[scene.datetime.date() for scene in members] for members in frames]
+    return {
+        "first_dates": [min(each).isoformat() if each else "" for each in days],
+        "last_dates": [max(each).isoformat() if each else "" for each in days],
+    }

@@ -1,0 +1,1 @@
+"""A made landscape with seasons and weather: what the `synthetic` provider looks at."""

@@ -1,0 +1,253 @@
+"""Imagery from any STAC API whose assets are GeoTIFFs behind http(s) links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from rs_embed_dask.checks import choice, text, whole
+from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
+from rs_embed_dask.fetch import FetchSpec
+from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
+from rs_embed_dask.imagery.source_tables import SOURCES
+from rs_embed_dask.imagery.window import LARGEST_SIDE_PX
+from rs_embed_dask.providers.assemble import Recipe, raw_cube, recipe_for
+from rs_embed_dask.providers.protocol import Estimate, Pace, Scene, estimate_read
+from rs_embed_dask.providers.ranges import Access, Patience
+from rs_embed_dask.providers.signing import PlainLinks, Signer
+from rs_embed_dask.providers.stac_chunks import chunks_for
+from rs_embed_dask.providers.stac_items import StacItem, newest, touches
+from rs_embed_dask.providers.stac_search import Question, find
+from rs_embed_dask.providers.stac_stack import asset_for, stack_items
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Stac", "StacProvider"]
+
+Pairs = tuple[tuple[str, str], ...]
+LATENCY_S: Final = 0.12
+MOST_THREADS: Final = 256
+
+
+@dataclass(frozen=True)
+class StacProvider:
+    """Reads cloud-optimised GeoTIFFs that a STAC API lists.
+
+    A small value without connections or credentials: workers make those when they read. Searches are kept for ten
+    minutes and heads of files for the life of the process, so neighbouring places share them.
+
+    Parameters
+    ----------
+    url
+        Address of the API, the one that answers with a catalogue's landing page.
+    source
+        Whose tables say what assets and numbers mean: ``"earth_search"`` (default) or ``"planetary_computer"``.
+    collections
+        Collection id for each sensor where it differs from the tables; if given, only these sensors are served.
+    assets
+        Asset for each band (by common name) where it differs from the tables. ``"visual#1"`` is the first band of an
+        asset with several.
+    absent
+        What a band becomes that a scene does not have: ``"nan"`` (default), missing there; or ``"error"``.
+    threads
+        Requests that one read keeps in flight, default 16.
+    chunk_px
+        Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
+    patience
+        How faults of the network are borne.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If a value cannot be used.
+
+    Examples
+    --------
+    >>> provider = StacProvider("https://earth-search.aws.element84.com/v1")
+    >>> sorted(provider.sensors())
+    ['landsat-c2-l2', 'sentinel-2-l2a']
+    """
+
+    url: str
+    source: str = "earth_search"
+    collections: Mapping[str, str] | Pairs = ()
+    assets: Mapping[str, str] | Pairs = ()
+    absent: Literal["nan", "error"] = "nan"
+    threads: int = 16
+    chunk_px: int | None = None
+    patience: Patience = field(default_factory=Patience)
+
+    name: ClassVar[str] = "stac"
+
+    def __post_init__(self) -> None:
+        url = text("StacProvider.url", self.url, fix="give the API's address")
+        if not url.startswith(("http://", "https://")):
+            raise SpecError(
+                "StacProvider.url", value=url, reason="it is no http(s) address", fix="give the API's address"
+            )
+        if not sources_of(self.source):
+            raise UnknownNameError.among("StacProvider.source", self.source, {each.provider for each in SOURCES})
+        choice("StacProvider.absent", self.absent, ("nan", "error"))
+        whole("StacProvider.threads", self.threads, low=1, high=MOST_THREADS)
+        if self.chunk_px is not None:
+            whole("StacProvider.chunk_px", self.chunk_px, low=1, high=LARGEST_SIDE_PX)
+        object.__setattr__(self, "url", url.rstrip("/"))
+        served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
+        object.__setattr__(self, "collections", tuple(sorted(served.items())))
+        object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
+        if isinstance(self.patience, Mapping):
+            object.__setattr__(self, "patience", Patience(**self.patience))
+
+    @property
+    def signer(self) -> Signer:
+        """Who signs links: nobody."""
+        return PlainLinks()
+
+    @property
+    def access(self) -> Access:
+        """How files are reached."""
+        return Access(self.signer, self.patience)
+
+    def sensors(self) -> frozenset[str]:
+        """Return the ids of the sensors that it serves."""
+        return frozenset(dict(self.collections)) or frozenset(each.sensor for each in sources_of(self.source))
+
+    def table(self, name: str) -> Source:
+        """Return how a sensor is served here.
+
+        Raises
+        ------
+        UnknownNameError, SpecError
+            If the sensor is not known, or not served.
+        """
+        known = source(self.source, name)
+        renamed = dict(self.collections)
+        if renamed:
+            if known.sensor not in renamed:
+                reason, fix = (
+                    "this provider was made without it",
+                    f"add it to collections=, or use {', '.join(renamed)}",
+                )
+                raise SpecError("sensor", value=known.sensor, reason=reason, fix=fix)
+            known = replace(known, collection=renamed[known.sensor], more_collections=())
+        if self.assets:
+            known = replace(
+                known, assets=tuple({**dict(known.assets), **{b: (a,) for b, a in dict(self.assets).items()}}.items())
+            )
+        return known
+
+    def search(self, sensor: str, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
+        """List the scenes that touch a grid, in order of time, unsigned and without repeats.
+
+        Parameters
+        ----------
+        sensor
+            A sensor by any name.
+        grid, span
+            Where and when.
+        fetch
+            Its cloud limit counts. A scene that does not state its cloud cover does not pass a limit.
+
+        Raises
+        ------
+        AccessError, TransientError, ProviderError
+            If the API refuses, is out of order, or does not know the collection.
+        """
+        known = self.table(sensor)
+        names = known.properties.cloud
+        return tuple(_scene(item, names) for item in self._find(known, grid, span, fetch))
+
+    def _find(self, known: Source, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        limited = fetch.max_cloud_pct is not None and sensor(known.sensor).kind == "optical"
+        question = Question(
+            url=self.url,
+            collections=(known.collection, *known.more_collections),
+            boxes=grid.lonlat_boxes,
+            span=span,
+            cloud=known.properties.cloud[0] if limited else None,
+            most_cloud=fetch.max_cloud_pct if limited else None,
+        )
+        found = newest(find(question), known.properties)
+        return tuple(item for item in found if any(touches(item, asset, grid) for asset in item.assets.values()))
+
+    def cube(self, read: Read) -> xr.Dataset:
+        """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
+
+        Parameters
+        ----------
+        read
+            What is wanted.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``pixels`` (time, band, y, x) float32 in canonical units and ``n_obs`` (time, y, x).
+
+        Raises
+        ------
+        NoImageryError
+            If no scene falls into any frame.
+        AccessError, TransientError, ProviderError
+            If the API or, when computed, a file fails.
+        """
+        known = self.table(read.sensor)
+        recipe = recipe_for(read, known)
+        found = self._find(known, read.grid, read.span, read.fetch)
+        items = tuple(item for item in found if any(span.start <= item.time.date() < span.end for span in read.frames))
+        self._check_assets(items, recipe)
+        files = (asset for item in items for asset in item.assets.values())
+        chunks = chunks_for(read.grid, files, block_px=known.block_px, chunk_px=self.chunk_px)
+        raw = stack_items(items, recipe.assets, read.grid, access=self.access, chunks=chunks, threads=self.threads)
+        wanted = [name for names in recipe.assets for name in names]
+        scenes = [_scene(item, known.properties.cloud, wanted) for item in items]
+        return raw_cube(read, known, scenes=scenes, raw=raw)
+
+    def _check_assets(self, items: Iterable[StacItem], recipe: Recipe) -> None:
+        """Refuse what cannot be served: bands that must be there, and a mask that no scene has the layer for."""
+        scenes = tuple(items)
+        if self.absent == "error":
+            for item in scenes:
+                for band, names in zip(recipe.bands, recipe.assets, strict=False):
+                    if asset_for(item, names) is None:
+                        fix = "leave the band out, or use absent='nan'"
+                        raise ProviderError(f"item {item.id}", reason=f"it has no band {band.common}", fix=fix)
+        if recipe.mask is not None and scenes and not any(asset_for(item, recipe.assets[-1]) for item in scenes):
+            raise ProviderError(
+                f"mask {recipe.mask.name}",
+                value=scenes[0].id,
+                reason=f"neither this item nor any other has the asset {recipe.assets[-1][0]} that it reads",
+                fix="pass FetchSpec(mask='none') if the images are free of clouds already",
+            )
+
+    def estimate(self, read: Read) -> Estimate:
+        """Say what a read will cost, without asking anyone: two requests a file and the bytes of whole blocks."""
+        pace = Pace(latency_s=LATENCY_S, requests_per_asset=2.0, at_once=self.threads)
+        return estimate_read(read, self.table(read.sensor), pace)
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON values from which `open_provider` makes the provider again."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
+        plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
+        if "patience" in plain:
+            plain["patience"] = asdict(self.patience)
+        return {"name": self.name, **plain}
+
+
+DEFAULTS: Final = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(StacProvider)
+}
+Stac = StacProvider
+"""The name under which the registry looks for it."""
+
+
+def _scene(item: StacItem, cloud: tuple[str, ...], wanted: Iterable[str] = ()) -> Scene:
+    """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where wanted."""
+    assets = sorted({*item.assets, *(name for name in wanted if asset_for(item, (name,)) is not None)})
+    cover = item.first(cloud)
+    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})

@@ -1,0 +1,104 @@
+"""Finding blocks in every kind of TIFF, against what rasterio reads from the same file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+
+from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.providers import geotiff
+from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff, runs
+from rs_embed_dask.providers.ranges import Access
+from rs_embed_dask.providers.tiff import NotTiffError, read_layout
+
+KINDS = {
+    "strips": {"tiled": False},
+    "one strip": {"tiled": False, "blockysize": 700},
+    "big, lzw": {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "lzw", "BIGTIFF": "YES"},
+    "by pixel": {"tiled": True, "interleave": "pixel"},
+    "by band": {"tiled": True, "interleave": "band", "compress": "deflate"},
+    "big endian": {"tiled": True, "endianness": "big", "compress": "deflate", "predictor": 2},
+    "sparse": {"tiled": True, "SPARSE_OK": "TRUE"},
+    "COG": {"driver": "COG", "blocksize": 128, "compress": "zstd"},
+}
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("head", [512, 32_768])
+def test_blocks_are_found(tmp_path, monkeypatch, options, head):
+    monkeypatch.setattr(geotiff, "HEAD_BYTES", head)
+    forget_heads()
+    values = np.random.default_rng(3).integers(0, 60_000, (3, 700, 800)).astype("uint16")
+    values[:, :256] = 0
+    path = tmp_path / "a.tif"
+    profile = {
+        "driver": "GTiff",
+        "height": 700,
+        "width": 800,
+        "count": 3,
+        "dtype": "uint16",
+        "crs": "EPSG:32631",
+    } | options
+    with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 600_000, 0, -10, 5_700_000), **profile) as file:
+        file.write(values)
+    opened = open_geotiff(str(path), access=Access())
+    for band in (1, 2, 3):
+        got = opened.read(band, (200, 620), (111, 777), access=Access())
+        np.testing.assert_array_equal(got, values[band - 1, 200:620, 111:777])
+    assert opened.bands == 3
+
+
+def test_a_directory_behind_the_pixels_is_found(tmp_path):
+    """Files that were changed after they were written keep their directory at the end."""
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(3).integers(1, 60_000, (300, 300)).astype("uint16")
+    profile = {"driver": "GTiff", "height": 300, "width": 300, "count": 1, "dtype": "uint16", "crs": "EPSG:32631"}
+    with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5.7e6), tiled=True, **profile) as file:
+        file.write(values, 1)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(NOTE="x" * 5000)
+    opened = open_geotiff(str(path), access=Access())
+    assert len(opened.head) == 2
+    np.testing.assert_array_equal(opened.read(1, (0, 300), (0, 300), access=Access()), values)
+
+
+def test_neighbouring_blocks_are_one_run():
+    assert runs([(40_000, 100), (40_108, 100), (9_000_000, 50)], [(0, 32_768)]) == [
+        (40_000, 40_208),
+        (9_000_000, 9_000_050),
+    ]
+    assert runs([(100, 50), (100, 50)], [(0, 200)]) == []
+    assert runs([(2, 10)], []) == [(2, 12)]
+    assert runs([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no TIFF"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "no TIFF"),
+        (b"II*\0\x08\0\0\0\0\0", "claims 0 entries"),
+        (b"II*\0\x08\0\0\0\xff\xff", "claims 65535 entries"),
+        (b"II*\0\x08\0\0\0", "damaged"),
+        (b"II*\0\x08\0\0\0\x01\0" + b"\x00\x01\x04\0\x01\0\0\0\0\x01\0\0", "no usable tag 257"),
+    ],
+)
+def test_what_is_no_tiff_is_said(data, reason):
+    with pytest.raises(NotTiffError, match=reason):
+        read_layout(lambda start, length: data[start : start + length])
+
+
+def test_damaged_pixels_name_the_file(tmp_path):
+    forget_heads()
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "height": 300, "width": 300, "count": 1, "dtype": "uint16", "crs": "EPSG:32631"}
+    with rasterio.open(
+        path, "w", transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5.7e6), compress="deflate", **profile
+    ) as file:
+        file.write(np.random.default_rng(3).integers(1, 60_000, (1, 300, 300)).astype("uint16"))
+    whole = bytearray(path.read_bytes())
+    whole[40_000:60_000] = bytes(20_000)
+    path.write_bytes(whole)
+    with pytest.raises(ProviderError, match="asset B04: its pixels cannot be decoded"):
+        open_geotiff(f"{path}#asset%20B04", access=Access()).read(1, (0, 300), (0, 300), access=Access())
