@@ -41,7 +41,10 @@ def number(what: str, value: object, *, reason: str = "a finite number is needed
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise SpecError(what, value=value, reason=f"{reason}, this is {type(value).__name__}", fix=fix)
-    real = float(value)
+    try:
+        real = float(value)
+    except OverflowError:
+        real = math.inf
     if not math.isfinite(real):
         raise SpecError(what, value=value, reason=f"{reason}, this is not finite", fix=fix)
     return real + 0.0  # no negative zero, which is equal to zero and has another token

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import shapely
 
-from rs_embed_dask.checks import number, positive
+from rs_embed_dask.checks import choice, number, positive
 from rs_embed_dask.crs import WGS84, crs_facts, crs_text, project
-from rs_embed_dask.errors import SpecError, UnknownNameError, shown
+from rs_embed_dask.errors import SpecError, shown
 from rs_embed_dask.geodesy import HALF_TURN, POLE, geodesic_area, unwrapped
 from rs_embed_dask.place import LARGEST_AREA_M2, Place, check_area, check_lat, check_lon
 from rs_embed_dask.polygon import Polygon
+from rs_embed_dask.record import as_mapping
 from rs_embed_dask.zones import local_crs
 
 if TYPE_CHECKING:
@@ -213,7 +214,5 @@ def spatial_from_dict(data: Mapping[str, Any]) -> Spatial:
     SpecError
         As the class of that type says.
     """
-    kind = data.get("type")
-    if kind not in _KINDS:
-        raise UnknownNameError.among("place type", kind, _KINDS)
-    return _KINDS[str(kind)].from_dict(data)
+    kind = choice("place type", as_mapping("place", data).get("type"), _KINDS)
+    return _KINDS[kind].from_dict(data)

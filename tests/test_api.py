@@ -89,7 +89,9 @@ def test_without_out_the_result_is_in_memory(client, clear):
 
 def test_a_store_opens_with_plain_xarray(client, clear, tmp_path):
     out = tmp_path / "plain.zarr"
-    rs.compute_embeddings([place(0), place(1)], "bandstats", SPAN, provider=clear, out=out, client=client, progress=False)
+    rs.compute_embeddings(
+        [place(0), place(1)], "bandstats", SPAN, provider=clear, out=out, client=client, progress=False
+    )
     one = xr.open_zarr(out, group="bandstats")
     tree = xr.open_datatree(out, engine="zarr")
     assert one["embedding"].shape == (2, 10 * STATISTICS)
@@ -107,9 +109,7 @@ def test_a_grid_lies_where_its_pixels_lie(client, clear):
     assert np.allclose(found[0], expected, rtol=1e-5)
     assert found.x.to_numpy().tolist() == [600_040.0, 600_120.0]
     assert found.y.to_numpy().tolist() == [5_620_120.0, 5_620_040.0]
-    tree = rs.compute_embeddings(
-        [box], "bandstats", SPAN, provider=clear, output="grid", client=client, progress=False
-    )
+    tree = rs.compute_embeddings([box], "bandstats", SPAN, provider=clear, output="grid", client=client, progress=False)
     assert np.allclose(tree["bandstats"]["embedding"][0], found, rtol=1e-5, atol=1e-6)
 
 
@@ -225,7 +225,10 @@ def test_one_place_is_one_place(clear):
 def test_no_weights_no_run(clear, tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.pt"):
         rs.get_embedding(
-            rs.ModelSpec("galileo", weights=str(tmp_path / "nowhere.pt")), spatial=place(0), temporal=SPAN, provider=clear
+            rs.ModelSpec("galileo", weights=str(tmp_path / "nowhere.pt")),
+            spatial=place(0),
+            temporal=SPAN,
+            provider=clear,
         )
 
 

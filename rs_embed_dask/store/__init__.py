@@ -6,7 +6,7 @@ quality layers), and the root's attributes hold the request and the receipt.
 
 from __future__ import annotations
 
-from rs_embed_dask.store.codes import DONE, RETRYABLE, STATUS_COLOURS, TODO, Status
+from rs_embed_dask.store.codes import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, Status
 from rs_embed_dask.store.items import ItemMatch
 from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
@@ -15,12 +15,13 @@ from rs_embed_dask.store.resume import check_request, differences
 from rs_embed_dask.store.status import StatusReport, status
 from rs_embed_dask.store.store import Store
 from rs_embed_dask.store.target import Location, Target, in_memory
+from rs_embed_dask.store.view import StoreView
 
 __all__ = [
     "DONE",
     "RETRYABLE",
     "STATUS_COLOURS",
-    "TODO",
+    "UNDONE",
     "ChunkResult",
     "Item",
     "ItemMatch",
@@ -29,6 +30,7 @@ __all__ = [
     "Status",
     "StatusReport",
     "Store",
+    "StoreView",
     "Target",
     "build_receipt",
     "check_request",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["DONE", "RETRYABLE", "STATUS_COLOURS", "TODO", "Status"]
+__all__ = ["DONE", "RETRYABLE", "STATUS_COLOURS", "UNDONE", "Status"]
 
 
 class Status(IntEnum):
@@ -36,7 +36,7 @@ DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVAL
 RETRYABLE: Final = frozenset({Status.READ_FAILED, Status.MODEL_FAILED})
 """Failed in a way that another try may mend."""
 
-TODO: Final = frozenset({Status.PENDING}) | RETRYABLE
+UNDONE: Final = frozenset({Status.PENDING}) | RETRYABLE
 """What a run takes up: everything that is not done."""
 
 STATUS_COLOURS: Final = {

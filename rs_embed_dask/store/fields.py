@@ -6,6 +6,7 @@ plain xarray without a warning.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ __all__ = ["COORDS", "GRID_FIELDS", "ITEM_FIELDS", "NO_DAY", "RESULT_FIELDS", "S
 NO_DAY: Final = -(2**31)
 """The stored number of a day that is not known."""
 
+_WHOLE: Final = sys.maxsize
 _DAYS: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "_FillValue": NO_DAY}
 
 
@@ -42,6 +44,8 @@ class Field:
         What stands where nothing was written.
     attrs : mapping
         The array's attributes.
+    longest : int
+        Characters of a text that are kept; the rest is cut at the end of a line where there is one.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Field:
     dims: tuple[str, ...] = ("item",)
     fill: float = float("nan")
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = _WHOLE
 
     @property
     def fill_value(self) -> float | int | str:
@@ -75,11 +80,17 @@ class Field:
             Numbers of the stored type, text objects, or int32 days since 1970.
         """
         if self.kind == "text":
-            return np.asarray([str(value) for value in values], dtype=object)
+            return np.asarray([self._cut(str(value)) for value in values], dtype=object)
         if self.kind == "day":
             days = np.asarray(values, dtype="datetime64[D]")
             return np.where(np.isnat(days), NO_DAY, days.astype("int64")).astype("int32")
         return np.asarray(values).astype(self.dtype)
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self.longest:
+            return text
+        kept = text[: self.longest]
+        return f"{kept[: kept.rfind(chr(10))] if chr(10) in kept else kept}\n..."
 
     def blank(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Make an array of this field where nothing is known yet, in stored form."""
@@ -87,8 +98,8 @@ class Field:
         return np.full(shape, self.fill_value, dtype=dtype)
 
 
-def _text(name: str, doc: str) -> Field:
-    return Field(name, kind="text", attrs={"long_name": doc})
+def _text(name: str, doc: str, longest: int = _WHOLE) -> Field:
+    return Field(name, kind="text", attrs={"long_name": doc}, longest=longest)
 
 
 def _day(name: str, doc: str, dims: tuple[str, ...] = ("item",)) -> Field:
@@ -127,7 +138,7 @@ STATUS: Final = Field(
 
 
 RESULT_FIELDS: Final = (
-    _text("reason", "why the item is not embedded, or what was missing"),
+    _text("reason", "why the item is not embedded, or what was missing", longest=1_000),
     Field(
         "valid_fraction",
         dims=("item", "frame"),
@@ -138,7 +149,7 @@ RESULT_FIELDS: Final = (
     _day("last_date", "day of the last observation"),
     _day("frame_start", "first day of the frame", ("item", "frame")),
     _day("frame_end", "day after the last day of the frame", ("item", "frame")),
-    _text("scenes", "ids of the scenes that went in, one a line"),
+    _text("scenes", "ids of the scenes that went in, one a line", longest=8_000),
 )
 
 GRID_FIELDS: Final = (

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.store.codes import STATUS_COLOURS, Status
-from rs_embed_dask.store.status_text import next_step, status_name
+from rs_embed_dask.store.status_text import counted, next_step, status_name
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.status import StatusReport
@@ -34,7 +34,7 @@ def as_html(report: StatusReport) -> str:
     rows = "".join(_model_row(label, counts) for label, counts in report.counts.items())
     parts = [
         f"<style>{_STYLE}</style><div class='rse'>",
-        f"<h4>{store.n_items:,} items &times; {len(store.labels)} models</h4>",
+        f"<h4>{counted(store.n_items, 'item')} &times; {counted(len(store.labels), 'model')}</h4>",
         f"<div class='path'>{html.escape(store.location.name)}</div>",
         f"<div>made {html.escape(store.created)} &middot; {html.escape(next_step(report))}</div>",
         f"<h5>Models</h5><table>{rows}</table>",

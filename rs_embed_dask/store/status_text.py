@@ -9,7 +9,7 @@ from rs_embed_dask.store.codes import DONE, Status
 if TYPE_CHECKING:
     from rs_embed_dask.store.status import ReasonCount, StatusReport
 
-__all__ = ["as_text", "next_step", "status_name"]
+__all__ = ["as_text", "counted", "next_step", "status_name"]
 
 _BAR: Final = 24
 _MOST_LINES: Final = 12
@@ -20,23 +20,28 @@ def status_name(code: Status) -> str:
     return code.name.lower().replace("_", " ")
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: ``1 model``, ``2,000 models``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def next_step(report: StatusReport) -> str:
     """Say what can be done now, in one line."""
     pending = sum(counts.get(Status.PENDING, 0) for counts in report.counts.values())
     if pending:
         return f"{pending:,} still to compute: run the same request again, or resume(path)"
     if report.n_retryable:
-        return f"finished; {report.n_retryable:,} failures may be retried with resume(path)"
+        return f"finished; {counted(report.n_retryable, 'failure')} may be retried with resume(path)"
     return "finished"
 
 
 def as_text(report: StatusReport) -> str:
     """Write a status report as lines of text."""
     store = report.store
-    models = f"{len(store.labels)} model{'s' * (len(store.labels) != 1)}"
+    sizes = f"{counted(store.n_items, 'item')}, {counted(len(store.labels), 'model')}"
     lines = [
         f"Store {store.location.name}",
-        f"{store.n_items:,} items, {models}, made {store.created}; {next_step(report)}",
+        f"{sizes}, made {store.created}; {next_step(report)}",
     ]
     width = max(len(label) for label in store.labels)
     for label, counts in report.counts.items():

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.codes import TODO, Status
+from rs_embed_dask.store.codes import UNDONE, Status
 from rs_embed_dask.store.document import ITEMS, Document
 from rs_embed_dask.store.items import ItemMatch, decoded_items, matched
 from rs_embed_dask.store.rows import read_rows
@@ -176,7 +176,7 @@ class StoreView:
         label : str
             The model.
         only : set of Status, optional
-            Take up these; by default everything that is not done (`TODO`: pending, read failed, model failed).
+            Take up these; by default everything that is not done (`UNDONE`: pending, read failed, model failed).
         reason : str, optional
             Of those, only rows whose reason contains this text, in any case.
 
@@ -197,7 +197,7 @@ class StoreView:
     def _rows(
         self, label: str, only: AbstractSet[Status] | None, reason: str | None, *, span: tuple[int, int] | None = None
     ) -> np.ndarray[Any, Any]:
-        codes = [int(code) for code in (TODO if only is None else only)]
+        codes = [int(code) for code in (UNDONE if only is None else only)]
         rows = np.flatnonzero(np.isin(self.values(label, "status", span), codes))
         if reason is not None and len(rows):
             texts = self.values(label, "reason", span)[rows]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
+STORES = (LocalStore, MemoryStore)
 WRITES = ("set", "delete", "delete_dir")
 
 
@@ -19,8 +21,8 @@ def crash_at(step):
     """Let ``step`` operations that change the store pass, and none after; yields the operations that passed."""
     passed = []
 
-    def guarded(name):
-        real = getattr(LocalStore, name)
+    def guarded(kind, name):
+        real = getattr(kind, name)
 
         async def operation(self, key, *args, **kwargs):
             if len(passed) >= step:
@@ -31,8 +33,8 @@ def crash_at(step):
         return operation
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(LocalStore, name, guarded(name))
+        for kind, name in itertools.product(STORES, WRITES):
+            patch.setattr(kind, name, guarded(kind, name))
         yield passed
 
 

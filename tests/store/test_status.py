@@ -133,7 +133,7 @@ def test_a_finished_store_says_so(tmp_path):
     assert "finished" in repr(report)
     assert "Reasons" not in report._repr_html_()
     store.write_chunk(0, "galileo", make_result(store, POOLED, 0, offsets=[0], status=Status.READ_FAILED))
-    assert "1 failures may be retried" in repr(status(tmp_path / "s"))
+    assert "1 failure may be retried" in repr(status(tmp_path / "s"))
 
 
 def test_reasons_are_listed_worst_first_then_most_frequent(tmp_path):

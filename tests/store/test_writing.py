@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import pickle
+import time
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
@@ -114,6 +117,38 @@ def test_secrets_never_reach_the_store(tmp_path):
     assert store.values("galileo", "reason")[0] == "GET https://host/a.tif failed"
     assert all(b"SECRET" not in path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file())
     assert Store.open(tmp_path / "s").receipt == {"provider": {"url": "https://host/d"}}
+
+
+def test_scenes_and_reasons_are_bounded(tmp_path):
+    store = make_store(tmp_path / "s", 1, models=[POOLED])
+    result = make_result(store, POOLED, 0, reason="x" * 5000)
+    result.scenes = ["\n".join(f"S2A_MSIL2A_2021{number:04}" for number in range(2000))]
+    store.write_chunk(0, "galileo", result)
+    scenes = store.values("galileo", "scenes")[0].splitlines()
+    assert scenes[-1] == "..."
+    assert scenes[-2] == f"S2A_MSIL2A_2021{len(scenes) - 2:04}"
+    assert len("\n".join(scenes)) <= 8010
+    assert len(store.values("galileo", "reason")[0]) <= 1010
+
+
+def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_in_two_seconds(tmp_path):
+    """The small chunks are the hard case: 1,563 status files."""
+    store = make_store(tmp_path / "s", 64, chunk_items=64, models=[POOLED])
+    root = json.loads((tmp_path / "s/zarr.json").read_text())
+    root["attributes"]["rs_embed_dask"]["n_items"] = 100_000
+    status = root["consolidated_metadata"]["metadata"]["galileo/status"]
+    status["shape"] = [100_000]
+    (tmp_path / "s/galileo/status/zarr.json").write_text(json.dumps(status))
+    (tmp_path / "s/zarr.json").write_text(json.dumps(root))
+    zarr.open_array(tmp_path / "s/galileo/status", mode="r+")[:] = 1
+    assert len(list((tmp_path / "s/galileo/status/c").iterdir())) == 1563
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        left = Store.open(store.target, "r+").pending("galileo")
+        seconds.append(time.perf_counter() - start)
+        assert left.size == 0
+    assert min(seconds) < 2
 
 
 def test_half_precision_is_kept(tmp_path):

@@ -1,0 +1,233 @@
+"""Clusters: the local one that a run makes for itself, and clusters on Slurm, Kubernetes and GPUs by one function."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from dask.system import CPU_COUNT
+from distributed import Client, Scheduler, SpecCluster
+from distributed.deploy.subprocess import SubprocessWorker
+from distributed.system import MEMORY_LIMIT
+
+from rs_embed_dask.engine.placement import EMBED, FETCH, GPU
+from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["LocalPlan", "client_for", "cluster"]
+
+_FETCH_SLOTS: Final = 16
+_EMBED_SLOTS: Final = 8
+_MEMORY_SHARE: Final = 0.8
+_WAIT_S: Final = 60
+
+
+@dataclass(frozen=True)
+class LocalPlan:
+    """The worker processes of a local cluster.
+
+    Parameters
+    ----------
+    processes : int, optional
+        Worker processes. Default: one for every four cores, 2 to 4.
+    fetch_slots : int, default 16
+        Reads at once, over all processes.
+    memory : int, optional
+        Bytes for all processes together. Default: 80 % of the machine's.
+    gpus : int, optional
+        Processes that hold a GPU; the others only read. Default: 1 where the machine has an NVIDIA GPU, else 0, and
+        then every process embeds.
+    """
+
+    processes: int | None = None
+    fetch_slots: int = _FETCH_SLOTS
+    memory: int | None = None
+    gpus: int | None = None
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Keywords of each worker's nanny.
+
+        Returns
+        -------
+        list of dict
+            ``resources``, ``nthreads``, ``memory_limit``, ``env``.
+        """
+        count = self.processes or min(4, max(2, CPU_COUNT // 4))
+        gpus = (1 if shutil.which("nvidia-smi") else 0) if self.gpus is None else self.gpus
+        slots = max(1, -(-self.fetch_slots // count))
+        embedders = min(gpus, count) or count
+        memory = int((self.memory or _MEMORY_SHARE * MEMORY_LIMIT) / count)
+        env = {
+            "OMP_NUM_THREADS": str(max(1, CPU_COUNT // embedders)),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        found = []
+        for number in range(count):
+            resources: dict[str, float] = {FETCH: slots}
+            if number < embedders:
+                resources[GPU if gpus else EMBED] = 1
+            threads = slots + _EMBED_SLOTS
+            found.append(
+                {"name": number, "resources": resources, "nthreads": threads, "memory_limit": memory, "env": env}
+            )
+        return found
+
+
+def client_for(client: Client | None, stack: ExitStack) -> Client:
+    """Use a client that is given, or make a local cluster that the stack closes.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        What the user gave.
+    stack : ExitStack
+        Closes what is made here.
+
+    Returns
+    -------
+    distributed.Client
+
+    Raises
+    ------
+    SpecError
+        Where it is no synchronous client.
+    EngineError
+        Where it is closed, or a local cluster does not start.
+    """
+    if client is None:
+        made = stack.enter_context(cluster("local"))
+        own: Client = stack.enter_context(Client(made, set_as_default=False))
+        return own
+    given: object = client
+    if not isinstance(given, Client) or given.asynchronous:
+        fix = "make it by distributed.Client(address), outside async code"
+        raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
+    if client.status != "running":
+        raise EngineError(
+            "client", value=client.status, reason="it is not connected", fix="make a new one, or leave it out"
+        )
+    return client
+
+
+def cluster(kind: str = "local", **options: Any) -> Any:
+    """Make a cluster whose workers have the resources that tasks ask for.
+
+    Parameters
+    ----------
+    kind : {"local", "cuda", "slurm", "kubernetes"}, default "local"
+        - "local": worker processes on this machine; options are those of `LocalPlan`. Needs no ``__main__`` guard.
+        - "cuda": a worker a GPU of this machine, by dask-cuda.
+        - "slurm": ``workers`` jobs by dask-jobqueue; ``gpus=1`` for jobs with a GPU.
+        - "kubernetes": ``workers`` pods by dask-kubernetes; ``gpus=1`` for pods with a GPU.
+    **options
+        ``workers``, ``fetch_slots`` (for each worker) and ``gpus``; all others go to the library.
+
+    Returns
+    -------
+    distributed.deploy.Cluster
+        Give it to ``distributed.Client``; close it after.
+
+    Raises
+    ------
+    UnknownNameError
+        Where the kind is not known.
+    EngineError
+        Where the library is not installed, or the cluster does not start.
+
+    Examples
+    --------
+    >>> with cluster("local", processes=2) as made, Client(made) as client:  # doctest: +SKIP
+    ...     rs.compute_embeddings(..., client=client)
+    """
+    if kind not in _KINDS:
+        raise UnknownNameError.among("cluster", kind, _KINDS)
+    return _KINDS[kind](**options)
+
+
+def _local(**options: Any) -> SpecCluster:
+    """Workers as processes of their own: killed ones come back, and none imports the user's script."""
+    known = LocalPlan.__dataclass_fields__
+    for name in options:
+        if name not in known:
+            raise UnknownNameError.among("option of a local cluster", name, known)
+    quiet = {"dashboard": False, "host": "127.0.0.1"}
+    specs = {
+        worker["name"]: {
+            "cls": SubprocessWorker,
+            "options": {"worker_kwargs": worker | quiet | {"silence_logs": logging.ERROR}},
+        }
+        for worker in LocalPlan(**options).workers()
+    }
+    scheduler = {"cls": Scheduler, "options": quiet | {"port": 0, "dashboard_address": "127.0.0.1:0"}}
+    made = SpecCluster(workers=specs, scheduler=scheduler, name="rs-embed-dask", silence_logs=logging.ERROR)
+    try:
+        made.wait_for_workers(len(specs), timeout=_WAIT_S)
+    except TimeoutError as error:
+        made.close()
+        reason = f"its {len(specs)} workers did not start within {_WAIT_S} s"
+        raise EngineError("local cluster", reason=reason, fix="free some memory, or pass client=") from error
+    return made
+
+
+def _resources(fetch_slots: int, gpus: int) -> dict[str, float]:
+    return {FETCH: fetch_slots, GPU if gpus else EMBED: gpus or 1}
+
+
+def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
+    library = _library("dask_cuda", extra="gpu")
+    threads = fetch_slots + _EMBED_SLOTS
+    return library.LocalCUDACluster(
+        **{"threads_per_worker": threads, "resources": _resources(fetch_slots, 1)} | options
+    )
+
+
+def _slurm(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
+    """Jobs of one worker each; Slurm starts a job anew under `adapt`, where `scale` does not."""
+    library = _library("dask_jobqueue", extra="slurm")
+    resources = ",".join(f"{name}={amount:g}" for name, amount in _resources(fetch_slots, gpus).items())
+    arguments = [*options.pop("worker_extra_args", ()), "--resources", resources]
+    arguments += ["--nthreads", str(fetch_slots + _EMBED_SLOTS)]
+    directives = [*options.pop("job_extra_directives", ()), *([f"--gres=gpu:{gpus}"] if gpus else [])]
+    made = library.SLURMCluster(
+        **{"processes": 1, "cores": 4, "memory": "16GB", "walltime": "04:00:00"} | options,
+        worker_extra_args=arguments,
+        job_extra_directives=directives,
+    )
+    made.adapt(minimum_jobs=workers, maximum_jobs=workers)
+    return made
+
+
+def _kubernetes(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
+    library = _library("dask_kubernetes.operator", extra="kubernetes")
+    resources = ",".join(f"{name}={amount:g}" for name, amount in _resources(fetch_slots, gpus).items())
+    threads = str(fetch_slots + _EMBED_SLOTS)
+    command = ["dask", "worker", "--resources", resources, "--nthreads", threads]
+    limits = {"limits": {"nvidia.com/gpu": gpus}} if gpus else {}
+    known = {"name": "rs-embed-dask", "n_workers": workers, "worker_command": command, "resources": limits}
+    return library.KubeCluster(**known | options)
+
+
+def _library(name: str, *, extra: str) -> ModuleType:
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        package = name.partition(".")[0].replace("_", "-")
+        reason = f"{package} is not installed"
+        raise EngineError("cluster", value=extra, reason=reason, fix=f"pip install 'rs-embed-dask[{extra}]'")
+    return importlib.import_module(name)
+
+
+_KINDS: Final[dict[str, Callable[..., Any]]] = {
+    "local": _local,
+    "cuda": _cuda,
+    "slurm": _slurm,
+    "kubernetes": _kubernetes,
+}

@@ -1,0 +1,244 @@
+"""The resident embedder: a model, the one thread that owns it, and a bounded queue that tasks hand their samples to.
+
+There is at most one for each model in a process. The first task that needs it builds it; a worker that was restarted,
+a new Slurm job and a new pod take the same path. A batch is whatever is queued when the device is free, in order of
+arrival and across tasks, up to the batch size: the device never waits for company, and never runs a batch smaller
+than what was there to be had.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rs_embed_dask.engine.faults import PLUGIN_FAULTS
+from rs_embed_dask.errors import EngineError
+
+if TYPE_CHECKING:
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.grid import Window
+    from rs_embed_dask.specs import InputPrep, OutputSpec
+
+__all__ = ["EmbedModel", "Embedded", "Embedder", "Sample", "release", "resident"]
+
+_QUEUE_BATCHES: Final = 4
+_IDLE_S: Final = 600.0
+
+
+class EmbedModel(Protocol):
+    """What the engine asks of a model."""
+
+    @property
+    def weights_info(self) -> Mapping[str, Any]:
+        """Path, digest and licence of the weights."""
+
+    def embed_cubes(
+        self,
+        samples: Sequence[Mapping[str, Cube]],
+        output: OutputSpec,
+        prep: InputPrep,
+        *,
+        crops: Sequence[Window | None] | None = None,
+    ) -> Sequence[Any]:
+        """Embed samples; an item that fails gives its error in its place."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the model made of one sample.
+
+    Attributes
+    ----------
+    result : Features or Exception
+        As `Model.embed_cubes` gave it, or what it raised.
+    share : float
+        1 / the size of the batch it was in; the shares of all items add up to the number of batches.
+    seconds : float
+        Its part of the time that the batch took.
+    """
+
+    result: Any
+    share: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One item's pixels on their way into a model.
+
+    Attributes
+    ----------
+    cubes : mapping of str to Cube
+        By modality.
+    output, prep
+        What is asked for.
+    crop : Window or None
+        The part of the square that was asked for.
+    done : Future of Embedded
+        Set when its batch is through.
+    """
+
+    cubes: Mapping[str, Cube]
+    output: OutputSpec
+    prep: InputPrep
+    crop: Window | None = None
+    done: Future[Embedded] = field(default_factory=Future)
+
+    def alike(self, other: Sample) -> bool:
+        """Whether both can be in one batch."""
+        return self.output == other.output and self.prep == other.prep
+
+
+class Embedder:
+    """One model and the thread that owns it.
+
+    Parameters
+    ----------
+    load : callable
+        Makes the model; called once, on the embedder's own thread.
+    batch_items : int
+        Most samples in a batch.
+    """
+
+    def __init__(self, load: Callable[[], EmbedModel], batch_items: int) -> None:
+        self._batch_items = batch_items
+        self._queue: deque[Sample] = deque()
+        self._room = threading.BoundedSemaphore(batch_items * _QUEUE_BATCHES)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rs-embedder")
+        self.model: Future[EmbedModel] = self._thread.submit(load)
+        self.used_at = time.monotonic()
+
+    def submit(self, sample: Sample) -> Future[Embedded]:
+        """Queue a sample, waiting for room where the queue is full.
+
+        Parameters
+        ----------
+        sample : Sample
+            The cubes of one item.
+
+        Returns
+        -------
+        Future of Embedded
+            Done when its batch is. It raises only where the model could not be loaded.
+        """
+        self._room.acquire()
+        self.used_at = time.monotonic()
+        self._queue.append(sample)
+        self._thread.submit(self._drain)
+        return sample.done
+
+    def close(self) -> None:
+        """End the thread once the queue is empty, and let go of the model."""
+        self._thread.shutdown(wait=False)
+
+    def _drain(self) -> None:
+        """Run one batch of what is queued; nothing where an earlier call took it all."""
+        batch = self._take()
+        try:
+            if batch:
+                self._run(batch)
+        finally:
+            self._settle_rest(batch)
+
+    def _take(self) -> list[Sample]:
+        batch: list[Sample] = []
+        while self._queue and len(batch) < self._batch_items:
+            if batch and not self._queue[0].alike(batch[0]):
+                break
+            batch.append(self._queue.popleft())
+            self._room.release()
+        return batch
+
+    def _run(self, batch: list[Sample]) -> None:
+        broken = self.model.exception()
+        if broken is not None:
+            for sample in batch:
+                sample.done.set_exception(broken)
+            return
+        self._infer(self.model.result(), batch)
+
+    def _infer(self, model: EmbedModel, batch: list[Sample]) -> None:
+        started = time.perf_counter()
+        try:
+            cubes, crops = [sample.cubes for sample in batch], [sample.crop for sample in batch]
+            results = list(model.embed_cubes(cubes, batch[0].output, batch[0].prep, crops=crops))
+        except PLUGIN_FAULTS as fault:
+            if len(batch) > 1:
+                # the culprit must not cost the others, and half a batch may fit where a whole one did not
+                middle = len(batch) // 2
+                self._infer(model, batch[:middle])
+                self._infer(model, batch[middle:])
+                return
+            results = [fault]
+        share = 1 / len(batch)
+        seconds = (time.perf_counter() - started) * share
+        for sample, result in zip(batch, results, strict=True):
+            sample.done.set_result(Embedded(result, share, seconds))
+
+    @staticmethod
+    def _settle_rest(batch: list[Sample]) -> None:
+        """Leave nobody waiting, whatever ended the batch."""
+        for sample in batch:
+            if not sample.done.done():
+                reason = "the embedder's thread ended inside its batch"
+                sample.done.set_exception(
+                    EngineError("embedder", reason=reason, fix="see the worker's log, then resume")
+                )
+
+
+_RESIDENT: dict[str, Embedder] = {}
+_LOCK = threading.Lock()
+
+
+def resident(key: str, load: Callable[[], EmbedModel], batch_items: int) -> Embedder:
+    """Return this process's embedder for a model, building it where there is none.
+
+    Embedders of other models that nobody has used for ten minutes are let go when a new one is built.
+
+    Parameters
+    ----------
+    key : str
+        Identifies the model with all its options.
+    load : callable
+        Makes the model.
+    batch_items : int
+        Most samples in a batch.
+
+    Returns
+    -------
+    Embedder
+    """
+    with _LOCK:
+        found = _RESIDENT.get(key)
+        if found is not None and not _is_broken(found):
+            return found
+        now = time.monotonic()
+        for name in [name for name, one in _RESIDENT.items() if name == key or now - one.used_at > _IDLE_S]:
+            _RESIDENT.pop(name).close()
+        _RESIDENT[key] = made = Embedder(load, batch_items)
+        return made
+
+
+def _is_broken(embedder: Embedder) -> bool:
+    return embedder.model.done() and embedder.model.exception() is not None
+
+
+def release() -> int:
+    """Let go of every embedder of this process.
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    with _LOCK:
+        count = len(_RESIDENT)
+        for embedder in _RESIDENT.values():
+            embedder.close()
+        _RESIDENT.clear()
+    return count

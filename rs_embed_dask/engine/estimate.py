@@ -1,0 +1,177 @@
+"""What a run will take: a few places are priced and the rest is scaled. Nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rs_embed_dask.engine.figures import Figures
+from rs_embed_dask.errors import SpecError
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.resolve import Chosen
+    from rs_embed_dask.store import Item, ModelLayout
+
+__all__ = ["Price", "chunk_items_for", "figures_for", "price_of"]
+
+_SAMPLES: Final = 16
+_OPERATIONS_PER_S: Final = 5e10
+_LEAST_S: Final = 0.002
+_BYTES_PER_VALUE: Final = 4 + 1
+_CHUNK_DECODED: Final = 256 * 2**20
+_CHUNK_STORED: Final = 32 * 2**20
+_LARGEST_CHUNK: Final = 256
+_FEWEST_CHUNKS: Final = 8
+
+
+@dataclass
+class Price:
+    """What one item takes on average.
+
+    Attributes
+    ----------
+    sampled : int
+        Items that were priced.
+    scenes, requests, download_bytes, read_seconds : float
+        As the provider estimates.
+    decoded_bytes : float
+        Bytes of decoded pixels.
+    largest_bytes : int
+        Of the largest item that was priced.
+    embed_seconds : float
+        Of all models, on one device.
+    """
+
+    sampled: int = 0
+    scenes: float = 0.0
+    requests: float = 0.0
+    download_bytes: float = 0.0
+    read_seconds: float = 0.0
+    decoded_bytes: float = 0.0
+    largest_bytes: int = 0
+    embed_seconds: float = 0.0
+
+
+def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) -> Price:
+    """Price a few items spread evenly over all of them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What is to be done.
+    chosen : sequence of Chosen
+        The models.
+    items : sequence of Item
+        At most sixteen of them are looked at.
+
+    Returns
+    -------
+    Price
+    """
+    count = min(_SAMPLES, len(items))
+    total = Price()
+    for number in range(count):
+        _add_item(total, recipe, chosen, items[number * len(items) // count])
+    names = ("scenes", "requests", "download_bytes", "read_seconds", "decoded_bytes", "embed_seconds")
+    for name in names:
+        setattr(total, name, getattr(total, name) / max(1, total.sampled))
+    return total
+
+
+def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item) -> None:
+    nbytes = 0
+    try:
+        reads = [group.read(item.spatial, item.temporal) for group in recipe.groups]
+    except SpecError:
+        return  # it will be INVALID, at no cost
+    for read in reads:
+        estimate = recipe.provider.estimate(read)
+        rows, columns = read.grid.shape
+        total.scenes += estimate.scenes
+        total.requests += estimate.requests
+        total.download_bytes += estimate.bytes
+        total.read_seconds += estimate.seconds
+        nbytes += rows * columns * len(read.frames) * len(read.bands) * _BYTES_PER_VALUE
+    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in chosen)
+    total.decoded_bytes += nbytes
+    total.largest_bytes = max(total.largest_bytes, nbytes)
+    total.sampled += 1
+
+
+def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Recipe) -> float:
+    """Two operations a parameter and token, on a device of 50 billion operations a second: a rough figure."""
+    rows, columns = one.card.grid_shape(one.spec, shape, recipe.prep)
+    frames = len(one.inputs[0][0].frames.spans(item.temporal))
+    parameters = one.card.variant(one.spec.variant).params * 1e6
+    return max(_LEAST_S, 2 * parameters * rows * columns * frames / _OPERATIONS_PER_S)
+
+
+def chunk_items_for(items: int, price: Price, layouts: Sequence[ModelLayout]) -> int:
+    """Choose how many items are written at once.
+
+    Parameters
+    ----------
+    items : int
+        Number of items.
+    price : Price
+        What one takes.
+    layouts : sequence of ModelLayout
+        What is stored of one.
+
+    Returns
+    -------
+    int
+        At most 256, at most 256 MiB of decoded pixels and 32 MiB of vectors, and eight chunks or more for a short
+        run; but at least 8.
+    """
+    stored = max(item_bytes(layout) for layout in layouts)
+    most = min(_LARGEST_CHUNK, _CHUNK_DECODED // max(1, price.largest_bytes), _CHUNK_STORED // stored)
+    return max(8, min(most, -(-items // _FEWEST_CHUNKS)))
+
+
+def item_bytes(layout: ModelLayout) -> int:
+    """Bytes of one item's vector or grid."""
+    rows, columns = layout.grid_shape or (1, 1)
+    return layout.dim * rows * columns * 4
+
+
+def figures_for(
+    items: int, recipe: Recipe, price: Price, *, layouts: Sequence[ModelLayout], chunk_items: int
+) -> Figures:
+    """Scale the price of one item to all.
+
+    Parameters
+    ----------
+    items : int
+        Number of items.
+    recipe : Recipe
+        What is to be done.
+    price : Price
+        What one takes.
+    layouts : sequence of ModelLayout
+        What is stored.
+    chunk_items : int
+        Items of a chunk.
+
+    Returns
+    -------
+    Figures
+    """
+    batches = -(-items // recipe.batch_items)
+    return Figures(
+        items=items,
+        chunks=-(-items // chunk_items),
+        reads=items * len(recipe.groups),
+        scenes=items * price.scenes,
+        requests=items * price.requests,
+        download_bytes=items * price.download_bytes,
+        decoded_bytes=items * price.decoded_bytes,
+        item_bytes=price.largest_bytes,
+        batches={layout.label: batches for layout in layouts},
+        read_seconds=items * price.read_seconds,
+        embed_seconds=items * price.embed_seconds,
+        store_bytes=items * sum(item_bytes(layout) for layout in layouts),
+        sampled=price.sampled,
+    )

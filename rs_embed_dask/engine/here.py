@@ -1,0 +1,92 @@
+"""The same way without a cluster: a few items, read by threads and embedded in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from rs_embed_dask.engine.stages import Unit, embed_units, read_unit
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.outcome import Outcome
+    from rs_embed_dask.engine.plan import Plan
+    from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.store import Item
+
+__all__ = ["ItemResult", "embed_items", "read_items"]
+
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ItemResult:
+    """One item embedded in this process.
+
+    Attributes
+    ----------
+    item : Item
+        The item.
+    outcomes : mapping of str to Outcome
+        By model.
+    pixels : tuple of Pixels
+        What was read, in the order of the recipe's groups.
+    """
+
+    item: Item
+    outcomes: Mapping[str, Outcome]
+    pixels: tuple[Pixels, ...]
+
+
+def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
+    """Read the items of a plan with a few threads, in order.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to read.
+
+    Yields
+    ------
+    unit : Unit
+        The item.
+    pixels : dict of int to Pixels
+        Its reads, by the number of their group in the recipe.
+    """
+    recipe = plan.recipe
+    labels = tuple(entry.label for entry in recipe.models)
+    numbers = range(len(recipe.groups))
+    units = (Unit(row, item, labels) for row, item in enumerate(plan.items))
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-read") as threads:
+        while block := list(islice(units, recipe.batch_items)):
+            begun = [[threads.submit(read_unit, recipe, unit, number) for number in numbers] for unit in block]
+            for unit, futures in zip(block, begun, strict=True):
+                yield unit, {number: future.result() for number, future in zip(numbers, futures, strict=True)}
+
+
+def embed_items(plan: Plan) -> Iterator[ItemResult]:
+    """Read and embed the items of a plan in this process, in order, a batch at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+
+    Yields
+    ------
+    ItemResult
+        An item that fails has its error in its outcome; nothing is raised for it.
+
+    Raises
+    ------
+    WeightsError, LicenceError
+        A model could not be loaded.
+    """
+    recipe = plan.recipe
+    reads = read_items(plan)
+    while block := list(islice(reads, recipe.batch_items)):
+        outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
+        for (unit, pixels), found in zip(block, outcomes, strict=True):
+            yield ItemResult(unit.item, found, tuple(pixels.values()))

@@ -1,0 +1,205 @@
+"""The plan of a run: frozen, printable, priced, and made without reading a pixel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.engine.estimate import chunk_items_for, figures_for, price_of
+from rs_embed_dask.engine.figures import Figures, bytes_text, seconds_text
+from rs_embed_dask.engine.recipe import Recipe
+from rs_embed_dask.engine.request import Request
+from rs_embed_dask.engine.resolve import choose, recipe_for
+from rs_embed_dask.engine.retry import Retry
+from rs_embed_dask.engine.survey import layouts_for
+from rs_embed_dask.engine.table import as_html, as_text
+from rs_embed_dask.errors import PlanError
+from rs_embed_dask.store import Item, ModelLayout
+
+if TYPE_CHECKING:
+    from rs_embed_dask.store import Store
+
+__all__ = ["Plan", "Sizes", "StoredItems", "make_plan"]
+
+_FETCH_SLOTS: Final = 16
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The three sizes of a run, which do not depend on each other, and how reads are retried.
+
+    Parameters
+    ----------
+    chunk_items : int, optional
+        Items that are written at once. Default: by their size, 8 to 256.
+    batch_items : int, default 32
+        Most items in a batch.
+    retry : Retry
+        How often a read is tried.
+    """
+
+    chunk_items: int | None = None
+    batch_items: int = 32
+    retry: Retry = field(default_factory=Retry)
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_items", "batch_items"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise PlanError(
+                    name, value=value, reason="a whole number of at least 1 is needed", fix="leave it out, or give 32"
+                )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    request : Request
+        What was asked for; `Request.to_dict` is what the store keeps.
+    recipe : Recipe
+        What is done to every item.
+    items : sequence of Item
+        The places and spans; looked at one at a time, so it may be lazy.
+    layouts : tuple of ModelLayout
+        What the store holds of each model.
+    chunk_items : int
+        Items that are written at once.
+    figures : Figures
+        What it will take.
+    """
+
+    request: Request
+    recipe: Recipe
+    items: Sequence[Item] = field(repr=False)
+    layouts: tuple[ModelLayout, ...] = field(repr=False)
+    chunk_items: int
+    figures: Figures
+
+    def _rows(self) -> list[tuple[str, str]]:
+        figures = self.figures
+        slots = _FETCH_SLOTS
+        rows = [
+            ("items", f"{figures.items:,} in {figures.chunks:,} chunks of {self.chunk_items}"),
+            ("provider", self.request.provider.name),
+        ]
+        for group in self.recipe.groups:
+            labels = ", ".join(dict.fromkeys(need.label for need in group.needs))
+            rows.append(("read", f"{group.sensor} at {group.resolution_m:g} m: {', '.join(group.bands)} for {labels}"))
+        for layout in self.layouts:
+            shape = (layout.dim, *(layout.grid_shape or ()))
+            size = " x ".join(str(side) for side in shape)
+            rows.append(("model", f"{layout.label}: {size} an item, {figures.batches[layout.label]:,} batches"))
+        wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
+        parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
+        return [
+            *rows,
+            ("reads", f"{figures.reads:,} of {figures.scenes:,.0f} scenes, {figures.requests:,.0f} requests"),
+            ("bytes", f"{bytes_text(figures.download_bytes)} to download, {bytes_text(figures.decoded_bytes)} decoded"),
+            ("store", f"{bytes_text(figures.store_bytes)} of vectors before compression"),
+            ("time", f"about {wall} with {slots} reads at once and one device ({parts})"),
+            ("estimate", f"from {figures.sampled} places, without asking the provider"),
+        ]
+
+    def __str__(self) -> str:
+        return as_text("Plan", ("", ""), self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html("Plan", ("", ""), self._rows())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write as JSON: the request, the reads, the layouts and the figures; not the items."""
+        return {
+            "request": self.request.to_dict(),
+            "chunk_items": self.chunk_items,
+            "batch_items": self.recipe.batch_items,
+            "reads": [
+                {
+                    "sensor": group.sensor,
+                    "resolution_m": group.resolution_m,
+                    "bands": list(group.bands),
+                    "fetch": group.fetch.to_dict(),
+                }
+                for group in self.recipe.groups
+            ],
+            "models": [
+                {"label": one.label, "dim": one.dim, "grid_shape": one.grid_shape, "frames": one.frames}
+                for one in self.layouts
+            ],
+            "figures": self.figures.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Write as one line of JSON."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = None) -> Plan:
+    """Plan a run: validate, find cards and sensors, merge reads, size chunks, price it. Reads nothing.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        Places and spans. A sequence is used as it is and may be lazy; anything else is made a list.
+    request : Request
+        Models, shape and source.
+    sizes : Sizes, optional
+        Chunk, batch and retries.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    PlanError
+        Where the request cannot be run at all.
+    SpecError, UnknownNameError
+        Where an argument cannot be used.
+    """
+    listed = items if isinstance(items, Sequence) else list(items)
+    if not len(listed):
+        raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")
+    chosen_sizes = sizes or Sizes()
+    chosen = choose(request)
+    recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
+    layouts = layouts_for(request, chosen, listed)
+    price = price_of(recipe, chosen, listed)
+    chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
+    figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
+    return Plan(request, recipe, listed, layouts, chunk_items, figures)
+
+
+class StoredItems(Sequence[Item]):
+    """The items of a store as a lazy sequence, of which one chunk is held: what a plan for a resume is made of.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._chunk = -1
+        self._held: list[Item] = []
+
+    def __len__(self) -> int:
+        return self._store.n_items
+
+    def __getitem__(self, index: Any) -> Any:
+        """One item; slices are not needed."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        chunk, offset = divmod(index % len(self), self._store.chunk_items)
+        if chunk != self._chunk:
+            self._held, self._chunk = self._store.items(chunk), chunk
+        return self._held[offset]
+
+    def __iter__(self) -> Iterator[Item]:
+        for chunk in range(self._store.n_chunks):
+            yield from self._store.items(chunk)

@@ -1,0 +1,108 @@
+"""Reading one item's pixels: passing faults are tried again, every other ending is a value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rs_embed_dask.engine.faults import PASSING, PLUGIN_FAULTS, said
+from rs_embed_dask.errors import NoImageryError, ProviderError, RsEmbedError, SpecError
+from rs_embed_dask.providers import load
+from rs_embed_dask.store import Status
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.retry import Retry
+    from rs_embed_dask.imagery.cube import Cube, Read
+    from rs_embed_dask.providers import Provider
+
+__all__ = ["Pixels", "read_pixels", "refused"]
+
+TRANSIENT: Final = "transient"
+"""Begins the reason of a read that was given up on and may well succeed later."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """How one read ended.
+
+    Attributes
+    ----------
+    cube : Cube or None
+        None where there is nothing to embed.
+    status : Status
+        OK, NO_DATA, READ_FAILED or INVALID.
+    error : RsEmbedError or None
+        Why there is no cube.
+    tries : int
+        How often it was tried.
+    fault : str
+        The last passing fault, or "".
+    seconds : float
+        Time that it took, waits and all.
+    """
+
+    cube: Cube | None
+    status: Status = Status.OK
+    error: RsEmbedError | None = None
+    tries: int = 1
+    fault: str = ""
+    seconds: float = 0.0
+
+
+def refused(error: SpecError) -> Pixels:
+    """Say that an item can never be read, such as a place that no grid fits."""
+    return Pixels(None, Status.INVALID, error)
+
+
+def read_pixels(
+    provider: Provider, read: Read, retry: Retry, *, seed: str, sleep: Callable[[float], None] = time.sleep
+) -> Pixels:
+    """Read a cube, trying again after passing faults.
+
+    Parameters
+    ----------
+    provider : Provider
+        Where pixels come from.
+    read : Read
+        What to read.
+    retry : Retry
+        How often and how long.
+    seed : str
+        Spreads the waits of reads that fail together.
+    sleep : callable, default time.sleep
+        Waits a number of seconds.
+
+    Returns
+    -------
+    Pixels
+        Never raises for what lies in the data, the network or the provider's code.
+    """
+    started = time.perf_counter()
+    fault = ""
+    for tries in range(1, retry.tries + 1):
+        try:
+            cube = load(provider, read)
+        except PASSING as error:
+            fault = said(error)
+            if tries < retry.tries:
+                sleep(retry.wait_s(tries, seed, getattr(error, "retry_after_s", None)))
+        except NoImageryError as error:
+            return Pixels(None, Status.NO_DATA, error, tries, fault, time.perf_counter() - started)
+        except PLUGIN_FAULTS as error:
+            failed = error if isinstance(error, RsEmbedError) else _unexpected(provider, error)
+            return Pixels(None, Status.READ_FAILED, failed, tries, fault, time.perf_counter() - started)
+        else:
+            return Pixels(cube, Status.OK, None, tries, fault, time.perf_counter() - started)
+    given_up = ProviderError(
+        f"{TRANSIENT}: {provider.name}",
+        reason=f"{fault} (after {retry.tries} tries)",
+        fix="resume the store later, which tries it again",
+    )
+    return Pixels(None, Status.READ_FAILED, given_up, retry.tries, fault, time.perf_counter() - started)
+
+
+def _unexpected(provider: Provider, error: BaseException) -> ProviderError:
+    reason = f"it raised {said(error)}"
+    return ProviderError(provider.name, reason=reason, fix="report it to whoever wrote the provider")

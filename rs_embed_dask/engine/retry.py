@@ -1,0 +1,53 @@
+"""How often and how long a read is tried again."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from rs_embed_dask.record import Record
+
+__all__ = ["Retry"]
+
+_LONGEST_ASKED_S: Final = 900.0
+
+
+@dataclass(frozen=True)
+class Retry(Record):
+    """Exponential backoff with jitter.
+
+    Parameters
+    ----------
+    tries : int, default 5
+        How often a read is tried in all.
+    first_s : float, default 1.0
+        Longest wait before the second try, in seconds; it doubles with each try.
+    longest_s : float, default 60.0
+        Longest wait of all, unless the service asks for more.
+    """
+
+    tries: int = 5
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+    def wait_s(self, tries: int, seed: str, asked_s: float | None = None) -> float:
+        """How long to wait after a number of tries.
+
+        Parameters
+        ----------
+        tries : int
+            Tries so far, from 1.
+        seed : str
+            Spreads the waits of reads that failed together, the same in every process.
+        asked_s : float, optional
+            What the service asked for; honoured up to 15 minutes.
+
+        Returns
+        -------
+        float
+            Seconds: half to all of the doubled wait, and not less than the service asked for.
+        """
+        full = min(self.longest_s, self.first_s * 2.0 ** (tries - 1))
+        jitter = zlib.crc32(f"{seed}/{tries}".encode()) / 2**32
+        return max(full * (0.5 + 0.5 * jitter), min(asked_s or 0.0, _LONGEST_ASKED_S))

@@ -1,0 +1,75 @@
+"""A run: what is left to do in a store, on a cluster given or made."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rs_embed_dask.engine.clusters import client_for
+from rs_embed_dask.engine.driver import Driver
+from rs_embed_dask.engine.events import RunFinished, RunStarted, emit
+from rs_embed_dask.engine.jobs import Jobs, chunks_to_do
+from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.report import RunReport
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from rs_embed_dask.engine.plan import Plan
+    from rs_embed_dask.store import Store
+
+__all__ = ["run_plan"]
+
+
+def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
+    """Compute all that is not done in a store.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    store : Store
+        Where results go, opened to write.
+    client : distributed.Client, optional
+        Where to run; it is left open. Without one a local cluster is made, and closed at the end.
+    options : Options, optional
+        Progress, listeners, window, and which items.
+
+    Returns
+    -------
+    RunReport
+        What happened, and how it compares with the plan.
+
+    Raises
+    ------
+    EngineError
+        The cluster was lost, or no item can be computed on it; the store can be resumed.
+    WeightsError, LicenceError, StoreError
+        No item could be computed, or none could be stored.
+    KeyboardInterrupt
+        As it came: what is finished is stored, everything in flight is cancelled.
+    """
+    chosen = options or Options()
+    with ExitStack() as stack:
+        listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
+        todo = chunks_to_do(store, [entry.label for entry in plan.recipe.models], chosen.only)
+        chunks = np.unique(np.concatenate(list(todo.values())))
+        if not len(chunks):
+            report = RunReport(plan.figures, store=str(store.target))
+            emit(listeners, RunFinished(report))
+            return report
+        found = client_for(client, stack)
+        driver = Driver(plan, store, found, options=chosen, listeners=listeners)
+        started = RunStarted(
+            store=str(store.target),
+            items=store.n_items,
+            chunks=len(chunks),
+            todo={label: len(numbers) for label, numbers in todo.items()},
+            workers=len(driver.watch.workers.addresses),
+            dashboard=found.dashboard_link or "",
+        )
+        emit(listeners, started)
+        return driver.run(Jobs(chunks))

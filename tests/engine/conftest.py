@@ -1,0 +1,49 @@
+"""Clusters for the engine's tests: one in this process that many tests share, and real ones to be killed."""
+
+from __future__ import annotations
+
+import pytest
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+
+from rs_embed_dask.engine import embedder
+
+
+@pytest.fixture(scope="session")
+def threads_client():
+    """Two workers as threads of this process: quick, and nothing to kill."""
+    resources = {"FETCH": 4, "EMBED": 1}
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=8, processes=False, resources=resources, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def nannies():
+    """Two worker processes that come back when they are killed: one reads, one embeds."""
+    shared = {"host": "127.0.0.1", "memory_limit": 0, "dashboard": False}
+    workers = {
+        "reader": {"cls": Nanny, "options": shared | {"nthreads": 6, "resources": {"FETCH": 4}}},
+        "embedder": {"cls": Nanny, "options": shared | {"nthreads": 4, "resources": {"EMBED": 1}}},
+    }
+    where = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with SpecCluster(workers=workers, scheduler={"cls": Scheduler, "options": where}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def killable(nannies):
+    """A client of two worker processes, both of which are there."""
+    with Client(nannies, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def no_resident_embedders():
+    """Leave no model behind for the next test."""
+    yield
+    embedder.release()

@@ -1,0 +1,146 @@
+"""Clusters: the local one really runs; the others hand the right arguments to their libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from rs_embed_dask.engine import clusters
+from rs_embed_dask.engine.clusters import LocalPlan, client_for, cluster
+from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
+
+SCRIPT = """
+from rs_embed_dask.engine.clusters import cluster
+from distributed import Client
+
+class Mine:
+    value = 42
+
+with cluster("local", processes=1, fetch_slots=3) as made, Client(made) as client:
+    (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+    print(worker["resources"], worker["nthreads"], client.submit(lambda: Mine.value).result())
+"""
+
+
+def test_a_script_without_a_main_guard_runs(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        env={"PYTHONPATH": root, "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == "{'FETCH': 3, 'EMBED': 1} 11 42", done.stderr
+    assert done.stderr == ""
+
+
+def test_local_workers_share_slots_memory_and_cores(monkeypatch):
+    monkeypatch.setattr(clusters, "CPU_COUNT", 16)
+    workers = LocalPlan(fetch_slots=32, memory=8 * 2**30, gpus=0).workers()
+    assert [worker["resources"] for worker in workers] == [{"FETCH": 8, "EMBED": 1}] * 4
+    assert {worker["memory_limit"] for worker in workers} == {2 * 2**30}
+    assert {worker["env"]["OMP_NUM_THREADS"] for worker in workers} == {"4"}
+    assert {worker["nthreads"] for worker in workers} == {16}
+
+
+def test_a_gpu_is_held_by_one_process_and_the_others_read(monkeypatch):
+    monkeypatch.setattr(clusters.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    resources = [worker["resources"] for worker in LocalPlan(processes=3).workers()]
+    assert resources == [{"FETCH": 6, "GPU": 1}, {"FETCH": 6}, {"FETCH": 6}]
+
+
+def test_a_given_client_is_used_and_left(threads_client):
+    with ExitStack() as stack:
+        assert client_for(threads_client, stack) is threads_client
+    assert threads_client.status == "running"
+
+
+@pytest.mark.parametrize("client", ["tcp://127.0.0.1:8786", 7])
+def test_what_is_no_client_is_refused(client):
+    with pytest.raises(SpecError, match=r"a synchronous distributed.Client is needed"):
+        client_for(client, ExitStack())
+
+
+def test_async_code_is_told_to_use_a_client_of_its_own(threads_client):
+    async def ask():
+        async with Client(threads_client.cluster, asynchronous=True, set_as_default=False) as client:
+            with pytest.raises(SpecError, match="outside async code"):
+                client_for(client, ExitStack())
+
+    threads_client.sync(ask)
+
+
+def test_unknown_kinds_and_options():
+    with pytest.raises(UnknownNameError, match="did you mean 'slurm'"):
+        cluster("slurn")
+    with pytest.raises(UnknownNameError, match="option of a local cluster"):
+        cluster("local", workers=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "package"),
+    [
+        ("slurm", "slurm", "dask-jobqueue"),
+        ("kubernetes", "kubernetes", "dask-kubernetes"),
+        ("cuda", "gpu", "dask-cuda"),
+    ],
+)
+def test_a_missing_library_says_what_to_install(monkeypatch, kind, extra, package):
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=rf"{package} is not installed. Fix: pip install 'rs-embed-dask\[{extra}\]'"):
+        cluster(kind)
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """A stand-in for a library of clusters, which notes what it is asked for."""
+    asked = {}
+
+    class Made:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def adapt(self, **options):
+            asked["adapt"] = options
+
+    module = types.SimpleNamespace(SLURMCluster=Made, KubeCluster=Made, LocalCUDACluster=Made)
+    monkeypatch.setattr(clusters, "_library", lambda name, extra: module)
+    return asked
+
+
+def test_slurm_jobs_ask_for_a_gpu_and_offer_it(library):
+    cluster(
+        "slurm",
+        workers=4,
+        gpus=1,
+        queue="gpu",
+        job_extra_directives=["--qos=long"],
+        worker_extra_args=["--lifetime", "3h"],
+    )
+    assert library["worker_extra_args"] == ["--lifetime", "3h", "--resources", "FETCH=16,GPU=1", "--nthreads", "24"]
+    assert library["job_extra_directives"] == ["--qos=long", "--gres=gpu:1"]
+    assert library["adapt"] == {"minimum_jobs": 4, "maximum_jobs": 4}
+    assert (library["queue"], library["processes"]) == ("gpu", 1)
+
+
+def test_kubernetes_pods_offer_their_resources(library):
+    cluster("kubernetes", workers=2, fetch_slots=8, image="mine:1")
+    assert library["worker_command"] == ["dask", "worker", "--resources", "FETCH=8,EMBED=1", "--nthreads", "16"]
+    assert (library["n_workers"], library["image"], library["resources"]) == (2, "mine:1", {})
+    cluster("kubernetes", gpus=1)
+    assert library["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+
+
+def test_a_worker_a_gpu(library):
+    cluster("cuda", fetch_slots=8)
+    assert library == {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}}

@@ -1,0 +1,193 @@
+"""SIGKILL of every kind of process, and a crash inside a write: after all of them the store is as if undisturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from rs_embed_dask.engine.events import ChunkLost, WorkerLost
+from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.errors import EngineError
+from rs_embed_dask.store import Status, Store
+from tests.engine.fakes import Means, Numbers, Places, expected, plan_of, reads_of, store_of, until
+from tests.engine.processes import Processes
+
+COUNT = 48
+QUIET = Options(progress=False)
+
+
+@pytest.fixture
+def processes(tmp_path):
+    made = Processes(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def marks(tmp_path):
+    """Where the provider leaves a mark for each read."""
+    (tmp_path / "marks").mkdir()
+    return tmp_path / "marks"
+
+
+def plan_for(tmp_path, held=(), **changes):
+    return plan_of(Places(COUNT), Numbers(str(tmp_path / "marks"), held=held), **changes)
+
+
+def kill_worker(client, resource):
+    """Kill the worker process that has a resource; its nanny, in this process, brings it back."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    (address,) = [address for address, worker in workers.items() if resource in worker["resources"]]
+    pid = client.run(os.getpid, workers=[address])[address]
+    assert pid in {child.pid for child in psutil.Process().children(recursive=True)}
+    os.kill(pid, signal.SIGKILL)
+
+
+def in_thread(plan, store, client, options):
+    """Run a plan beside the test, which watches and kills."""
+    done = {}
+
+    def run():
+        try:
+            done["report"] = run_plan(plan, store, client, options=options)
+        except EngineError as error:
+            done["error"] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, done
+
+
+def assert_undisturbed(target, count=COUNT, missing=()):
+    store = Store.open(target)
+    np.testing.assert_array_equal(store.values("means", "embedding"), expected(count, missing))
+    counts = store.counts()["means"]
+    assert counts.get(Status.OK) == count - len(missing)
+    assert Status.PENDING not in counts
+
+
+def test_a_killed_fetch_worker(killable, marks, tmp_path):
+    plan = plan_for(tmp_path, held=(20,))
+    store, events = store_of(plan, tmp_path / "run.zarr"), []
+    thread, done = in_thread(plan, store, killable, Options(progress=events.append))
+    until(lambda: reads_of(marks, 20))
+    kill_worker(killable, "FETCH")
+    (marks / "go").touch()
+    thread.join(60)
+    assert done["report"].is_over
+    assert len(reads_of(marks, 20)) == 2
+    assert_undisturbed(tmp_path / "run.zarr")
+
+
+def test_a_killed_embedder(killable, marks, tmp_path):
+    plan = plan_for(tmp_path, held=(20,))
+    store, events = store_of(plan, tmp_path / "run.zarr"), []
+    thread, done = in_thread(plan, store, killable, Options(progress=events.append))
+    until(lambda: store.counts()["means"].get(Status.OK, 0) >= 8)
+    kill_worker(killable, "EMBED")
+    until(lambda: any(isinstance(event, WorkerLost) for event in events))
+    (marks / "go").touch()
+    thread.join(60)
+    assert done["report"].is_over
+    assert done["report"].workers_lost == 1
+    assert_undisturbed(tmp_path / "run.zarr")
+
+
+def test_a_killed_scheduler(processes, marks, tmp_path):
+    plan = plan_for(tmp_path, held=(40,))
+    store = store_of(plan, tmp_path / "run.zarr")
+    address = processes.scheduler()
+    processes.worker(address)
+    with Client(address, set_as_default=False) as client:
+        thread, done = in_thread(plan, store, client, QUIET)
+        until(lambda: store.counts()["means"].get(Status.OK, 0) >= 8)
+        processes.kill("scheduler")
+        thread.join(60)
+    assert "Dask scheduler: it is gone" in str(done["error"])
+    assert "resume" in done["error"].fix
+    processes.started["worker"].wait(20)
+    finished = store.counts()["means"][Status.OK]
+    assert finished % 8 == 0
+    (marks / "go").touch()
+    before = len(reads_of(marks))
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0") as made,
+        Client(made, set_as_default=False) as other,
+    ):
+        run_plan(plan, Store.open(tmp_path / "run.zarr", "r+"), other, options=QUIET)
+    assert len(reads_of(marks)) - before == COUNT - finished
+    assert_undisturbed(tmp_path / "run.zarr")
+
+
+def test_a_killed_client(killable, processes, marks, tmp_path):
+    plan = plan_for(tmp_path, held=(40,))
+    store = store_of(plan, tmp_path / "run.zarr")
+    processes.client(plan, tmp_path / "run.zarr", killable.scheduler.address)
+    until(lambda: store.counts()["means"].get(Status.OK, 0) >= 8)
+    processes.kill("client")
+    (marks / "go").touch()
+    until(lambda: killable.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0)
+    before = len(reads_of(marks))
+    report = run_plan(plan, store, killable, options=QUIET)
+    assert len(reads_of(marks)) - before == report.tally.reads <= COUNT - 8
+    assert report.tally.reads % 8 == 0
+    assert_undisturbed(tmp_path / "run.zarr")
+
+
+class Crashing(Store):
+    """A store whose process dies once, between the data and the status of chunk 2."""
+
+    def write_chunk(self, chunk, label, result):
+        if chunk == 2:
+            status = self._array(label, "status")
+            self._arrays[f"{label}/status"] = Trap(status, Path(self.target).parent / "crashed")
+        super().write_chunk(chunk, label, result)
+
+
+class Trap:
+    """A status array that kills its process before the first write."""
+
+    def __init__(self, array, mark):
+        self.array, self.mark, self.basename = array, mark, array.basename
+
+    def __getitem__(self, rows):
+        return self.array[rows]
+
+    def __setitem__(self, rows, values):
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.array[rows] = values
+
+
+def test_a_crash_between_data_and_status(killable, tmp_path):
+    plan = plan_for(tmp_path)
+    store = store_of(plan, tmp_path / "run.zarr", Crashing)
+    report = run_plan(plan, store, killable, options=QUIET)
+    assert (tmp_path / "crashed").exists()
+    assert report.counts["means"][Status.OK] == COUNT
+    assert_undisturbed(tmp_path / "run.zarr")
+
+
+@pytest.mark.parametrize("stage", ["read", "embedding"])
+def test_an_item_that_kills_its_workers_is_found_and_written_down(killable, nannies, monkeypatch, tmp_path, stage):
+    monkeypatch.setattr(nannies.scheduler, "allowed_failures", 0)
+    killer = ((5, "kill"),)
+    provider = Numbers(str(tmp_path / "marks"), faults=killer if stage == "read" else ())
+    model = Means(killer if stage == "embedding" else ())
+    plan = plan_of(Places(8), provider, {"means": model}, chunk_items=2)
+    store, events = store_of(plan, tmp_path / "run.zarr"), []
+    report = run_plan(plan, store, killable, options=Options(progress=events.append))
+    assert report.failed == 1
+    assert report.failures[0].index == 5
+    assert f"its {stage} kills the worker it runs on" in report.failures[0].reason
+    assert any(isinstance(event, ChunkLost) for event in events)
+    assert_undisturbed(tmp_path / "run.zarr", 8, missing=[5])
