@@ -1,0 +1,256 @@
+"""The commands, from words to exit code and printed lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import rs_embed_dask
+from rs_embed_dask import cli, cli_show
+from rs_embed_dask.cli import app
+from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError, StoreError, UnknownNameError
+from rs_embed_dask.specs import PointBuffer, TemporalSpec
+from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUEST = ["--point", "4.35,50.85,160", "--point", "4.40,50.85,160", "--start", "2022-06-01", "--end", "2022-07-01"]
+SYNTHETIC = ["--provider", "synthetic", "--provider-option", "seed=7"]
+
+
+@pytest.fixture
+def shell():
+    """``shell(*words)`` runs a command and returns (exit code, output, errors)."""
+
+    def run(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a cluster in this process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=False, protocol="tcp", dashboard_address=None
+    ) as made:
+        yield made.scheduler_address
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A store of five items: ok, partial, no data, read failed and still pending."""
+    items = [
+        Item(i, PointBuffer(4.0 + i / 10, 50.0, buffer_m=100), TemporalSpec.year(2021), id=f"p{i}") for i in range(5)
+    ]
+    layout = ModelLayout("rcf", dim=2)
+    store = Store.create(
+        tmp_path / "run.zarr", items=items, models=[layout], request={"models": [{"label": "rcf"}]}, chunk_items=4
+    )
+    result = ChunkResult(
+        rows=np.arange(4),
+        status=np.array([Status.OK, Status.PARTIAL, Status.NO_DATA, Status.READ_FAILED], np.uint8),
+        embedding=[np.ones(2, np.float32), np.ones(2, np.float32), None, None],
+        reason=["", "30 % of the pixels are missing", "no scene", "HTTP 500"],
+    )
+    store.write_chunk(0, "rcf", result)
+    return tmp_path / "run.zarr"
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from rs_embed_dask.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', *({'torch', 'dask', 'xarray', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "embed" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_python_m_is_the_same_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "rs_embed_dask", "status", "nowhere.zarr"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == cli.AT_FAULT
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_status_counts(shell, finished):
+    code, out, _ = shell("status", finished)
+    assert code == 1
+    for words in ("1 ok", "1 partial", "1 no data", "1 read failed", "1 pending", "HTTP 500"):
+        assert words in out
+
+
+def test_status_lists_every_item_with_its_reason(shell, finished):
+    _, out, _ = shell("status", finished, "--items")
+    lines = [line for line in out.splitlines() if "\t" in line]
+    head = lines[0].split("\t")
+    rows = [dict(zip(head, line.split("\t"), strict=True)) for line in lines[1:]]
+    assert [row["status"] for row in rows] == ["ok", "partial", "no_data", "read_failed", "pending"]
+    assert [row["id"] for row in rows] == ["p0", "p1", "p2", "p3", "p4"]
+    assert rows[3]["reason"] == "HTTP 500"
+
+
+def test_status_lists_one_state(shell, finished):
+    _, out, _ = shell("status", finished, "--state", "read-failed", "--json")
+    found = json.loads(out)
+    assert [row["id"] for row in found["items"]] == ["p3"]
+    assert found["counts"]["rcf"] == {"ok": 1, "partial": 1, "no_data": 1, "read_failed": 1, "pending": 1}
+
+
+def test_status_of_nothing(shell, tmp_path):
+    code, out, err = shell("status", tmp_path / "nowhere.zarr")
+    assert code == cli.AT_FAULT
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "nowhere.zarr" in err
+    assert "Fix:" in err
+
+
+def test_an_unknown_state_names_the_close_one(shell, finished):
+    code, _, err = shell("status", finished, "--state", "reed_failed")
+    assert code == cli.AT_FAULT
+    assert "read_failed" in err
+
+
+def test_states_as_typed():
+    assert cli_show.states(["Read-Failed"]) == {Status.READ_FAILED}
+    assert cli_show.states(["failed", "pending"]) == {Status.READ_FAILED, Status.MODEL_FAILED, Status.PENDING}
+    assert cli_show.states([]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SpecError("x", reason="r", fix="f"), 2),
+        (UnknownNameError("x", reason="r", fix="f"), 2),
+        (StoreError("x", reason="r", fix="f"), 2),
+        (PlanError("x", reason="r", fix="f"), 2),
+        (EngineError("x", reason="r", fix="f"), 1),
+        (AccessError("x", reason="r", fix="f"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(shell, monkeypatch, error, code):
+    def broken(path):
+        raise error
+
+    monkeypatch.setattr(rs_embed_dask, "status", broken)
+    got, _, err = shell("status", "run.zarr")
+    assert got == code
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", *REQUEST, "-m", "rcf"],
+        ["embed", *REQUEST, "-m", "rcf", "--out", "x", "--nonsense"],
+        ["plan", *REQUEST, "-m", "rcf", "--year", "this year"],
+        ["describe"],
+        ["no-such-command"],
+    ],
+)
+def test_what_typer_refuses_is_code_2(shell, words):
+    code, _, err = shell(*words)
+    assert code == 2
+    assert err
+
+
+def test_models_lists_all(shell):
+    code, out, _ = shell("models")
+    assert code == 0
+    for word in ("rcf", "bandstats", "galileo", "satmae"):
+        assert word in out
+    listed = json.loads(shell("models", "--json")[1])
+    assert {row["id"] for row in listed} >= {"rcf", "bandstats", "galileo", "satmae"}
+
+
+def test_describe(shell):
+    code, out, _ = shell("describe", "galileo")
+    assert code == 0
+    assert "nano" in out
+    assert json.loads(shell("describe", "mosaiks", "--json")[1])["id"] == "rcf"
+
+
+def test_describe_an_unknown_model(shell):
+    code, _, err = shell("describe", "galieo")
+    assert code == cli.AT_FAULT
+    assert "did you mean 'galileo'" in err
+
+
+def test_plan_prints_what_will_happen(shell):
+    code, out, _ = shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "-m", "bandstats")
+    assert code == 0
+    for word in ("reads", "requests", "batches", "rcf", "bandstats", "sentinel-2-l2a"):
+        assert word in out
+    planned = json.loads(shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "--json")[1])
+    assert planned["figures"]["items"] == 2
+    assert [one["label"] for one in planned["models"]] == ["rcf"]
+
+
+def test_weights_that_nobody_needs(shell):
+    code, _, err = shell("weights", "fetch", "rcf")
+    assert code == cli.AT_FAULT
+    assert "rcf: weights = 'gaussian': it needs none" in err
+
+
+def test_weights_with_a_licence(shell):
+    code, _, err = shell("weights", "fetch", "satmae")
+    assert code == cli.AT_FAULT
+    assert "CC-BY-NC-4.0" in err
+    assert "accept" in err
+
+
+def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler):
+    out_path = tmp_path / "run.zarr"
+    words = ["embed", *REQUEST, *SYNTHETIC, "-m", "rcf", "--out", out_path, "--cluster", scheduler]
+    code, out, _ = shell(*words)
+    assert code == 0
+    assert "Plan" in out
+    assert "100% done" in out
+    with xr.open_datatree(out_path, engine="zarr") as tree:
+        before = tree["rcf"]["embedding"].values
+    assert before.shape == (2, 512)
+    assert np.isfinite(before).all()
+    assert shell("resume", out_path, "--cluster", scheduler, "--quiet") == (0, "", "")
+    assert shell(*words, "--quiet") == (0, "", "")
+    with xr.open_datatree(out_path, engine="zarr") as tree:
+        np.testing.assert_array_equal(tree["rcf"]["embedding"].values, before)
+
+
+def test_another_request_on_a_store_is_refused(shell, tmp_path, scheduler):
+    words = ["--out", tmp_path / "run.zarr", "--cluster", scheduler, "--quiet", "-m", "rcf", *SYNTHETIC]
+    assert shell("embed", *REQUEST, *words)[0] == 0
+    code, _, err = shell("embed", *REQUEST, *words, "--resolution-m", "20")
+    assert code == cli.AT_FAULT
+    assert "resolution_m" in err
+
+
+def test_inspect_says_what_is_in_the_input(shell, tmp_path):
+    picture = tmp_path / "input.png"
+    code, out, _ = shell("inspect", *REQUEST, *SYNTHETIC, "-m", "rcf", "--png", picture)
+    assert code == 0
+    assert "red" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    found = json.loads(shell("inspect", *REQUEST, *SYNTHETIC, "-m", "rcf", "--json")[1])
+    assert found

@@ -1,0 +1,65 @@
+"""Documents that could go out of date: the model table, links between pages, and the commands they show."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from rs_embed_dask.cli import app
+from tests import readme_tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_model_table_is_what_the_cards_say():
+    text = readme_tables.README.read_text("utf-8")
+    assert "| `rcf` |" in text
+    assert readme_tables.renewed(text) == text, "run `python -m tests.readme_tables --write`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def shown_commands():
+    """Every ``rs-embed-dask ...`` line in a code block, with its page."""
+    for page in PAGES:
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                if (
+                    line.startswith("rs-embed-dask ")
+                    and "..." not in line
+                    and "|" not in line
+                    and "COMMAND" not in line
+                ):
+                    yield page.name, line.partition("#")[0].strip()
+
+
+def test_there_are_commands_to_check():
+    assert len(list(shown_commands())) >= 4
+
+
+@pytest.mark.parametrize(("page", "line"), list(shown_commands()))
+def test_shown_commands_have_options_that_exist(page, line):
+    words = shlex.split(line)[1:]
+    command = get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = {word for word in words if word.startswith("-") and not word[1:2].isdigit()}
+    assert used <= known
+
+
+def test_every_command_is_on_the_page_of_commands():
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    commands = get_command(app).commands
+    assert {"embed", "plan", "status", "resume", "models", "describe", "inspect", "weights", "demo"} == set(commands)
+    for name in commands:
+        assert f"`{name}" in text

@@ -1,0 +1,102 @@
+"""What a fresh clone relies on: the packaging files agree with each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import rs_embed_dask
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def distribution(requirement):
+    """The name that a requirement asks for, as registries compare it."""
+    return re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def pinned():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_the_version_is_said_once_and_the_same():
+    assert PROJECT["version"] == rs_embed_dask.__version__
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_torch_is_pinned_to_the_tested_release():
+    assert pinned()["torch"] == "2.13.0"
+
+
+def test_constraints_name_no_local_build_and_no_path():
+    text = (ROOT / "constraints.txt").read_text("utf-8")
+    assert "+cpu" not in text
+    assert "@" not in text
+    assert "/" not in text.replace("`", "")
+
+
+def test_every_dependency_of_setup_has_a_tested_version():
+    extras = PROJECT["optional-dependencies"]
+    asked = [*PROJECT["dependencies"], *extras["dev"], *extras["plot"], *extras["notebook"]]
+    tested = {name.lower().replace("_", "-") for name in pinned()}
+    assert {distribution(r) for r in asked} - {"rs-embed-dask"} <= tested
+
+
+def test_conda_users_get_the_same_core():
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    listed = set(re.findall(r"^  - ([\w-]+)", text, re.MULTILINE))
+    listed = {{"pytorch": "torch", "huggingface_hub": "huggingface-hub"}.get(word, word) for word in listed}
+    assert {distribution(r) for r in PROJECT["dependencies"]} <= listed
+
+
+def test_the_extras_are_those_that_the_documents_name():
+    assert {"gee", "gpu", "slurm", "kubernetes", "notebook", "plot", "dev"} == set(PROJECT["optional-dependencies"])
+
+
+def test_ci_runs_make_test_and_nothing_else():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = [line for line in script.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "exec make test"]
+
+
+def test_make_test_is_lint_types_imports_and_tests():
+    dry = subprocess.run(["make", "-n", "test"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest"):
+        assert tool in dry
+
+
+@pytest.mark.parametrize("target", ["demo", "real", "test", "lint", "types", "bench"])
+def test_a_target_makes_the_environment_when_it_is_missing(target, tmp_path):
+    for wanted in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / wanted).write_text((ROOT / wanted).read_text("utf-8"), "utf-8")
+    dry = subprocess.run(["make", "-n", target], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    setup, action = dry.index("-m venv .venv"), dry.rindex(".venv/bin/")
+    assert setup < action
+
+
+def test_an_old_python_is_refused_with_the_fix(tmp_path):
+    for wanted in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / wanted).write_text((ROOT / wanted).read_text("utf-8"), "utf-8")
+    old = tmp_path / "oldpython"
+    old.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 'Python 3.9.2' && exit 0\nexit 1\n", "utf-8")
+    old.chmod(0o755)
+    done = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "needs Python >= 3.11" in done.stdout
+    assert "Python 3.9.2" in done.stdout
+    assert "Fix:" in done.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_readme_gives_the_two_commands():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "make demo" in text
+    assert "make test" in text
