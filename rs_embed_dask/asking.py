@@ -96,7 +96,7 @@ def _made(kind: type[Made], given: Made | str) -> Made:
     if isinstance(given, kind):
         return given
     if isinstance(given, str):
-        return kind(given)  # type: ignore[call-arg]
+        return kind(given)
     fix = f"give {kind.__name__}(...) or the name of its mode"
     raise SpecError(kind.__name__, value=given, reason=f"it is a {type(given).__name__}", fix=fix)
 

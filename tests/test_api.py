@@ -204,7 +204,7 @@ def test_the_plan_prices_a_run_without_reading(clear):
         ({"outpt": "grid"}, UnknownNameError, ("outpt", "output")),
         ({"sensor": rs.SensorSpec("sentinel-9")}, UnknownNameError, ("sentinel-9", "sentinel-2-l2a")),
         ({"sensor": rs.SensorSpec("sentinel-2-l2a", bands=("B99",))}, UnknownNameError, ("B99",)),
-        ({"fetch": rs.FetchSpec(mask="fmask")}, SpecError, ("fmask", "scl")),
+        ({"fetch": rs.FetchSpec(mask="fmask")}, UnknownNameError, ("fmask", "scl")),
     ],
 )
 def test_bad_requests_are_named_explained_and_mended(clear, changes, error, words):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.engine.figures import Figures
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.dates import Span
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.resolve import Chosen
+    from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.store import Item, ModelLayout
 
 __all__ = ["Price", "chunk_items_for", "figures_for", "price_of"]
@@ -86,18 +88,31 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
         reads = [group.read(item.spatial, item.temporal) for group in recipe.groups]
     except SpecError:
         return  # it will be INVALID, at no cost
-    for read in reads:
-        estimate = recipe.provider.estimate(read)
-        rows, columns = read.grid.shape
+    for visit in recipe.visits(one.spec.label for one in chosen):
+        estimate = recipe.provider.estimate(_whole([reads[number] for number in visit]))
         total.scenes += estimate.scenes
         total.requests += estimate.requests
         total.download_bytes += estimate.bytes
         total.read_seconds += estimate.seconds
+    for read in reads:
+        rows, columns = read.grid.shape
         nbytes += rows * columns * len(read.frames) * len(read.bands) * _BYTES_PER_VALUE
     total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in chosen)
     total.decoded_bytes += nbytes
     total.largest_bytes = max(total.largest_bytes, nbytes)
     total.sampled += 1
+
+
+def _whole(reads: Sequence[Read]) -> Read:
+    """Merge reads of the same pixels into one that brings what all of them need."""
+    limits = [read.fetch.max_cloud_pct for read in reads]
+    known = [limit for limit in limits if limit is not None]
+    fetch = replace(reads[0].fetch, max_cloud_pct=max(known) if len(known) == len(limits) else None)
+    bands = tuple(dict.fromkeys(band for read in reads for band in read.bands))
+    spans = [read.span for read in reads]
+    widest = Span(min(span.start for span in spans), max(span.end for span in spans))
+    frames = reads[0].frames if len(reads) == 1 else (widest,)
+    return replace(reads[0], bands=bands, frames=frames, fetch=fetch)
 
 
 def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Recipe) -> float:
@@ -163,7 +178,7 @@ def figures_for(
     return Figures(
         items=items,
         chunks=-(-items // chunk_items),
-        reads=items * len(recipe.groups),
+        reads=items * len(recipe.visits(entry.label for entry in recipe.models)),
         scenes=items * price.scenes,
         requests=items * price.requests,
         download_bytes=items * price.download_bytes,

@@ -102,15 +102,15 @@ class GraphMaker:
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
         for block in _blocks(units, getattr(self.recipe.provider, "items_per_task", 1)):
-            numbers = list(self.recipe.groups_for(block[0].labels))
-            keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, number) for number in numbers]
-            for key, number in zip(keys, numbers, strict=True):
-                reads[key] = (tasks.read_task, self.parcel, block, number)
+            visits = self.recipe.visits(block[0].labels)
+            keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, visit[0]) for visit in visits]
+            for key, visit in zip(keys, visits, strict=True):
+                reads[key] = (tasks.read_task, self.parcel, block, visit)
             embeds[(f"rs-embed-{self.token}", *where, block[0].row)] = (
                 tasks.embed_task,
                 self.parcel,
                 block,
-                numbers,
+                visits,
                 keys,
             )
         return reads, embeds

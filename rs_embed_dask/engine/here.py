@@ -57,13 +57,21 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
     """
     recipe = plan.recipe
     labels = tuple(entry.label for entry in recipe.models)
-    numbers = range(len(recipe.groups))
+    visits = recipe.visits(labels)
     units = (Unit(row, item, labels) for row, item in enumerate(plan.items))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-read") as threads:
         while block := list(islice(units, recipe.batch_items)):
-            begun = [[threads.submit(read_unit, recipe, unit, number) for number in numbers] for unit in block]
+            begun = [[threads.submit(read_unit, recipe, unit, visit) for visit in visits] for unit in block]
             for unit, futures in zip(block, begun, strict=True):
-                yield unit, {number: future.result() for number, future in zip(numbers, futures, strict=True)}
+                found = [future.result() for future in futures]
+                yield (
+                    unit,
+                    {
+                        number: one
+                        for visit, row in zip(visits, found, strict=True)
+                        for number, one in zip(visit, row, strict=True)
+                    },
+                )
 
 
 def embed_items(plan: Plan) -> Iterator[ItemResult]:

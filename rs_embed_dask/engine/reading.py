@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.engine.faults import PASSING, PLUGIN_FAULTS, said
 from rs_embed_dask.errors import NoImageryError, ProviderError, RsEmbedError, SpecError
-from rs_embed_dask.providers import load
+from rs_embed_dask.providers import load_all
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
@@ -57,16 +57,21 @@ def refused(error: SpecError) -> Pixels:
 
 
 def read_pixels(
-    provider: Provider, read: Read, retry: Retry, *, seed: str, sleep: Callable[[float], None] = time.sleep
-) -> Pixels:
-    """Read a cube, trying again after passing faults.
+    provider: Provider,
+    reads: Sequence[Read],
+    retry: Retry,
+    *,
+    seed: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Pixels]:
+    """Read the cubes that come of the same pixels, trying again after passing faults.
 
     Parameters
     ----------
     provider : Provider
         Where pixels come from.
-    read : Read
-        What to read.
+    reads : sequence of Read
+        What to read: of one grid and sensor.
     retry : Retry
         How often and how long.
     seed : str
@@ -76,31 +81,38 @@ def read_pixels(
 
     Returns
     -------
-    Pixels
-        Never raises for what lies in the data, the network or the provider's code.
+    list of Pixels
+        One a read. Never raises for what lies in the data, the network or the provider's code.
     """
     started = time.perf_counter()
     fault = ""
     for tries in range(1, retry.tries + 1):
         try:
-            cube = load(provider, read)
+            cubes = load_all(provider, reads)
         except PASSING as error:
             fault = said(error)
             if tries < retry.tries:
                 sleep(retry.wait_s(tries, seed, getattr(error, "retry_after_s", None)))
-        except NoImageryError as error:
-            return Pixels(None, Status.NO_DATA, error, tries, fault, time.perf_counter() - started)
         except PLUGIN_FAULTS as error:
             failed = error if isinstance(error, RsEmbedError) else _unexpected(provider, error)
-            return Pixels(None, Status.READ_FAILED, failed, tries, fault, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            return [Pixels(None, Status.READ_FAILED, failed, tries, fault, seconds)] * len(reads)
         else:
-            return Pixels(cube, Status.OK, None, tries, fault, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            return [_pixels(cube, tries, fault, seconds) for cube in cubes]
     given_up = ProviderError(
         f"{TRANSIENT}: {provider.name}",
         reason=f"{fault} (after {retry.tries} tries)",
         fix="resume the store later, which tries it again",
     )
-    return Pixels(None, Status.READ_FAILED, given_up, retry.tries, fault, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return [Pixels(None, Status.READ_FAILED, given_up, retry.tries, fault, seconds)] * len(reads)
+
+
+def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float) -> Pixels:
+    if isinstance(cube, NoImageryError):
+        return Pixels(None, Status.NO_DATA, cube, tries, fault, seconds)
+    return Pixels(cube, Status.OK, None, tries, fault, seconds)
 
 
 def _unexpected(provider: Provider, error: BaseException) -> ProviderError:

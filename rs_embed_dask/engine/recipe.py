@@ -44,7 +44,7 @@ class Need:
 
 @dataclass(frozen=True)
 class ReadGroup:
-    """One read a place: a collection, and the needs of every model that takes from it.
+    """One cube a place: a collection in some frames, and the needs of every model that takes from it.
 
     Attributes
     ----------
@@ -147,6 +147,13 @@ class Recipe:
         wanted = frozenset(labels)
         found = {number: group.only(wanted) for number, group in enumerate(self.groups)}
         return {number: group for number, group in found.items() if group.needs}
+
+    def visits(self, labels: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+        """Say which reads, by number, are of the same pixels and so are made together: one visit a collection."""
+        found: dict[tuple[str, float, str | None], list[int]] = {}
+        for number, group in self.groups_for(labels).items():
+            found.setdefault((group.sensor, group.resolution_m, group.fetch.crs), []).append(number)
+        return tuple(tuple(numbers) for numbers in found.values())
 
     def needs(self, label: str) -> tuple[tuple[int, Need], ...]:
         """Say what a model takes, and from which read by number."""

@@ -161,7 +161,9 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: Retry, batc
 
 
 def _fetch(fetch: FetchSpec, wanted: ModelInput, resolution_m: float) -> FetchSpec:
-    """Fill in what the request leaves to the card."""
+    """Fill in what the request leaves to the card. Raises UnknownNameError for a mask that the sensor has not."""
+    if fetch.mask not in {None, "none"}:
+        sensor(wanted.sensor).mask(str(fetch.mask))
     return replace(
         fetch,
         resolution_m=resolution_m,

@@ -22,13 +22,16 @@ from rs_embed_dask.store import Status
 if TYPE_CHECKING:
     from rs_embed_dask.store import Item
 
-__all__ = ["ItemPixels", "Unit", "embed_units", "read_unit"]
+__all__ = ["ItemPixels", "Unit", "Visit", "embed_units", "read_unit"]
 
 _BRIEFLY_S: Final = 0.01
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
 
 ItemPixels: TypeAlias = Mapping[int, Pixels]
 """The reads of one item, by the number of their group in the recipe."""
+
+Visit: TypeAlias = tuple[int, ...]
+"""Numbers of the recipe's groups that are read together."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Unit:
     labels: tuple[str, ...]
 
 
-def read_unit(recipe: Recipe, unit: Unit, number: int) -> Pixels:
-    """Read one collection for one item.
+def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[Pixels]:
+    """Read one collection for one item, for all models at once.
 
     Parameters
     ----------
@@ -59,20 +62,20 @@ def read_unit(recipe: Recipe, unit: Unit, number: int) -> Pixels:
         What is to be done.
     unit : Unit
         The item.
-    number : int
+    visit : tuple of int
         Which of the recipe's groups to read.
 
     Returns
     -------
-    Pixels
-        How it ended.
+    list of Pixels
+        How each of them ended.
     """
-    group = recipe.groups[number].only(unit.labels)
+    groups = [recipe.groups[number].only(unit.labels) for number in visit]
     try:
-        read = group.read(unit.item.spatial, unit.item.temporal)
+        reads = [group.read(unit.item.spatial, unit.item.temporal) for group in groups]
     except SpecError as error:
-        return refused(error)
-    return read_pixels(recipe.provider, read, recipe.retry, seed=f"{unit.item.index}/{group.sensor}")
+        return [refused(error)] * len(visit)
+    return read_pixels(recipe.provider, reads, recipe.retry, seed=f"{unit.item.index}/{groups[0].sensor}")
 
 
 @dataclass(frozen=True, eq=False)

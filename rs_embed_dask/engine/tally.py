@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,14 +46,14 @@ class Tally:
     batches: dict[str, float] = field(default_factory=dict)
     embed_seconds: dict[str, float] = field(default_factory=dict)
 
-    def add_read(self, pixels: Pixels) -> None:
-        """Count one read."""
+    def add_visit(self, pixels: Sequence[Pixels]) -> None:
+        """Count one read, of which several cubes may have come."""
         self.reads += 1
-        self.read_seconds += pixels.seconds
-        self.retries += pixels.tries - 1
-        if pixels.cube is not None:
-            self.read_bytes += pixels.cube.nbytes
-            self.scenes += len(pixels.cube.scenes)
+        self.read_seconds += pixels[0].seconds
+        self.retries += pixels[0].tries - 1
+        cubes = [one.cube for one in pixels if one.cube is not None]
+        self.read_bytes += sum(cube.nbytes for cube in cubes)
+        self.scenes += len({scene for cube in cubes for scene in cube.scenes})
 
     def add_outcome(self, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""

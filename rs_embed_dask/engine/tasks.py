@@ -12,7 +12,7 @@ from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.events import Retried
 from rs_embed_dask.engine.outcome import Outcome, chunk_result
 from rs_embed_dask.engine.reading import Pixels
-from rs_embed_dask.engine.stages import Unit, embed_units, read_unit
+from rs_embed_dask.engine.stages import Unit, Visit, embed_units, read_unit
 from rs_embed_dask.engine.tally import ChunkReceipt
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Embedded:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: Parcel, units: Sequence[Unit], number: int) -> list[Pixels]:
+def read_task(recipe: Parcel, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
     """Read one collection for one item or, from a cheap provider, for several."""
-    return [read_unit(recipe.open(), unit, number) for unit in units]
+    return [read_unit(recipe.open(), unit, visit) for unit in units]
 
 
 def embed_task(
-    recipe: Parcel, units: Sequence[Unit], numbers: Sequence[int], reads: Sequence[list[Pixels]]
+    recipe: Parcel, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
 ) -> Embedded:
     """Embed what was read, by every model that the items need.
 
@@ -68,24 +68,32 @@ def embed_task(
         The recipe.
     units : sequence of Unit
         The items.
-    numbers : sequence of int
-        Which groups were read.
-    reads : sequence of list of Pixels
-        For each group, one read an item.
+    visits : sequence of tuple of int
+        Which groups were read, those that were read together in one tuple.
+    reads : sequence of list of list of Pixels
+        For each visit and item, one read a group.
 
     Returns
     -------
     Embedded
     """
     opened: Recipe = recipe.open()
-    by_item = [dict(zip(numbers, row, strict=True)) for row in zip(*reads, strict=True)]
+    rows = list(zip(*reads, strict=True))
+    by_item = [
+        {
+            number: one
+            for visit, found in zip(visits, row, strict=True)
+            for number, one in zip(visit, found, strict=True)
+        }
+        for row in rows
+    ]
     done = Embedded(units, embed_units(opened, units, by_item, leave=secede))
-    for unit, pixels in zip(units, by_item, strict=True):
-        for number, one in pixels.items():
-            done.receipt.tally.add_read(one)
-            if one.tries > 1:
-                sensor = opened.groups[number].sensor
-                done.receipt.retried.append(Retried(unit.item.index, sensor, one.tries, one.fault))
+    for unit, row in zip(units, rows, strict=True):
+        for visit, found in zip(visits, row, strict=True):
+            done.receipt.tally.add_visit(found)
+            if found[0].tries > 1:
+                sensor = opened.groups[visit[0]].sensor
+                done.receipt.retried.append(Retried(unit.item.index, sensor, found[0].tries, found[0].fault))
     done.receipt.weights = _weights(opened, done.outcomes)
     return done
 

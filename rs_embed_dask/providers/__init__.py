@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.providers.loading import load
-from rs_embed_dask.providers.protocol import Estimate, Pace, Provider, Scene, estimate_read
+from rs_embed_dask.providers.loading import load, load_all
+from rs_embed_dask.providers.protocol import Estimate, Pace, Provider, Scene, SharesReads, estimate_read
 from rs_embed_dask.providers.registry import list_providers, open_provider, register_provider
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "Pace",
     "Provider",
     "Scene",
+    "SharesReads",
     "estimate_read",
     "list_providers",
     "load",
+    "load_all",
     "open_provider",
     "register_provider",
 ]

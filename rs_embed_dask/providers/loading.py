@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, TransientError
+from rs_embed_dask.errors import AccessError, NoImageryError, ProviderError, RsEmbedError, TransientError
 from rs_embed_dask.imagery.cube import Cube, Dates
+from rs_embed_dask.providers.protocol import SharesReads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
     from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.providers.protocol import Provider
 
-__all__ = ["load"]
+__all__ = ["load", "load_all"]
 
 _THREADS: Final = 8
 _FEW_TASKS: Final = 6
@@ -59,17 +62,72 @@ def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
     SpecError, UnknownNameError
         The read asks for something that the provider does not serve.
     """
+    (found,) = load_all(provider, (read,), threads=threads)
+    if isinstance(found, NoImageryError):
+        raise found
+    return found
+
+
+def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | NoImageryError]:
+    """Read several cubes of one place and sensor together: what they share is read once, where the provider can.
+
+    Parameters
+    ----------
+    provider : Provider
+        Where pixels come from.
+    reads : sequence of Read
+        Of one grid and sensor, with frames and cloud limits of their own.
+    threads : int, optional
+        As for `load`.
+
+    Returns
+    -------
+    list of Cube or NoImageryError
+        One a read: a read without any scene does not cost the others theirs.
+
+    Raises
+    ------
+    TransientError, AccessError, ProviderError, SpecError, UnknownNameError
+        As for `load`.
+    """
     try:
-        return _cube(provider.cube(read), read, threads or int(getattr(provider, "threads", _THREADS)))
+        lazy = provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
+        return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise _fault(provider, read, error) from error
+        raise _fault(provider, reads[0], error) from error
 
 
-def _cube(lazy: xr.Dataset, read: Read, threads: int) -> Cube:
-    names = [name for name in ("pixels", "n_obs", "used") if name in lazy]
-    done = dict(zip(names, _computed([lazy[name].data for name in names], threads), strict=True))
+def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
+    try:
+        return provider.cube(read)
+    except NoImageryError as nothing:
+        return nothing
+
+
+def _cubes(
+    lazy: Sequence[xr.Dataset | NoImageryError], reads: Sequence[Read], threads: int
+) -> list[Cube | NoImageryError]:
+    """Compute all that there is in one go."""
+    wanted = [
+        (number, name)
+        for number, one in enumerate(lazy)
+        if not isinstance(one, NoImageryError)
+        for name in ("pixels", "n_obs", "used")
+        if name in one
+    ]
+    arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
+    done = dict(zip(wanted, _computed(arrays, threads), strict=True)) if wanted else {}
+    return [
+        one
+        if isinstance(one, NoImageryError)
+        else _cube(one, read, {n: part for (k, n), part in done.items() if k == i})
+        for i, (one, read) in enumerate(zip(lazy, reads, strict=True))
+    ]
+
+
+def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
     scenes, dates = _used(lazy, read, done.get("used"))
     return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
 

@@ -11,15 +11,18 @@ from rs_embed_dask.imagery.sensors import mask_of, sensor
 from rs_embed_dask.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
+    from rs_embed_dask.errors import NoImageryError
     from rs_embed_dask.fetch import FetchSpec
     from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid_types import Grid
     from rs_embed_dask.imagery.sensors import Source
 
-__all__ = ["Estimate", "Pace", "Provider", "Scene", "estimate_read"]
+__all__ = ["Estimate", "Pace", "Provider", "Scene", "SharesReads", "estimate_read"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ class Provider(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values from which `open_provider` makes the provider again."""
+
+
+@runtime_checkable
+class SharesReads(Protocol):
+    """A provider that reads what several cubes of one place have in common only once."""
+
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+        """Return the lazy cubes of reads of one grid and sensor, which share their raw pixels."""
 
 
 @dataclass(frozen=True)

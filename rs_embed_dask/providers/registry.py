@@ -20,7 +20,7 @@ AUTO: Final = "planetary_computer"
 _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.planetary_computer:PlanetaryComputer",
-    "stac": "rs_embed_dask.providers.stac:Stac",
+    "stac": "rs_embed_dask.providers.stac:StacProvider",
     "files": "rs_embed_dask.providers.files:Files",
     "synthetic": "rs_embed_dask.providers.synthetic:Synthetic",
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rs_embed_dask.checks import choice, text, whole
-from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
+from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
 from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
@@ -22,9 +22,11 @@ from rs_embed_dask.providers.signing import PlainLinks, Signer
 from rs_embed_dask.providers.stac_chunks import chunks_for
 from rs_embed_dask.providers.stac_items import StacItem, newest, touches
 from rs_embed_dask.providers.stac_search import Question, find
+from rs_embed_dask.providers.stac_shared import Shared, loosest, serving
 from rs_embed_dask.providers.stac_stack import asset_for, stack_items
 
 if TYPE_CHECKING:
+    import dask.array as da
     import xarray as xr
 
 __all__ = ["Stac", "StacProvider"]
@@ -160,9 +162,10 @@ class StacProvider:
         """
         known = self.table(sensor)
         names = known.properties.cloud
-        return tuple(_scene(item, names) for item in self._find(known, grid, span, fetch))
+        found = newest(self._touching(known, grid, span, fetch), known.properties)
+        return tuple(_scene(item, names) for item in found)
 
-    def _find(self, known: Source, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+    def _touching(self, known: Source, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(known.sensor).kind == "optical"
         question = Question(
             url=self.url,
@@ -172,8 +175,9 @@ class StacProvider:
             cloud=known.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
         )
-        found = newest(find(question), known.properties)
-        return tuple(item for item in found if any(touches(item, asset, grid) for asset in item.assets.values()))
+        return tuple(
+            item for item in find(question) if any(touches(item, asset, grid) for asset in item.assets.values())
+        )
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
@@ -195,17 +199,55 @@ class StacProvider:
         AccessError, TransientError, ProviderError
             If the API or, when computed, a file fails.
         """
+        (found,) = self.cubes((read,))
+        if isinstance(found, NoImageryError):
+            raise found
+        return found
+
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+        """Return the lazy cubes of several reads of one grid and sensor: one search, and each file's pixels once.
+
+        Parameters
+        ----------
+        reads
+            They may differ in bands, frames, cloud limit, mask and composite.
+
+        Returns
+        -------
+        list of xarray.Dataset or NoImageryError
+            One a read, as `cube` makes it.
+
+        Raises
+        ------
+        AccessError, TransientError, ProviderError
+            If the API or, when computed, a file fails.
+        """
+        known = self.table(reads[0].sensor)
+        recipes = [recipe_for(read, known) for read in reads]
+        grid = reads[0].grid
+        found = self._touching(known, grid, *loosest(reads))
+        wanted = [serving(found, read, known) for read in reads]
+        for items, recipe in zip(wanted, recipes, strict=True):
+            self._check_assets(items, recipe)
+        shared = Shared.of(wanted, recipes)
+        files = (asset for item in shared.items for asset in item.assets.values())
+        chunks = chunks_for(grid, files, block_px=known.block_px, chunk_px=self.chunk_px)
+        raw = stack_items(shared.items, shared.layers, grid, access=self.access, chunks=chunks, threads=self.threads)
+        return [
+            self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
+            for read, items, recipe in zip(reads, wanted, recipes, strict=True)
+        ]
+
+    def _cut(
+        self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: Recipe
+    ) -> xr.Dataset | NoImageryError:
         known = self.table(read.sensor)
-        recipe = recipe_for(read, known)
-        found = self._find(known, read.grid, read.span, read.fetch)
-        items = tuple(item for item in found if any(span.start <= item.time.date() < span.end for span in read.frames))
-        self._check_assets(items, recipe)
-        files = (asset for item in items for asset in item.assets.values())
-        chunks = chunks_for(read.grid, files, block_px=known.block_px, chunk_px=self.chunk_px)
-        raw = stack_items(items, recipe.assets, read.grid, access=self.access, chunks=chunks, threads=self.threads)
         wanted = [name for names in recipe.assets for name in names]
         scenes = [_scene(item, known.properties.cloud, wanted) for item in items]
-        return raw_cube(read, known, scenes=scenes, raw=raw)
+        try:
+            return raw_cube(read, known, scenes=scenes, raw=raw)
+        except NoImageryError as nothing:
+            return nothing
 
     def _check_assets(self, items: Iterable[StacItem], recipe: Recipe) -> None:
         """Refuse what cannot be served: bands that must be there, and a mask that no scene has the layer for."""

@@ -37,7 +37,8 @@ def outcome(*script, tries=4):
     read = plan.recipe.groups[0].read(plan.items[0].spatial, SPAN)
     waits = []
     retry = Retry(tries=tries, first_s=1.0, longest_s=3.0)
-    return read_pixels(Scripted(), read, retry, seed="0", sleep=waits.append), waits
+    (pixels,) = read_pixels(Scripted(), [read], retry, seed="0", sleep=waits.append)
+    return pixels, waits
 
 
 def test_a_read_that_succeeds():
@@ -91,6 +92,6 @@ def test_a_providers_own_bug_is_told_as_one():
 def test_a_place_that_no_grid_fits_is_invalid():
     plan = plan_of(Places(1), Numbers())
     wide = Item(0, BBox(-9, 0, 9, 4), SPAN)
-    pixels = read_unit(plan.recipe, Unit(0, wide, ("means",)), 0)
+    (pixels,) = read_unit(plan.recipe, Unit(0, wide, ("means",)), (0,))
     assert (pixels.status, pixels.cube) == (Status.INVALID, None)
     assert "split it" in str(pixels.error)
