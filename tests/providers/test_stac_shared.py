@@ -1,0 +1,58 @@
+"""Several reads of the same pixels: the numbers are those of each alone, the requests those of one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.fetch import FetchSpec
+from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.providers import SharesReads, load, load_all
+from rs_embed_dask.providers.stac import StacProvider
+from tests.services.fixtures import forget_everything
+from tests.services.scenes import grid, layer, s2_scene
+
+JUNE = Span("2022-06-01", "2022-07-01")
+HALVES = (Span("2022-06-01", "2022-06-16"), Span("2022-06-16", "2022-07-01"))
+NOISE = np.random.default_rng(0).integers(1000, 6000, (600, 600))
+WHERE = grid(size=30, offset=(500.0, 500.0))
+
+
+def noisy(day, cloud):
+    layers = [layer(band, np.roll(NOISE, day * 7 + k, 0)) for k, band in enumerate(("B02", "B03", "B04"))]
+    return s2_scene(f"S2A_{day:02}", f"2022-06-{day:02}T10:00:00", bands=(), layers=layers, cloud=cloud)
+
+
+def read(bands, frames, limit):
+    return Read(WHERE, "sentinel-2-l2a", bands, frames, FetchSpec(max_cloud_pct=limit, mask="none"))
+
+
+WANTED = (
+    read(("blue", "red"), (JUNE,), 30),
+    read(("red", "green"), HALVES, 80),
+    read(("blue",), (JUNE,), 1),
+)
+
+
+def test_reads_together_are_the_reads_alone_at_the_requests_of_one(plain):
+    service = plain(noisy(3, 10.0), noisy(13, 60.0), noisy(23, 20.0), noisy(27, 95.0))
+    provider = StacProvider(service.url, source="planetary_computer")
+    assert isinstance(provider, SharesReads)
+    together = load_all(provider, WANTED)
+    shared = service.counts()
+    assert isinstance(together[2], NoImageryError)
+    alone = []
+    for one in WANTED[:2]:
+        forget_everything()
+        alone.append(load(provider, one))
+    for one, both in zip(alone, together, strict=False):
+        assert np.array_equal(one.values, both.values, equal_nan=True)
+        assert np.array_equal(one.n_obs, both.n_obs)
+        assert (one.scenes, one.dates) == (both.scenes, both.dates)
+    assert together[0].scenes == ("S2A_03", "S2A_23")
+    assert together[1].scenes == ("S2A_03", "S2A_13", "S2A_23")
+    # three scenes of three bands, the clouded one's blue by nobody: each file at most twice
+    assert 8 <= shared["range"] <= 18
+    assert shared["range"] < service.counts()["range"] - shared["range"]
+    assert sum(count for kind, count in shared.items() if kind.startswith("search")) == 1
