@@ -16,12 +16,22 @@ from tests.services import real
 LABELS = ("galileo-nano", "rcf")
 SUMMER_MONTH = "2021-06"
 SERIES = 12
+ABOUT = """Colours are the three directions in which the
+vectors of a row differ most (PCA): places of one
+colour are alike to the model.
+
+The year's series of Belgium has two months
+without optical data. They are no data as items
+of their own, and empty frames in the series.
+
+Contains modified Copernicus Sentinel data
+2020 and 2021."""
 
 
 def stretched(bands):
-    """Three bands (3, H, W) as an image, between the 2nd and 98th percentile."""
+    """Three bands (3, H, W) as an image, each between its 2nd and 98th percentile."""
     image = np.moveaxis(np.asarray(bands, "float32"), 0, -1)
-    low, high = np.percentile(image[image > 0], [2, 98])
+    low, high = np.percentile(image[(image > 0).all(axis=-1)], [2, 98], axis=0)
     return np.clip((image - low) / (high - low), 0, 1)
 
 
@@ -52,9 +62,10 @@ def fitted(store, label, items):
 
 def draw(panels, store, scene, *, title, items=slice(None)):
     panels[0].imshow(scene.image, extent=scene.extent)
-    panels[0].set_title(title)
+    panels[0].set_title(title, fontsize=10)
     for panel, label in zip(panels[1:], LABELS, strict=True):
         plot.pca_rgb(store, label, ax=panel, crs=scene.crs, pca=fitted(store, label, items))
+        panel.set_title(f"{label}: embeddings as colours", fontsize=10)
     left, right, bottom, top = panels[1].get_xlim() + panels[1].get_ylim()
     panels[0].set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
 
@@ -68,8 +79,9 @@ def draw_states(panels, report):
             words = f"{row.id}: {row.status.replace('_', ' ')}"
             panel.text(0.02, -number, words, va="center", fontsize=9, color="white")
         panel.set(xlim=(0, 1), xticks=[], yticks=[])
-        panel.set_title(f"{label}: what became of every item")
+        panel.set_title(f"{label}: every item of belgium.zarr", fontsize=10)
     panels[0].set_axis_off()
+    panels[0].text(0, 0.5, ABOUT, va="center", fontsize=10, linespacing=1.6)
 
 
 def save(path, *, out, data):
@@ -85,4 +97,4 @@ def save(path, *, out, data):
     title = "granule 29RKH, 106 km: rock, sand, cloud"
     draw(panels[2], out / "granule.zarr", raster_scene(granule, (1, 1, 1)), title=title)
     draw_states(panels[3], rs.status(out / "belgium.zarr"))
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=64)

@@ -30,7 +30,11 @@ __all__ = [
     "text",
 ]
 
-WIDEST = 60
+DECIMALS = 4
+ITEM_COLUMNS = (
+    *("item", "id", "lon", "lat", "start", "end"),
+    *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
+)
 
 
 def text(value: object) -> None:
@@ -109,10 +113,16 @@ def status_dict(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
 
 
 def chosen_rows(report: StatusReport, wanted: Sequence[str]) -> list[dict[str, object]]:
-    """List the items in some states, or all of them."""
+    """List the items in some states, or all of them, with short numbers and dates."""
     names = {state.name.lower() for state in states(wanted)}
-    rows = [{str(name): value for name, value in row.items()} for row in report.table.to_dict("records")]
-    return [row for row in rows if not names or str(row["status"]) in names]
+    rows = [{name: _short(row[name]) for name in ITEM_COLUMNS} for row in report.table.to_dict("records")]
+    return [row for row in rows if not names or row["status"] in names]
+
+
+def _short(value: Any) -> object:
+    if hasattr(value, "isoformat"):
+        return "" if value != value else value.date().isoformat()  # noqa: PLR0124  a date that is not known
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> None:

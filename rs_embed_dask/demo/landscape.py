@@ -137,7 +137,7 @@ class Landscape:
         catalog = Catalog(root)
         provider = Synthetic(self.seed, cloud=self.cloud, revisit_days=10)
         span = Span(self.span.start_date, self.span.end_date)
-        scenes = provider.search(_SENSOR, self.tiles()[0].grid(_FINE_M), span, FetchSpec())
+        scenes = provider.search(_SENSOR, self.tiles()[0].grid(_FINE_M), span, fetch=FetchSpec())
         for scene in scenes:
             for tile in self.tiles():
                 catalog.add(self._delivered(scene, tile))

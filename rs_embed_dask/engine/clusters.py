@@ -78,7 +78,13 @@ class LocalPlan:
                 resources[GPU if gpus else EMBED] = 1
             threads = slots + _EMBED_SLOTS
             found.append(
-                {"name": number, "resources": resources, "nthreads": threads, "memory_limit": memory, "env": env}
+                {
+                    "name": f"local-{number}",
+                    "resources": resources,
+                    "nthreads": threads,
+                    "memory_limit": memory,
+                    "env": env,
+                }
             )
         return found
 
@@ -155,18 +161,22 @@ def cluster(kind: str = "local", **options: Any) -> Any:
 
 
 def _local(**options: Any) -> SpecCluster:
-    """Workers as processes of their own: killed ones come back, and none imports the user's script."""
+    """Workers as processes of their own: killed ones come back, and none imports the user's script.
+
+    SpecCluster closes a worker for good that is away 15 s after any earlier loss of it, even one that its nanny is just
+    bringing back; it knows workers by name, and does not know these.
+    """
     known = LocalPlan.__dataclass_fields__
     for name in options:
         if name not in known:
             raise UnknownNameError.among("option of a local cluster", name, known)
     quiet = {"dashboard": False, "host": "127.0.0.1"}
     specs = {
-        worker["name"]: {
+        number: {
             "cls": SubprocessWorker,
             "options": {"worker_kwargs": worker | quiet | {"silence_logs": logging.ERROR}},
         }
-        for worker in LocalPlan(**options).workers()
+        for number, worker in enumerate(LocalPlan(**options).workers())
     }
     scheduler = {"cls": Scheduler, "options": quiet | {"port": 0, "dashboard_address": "127.0.0.1:0"}}
     made = SpecCluster(workers=specs, scheduler=scheduler, name="rs-embed-dask", silence_logs=logging.ERROR)

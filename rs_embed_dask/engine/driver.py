@@ -133,7 +133,7 @@ class Driver:
             self._submit(job, jobs)
 
     def _submit(self, job: Job, jobs: Jobs) -> None:
-        units = units_of(self._store, job, plan_labels(self._plan), self._options.only)
+        units = units_of(self._store, job, plan_labels(self._plan), only=self._options.only)
         if not units:
             jobs.finish(job)
             return
@@ -213,7 +213,7 @@ class Driver:
             emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, f"{said(error)}; trying halves"))
             jobs.put(flight.job.halves(rows))
             return
-        receipt = record_failed(self._store, Chunk(flight.job.chunk, self._options.only), flight.units[0], error)
+        receipt = record_failed(self._store, Chunk(flight.job.chunk, self._options.only), flight.units[0], error=error)
         jobs.finish(flight.job)
         self._tell(receipt, flight, jobs.left)
 

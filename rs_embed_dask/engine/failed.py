@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["record_failed"]
 
 
-def record_failed(store: Store, chunk: Chunk, unit: Unit, error: BaseException) -> ChunkReceipt:
+def record_failed(store: Store, chunk: Chunk, unit: Unit, *, error: BaseException) -> ChunkReceipt:
     """Store an item as failed for every model it was to be embedded by.
 
     Parameters

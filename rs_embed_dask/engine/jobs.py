@@ -117,7 +117,7 @@ def chunks_to_do(
     return {label: store.pending(label, only=only) for label in labels}
 
 
-def units_of(store: Store, job: Job, labels: tuple[str, ...], only: AbstractSet[Status] | None) -> list[Unit]:
+def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
     """Find the items of a job that have something to do, reading this chunk alone from the store.
 
     Parameters

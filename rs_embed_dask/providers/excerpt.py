@@ -62,7 +62,8 @@ def excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[i
         A file of the same kind (byte order, classic or big), which GDAL opens from memory. It has no coordinate system.
     """
     entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
-    return _excerpt(replace(layout, directory=replace(layout.directory, entries=entries)), blocks, band=band, found=found)
+    plain = replace(layout, directory=replace(layout.directory, entries=entries))
+    return _excerpt(plain, blocks, band=band, found=found)
 
 
 def _excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:

@@ -64,7 +64,7 @@ class FileFetch:
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
         if self.held is not None:
-            spot = gather(grid, self.held.crs, self.held.transform, self.held.image_shape)
+            spot = gather(grid, self.held.crs, transform=self.held.transform, shape=self.held.image_shape)
         for i, scene in enumerate(scenes):
             for j, names in enumerate(assets):
                 layer = self.shots[scene.id].layers.get(names[0])

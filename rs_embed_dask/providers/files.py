@@ -14,7 +14,7 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.bands import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.grid_types import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
-from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, sensor as sensor_named, source as source_of
+from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
 from rs_embed_dask.providers.file_fetch import FileFetch
 from rs_embed_dask.providers.held import Held, held
 from rs_embed_dask.providers.protocol import Estimate, Pace, estimate_read
@@ -123,7 +123,7 @@ class Files:
         """
         return frozenset({self._of.id})
 
-    def search(self, sensor: str, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:  # noqa: ARG002 - files state no cloud cover
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:  # noqa: ARG002 - files state no cloud cover
         """List the scenes that touch a grid.
 
         Parameters
@@ -187,8 +187,10 @@ class Files:
             if band not in there:
                 fix = f"read some of {', '.join(sorted(there))}, or name the bands with bands="
                 raise SpecError("band of files", value=band, reason="no scene there and then has it", fix=fix)
+        table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
+        _check_quality(shots, read.fetch.mask, table)
         taken = FileFetch({shot.scene.id: shot for shot in shots}, self._held, self._of, self.nodata)
-        return lazy_cube(read, self.table, scenes=[shot.scene for shot in shots], fetch=taken)
+        return lazy_cube(read, table, scenes=[shot.scene for shot in shots], fetch=taken)
 
     @property
     def table(self) -> Source:
@@ -237,8 +239,8 @@ class Files:
         """
         if self._held is None:
             return estimate_read(read, self.table, _DISK)
-        frames = [scene.datetime.date() for scene in self._held.scenes]
-        return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in frames))
+        days = [shot.scene.datetime.date() for shot in self._shots()]
+        return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
 
     def describe(self) -> dict[str, Any]:
         """Return what `open_provider` makes the provider from; arrays cannot be described so.
@@ -280,9 +282,19 @@ def _days(dates: Any) -> tuple[dt.date, ...]:
     return tuple(day("Files.dates", one) for one in each)
 
 
+def _check_quality(shots: Sequence[Shot], name: str | None, table: Source) -> None:
+    """Refuse scenes without the quality band that others have: nobody could tell which of their pixels are clouds."""
+    chosen = mask_of(name, table) if shots else None
+    lacking = [s.scene.id for s in shots if chosen is not None and chosen[1] not in s.scene.properties["assets"]]
+    if lacking and chosen is not None:
+        reason = f"it has no {chosen[1]}, which other scenes have"
+        fix = "add it, take the scene out, or pass mask='none'"
+        raise SpecError("mask of files", value=lacking[0], reason=reason, fix=fix)
+
+
 def _touches(shot: Shot, grid: Grid) -> bool:
     """Tell whether some file of a scene has a pixel under the grid."""
     return any(
-        gather(grid, layer.crs, layer.transform, layer.shape)[0].size
+        gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)[0].size
         for layer in {layer.transform: layer for layer in shot.layers.values()}.values()
     )

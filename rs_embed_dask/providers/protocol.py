@@ -70,7 +70,7 @@ class Provider(Protocol):
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
 
-    def search(self, sensor: str, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, in order of time, unsigned; those beyond the cloud limit are left out."""
 
     def cube(self, read: Read) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError
@@ -81,17 +83,19 @@ class Head:
 @lru_cache(maxsize=65_536)
 def _head(path: str, _modified_ns: int) -> Head:
     try:
-        with rasterio.open(path) as file:
-            return Head(
-                crs=file.crs.to_wkt() if file.crs else None,
-                gcps=len(file.gcps[0]),
-                transform=tuple(file.transform)[:6],
-                shape=file.shape,
-                nodata=None if file.nodata is None else float(file.nodata),
-                names=tuple(file.descriptions),
-                tags=tuple(sorted((key.lower(), value) for key, value in file.tags().items())),
-            )
-    except rasterio.errors.RasterioIOError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # head_of says it better
+            with rasterio.open(path) as file:
+                return Head(
+                    crs=file.crs.to_wkt() if file.crs else None,
+                    gcps=len(file.gcps[0]),
+                    transform=tuple(file.transform)[:6],
+                    shape=file.shape,
+                    nodata=None if file.nodata is None else float(file.nodata),
+                    names=tuple(file.descriptions),
+                    tags=tuple(sorted((key.lower(), value) for key, value in file.tags().items())),
+                )
+    except RasterioIOError as error:
         reason = f"it is no raster file that GDAL can read ({error})"
         raise ProviderError("raster file", value=path, reason=reason, fix="check the file, or take it out") from error
 
@@ -137,7 +141,7 @@ def _block_of(grid: Grid) -> Block:
 
 
 def gather(
-    grid: Grid, crs: str, transform: Sequence[float], shape: tuple[int, int]
+    grid: Grid, crs: str, *, transform: Sequence[float], shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Find the pixel under each pixel centre of a grid.
 
@@ -176,7 +180,7 @@ def read_layer(layer: Layer, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[
     (ndarray (P,), ndarray of bool (H, W)) or None
         Raw numbers of the pixels inside the file, and which those are. None if none is.
     """
-    rows, columns, inside = gather(grid, layer.crs, layer.transform, layer.shape)
+    rows, columns, inside = gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)
     if not rows.size:
         return None
     top, left = int(rows.min()), int(columns.min())

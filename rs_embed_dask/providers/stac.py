@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = ["Stac", "StacProvider"]
+__all__ = ["StacProvider"]
 
 Pairs = tuple[tuple[str, str], ...]
 LATENCY_S: Final = 0.12
@@ -143,7 +143,7 @@ class StacProvider:
             )
         return known
 
-    def search(self, sensor: str, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, in order of time, unsigned and without repeats.
 
         Parameters
@@ -284,8 +284,6 @@ class StacProvider:
 DEFAULTS: Final = {
     f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(StacProvider)
 }
-Stac = StacProvider
-"""The name under which the registry looks for it."""
 
 
 def _scene(item: StacItem, cloud: tuple[str, ...], wanted: Iterable[str] = ()) -> Scene:

@@ -85,6 +85,7 @@ def stack_items(
     if not any(item["assets"] for item in plain):
         return _missing((len(items), len(layers), *grid.shape), chunks)
     names = [str(n) for n in range(len(layers))]
+    together = min(max(1, len(items) * len(layers) // (TASKS_A_THREAD * threads)), len(layers))
     with _BUILDING, warnings.catch_warnings():
         # affine 3 announces that `*` will go; stackstac 0.5.1 uses it
         warnings.filterwarnings("ignore", message="Use `@` matmul", category=PendingDeprecationWarning)
@@ -95,7 +96,7 @@ def stack_items(
             bounds=grid.bounds,
             resolution=(grid.transform[0], -grid.transform[4]),
             snap_bounds=False,
-            chunksize=(1, min(max(1, len(items) * len(layers) // (TASKS_A_THREAD * threads)), len(layers)), *chunks),
+            chunksize=(1, together, *chunks),
             dtype=np.dtype(np.float32),
             fill_value=np.float32(np.nan),
             rescale=False,

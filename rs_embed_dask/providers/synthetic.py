@@ -103,7 +103,7 @@ class Synthetic:
         """
         return frozenset(each.sensor for each in sources_of(self.name))
 
-    def search(self, sensor: str, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, one a pass and tile of one degree.
 
         Parameters
@@ -154,7 +154,7 @@ class Synthetic:
         for fault in self.faults:
             fault.strike(read)
         gone = any(fault.kind == "no_imagery" and fault.hits(read) for fault in self.faults)
-        scenes = () if gone else self.search(read.sensor, read.grid, read.span, read.fetch)
+        scenes = () if gone else self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
         camera = Camera(read.sensor, self.seed, self.cloud, self._pause(read, scenes))
         return lazy_cube(read, source(self.name, read.sensor), scenes=scenes, fetch=camera)
 

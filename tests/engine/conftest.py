@@ -23,11 +23,14 @@ def threads_client():
 
 @pytest.fixture(scope="session")
 def nannies():
-    """Two worker processes that come back when they are killed: one reads, one embeds."""
+    """Two worker processes that come back when they are killed: one reads, one embeds.
+
+    Their names are none that SpecCluster knows, or it would close one for good that is killed twice in 15 s.
+    """
     shared = {"host": "127.0.0.1", "memory_limit": 0, "dashboard": False}
     workers = {
-        "reader": {"cls": Nanny, "options": shared | {"nthreads": 6, "resources": {"FETCH": 4}}},
-        "embedder": {"cls": Nanny, "options": shared | {"nthreads": 4, "resources": {"EMBED": 1}}},
+        "reader": {"cls": Nanny, "options": shared | {"name": "nanny-1", "nthreads": 6, "resources": {"FETCH": 4}}},
+        "embedder": {"cls": Nanny, "options": shared | {"name": "nanny-2", "nthreads": 4, "resources": {"EMBED": 1}}},
     }
     where = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     with SpecCluster(workers=workers, scheduler={"cls": Scheduler, "options": where}) as cluster:

@@ -8,8 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.imagery.composite import HOWS, composite, composite_frame, frame_of
@@ -62,9 +61,7 @@ def test_the_median_of_a_large_stack_is_cut_without_a_trace(monkeypatch):
 
 def test_median_counts_and_dates():
     scenes = [scene(3), scene(8), scene(13), scene(18)]
-    found = composite(
-        stack([1, NAN, 5, NAN], [2, NAN, 7, NAN], [9, 4, NAN, NAN], [NAN] * 4), scenes, [JUNE], lon=4.0
-    )
+    found = composite(stack([1, NAN, 5, NAN], [2, NAN, 7, NAN], [9, 4, NAN, NAN], [NAN] * 4), scenes, [JUNE], lon=4.0)
     np.testing.assert_array_equal(row(found.values), [2, 4, 6, NAN])
     np.testing.assert_array_equal(row(found.n_obs), [3, 1, 2, 0])
     np.testing.assert_array_equal(found.used, [2, 2, 2, 0])
@@ -74,7 +71,10 @@ def test_median_counts_and_dates():
 
 def test_mosaic_takes_the_newest_valid_pixel():
     values, counts, used = composite_frame(
-        stack([1, 1, 1, NAN], [2, NAN, 2, NAN], [3, NAN, NAN, NAN]), [scene(3), scene(8), scene(13)], lon=4.0, how="mosaic"
+        stack([1, 1, 1, NAN], [2, NAN, 2, NAN], [3, NAN, NAN, NAN]),
+        [scene(3), scene(8), scene(13)],
+        lon=4.0,
+        how="mosaic",
     )
     np.testing.assert_array_equal(row(values), [3, 1, 2, NAN])
     np.testing.assert_array_equal(row(counts), [3, 1, 2, 0])
@@ -83,7 +83,10 @@ def test_mosaic_takes_the_newest_valid_pixel():
 
 def test_clearest_takes_the_scene_with_most_valid_pixels_and_fills_its_gaps():
     values, counts, used = composite_frame(
-        stack([1, 1, NAN, NAN], [2, 2, 2, NAN], [3, NAN, NAN, 3]), [scene(3), scene(8), scene(13)], lon=4.0, how="clearest"
+        stack([1, 1, NAN, NAN], [2, 2, 2, NAN], [3, NAN, NAN, 3]),
+        [scene(3), scene(8), scene(13)],
+        lon=4.0,
+        how="clearest",
     )
     np.testing.assert_array_equal(row(values), [2, 2, 2, 3])
     np.testing.assert_array_equal(row(counts), [3, 2, 1, 1])
@@ -91,7 +94,9 @@ def test_clearest_takes_the_scene_with_most_valid_pixels_and_fills_its_gaps():
 
 
 def test_equally_clear_scenes_go_by_age():
-    values, _, used = composite_frame(stack([1, NAN], [2, NAN], [NAN, 3]), [scene(3), scene(8), scene(1)], lon=4.0, how="clearest")
+    values, _, used = composite_frame(
+        stack([1, NAN], [2, NAN], [NAN, 3]), [scene(3), scene(8), scene(1)], lon=4.0, how="clearest"
+    )
     np.testing.assert_array_equal(row(values), [1, 3])
     np.testing.assert_array_equal(used, [1, 0, 1])
 
@@ -206,7 +211,9 @@ def test_what_is_given_is_not_changed():
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     data=st.lists(
-        st.lists(st.one_of(st.just(NAN), st.floats(-500, 16_000, width=32)), min_size=3, max_size=3), min_size=1, max_size=6
+        st.lists(st.one_of(st.just(NAN), st.floats(-500, 16_000, width=32)), min_size=3, max_size=3),
+        min_size=1,
+        max_size=6,
     ),
     how=st.sampled_from(HOWS),
 )

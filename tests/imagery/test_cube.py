@@ -107,7 +107,9 @@ def test_labels_are_pixel_centres_and_a_reference_system():
     assert array.spatial_ref.attrs["GeoTransform"] == "600000.0 10.0 0.0 5700000.0 0.0 -10.0"  # as GDAL orders it
     assert list(array.band.values) == ["nir08", "red", "blue"]
     np.testing.assert_array_equal(array.time.values.astype("datetime64[D]").astype(str), ["2022-05-16", "2022-06-16"])
-    np.testing.assert_array_equal(array.frame_end.values.astype("datetime64[D]").astype(str), ["2022-06-01", "2022-07-01"])
+    np.testing.assert_array_equal(
+        array.frame_end.values.astype("datetime64[D]").astype(str), ["2022-06-01", "2022-07-01"]
+    )
     assert str(array.first_date.values[0].astype("datetime64[D]")) == "2022-05-03"
     assert np.isnat(array.last_date.values[1])
     np.testing.assert_array_equal(array.n_obs, cube().n_obs)

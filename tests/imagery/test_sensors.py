@@ -13,7 +13,20 @@ from rs_embed_dask.imagery.source_tables import SOURCES
 
 S2_L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 S2_EE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
-COMMON = ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "swir16", "swir22")
+COMMON = (
+    "coastal",
+    "blue",
+    "green",
+    "red",
+    "rededge1",
+    "rededge2",
+    "rededge3",
+    "nir",
+    "nir08",
+    "nir09",
+    "swir16",
+    "swir22",
+)
 
 
 def assets(provider, name):
@@ -128,7 +141,9 @@ def test_r17_the_same_key_is_another_band_in_the_two_hls_collections():
     assert source("planetary_computer", "hls2-s30").asset("nir08") == ("B8A",)
     assert source("planetary_computer", "hls2-l30").asset("nir08") == ("B05",)
     for name in ("hls2-s30", "hls2-l30"):
-        here, there = (source(p, name).scaling(sensor(name).band("red")) for p in ("planetary_computer", "earth_engine"))
+        here, there = (
+            source(p, name).scaling(sensor(name).band("red")) for p in ("planetary_computer", "earth_engine")
+        )
         assert (here.scale, here.nodata, there.scale) == (1, -9999, 10_000)
 
 

@@ -133,7 +133,7 @@ def test_estimates_ask_nobody():
 
 def test_search_lists_plain_scenes(azure):
     service = azure(*(noisy(n) for n in (3, 1, 2)))
-    found = planetary(service).search("s2", grid(), JUNE, FetchSpec())
+    found = planetary(service).search("s2", grid(), JUNE, fetch=FetchSpec())
     assert [scene.id for scene in found] == ["S2A_01", "S2A_02", "S2A_03"]
     assert found[0].cloud_pct == 0.0
     assert found[0].properties["s2:processing_baseline"] == "03.01"

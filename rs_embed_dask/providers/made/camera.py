@@ -129,7 +129,7 @@ class Camera:
         if sensor(self.sensor).kind == "radar":
             self._listen(layers, ground, (bands, day), south=south)
         else:
-            share = cover(self.seed, self.cloud, (tile[0], tile[1]), day)
+            share = cover(self.seed, self.cloud, tile=(tile[0], tile[1]), day=day)
             sky = sky_over(ground, share, seed=self.seed, day=day)
             seen = table(bands, day, south=south, toa=self.sensor.endswith("l1c"))[:, ground.material]
             for b, band in enumerate(bands):

@@ -115,7 +115,7 @@ def _scene(orbit: Orbit, tile: Tile, day: dt.date) -> Scene:
     when = dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC) + dt.timedelta(hours=utc)
     name = f"{'N' if tile[1] >= 0 else 'S'}{abs(tile[1]):02d}{'E' if tile[0] >= 0 else 'W'}{abs(tile[0]):03d}"
     optical = orbit.sensor.kind == "optical"
-    share = cover(orbit.seed, orbit.cloud, tile, day) if optical else 0.0
+    share = cover(orbit.seed, orbit.cloud, tile=tile, day=day) if optical else 0.0
     properties: dict[str, object] = {"platform": platform, "made:day": day.isoformat(), "made:tile": list(tile)}
     if orbit.sensor.id.startswith("sentinel-2"):
         properties["s2:processing_baseline"] = "05.10" if day >= _OFFSET_FROM else "03.01"

@@ -57,7 +57,7 @@ class Sky:
     density: Floats
 
 
-def cover(seed: int, cloud: float, tile: tuple[int, int], day: dt.date) -> float:
+def cover(seed: int, cloud: float, *, tile: tuple[int, int], day: dt.date) -> float:
     """Return the share of a tile that is cloudy on a day: mostly fair, sometimes overcast, `cloud` on average.
 
     Parameters

@@ -1,0 +1,200 @@
+"""Providers by name, by description, by entry point; what a read costs; how faults are named."""
+
+from __future__ import annotations
+
+import pickle
+from importlib.metadata import EntryPoint, EntryPoints
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rs_embed_dask.errors import (
+    AccessError,
+    NoImageryError,
+    ProviderError,
+    SpecError,
+    TransientError,
+    UnknownNameError,
+)
+from rs_embed_dask.fetch import FetchSpec
+from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.sensors import source
+from rs_embed_dask.providers import (
+    Estimate,
+    Pace,
+    Provider,
+    estimate_read,
+    list_providers,
+    load,
+    open_provider,
+    register_provider,
+    registry,
+)
+
+GRID = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (4, 5))
+JUNE = Span("2022-06-01", "2022-07-01")
+READ = Read(GRID, "s2", ("red", "nir"), (JUNE,))
+
+
+class Archive:
+    """A provider of somebody else's."""
+
+    name = "my_archive"
+
+    def __init__(self, fault=None, cube=None):
+        self.fault, self.made = fault, cube
+
+    def sensors(self):
+        return frozenset({"sentinel-2-l2a"})
+
+    def search(self, sensor, grid, span, *, fetch):
+        return ()
+
+    def cube(self, read):
+        if self.fault is not None:
+            raise self.fault
+        return self.made
+
+    def estimate(self, read):
+        return Estimate()
+
+    def describe(self):
+        return {"name": self.name}
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+
+
+def test_our_providers_are_listed():
+    assert set(list_providers()) >= {"files", "planetary_computer", "stac", "synthetic"}
+
+
+@pytest.mark.parametrize("name", ["auto", "planetary_computer", "pc", "planetary-computer"])
+def test_auto_is_planetary_computer_which_asks_nobody(name):
+    assert open_provider(name).name == "planetary_computer"
+
+
+@pytest.mark.parametrize("name", ["planetary_computer", "synthetic"])
+def test_providers_fit_the_protocol_and_are_small(name):
+    provider = open_provider(name)
+    assert isinstance(provider, Provider)
+    assert len(pickle.dumps(provider)) < 1000
+    assert pickle.loads(pickle.dumps(provider)) == provider
+    assert open_provider(provider.describe()) == provider
+    assert "sentinel-2-l2a" in provider.sensors()
+
+
+def test_a_provider_of_ones_own(fresh):
+    register_provider("my_archive", Archive)
+    assert "my_archive" in list_providers()
+    assert isinstance(open_provider("my_archive"), Archive)
+    assert isinstance(open_provider({"name": "my_archive"}), Archive)
+    made = Archive()
+    assert open_provider(made) is made
+
+
+def test_a_provider_by_entry_point(monkeypatch):
+    point = EntryPoint("their_archive", f"{__name__}:Archive", "rs_embed_dask.providers")
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([point]).select(group=group))
+    assert "their_archive" in list_providers()
+    assert type(open_provider("their_archive")).__name__ == "Archive"
+
+
+@pytest.mark.parametrize(
+    ("which", "options", "error", "words"),
+    [
+        ("synthetik", {}, UnknownNameError, "synthetic"),
+        (Archive, {}, SpecError, "no provider"),
+        (42, {}, SpecError, "no provider"),
+        (Archive(), {"seed": 1}, SpecError, "already made"),
+        ({"seed": 1}, {}, SpecError, "no name"),
+        ({"name": "files", "rebuild": False}, {}, SpecError, "arrays"),
+        ("synthetic", {"sed": 1}, SpecError, "sed"),
+        ("synthetic", {"cloud": 2}, SpecError, "cloud = 2"),
+    ],
+)
+def test_bad_providers(which, options, error, words):
+    with pytest.raises(error, match=words):
+        open_provider(which, **options)
+
+
+@pytest.mark.parametrize(("name", "factory"), [("synthetic", Archive), ("auto", Archive), ("", Archive), ("mine", 3)])
+def test_bad_registrations(name, factory, fresh):
+    with pytest.raises(SpecError):
+        register_provider(name, factory)
+
+
+class RefusedError(OSError):
+    def __init__(self, status):
+        super().__init__("the server said no")
+        self.status_code = status
+
+
+@pytest.mark.parametrize(
+    ("raised", "named", "words"),
+    [
+        (ConnectionResetError("reset by peer"), TransientError, "reset by peer"),
+        (TimeoutError("timed out"), TransientError, "timed out"),
+        (RefusedError(503), TransientError, "said no"),
+        (RefusedError(429), TransientError, "said no"),
+        (RefusedError(403), AccessError, "said no"),
+        (OSError("HTTP response code: 401"), AccessError, "401"),
+        (OSError("HTTP error code : 503"), TransientError, "503"),
+        (PermissionError("not yours"), AccessError, "not yours"),
+        (FileNotFoundError("gone.tif"), ProviderError, "gone.tif"),
+        (OSError("HTTP response code: 404"), ProviderError, "404"),
+        (ValueError("bad block"), ProviderError, "bad block"),
+        (NoImageryError("x", reason="nothing", fix="wait"), NoImageryError, "nothing"),
+        (TransientError("x", reason="busy", fix="wait", retry_after_s=23), TransientError, "busy"),
+    ],
+)
+def test_every_fault_of_a_read_is_one_of_four(raised, named, words):
+    with pytest.raises(ProviderError, match=words) as caught:
+        load(Archive(raised), READ)
+    assert type(caught.value) is named
+
+
+def test_faults_say_where_and_hide_signatures():
+    secret = OSError("HTTP response code: 403 for https://host/a.tif?sig=SECRET")
+    with pytest.raises(AccessError, match=r"my_archive: sentinel-2-l2a at 4\.4") as caught:
+        load(Archive(secret), READ)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_bug_is_not_called_a_fault():
+    with pytest.raises(AttributeError):
+        load(Archive(AttributeError("a bug")), READ)
+
+
+def test_the_plainest_cube_loads():
+    pixels = np.full((1, 2, 4, 5), 7.0, np.float32)
+    made = xr.Dataset(
+        {"pixels": (("time", "band", "y", "x"), pixels), "n_obs": (("time", "y", "x"), np.ones((1, 4, 5), np.uint16))},
+        attrs={"scenes": ["a"], "first_dates": ["2022-06-03"], "last_dates": ["2022-06-08"]},
+    )
+    for lazy in (made, made.chunk(x=2), made.chunk()):
+        found = load(Archive(cube=lazy), READ)
+        np.testing.assert_array_equal(found.values, pixels)
+        assert found.scenes == ("a",)
+        assert [day.day for day in found.dates[0]] == [3, 8]
+
+
+def test_an_estimate_grows_with_what_is_read():
+    where = source("planetary_computer", "sentinel-2-l2a")
+    small = estimate_read(READ, where)
+    assert small.scenes == round(30 / 5 * 1.3)
+    assert small.requests == small.scenes * 3 * 2  # two bands and SCL, two requests each
+    twice = estimate_read(Read(GRID, "s2", ("red", "nir"), (JUNE, Span("2022-07-01", "2022-07-31"))), where)
+    assert twice.scenes == 2 * small.scenes
+    clear = estimate_read(Read(GRID, "s2", ("red", "nir"), (JUNE,), FetchSpec(max_cloud_pct=25)), where)
+    assert clear.scenes == small.scenes / 2
+    large = estimate_read(Read(Grid(GRID.crs, GRID.transform, (2048, 2048)), "s2", ("red",), (JUNE,)), where)
+    assert large.bytes > 5 * small.bytes
+    slow = estimate_read(READ, where, Pace(latency_s=1.0))
+    assert slow.seconds > 5 * small.seconds
+    assert small + small == Estimate(small.scenes * 2, small.requests * 2, small.bytes * 2, small.seconds * 2)
