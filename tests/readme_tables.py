@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rs_embed_dask.models import cards
+from rs_embed_dask.models import all_cards
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
@@ -48,7 +48,7 @@ def renewed(text):
     """README.md with the table made anew."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(row(Shown(card)) for card in cards())}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(row(Shown(card)) for card in all_cards())}\n{END}{after}"
 
 
 if __name__ == "__main__":

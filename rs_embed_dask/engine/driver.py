@@ -140,7 +140,7 @@ class Driver:
         graph = self._graphs.graph(
             Chunk(job.chunk, self._options.only), units, attempt=job.attempt, placement=self.watch.placement
         )
-        future = self._client.compute(graph, optimize_graph=False, traverse=False)
+        future = self._client.compute(graph, optimize_graph=False, traverse=False, fifo_timeout="0s")
         self._flying[future.key] = _Flight(job, units, future, time.perf_counter())
         future.add_done_callback(self._landed.put)
 

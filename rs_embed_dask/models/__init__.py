@@ -24,8 +24,8 @@ __all__ = [
     "Option",
     "Variant",
     "Weights",
+    "all_cards",
     "card",
-    "cards",
     "factory",
     "load_model",
     "register_model",
@@ -52,7 +52,7 @@ def card(name: str) -> Card:
     return _card(known[plain])
 
 
-def cards() -> tuple[Card, ...]:
+def all_cards() -> tuple[Card, ...]:
     """Return every card, by id."""
     return tuple(_card(name) for name in sorted(set(_names().values())))
 

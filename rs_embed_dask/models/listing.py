@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rs_embed_dask.models import card as card_of, cards
+from rs_embed_dask.models import all_cards, card as card_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def list_models() -> list[dict[str, Any]]:
         ``id``, ``variants``, ``inputs`` (sets of modalities), ``dim`` (by variant), ``params_m`` (millions, by
         variant), ``weights`` ("none needed" or the terms), ``parity``, ``title``.
     """
-    return [_row(card) for card in cards()]
+    return [_row(card) for card in all_cards()]
 
 
 def describe_model(name: str) -> ModelPage:

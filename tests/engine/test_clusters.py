@@ -8,12 +8,17 @@ import types
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client
 
 from rs_embed_dask.engine import clusters
 from rs_embed_dask.engine.clusters import LocalPlan, client_for, cluster
+from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.run import run_plan
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
+from rs_embed_dask.store import Status
+from tests.engine.fakes import Numbers, Places, plan_of, store_of
 
 SCRIPT = """
 from rs_embed_dask.engine.clusters import cluster
@@ -144,3 +149,13 @@ def test_kubernetes_pods_offer_their_resources(library):
 def test_a_worker_a_gpu(library):
     cluster("cuda", fetch_slots=8)
     assert library == {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}}
+
+
+def test_a_run_without_a_client_makes_a_cluster_and_closes_it(tmp_path):
+    events = []
+    plan = plan_of(Places(10), Numbers())
+    store = store_of(plan, tmp_path / "run.zarr")
+    run_plan(plan, store, options=Options(progress=events.append))
+    assert events[0].workers == 2
+    assert store.counts() == {"means": {Status.OK: 10}}
+    assert not [child for child in psutil.Process().children() if "spec" in child.cmdline()]

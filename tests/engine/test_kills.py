@@ -177,13 +177,15 @@ def test_a_crash_between_data_and_status(killable, tmp_path):
     assert_undisturbed(tmp_path / "run.zarr")
 
 
-@pytest.mark.parametrize("stage", ["read", "embedding"])
-def test_an_item_that_kills_its_workers_is_found_and_written_down(killable, nannies, monkeypatch, tmp_path, stage):
+@pytest.mark.parametrize(("stage", "chunk_items"), [("read", 2), ("embedding", 1)])
+def test_an_item_that_kills_its_workers_is_found_and_written_down(
+    killable, nannies, monkeypatch, tmp_path, *, stage, chunk_items
+):
     monkeypatch.setattr(nannies.scheduler, "allowed_failures", 0)
     killer = ((5, "kill"),)
     provider = Numbers(str(tmp_path / "marks"), faults=killer if stage == "read" else ())
     model = Means(killer if stage == "embedding" else ())
-    plan = plan_of(Places(8), provider, {"means": model}, chunk_items=2)
+    plan = plan_of(Places(8), provider, {"means": model}, chunk_items=chunk_items)
     store, events = store_of(plan, tmp_path / "run.zarr"), []
     report = run_plan(plan, store, killable, options=Options(progress=events.append))
     assert report.failed == 1

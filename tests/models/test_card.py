@@ -7,7 +7,7 @@ import pytest
 from rs_embed_dask import models
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.sensors import sensor
-from rs_embed_dask.models import Card, Inputs, Option, Variant, card, cards, load_model
+from rs_embed_dask.models import Card, Inputs, Option, Variant, all_cards, card, load_model
 from rs_embed_dask.models.inputs import When
 from rs_embed_dask.models.steps import Clip, Resize, Span, Standard
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
@@ -16,7 +16,7 @@ from tests.models.conftest import TEN, Mirror, mirror_card
 
 def test_listing_models_loads_no_torch():
     code = (
-        "import sys; from rs_embed_dask.models import cards; cards(); "
+        "import sys; from rs_embed_dask.models import all_cards; all_cards(); "
         "print([m for m in ('torch', 'dask', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -24,11 +24,11 @@ def test_listing_models_loads_no_torch():
 
 
 def test_the_four_models_are_there():
-    assert {found.id for found in cards()} >= {"bandstats", "galileo", "rcf", "satmae"}
+    assert {found.id for found in all_cards()} >= {"bandstats", "galileo", "rcf", "satmae"}
     assert card("SatMAE_RGB") is card("satmae")
 
 
-@pytest.mark.parametrize("found", cards(), ids=lambda found: found.id)
+@pytest.mark.parametrize("found", all_cards(), ids=lambda found: found.id)
 class TestEveryCard:
     def test_is_json_and_says_what_it_is(self, found):
         told = json.loads(json.dumps(found.describe()))
@@ -169,7 +169,7 @@ def test_a_model_of_ones_own(registered):
     assert card("looking-glass").id == "mirror"
     assert models.factory("mirror") is Mirror
     assert isinstance(load_model("looking-glass").encoder, Mirror)
-    assert "mirror" in {found.id for found in cards()}
+    assert "mirror" in {found.id for found in all_cards()}
 
 
 def test_models_of_other_packages(monkeypatch):

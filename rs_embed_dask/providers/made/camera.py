@@ -149,14 +149,16 @@ class Camera:
             seen = through(seen, sky, bands)
         where = source("synthetic", self.sensor)
         added = _S2_OFFSET if (baseline_of(scene, where) or 0.0) >= _OFFSET_SINCE else 0.0
-        for b, band in enumerate(bands):
-            scaling = where.scaling(band)
-            values = _encoded(seen[b], scaling, added if scaling.offset_rule == "s2_baseline" else 0.0)
+        scalings = [where.scaling(band) for band in bands]
+        alike = len(set(scalings)) == 1
+        for b, scaling in enumerate(scalings[:1] if alike else scalings):
+            part = slice(None) if alike else slice(b, b + 1)
+            values = _encoded(seen[part], scaling, added if scaling.offset_rule == "s2_baseline" else 0.0)
             if layers.dtype.kind == "f":
-                layers[b] = values
+                layers[part] = values
             else:
                 values += np.float32(0.5)  # rounds, for all are positive
-                layers[b] = np.clip(values, 1, _LARGEST[layers.dtype.kind], out=values)
+                layers[part] = np.clip(values, 1, _LARGEST[layers.dtype.kind], out=values)
 
     def _listen(
         self, layers: npt.NDArray[Any], ground: Ground, what: tuple[tuple[Band, ...], dt.date], *, south: bool

@@ -103,36 +103,33 @@ def smooth(x: Places, y: Places, size_m: float, *, seed: int) -> Floats:
     ndarray of float32
         At each place; the same whatever other places are asked for.
     """
-    left, right, a = _between(x, size_m)
-    low, high, b = _between(y, size_m)
-    corners = _corners((left, right), (low, high), seed)
-    bottom = corners[0] + (corners[1] - corners[0]) * a
-    top = corners[2] + (corners[3] - corners[2]) * a
-    return bottom + (top - bottom) * b
+    column, a = _between(x, size_m)
+    row, b = _between(y, size_m)
+    low_left, low_right, high_left, high_right = _corners(column, row, seed)
+    low = low_left + (low_right - low_left) * a
+    high = high_left + (high_right - high_left) * a
+    return low + (high - low) * b
 
 
-def _between(at: Places, size: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """Return the cells before and after each place, and how far it is between, smoothed."""
-    scaled = at / size
+def _between(at: Places, size: float) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return the cell before each place, and how far it is on the way to the next, smoothed."""
+    scaled = at * (1.0 / size)
     whole = np.floor(scaled)
     part = (scaled - whole).astype(np.float32)
-    first = whole.astype(np.int64)
-    return first, first + 1, part * part * (np.float32(3) - np.float32(2) * part)
+    return whole.astype(np.int64), part * part * (np.float32(3) - np.float32(2) * part)
 
 
 def _corners(
-    columns: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    seed: int,
+    column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], seed: int
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the numbers at the four corners round each place: hashed once a corner where places lie close together."""
-    c0, r0 = int(columns[0].min()), int(rows[0].min())
-    wide, high = int(columns[1].max()) - c0 + 1, int(rows[1].max()) - r0 + 1
-    if wide * high <= columns[0].size:
+    c0, r0 = int(column.min()), int(row.min())
+    wide, high = int(column.max()) - c0 + 2, int(row.max()) - r0 + 2
+    if wide * high <= column.size:
         table = unit(cell_hash(np.arange(c0, c0 + wide)[None, :], np.arange(r0, r0 + high)[:, None], seed)).ravel()
-        at = (rows[0] - r0) * wide + (columns[0] - c0)
-        return table[at], table[at + 1], table[at + wide], table[at + wide + 1]
-    found = [unit(cell_hash(column, row, seed)) for row in rows for column in columns]
+        at = (row - r0) * wide + (column - c0)
+        return table.take(at), table[1:].take(at), table[wide:].take(at), table[wide + 1 :].take(at)
+    found = [unit(cell_hash(column + i, row + j, seed)) for j in (0, 1) for i in (0, 1)]
     return found[0], found[1], found[2], found[3]
 
 
