@@ -18,6 +18,7 @@ from rs_embed_dask.engine.graph import GraphMaker
 from rs_embed_dask.engine.jobs import MOST_LOSSES, Job, Jobs, units_of
 from rs_embed_dask.engine.report import RunReport
 from rs_embed_dask.engine.tasks import Chunk, put_results
+from rs_embed_dask.engine.warm import warm_up
 from rs_embed_dask.engine.watch import Watch
 from rs_embed_dask.errors import EngineError
 
@@ -98,6 +99,7 @@ class Driver:
         started = time.perf_counter()
         is_over = False
         try:
+            warm_up(self._client, self._graphs.parcel, self.watch.placement)
             self._fill(jobs)
             while self._flying:
                 self._land(jobs)
