@@ -4,7 +4,7 @@ Reads wait as a service would (lognormal, median 0.5 s, sigma 0.8) in 16 slots o
 of two things that cannot be avoided: the waits added up over the slots, and the model's own time over the embedders.
 What is above 1 is the engine, the made pixels, the store, and the last reads that nothing is left to overlap with.
 
-    python -m benchmarks.pipeline [--places 640] [--median 0.5] [--sigma 0.8] [--slots 16]
+    python -m benchmarks.pipeline [--places 1280] [--median 0.5] [--sigma 0.8] [--slots 16]
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def in_order(each, slots):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--places", type=int, default=640)
+    parser.add_argument("--places", type=int, default=1280)
     parser.add_argument("--median", type=float, default=0.5)
     parser.add_argument("--sigma", type=float, default=0.8)
     parser.add_argument("--slots", type=int, default=16)
