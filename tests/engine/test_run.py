@@ -128,12 +128,14 @@ def test_what_failed_can_be_taken_up_alone(threads_client, tmp_path):
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(threads_client, tmp_path):
     broken = WeightsError("weights", value="x.pt", reason="the file is truncated", fix="fetch it again")
     events = []
-    plan = plan_of(Places(20), Numbers(), {"means": broken})
+    (tmp_path / "marks").mkdir()
+    plan = plan_of(Places(20), Numbers(str(tmp_path / "marks")), {"means": broken})
     store = store_of(plan, tmp_path / "run.zarr")
     with pytest.raises(WeightsError, match="truncated"):
         run_plan(plan, store, threads_client, options=Options(progress=events.append))
     assert events[-1].interrupted
     assert store.counts() == {"means": {Status.PENDING: 20}}
+    assert not reads_of(tmp_path / "marks"), "models are loaded before the first read"
 
 
 def test_results_in_memory_are_written_by_the_client(threads_client):
