@@ -14,6 +14,7 @@ from rs_embed_dask.record import Record
 
 __all__ = ["COMPOSITES", "MASKS", "FetchSpec", "SensorSpec", "resolution_of"]
 
+MOST_CLASS: Final = 11
 MASKS: Final = ("none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state")
 _ALL_CLOUD_PCT: Final = 100.0
 COMPOSITES: Final = ("median", "mosaic", "clearest")
@@ -86,7 +87,8 @@ class FetchSpec(Record):
     max_cloud_pct : float, optional
         Scenes with more cloud than this, 0 to 100, are left out.
     mask : {"none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state"}, optional
-        Which layer tells clouds from ground.
+        Which layer tells clouds from ground. ``"scl:3,8,9"`` chooses the classes of SCL that spoil a pixel; ``"scl"``
+        alone means 0, 1, 3, 8, 9 and 10.
     composite : {"median", "mosaic", "clearest"}, optional
         How the scenes of a frame become one image.
     fill : {"card", "none"} or float, optional
@@ -119,7 +121,7 @@ class FetchSpec(Record):
         if self.max_cloud_pct is not None:
             object.__setattr__(self, "max_cloud_pct", _percent(self.max_cloud_pct))
         if self.mask is not None:
-            choice("FetchSpec.mask", self.mask, MASKS)
+            _check_mask(self.mask)
         if self.composite is not None:
             choice("FetchSpec.composite", self.composite, COMPOSITES)
         if isinstance(self.fill, str):
@@ -128,6 +130,20 @@ class FetchSpec(Record):
             object.__setattr__(self, "fill", number("FetchSpec.fill", self.fill, fix="give 'card', 'none' or a number"))
         if self.crs is not None:
             object.__setattr__(self, "crs", metric_crs("FetchSpec.crs", self.crs))
+
+
+def _check_mask(mask: object) -> None:
+    """Check the name of a mask and the classes that may follow it."""
+    if not isinstance(mask, str):
+        choice("FetchSpec.mask", mask, MASKS)
+        return
+    name, colon, classes = mask.partition(":")
+    choice("FetchSpec.mask", name, MASKS)
+    numbers = [part.strip() for part in classes.split(",")]
+    if colon and not (name == "scl" and all(part.isdecimal() and int(part) <= MOST_CLASS for part in numbers)):
+        fix = "write mask='scl:0,1,3,8,9,10' with the classes that spoil a pixel, or the mask's name alone"
+        reason = f"classes are whole numbers from 0 to {MOST_CLASS}, and only scl has any"
+        raise SpecError("FetchSpec.mask", value=mask, reason=reason, fix=fix)
 
 
 def _percent(value: object) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
@@ -171,7 +171,7 @@ class Sensor:
         Parameters
         ----------
         name : str
-            For example ``scl``.
+            For example ``scl``; or ``scl:3,8,9`` to choose the classes that mask a pixel.
 
         Returns
         -------
@@ -183,9 +183,12 @@ class Sensor:
         UnknownNameError
             If the sensor has no such rule.
         """
+        plain, colon, classes = name.partition(":")
         for mask in self.masks:
-            if mask.name == name:
+            if mask.name == plain and not colon:
                 return mask
+            if mask.name == plain and mask.kind == "classes":
+                return replace(mask, classes=tuple(int(number) for number in classes.split(",")))
         raise UnknownNameError.among(f"mask of {self.id}", name, ["none", *(mask.name for mask in self.masks)])
 
 

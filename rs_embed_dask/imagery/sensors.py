@@ -154,8 +154,8 @@ def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
         return None
     rule = of.mask(wanted)
     served = dict(where.masks)
-    if wanted in served:
-        return rule, served[wanted]
+    if rule.name in served:
+        return rule, served[rule.name]
     if name is None:
         return None
     raise SpecError(

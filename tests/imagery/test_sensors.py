@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.fetch import MASKS
+from rs_embed_dask.fetch import MASKS, FetchSpec
 from rs_embed_dask.imagery.sensors import mask_of, sensor, sensors, source, sources_of
 from rs_embed_dask.imagery.source_tables import SOURCES
 
@@ -181,6 +181,14 @@ def test_r6_the_masked_classes_of_scl():
     rule, asset = mask_of(None, source("planetary_computer", "s2"))
     assert (rule.name, rule.classes, asset) == ("scl", (0, 1, 3, 8, 9, 10), "SCL")
     assert mask_of("none", source("planetary_computer", "s2")) is None
+    chosen, asset = mask_of("scl:3,8", source("planetary_computer", "s2"))
+    assert (chosen.name, chosen.classes, asset) == ("scl", (3, 8), "SCL")
+
+
+@pytest.mark.parametrize("mask", ["scl:", "scl:cloud", "scl:3,,8", "scl:12", "scl:-1", "fmask:3"])
+def test_r6_classes_that_are_none_are_refused(mask):
+    with pytest.raises(SpecError, match=r"FetchSpec\.mask = '.*only scl has any.*Fix: write mask='scl:0,1,3,8,9,10'"):
+        FetchSpec(mask=mask)
 
 
 def test_a_mask_that_a_provider_lacks():

@@ -25,6 +25,12 @@ def test_r06_classes_that_mask(plain, scl):
     assert got.n_obs.max() == (0 if scl in {0, 1, 3, 8, 9, 10} else 1)
 
 
+@pytest.mark.parametrize(("scl", "spoilt"), [(2, True), (8, True), (9, False), (4, False)])
+def test_r06_the_classes_that_mask_are_the_users_choice(plain, scl, spoilt):
+    got = cube(plain(s2_scene("a", "2022-06-05T10:00:00", scl=scl)), read(mask="scl:2,8"))
+    assert np.isnan(got.values).all() == spoilt
+
+
 def test_r06_the_mask_has_sharp_edges_of_twenty_metres(plain):
     scl = np.full((60, 60), 4)
     scl[15, 15] = 9
