@@ -16,6 +16,7 @@ import argparse
 import calendar
 import datetime as dt
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ RIVER_SCENE = "galileo/20201002T221611_20201002T221610_T60HWB.tif"
 RIVER_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 RIVER_SIDE_M, RIVER_COUNT = 880.0, 3
 MONTH_DAYS = 30
+STORES = ("belgium", "granule", "river")
 
 
 def models(data, patch_px):
@@ -127,6 +129,9 @@ def main():
     if not (data / "galileo" / "nano" / "encoder.pt").exists():
         parser.error(f"--data {chosen.data}: it has no galileo/nano/encoder.pt. Fix: name the folder of the real data")
     out.mkdir(parents=True, exist_ok=True)
+    for name in STORES:
+        # a store of an earlier run was made from a service at another port: it would be refused as another request
+        shutil.rmtree(out / f"{name}.zarr", ignore_errors=True)
     started = time.perf_counter()
     with Service(real.build(data, out / "catalogue"), hrefs="azure") as service:
         # workers are made after this, so the planetary-computer client in them talks to the local service
@@ -138,7 +143,7 @@ def main():
             granule(data, out / "granule.zarr", provider, client)
             river(data, out / "river.zarr", client)
         print(f"\nthe service answered {sum(service.counts().values()):,} requests: {dict(service.counts())}")
-    for name in ("belgium", "granule", "river"):
+    for name in STORES:
         print(f"\n{rs.status(out / f'{name}.zarr')}")
     real_picture.save(out / "real.png", out=out, data=data)
     print(f"\n{time.perf_counter() - started:.0f} s. The picture: {out / 'real.png'}")
