@@ -163,16 +163,20 @@ def resume(
     StoreError
         Where there is no store, or where it cannot be read.
     """
+    from rs_embed_dask.engine.options import Options
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
     from rs_embed_dask.engine.request import Request
+    from rs_embed_dask.engine.run import is_finished, nothing_left
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
 
-    store = Store.open(path, mode="r+")
+    store, taken_up = Store.open(path, mode="r+"), statuses_of(only)
+    if is_finished(store, taken_up):
+        return nothing_left(store, Options(progress=progress))
     chosen = open_provider(provider) if isinstance(provider, str) else provider
     request = Request.from_dict(store.request, provider=chosen)
     made = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
-    return _run(made, store, client=client, progress=progress, only=statuses_of(only))
+    return _run(made, store, client=client, progress=progress, only=taken_up)
 
 
 def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:

@@ -150,9 +150,11 @@ def _topped_up(store: Store, made: Plan) -> Plan:
     request = made.request.to_dict()
     check_request(store, request)
     _check_room(store, made)
-    new = store.match_items(made.items).new
-    if new:
-        store.append_items(new)
+    found = store.match_items(made.items)
+    if not (found.new or found.absent or {layout.label for layout in made.layouts} - set(store.labels)):
+        return made
+    if found.new:
+        store.append_items(found.new)
     grown = make_plan(
         StoredItems(store), made.request, sizes=Sizes(store.chunk_items, made.recipe.batch_items, made.recipe.retry)
     )

@@ -19,6 +19,7 @@ from rs_embed_dask.errors import (
     UnknownNameError,
     WeightsError,
 )
+from rs_embed_dask.store import Store
 
 SPAN = rs.TemporalSpec.range("2022-05-01", "2022-07-30")
 STATISTICS = 9
@@ -119,6 +120,19 @@ def test_the_same_call_again_finds_nothing_to_do(client, clear, tmp_path):
     again = rs.compute_embeddings([place(0), place(1)], "bandstats", SPAN, **asked)
     assert np.array_equal(first["bandstats"]["embedding"], again["bandstats"]["embedding"])
     assert rs.resume(tmp_path / "b.zarr", client=client, progress=False).chunks == 0
+
+
+def test_a_finished_store_is_known_to_be_finished_from_its_status_alone(client, clear, tmp_path):
+    """Nothing is planned and no provider opened: the one that read the pixels need not be there any more."""
+    out = tmp_path / "g.zarr"
+    rs.compute_embeddings([place(0)], "bandstats", SPAN, provider=clear, out=out, client=client, progress=False)
+    store = Store.open(out, mode="r+")
+    store.set_request(store.request | {"provider": {"name": "files", "rebuild": False}})
+    report = rs.resume(out, progress=False)
+    assert (report.chunks, report.is_over, report.store) == (0, True, str(out))
+    assert "nothing was left to do" in str(report)
+    with pytest.raises(SpecError, match=r"files.*arrays.*provider="):
+        rs.resume(out, only="ok", progress=False)
 
 
 def test_more_places_spans_and_models_are_added(client, clear, tmp_path):

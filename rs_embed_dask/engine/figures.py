@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 __all__ = ["Figures", "bytes_text", "seconds_text"]
 
@@ -58,6 +58,11 @@ class Figures:
     embed_seconds: float
     store_bytes: int
     sampled: int
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return the figures of a run that has nothing to do."""
+        return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0.0, 0.0, 0, 0)
 
     def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
         """How long a run takes on a cluster.

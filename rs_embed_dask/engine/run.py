@@ -10,18 +10,21 @@ import numpy as np
 from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.driver import Driver
 from rs_embed_dask.engine.events import RunFinished, RunStarted, emit
+from rs_embed_dask.engine.figures import Figures
 from rs_embed_dask.engine.jobs import Jobs, chunks_to_do
 from rs_embed_dask.engine.options import Options
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import RunReport
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from distributed import Client
 
     from rs_embed_dask.engine.plan import Plan
-    from rs_embed_dask.store import Store
+    from rs_embed_dask.store import Status, Store
 
-__all__ = ["run_plan"]
+__all__ = ["is_finished", "nothing_left", "run_plan"]
 
 
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
@@ -53,14 +56,12 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         As it came: what is finished is stored, everything in flight is cancelled.
     """
     chosen = options or Options()
+    todo = chunks_to_do(store, [entry.label for entry in plan.recipe.models], chosen.only)
+    chunks = np.unique(np.concatenate(list(todo.values())))
+    if not len(chunks):
+        return nothing_left(store, chosen, plan.figures)
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
-        todo = chunks_to_do(store, [entry.label for entry in plan.recipe.models], chosen.only)
-        chunks = np.unique(np.concatenate(list(todo.values())))
-        if not len(chunks):
-            report = RunReport(plan.figures, store=str(store.target))
-            emit(listeners, RunFinished(report))
-            return report
         found = client_for(client, stack)
         driver = Driver(plan, store, found, options=chosen, listeners=listeners)
         started = RunStarted(
@@ -73,3 +74,24 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         )
         emit(listeners, started)
         return driver.run(Jobs(chunks))
+
+
+def is_finished(store: Store, only: AbstractSet[Status] | None = None) -> bool:
+    """Tell whether no item of a store is left to do, from its status arrays alone.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    only : set of Status, optional
+        Take up items of these states; by default all that are not done.
+    """
+    return not any(len(chunks) for chunks in chunks_to_do(store, store.labels, only).values())
+
+
+def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:
+    """Report a run that had nothing to do."""
+    report = RunReport(figures or Figures.nothing(), store=str(store.target))
+    with ExitStack() as stack:
+        emit((*listeners_for(options.progress, stack), *options.listeners), RunFinished(report))
+    return report
