@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
     from rs_embed_dask.errors import RsEmbedError
-    from rs_embed_dask.models import load_model, register_model
+    from rs_embed_dask.inference.loading import load_model
+    from rs_embed_dask.models import register_model
     from rs_embed_dask.places import places
     from rs_embed_dask.providers import list_providers, open_provider, register_provider
     from rs_embed_dask.specs import (
@@ -67,7 +68,8 @@ _HOMES = {
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
     "rs_embed_dask.errors": ("RsEmbedError",),
-    "rs_embed_dask.models": ("load_model", "register_model"),
+    "rs_embed_dask.inference.loading": ("load_model",),
+    "rs_embed_dask.models": ("register_model",),
     "rs_embed_dask.places": ("places",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (

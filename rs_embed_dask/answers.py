@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.engine.here import embed_items, read_items
 from rs_embed_dask.errors import EngineError
-from rs_embed_dask.models.arrays import labelled
+from rs_embed_dask.inference.arrays import labelled
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.here import ItemResult

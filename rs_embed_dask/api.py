@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from rs_embed_dask.asking import RequestOptions, items_of, request_of, statuses_of, store_for
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.models.listing import describe_model, fetch_weights, list_models
+from rs_embed_dask.listing import describe_model, fetch_weights, list_models
 from rs_embed_dask.places import places
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.store.reader import open_store

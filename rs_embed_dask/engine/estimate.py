@@ -119,7 +119,7 @@ def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Reci
     """Two operations a parameter and token, on a device of 50 billion operations a second: a rough figure."""
     rows, columns = one.card.grid_shape(one.spec, shape, recipe.prep)
     frames = len(one.inputs[0][0].frames.spans(item.temporal))
-    parameters = one.card.variant(one.spec.variant).params * 1e6
+    parameters = one.card.variant_for(one.spec).params * 1e6
     return max(_LEAST_S, 2 * parameters * rows * columns * frames / _OPERATIONS_PER_S)
 
 

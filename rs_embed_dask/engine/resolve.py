@@ -189,5 +189,7 @@ def _plugin(card: Card) -> _Plugin:
 def _load(spec: ModelSpec, plugin: _Plugin) -> EmbedModel:
     if plugin is not None:
         models.register_model(*plugin)
-    loaded: EmbedModel = models.load_model(spec)
+    from rs_embed_dask.inference.loading import load_model  # torch: workers alone load it
+
+    loaded: EmbedModel = load_model(spec)
     return loaded

@@ -1,4 +1,4 @@
-"""Models: cards, encoders, weights. Listing them imports no torch."""
+"""Models: cards and encoders. Listing them imports no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.models.card import Card, Inputs, ModelInput, Option, Variant, Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from rs_embed_dask.models.model import Model
-    from rs_embed_dask.specs import ModelSpec
+    from collections.abc import Callable
 
 __all__ = [
     "Card",
@@ -27,7 +23,6 @@ __all__ = [
     "all_cards",
     "card",
     "factory",
-    "load_model",
     "register_model",
 ]
 
@@ -110,45 +105,3 @@ def _plugins() -> dict[str, tuple[Card, Callable[..., Any]]]:
     loaded = (point.load() for point in entry_points(group=ENTRY_POINTS))
     pairs = (found if isinstance(found, tuple) else (found.CARD, found.build) for found in loaded)
     return {found.id: (found, build) for found, build in pairs}
-
-
-def load_model(
-    model: str | ModelSpec,
-    *,
-    weights: str | Path | Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    download: bool = True,
-    **choices: Any,
-) -> Model:
-    """Load a model.
-
-    Parameters
-    ----------
-    model : str or ModelSpec
-        An id, an alias, ``"id:variant"``, ``"id:variant:modality"``, or a spec.
-    weights : str, path or mapping, optional
-        "auto" (the default: the Hugging Face cache, else a download), a file, ``"random"`` (for tests and benchmarks;
-        stamped into every receipt), or the tensors themselves by name.
-    config : mapping, optional
-        Arguments of the encoder's constructor instead of the variant's, for networks of another size.
-    download : bool, default True
-        Whether weights that are not on this machine may be fetched; workers of a cluster say no.
-    **choices
-        Fields of `ModelSpec` (`variant`, `modality`, `device`, `dtype`, `accept_licence`) and the card's options.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    UnknownNameError
-        No such model, variant, modality or option.
-    LicenceError
-        The weights' terms must be accepted first.
-    WeightsError
-        The weights are missing, damaged, unsafe or another model's.
-    """
-    loading = import_module(f"{__name__}.loading")
-    loaded: Model = loading.load(model, weights=weights, config=config, download=download, **choices)
-    return loaded

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.batch import Tokens
+from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
-    from rs_embed_dask.models.batch import Batch
+    from rs_embed_dask.preprocess.batch import Batch
 
 __all__ = ["PERCENTILES", "STATISTICS", "BandStatistics", "build"]
 

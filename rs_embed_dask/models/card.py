@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.models.geometry import fit_image
-from rs_embed_dask.models.inputs import Inputs, ModelInput, Option, Scalar, When
-from rs_embed_dask.models.steps import Step
+from rs_embed_dask.preprocess.geometry import fit_image
+from rs_embed_dask.preprocess.inputs import Inputs, ModelInput, Option, Scalar, When
+from rs_embed_dask.preprocess.steps import Step
+from rs_embed_dask.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,49 +21,6 @@ __all__ = ["Card", "Inputs", "ModelInput", "Option", "Scalar", "Variant", "Weigh
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A checkpoint: where it lies, under which terms, and how its names become the module's.
-
-    Attributes
-    ----------
-    repo, file, revision : str
-        The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` says where a person gets it.
-    sha256, size : str, int
-        Digest and bytes, where known: checked.
-    licence, restricted : str, bool
-        SPDX or short name of the terms, and whether the user must accept them by ``accept_licence=True``.
-    keys : tuple of str
-        Sub-dictionaries the tensors may lie under; the first that is there is taken.
-    prefixes : tuple of str
-        Prefixes to strip in turn; where any name has one, names without it are left out.
-    rename : tuple of (str, str)
-        Parts of names to replace.
-    ignore, drop : tuple of str
-        Beginnings, and parts, of names that the encoder does not use.
-    optional : tuple of str
-        Parts of names that a file may lack: the module's own value stays.
-    safe_classes : tuple of str
-        Harmless classes that the pickle may hold, for example ``"argparse.Namespace"``.
-    """
-
-    repo: str = ""
-    file: str = ""
-    revision: str = "main"
-    url: str = ""
-    sha256: str = ""
-    size: int = 0
-    licence: str = "unknown"
-    restricted: bool = False
-    keys: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-    rename: tuple[tuple[str, str], ...] = ()
-    ignore: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    safe_classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Variant:
     """One size of a model.
 
@@ -71,12 +29,16 @@ class Variant:
     name, params : str, float
         Name within the card, millions of parameters.
     dim, dims : int, tuple of (str, int)
-        Length of the vector and of a token (0: the card's `dim_per` works it out), and other lengths by pooling or
-        ``"grid"``.
+        Length of the vector and of a token (0: the card's `dim_per` works it out), and other lengths by pooling,
+        ``"grid"``, or option, as in ``"head=backbone"``.
     weights : Weights or None
         None for a model that needs none.
     config : tuple of (str, value)
         Arguments of the encoder's constructor.
+    patch_px, modality : int, str
+        The side of a token, and the only modality it takes, where these are not the card's.
+    aliases : tuple of str
+        Other names of it, the authors' own.
     """
 
     name: str
@@ -85,6 +47,16 @@ class Variant:
     config: tuple[tuple[str, Scalar], ...] = ()
     params: float = 0.0
     dims: tuple[tuple[str, int], ...] = ()
+    patch_px: int = 0
+    modality: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def vit(
+        cls, name: str, sizes: tuple[int, int, int], weights: Weights, *config: tuple[str, Scalar], **more: Any
+    ) -> Self:
+        """Make one of a transformer by its width, depth and heads; `config` is what else its constructor gets."""
+        return cls(name, sizes[0], weights, (*zip(("dim", "depth", "heads"), sizes, strict=True), *config), **more)
 
 
 @dataclass(frozen=True)
@@ -97,6 +69,8 @@ class Card:
         What it is and where it comes from.
     inputs, modalities : tuple of Inputs, tuple of tuple of str
         Every modality; and the sets of them that may be used together, the default first (none: each alone).
+    together, per_modality : bool
+        Whether any set may; whether the encoder is built for those in use, handed to it as ``modalities``.
     variants, default_variant : tuple of Variant, str
         Its sizes.
     patch_px : int
@@ -123,6 +97,8 @@ class Card:
     variants: tuple[Variant, ...]
     patch_px: int
     modalities: tuple[tuple[str, ...], ...] = ()
+    together: bool = False
+    per_modality: bool = False
     default_variant: str = ""
     aliases: tuple[str, ...] = ()
     paper: str = ""
@@ -149,9 +125,16 @@ class Card:
         """Look a variant up (None = the default). Raises UnknownNameError."""
         wanted = name or self.default_variant or self.variants[0].name
         for variant in self.variants:
-            if variant.name == wanted:
+            if wanted.lower() in {known.lower() for known in (variant.name, *variant.aliases)}:
                 return variant
         raise UnknownNameError.among(f"variant of {self.id}", wanted, (v.name for v in self.variants))
+
+    def variant_for(self, spec: ModelSpec) -> Variant:
+        """Look a request's variant up: the first that takes its modality, where it names no variant and they differ."""
+        named = self.variant(spec.variant)
+        if spec.variant or not named.modality or not spec.modality:
+            return named
+        return next((variant for variant in self.variants if variant.modality == spec.modality), named)
 
     def chosen(self, options: Iterable[tuple[str, object]]) -> dict[str, Scalar]:
         """Every option with its value: the given ones checked, the defaults for the rest."""
@@ -173,13 +156,21 @@ class Card:
         for names in sets:
             if set(names) == wanted:
                 return names
+        known = tuple(inputs.modality for inputs in self.inputs)
+        if self.together and wanted <= set(known):
+            return tuple(name for name in known if name in wanted)
         raise UnknownNameError.among(f"modality of {self.id}", modality, ("+".join(names) for names in sets))
 
     def resolved_inputs(self, spec: ModelSpec) -> tuple[Inputs, ...]:
         """Return the inputs that a request uses, its options applied, in the card's order."""
         options = self.chosen(spec.options)
         by_name = {inputs.modality: inputs for inputs in self.inputs}
-        return tuple(by_name[name].resolved(options) for name in self.modality_names(spec.modality))
+        variant = self.variant_for(spec)
+        names = self.modality_names(spec.modality or variant.modality or None)
+        if variant.modality and names != (variant.modality,):
+            what = f"modality of {self.id} {variant.name}"
+            raise UnknownNameError.among(what, spec.modality, (variant.modality,))
+        return tuple(by_name[name].resolved(options) for name in names)
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
         """Choose a sensor for each modality of a request among those that a provider has.
@@ -193,12 +184,10 @@ class Card:
         for inputs in self.resolved_inputs(spec):
             sensor = next((name for name in inputs.sensors if name in available), None)
             if sensor is None:
-                raise SpecError(
-                    f"{self.id}: modality {inputs.modality}",
-                    value=inputs.sensors,
-                    reason="the provider has none of its sensors",
-                    fix=f"choose another provider or modality; it has {', '.join(sorted(available))}",
-                )
+                reason = "the provider has none of its sensors" if inputs.sensors else "no provider serves it"
+                fix = f"choose another provider or modality; it has {', '.join(sorted(available))}"
+                fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
+                raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
             wanted.append(ModelInput.of(inputs, sensor))
         return tuple(wanted)
 
@@ -219,12 +208,15 @@ class Card:
             name, times = self.dim_per
             value = len(self.resolved_inputs(spec)[0].bands) if name == "bands" else self.chosen(spec.options)[name]
             return int(value) * times  # type: ignore[arg-type]
-        variant = self.variant(spec.variant)
-        return dict(variant.dims).get(kind or "", variant.dim)
+        variant = self.variant_for(spec)
+        lengths = dict(variant.dims)
+        options = (f"{name}={value}" for name, value in self.chosen(spec.options).items())
+        return next((lengths[key] for key in (kind or "", *options) if key in lengths), variant.dim)
 
     def patch(self, spec: ModelSpec) -> int:
         """Side of a token in the network's pixels."""
-        return int(self.chosen(spec.options).get("patch_px", self.patch_px))  # type: ignore[arg-type]
+        own = self.variant_for(spec).patch_px or self.patch_px
+        return int(self.chosen(spec.options).get("patch_px", own))  # type: ignore[arg-type]
 
     def grid_shape(
         self, spec: ModelSpec, shape_px: tuple[int, int], prep: InputPrep, *, crop: Window | None = None

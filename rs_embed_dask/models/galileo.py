@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.batch import Tokens
 from rs_embed_dask.models.positions import plane
 from rs_embed_dask.models.vit import PatchEmbed, Trunk
+from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
-    from rs_embed_dask.models.batch import Batch
+    from rs_embed_dask.preprocess.batch import Batch
 
 __all__ = ["Galileo", "build"]
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.models.batch import Tokens
+from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rs_embed_dask.models.batch import Batch
+    from rs_embed_dask.preprocess.batch import Batch
 
 __all__ = ["RandomFeatures", "build", "filters_from_images"]
 

@@ -13,18 +13,20 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Attention", "Block", "Mlp", "PatchEmbed", "Trunk", "resample_kernel"]
+__all__ = ["Attention", "Block", "GatedMlp", "Mlp", "PatchEmbed", "Trunk", "resample_kernel"]
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """Sizes of a stack of blocks, as a card's configuration names them."""
+    """Sizes of a stack of blocks, as a card's configuration names them; `gated` takes `GatedMlp`."""
 
     dim: int
     depth: int
     heads: int
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-6
+    bias: bool = True
+    gated: bool = False
 
     @classmethod
     def split(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
@@ -45,7 +47,7 @@ class Trunk:
 class Attention(nn.Module):
     """Multi-head self-attention; q, k and v as one matrix, or as three where `split`."""
 
-    def __init__(self, dim: int, heads: int, *, bias: bool = True, split: bool = False) -> None:
+    def __init__(self, dim: int, heads: int, *, bias: bool = True, split: bool = False, proj_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
         if split:
@@ -53,7 +55,7 @@ class Attention(nn.Module):
         else:
             self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.split = split
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `mask` is a bool (True = attend) or a bias, broadcast to (B, heads, N, N)."""
@@ -78,15 +80,31 @@ class Mlp(nn.Module):
         return out
 
 
+class GatedMlp(nn.Module):
+    """Two linear layers side by side, one the gate of the other (SwiGLU), and a third."""
+
+    def __init__(self, dim: int, hidden: int, *, bias: bool) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden, bias=bias)
+        self.fc2 = nn.Linear(hidden, dim, bias=bias)
+        self.fc3 = nn.Linear(dim, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        out: Tensor = self.fc2(functional.silu(self.fc1(x)) * self.fc3(x))
+        return out
+
+
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
     def __init__(self, trunk: Trunk, *, split: bool = False) -> None:
         super().__init__()
         self.norm1 = trunk.norm()
-        self.attn = Attention(trunk.dim, trunk.heads, split=split)
+        bias, hidden = trunk.bias, round(trunk.dim * trunk.mlp_ratio)
+        self.attn = Attention(trunk.dim, trunk.heads, bias=bias, split=split, proj_bias=bias)
         self.norm2 = trunk.norm()
-        self.mlp = Mlp(trunk.dim, int(trunk.dim * trunk.mlp_ratio))
+        self.mlp = GatedMlp(trunk.dim, hidden, bias=bias) if trunk.gated else Mlp(trunk.dim, hidden)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same."""

@@ -16,8 +16,9 @@ from rs_embed_dask import models
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames, Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.models import Card, Inputs, Option, Variant, load_model
-from rs_embed_dask.models.batch import Tokens
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.models import Card, Inputs, Option, Variant
+from rs_embed_dask.preprocess.batch import Tokens
 from tests.parity.cases import NUMBERS
 from tests.parity.recipe import Weights as Drawn
 

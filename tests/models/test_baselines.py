@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import SpecError, WeightsError
-from rs_embed_dask.models import load_model
+from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models.bandstats import STATISTICS
 from rs_embed_dask.models.rcf import filters_from_images
 from rs_embed_dask.specs import InputPrep, OutputSpec

@@ -7,9 +7,10 @@ import pytest
 from rs_embed_dask import models
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.sensors import sensor
-from rs_embed_dask.models import Card, Inputs, Option, Variant, all_cards, card, load_model
-from rs_embed_dask.models.inputs import When
-from rs_embed_dask.models.steps import Clip, Resize, Span, Standard
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.models import Card, Inputs, Option, Variant, all_cards, card
+from rs_embed_dask.preprocess.inputs import When
+from rs_embed_dask.preprocess.steps import Clip, Resize, Span, Standard
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from tests.models.conftest import TEN, Mirror, mirror_card
 

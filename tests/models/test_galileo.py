@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.batch import Batch
 from rs_embed_dask.models.positions import plane, sincos
-from rs_embed_dask.models.samples import Sample
 from rs_embed_dask.models.vit import resample_kernel
+from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import cube, grid, months, scene
 from tests.parity.cases import NUMBERS

@@ -3,8 +3,8 @@ import pytest
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.grid import Window
-from rs_embed_dask.models.geometry import fit_image, tile_starts
-from rs_embed_dask.models.inputs import Inputs
+from rs_embed_dask.preprocess.geometry import fit_image, tile_starts
+from rs_embed_dask.preprocess.inputs import Inputs
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import cube, grid, ramps
 

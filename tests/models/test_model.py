@@ -8,10 +8,10 @@ from rs_embed_dask.errors import ModelError, ModelInputError, NoImageryError, Sp
 from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.models import load_model
-from rs_embed_dask.models.batch import Batch, Tokens
-from rs_embed_dask.models.model import choose_device
-from rs_embed_dask.models.samples import Sample
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.inference.model import choose_device
+from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import Mirror, cube, grid, mirror_card, months, ramps, scene
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs_embed_dask.models import load_model
+from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import scene
 
@@ -27,7 +27,7 @@ def test_any_image_takes_the_networks_size(small, side):
 
 
 def test_what_the_network_sees(small):
-    from rs_embed_dask.models.samples import Sample
+    from rs_embed_dask.preprocess.samples import Sample
 
     image = np.zeros((1, 3, 64, 64), np.float32)
     image[0, 0], image[0, 1], image[0, 2] = 12_000, 5_000, -50

@@ -118,8 +118,8 @@ def test_a_model_without_cases_fails(capsys):
 
 def test_shrunk_configurations_with_shapes_written_out(tmp_path, capsys):
     """A case of another size, with the numbers of this package itself: what runs is the reading of the case."""
+    from rs_embed_dask.inference.loading import _empty
     from rs_embed_dask.models import factory
-    from rs_embed_dask.models.loading import _empty
 
     config = {
         "embedding_size": 32,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.models.card import Card, Variant
 from rs_embed_dask.models.cards.rcf import BANDS, TEN
-from rs_embed_dask.models.inputs import Inputs, Option
-from rs_embed_dask.models.steps import Divide
+from rs_embed_dask.preprocess.inputs import Inputs, Option
+from rs_embed_dask.preprocess.steps import Divide
 
 CARD = Card(
     id="bandstats",

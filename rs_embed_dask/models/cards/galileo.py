@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.models.card import Card, Variant, Weights
-from rs_embed_dask.models.inputs import Inputs, Option
-from rs_embed_dask.models.steps import Span, floats, names
+from rs_embed_dask.preprocess.inputs import Inputs, Option
+from rs_embed_dask.preprocess.steps import Span, floats, names
 
 _S2_MEAN = floats(
     "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rs_embed_dask.models.card import Card, Variant, Weights
-from rs_embed_dask.models.inputs import Inputs, Option
-from rs_embed_dask.models.steps import Standard, floats, names
+from rs_embed_dask.preprocess.inputs import Inputs, Option
+from rs_embed_dask.preprocess.steps import Standard, floats, names
 
 BANDS = names("coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22")
 TEN = tuple(band for band in BANDS if band not in {"coastal", "nir09"})

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from rs_embed_dask.models.card import Card, Variant, Weights
-from rs_embed_dask.models.inputs import Inputs, Option, When
-from rs_embed_dask.models.steps import Byte, Clip, Divide, Multiply, Resize, Standard
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
+from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Standard
 
 _STANDARD = Standard(
     (0.4182007312774658, 0.4214799106121063, 0.3991275727748871),
     (0.28774282336235046, 0.27541765570640564, 0.2764017581939697),
 )
-_BYTES = (Clip(0, 10_000), Divide(10_000.0), Multiply(255.0), Byte())
-_FLOAT = (*_BYTES, Divide(255.0), _STANDARD, Resize("bicubic", antialias=True))
+BYTES = (Clip(0, 10_000), Divide(10_000.0), Multiply(255.0), Byte())
+FLOAT = (*BYTES, Divide(255.0), _STANDARD, Resize("bicubic", antialias=True))
 
 CARD = Card(
     id="satmae",
@@ -49,13 +49,12 @@ CARD = Card(
             "rgb",
             sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
             bands=("red", "green", "blue"),
-            steps=(*_BYTES, Resize("bicubic_u8"), Divide(255.0), _STANDARD),
+            steps=(*BYTES, Resize("bicubic_u8"), Divide(255.0), _STANDARD),
             size_px=224,
             max_cloud_pct=30,
             when=(
-                When("resize", "float", (("steps", _FLOAT),)),
-                When("resize", "crop", (("steps", _FLOAT), ("short_px", 256))),
-                When("rectangle", "stretch", (("rectangle", "stretch"),)),
+                When("resize", "float", (("steps", FLOAT),)),
+                When("resize", "crop", (("steps", FLOAT), ("short_px", 256))),
             ),
         ),
     ),
@@ -66,7 +65,7 @@ CARD = Card(
             ("pillow", "float", "crop"),
             "8-bit bicubic as Pillow's; bicubic on floats; or that to 256 and the centre 224, as upstream evaluates",
         ),
-        Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it"),
+        RECTANGLE,
         Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms; 1e-5 is rs-embed's", config=True),
     ),
     parity="the authors' code: vectors within 5e-7, what the network sees bit for bit",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rs_embed_dask.models import arrays
-from rs_embed_dask.models.batch import Batch
-from rs_embed_dask.models.steps import names
+from rs_embed_dask.inference import arrays
+from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.steps import names
 from rs_embed_dask.specs import OutputSpec
 from tests.parity.cases import NotUnderstoodError
 from tests.parity.running import GRID, items, load, outputs

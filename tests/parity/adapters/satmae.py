@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from rs_embed_dask.models import load_model
-from rs_embed_dask.models.batch import Batch
-from rs_embed_dask.models.samples import Sample
-from tests.parity.running import items, outputs
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.samples import Sample
+from tests.parity.running import items, outputs, vit_sizes
 
 if TYPE_CHECKING:
-    from rs_embed_dask.models.model import Model
+    from rs_embed_dask.inference.model import Model
     from tests.parity.cases import Case
     from tests.parity.running import Outputs
 
 
 def run(case: Case) -> Outputs:
-    config = _vit_config(case)
+    config = vit_sizes(case)
     images = items(case.inputs[0].values, 4)
     if not case.raw:
         model = _satmae(case, config)
@@ -48,19 +47,3 @@ def _satmae(case: Case, config: dict[str, int], **options: Any) -> Model:
 def _satmae_raw(model: Model, samples: list[Sample]) -> Outputs:
     batch = model.prepare(samples)
     return outputs(model, model.tokens(batch)) | {"model_input": batch.image.numpy()}
-
-
-def _vit_config(case: Case) -> dict[str, int]:
-    """Read a ViT's sizes off its tensors; the heads, which leave no trace, off the configuration."""
-    spec = case.facts["weights"]
-    if "file" in spec:
-        return {}
-    shapes = case.folder.shapes(case.model, spec["shapes"])
-    told = case.facts.get("config") or {}
-    dim = shapes["pos_embed"][-1]
-    patch = shapes["patch_embed.proj.weight"][-1]
-    depth = 1 + max(int(found.group(1)) for name in shapes if (found := re.match(r"blocks\.(\d+)\.", name)))
-    heads = next((int(told[name]) for name in ("num_heads", "heads") if name in told), dim // 64)
-    size = round((shapes["pos_embed"][1] - 1) ** 0.5) * patch
-    ratio = shapes["blocks.0.mlp.fc1.weight"][0] / dim
-    return {"dim": dim, "depth": depth, "heads": heads, "mlp_ratio": ratio, "size": size, "patch": patch}

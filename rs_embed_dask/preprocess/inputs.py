@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.models.steps import Resize, Step
+from rs_embed_dask.preprocess.steps import Resize, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = ["RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
 
 Scalar = str | int | float | bool | tuple[str, ...]
 
@@ -21,8 +21,8 @@ Scalar = str | int | float | bool | tuple[str, ...]
 class Option:
     """A choice of the user's, by name: ``load_model("galileo", patch_px=4)``.
 
-    `choices` are the values that are understood (empty: any of the default's type); `config` hands the value to the
-    encoder's constructor too.
+    `choices` are the values that are understood (empty: any of the default's type, and of these whole multiples of
+    `multiple` where there is one); `config` hands the value to the encoder's constructor too.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Option:
     choices: tuple[Scalar, ...] = ()
     doc: str = ""
     config: bool = False
+    multiple: int = 0
 
     def check(self, value: Scalar, model: str) -> Scalar:
         """Return the value in the default's type, or raise SpecError."""
@@ -41,7 +42,13 @@ class Option:
         if type(value) is not type(self.default):
             wanted = type(self.default).__name__
             raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {wanted}", fix=f"give a {wanted}")
+        if self.multiple and isinstance(value, int) and (value <= 0 or value % self.multiple):
+            reason, fix = f"no multiple of {self.multiple}", f"use {self.default}, or another multiple"
+            raise SpecError(f"{model}: {self.name}", value=value, reason=reason, fix=fix)
         return value
+
+
+RECTANGLE = Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it")
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class Inputs:
         An image that is not square, where no square of real imagery was read: reflected, or stretched.
     frames, max_cloud_pct, composite, mask
         How a span becomes frames, and scenes a frame; None leaves it to the sensor.
-    fill : {"frame_mean", "zero", "keep"}
-        What stands for a missing pixel: the mean of its frame and band, 0, or NaN itself.
+    fill : {"frame_mean", "zero", "keep"} or tuple of float
+        What stands for a missing pixel: the mean of its frame and band, 0, NaN itself, or a value a band.
     empty, min_valid : {"drop", "mask"}, float
         A frame in which some band has no more valid pixels than this share is left out, or hidden from attention.
     per_band : tuple of (str, tuple)
@@ -101,7 +108,7 @@ class Inputs:
     max_cloud_pct: float | None = None
     composite: str = "median"
     mask: str | None = None
-    fill: Literal["frame_mean", "zero", "keep"] = "frame_mean"
+    fill: Literal["frame_mean", "zero", "keep"] | tuple[float, ...] = "frame_mean"
     empty: Literal["drop", "mask"] = "drop"
     min_valid: float = 0.0
     per_band: tuple[tuple[str, tuple[float, ...]], ...] = ()
@@ -109,7 +116,9 @@ class Inputs:
 
     def resolved(self, options: Mapping[str, Scalar]) -> Inputs:
         """Apply the options: those named like a field of sizes, the alternatives of `when`, and ``bands``."""
-        changes: dict[str, object] = {name: options[name] for name in ("max_px", "size_px") if name in options}
+        changes: dict[str, object] = {
+            name: options[name] for name in ("max_px", "size_px", "rectangle") if name in options
+        }
         for case in self.when:
             if options.get(case.option) == case.value:
                 changes.update(case.change)
@@ -125,7 +134,8 @@ class Inputs:
         indices = tuple(self.bands.index(band) for band in bands)
         per_band = tuple((name, tuple(values[i] for i in indices)) for name, values in self.per_band)
         steps = tuple(step.take(indices, len(self.bands)) for step in self.steps)
-        return replace(self, bands=bands, steps=steps, per_band=per_band)
+        fill = tuple(self.fill[i] for i in indices) if isinstance(self.fill, tuple) else self.fill
+        return replace(self, bands=bands, steps=steps, per_band=per_band, fill=fill)
 
     def values(self, name: str) -> tuple[float, ...]:
         """Side values of the bands by name, for example ``"wavelength_um"``."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.models.batch import Tokens
-    from rs_embed_dask.models.geometry import Fit
+    from rs_embed_dask.preprocess.batch import Tokens
+    from rs_embed_dask.preprocess.geometry import Fit
 
-__all__ = ["Features", "cut_tiles", "joined", "pooled", "stitched"]
+__all__ = ["Features", "cells", "cut_tiles", "joined", "pooled", "stitched"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,12 @@ def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
 
 
 def stitched(patches: Tensor, fit: Fit) -> Tensor:
-    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, D).
+    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, ..., D).
 
     Where two tiles overlap, each owns the tokens up to the middle of the overlap.
     """
     rows, columns = fit.starts
-    lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, D)
+    lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, ..., D)
     down = _owned(rows, fit.cell_px[0], patches.shape[1], fit.tokens[0])
     across = _owned(columns, fit.cell_px[1], patches.shape[2], fit.tokens[1])
     lines = [torch.cat([lattice[:, i, j][:, a, b] for j, b in across], dim=2) for i, a in down]
@@ -71,6 +71,13 @@ def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> lis
     return [(i, slice(edges[i] - first, edges[i + 1] - first)) for i, first in enumerate(firsts)]
 
 
+def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
+    """One token a place: (B, h, w, D)."""
+    if lattice.dim() == 4:
+        return lattice
+    return lattice.amax(3) if tokens.over == "max" else lattice.mean(3)
+
+
 def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor:
     """One vector an item: (B, D).
 
@@ -78,14 +85,15 @@ def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor
     ``max`` their maximum; ``cls`` the class token, averaged over tiles.
     """
     if pooling == "max":
-        return lattice.amax((1, 2))
+        return lattice.flatten(1, -2).amax(1)
     own = tokens.cls if pooling == "cls" else tokens.pooled
     if own is not None:
         vectors: Tensor = own.unflatten(0, (-1, fit.tile_count))
         return vectors.mean(1)
     if pooling == "cls":
         raise ModelError("pooling", value="cls", reason="the encoder gave no class token", fix="use pooling='mean'")
-    return lattice.mean((1, 2))
+    mean = lattice.flatten(1, -2).mean(1)
+    return mean if tokens.after is None else tokens.after(mean.float())
 
 
 def joined(parts: list[Tokens]) -> Tokens:
@@ -99,4 +107,6 @@ def joined(parts: list[Tokens]) -> Tokens:
         torch.cat([part.patches for part in parts]),
         cls=torch.cat(cls) if cls else None,
         pooled=torch.cat(pooled) if pooled else None,
+        after=first.after,
+        over=first.over,
     )

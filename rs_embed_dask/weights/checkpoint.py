@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from rs_embed_dask.models.card import Weights
+    from rs_embed_dask.weights import Weights
 
 __all__ = ["load_into", "read"]
 
@@ -74,8 +74,8 @@ def load_into(
     `copy` those that are used, so that the file may change afterwards; else they are shared. Raises WeightsError with
     the first five names that are missing, unexpected or misshapen.
     """
-    given = _renamed(_selected(content, weights.keys), weights)
     wanted = module.state_dict()
+    given = _without_spare(_renamed(_selected(content, weights.keys), weights), wanted, weights.spare)
     given = {
         name: value.to(torch.float32, copy=copy) if value.is_floating_point() else value
         for name, value in given.items()
@@ -97,6 +97,18 @@ def load_into(
     left = [name for name, value in module.state_dict().items() if value.is_meta]
     if left:
         raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="list them as no optional ones")
+
+
+def _without_spare(given: dict[str, Tensor], wanted: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
+    """Leave out parts that the module was built without: a part is a spare beginning and one more word."""
+    for beginning in spare:
+        parts = {name[len(beginning) :].partition(".")[0] for name in wanted if name.startswith(beginning)}
+        given = {
+            name: tensor
+            for name, tensor in given.items()
+            if not name.startswith(beginning) or name[len(beginning) :].partition(".")[0] in parts
+        }
+    return given
 
 
 def _zero_counters(module: nn.Module) -> None:

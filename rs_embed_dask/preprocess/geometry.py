@@ -10,7 +10,7 @@ from rs_embed_dask.imagery.window import Window
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.models.inputs import Inputs
+    from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
 __all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]

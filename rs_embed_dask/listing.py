@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rs_embed_dask.models.card import Card
-    from rs_embed_dask.models.inputs import Inputs
+    from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["ModelPage", "describe_model", "fetch_weights", "list_models"]
 
@@ -73,7 +73,7 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
     LicenceError, WeightsError
         Where the terms were not accepted, or the file could not be had.
     """
-    from rs_embed_dask.models.weights import fetch
+    from rs_embed_dask.weights.files import fetch
 
     found = card_of(name)
     return fetch(found, found.variant(variant), accept_licence=accept_licence)
@@ -166,4 +166,5 @@ def _variant_text(card: Card, name: str) -> str:
 
 def _input_text(inputs: Inputs) -> str:
     size = f"{inputs.size_px} px" if inputs.size_px else "any size"
-    return f"{' or '.join(inputs.sensors)}, {inputs.unit}, {inputs.resolution_m:g} m, {size}: {', '.join(inputs.bands)}"
+    source = " or ".join(inputs.sensors) or "arrays of your own"
+    return f"{source}, {inputs.unit}, {inputs.resolution_m:g} m, {size}: {', '.join(inputs.bands)}"

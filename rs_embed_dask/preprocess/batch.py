@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from rs_embed_dask.errors import ModelInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-    from rs_embed_dask.models.inputs import Inputs
+    from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["Batch", "Tokens"]
 
@@ -24,8 +25,9 @@ class Batch:
     """Normalised images and their side inputs, one row an item.
 
     By modality: `images` (B, T, C, H, W) float32, `inputs` (what the bands are), `visible` (B, T) bool (left out where
-    all is). One for all, None where not known: `dates` (B, T, 3) whole year, month 1 to 12, day; `lonlat` (B, 2)
-    degrees; `gsd_m` (B,) metres a pixel of the images given here.
+    all is). One for all, None where not known: `dates` (B, T, 3) whole year, month 1 to 12, day (and hour, a fourth);
+    `lonlat` (B, 2) degrees; `gsd_m` (B,) metres a pixel of the images given here; `read_m` (B,) the same before a
+    resize.
     """
 
     images: Mapping[str, Tensor]
@@ -33,6 +35,7 @@ class Batch:
     dates: Tensor | None = None
     lonlat: Tensor | None = None
     gsd_m: Tensor | None = None
+    read_m: Tensor | None = None
     visible: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -43,7 +46,8 @@ class Batch:
         if start == 0 and stop >= len(self):
             return self
         rows = slice(start, stop)
-        cut = {name: value[rows] for name in ("dates", "lonlat", "gsd_m") if (value := getattr(self, name)) is not None}
+        given = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
+        cut = {name: value[rows] for name, value in given.items() if value is not None}
         images = {name: frames[rows] for name, frames in self.images.items()}
         visible = {name: seen[rows] for name, seen in self.visible.items()}
         return Batch(images, self.inputs, visible=visible, **cut)
@@ -51,7 +55,12 @@ class Batch:
     @property
     def image(self) -> Tensor:
         """The only frame of the only modality: (B, C, H, W)."""
-        (frames,) = self.images.values()
+        (modality,) = self.images
+        return self.only_frame(modality)
+
+    def only_frame(self, modality: str) -> Tensor:
+        """Return the only frame of a modality: (B, C, H, W)."""
+        frames = self.images[modality]
         if frames.shape[1] != 1:
             reason = "the model takes one frame"
             raise ModelInputError("frames", value=frames.shape[1], reason=reason, fix="composite them into one first")
@@ -65,6 +74,12 @@ class Batch:
             raise ModelInputError(word, reason="the model needs it", fix=f"pass {word}= to embed")
         return value
 
+    def calendar(self, number: Callable[[dt.date], float]) -> Tensor:
+        """Return a number of each frame's day, say of the year: (B, T) float32."""
+        dates = self.need("dates")
+        numbers = [[number(dt.date(*day[:3])) for day in row] for row in dates.tolist()]
+        return torch.tensor(numbers, dtype=torch.float32, device=dates.device)
+
     def shown(self, modality: str) -> Tensor:
         """Which frames of a modality are visible: (B, T) bool."""
         frames = self.images[modality]
@@ -76,12 +91,15 @@ class Batch:
 class Tokens:
     """What an encoder returns.
 
-    `patches` (B, h, w, D) in raster order, what a grid is made of; `cls` (B, D) the class token; `pooled` (B, D) the
-    model's own vector of the whole image, where that is not the mean of the patches; `extra` other outputs by the name
-    that the model's card gives them.
+    `patches` (B, h, w, D) in raster order, what a grid is made of; or (B, h, w, G, D), several tokens a place, of which
+    a grid shows the mean or the maximum (`over`). `cls` (B, D) the class token; `pooled` (B, D) the model's own vector
+    of the whole image, where that is not the mean of the patches; `after` what that mean still goes through, a norm
+    say; `extra` other outputs by the name that the model's card gives them.
     """
 
     patches: Tensor
     cls: Tensor | None = None
     pooled: Tensor | None = None
+    after: Callable[[Tensor], Tensor] | None = None
+    over: Literal["mean", "max"] = "mean"
     extra: dict[str, Tensor] = field(default_factory=dict)

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.inference.model import Model
 from rs_embed_dask.models import card as card_of, factory
-from rs_embed_dask.models.checkpoint import load_into, read
-from rs_embed_dask.models.model import Model
-from rs_embed_dask.models.weights import WeightsInfo, check_licence, locate, verify
 from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.weights.checkpoint import load_into, read
+from rs_embed_dask.weights.files import WeightsInfo, check_licence, locate, verify
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rs_embed_dask.models.card import Card
 
-__all__ = ["load"]
+__all__ = ["load_model"]
 
 _FIELDS = {field.name for field in fields(ModelSpec)} - {"id", "options", "weights"}
 
 
-def load(
+def load_model(
     model: str | ModelSpec,
     *,
     weights: str | Path | Mapping[str, Any] | None = None,
@@ -37,7 +37,35 @@ def load(
     download: bool = True,
     **choices: Any,
 ) -> Model:
-    """Load a model; `rs_embed_dask.models.load_model` documents it."""
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str or ModelSpec
+        An id, an alias, ``"id:variant"``, ``"id:variant:modality"``, or a spec.
+    weights : str, path or mapping, optional
+        "auto" (the default: the Hugging Face cache, else a download), a file, ``"random"`` (for tests and benchmarks;
+        stamped into every receipt), or the tensors themselves by name.
+    config : mapping, optional
+        Arguments of the encoder's constructor instead of the variant's, for networks of another size.
+    download : bool, default True
+        Whether weights that are not on this machine may be fetched; workers of a cluster say no.
+    **choices
+        Fields of `ModelSpec` (`variant`, `modality`, `device`, `dtype`, `accept_licence`) and the card's options.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownNameError
+        No such model, variant, modality or option.
+    LicenceError
+        The weights' terms must be accepted first.
+    WeightsError
+        The weights are missing, damaged, unsafe or another model's.
+    """
     spec = ModelSpec.of(model)
     options = {name: value for name, value in choices.items() if name not in _FIELDS}
     named = {name: value for name, value in choices.items() if name in _FIELDS}
@@ -60,14 +88,15 @@ def _arguments(card: Card, spec: ModelSpec, config: Mapping[str, Any]) -> dict[s
     options = {option.name: chosen[option.name] for option in card.options if option.config}
     inputs = card.resolved_inputs(spec)
     bands = {"bands": inputs[0].bands} if card.any_bands else {}
-    return {**dict(card.variant(spec.variant).config), **options, **bands, **config}
+    built_for = {"modalities": tuple(i.modality for i in inputs)} if card.per_modality else {}
+    return {**dict(card.variant_for(spec).config), **options, **bands, **built_for, **config}
 
 
 def _with_weights(
     build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, given: Mapping[str, Any] | None, download: bool
 ) -> tuple[nn.Module, WeightsInfo]:
     """Build the encoder and put its weights in: given tensors, random ones, a file, or the card's own."""
-    variant = card.variant(spec.variant)
+    variant = card.variant_for(spec)
     weights, what = variant.weights, f"{card.id} {variant.name}"
     if weights is None:
         if spec.weights != "auto" or given is not None:
@@ -114,6 +143,10 @@ def _random(encoder: nn.Module) -> dict[str, torch.Tensor]:
 
 def _resize(model: Model, config: Mapping[str, Any]) -> None:
     """Let another image or patch size in the configuration reach the preparation of pixels."""
-    if "size" in config:
-        model.inputs = tuple(replace(i, size_px=config["size"]) if i.size_px else i for i in model.inputs)
+    if "size" in config and "size_px" not in dict(model.spec.options):
+        size: int = config["size"]
+        model.inputs = tuple(
+            replace(i, size_px=size, short_px=i.short_px and i.short_px * size // i.size_px) if i.size_px else i
+            for i in model.inputs
+        )
     model.patch = config.get("patch", model.patch)

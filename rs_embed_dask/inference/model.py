@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from rs_embed_dask.errors import ModelError, RsEmbedError
-from rs_embed_dask.models import arrays
-from rs_embed_dask.models.batch import Batch
-from rs_embed_dask.models.features import Features, cut_tiles, joined, pooled, stitched
-from rs_embed_dask.models.geometry import Fit, fit_image, place_grid
-from rs_embed_dask.models.pixels import run_steps
-from rs_embed_dask.models.samples import Sample, admit, fitted, from_cubes
+from rs_embed_dask.inference import arrays
+from rs_embed_dask.inference.features import Features, cells, cut_tiles, joined, pooled, stitched
+from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
+from rs_embed_dask.preprocess.pixels import run_steps
+from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.imagery.grid import Window
-    from rs_embed_dask.models.batch import Tokens
     from rs_embed_dask.models.card import Card
-    from rs_embed_dask.models.weights import WeightsInfo
+    from rs_embed_dask.preprocess.batch import Tokens
+    from rs_embed_dask.weights.files import WeightsInfo
 
 __all__ = ["Model"]
 
@@ -41,7 +41,7 @@ _IMAGES = {"cpu": 8, "cuda": 64}
 
 
 class Model:
-    """A model ready to run; `rs_embed_dask.models.load_model` makes it.
+    """A model ready to run; `rs_embed_dask.load_model` makes it.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Model:
         Examples
         --------
         >>> import numpy as np
-        >>> from rs_embed_dask.models import load_model
+        >>> from rs_embed_dask.inference.loading import load_model
         >>> load_model("rcf", features=8).embed(np.full((10, 16, 16), 900.0)).data.shape
         (16,)
         """
@@ -219,9 +219,9 @@ class Model:
 
     def reduce(self, tokens: Tokens, fit: Fit, output: OutputSpec = _POOLED) -> NDArray[np.float32]:
         """Make the tokens of items of one shape vectors (B, D) or grids (B, D, h, w)."""
-        lattice = stitched(tokens.patches, fit)  # (B, h, w, D)
+        lattice = stitched(tokens.patches, fit)  # (B, h, w, ..., D)
         if output.mode == "grid":
-            return lattice.permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
+            return cells(tokens, lattice).permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
         return pooled(tokens, lattice, fit, pooling=self.card.pooling(output)).float().cpu().numpy()
 
     def _batch(self, ready: Sequence[Sample], fits: tuple[Fit, ...]) -> Batch:
@@ -235,8 +235,8 @@ class Model:
             seen = np.stack([sample.visible[name] for sample in ready])
             if not seen.all():
                 visible[name] = self._spread(torch.from_numpy(seen), fit)
-        cell = fits[0].cell_px[0] / self.patch
-        gsd = torch.tensor([sample.resolution_m * cell for sample in ready])
+        cell = min(fits[0].cell_px) / self.patch
+        read = [sample.resolution_m for sample in ready]
         places = [sample.lonlat for sample in ready]
         dates = [[(day.year, day.month, day.day) for day in sample.dates] for sample in ready]
         known = None not in places
@@ -245,7 +245,8 @@ class Model:
             {inputs.modality: inputs for inputs in self.inputs},
             dates=self._spread(torch.tensor(dates), fits[0]) if all(dates) else None,
             lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if known else None,
-            gsd_m=self._spread(gsd, fits[0]),
+            gsd_m=self._spread(torch.tensor([metres * cell for metres in read]), fits[0]),
+            read_m=self._spread(torch.tensor(read), fits[0]),
             visible=visible,
         )
 

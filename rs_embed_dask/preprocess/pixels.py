@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from rs_embed_dask.models.steps import Resize, Step
+from rs_embed_dask.preprocess.steps import Resize, Step
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,6 +20,7 @@ __all__ = [
     "Log1p",
     "MinMax",
     "Multiply",
+    "Percentile",
     "Resize",
     "Span",
     "Standard",
@@ -116,17 +117,23 @@ class Standard(Step):
 
 @dataclass(frozen=True)
 class Span(Step):
-    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for."""
+    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for.
+
+    With `byte`, to 0..255 instead, as `Byte` cuts it before anything is rounded to float32.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     k: float = 2.0
     float64: bool = False
+    byte: bool = False
 
     def apply(self, x: Tensor) -> Tensor:  # noqa: D102
-        low = tuple(mean - self.k * std for mean, std in zip(self.mean, self.std, strict=True))
         wide = x.double() if self.float64 and x.device.type != "mps" else x
-        return _scaled(wide, low, tuple(2 * self.k * std for std in self.std)).to(x.dtype)
+        mean, std = (wide.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        low = mean - self.k * std
+        wide = (wide - low) / (mean + self.k * std - low)
+        return (Byte().apply(wide * 255) if self.byte else wide).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -155,18 +162,38 @@ class Log1p(Step):
 
 @dataclass(frozen=True)
 class Stretch(Step):
-    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`)."""
+    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`).
+
+    A range shorter than `least` counts as that long, and is not stretched to 1.
+    """
 
     flat: float = 1e-6
+    least: float = 0.0
 
     def apply(self, x: Tensor) -> Tensor:  # noqa: D102
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-        return ((x - low) / (high - low).clamp(min=self.flat)).where(high - low > self.flat, 0)
+        return ((x - low) / (high - low).clamp(min=max(self.flat, self.least))).where(high - low > self.flat, 0)
+
+
+@dataclass(frozen=True)
+class Percentile(Step):
+    """Each image's own percentiles, over all bands together, to 0 and 1; without `low`, 0 stays 0. No clipping."""
+
+    high: float
+    low: float | None = None
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        ranked = x.flatten(1).sort(dim=1).values  # (N, C H W)
+        high = _at(ranked, self.high)
+        if self.low is None:
+            return x / high.where(high > 0, 1)
+        low = _at(ranked, self.low)
+        return (x - low) / (high - low).where(high > low, 1)
 
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Where among the steps the image takes the network's size, and how; `rs_embed_dask.models.pixels.resize` does it.
+    """Where among the steps the image takes the network's size, and how; `pixels.resize` does it.
 
     ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit; it always widens its kernel
     when shrinking, the float ones where `antialias`.
@@ -174,6 +201,14 @@ class Resize(Step):
 
     kernel: Literal["bilinear", "bicubic", "bicubic_u8"] = "bilinear"
     antialias: bool = False
+
+
+def _at(ranked: Tensor, percent: float) -> Tensor:
+    """Interpolate a percentile between the two values (N, V) beside it, as NumPy does: (N, 1, 1, 1)."""
+    place = percent / 100 * (ranked.shape[1] - 1)
+    below = ranked[:, int(place)]
+    above = ranked[:, min(int(place) + 1, ranked.shape[1] - 1)]
+    return (below + (above - below) * (place - int(place))).view(-1, 1, 1, 1)
 
 
 def _scaled(x: Tensor, less: tuple[float, ...], over: tuple[float, ...]) -> Tensor:

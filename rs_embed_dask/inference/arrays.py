@@ -16,16 +16,16 @@ from rs_embed_dask.imagery.arrays import read_labels
 from rs_embed_dask.imagery.cube import Cube
 from rs_embed_dask.imagery.labels import coordinates
 from rs_embed_dask.imagery.sensors import sensor
-from rs_embed_dask.models.samples import Sample, from_cubes
+from rs_embed_dask.preprocess.samples import Sample, from_cubes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rs_embed_dask.imagery.arrays import Labelled
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.models.features import Features
-    from rs_embed_dask.models.inputs import Inputs
-    from rs_embed_dask.models.model import Model
+    from rs_embed_dask.inference.features import Features
+    from rs_embed_dask.inference.model import Model
+    from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import OutputSpec
 
 __all__ = ["Side", "embedding", "labelled", "samples"]
@@ -83,7 +83,8 @@ def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
         raise ModelInputError(what, value=values, reason="not images", fix=fix)
     values = values.astype(np.float32).reshape((1,) * (5 - values.ndim) + values.shape)
     if read.bands:
-        names = sensor(read.sensor or inputs.sensors[0]).common(read.bands)
+        known = read.sensor or next(iter(inputs.sensors), None)
+        names = tuple(read.bands) if known is None else sensor(known).common(read.bands)
         missing = [band for band in inputs.bands if band not in names]
         if missing:
             fix = f"give {', '.join(inputs.bands)}"
@@ -133,7 +134,7 @@ def embedding(done: Sequence[Features], model: Model, output: OutputSpec, *, bat
     """Give features back in the form in which pixels came; the grid of a known place gets its coordinates."""
     meta: dict[str, Any] = {
         "model": model.card.id,
-        "variant": model.card.variant(model.spec.variant).name,
+        "variant": model.card.variant_for(model.spec).name,
         "modality": "+".join(inputs.modality for inputs in model.inputs),
         "output": output.to_dict(),
         "weights": model.weights_info,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.imagery.grid import Grid, Window
-    from rs_embed_dask.models.geometry import Fit
-    from rs_embed_dask.models.inputs import Inputs
+    from rs_embed_dask.preprocess.geometry import Fit
+    from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["Sample", "admit", "fitted", "from_cubes"]
 
@@ -161,13 +161,16 @@ def _fill(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
     return replace(sample, pixels=pixels, filled_fraction=filled / total, notes=notes)
 
 
-def _stand_in(frames: NDArray[np.float32], gaps: NDArray[np.bool_], rule: str | float) -> NDArray[np.float64]:
+def _stand_in(
+    frames: NDArray[np.float32], gaps: NDArray[np.bool_], rule: str | float | tuple[float, ...]
+) -> NDArray[np.float64]:
     """Say what a missing pixel becomes: (T, C, 1, 1), or one number."""
     if rule == "none":
         reason = "pixels are missing and fill='none'"
         raise NoImageryError("imagery", value=f"{gaps.mean():.1%}", reason=reason, fix="fill='card', or a longer span")
     if rule != "frame_mean":
-        return np.asarray(0 if rule == "zero" else rule, np.float64)
+        values = np.asarray(0 if rule == "zero" else rule, np.float64)
+        return values[:, None, None] if values.ndim else values
     count = np.maximum((~gaps).sum((2, 3), keepdims=True), 1)
     mean: NDArray[np.float64] = np.where(gaps, 0, frames).sum((2, 3), keepdims=True, dtype=np.float64) / count
     return mean

@@ -1,0 +1,1 @@
+"""From pixels to what a network takes: inputs and steps as data, sizes, samples, batches."""
