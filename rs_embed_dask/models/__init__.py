@@ -28,7 +28,13 @@ __all__ = [
 
 ENTRY_POINTS = "rs_embed_dask.models"
 
-_OURS = ("bandstats", "galileo", "rcf", "satmae")
+_OURS = (
+    "bandstats",
+    "galileo",
+    "rcf",
+    "satmae",
+    "satmaepp",
+)
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
 
 
