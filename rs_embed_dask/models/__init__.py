@@ -34,6 +34,7 @@ _OURS = (
     "rcf",
     "satmae",
     "satmaepp",
+    "scalemae",
 )
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
 

@@ -1,0 +1,74 @@
+"""Scale-MAE: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.models.cards.satmae import BYTES
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
+from rs_embed_dask.preprocess.steps import Divide, Resize, Standard
+
+_SCALED = (Divide(255.0), Standard((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+CARD = Card(
+    id="scalemae",
+    title="Scale-MAE, RGB, ViT-L/16",
+    aliases=("scalemae_rgb",),
+    paper="arXiv:2212.14532",
+    citation=(
+        "Reed, Gupta, Li et al., Scale-MAE: A Scale-Aware Masked Autoencoder for Multiscale Geospatial Representation "
+        "Learning, ICCV 2023"
+    ),
+    code_licence="CC-BY-NC-4.0",
+    source="bair-climate-initiative/scale-mae at 89280d8, mae/models_mae.py",
+    variants=(
+        Variant(
+            "fmow_rgb_vitl16_800",
+            1024,
+            Weights(
+                repo="MVRL/scalemae-vitlarge-800",
+                file="pytorch_model.bin",
+                url="the authors' release base-800 on GitHub (scalemae-vitlarge-800.pth)",
+                licence="CC-BY-NC-4.0",
+                restricted=True,
+                keys=("model",),
+                prefixes=("model.",),
+                ignore=("pos_embed", "decoder_", "mask_token", "fpn.", "fcn.", "fcn_high.", "fcn_low."),
+                safe_classes=("argparse.Namespace",),
+            ),
+            config=(("patch", 16), ("dim", 1024), ("depth", 24), ("heads", 16)),
+            params=303.1,
+        ),
+    ),
+    patch_px=16,
+    poolings=("mean", "max", "cls"),
+    extras=("gsd",),
+    inputs=(
+        Inputs(
+            "rgb",
+            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
+            bands=("red", "green", "blue"),
+            steps=(*BYTES, Resize("bicubic_u8"), *_SCALED),
+            size_px=224,
+            max_cloud_pct=30,
+            when=(When("resize", "float", (("steps", (*BYTES, *_SCALED, Resize("bicubic", antialias=True))),)),),
+        ),
+    ),
+    options=(
+        Option("ending", "norm", ("norm", "none"), "every token's final norm; none is rs-embed's", config=True),
+        Option("size_px", 224, doc="side of what the network sees; it was trained at 224", multiple=16),
+        Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
+        RECTANGLE,
+        Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms", config=True),
+    ),
+    parity="the authors' code: vectors within 5e-7, what the network sees bit for bit",
+    notes=(
+        "Positions follow metres a pixel of what the network sees: 224 px at 10 m are 10, 300 px resized are 13.39.",
+        "It was trained at 2.2 to 5: 10 m imagery lies outside, and the authors say nothing of it.",
+        "cls is what the authors' own kNN and linear probe use; mean leaves the class token out.",
+        "The mirror calls the weights Apache-2.0; the authors' CC-BY-NC-4.0 is taken to hold.",
+    ),
+    deviations=(
+        "rs-embed leaves the final norm out: its values have a standard deviation near 6 instead of 1.",
+        "The package under rs-embed ignores the resolution in its outer forward and takes 10; rs-embed avoids that.",
+    ),
+)

@@ -1,0 +1,37 @@
+"""Scale-MAE on RGB: a ViT-L/16 whose positions are metres, by the ground resolution of what the network sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rs_embed_dask.models.positions import plane
+from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.vit import PatchEmbed, Trunk
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch, Tokens
+
+__all__ = ["ScaleMAE", "build"]
+
+
+class ScaleMAE(Encoder):
+    """Attribute names are the published keys; the stored table of positions is not among them, for none is read."""
+
+    def __init__(self, trunk: Trunk, *, patch: int = 16, **ending: Any) -> None:
+        super().__init__(trunk, **ending)
+        self.patch_embed = PatchEmbed(3, trunk.dim, patch)
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, 3, H, W) of any whole number of patches; the class token has no position."""
+        patches = self.patch_embed(batch.image)  # (B, h, w, D)
+        shape = (patches.shape[1], patches.shape[2])
+        return self.encode(patches + plane(shape, patches.shape[-1], batch.need("gsd_m"), dtype=torch.float32))
+
+
+def build(*, size: int = 224, **config: Any) -> ScaleMAE:
+    """Build the encoder from a card's configuration; it is the same at every `size`."""
+    del size
+    trunk, rest = Trunk.split(config)
+    return ScaleMAE(trunk, **rest)
