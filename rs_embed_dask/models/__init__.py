@@ -30,6 +30,7 @@ ENTRY_POINTS = "rs_embed_dask.models"
 
 _OURS = (
     "bandstats",
+    "dofa",
     "galileo",
     "rcf",
     "satmae",
