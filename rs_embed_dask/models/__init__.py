@@ -33,6 +33,7 @@ _OURS = (
     "dofa",
     "galileo",
     "rcf",
+    "remoteclip",
     "satmae",
     "satmaepp",
     "scalemae",

@@ -1,0 +1,91 @@
+"""RemoteCLIP: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.models.cards.satmae import BYTES
+from rs_embed_dask.preprocess.inputs import Inputs, Option, Scalar, When
+from rs_embed_dask.preprocess.steps import Divide, Resize, Standard
+
+_SCALED = (
+    Divide(255.0),
+    Standard((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+)
+
+
+def _variant(name: str, official: str, sizes: tuple[int, int, int, float], config: dict[str, Scalar]) -> Variant:
+    dim, wide, patch, params = sizes
+    weights = Weights(
+        repo="chendelong/RemoteCLIP",
+        file=f"RemoteCLIP-{official}.pt",
+        licence="none stated (code Apache-2.0, started from CLIP's, MIT)",
+        prefixes=("model.", "visual."),
+    )
+    return Variant(
+        name,
+        dim,
+        weights,
+        config=tuple(config.items()),
+        params=params,
+        dims=(("grid", wide), ("max", wide)),
+        patch_px=patch,
+        aliases=(official,),
+    )
+
+
+def _vit(patch: int, dim: int, depth: int, out: int) -> dict[str, Scalar]:
+    return {"patch": patch, "dim": dim, "depth": depth, "heads": dim // 64, "norm_eps": 1e-5, "out": out}
+
+
+CARD = Card(
+    id="remoteclip",
+    title="RemoteCLIP, visual tower: ViT-B/32, ViT-L/14 or ResNet-50",
+    aliases=("remoteclip_s2rgb",),
+    paper="arXiv:2306.11029",
+    citation="Liu, Chen et al., RemoteCLIP: A Vision Language Foundation Model for Remote Sensing, IEEE TGRS 62, 2024",
+    code_licence="Apache-2.0",
+    source="ChenDelong1999/RemoteCLIP at a6a4787, retrieval.py, on open_clip 2.32",
+    variants=(
+        _variant("vitb32", "ViT-B-32", (512, 768, 32, 87.8), _vit(32, 768, 12, 512)),
+        _variant("vitl14", "ViT-L-14", (768, 1024, 14, 304.0), _vit(14, 1024, 24, 768)),
+        _variant("rn50", "RN50", (1024, 2048, 32, 38.3), {"body": "resnet"}),
+    ),
+    patch_px=32,
+    poolings=("mean", "max", "cls"),
+    inputs=(
+        Inputs(
+            "rgb",
+            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
+            bands=("red", "green", "blue"),
+            steps=(*BYTES, Resize("bicubic_u8"), *_SCALED),
+            size_px=224,
+            short_px=224,
+            max_cloud_pct=30,
+            when=(
+                When("resize", "float", (("steps", (*BYTES, *_SCALED, Resize("bicubic", antialias=True))),)),
+                When("rectangle", "crop", (("rectangle", "stretch"),)),
+            ),
+        ),
+    ),
+    options=(
+        Option(
+            "activation",
+            "quick_gelu",
+            ("quick_gelu", "gelu"),
+            "of the ViTs: as the authors train and score them, or the exact GELU of their demos and of rs-embed",
+            config=True,
+        ),
+        Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
+        Option("rectangle", "pad", ("pad", "crop"), "reflect an image that is not square, or cut its centre out"),
+    ),
+    parity="the authors' code: vectors and grids within 2e-6, what the network sees bit for bit",
+    notes=(
+        "The vector ('mean', 'cls') is CLIP's projected image vector, not scaled to length one.",
+        "Grids, and 'max' over them, are of the tokens of the last block before norm and projection (rn50: layer4).",
+        "The mirrors MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50 load too.",
+    ),
+    deviations=(
+        "rs-embed computes the ViTs with the exact GELU: activation='gelu'.",
+        "rs-embed pools the tokens of the grid, of another length, where the region is no square.",
+    ),
+)
