@@ -37,6 +37,7 @@ _OURS = (
     "satmae",
     "satmaepp",
     "scalemae",
+    "wildsat",
 )
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
 

@@ -1,0 +1,116 @@
+"""WildSAT: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.preprocess.inputs import Inputs, Option, When
+from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Stretch
+
+_STRETCHED = (Clip(0, 10_000), Divide(10_000.0), Stretch(), Multiply(255.0), Byte())
+# The authors' images are 8-bit true-colour products; the number stands in for how those are made.
+_TRUE_COLOUR = (Divide(3558.0), Clip(0, 1), Multiply(255.0), Byte(), Divide(255.0))
+_FLOAT = (*_STRETCHED, Divide(255.0), Resize("bicubic", antialias=True))
+_AUTHORS = (*_TRUE_COLOUR, Resize("bilinear", antialias=True), Stretch(least=1.0))
+
+# By body: width of a token, its side, millions of parameters, torchvision's name.
+_BODIES = {
+    "vit": (768, 16, 87.3, "vit_b_16"),
+    "resnet": (2048, 32, 26.3, "resnet50"),
+    "swin": (768, 32, 29.1, "swin_t"),
+}
+
+
+def _variant(name: str, body: str, drive: str) -> Variant:
+    wide, patch, params, torchvision = _BODIES[body]
+    weights = Weights(
+        file="" if "_" in name else f"{name}-imagenet-bnfc.pth",
+        url=f"https://drive.google.com/file/d/{drive}",
+        licence="none stated",
+        keys=("satellite_state_dict",),
+        prefixes=("module.",),
+        drop=("relative_position_index",),
+        safe_classes=("argparse.Namespace",),
+    )
+    return Variant(
+        name,
+        256,
+        weights,
+        config=(("body", body),),
+        params=params,
+        dims=(*((kind, wide) for kind in ("grid", "max", "cls")), ("head=backbone", 1000)),
+        patch_px=patch,
+        aliases=() if "_" in name else (torchvision,),
+    )
+
+
+CARD = Card(
+    id="wildsat",
+    title="WildSAT: ViT-B/16, ResNet-50 or Swin-T, tuned on wildlife observations",
+    paper="arXiv:2412.14428",
+    citation="Daroya et al., WildSAT: Learning Satellite Image Representations from Wildlife Observations, ICCV 2025",
+    code_licence="none stated",
+    source="cvl-umass/wildsat at 63d8c4a, models/get_model.py, on torchvision's backbones",
+    variants=(
+        _variant("vitb16", "vit", "1IxBpf3nbEMzny4YJWS6stMBxel6gMiYE"),
+        _variant("resnet50", "resnet", "1LwCjzT1p0yFOtv1m0YD-rl7tP0eYXTb2"),
+        _variant("swint", "swin", "12rfb3ES9-RuIAk_RjzYrMQJG_5J1Iq5H"),
+        _variant("vitb16_random", "vit", "1jsabRt5QKvN8MAjsHKKZwlBqT16-6WPU"),
+        _variant("resnet50_random", "resnet", "1qKphYzyPp3dM_l5CIno0-p4KPvypCOW_"),
+        _variant("resnet50_mocov3", "resnet", "1FvxUuRITM-156QgJDJ8OYCPkTN74OlC-"),
+        _variant("swint_random", "swin", "1nEKchTOxuXdJ6e-aLjnVZE4RmrJzZa-u"),
+    ),
+    patch_px=16,
+    poolings=("mean", "max", "cls"),
+    inputs=(
+        Inputs(
+            "rgb",
+            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
+            bands=("red", "green", "blue"),
+            steps=(*_STRETCHED, Resize("bicubic_u8"), Divide(255.0)),
+            size_px=224,
+            max_cloud_pct=30,
+            when=(
+                When("resize", "float", (("steps", _FLOAT),)),
+                When("scaling", "authors", (("steps", _AUTHORS),)),
+                When("rectangle", "stretch", (("rectangle", "stretch"),)),
+            ),
+        ),
+    ),
+    options=(
+        Option(
+            "head",
+            "image",
+            ("image", "text", "location", "backbone"),
+            "whose output the vector is; backbone: the 1000 classes that the heads read",
+            config=True,
+        ),
+        Option(
+            "scaling",
+            "stretch",
+            ("stretch", "authors"),
+            "each image's own range to 0..1, or an 8-bit true-colour image as the authors take it (see size_px)",
+        ),
+        Option(
+            "size_px",
+            224,
+            tuple(range(32, 1025, 32)),
+            "side of what the network sees; the authors train and test ResNet-50 and Swin-T at 512",
+        ),
+        Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
+        Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it"),
+    ),
+    parity="the authors' code: vectors and grids within 2e-6, what the network sees bit for bit",
+    notes=(
+        "The licence of neither code nor weights is stated: ask the authors before you publish what is made of them.",
+        "The vector ('mean') is the image head's. Grids are of patch tokens or the last map, 'max' over them; both are",
+        "of the width of 'cls', which is what the classifier reads: the ViT's class token, or the mean of the map.",
+        "The stretch is of all bands of an image or tile together: one bright pixel changes the whole of it.",
+        "Variants tell where training began: ImageNet, unless named. Those that began elsewhere have other layouts.",
+        "scaling='authors' takes reflectance 0.3558 for white, which is a guess at how true-colour products are made.",
+        "The ViT was trained at 224 px; for another size its positions are resampled.",
+    ),
+    deviations=(
+        "rs-embed gives the vector as a grid of one cell for ResNet-50 and Swin-T; here it is their last map.",
+        "rs-embed pools the tokens of the grid, 768 numbers, where the region is no square.",
+    ),
+)
