@@ -32,6 +32,7 @@ _OURS = (
     "bandstats",
     "dofa",
     "galileo",
+    "prithvi",
     "rcf",
     "remoteclip",
     "satmae",

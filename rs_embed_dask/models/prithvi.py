@@ -1,0 +1,103 @@
+"""Prithvi-EO-2.0: a masked autoencoder's encoder of six bands over time, told the dates and the place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.models.positions import resized, sincos
+from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.vit import Trunk
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch, Tokens
+
+__all__ = ["Prithvi", "build"]
+
+
+class _FramePatches(nn.Module):
+    """A token a patch of each frame; the published kernel has an axis of time, of length one."""
+
+    def __init__(self, channels: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(channels, dim, (1, patch, patch))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        kernel = self.proj.weight.squeeze(2)
+        maps = functional.conv2d(frames.flatten(0, 1), kernel, self.proj.bias, stride=kernel.shape[-1])
+        patches: Tensor = maps.unflatten(0, frames.shape[:2]).movedim(2, -1)  # (B, T, h, w, D)
+        return patches
+
+
+class _Code(nn.Module):
+    """Two numbers as sines and cosines, in float32 as in training, by a learned scale: (..., 2) to (..., dim)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((1,), 0.1))
+
+    def forward(self, numbers: Tensor, dim: int) -> Tensor:
+        return self.scale * sincos(numbers.float(), dim // 2, dtype=torch.float32).flatten(-2)
+
+
+class Prithvi(Encoder):
+    """Attribute names are the published keys, less ``encoder.``.
+
+    `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained with.
+    """
+
+    def __init__(
+        self, trunk: Trunk, *, size: int = 224, patch: int = 16, channels: int = 6, codes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(trunk)
+        self.grid_side, self.dim = size // patch, trunk.dim
+        self.used: tuple[str, ...] = codes
+        self.first_day, self.place_order = 0, "lat_lon"
+        self.patch_embed = _FramePatches(channels, trunk.dim, patch)
+        if "dates" in codes:
+            self.temporal_embed_enc = _Code()
+        if "place" in codes:
+            self.location_embed_enc = _Code()
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, T, 6, H, W): the class token, then the patches of each frame in raster order."""
+        (frames,) = batch.images.values()
+        patches = self.patch_embed(frames)  # (B, T, h, w, D)
+        patches = patches + self._places(patches.shape)
+        if "dates" in self.used:
+            year = batch.calendar(lambda day: day.year)
+            day = batch.calendar(lambda day: day.timetuple().tm_yday - 1 + self.first_day)
+            patches = patches + self.temporal_embed_enc(torch.stack([year, day], -1), self.dim)[:, :, None, None]
+        if "place" in self.used:
+            place = batch.need("lonlat")
+            place = place.flip(-1) if self.place_order == "lat_lon" else place
+            patches = patches + self.location_embed_enc(place, self.dim)[:, None, None, None]
+        tokens = self.encode(patches)
+        tokens.patches = tokens.patches.permute(0, 2, 3, 1, 4)  # (B, h, w, T, D)
+        return tokens
+
+    def _places(self, shape: torch.Size) -> Tensor:
+        """Code column, row and frame: (T, h, w, D). The table is that of pretraining's grid, resampled."""
+        across = sincos(torch.arange(self.grid_side), self.dim * 6 // 16)
+        frames = sincos(torch.arange(shape[1]), self.dim * 4 // 16)[:, None, None]
+        size = (shape[1], self.grid_side, self.grid_side, -1)
+        table = torch.cat([p.expand(size) for p in (across[None, None], across[None, :, None], frames)], dim=-1)
+        return resized(table, (shape[2], shape[3]), align_corners=True).to(self.cls_token.device)
+
+
+def build(
+    *,
+    side: Literal["both", "dates", "place", "none"] = "both",
+    first_day: int = 0,
+    place_order: Literal["lat_lon", "lon_lat"] = "lat_lon",
+    **config: Any,
+) -> Prithvi:
+    """Build the encoder from a card's configuration: `side` says which side inputs are used, the others how."""
+    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+    encoder = Prithvi(trunk, **rest)
+    encoder.used = tuple(name for name in encoder.used if side in {"both", name})
+    encoder.first_day, encoder.place_order = first_day, place_order
+    return encoder
