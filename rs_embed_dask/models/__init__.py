@@ -30,6 +30,7 @@ ENTRY_POINTS = "rs_embed_dask.models"
 
 _OURS = (
     "bandstats",
+    "clay",
     "dofa",
     "galileo",
     "prithvi",

@@ -1,0 +1,115 @@
+"""Clay: bands by their wavelengths, and a position that says where on the ground, when and where on Earth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.models.lucid import Transformer
+from rs_embed_dask.models.positions import sincos
+from rs_embed_dask.models.wavelengths import KernelGenerator
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["Clay", "build"]
+
+
+class _Mixer(nn.Module):
+    """Two linear layers with the exact GELU after each, beside the input itself."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + functional.gelu(self.l2(functional.gelu(self.l1(x))))
+
+
+class _BandPatches(nn.Module):
+    """A token a patch, (B, C, H, W) to (B, h, w, D), by kernels made from C wavelengths in micrometres."""
+
+    def __init__(self, dim: int, patch: int, *, wave_dim: int = 128, tokens: int = 128) -> None:
+        super().__init__()
+        self.kernel, self.wave_dim = (dim, patch, patch), wave_dim
+        self.weight_generator = KernelGenerator(patch * patch * dim, dim, wave_dim=wave_dim, tokens=tokens)
+        self.fclayer = _Mixer(wave_dim)
+
+    def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
+        half = self.wave_dim // 2
+        with torch.autocast(image.device.type, enabled=False):  # few numbers, and all others follow from them
+            codes = sincos(wavelengths_um, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
+            numbers, bias = self.weight_generator(self.fclayer(codes))
+        kernels = numbers.unflatten(1, self.kernel).transpose(0, 1) * 0.02  # (D, C, p, p)
+        return functional.conv2d(image, kernels, bias, stride=self.kernel[1]).permute(0, 2, 3, 1)
+
+
+class Clay(nn.Module):
+    """Attribute names are the published keys, less ``model.encoder.``.
+
+    `hour` is that of dates without one; `gsd` says whether the ground size of a pixel is that of the read or of the
+    resized image; without `metadata`, time and place are zeros and the ground size 1.
+    """
+
+    hour: int = 0
+    gsd: Literal["read", "resized"] = "read"
+    metadata: bool = True
+
+    def __init__(self, transformer: Transformer, patches: _BandPatches) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, patches.kernel[0]))
+        self.patch_embedding = patches
+        self.transformer = transformer
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, C, H, W): the class token and every patch, in raster order, after the final norm."""
+        (inputs,) = batch.inputs.values()
+        waves = torch.tensor(inputs.values("wavelength_um"), device=batch.image.device)
+        patches = self.patch_embedding(batch.image, waves)  # (B, h, w, D)
+        count, height, width, dim = patches.shape
+        metres, told = (
+            self._told(batch) if self.metadata else (batch.image.new_ones(count), patches.new_zeros(count, 8))
+        )
+        told = told[:, None, None].expand(count, height, width, 8)
+        patches = patches + torch.cat([_ground((height, width), dim - 8, metres), told], dim=-1)
+        x = torch.cat([self.cls_token.expand(count, -1, -1), patches.flatten(1, 2)], dim=1)  # (B, 1 + N, D)
+        x = self.transformer(x)
+        return Tokens(x[:, 1:].unflatten(1, (height, width)), cls=x[:, 0], extra={"tokens": x})
+
+    def _told(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Metres of a pixel (B,); week, hour, latitude and longitude, each as sine and cosine (B, 8)."""
+        metres = batch.need("gsd_m") if self.gsd == "resized" or batch.read_m is None else batch.read_m
+        week, dates = batch.calendar(lambda day: day.isocalendar().week)[:, 0].double(), batch.need("dates")
+        hour = dates[:, 0, 3].double() if dates.shape[-1] > 3 else torch.full_like(week, self.hour)
+        lon, lat = batch.need("lonlat").double().deg2rad().unbind(-1)
+        angles = torch.stack([week * (2 * torch.pi / 52), hour * (2 * torch.pi / 24), lat, lon], dim=-1)  # (B, 4)
+        return metres, torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+
+
+def _ground(shape: tuple[int, int], dim: int, metres: Tensor) -> Tensor:
+    """Code column and row, times the metres of a pixel (B,): (B, h, w, dim) float32.
+
+    The exponents are divided by the width a second time, so all frequencies are close to one a pixel: as published.
+    """
+    steps = torch.arange(dim // 4, device=metres.device) / (dim // 4 - 1)
+    turns = 1.0 / 10000 ** (2 * steps / dim) * metres.float()[:, None]  # (B, dim / 4)
+    angles = (torch.arange(side, device=metres.device)[:, None] * turns[:, None] for side in shape)
+    rows, columns = (torch.cat([angle.sin(), angle.cos()], dim=-1) for angle in angles)  # (B, h, dim / 2), (B, w, ...)
+    size = (len(metres), *shape, dim // 2)
+    return torch.cat([columns[:, None].expand(size), rows[:, :, None].expand(size)], dim=-1)
+
+
+def build(*, dim: int, depth: int, heads: int, patch: int = 8, **rest: Any) -> Clay:
+    """Build the encoder from a card's configuration; the bands are known by their wavelengths alone."""
+    sizes, generator = (
+        {name: rest[name] for name in known if name in rest}
+        for known in (("head_dim", "mlp_ratio"), ("wave_dim", "tokens"))
+    )
+    encoder = Clay(Transformer(dim, depth, heads, **sizes), _BandPatches(dim, patch, **generator))
+    for name in {"hour", "gsd", "metadata"} & set(rest):
+        setattr(encoder, name, rest[name])
+    return encoder
