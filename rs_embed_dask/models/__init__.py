@@ -39,6 +39,7 @@ _OURS = (
     "satmae",
     "satmaepp",
     "scalemae",
+    "terrafm",
     "wildsat",
 )
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
