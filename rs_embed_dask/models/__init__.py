@@ -40,6 +40,7 @@ _OURS = (
     "satmaepp",
     "scalemae",
     "terrafm",
+    "terramind",
     "wildsat",
 )
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}

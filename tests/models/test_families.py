@@ -1,0 +1,169 @@
+"""What Prithvi, Clay, TerraFM and TerraMind all promise, for each of their modalities."""
+
+import gzip
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rs_embed_dask.errors import SpecError, WeightsError
+from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.inference.loading import _arguments
+from rs_embed_dask.models import card, factory
+from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
+from tests.models.conftest import cube, grid, months
+from tests.models.families import CONFIGS, MODALITIES, SIDE, pixels, small, tensors
+from tests.parity.cases import NUMBERS
+
+GRID, MEAN, MAX, CLS = OutputSpec.grid(), *(OutputSpec.pooled(name) for name in ("mean", "max", "cls"))
+KEYS = {model: json.loads(gzip.decompress((NUMBERS / model / "keys.json.gz").read_bytes())) for model in CONFIGS}
+VARIANTS = [(model, name) for model, known in KEYS.items() for name in known]
+ALL_OF_TERRAMIND = "s2l2a+s2l1c+rgb+s1grd+s1rtc+dem"
+EXTRAS = {
+    "prithvi": ("decoder.mask_token", "encoder.pos_embed"),
+    "clay": ("model.decoder.mask_token", "model.teacher.norm.weight", "model.proj.weight"),
+    "terrafm": (),
+    "terramind": ("decoder.0.norm1.weight", "mask_token", "encoder_embeddings.tok_lulc@224.mod_emb"),
+}
+PREFIX = {"prithvi": "encoder.", "clay": "model.encoder.", "terrafm": "", "terramind": ""}
+SUB = {"prithvi": "", "clay": "state_dict", "terrafm": "", "terramind": ""}
+
+
+def official(model):
+    """A file's content as its authors write it."""
+    given = {PREFIX[model] + name: value for name, value in tensors(model).items()}
+    given |= {name: torch.zeros(2) for name in EXTRAS[model]}
+    return {SUB[model]: given, "epoch": 3, "hyper_parameters": {"lr": 0.1}} if SUB[model] else given
+
+
+@pytest.mark.parametrize(("model", "name"), VARIANTS)
+def test_the_names_are_the_published_ones(model, name):
+    modality = ALL_OF_TERRAMIND if model == "terramind" else None
+    found = card(model).variant(name)
+    with torch.device("meta"):
+        arguments = _arguments(card(model), ModelSpec(model, found.name, modality=modality), {})
+        encoder = factory(model)(**arguments)
+    given = {name: list(value.shape) for name, value in encoder.state_dict().items()}
+    assert given == KEYS[model][name]
+    assert found.params == pytest.approx(sum(np.prod(shape) for shape in given.values()) / 1e6, rel=0.01)
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+class TestFiles:
+    @pytest.mark.parametrize("form", ["official", "flat", "safetensors"])
+    def test_every_form_loads(self, model, form, tmp_path):
+        known = tensors(model)
+        path = tmp_path / ("a.safetensors" if form == "safetensors" else "a.pt")
+        if form == "safetensors":
+            save_file(known, path)
+        else:
+            torch.save(official(model) if form == "official" else known, path)
+        given = small(model, weights=path).encoder.state_dict()
+        assert given.keys() == known.keys()
+        assert all(torch.equal(given[name], known[name]) for name in known)
+
+    def test_wrong_files_are_refused(self, model, tmp_path):
+        other = next(name for name in CONFIGS if name != model)
+        torch.save(tensors(other), tmp_path / "other.pt")
+        with pytest.raises(WeightsError, match=r"names in the weights.*missing"):
+            small(model, weights=tmp_path / "other.pt")
+        known = tensors(model)
+        first, *_ = known
+        torch.save(known | {first: torch.zeros(7)}, tmp_path / "shape.pt")
+        with pytest.raises(WeightsError, match="1 misshapen"):
+            small(model, weights=tmp_path / "shape.pt")
+        torch.save(known | {"head.weight": torch.zeros(2)}, tmp_path / "more.pt")
+        with pytest.raises(WeightsError, match=r"1 unexpected: head\.weight"):
+            small(model, weights=tmp_path / "more.pt")
+        content = (tmp_path / "more.pt").read_bytes()
+        (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+        with pytest.raises(WeightsError, match="cut off"):
+            small(model, weights=tmp_path / "cut.pt")
+
+    def test_nothing_in_a_file_is_run(self, model, tmp_path):
+        class Bad:
+            def __reduce__(self):
+                return (type(tmp_path).touch, (tmp_path / "ran",))
+
+        torch.save(official(model) | {"bad": Bad()}, tmp_path / "bad.pt", pickle_module=pickle)
+        with pytest.raises(WeightsError, match="would have to be run"):
+            small(model, weights=tmp_path / "bad.pt")
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("model", "modality"), MODALITIES)
+class TestEveryModality:
+    def test_takes_any_image(self, model, modality):
+        loaded = small(model, modality=modality)
+        cells, dim = (4, 40) if model == "clay" else (4, CONFIGS[model]["dim"])
+        for side in (20, 64, (90, 50)):
+            image = pixels(model, modality, side)
+            assert loaded.embed(image, output=MEAN, **SIDE).shape == loaded.embed(image, output=MAX, **SIDE).shape
+            shape = loaded.embed(image, output=GRID, **SIDE).shape
+            assert shape == ((dim, cells, cells) if isinstance(side, int) else (dim, cells, 3))
+
+    def test_a_batch_equals_its_items(self, model, modality):
+        loaded = small(model, modality=modality)
+        images = [pixels(model, modality, 40, seed) for seed in range(3)]
+        dates = [["2022-01-03"], ["2021-07-17"], ["2020-11-30"]]
+        places = [(3.0, 51.0), (-70.0, -33.0), (120.0, 5.0)]
+        together = {name: np.stack([image[name] for image in images]) for name in images[0]}
+        for output in (GRID, MEAN, MAX, *([CLS] if "cls" in loaded.card.poolings else [])):
+            told = loaded.embed(together, output=output, dates=dates, place=places).data
+            alone = [
+                loaded.embed(image, output=output, dates=day, place=place).data
+                for image, day, place in zip(images, dates, places, strict=True)
+            ]
+            assert told == pytest.approx(np.stack(alone), abs=3e-6)
+
+    def test_tiles_are_a_map(self, model, modality):
+        loaded = small(model, modality=modality)
+        side = loaded.inputs[0].size_px
+        image = pixels(model, modality, 2 * side)
+        whole = loaded.embed(image, output=GRID, prep=InputPrep.tile(), **SIDE).data
+        part = {name: values[..., side:, :side] for name, values in image.items()}
+        assert whole.shape[1:] == (8, 8)
+        assert whole[:, 4:, :4] == pytest.approx(loaded.embed(part, output=GRID, **SIDE).data, abs=3e-6)
+
+    def test_tokens_are_in_raster_order(self, model, modality):
+        loaded = small(model, modality=modality)
+        cell = loaded.inputs[0].size_px // 4
+        image = pixels(model, modality, 4 * cell)
+        before = loaded.embed(image, output=GRID, **SIDE).data
+        noise = pixels(model, modality, 4 * cell, seed=1)
+        for name, values in image.items():
+            values[..., cell : 2 * cell, 3 * cell :] = noise[name][..., cell : 2 * cell, 3 * cell :]
+        moved = np.abs(loaded.embed(image, output=GRID, **SIDE).data - before).sum(0)
+        assert np.unravel_index(moved.argmax(), moved.shape) == (1, 3)
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_gaps_are_filled_and_told_and_grids_lie_on_the_ground(model):
+    loaded = small(model)
+    side = loaded.inputs[0].size_px
+    cell, name = side // 4, loaded.inputs[0].modality
+    values = pixels(model, name, side)[name]
+    values[:, 0, : side // 2] = np.nan
+    image = cube(values, bands=loaded.inputs[0].bands, place=grid(side, side), frames=months(1))
+    (features,) = loaded.embed_cubes([{name: image}], GRID)
+    assert features.filled_fraction == pytest.approx(0.5 / values.shape[1])
+    assert "values filled" in features.notes[0]
+    assert features.grid.transform == (10 * cell, 0, 600_000, 0, -10 * cell, 5_700_000)
+    (part,) = loaded.embed_cubes([{name: image}], GRID, crops=[Window(cell, 0, 2 * cell, side)])
+    assert part.values == pytest.approx(features.values[:, 1:3], abs=1e-5)
+    assert part.grid.transform[5] == 5_700_000 - 10 * cell
+    whole = loaded.embed_cubes([{name: image}], OutputSpec.pooled())[0].values
+    assert whole == pytest.approx(features.values.mean((1, 2)), abs=1e-5)
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_the_size_of_the_image_is_an_option(model):
+    loaded = small(model, size_px=96)
+    image = pixels(model, loaded.inputs[0].modality, 50)
+    cells = 96 // loaded.patch
+    assert loaded.embed(image, output=GRID, **SIDE).shape[1:] == (cells, cells)
+    with pytest.raises(SpecError, match="size_px = 97: no multiple"):
+        small(model, size_px=97)
