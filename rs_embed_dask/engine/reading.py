@@ -71,7 +71,7 @@ def read_pixels(
     provider : Provider
         Where pixels come from.
     reads : sequence of Read
-        What to read: of one grid and sensor.
+        What to read: of one place and sensor.
     retry : Retry
         How often and how long.
     seed : str

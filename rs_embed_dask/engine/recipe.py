@@ -149,11 +149,12 @@ class Recipe:
         return {number: group for number, group in found.items() if group.needs}
 
     def visits(self, labels: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-        """Say which reads, by number, are of the same pixels and so are made together: one visit a collection."""
-        found: dict[tuple[str, float, str | None], list[int]] = {}
+        """Say which reads, by number, are of the same source and so are made together: one visit a collection."""
+        found: dict[tuple[str, str | None], list[int]] = {}
         for number, group in self.groups_for(labels).items():
-            found.setdefault((group.sensor, group.resolution_m, group.fetch.crs), []).append(number)
-        return tuple(tuple(numbers) for numbers in found.values())
+            found.setdefault((group.sensor, group.fetch.crs), []).append(number)
+        finest_first = (sorted(numbers, key=lambda n: self.groups[n].resolution_m) for numbers in found.values())
+        return tuple(tuple(numbers) for numbers in finest_first)
 
     def needs(self, label: str) -> tuple[tuple[int, Need], ...]:
         """Say what a model takes, and from which read by number."""

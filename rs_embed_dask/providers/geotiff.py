@@ -87,8 +87,9 @@ class GeoTiff:
         """
         blocks = self.layout.under(rows, columns)
         spans = tuple(self.layout.spans(blocks, band - 1))
-        pieces = [*self.head]
-        for start, stop in runs((span[2:] for span in spans), ((p.start, p.stop) for p in self.head)):
+        pieces = [*self.head, *(access.kept.of(self.href) if access.kept else ())]
+        known = [(piece.start, piece.stop) for piece in pieces]
+        for start, stop in runs((span[2:] for span in spans), known):
             pieces.append(self._fetch(start, stop, access))
         found = {(row, column): cut(pieces, offset, length) for row, column, offset, length in spans}
         window = Window(
@@ -116,6 +117,8 @@ class GeoTiff:
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
+        if access.kept is not None:
+            access.kept.add(self.href, piece)
         return piece
 
 

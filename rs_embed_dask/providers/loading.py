@@ -76,7 +76,7 @@ def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None =
     provider : Provider
         Where pixels come from.
     reads : sequence of Read
-        Of one grid and sensor, with frames and cloud limits of their own.
+        Of one place and sensor, with frames, cloud limits and pixel sizes of their own.
     threads : int, optional
         As for `load`.
 
@@ -109,16 +109,18 @@ def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
 def _cubes(
     lazy: Sequence[xr.Dataset | NoImageryError], reads: Sequence[Read], threads: int
 ) -> list[Cube | NoImageryError]:
-    """Compute all that there is in one go."""
-    wanted = [
-        (number, name)
-        for number, one in enumerate(lazy)
-        if not isinstance(one, NoImageryError)
-        for name in ("pixels", "n_obs", "used")
-        if name in one
-    ]
-    arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
-    done = dict(zip(wanted, _computed(arrays, threads), strict=True)) if wanted else {}
+    """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
+    done: dict[tuple[int, str], Any] = {}
+    for grid in dict.fromkeys(read.grid for read in reads):
+        wanted = [
+            (number, name)
+            for number, one in enumerate(lazy)
+            if not isinstance(one, NoImageryError) and reads[number].grid == grid
+            for name in ("pixels", "n_obs", "used")
+            if name in one
+        ]
+        arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
+        done |= zip(wanted, _computed(arrays, threads), strict=True) if wanted else {}
     return [
         one
         if isinstance(one, NoImageryError)

@@ -94,7 +94,7 @@ class SharesReads(Protocol):
     """A provider that reads what several cubes of one place have in common only once."""
 
     def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
-        """Return the lazy cubes of reads of one grid and sensor, which share their raw pixels."""
+        """Return the lazy cubes of reads of one place and sensor, which share their raw pixels."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import functools
 import logging
 import random
 import re
+import threading
 import time
 import urllib.request
+from collections import defaultdict
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -23,7 +25,7 @@ import urllib3
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.providers.signing import PlainLinks, Signer
 
-__all__ = ["Access", "Patience", "Piece", "read_range"]
+__all__ = ["Access", "Kept", "Patience", "Piece", "read_range"]
 
 CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
@@ -62,14 +64,6 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """How files are reached: who signs, and how patiently. Travels in graphs; holds no secret."""
-
-    signer: Signer = field(default_factory=PlainLinks)
-    patience: Patience = field(default_factory=Patience)
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes of a file: where they begin, what they are, and how large the whole file is."""
 
@@ -81,6 +75,36 @@ class Piece:
     def stop(self) -> int:
         """The offset behind the last byte."""
         return self.start + len(self.data)
+
+
+class Kept:
+    """What was fetched for one grid, for the next grid of the same place to take; what travels is empty."""
+
+    def __init__(self) -> None:
+        self._pieces: defaultdict[str, tuple[Piece, ...]] = defaultdict(tuple)
+        self._lock = threading.Lock()
+
+    def of(self, href: str) -> tuple[Piece, ...]:
+        """Return what there is of a file."""
+        with self._lock:
+            return self._pieces.get(href, ())
+
+    def add(self, href: str, piece: Piece) -> None:
+        """Keep bytes of a file."""
+        with self._lock:
+            self._pieces[href] += (piece,)
+
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        return Kept, ()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
+
+    signer: Signer = field(default_factory=PlainLinks)
+    patience: Patience = field(default_factory=Patience)
+    kept: Kept | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from rs_embed_dask.imagery.source_tables import SOURCES
 from rs_embed_dask.imagery.window import LARGEST_SIDE_PX
 from rs_embed_dask.providers.assemble import Recipe, raw_cube, recipe_for
 from rs_embed_dask.providers.protocol import Estimate, Pace, Scene, estimate_read
-from rs_embed_dask.providers.ranges import Access, Patience
+from rs_embed_dask.providers.ranges import Access, Kept, Patience
 from rs_embed_dask.providers.signing import PlainLinks, Signer
 from rs_embed_dask.providers.stac_chunks import chunks_for
-from rs_embed_dask.providers.stac_items import StacItem, newest, touches
+from rs_embed_dask.providers.stac_items import StacItem, newest
 from rs_embed_dask.providers.stac_search import Question, find
-from rs_embed_dask.providers.stac_shared import Shared, loosest, serving
+from rs_embed_dask.providers.stac_shared import Shared, around, loosest, scene_of, serving, touching
 from rs_embed_dask.providers.stac_stack import asset_for, stack_items
 
 if TYPE_CHECKING:
@@ -162,22 +162,20 @@ class StacProvider:
         """
         known = self.table(sensor)
         names = known.properties.cloud
-        found = newest(self._touching(known, grid, span, fetch), known.properties)
-        return tuple(_scene(item, names) for item in found)
+        found = newest(touching(self._find(known, (grid,), span, fetch), grid), known.properties)
+        return tuple(scene_of(item, names) for item in found)
 
-    def _touching(self, known: Source, grid: Grid, span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+    def _find(self, known: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(known.sensor).kind == "optical"
         question = Question(
             url=self.url,
             collections=(known.collection, *known.more_collections),
-            boxes=grid.lonlat_boxes,
+            boxes=around(grids),
             span=span,
             cloud=known.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
         )
-        return tuple(
-            item for item in find(question) if any(touches(item, asset, grid) for asset in item.assets.values())
-        )
+        return find(question)
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
@@ -205,12 +203,13 @@ class StacProvider:
         return found
 
     def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
-        """Return the lazy cubes of several reads of one grid and sensor: one search, and each file's pixels once.
+        """Return the lazy cubes of several reads of one place and sensor: one search, and each file's pixels once.
 
         Parameters
         ----------
         reads
-            They may differ in bands, frames, cloud limit, mask and composite.
+            They may differ in bands, frames, cloud limit, mask, composite and the size of pixels. What grids of
+            different pixels share is fetched once if they are computed one after the other, as `load_all` does.
 
         Returns
         -------
@@ -223,16 +222,29 @@ class StacProvider:
             If the API or, when computed, a file fails.
         """
         known = self.table(reads[0].sensor)
+        grids = tuple(dict.fromkeys(read.grid for read in reads))
+        found = self._find(known, grids, *loosest(reads))
+        access = self.access if len(grids) == 1 else replace(self.access, kept=Kept())
+        made: dict[int, xr.Dataset | NoImageryError] = {}
+        for grid in grids:
+            mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
+            cubes = self._of_one_grid(tuple(mine.values()), touching(found, grid), access)
+            made |= zip(mine, cubes, strict=True)
+        return [made[number] for number in range(len(reads))]
+
+    def _of_one_grid(
+        self, reads: Sequence[Read], found: Sequence[StacItem], access: Access
+    ) -> list[xr.Dataset | NoImageryError]:
+        known = self.table(reads[0].sensor)
         recipes = [recipe_for(read, known) for read in reads]
         grid = reads[0].grid
-        found = self._touching(known, grid, *loosest(reads))
         wanted = [serving(found, read, known) for read in reads]
         for items, recipe in zip(wanted, recipes, strict=True):
             self._check_assets(items, recipe)
         shared = Shared.of(wanted, recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=known.block_px, chunk_px=self.chunk_px)
-        raw = stack_items(shared.items, shared.layers, grid, access=self.access, chunks=chunks, threads=self.threads)
+        raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
         return [
             self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
             for read, items, recipe in zip(reads, wanted, recipes, strict=True)
@@ -243,7 +255,7 @@ class StacProvider:
     ) -> xr.Dataset | NoImageryError:
         known = self.table(read.sensor)
         wanted = [name for names in recipe.assets for name in names]
-        scenes = [_scene(item, known.properties.cloud, wanted) for item in items]
+        scenes = [scene_of(item, known.properties.cloud, wanted) for item in items]
         try:
             return raw_cube(read, known, scenes=scenes, raw=raw)
         except NoImageryError as nothing:
@@ -284,10 +296,3 @@ class StacProvider:
 DEFAULTS: Final = {
     f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(StacProvider)
 }
-
-
-def _scene(item: StacItem, cloud: tuple[str, ...], wanted: Iterable[str] = ()) -> Scene:
-    """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where wanted."""
-    assets = sorted({*item.assets, *(name for name in wanted if asset_for(item, (name,)) is not None)})
-    cover = item.first(cloud)
-    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})

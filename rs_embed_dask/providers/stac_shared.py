@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.sensors import Source, sensor
-from rs_embed_dask.providers.stac_items import StacItem, newest
-from rs_embed_dask.providers.stac_stack import Layer
+from rs_embed_dask.providers.protocol import Scene
+from rs_embed_dask.providers.stac_items import StacItem, newest, touches
+from rs_embed_dask.providers.stac_stack import Layer, asset_for
 
 if TYPE_CHECKING:
     import dask.array as da
 
     from rs_embed_dask.fetch import FetchSpec
     from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.grid_types import Grid
     from rs_embed_dask.providers.assemble import Recipe
 
-__all__ = ["Shared", "loosest", "serving"]
+__all__ = ["Shared", "around", "loosest", "scene_of", "serving", "touching"]
+
+Box = tuple[float, float, float, float]
+
+
+def around(grids: Sequence[Grid]) -> tuple[Box, ...]:
+    """Return the boxes in degrees that hold grids of one place: one, or two at the antimeridian."""
+    boxes = [grid.lonlat_boxes for grid in grids]
+    if len({len(each) for each in boxes}) > 1:  # only the larger grid crosses it
+        return tuple(dict.fromkeys(box for each in boxes for box in each))
+    return tuple(
+        (min(b[0] for b in same), min(b[1] for b in same), max(b[2] for b in same), max(b[3] for b in same))
+        for same in zip(*boxes, strict=True)
+    )
+
+
+def touching(found: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
+    """Keep the items of which some file reaches into a grid."""
+    return tuple(item for item in found if any(touches(item, asset, grid) for asset in item.assets.values()))
 
 
 def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
@@ -74,3 +94,10 @@ class Shared:
         if tuple(layers) != self.layers:
             taken = taken[:, [columns[names] for names in layers]]
         return taken
+
+
+def scene_of(item: StacItem, cloud: tuple[str, ...], wanted: Iterable[str] = ()) -> Scene:
+    """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where wanted."""
+    assets = sorted({*item.assets, *(name for name in wanted if asset_for(item, (name,)) is not None)})
+    cover = item.first(cloud)
+    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})

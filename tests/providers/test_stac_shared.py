@@ -56,3 +56,24 @@ def test_reads_together_are_the_reads_alone_at_the_requests_of_one(plain):
     assert 8 <= shared["range"] <= 18
     assert shared["range"] < service.counts()["range"] - shared["range"]
     assert sum(count for kind, count in shared.items() if kind.startswith("search")) == 1
+
+
+def test_grids_of_other_pixels_share_the_search_and_the_bytes(plain):
+    service = plain(noisy(3, 10.0), noisy(13, 20.0))
+    provider = StacProvider(service.url, source="planetary_computer")
+    fetch = FetchSpec(max_cloud_pct=30, mask="none")
+    coarse = grid(size=12, pixel=30.0, offset=(480.0, 480.0))
+    wanted = [Read(where, "sentinel-2-l2a", ("blue", "red"), (JUNE,), fetch) for where in (WHERE, coarse)]
+    together = load_all(provider, wanted)
+    asked = [(call.path, call.wanted) for call in service.calls() if call.kind == "range"]
+    assert len(asked) == len(set(asked)) <= 2 * 2 * 2
+    assert service.counts()["search"] == 1
+    forget_everything()
+    alone = [load(provider, one) for one in wanted]
+    assert service.counts()["search"] == 3
+    for one, both in zip(alone, together, strict=True):
+        assert np.array_equal(one.values, both.values, equal_nan=True)
+        assert (one.scenes, one.values.shape) == (both.scenes, both.values.shape)
+    # centres of 30 m pixels from 480 m on: each third 10 m pixel from the 49th on
+    centres = [np.roll(NOISE, day * 7, 0)[49:85:3, 49:85:3] for day in (3, 13)]
+    assert np.array_equal(together[1].values[0, 0], np.median(centres, axis=0))
