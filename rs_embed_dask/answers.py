@@ -8,6 +8,7 @@ from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.engine.here import embed_items, read_items
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.inference.arrays import labelled
+from rs_embed_dask.models import card
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.here import ItemResult
@@ -30,6 +31,7 @@ def embeddings_of(made: Plan) -> list[Embedding]:
 
 def _embedding(found: ItemResult, made: Plan) -> Embedding:
     spec = made.request.models[0]
+    known = card(spec.id)
     outcome = found.outcomes[spec.label]
     if outcome.error is not None:
         raise outcome.error
@@ -38,11 +40,11 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
         raise EngineError("embedding", value=found.item.id, reason=reason, fix="report it with the request")
     meta: dict[str, Any] = {
         "model": spec.id,
-        "variant": spec.variant or "",
+        "variant": known.variant_for(spec).name,
         "provider": made.request.provider.name,
         "spatial": found.item.spatial.to_dict(),
         "temporal": found.item.temporal.to_dict(),
-        "output": made.request.output.to_dict(),
+        "output": known.named(made.request.output).to_dict(),
         "status": outcome.status.name.lower(),
         "note": outcome.note,
         "frames": [(span.start.isoformat(), span.end.isoformat()) for span in outcome.frames],

@@ -145,12 +145,14 @@ def resume(
 
 @app.command()
 def models(*, as_json: Json = False) -> None:
-    """List the models."""
+    """List the models: variants, inputs, sizes, licences, and how far they are from the authors' code."""
+    from rs_embed_dask.listing import short_rows
+
     found = rs.list_models()
     if as_json:
         show.json_text(found)
     else:
-        show.table([show.flat(row) for row in found], title="models")
+        show.table(short_rows(found), title="models (numbers: of a vector; million: parameters)", ruled=True)
 
 
 @app.command()

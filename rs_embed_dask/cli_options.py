@@ -104,7 +104,10 @@ class OutputOptions:
     output: Annotated[
         str, typer.Option(help="pooled (a vector a place) or grid (a map of vectors).", rich_help_panel=MODEL)
     ] = "pooled"
-    pooling: Annotated[str, typer.Option(help="mean, max or cls, for pooled.", rich_help_panel=MODEL)] = "mean"
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="mean, max or cls, for pooled; left out: each model's own vector.", rich_help_panel=MODEL),
+    ] = None
     prep: Annotated[
         str, typer.Option(help="resize, tile or auto: how an image is made to fit.", rich_help_panel=MODEL)
     ] = "resize"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "connected",
     "exit_code",
-    "flat",
     "json_text",
     "problem",
     "states",
@@ -52,8 +51,11 @@ def json_text(value: object) -> None:
     text(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
-def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None) -> None:
-    """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped."""
+def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, ruled: bool = False) -> None:
+    """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped.
+
+    `ruled` draws a line between rows, for those of several lines; cells that have lines of their own are not wrapped.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -64,7 +66,9 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None) -> 
         for row in (dict(zip(names, names, strict=True)), *rows):
             text("\t".join(" ".join(str(row[name]).split()) for name in names))
         return
-    drawn = Table(*names, title=title, title_justify="left", header_style="bold")
+    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled)
+    for name in names:
+        drawn.add_column(name, no_wrap=any("\n" in str(row[name]) for row in rows))
     for row in rows:
         drawn.add_row(*(str(row[name]) for name in names))
     Console().print(drawn)
@@ -130,17 +134,6 @@ def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
     text(report)
     if rows is not None:
         table(rows, title="items")
-
-
-def flat(row: Mapping[str, object]) -> dict[str, object]:
-    """Write lists and dictionaries in a row as short texts, and leave out what is empty."""
-    return {name: _joined(value) for name, value in row.items()}
-
-
-def _joined(value: object) -> object:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {part}" for name, part in value.items())
-    return ", ".join(str(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager

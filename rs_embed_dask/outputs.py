@@ -23,8 +23,8 @@ class OutputSpec(Record):
     ----------
     mode : {"pooled", "grid"}
         Which of the two.
-    pooling : {"mean", "max", "cls"}, default "mean"
-        How the tokens become one vector; a grid has no use for it.
+    pooling : {"mean", "max", "cls"}, optional
+        How the tokens become one vector; a grid has no use for it. Default: the vector that each model's authors use.
     scale_m : float, optional
         Resolution of the read in metres, the same as ``FetchSpec.resolution_m``. Default: the model's own.
 
@@ -40,13 +40,14 @@ class OutputSpec(Record):
     """
 
     mode: str
-    pooling: str = "mean"
+    pooling: str | None = None
     scale_m: float | None = None
 
     def __post_init__(self) -> None:
         choice("OutputSpec.mode", self.mode, ("pooled", "grid"))
-        choice("OutputSpec.pooling", self.pooling, ("mean", "max", "cls"))
-        if self.mode == "grid" and self.pooling != "mean":
+        if self.pooling is not None:
+            choice("OutputSpec.pooling", self.pooling, ("mean", "max", "cls"))
+        if self.mode == "grid" and self.pooling is not None:
             fix = "leave pooling out, or use OutputSpec.pooled"
             raise SpecError("OutputSpec.pooling", value=self.pooling, reason="a grid is not pooled", fix=fix)
         if self.scale_m is not None:
@@ -54,13 +55,14 @@ class OutputSpec(Record):
             object.__setattr__(self, "scale_m", scale_m)
 
     @classmethod
-    def pooled(cls, pooling: str = "mean") -> Self:
+    def pooled(cls, pooling: str | None = None) -> Self:
         """Ask for one vector a place.
 
         Parameters
         ----------
-        pooling : {"mean", "max", "cls"}, default "mean"
-            Mean or largest value over the tokens, or the class token.
+        pooling : {"mean", "max", "cls"}, optional
+            Mean or largest value over the tokens, or the class token. Default: the vector that each model's authors
+            use, the first that its card names: the mean of most, the class token of Clay and TerraFM.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Documents that could go out of date: the model table, links between pages, and the commands they show."""
+"""Documents that could go out of date: what is made of the cards, links between pages, and the commands they show."""
 
 from __future__ import annotations
 
@@ -10,16 +10,41 @@ import pytest
 from typer.main import get_command
 
 from rs_embed_dask.cli import app
-from tests import readme_tables
+from rs_embed_dask.models import all_cards
+from tests import pages
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_model_table_is_what_the_cards_say():
-    text = readme_tables.README.read_text("utf-8")
-    assert "| `rcf` |" in text
-    assert readme_tables.renewed(text) == text, "run `python -m tests.readme_tables --write`"
+MADE = pages.documents()
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_the_cards_say_is_what_is_written(path):
+    assert path.exists(), f"run `{pages.COMMAND}`"
+    assert path.read_text("utf-8") == MADE[path], f"run `{pages.COMMAND}`"
+
+
+def test_there_is_a_page_a_model_and_no_other():
+    assert {path.stem for path in pages.FOLDER.glob("*.md")} == {card.id for card in all_cards()} | {"index"}
+
+
+def test_a_stale_page_is_noticed_and_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "FOLDER", tmp_path)
+    made = {tmp_path / "rcf.md": "new", tmp_path / "dofa.md": "same", tmp_path / "clay.md": "absent"}
+    for name, text in {"rcf": "old", "dofa": "same", "gone": "of no model"}.items():
+        (tmp_path / f"{name}.md").write_text(text)
+    assert [path.stem for path in pages.stale(made)] == ["clay", "gone", "rcf"]
+    pages.write(made)
+    assert pages.stale(made) == []
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["clay", "dofa", "rcf"]
+
+
+def test_the_page_says_what_was_not_compared():
+    page = MADE[pages.FOLDER / "clay.md"]
+    assert "- Not compared, for nobody has recorded numbers: variants `v1`; inputs `landsat`, `naip`." in page
+    assert "real weights among them" in MADE[pages.FOLDER / "galileo.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

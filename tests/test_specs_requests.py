@@ -146,7 +146,7 @@ class TestFetchSpec:
 
 class TestOutputs:
     def test_pooled(self):
-        assert OutputSpec.pooled() == OutputSpec("pooled", "mean", None)
+        assert OutputSpec.pooled() == OutputSpec("pooled", None, None)  # each model's own vector
         assert [OutputSpec.pooled(how).pooling for how in ("mean", "max", "cls")] == ["mean", "max", "cls"]
 
     def test_grid(self):

@@ -104,7 +104,7 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
     return {
         "card": chosen.card.describe(),
         "spec": chosen.spec.to_dict(),
-        "output": output.to_dict(),
+        "output": chosen.card.named(output).to_dict(),
         "gsd_m": resolution_m,
         "inputs": {
             wanted.modality: {"sensor": wanted.sensor, "bands": list(wanted.bands), "resolution_m": metres}

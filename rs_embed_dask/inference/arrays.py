@@ -136,7 +136,7 @@ def embedding(done: Sequence[Features], model: Model, output: OutputSpec, *, bat
         "model": model.card.id,
         "variant": model.card.variant_for(model.spec).name,
         "modality": "+".join(inputs.modality for inputs in model.inputs),
-        "output": output.to_dict(),
+        "output": model.card.named(output).to_dict(),
         "weights": model.weights_info,
         "dtype": str(model.dtype).removeprefix("torch."),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
@@ -77,6 +77,8 @@ class Card:
         Side of a token in the network's pixels (an option ``patch_px`` goes before).
     poolings : tuple of str
         Poolings it offers, its own first.
+    outputs : tuple of (str, str)
+        What each vector is, in words, by pooling or ``"grid"``.
     extras : tuple of str
         Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``.
     options, any_bands : tuple of Option, bool
@@ -106,6 +108,7 @@ class Card:
     code_licence: str = ""
     source: str = ""
     poolings: tuple[str, ...] = ("mean", "max")
+    outputs: tuple[tuple[str, str], ...] = ()
     extras: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     any_bands: bool = False
@@ -200,6 +203,10 @@ class Card:
                 f"{self.id}: pooling", value=name, reason="it has no such vector", fix=f"use one of {listed}"
             )
         return name
+
+    def named(self, output: OutputSpec) -> OutputSpec:
+        """Return an output with its pooling named: the model's own where none was asked for."""
+        return output if output.mode == "grid" else replace(output, pooling=self.pooling(output))
 
     def dim(self, spec: ModelSpec, output: OutputSpec | None = None) -> int:
         """Length of the vector, or of a token for a grid."""

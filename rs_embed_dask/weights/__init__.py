@@ -17,6 +17,8 @@ class Weights:
         The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` says where a person gets it.
     sha256, size : str, int
         Digest and bytes, where known: checked.
+    seen : str
+        What was there when it was looked at, for people: the beginning of the commit, the size rounded. Not checked.
     licence, restricted : str, bool
         SPDX or short name of the terms, and whether the user must accept them by ``accept_licence=True``.
     keys : tuple of str
@@ -41,6 +43,7 @@ class Weights:
     url: str = ""
     sha256: str = ""
     size: int = 0
+    seen: str = ""
     licence: str = "unknown"
     restricted: bool = False
     keys: tuple[str, ...] = ()

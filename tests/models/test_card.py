@@ -68,6 +68,8 @@ class TestEveryCard:
             assert found.dim(spec, OutputSpec.grid()) > 0
             for pooling in found.poolings:
                 assert found.dim(spec, OutputSpec.pooled(pooling)) > 0
+            assert found.named(OutputSpec.pooled()) == OutputSpec.pooled(found.poolings[0])
+            assert found.named(OutputSpec.grid()) == OutputSpec.grid()
             assert found.grid_shape(spec, (64, 64), InputPrep.resize())[0] > 0
 
     def test_states_the_terms_of_its_weights(self, found):

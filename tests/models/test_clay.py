@@ -13,7 +13,7 @@ from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from tests.models.families import SIDE, pixels, small
 
-GRID, CLS = OutputSpec.grid(), OutputSpec.pooled("cls")
+GRID, CLS, MEAN = OutputSpec.grid(), OutputSpec.pooled("cls"), OutputSpec.pooled("mean")
 
 
 def batch(**given):
@@ -123,5 +123,8 @@ def test_the_vectors_are_those_of_the_tokens():
     model = small("clay")
     image = pixels("clay", "s2", 32)
     grid = model.embed(image, output=GRID, **SIDE).data
-    assert model.embed(image, **SIDE).data == pytest.approx(grid.mean((1, 2)), abs=1e-6)
-    assert not np.allclose(model.embed(image, output=CLS, **SIDE).data, grid.mean((1, 2)), atol=1e-2)
+    assert model.embed(image, output=MEAN, **SIDE).data == pytest.approx(grid.mean((1, 2)), abs=1e-6)
+    own = model.embed(image, **SIDE)
+    assert np.array_equal(own.data, model.embed(image, output=CLS, **SIDE).data)
+    assert own.meta["output"]["pooling"] == "cls"
+    assert not np.allclose(own.data, grid.mean((1, 2)), atol=1e-2)

@@ -17,6 +17,10 @@ CARD = Card(
     variants=(Variant("default", 0),),
     patch_px=8,
     poolings=("mean",),
+    outputs=(
+        ("mean", "nine statistics of each band over time, averaged over the valid pixels"),
+        ("grid", "the same for each cell; NaN where nothing is valid"),
+    ),
     dim_per=("bands", 9),
     any_bands=True,
     float32=True,

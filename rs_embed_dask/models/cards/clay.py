@@ -27,8 +27,8 @@ def _inputs(modality: str, sensor: str, bands: str, numbers: str, *before: Step,
     return Inputs(modality, (sensor,) if sensor else (), names(bands), size_px=256, **more)
 
 
-def _weights(repo: str, file: str) -> Weights:
-    return Weights(repo, file, licence="Apache-2.0", keys=("state_dict",), prefixes=("model.", "encoder."))
+def _weights(repo: str, file: str, seen: str) -> Weights:
+    return Weights(repo, file, seen=seen, licence="Apache-2.0", keys=("state_dict",), prefixes=("model.", "encoder."))
 
 
 CARD = Card(
@@ -38,11 +38,27 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="Clay-foundation/model at a5790ce, claymodel/model.py",
     variants=(
-        Variant.vit("v1.5", (1024, 24, 16), _weights("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt"), params=311.4),
-        Variant.vit("v1", (768, 12, 12), _weights("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt"), params=92.1),
+        Variant.vit(
+            "v1.5",
+            (1024, 24, 16),
+            _weights("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt", "about 4.8 GB, decoder and teacher included"),
+            params=311.4,
+        ),
+        Variant.vit(
+            "v1",
+            (768, 12, 12),
+            _weights("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt", "named so in terratorch"),
+            params=92.1,
+        ),
     ),
     patch_px=8,
     poolings=("cls", "mean", "max"),
+    outputs=(
+        ("cls", "the class token after the final norm: the authors' own vector"),
+        ("mean", "the mean of the patch tokens after the final norm"),
+        ("max", "the largest number of each feature over those tokens"),
+        ("grid", "the patch tokens after the final norm"),
+    ),
     extras=("dates", "place", "gsd"),
     any_bands=True,
     inputs=(
@@ -60,10 +76,10 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "The authors' vector is the class token: pooling 'cls'. Pooling 'mean' is that of the patch tokens.",
         "The date is the middle of the span; weeks are ISO weeks, of which the 53rd equals the first.",
         "Any of a modality's bands may be left out: bands=('red', 'nir').",
         "No provider serves NAIP here: give `naip` as an array of 8-bit numbers to Model.embed.",
+        "The authors know further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), not offered here.",
         "The statistics are of version 1.5; those of version 1 were not checked.",
     ),
     deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is no square.",),

@@ -27,6 +27,7 @@ def _variant(name: str, sizes: tuple[int, int, int], params: float) -> Variant:
         Weights(
             repo="earthflow/DOFA",
             file=f"DOFA_ViT_{name}_e100.pth",
+            seen="formerly at XShadow/DOFA",
             licence="CC-BY-4.0",
             ignore=("mask_token", "projector.", "fc_norm.", "head."),
             optional=("norm.",),
@@ -41,13 +42,20 @@ CARD = Card(
     title="DOFA: one ViT/16 for any bands, by their wavelengths",
     paper="arXiv:2403.15356",
     citation=(
-        "Xiong et al., Neural Plasticity-Inspired Multimodal Foundation Model for Earth Observation, arXiv:2403.15356"
+        "Xiong et al., Neural Plasticity-Inspired Foundation Model for Observing the Earth Crossing Modalities, "
+        "arXiv:2403.15356, 2024"
     ),
     code_licence="MIT",
     source="zhu-xlab/DOFA, dofa_v1.py and wave_dynamic_layer.py, as in torchgeo 0.10.1",
     variants=(_variant("base", (768, 12, 12), 111.3), _variant("large", (1024, 24, 16), 337.1)),
     patch_px=16,
     poolings=("mean", "max", "cls"),
+    outputs=(
+        ("mean", "the mean of the patch tokens as the last block leaves them, through the norm that `pool_norm` names"),
+        ("max", "the largest number of each feature over those tokens, before any norm"),
+        ("cls", "the class token through the file's norm"),
+        ("grid", "the patch tokens before any norm"),
+    ),
     any_bands=True,
     inputs=(
         Inputs(
@@ -83,15 +91,18 @@ CARD = Card(
         RECTANGLE,
         Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms", config=True),
     ),
-    parity="the authors' arithmetic (torchgeo 0.10.1): vectors within 2e-7, tokens within 7e-7",
+    parity="the authors' arithmetic (torchgeo 0.10.1): vectors and grids within 1e-6",
     notes=(
         "satlas8: red, green and blue are 255 at DN 3558 and the others at 8160; no official rule for raw DN exists.",
-        "mean: the mean of the patch tokens through a norm; max: of the tokens before any norm; cls is normed.",
-        "A grid's tokens are before any norm; each sees its cell moved one network pixel up and left.",
+        "Each token sees its cell moved one network pixel up and left: the authors' convolution pads by one.",
         "Other bands have a wavelength but no statistics, and are not offered.",
         "s1: dB become the product's digital numbers (600 times the root), which the statistics fit: our reading.",
         "The authors label the statistics of s1 VH, VV, but their demo gives VV first, and VV is the stronger.",
-        "The converted copies at torchgeo/dofa have no norm: cls and pool_norm='file' then use one without a scale.",
+        (
+            "The converted copies at torchgeo/dofa (dofa_base_patch16_224-a0275954.pth and "
+            "dofa_large_patch16_224-0ff904d3.pth) have no norm: cls and pool_norm='file' then use one without a scale."
+        ),
+        "Version 2 (patch 14) is another network and not covered.",
     ),
     deviations=(
         "rs-embed puts the file's norm of single tokens into the pooling norm: 15 % of the vector.",

@@ -30,6 +30,11 @@ CARD = Card(
     ),
     patch_px=8,
     poolings=("mean", "max"),
+    outputs=(
+        ("mean", "the means over all pixels of both signs of each filter's answer"),
+        ("max", "the largest of the cells' means"),
+        ("grid", "the means over each cell"),
+    ),
     dim_per=("features", 2),
     any_bands=True,
     float32=True,

@@ -13,12 +13,15 @@ _SCALED = (
 )
 
 
-def _variant(name: str, official: str, sizes: tuple[int, int, int, float], config: dict[str, Scalar]) -> Variant:
+def _variant(
+    name: str, official: str, sizes: tuple[int, int, int, float], config: dict[str, Scalar], *, size: str
+) -> Variant:
     dim, wide, patch, params = sizes
     weights = Weights(
         repo="chendelong/RemoteCLIP",
         file=f"RemoteCLIP-{official}.pt",
-        licence="none stated (code Apache-2.0, started from CLIP's, MIT)",
+        seen=f"at bf1d8a3, {size}",
+        licence="none stated",
         prefixes=("model.", "visual."),
     )
     return Variant(
@@ -46,12 +49,18 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="ChenDelong1999/RemoteCLIP at a6a4787, retrieval.py, on open_clip 2.32",
     variants=(
-        _variant("vitb32", "ViT-B-32", (512, 768, 32, 87.8), _vit(32, 768, 12, 512)),
-        _variant("vitl14", "ViT-L-14", (768, 1024, 14, 304.0), _vit(14, 1024, 24, 768)),
-        _variant("rn50", "RN50", (1024, 2048, 32, 38.3), {"body": "resnet"}),
+        _variant("vitb32", "ViT-B-32", (512, 768, 32, 87.8), _vit(32, 768, 12, 512), size="605 MB"),
+        _variant("vitl14", "ViT-L-14", (768, 1024, 14, 304.0), _vit(14, 1024, 24, 768), size="1.71 GB"),
+        _variant("rn50", "RN50", (1024, 2048, 32, 38.3), {"body": "resnet"}, size="408 MB"),
     ),
     patch_px=32,
     poolings=("mean", "max", "cls"),
+    outputs=(
+        ("mean", "CLIP's projected image vector, not scaled to length one"),
+        ("max", "the largest number of each feature over the tokens of the grid"),
+        ("cls", "the same as `mean`"),
+        ("grid", "the tokens of the last block, before norm and projection; rn50: the map of layer4"),
+    ),
     inputs=(
         Inputs(
             "rgb",
@@ -78,11 +87,13 @@ CARD = Card(
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
         Option("rectangle", "pad", ("pad", "crop"), "reflect an image that is not square, or cut its centre out"),
     ),
-    parity="the authors' code: vectors and grids within 2e-6, what the network sees bit for bit",
+    parity="the authors' code: vectors and grids within 1e-6, what the network sees bit for bit",
     notes=(
-        "The vector ('mean', 'cls') is CLIP's projected image vector, not scaled to length one.",
-        "Grids, and 'max' over them, are of the tokens of the last block before norm and projection (rn50: layer4).",
-        "The mirrors MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50 load too.",
+        "No licence of the weights is stated. The code's is Apache-2.0; CLIP's weights, where they began, are MIT.",
+        (
+            "The mirrors load too: MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50, seen at "
+            "db58b88, b99b927 and f77f47f."
+        ),
     ),
     deviations=(
         "rs-embed computes the ViTs with the exact GELU: activation='gelu'.",

@@ -31,6 +31,7 @@ CARD = Card(
             Weights(
                 repo="MVRL/satmae-vitlarge-fmow-pretrain-800",
                 file="model.safetensors",
+                seen="at deb650b, 1.32 GB",
                 url="https://zenodo.org/records/7369797 (fmow_pretrain.pth)",
                 licence="CC-BY-NC-4.0",
                 restricted=True,
@@ -44,6 +45,12 @@ CARD = Card(
     ),
     patch_px=16,
     poolings=("mean", "max", "cls"),
+    outputs=(
+        ("mean", "the mean of the patch tokens after the final norm"),
+        ("max", "the largest number of each feature over those tokens"),
+        ("cls", "the class token after the final norm"),
+        ("grid", "the patch tokens after the final norm"),
+    ),
     inputs=(
         Inputs(
             "rgb",
@@ -68,10 +75,10 @@ CARD = Card(
         RECTANGLE,
         Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms; 1e-5 is rs-embed's", config=True),
     ),
-    parity="the authors' code: vectors within 5e-7, what the network sees bit for bit",
+    parity="the authors' code: vectors within 5e-7, grids within 1e-6, what the network sees bit for bit",
     notes=(
         "Trained on 8-bit RGB of 0.3 to 3 m; Sentinel-2 at 10 m is darker and coarser than what it saw.",
-        "Pooled vectors leave the class token out.",
+        "The authors published no use of frozen vectors; 'mean' is what rs-embed means to give.",
     ),
     deviations=(
         "rs-embed's grid is in random order: its encoder shuffles the patches for good. Here it is a map.",

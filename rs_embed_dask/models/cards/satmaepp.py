@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rs_embed_dask.models.card import Card, Variant, Weights
 from rs_embed_dask.models.cards.satmae import FLOAT
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
@@ -21,7 +23,7 @@ def _scaled(*, float64: bool) -> tuple[Step, ...]:
     return (Span(_MEAN, _STD, float64=float64, byte=True), Divide(255.0), Resize("bicubic", antialias=True))
 
 
-def _variant(name: str, modality: str, weights: tuple[str, str], params: float) -> Variant:
+def _variant(name: str, modality: str, weights: dict[str, Any], params: float) -> Variant:
     size, patch = (224, 16) if modality == "rgb" else (96, 8)
     sizes = (("size", size), ("patch", patch), ("dim", 1024), ("depth", 24), ("heads", 16))
     grouped = (("grouped", True),) if modality == "s2_10b" else ()
@@ -30,8 +32,7 @@ def _variant(name: str, modality: str, weights: tuple[str, str], params: float) 
         name,
         1024,
         Weights(
-            repo=weights[0],
-            file=weights[1],
+            **weights,
             licence="Apache-2.0",
             keys=("model",),
             prefixes=("module.",),
@@ -46,9 +47,17 @@ def _variant(name: str, modality: str, weights: tuple[str, str], params: float) 
     )
 
 
-def _authors(stage: str) -> tuple[str, str]:
+def _authors(stage: str) -> dict[str, Any]:
     name = f"checkpoint_ViT-L_{stage}"
-    return f"mubashir04/{name}", f"{name}.pth"
+    return {"repo": f"mubashir04/{name}", "file": f"{name}.pth"}
+
+
+_MIRROR: dict[str, Any] = {
+    "repo": "MVRL/satmaepp_ViT-L_pretrain_fmow_rgb",
+    "file": "pytorch_model.bin",
+    "seen": "at 76e90f3, 1.32 GB",
+    "url": "the authors' mubashir04/checkpoint_ViT-L_pretrain_fmow_rgb (seen at 8f4c97f)",
+}
 
 
 CARD = Card(
@@ -60,13 +69,19 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="techmn/satmae_pp at ee173bf, models_mae.py and models_mae_group_channels.py",
     variants=(
-        _variant("rgb_vitl16", "rgb", ("MVRL/satmaepp_ViT-L_pretrain_fmow_rgb", "pytorch_model.bin"), 303.3),
+        _variant("rgb_vitl16", "rgb", _MIRROR, 303.3),
         _variant("s2_10b_vitl8", "s2_10b", _authors("pretrain_fmow_sentinel"), 303.1),
         _variant("rgb_vitl16_finetuned", "rgb", _authors("finetune_fmow_rgb"), 303.3),
         _variant("s2_10b_vitl8_finetuned", "s2_10b", _authors("finetune_fmow_sentinel"), 303.1),
     ),
     patch_px=16,
     poolings=("mean", "max", "cls"),
+    outputs=(
+        ("mean", "the mean of the patch tokens after the final norm, of all groups; finetuned: the norm of the mean"),
+        ("max", "the largest number of each feature over those tokens"),
+        ("cls", "the class token after the final norm; finetuned: as the last block leaves it"),
+        ("grid", "the patch tokens after the final norm, the groups of a cell joined by `over`; finetuned: no norm"),
+    ),
     inputs=(
         Inputs(
             "rgb",
@@ -97,12 +112,11 @@ CARD = Card(
         RECTANGLE,
         Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms; 1e-5 is rs-embed's on RGB", config=True),
     ),
-    parity="the authors' code: vectors within 5e-7, what the network sees bit for bit",
+    parity="the authors' code: vectors within 5e-7, grids within 1e-6, what the network sees bit for bit",
     notes=(
         "Images shrink with an antialiased bicubic on floats, as torchvision has done since 0.17.",
         "s2_10b: trained on top-of-atmosphere data, so L1C is read where a provider has it.",
-        "s2_10b: vectors are over the 432 tokens of all groups; a grid joins the groups of each cell.",
-        "finetuned: the mean goes through the network's own norm; other tokens are as the last block leaves them.",
+        "s2_10b: 144 cells of three tokens, by groups: blue green red nir, rededge1 to 3 with nir08, swir16 swir22.",
     ),
     deviations=(
         "rs-embed's grids are in random order, on ten bands each cell is of three unrelated tokens. These are maps.",

@@ -28,6 +28,12 @@ CARD = Card(
     ),
     patch_px=16,
     poolings=("cls", "mean", "max"),
+    outputs=(
+        ("cls", "the class token after the final norm: the authors' own vector"),
+        ("mean", "the mean of the patch tokens after the final norm"),
+        ("max", "the largest number of each feature over those tokens"),
+        ("grid", "the patch tokens after the final norm"),
+    ),
     inputs=(
         Inputs("s2", ("sentinel-2-l2a",), _BANDS, steps=_UNIT, size_px=224, max_cloud_pct=30),
         Inputs("s2l1c", ("sentinel-2-l1c",), _BANDS, steps=_UNIT, size_px=224, max_cloud_pct=30),
@@ -40,7 +46,6 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "The authors' vector is the class token: pooling 'cls'. Pooling 'mean' is that of the patch tokens.",
         "The published forward sends Sentinel-2 of either level through the L1C stem (stem='l1c').",
         "The authors publish no scaling and no order of bands: scaling as rs-embed, order of Major-TOM.",
         "Radar is scaled by the 99th percentile of each image or tile, so values depend on its extent.",

@@ -59,6 +59,11 @@ CARD = Card(
     ),
     default_variant="small",
     patch_px=16,
+    outputs=(
+        ("mean", "the mean of all tokens after the final norm; there is no class token"),
+        ("max", "the largest number of each feature over those tokens"),
+        ("grid", "the tokens after the final norm, those of several modalities at one place joined by `merge`"),
+    ),
     together=True,
     per_modality=True,
     inputs=(
@@ -84,10 +89,9 @@ CARD = Card(
         Option("size_px", 224, doc="side of the image; positions are resampled", multiple=16),
         RECTANGLE,
     ),
-    parity="the authors' code: vectors and grids within 1e-6",
+    parity="the authors' code: vectors within 5e-7, grids within 1e-6",
     notes=(
         "Modalities may be given together, as in modality='s2l2a+s1rtc'; their tokens are joined at each place.",
-        "There is no class token; the vector is the mean of all tokens.",
         "RGB was made by a stretch of quantiles: here from the 2nd to the 98th percentile of each image or tile.",
         "No provider serves elevation as a band: give `dem` as an array in metres to Model.embed.",
         "Version 0.1 has other statistics and is not covered.",

@@ -61,6 +61,12 @@ CARD = Card(
     ),
     patch_px=16,
     poolings=("mean", "max", "cls"),
+    outputs=(
+        ("mean", "the output of the head that the option `head` names; backbone: 1000 numbers"),
+        ("max", "the largest number of each feature over the grid"),
+        ("cls", "what the classifier reads: the ViT's class token after its norm, else the mean of the map"),
+        ("grid", "the ViT's patch tokens after its norm; ResNet-50 and Swin-T: the last map"),
+    ),
     inputs=(
         Inputs(
             "rgb",
@@ -99,11 +105,9 @@ CARD = Card(
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
         Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it"),
     ),
-    parity="the authors' code: vectors and grids within 2e-6, what the network sees bit for bit",
+    parity="the authors' code: vectors within 1e-6, grids within 2e-6, what the network sees bit for bit",
     notes=(
         "The licence of neither code nor weights is stated: ask the authors before you publish what is made of them.",
-        "The vector ('mean') is the image head's. Grids are of patch tokens or the last map, 'max' over them; both are",
-        "of the width of 'cls', which is what the classifier reads: the ViT's class token, or the mean of the map.",
         "The stretch is of all bands of an image or tile together: one bright pixel changes the whole of it.",
         "Variants tell where training began: ImageNet, unless named. Those that began elsewhere have other layouts.",
         "scaling='authors' takes reflectance 0.3558 for white, which is a guess at how true-colour products are made.",

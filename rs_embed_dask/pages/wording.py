@@ -1,0 +1,256 @@
+"""The parts of a card in words: steps, sizes, frames, fill rules, options, terms. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.preprocess.steps import (
+    Byte,
+    Clip,
+    Divide,
+    Linear,
+    Log1p,
+    MinMax,
+    Multiply,
+    Percentile,
+    Resize,
+    Span,
+    Standard,
+    Step,
+    Stretch,
+)
+from rs_embed_dask.specs import ModelSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rs_embed_dask.imagery.dates import Frames
+    from rs_embed_dask.models.card import Card
+    from rs_embed_dask.preprocess.inputs import Inputs, Option, When
+
+__all__ = [
+    "WORDS",
+    "alone",
+    "choices_text",
+    "fill_text",
+    "frames_text",
+    "grouped",
+    "lengths",
+    "modality_texts",
+    "number",
+    "per_band_numbers",
+    "rectangle_text",
+    "size_text",
+    "step_text",
+    "steps_texts",
+    "unit_text",
+    "when_texts",
+]
+
+UNITS: Final = {
+    "reflectance_e4": "reflectance x 10 000",
+    "db": "backscatter in dB",
+    "kelvin": "kelvin",
+    "byte": "8-bit numbers, 0 to 255",
+    "m": "metres",
+}
+FEW: Final = 4
+KERNELS: Final = {"bicubic_u8": "bicubic on 8-bit values, as Pillow rounds"}
+
+
+def unit_text(unit: str) -> str:
+    """Say a unit in words."""
+    return UNITS.get(unit, unit)
+
+
+def number(value: float) -> str:
+    """Write a number with at most six digits."""
+    return f"{value:.6g}"
+
+
+def alone(values: tuple[float, ...]) -> bool:
+    """Whether all bands have the same number, which then needs no table."""
+    return len(set(values)) == 1
+
+
+def step_text(step: Step, size: str = "the size of the network") -> str:
+    """Say in words what a step does; `size` is what a resize aims at. A step without words shows its values."""
+    if isinstance(step, Resize):
+        kernel = KERNELS.get(step.kernel, step.kernel) + (", antialiased" if step.antialias else "")
+        return f"resize to {size}, {kernel}"
+    if type(step) in WORDS:
+        return WORDS[type(step)](step)
+    values = ", ".join(f"{name} {value}" for name, value in step.to_dict().items() if name != "step")
+    return f"{type(step).__name__} ({values})" if values else type(step).__name__
+
+
+def _min_max(step: MinMax) -> str:
+    if alone(step.low) and alone(step.high):
+        return f"bring {number(step.low[0])}..{number(step.high[0])} to 0..1"
+    return "bring each band's low..high to 0..1"
+
+
+def _standard(step: Standard) -> str:
+    if alone(step.mean) and alone(step.std):
+        return f"subtract {number(step.mean[0])}, divide by {number(step.std[0])}"
+    return "subtract each band's mean, divide by its std"
+
+
+def _span(step: Span) -> str:
+    ends = f"bring each band's mean - {number(step.k)} std..mean + {number(step.k)} std to "
+    rest = "0..255, limit to that and cut the fraction off" if step.byte else "0..1, nothing clipped"
+    return ends + rest + (", in float64" if step.float64 else "")
+
+
+def _stretch(step: Stretch) -> str:
+    floor = f", a range under {number(step.least)} counting as {number(step.least)}" if step.least else ""
+    return f"bring each image's own lowest and highest number, over all bands together, to 0 and 1{floor}"
+
+
+def _percentile(step: Percentile) -> str:
+    low = "0 staying 0" if step.low is None else f"percentile {number(step.low)} to 0"
+    return f"bring each image's own percentile {number(step.high)}, over all bands together, to 1, {low}"
+
+
+WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
+    Clip: lambda step: f"limit to {number(step.low)}..{number(step.high)}",
+    Divide: lambda step: f"divide by {number(step.by)}",
+    Multiply: lambda step: f"multiply by {number(step.by)}",
+    MinMax: _min_max,
+    Standard: _standard,
+    Span: _span,
+    Byte: lambda _: "limit to 0..255 and cut the fraction off, as 8-bit numbers",
+    Linear: lambda _: "from dB to linear power",
+    Log1p: lambda _: "log(1 + x), nothing below 0",
+    Stretch: _stretch,
+    Percentile: _percentile,
+}
+"""What each kind of step does; one that is not here shows its name and values."""
+
+
+def steps_texts(inputs: Inputs) -> list[str]:
+    """Say in words what becomes of the pixels, in order; where no step says when to resize, that comes first."""
+    steps: tuple[Step, ...] = inputs.steps
+    if not inputs.native and not any(isinstance(step, Resize) for step in steps):
+        steps = (Resize(), *steps)
+    done = [step_text(step, _target(inputs)) for step in steps]
+    return [*done, f"cut out the centre, {inputs.size_px} x {inputs.size_px} px"] if _cuts(inputs) else done
+
+
+def _target(inputs: Inputs) -> str:
+    if inputs.short_px:
+        return f"{inputs.short_px} px on the shorter side"
+    return f"{inputs.size_px} x {inputs.size_px} px" if inputs.size_px else "whole tokens"
+
+
+def _cuts(inputs: Inputs) -> bool:
+    return bool(inputs.short_px) and (inputs.short_px != inputs.size_px or inputs.rectangle == "stretch")
+
+
+def size_text(inputs: Inputs, patch: int) -> str:
+    """Say what sizes of image the network takes."""
+    if inputs.native:
+        return "any, taken as it is; the last cells of a grid may be cut"
+    if inputs.size_px:
+        return f"{inputs.size_px} x {inputs.size_px} px; others are resized, or cut into tiles by InputPrep.tile()"
+    multiple, limit = inputs.multiple_px or patch, f", at most {inputs.max_px}" if inputs.max_px else ""
+    return f"the multiple of {multiple} px nearest to the image's side{limit}; larger ones by InputPrep.tile()"
+
+
+def frames_text(frames: Frames) -> str:
+    """Say how a span becomes frames."""
+    most = f", at most {frames.cap}" if frames.cap else ""
+    return {
+        "single": "one image of the whole span",
+        "fixed": f"{frames.n} equal parts of the span",
+        "bins": f"a frame each {frames.days} days{most}",
+        "equal": f"equal parts of the span, each of {frames.days} days or more{most}",
+    }[frames.policy]
+
+
+def fill_text(inputs: Inputs) -> str:
+    """Say what stands for a missing pixel, and what becomes of an empty frame."""
+    rules = {
+        "frame_mean": "a missing pixel becomes the mean of its frame and band",
+        "zero": "a missing pixel becomes 0",
+        "keep": "missing pixels stay missing and are left out",
+    }
+    text = rules[inputs.fill] if isinstance(inputs.fill, str) else "a missing pixel becomes the band's `fill`"
+    share = f"has at most {inputs.min_valid:.0%} valid pixels" if inputs.min_valid else "has no valid pixel"
+    what = "hidden from attention" if inputs.empty == "mask" else "left out"
+    return f"{text}; a frame in which some band {share} is {what}"
+
+
+def per_band_numbers(inputs: Inputs) -> dict[str, tuple[float, ...]]:
+    """Collect what is told a band: side values, the numbers of steps where bands differ, and what fills a gap."""
+    found = dict(inputs.per_band)
+    for index, step in enumerate(inputs.steps, 1):
+        values = {name: v for name, v in vars(step).items() if isinstance(v, tuple)}
+        if any(not alone(v) for v in values.values()):
+            found |= {f"{name} (step {index})" if name in found else name: v for name, v in values.items()}
+    return found | ({"fill": inputs.fill} if isinstance(inputs.fill, tuple) else {})
+
+
+def when_texts(inputs: Inputs) -> list[tuple[str, str]]:
+    """Say what options change of an input, beyond what the table of options says."""
+    return [(f"with `{case.option}={case.value!r}`", _changed(inputs, case)) for case in inputs.when]
+
+
+def _changed(inputs: Inputs, case: When) -> str:
+    changed = inputs.resolved({case.option: case.value})
+    parts = {
+        "steps": "; ".join(steps_texts(changed)),
+        "short_px": "" if any(name == "steps" for name, _ in case.change) else "; ".join(steps_texts(changed)),
+        "unit": f"given as {unit_text(changed.unit)}",
+        "per_band": "; ".join(f"{n} {', '.join(map(number, values))}" for n, values in changed.per_band),
+        "rectangle": f"an image that is not square: {rectangle_text(changed)}",
+    }
+    return "; ".join(
+        text for name, _ in case.change if (text := parts.get(name, f"{name} is {dict(case.change)[name]}"))
+    )
+
+
+def rectangle_text(inputs: Inputs) -> str:
+    """Say what becomes of an image that is not square."""
+    if inputs.rectangle == "pad":
+        return "reflected to a square"
+    return "its centre is cut out" if inputs.short_px else "stretched"
+
+
+def choices_text(option: Option) -> str:
+    """Say which values an option takes."""
+    kind = type(option.default)
+    if option.choices:
+        gaps = {b - a for a, b in pairwise(option.choices)} if kind is int else set()  # type: ignore[operator]
+        if len(option.choices) > FEW and len(gaps) == 1:
+            return f"{option.choices[0]} to {option.choices[-1]}" + (f" by {gaps.pop()}" if gaps != {1} else "")
+        return ", ".join(f"{value!r}" for value in option.choices)
+    if option.multiple:
+        return f"a multiple of {option.multiple}"
+    return {tuple: "names of bands", bool: "True, False", int: "a whole number", float: "a number"}.get(kind, "a text")
+
+
+def modality_texts(card: Card) -> tuple[str, ...]:
+    """List what may be asked for as ``modality=``: sets of inputs, or each alone, and whether any may go together."""
+    if card.modalities:
+        return tuple("+".join(names) for names in card.modalities)
+    each = tuple(inputs.modality for inputs in card.inputs)
+    return (*each, "or any of them together") if card.together and len(each) > 1 else each
+
+
+def lengths(card: Card, kind: str) -> dict[str, int]:
+    """Length of a vector, by variant: of a pooling, or of a token of a ``"grid"``."""
+    output = OutputSpec.grid() if kind == "grid" else OutputSpec.pooled(kind)
+    return {variant.name: card.dim(ModelSpec(card.id, variant.name), output) for variant in card.variants}
+
+
+def grouped(values: Mapping[str, int | str]) -> str:
+    """Write values by name, those that are equal once: ``1024`` or ``768 (base), 1024 (large)``."""
+    if len(set(values.values())) == 1:
+        return str(next(iter(values.values())))
+    names: dict[int | str, list[str]] = {}
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
+    return ", ".join(f"{value} ({', '.join(which)})" for value, which in names.items())

@@ -1,0 +1,130 @@
+"""What is made from the cards: README's table and docs/models. ``python -m tests.pages --write`` renews it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from rs_embed_dask.listing import largest_error, list_models
+from rs_embed_dask.models import all_cards
+from rs_embed_dask.pages.model import ModelPage
+from tests.parity.record import RECORD
+
+ROOT = Path(__file__).resolve().parents[1]
+README, FOLDER = ROOT / "README.md", ROOT / "docs" / "models"
+COMMAND = "python -m tests.pages --write"
+SHORT, LONG = 4, 99
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+MADE = f"<!-- Made from the card by `{COMMAND}`: change the card, not this page. -->\n\n"
+
+
+def table(folder, most):
+    """The models, a row each, with links to their pages in a folder and at most so many variants by name."""
+    head = "| model | what | variants | reads | numbers a vector | licence of the weights | parity |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *(_row(row, folder, most) for row in list_models())])
+
+
+def _row(row, folder, most):
+    name, variants = row["id"], row["variants"]
+    real = ", real weights too" if "real" in row["parity"] else ""
+    left = len(variants) - most + 1
+    cells = (
+        f"[`{name}`]({folder}{name}.md)",
+        row["title"],
+        ", ".join(variants) if left < 2 else f"{', '.join(variants[: most - 1])} and {left} more",
+        ", ".join(row["inputs"]),
+        ", ".join(dict.fromkeys(map(str, row["dim"].values()))),
+        row["licence"],
+        (largest_error(row["parity"]) or "none to compare") + real,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def readme(text):
+    """README.md with its table made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table('docs/models/', SHORT)}\n{END}{after}"
+
+
+def index():
+    """The page of all models."""
+    told = (
+        "`parity` is the largest ||ours - theirs|| / ||theirs|| of all compared outputs, rounded up; each page says "
+        "what was compared. A case allows ten times the rounding of the authors' own float32, or 1e-5 where none is "
+        "stated.\n\nThe same facts: `rs.list_models()`, `rs.describe_model(ID)`, `rs-embed-dask models`, "
+        "`rs-embed-dask describe ID`."
+    )
+    return f"{MADE}# Models\n\n{table('', LONG)}\n\n{told}\n"
+
+
+def model_page(card, record):
+    """A model's page: what `describe_model` says, and what the record of parity holds."""
+    text = ModelPage(card).to_markdown()
+    if card.id in record:
+        text = text.replace(f"- {card.parity}\n", f"- {card.parity}\n{compared(card, record[card.id])}\n", 1)
+    return MADE + text
+
+
+def compared(card, entry):
+    """Say what a model's figure rests on, and what was not compared."""
+    weights = "real weights among them" if entry["real_weights"] else "weights drawn by a recipe, none real"
+    errors = ", ".join(f"{name} {_figure(value)}" for name, value in entry["error"].items())
+    of = f"{Decimal(str(entry['of_allowance'])) * 100:f}".rstrip("0").rstrip(".")
+    points = (
+        f"Compared with {entry['compared_with']}.",
+        f"{entry['cases']} cases, {entry['outputs']} outputs; {weights}.",
+        f"Variants {_listed(entry['variants'])}; inputs {_listed(entry['modalities'])}.",
+        f"Largest error: {errors}; at most {of} % of what a case allows.",
+        *_left(card, entry),
+    )
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _figure(value):
+    return f"{value:.0e}".replace("e-0", "e-") if value else "none, bit for bit"
+
+
+def _left(card, entry):
+    done = {part for names in entry["modalities"] for part in names.split("+")}
+    left = {
+        "variants": [variant.name for variant in card.variants if variant.name not in entry["variants"]],
+        "inputs": [inputs.modality for inputs in card.inputs if inputs.modality not in done],
+    }
+    told = "; ".join(f"{what} {_listed(names)}" for what, names in left.items() if names)
+    return [f"Not compared, for nobody has recorded numbers: {told}."] if told else []
+
+
+def _listed(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def documents():
+    """Every file that is made, with what it should say."""
+    record = json.loads(RECORD.read_text("utf-8"))["models"]
+    pages = {FOLDER / f"{card.id}.md": model_page(card, record) for card in all_cards()}
+    return {README: readme(README.read_text("utf-8")), FOLDER / "index.md": index(), **pages}
+
+
+def stale(made):
+    """Files that say something else, are not there, or are of no model."""
+    written = {path: path.read_text("utf-8") for path in (*made, *FOLDER.glob("*.md")) if path.exists()}
+    return sorted(path for path in {*made, *written} if made.get(path) != written.get(path))
+
+
+def write(made):
+    """Write what is stale, and remove what is made no more."""
+    FOLDER.mkdir(exist_ok=True)
+    for path in stale(made):
+        if path in made:
+            path.write_text(made[path], "utf-8")
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        write(documents())
+    sys.exit(1 if stale(documents()) else 0)
