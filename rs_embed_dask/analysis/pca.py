@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Pca", "fit_pca", "pseudo_rgb"]
 
 DIM: Final = "dim"
+_NAMES: Final = (DIM, "feature")
 _MOST_SAMPLES: Final = 50_000
 _PERCENTILES: Final = (2.0, 98.0)
 _COLOURS: Final = 3
@@ -119,8 +120,8 @@ def fit_pca(
         raise SpecError("fit_pca", value=(n_components, percentiles), reason=reason, fix="use (2, 98) and 3")
     samples = _samples(np.asarray(vectors))
     mean = samples.mean(axis=0)
-    axes, variance = _directions(samples - mean)
-    axes, variance = _padded(axes[:n_components], n_components), _padded(variance, max(n_components, len(variance)))
+    axes, variance = _directions(samples - mean, n_components)
+    axes, variance = _padded(axes, n_components), _padded(variance, max(n_components, len(variance)))
     total = variance.sum()
     scores = (samples - mean) @ axes.T  # (n, n_components)
     bounds = np.percentile(scores, percentiles, axis=0)
@@ -140,18 +141,21 @@ def _samples(vectors: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(whole[::step], dtype="float64")
 
 
-def _directions(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find orthonormal axes and the variance along each, the largest first, leaving out those without any."""
+def _directions(centred: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the first orthonormal axes, and the variance along all of them, the largest first and none of zero.
+
+    The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
+    """
     count, dim = centred.shape
-    if count > dim:
-        found, columns = np.linalg.eigh(centred.T @ centred / count)
-        variance, axes = found[::-1], columns.T[::-1]
-    else:
-        _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-        variance = singular**2 / count
+    wide = count <= dim
+    found, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
+    variance, axes = found[::-1], columns.T[::-1]
     real = variance > max(float(variance.max(initial=0)), 0) * dim * np.finfo("float64").eps
-    axes, variance = axes[real], variance[real]
+    variance, axes = variance[real], axes[real][:most]
+    if wide:
+        axes = axes @ centred  # (most, count) to (most, dim)
     if len(axes):
+        axes = np.linalg.qr(axes.T)[0].T  # of unit length, and square to each other to the last digit
         axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     return axes, variance
 
@@ -168,7 +172,8 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     Parameters
     ----------
     embedding : xarray.DataArray
-        With a dimension ``dim``, such as (item, dim), (item, dim, y, x) or (dim, y, x); NumPy or Dask.
+        With a dimension ``dim``, such as (item, dim), (item, dim, y, x) or (dim, y, x); NumPy or Dask. The fields of
+        `get_embedding`, (feature, y, x), will do as well.
     pca : Pca, optional
         A fit to use, so that two stores get comparable colours; by default it is made of the embedding itself, of
         evenly spaced items where it is large.
@@ -184,14 +189,15 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     SpecError
         If there is no dimension ``dim``, or if no vector is whole.
     """
-    if DIM not in getattr(embedding, "dims", ()):
+    found = next((name for name in _NAMES if name in getattr(embedding, "dims", ())), None)
+    if found is None:
         reason = "it has no dimension 'dim'"
         raise SpecError("embedding", value=embedding, reason=reason, fix="give ds['embedding'] of a store")
-    fitted = fit_pca(_thinned(embedding).transpose(..., DIM).values) if pca is None else pca
+    fitted = fit_pca(_thinned(embedding, found).transpose(..., found).values) if pca is None else pca
     colours: xr.DataArray = xr.apply_ufunc(
         fitted.colours,
-        embedding.chunk({DIM: -1}) if embedding.chunks else embedding,
-        input_core_dims=[[DIM]],
+        embedding.chunk({found: -1}) if embedding.chunks else embedding,
+        input_core_dims=[[found]],
         output_core_dims=[["rgb"]],
         dask="parallelized",
         output_dtypes=["float32"],
@@ -201,9 +207,9 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     return colours.assign_coords(rgb=named).rename("colour")
 
 
-def _thinned(embedding: xr.DataArray) -> xr.DataArray:
+def _thinned(embedding: xr.DataArray, dim: str) -> xr.DataArray:
     """Take evenly spaced items, so that a fit of a large store reads a bounded part of it."""
     if "item" not in embedding.dims:
         return embedding
-    vectors = embedding.size // embedding.sizes[DIM]
+    vectors = embedding.size // embedding.sizes[dim]
     return embedding.isel(item=slice(None, None, max(1, -(-vectors // (4 * _MOST_SAMPLES)))))

@@ -143,3 +143,19 @@ def test_two_stores_can_share_a_fit():
     first, second = (xr.DataArray(cloud(seed=seed), dims=("item", "dim")) for seed in (1, 2))
     pca = fit_pca(first.values)
     np.testing.assert_array_equal(pseudo_rgb(second, pca=pca).values, pca.colours(second.values))
+
+
+def test_few_long_vectors_give_axes_that_are_square_to_each_other():
+    scales = np.array([1.0, 1e-4, 1e-6])
+    turn, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((600, 3)))
+    vectors = (np.random.default_rng(3).standard_normal((40, 3)) * scales) @ turn.T
+    pca = fit_pca(vectors)
+    np.testing.assert_allclose(pca.axes @ pca.axes.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(np.abs(np.sum(pca.axes[:2] * PCA(2).fit(vectors).components_, axis=1)), 1, atol=1e-6)
+
+
+def test_fields_of_one_place_have_colours_too():
+    field = xr.DataArray(cloud(30).reshape(5, 6, 20), dims=("y", "x", "feature")).transpose("feature", "y", "x")
+    colours = pseudo_rgb(field)
+    assert colours.dims == ("y", "x", "rgb")
+    np.testing.assert_allclose(colours.values, fit_pca(cloud(30)).colours(cloud(30)).reshape(5, 6, 3), rtol=1e-5)

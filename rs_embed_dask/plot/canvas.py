@@ -1,0 +1,126 @@
+"""What pictures are drawn with: figures, limits, ticks in kilometres, outlines of places and cells of grids."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rs_embed_dask.crs import crs_facts, project
+from rs_embed_dask.errors import RsEmbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import geopandas as gpd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rs_embed_dask.store import StoreView
+
+__all__ = [
+    "EMPTY",
+    "aspect_of",
+    "axes_of",
+    "draw_cells",
+    "draw_grids",
+    "draw_places",
+    "frame_axes",
+    "ground_ticks",
+    "ground_units",
+    "new_figure",
+    "opaque",
+]
+
+EMPTY: Final = (0.5, 0.5, 0.5, 0.25)
+_SMALLEST_SHARE: Final = 1 / 150
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure that a notebook shows. Raises RsEmbedError where matplotlib is not installed."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ModuleNotFoundError as error:
+        fix = "pip install 'rs-embed-dask[plot]'"
+        raise RsEmbedError("plot", reason="matplotlib is not installed", fix=fix) from error
+    from rs_embed_dask.plot.picture import Picture
+
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def axes_of(given: Axes | None) -> Axes:
+    """Return the axes that were given, or those of a new figure."""
+    return new_figure(6, 6).add_subplot() if given is None else given
+
+
+def opaque(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Add the fourth channel: what has no colour is a transparent grey."""
+    known = np.isfinite(colours).all(axis=-1)
+    full = np.concatenate([colours, np.ones((*colours.shape[:-1], 1))], axis=-1)
+    return np.where(known[..., None], full, EMPTY)
+
+
+def draw_places(axes: Axes, frame: gpd.GeoDataFrame, colours: np.ndarray[Any, Any], *, edge: str = "none") -> None:
+    """Fill each item's outline, or put a dot where outlines would be too small to see."""
+    left, bottom, right, top = frame.total_bounds
+    widths = frame.bounds["maxx"] - frame.bounds["minx"]
+    if widths.median() < _SMALLEST_SHARE * max(right - left, top - bottom):
+        middle = frame.geometry.centroid if frame.crs.is_projected else frame.geometry.representative_point()
+        axes.scatter(middle.x, middle.y, c=colours, s=12, edgecolors="none")
+    else:
+        frame.plot(ax=axes, color=colours, edgecolor=edge, linewidth=0.5, aspect=None)
+
+
+def draw_grids(axes: Axes, store: StoreView, label: str, *, colours: np.ndarray[Any, Any], crs: str) -> None:
+    """Draw every item's token grid cell by cell, in whatever zone it lies."""
+    shapes, systems = store.values(label, "grid_shape"), store.values(label, "crs")
+    transforms = store.values(label, "transform")
+    for item in np.flatnonzero(shapes[:, 0] > 0):
+        rows, columns = (int(side) for side in shapes[item])
+        draw_cells(axes, colours[item, :rows, :columns], transforms[item], source=str(systems[item]), crs=crs)
+
+
+def draw_cells(axes: Axes, colours: np.ndarray[Any, Any], transform: Sequence[float], *, source: str, crs: str) -> None:
+    """Draw a grid's cells where their corners lie, whatever the reference system of the axes."""
+    rows, columns = colours.shape[:2]
+    a, b, c, d, e, f = (float(value) for value in transform)
+    column, row = np.meshgrid(np.arange(columns + 1), np.arange(rows + 1))  # (rows + 1, columns + 1)
+    x, y = project(source, crs, (c + a * column + b * row).ravel(), (f + d * column + e * row).ravel())
+    axes.pcolormesh(x.reshape(column.shape), y.reshape(column.shape), colours)
+
+
+def frame_axes(axes: Axes, frame: gpd.GeoDataFrame, crs: str) -> None:
+    """Set the limits round all items, with the same scale in both directions."""
+    left, bottom, right, top = frame.total_bounds
+    margin = 0.04 * max(right - left, top - bottom)
+    axes.set(xlim=(left - margin, right + margin), ylim=(bottom - margin, top + margin), xticks=[], yticks=[])
+    axes.set(aspect=aspect_of(crs, (bottom + top) / 2), xlabel="", ylabel="")
+
+
+def aspect_of(crs: str, y: float) -> float:
+    """Find how much longer one unit is drawn upwards than sideways, so that both are as long on the ground."""
+    return 1 / max(float(np.cos(np.radians(y))), 0.05) if crs_facts(crs).degrees else 1.0
+
+
+def ground_ticks(axes: Axes, crs: str, *, across: bool, up: bool) -> None:
+    """Put ticks of round kilometres, or degrees, on both axes, with numbers on those that are asked for."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    facts = crs_facts(crs)
+    kilometre = 1.0 if facts.geographic else 1000 / facts.unit
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = MaxNLocator(nbins=3, steps=[1, 2, 5, 10]).tick_values(low / kilometre, high / kilometre)
+        axis.set_ticks([tick * kilometre for tick in ticks if low <= tick * kilometre <= high])
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / kilometre:.10g}"))
+    axes.tick_params(labelsize=8, length=3, color="0.4", labelcolor="0.3", labelbottom=across, labelleft=up)
+
+
+def ground_units(crs: str) -> tuple[str, str]:
+    """Say what the numbers of `ground_ticks` are, across and up."""
+    facts = crs_facts(crs)
+    if facts.geographic:
+        return "longitude, degrees", "latitude, degrees"
+    named = f" ({crs})" if facts.epsg is not None else ""
+    return f"easting, km{named}", f"northing, km{named}"
