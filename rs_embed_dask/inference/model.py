@@ -13,6 +13,7 @@ import torch
 from rs_embed_dask.errors import ModelError, RsEmbedError
 from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.features import Features, cells, cut_tiles, joined, pooled, stitched
+from rs_embed_dask.inference.network import placed
 from rs_embed_dask.preprocess.batch import Batch
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.pixels import run_steps
@@ -61,7 +62,7 @@ class Model:
         self.device = choose_device(spec.device)
         default = "bfloat16" if self.device.type == "cuda" and not card.float32 else "float32"
         self.dtype = _DTYPES[default if spec.dtype == "auto" else spec.dtype]
-        self.encoder = encoder.to(self.device).eval().requires_grad_(requires_grad=False)
+        self.encoder = placed(encoder, self.device)
         self.inputs = card.resolved_inputs(spec)
         self.patch = card.patch(spec)
         self.max_images = _IMAGES.get(self.device.type, 8)

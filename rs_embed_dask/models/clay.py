@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.lucid import Transformer
 from rs_embed_dask.models.positions import sincos
-from rs_embed_dask.models.wavelengths import KernelGenerator
+from rs_embed_dask.models.wavelengths import KernelGenerator, WavePatches
 from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class _Mixer(nn.Module):
         return x + functional.gelu(self.l2(functional.gelu(self.l1(x))))
 
 
-class _BandPatches(nn.Module):
+class _BandPatches(WavePatches):
     """A token a patch, (B, C, H, W) to (B, h, w, D), by kernels made from C wavelengths in micrometres."""
 
     def __init__(self, dim: int, patch: int, *, wave_dim: int = 128, tokens: int = 128) -> None:
@@ -39,12 +39,16 @@ class _BandPatches(nn.Module):
         self.weight_generator = KernelGenerator(patch * patch * dim, dim, wave_dim=wave_dim, tokens=tokens)
         self.fclayer = _Mixer(wave_dim)
 
-    def forward(self, image: Tensor, wavelengths_um: Tensor) -> Tensor:
+    def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
+        """Make kernels (D, C, p, p) and the bias (D,) of wavelengths (C,)."""
         half = self.wave_dim // 2
-        with torch.autocast(image.device.type, enabled=False):  # few numbers, and all others follow from them
-            codes = sincos(wavelengths_um, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
-            numbers, bias = self.weight_generator(self.fclayer(codes))
-        kernels = numbers.unflatten(1, self.kernel).transpose(0, 1) * 0.02  # (D, C, p, p)
+        codes = sincos(wavelengths_um, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
+        numbers, bias = self.weight_generator(self.fclayer(codes))
+        square = numbers.unflatten(1, self.kernel).transpose(0, 1)  # (D, C, p, p)
+        return (square * 0.02).contiguous(), bias
+
+    def forward(self, image: Tensor, wavelengths_um: tuple[float, ...]) -> Tensor:
+        kernels, bias = self.kernels(wavelengths_um)
         return functional.conv2d(image, kernels, bias, stride=self.kernel[1]).permute(0, 2, 3, 1)
 
 
@@ -68,8 +72,7 @@ class Clay(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W): the class token and every patch, in raster order, after the final norm."""
         (inputs,) = batch.inputs.values()
-        waves = torch.tensor(inputs.values("wavelength_um"), device=batch.image.device)
-        patches = self.patch_embedding(batch.image, waves)  # (B, h, w, D)
+        patches = self.patch_embedding(batch.image, inputs.values("wavelength_um"))  # (B, h, w, D)
         count, height, width, dim = patches.shape
         metres, told = (
             self._told(batch) if self.metadata else (batch.image.new_ones(count), patches.new_zeros(count, 8))

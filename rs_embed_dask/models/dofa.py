@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.positions import sincos
 from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.models.wavelengths import KernelGenerator
+from rs_embed_dask.models.wavelengths import KernelGenerator, WavePatches
 from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ class _Residual(nn.Module):
         return x + functional.relu(self.w2(functional.relu(self.w1(x))))
 
 
-class _WavePatches(nn.Module):
-    """A patch embedding whose kernels follow from wavelengths in micrometres."""
-
+class _WavePatches(WavePatches):
     def __init__(self, dim: int, patch: int, wave_dim: int) -> None:
         super().__init__()
         self.dim, self.patch, self.wave_dim = dim, patch, wave_dim
@@ -41,13 +39,17 @@ class _WavePatches(nn.Module):
         )
         self.fclayer = _Residual(wave_dim)
 
-    def forward(self, x: Tensor, wavelengths_um: Tensor) -> Tensor:
+    def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
+        """Make kernels (D, C, k, k) and the bias (D,) of wavelengths (C,)."""
+        codes = sincos(wavelengths_um * 1000, self.wave_dim, dtype=torch.float32)
+        numbers, bias = self.weight_generator(self.fclayer(codes))
+        square = numbers.view(-1, self.patch, self.patch, self.dim).permute(3, 0, 1, 2)  # (D, C, k, k)
+        return (square * 0.01).contiguous(), bias * 0.01
+
+    def forward(self, x: Tensor, wavelengths_um: tuple[float, ...]) -> Tensor:
         """(B, C, H, W) to (B, h, w, D); a border of one zero puts each patch a pixel up and left."""
-        with torch.autocast(x.device.type, enabled=False):  # these numbers decide all others and cost little
-            codes = sincos(wavelengths_um * 1000, self.wave_dim, dtype=torch.float32)
-            numbers, bias = self.weight_generator(self.fclayer(codes))
-            kernels = numbers.view(-1, self.patch, self.patch, self.dim).permute(3, 0, 1, 2) * 0.01  # (D, C, k, k)
-        tokens = functional.conv2d(x, kernels, bias * 0.01, stride=self.patch, padding=1)
+        kernels, bias = self.kernels(wavelengths_um)
+        tokens = functional.conv2d(x, kernels, bias, stride=self.patch, padding=1)
         return tokens.permute(0, 2, 3, 1)  # (B, h, w, D)
 
 
@@ -78,8 +80,7 @@ class DOFA(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) with C wavelengths: the patches as the last block leaves them, the class token normed."""
         (inputs,) = batch.inputs.values()
-        waves = torch.tensor(inputs.values("wavelength_um"), device=batch.image.device)
-        patches = self.patch_embed(batch.image, waves)  # (B, h, w, D)
+        patches = self.patch_embed(batch.image, inputs.values("wavelength_um"))  # (B, h, w, D)
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches.flatten(1, 2)], dim=1) + self.pos_embed
         for block in self.blocks:
             x = block(x)

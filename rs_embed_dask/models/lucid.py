@@ -40,6 +40,15 @@ class FeedForward(nn.Module):
         return out
 
 
+class _Layer(nn.ModuleList):
+    """Attention and feed-forward, each beside a way through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            x = x + part(x)
+        return x
+
+
 class Transformer(nn.Module):
     """A stack of such pairs and a norm."""
 
@@ -47,14 +56,13 @@ class Transformer(nn.Module):
         super().__init__()
         hidden = round(dim * mlp_ratio)
         self.layers = nn.ModuleList(
-            nn.ModuleList([Attention(dim, heads, head_dim), FeedForward(dim, hidden)]) for _ in range(depth)
+            _Layer([Attention(dim, heads, head_dim), FeedForward(dim, hidden)]) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) to the same."""
-        for pair in self.layers:
-            for part in pair.children():
-                x = x + part(x)
+        for layer in self.layers:
+            x = layer(x)
         out: Tensor = self.norm(x)
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -66,7 +67,7 @@ class Prithvi(Encoder):
         """Encode (B, T, 6, H, W): the class token, then the patches of each frame in raster order."""
         (frames,) = batch.images.values()
         patches = self.patch_embed(frames)  # (B, T, h, w, D)
-        patches = patches + self._places(patches.shape)
+        patches = patches + _places(tuple(patches.shape[1:]), self.grid_side, patches.device)
         if "dates" in self.used:
             year = batch.calendar(lambda day: day.year)
             day = batch.calendar(lambda day: day.timetuple().tm_yday - 1 + self.first_day)
@@ -79,13 +80,17 @@ class Prithvi(Encoder):
         tokens.patches = tokens.patches.permute(0, 2, 3, 1, 4)  # (B, h, w, T, D)
         return tokens
 
-    def _places(self, shape: torch.Size) -> Tensor:
-        """Code column, row and frame: (T, h, w, D). The table is that of pretraining's grid, resampled."""
-        across = sincos(torch.arange(self.grid_side), self.dim * 6 // 16)
-        frames = sincos(torch.arange(shape[1]), self.dim * 4 // 16)[:, None, None]
-        size = (shape[1], self.grid_side, self.grid_side, -1)
-        table = torch.cat([p.expand(size) for p in (across[None, None], across[None, :, None], frames)], dim=-1)
-        return resized(table, (shape[2], shape[3]), align_corners=True).to(self.cls_token.device)
+
+@lru_cache(maxsize=16)
+def _places(shape: tuple[int, ...], side: int, device: torch.device) -> Tensor:
+    """Code column, row and frame: (T, h, w, D). The table is that of pretraining's grid of `side`, resampled."""
+    frames, height, width, dim = shape
+    with torch.inference_mode(mode=False):  # what is kept must be of use to any caller
+        across = sincos(torch.arange(side), dim * 6 // 16)
+        times = sincos(torch.arange(frames), dim * 4 // 16)[:, None, None]
+        size = (frames, side, side, -1)
+        table = torch.cat([p.expand(size) for p in (across[None, None], across[None, :, None], times)], dim=-1)
+        return resized(table, (height, width), align_corners=True).to(device)
 
 
 def build(

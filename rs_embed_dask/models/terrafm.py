@@ -46,7 +46,7 @@ class _Stems(nn.Module):
         self.projection = _Projection(dim)
 
     def forward(self, image: Tensor, name: str) -> Tensor:
-        maps = self.get_submodule(f"conv2d_{name}")(image).permute(0, 2, 3, 1)  # (B, h, w, 3 D)
+        maps = self.get_submodule(f"conv2d_{name}")(image).permute(0, 2, 3, 1).contiguous()  # (B, h, w, 3 D)
         tokens: Tensor = self.projection(maps + self.get_parameter(f"{name}_embed"))
         return tokens
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["KernelGenerator"]
+__all__ = ["KernelGenerator", "WavePatches"]
 
 
 class KernelGenerator(nn.Module):
@@ -32,3 +32,37 @@ class KernelGenerator(nn.Module):
         seen = self.get_submodule(self._encoder)(sequence)  # (tokens + C + 1, W)
         bands = seen[len(self.weight_tokens) : -1] + codes
         return self.fc_weight(bands), self.fc_bias(seen[-1])
+
+
+class WavePatches(nn.Module):
+    """A patch embedding whose kernels follow from the wavelengths of its bands, in micrometres.
+
+    As long as neither these nor the parameters change, the kernels of the last image serve again; only in inference
+    mode, for a gradient has to reach the parameters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: tuple[object, tuple[Tensor, Tensor]] | None = None
+
+    def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
+        """Make kernels (D, C, p, p) and the bias (D,) of wavelengths (C,)."""
+        raise NotImplementedError
+
+    def kernels(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        """Return what `make` gives, in float32 whatever is cast elsewhere: few numbers, and all others follow."""
+        key, kept = self._state(wavelengths_um), self._kept
+        if key is not None and kept is not None and kept[0] == key:
+            return kept[1]
+        device = next(self.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            made = self.make(torch.tensor(wavelengths_um, device=device))
+        self._kept = None if key is None else (key, made)
+        return made
+
+    def _state(self, wavelengths_um: tuple[float, ...]) -> object:
+        """Say what the kernels follow from; None where they must not be kept."""
+        given = tuple(self.parameters())
+        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in given):
+            return None
+        return wavelengths_um, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in given]  # noqa: SLF001

@@ -106,19 +106,28 @@ def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
         raise ModelInputError("frames", value=counts, reason="the modalities do not agree", fix=fix)
     whole = sample.shape
     valid = {
-        name: np.isfinite(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
+        name: _valid(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
         for name, frames in sample.pixels.items()
     }
-    usable = {i.modality: (valid[i.modality].mean((2, 3)) > i.min_valid).all(1) for i in wanted}  # (T,)
+    usable = {i.modality: np.asarray((valid[i.modality] > i.min_valid).all(1)) for i in wanted}  # (T,)
     if not any(frames.any() for frames in usable.values()):
         reason = "no frame has a valid pixel in every band"
         raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="take a longer span or allow more cloud")
     total = sum(v.shape[1] for v in valid.values())
-    share = sum(v.mean((2, 3)).sum(1) for v in valid.values()) / total  # (T,)
+    share = sum(v.sum(1) for v in valid.values()) / total  # (T,)
     sample = replace(sample, valid_fraction=np.asarray(share, np.float32), visible=usable)
+    if sample.crop is None and all((v == 1).all() for v in valid.values()):
+        return sample
     if all(inputs.empty == "drop" for inputs in wanted):
         sample = _drop(sample)
     return _fill(_note_hidden(sample), wanted)
+
+
+def _valid(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of the pixels of (T, C, H, W) that are there: (T, C)."""
+    there = np.isfinite(frames)
+    share: NDArray[np.float64] = np.ones(there.shape[:2]) if there.all() else there.mean((2, 3))
+    return share
 
 
 def _drop(sample: Sample) -> Sample:

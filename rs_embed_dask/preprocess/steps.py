@@ -132,7 +132,7 @@ class Span(Step):
         wide = x.double() if self.float64 and x.device.type != "mps" else x
         mean, std = (wide.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         low = mean - self.k * std
-        wide = (wide - low) / (mean + self.k * std - low)
+        wide = (wide - low).div_(mean + self.k * std - low)
         return (Byte().apply(wide * 255) if self.byte else wide).to(x.dtype)
 
 
@@ -214,4 +214,4 @@ def _at(ranked: Tensor, percent: float) -> Tensor:
 def _scaled(x: Tensor, less: tuple[float, ...], over: tuple[float, ...]) -> Tensor:
     """(x - less) / over, a pair of numbers a band."""
     low, width = (x.new_tensor(values).view(-1, 1, 1) for values in (less, over))
-    return (x - low) / width
+    return (x - low).div_(width)

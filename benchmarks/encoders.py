@@ -1,0 +1,149 @@
+"""How fast each encoder is on the way that a user takes, and how far from what the machine can do.
+
+For each model and batch size: images a second through `Model.embed_cubes`, milliseconds an image in preprocessing and
+in the network, and the network's FLOPs as a share of the speed of a large matrix product on this machine in the same
+type. Once a model: the memory that the largest batch needs beside weights and pixels (on a CPU the growth of a child
+process), and the time of the network against a plain one of the same size (`benchmarks.encoders_plain`), both in turns:
+1.00 is equal, and the middle half of the ratios says how much of it is noise. Batches that would take longer than what
+is left of the budget are left out. Weights are random; the GPU part has been written with care but not been run.
+
+    python -m benchmarks.encoders [--model galileo:nano,clay] [--device cpu] [--dtype bfloat16] [--batches 1,4,16,64]
+                                  [--compile] [--budget 60] [--side 256]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.encoders_measure import Watched, against_plain, cubes, flops, matmul_peak, path_seconds, peak_bytes
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.inference.model import choose_device
+from rs_embed_dask.models import all_cards
+from rs_embed_dask.preprocess.samples import from_cubes
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN_IMAGES = 2
+
+
+def smallest():
+    """Of each model the smallest variant with weights, one for each kind of body and input."""
+    found = {}
+    for card in all_cards():
+        for variant in sorted((v for v in card.variants if v.weights and v.params), key=lambda v: v.params):
+            key = (card.id, dict(variant.config).get("body"), variant.modality)
+            found.setdefault(key, f"{card.id}:{variant.name}")
+    return list(found.values())
+
+
+def load(name, given):
+    chosen = {"device": given.device, "dtype": given.dtype, **({"compile": True} if given.compile else {})}
+    return load_model(name, weights="random", **chosen)
+
+
+def batches(model, given, end):
+    """Yield the batch size, and seconds in all and in the network, of each size that fits before `end`."""
+    watched = Watched(model)
+    items = cubes(model, max(given.batches), given.side)
+    path_seconds(model, watched, items[:1], repeats=1)
+    rate = path_seconds(model, watched, items[:1], repeats=1)[0]
+    for size in given.batches:
+        left = end - time.perf_counter()
+        if size * rate > left:
+            yield size, None, None
+            continue
+        repeats = max(1, min(5, int(left / 2 / (size * rate))))
+        total, network = path_seconds(model, watched, items[:size], repeats=repeats)
+        rate = total / size
+        yield size, total, network
+
+
+def memory(name, size, given):
+    """Peak memory of a batch, in MiB; on a CPU measured in a process of its own."""
+    told = ["--device", given.device, "--dtype", given.dtype, "--side", str(given.side), "--batches", str(size)]
+    told += ["--compile"] if given.compile else []
+    command = [sys.executable, "-m", "benchmarks.encoders", "--model", name, "--memory", *told]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def own_memory(given):
+    """What the child does."""
+    model = load(given.models[0], given)
+    items = cubes(model, given.batches[0], given.side)
+    model.embed_cubes(items[:1])
+    print(peak_bytes(model, items) / 2**20)
+
+
+def measure(name, given, peak):
+    """Print the lines of one model."""
+    started = time.perf_counter()
+    model = load(name, given)
+    (sample,) = cubes(model, 1, given.side)
+    batch = model.prepare([from_cubes(sample, model.inputs)] * PLAIN_IMAGES)
+    work = flops(model.encoder, batch) / len(batch)
+    largest = 0
+    for size, total, network in batches(model, given, started + given.budget):
+        if total is None:
+            print(f"{name:28} {size:>5}   left out: the budget of {given.budget:.0f} s would be passed", flush=True)
+            continue
+        largest = size
+        share = work * size / network / peak
+        print(
+            f"{name:28} {size:>5} {size / total:>9.2f} {(total - network) / size * 1e3:>9.2f} "
+            f"{network / size * 1e3:>9.2f} {share:>7.0%}",
+            flush=True,
+        )
+    compared = against_plain(model, batch, seconds=given.budget / 4)
+    del model
+    said = f"{work / 1e9:.1f} GFLOP an image"
+    said += f"; +{memory(name, largest, given):,.0f} MiB at {largest}" if largest else ""
+    if compared is None:
+        print(f"{'':28} {said}; no plain network to compare with", flush=True)
+        return
+    turns, more = compared
+    print(f"{'':28} {said}; FLOPs / plain = {more:.3f}; time / plain = {turns} of {PLAIN_IMAGES} images", flush=True)
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="", help="ID or ID:VARIANT, with commas between; default: the smallest")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batches", type=lambda text: [int(size) for size in text.split(",")], default=[1, 4, 16, 64])
+    parser.add_argument("--compile", action="store_true", help="compile the blocks with torch.compile")
+    parser.add_argument("--budget", type=float, default=60, help="seconds for the batches of one model")
+    parser.add_argument("--side", type=int, default=256, help="pixels of the images that are read")
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    given.models = [name for name in given.model.split(",") if name] or smallest()
+    return given
+
+
+def main():
+    given = options()
+    if given.memory:
+        own_memory(given)
+        return
+    device = choose_device(given.device)
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    dtype = auto if given.dtype == "auto" else given.dtype
+    peak = matmul_peak(device, getattr(torch, dtype))
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    print(
+        f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads, {dtype}"
+        f"{', compiled' if given.compile else ''}; matrix product {peak / 1e9:,.0f} GFLOP/s; "
+        f"images of {given.side} x {given.side}"
+    )
+    print(f"{'model':28} {'batch':>5} {'images/s':>9} {'ms prep':>9} {'ms net':>9} {'of peak':>7}")
+    for name in given.models:
+        measure(name, given, peak)
+
+
+if __name__ == "__main__":
+    main()
