@@ -87,8 +87,8 @@ def test_bands_are_known_by_their_wavelengths():
 
 def test_kernels_are_those_of_the_card():
     patches = small("clay").encoder.patch_embedding
-    waves, half = torch.tensor([0.665, 1.61]), 8
-    angles = waves[:, None] * 10000 ** (-torch.arange(half) / (half - 1))
+    waves, half = (0.665, 1.61), 8
+    angles = torch.tensor(waves)[:, None] * 10000 ** (-torch.arange(half) / (half - 1))
     mix = patches.fclayer
     codes = torch.cat([angles.sin(), angles.cos()], -1)
     gelu = torch.nn.functional.gelu

@@ -103,18 +103,18 @@ def test_any_bands_with_their_statistics_and_wavelengths():
 def test_kernels_follow_wavelengths_and_ignore_order():
     embed = small().encoder.patch_embed
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    waves = torch.tensor([0.665, 0.56, 0.49])
+    waves = (0.665, 0.56, 0.49)
     with torch.inference_mode():
         known = embed(image, waves)
-        turned = embed(image.flip(1), waves.flip(0))
-        moved = embed(image, waves + 0.1)
+        turned = embed(image.flip(1), waves[::-1])
+        moved = embed(image, tuple(um + 0.1 for um in waves))
     assert torch.allclose(known, turned, atol=1e-5)
     assert not torch.allclose(known, moved, atol=1e-2)
 
 
 def test_patches_begin_one_pixel_up_and_left():
     embed = small().encoder.patch_embed
-    waves = torch.tensor([0.665])
+    waves = (0.665,)
     image = torch.zeros(1, 1, 64, 64)
     with torch.inference_mode():
         blank = embed(image, waves)

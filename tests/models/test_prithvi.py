@@ -8,6 +8,7 @@ from rs_embed_dask.errors import ModelInputError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.models import card
 from rs_embed_dask.models.positions import resized, sincos
+from rs_embed_dask.models.prithvi import _places
 from rs_embed_dask.preprocess.batch import Batch
 from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
@@ -143,12 +144,13 @@ def test_days_are_counted_through_leap_years():
 
 
 def test_positions_have_columns_rows_and_frames():
-    table = small("prithvi").encoder._places(torch.Size([1, 3, 4, 4, 64]))
+    here = torch.device("cpu")
+    table = _places((3, 4, 4, 64), 4, here)
     assert table.shape == (3, 4, 4, 64)
     assert torch.equal(table[0, 0, 2, :24], sincos(torch.tensor(2), 24))
     assert torch.equal(table[0, 3, 2, 24:48], sincos(torch.tensor(3), 24))
     assert torch.equal(table[2, 3, 2, 48:], sincos(torch.tensor(2), 16))
-    wide = small("prithvi").encoder._places(torch.Size([1, 1, 7, 2, 64]))
+    wide = _places((1, 7, 2, 64), 4, here)
     assert torch.allclose(wide[0, 0, 0], table[0, 0, 0], atol=1e-6)  # corners are what both share
     assert torch.allclose(wide[0, -1, -1], table[0, -1, -1], atol=1e-6)
 

@@ -29,7 +29,7 @@ def small(variant="vitb32", **choices):
 
 
 def tensors(variant):
-    return {name: value.clone() for name, value in small(variant).encoder.state_dict().items()}
+    return {name: value.contiguous().clone() for name, value in small(variant).encoder.state_dict().items()}
 
 
 def rgb(height, width=None, seed=0):
