@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -45,9 +47,9 @@ class WavePatches(nn.Module):
         super().__init__()
         self._kept: tuple[object, tuple[Tensor, Tensor]] | None = None
 
+    @abstractmethod
     def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
         """Make kernels (D, C, p, p) and the bias (D,) of wavelengths (C,)."""
-        raise NotImplementedError
 
     def kernels(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         """Return what `make` gives, in float32 whatever is cast elsewhere: few numbers, and all others follow."""
