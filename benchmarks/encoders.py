@@ -4,8 +4,9 @@ For each model and batch size: images a second through `Model.embed_cubes`, mill
 in the network, and the network's FLOPs as a share of the speed of a large matrix product on this machine in the same
 type. Once a model: the memory that the largest batch needs beside weights and pixels (on a CPU the growth of a child
 process), and the time of the network against a plain one of the same size (`benchmarks.encoders_plain`), both in turns:
-1.00 is equal, and the middle half of the ratios says how much of it is noise. Batches that would take longer than what
-is left of the budget are left out. Weights are random; the GPU part has been written with care but not been run.
+the fastest run of each is compared, 1.00 is equal, and median and middle half of all turns say how much is noise.
+Batches that would take longer than what is left of the budget are left out. Weights are random; the GPU part has been
+written with care but not been run.
 
     python -m benchmarks.encoders [--model galileo:nano,clay] [--device cpu] [--dtype bfloat16] [--batches 1,4,16,64]
                                   [--compile] [--budget 60] [--side 256]

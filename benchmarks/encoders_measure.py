@@ -110,19 +110,21 @@ def flops(action, *given):
 
 
 class Turns:
-    """Two actions in turns, by the clock and by the time of all threads; a crowded machine disturbs the second less."""
+    """Two actions in turns, by the clock and by the time of all threads; other work on the machine disturbs the second
+    less, and the fastest run of each least.
+    """
 
     def __init__(self, device, *actions):
         self.device, self.actions = device, actions
-        self.ratios = {"clock": [], "threads": []}
+        self.took = {"clock": [], "threads": []}
 
     def take(self, *, seconds, least=3, most=201):
         end = time.perf_counter() + seconds
-        while len(self.ratios["clock"]) < least or (time.perf_counter() < end and len(self.ratios["clock"]) < most):
-            order = (0, 1) if len(self.ratios["clock"]) % 2 else (1, 0)
-            took = {index: self._once(self.actions[index]) for index in order}
-            for at, name in enumerate(self.ratios):
-                self.ratios[name].append(took[0][at] / took[1][at])
+        while (done := len(self.took["clock"])) < least or (time.perf_counter() < end and done < most):
+            order = (0, 1) if done % 2 else (1, 0)
+            pair = {index: self._once(self.actions[index]) for index in order}
+            for at, times in enumerate(self.took.values()):
+                times.append((pair[0][at], pair[1][at]))
         return self
 
     def _once(self, action):
@@ -132,10 +134,11 @@ class Turns:
 
     def __str__(self):
         told = []
-        for name, ratios in self.ratios.items():
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            told.append(f"{middle:.3f} by the {name} ({low:.3f} to {high:.3f})")
-        return f"{', '.join(told)}, {len(ratios)} turns"
+        for name, pairs in self.took.items():
+            fastest = [min(one) for one in zip(*pairs, strict=True)]
+            low, middle, high = statistics.quantiles([one / other for one, other in pairs], n=4)
+            told.append(f"{fastest[0] / fastest[1]:.3f} by the {name} (median {middle:.3f}, {low:.3f} to {high:.3f})")
+        return f"{', '.join(told)}, {len(self.took['clock'])} turns"
 
 
 def against_plain(model, batch, *, seconds):
