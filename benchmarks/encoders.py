@@ -6,10 +6,11 @@ type. Once a model: the memory that the largest batch needs beside weights and p
 process), and the time of the network against a plain one of the same size (`benchmarks.encoders_plain`), both in turns:
 the fastest run of each is compared, 1.00 is equal, and median and middle half of all turns say how much is noise.
 Batches that would take longer than what is left of the budget are left out. Weights are random; the GPU part has been
-written with care but not been run.
+written with care but not been run. Where other work shares the cores, `--threads 1` compares best: threads that wait
+for each other measure the crowd.
 
     python -m benchmarks.encoders [--model galileo:nano,clay] [--device cpu] [--dtype bfloat16] [--batches 1,4,16,64]
-                                  [--compile] [--budget 60] [--side 256]
+                                  [--compile] [--budget 60] [--side 256] [--threads 1]
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def batches(model, given, end):
 def memory(name, size, given):
     """Peak memory of a batch, in MiB; on a CPU measured in a process of its own."""
     told = ["--device", given.device, "--dtype", given.dtype, "--side", str(given.side), "--batches", str(size)]
+    told += ["--threads", str(given.threads)]
     told += ["--compile"] if given.compile else []
     command = [sys.executable, "-m", "benchmarks.encoders", "--model", name, "--memory", *told]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -101,7 +103,7 @@ def measure(name, given, dtype):
             flush=True,
         )
     compared = against_plain(model, batch, seconds=given.budget / 2)
-    del model
+    del model, batch
     said = f"{work / 1e9:.1f} GFLOP an image; matrix product {peak / 1e9:,.0f} GFLOP/s"
     said += f"; +{memory(name, largest, given):,.0f} MiB at {largest}" if largest else ""
     if compared is None:
@@ -120,6 +122,7 @@ def options():
     parser.add_argument("--compile", action="store_true", help="compile the blocks with torch.compile")
     parser.add_argument("--budget", type=float, default=60, help="seconds for the batches of one model")
     parser.add_argument("--side", type=int, default=256, help="pixels of the images that are read")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.models = [name for name in given.model.split(",") if name] or smallest()
@@ -129,6 +132,7 @@ def options():
 
 def main():
     given = options()
+    torch.set_num_threads(given.threads)
     if given.memory:
         own_memory(given)
         return

@@ -159,7 +159,7 @@ def against_plain(model, batch, *, seconds):
     counted = flops(model.encoder, batch), flops(network, frames)
     ours()
     other()
-    return Turns(model.device, ours, other).take(seconds=seconds), counted[0] / counted[1]
+    return str(Turns(model.device, ours, other).take(seconds=seconds)), counted[0] / counted[1]
 
 
 class Memory(threading.Thread):
