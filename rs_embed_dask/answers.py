@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.engine.here import embed_items, read_items
-from rs_embed_dask.errors import EngineError
+from rs_embed_dask.errors import EngineError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
 
@@ -32,7 +32,7 @@ def embeddings_of(made: Plan) -> list[Embedding]:
 def _embedding(found: ItemResult, made: Plan) -> Embedding:
     spec = made.request.models[0]
     known = card(spec.id)
-    outcome = found.outcomes[spec.label]
+    outcome, product = found.outcomes[spec.label], made.recipe.product.get(spec.label)
     if outcome.error is not None:
         raise outcome.error
     if outcome.data is None:
@@ -41,11 +41,12 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
     meta: dict[str, Any] = {
         "model": spec.id,
         "variant": known.variant_for(spec).name,
-        "provider": made.request.provider.name,
+        "provider": made.request.provider.name if product is None else product.reader.place,
         "spatial": found.item.spatial.to_dict(),
         "temporal": found.item.temporal.to_dict(),
         "output": known.named(made.request.output).to_dict(),
         "status": outcome.status.name.lower(),
+        "weights": dict(found.weights.get(spec.label, {})),
         "note": outcome.note,
         "frames": [(span.start.isoformat(), span.end.isoformat()) for span in outcome.frames],
         "valid_fraction": list(outcome.valid_fraction),
@@ -61,9 +62,14 @@ def inputs_of(made: Plan) -> dict[str, Cube]:
 
     Raises
     ------
+    SpecError
+        The model is a product.
     RsEmbedError
         What kept a read from being made.
     """
+    for entry in made.recipe.products:
+        fix = "use get_embedding, whose grid is what there is to see"
+        raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)
     _, pixels = next(read_items(made))
     cubes = {}
     for number, group in enumerate(made.recipe.groups):

@@ -204,6 +204,26 @@ def weights_fetch(
 
 
 @app.command()
+@taking(ProviderOptions)
+def doctor(
+    provider: ProviderOptions,
+    *,
+    live: Annotated[bool, typer.Option("--live", help="Ask the service too, a few dozen small requests.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether a provider would work here: libraries, credentials and, with --live, the service itself."""
+    from rs_embed_dask.cli_inspect import check_rows
+    from rs_embed_dask.providers.checkup import checkup
+
+    found = checkup(rs.open_provider(read.provider_from(provider)), live=live)
+    if as_json:
+        show.json_text(check_rows(found))
+    else:
+        show.table(check_rows(found), title=f"{provider.provider}, {'live' if live else 'here'}")
+    raise typer.Exit(FAILED if any(check.is_well is False for check in found) else 0)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the store and the picture.")] = Path(
         "demo-out"

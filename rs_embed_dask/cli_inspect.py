@@ -9,18 +9,25 @@ import numpy as np
 from rs_embed_dask.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.providers.checkup import Check
 
-__all__ = ["band_rows", "composed", "frame_rows", "save_picture"]
+__all__ = ["band_rows", "check_rows", "composed", "frame_rows", "save_picture"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 LOW_PCT, HIGH_PCT = 2, 98
 INCHES_A_PANEL = 3.0
+
+
+def check_rows(found: Iterable[Check]) -> list[dict[str, object]]:
+    """Turn what a provider found out about itself into rows."""
+    words = {True: "well", False: "NOT AS EXPECTED", None: ""}
+    return [{"question": one.question, "answer": one.answer, "": words[one.is_well]} for one in found]
 
 
 def band_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import UnknownNameError
 
@@ -34,6 +34,7 @@ ITEM_COLUMNS = (
     *("item", "id", "lon", "lat", "start", "end"),
     *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
 )
+LONG_WORD: Final = 14  # a longer one, an address say, may be broken
 
 
 def text(value: object) -> None:
@@ -68,7 +69,10 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
         return
     drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled)
     for name in names:
-        drawn.add_column(name, no_wrap=any("\n" in str(row[name]) for row in rows))
+        words = [len(word) for row in rows for word in str(row[name]).split()]
+        drawn.add_column(
+            name, no_wrap=any("\n" in str(row[name]) for row in rows), min_width=min(LONG_WORD, max(words, default=1))
+        )
     for row in rows:
         drawn.add_row(*(str(row[name]) for name in names))
     Console().print(drawn)

@@ -88,7 +88,8 @@ class FetchSpec(Record):
         Scenes with more cloud than this, 0 to 100, are left out.
     mask : {"none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state"}, optional
         Which layer tells clouds from ground. ``"scl:3,8,9"`` chooses the classes of SCL that spoil a pixel; ``"scl"``
-        alone means 0, 1, 3, 8, 9 and 10.
+        alone means 0, 1, 3, 8, 9 and 10. ``"cloud_score_plus:0.5"`` chooses the score below which a pixel is spoilt;
+        alone it means 0.6.
     composite : {"median", "mosaic", "clearest"}, optional
         How the scenes of a frame become one image.
     fill : {"card", "none"} or float, optional
@@ -139,11 +140,22 @@ def _check_mask(mask: object) -> None:
         return
     name, colon, classes = mask.partition(":")
     choice("FetchSpec.mask", name, MASKS)
+    if colon and name == "cloud_score_plus":
+        _check_score(mask, classes)
+        return
     numbers = [part.strip() for part in classes.split(",")]
     if colon and not (name == "scl" and all(part.isdecimal() and int(part) <= MOST_CLASS for part in numbers)):
         fix = "write mask='scl:0,1,3,8,9,10' with the classes that spoil a pixel, or the mask's name alone"
         reason = f"classes are whole numbers from 0 to {MOST_CLASS}, and only scl has any"
         raise SpecError("FetchSpec.mask", value=mask, reason=reason, fix=fix)
+
+
+def _check_score(mask: str, score: str) -> None:
+    plain = score.strip()
+    digits = plain.replace(".", "", 1)
+    if not (digits.isascii() and digits.isdecimal() and 0 <= float(plain) <= 1):
+        fix = "write mask='cloud_score_plus:0.6', or the mask's name alone"
+        raise SpecError("FetchSpec.mask", value=mask, reason="a score is a number from 0 to 1", fix=fix)
 
 
 def _percent(value: object) -> float:

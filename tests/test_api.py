@@ -66,6 +66,8 @@ def test_band_statistics_of_one_place_are_those_of_its_pixels(clear):
     )  # (B, S, H, W)
     assert np.allclose(found.data, statistics.mean((2, 3)).ravel(), rtol=2e-5, atol=1e-6)
     assert found.meta["status"] == "ok"
+    assert found.meta["weights"]["source"] == "none"
+    assert not found.meta["weights"]["random"]
     assert len(found.meta["frames"]) == 3
 
 

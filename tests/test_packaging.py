@@ -57,7 +57,9 @@ def test_conda_users_get_the_same_core():
 
 
 def test_the_extras_are_those_that_the_documents_name():
-    assert {"gee", "gpu", "slurm", "kubernetes", "notebook", "plot", "dev"} == set(PROJECT["optional-dependencies"])
+    assert {"earth_engine", "gpu", "slurm", "kubernetes", "notebook", "plot", "dev"} == set(
+        PROJECT["optional-dependencies"]
+    )
 
 
 def test_ci_runs_make_test_and_nothing_else():

@@ -242,4 +242,4 @@ class Driver:
 
 def plan_labels(plan: Plan) -> tuple[str, ...]:
     """Names of the plan's models."""
-    return tuple(entry.label for entry in plan.recipe.models)
+    return plan.recipe.labels

@@ -11,9 +11,10 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.recipe import ProductEntry, Recipe
     from rs_embed_dask.engine.resolve import Chosen
     from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.providers.protocol import Estimate
     from rs_embed_dask.store import Item, ModelLayout
 
 __all__ = ["Price", "chunk_items_for", "figures_for", "price_of"]
@@ -89,18 +90,34 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
     except SpecError:
         return  # it will be INVALID, at no cost
     for visit in recipe.visits(one.spec.label for one in chosen):
-        estimate = recipe.provider.estimate(_whole([reads[number] for number in visit]))
-        total.scenes += estimate.scenes
-        total.requests += estimate.requests
-        total.download_bytes += estimate.bytes
-        total.read_seconds += estimate.seconds
+        _add_estimate(total, recipe.provider.estimate(_whole([reads[number] for number in visit])))
+    for entry in recipe.products:
+        nbytes += _add_product(total, entry, item)
     for read in reads:
         rows, columns = read.grid.shape
         nbytes += rows * columns * len(read.frames) * len(read.bands) * _BYTES_PER_VALUE
-    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in chosen)
+    encoders = [one for one in chosen if one.product is None]
+    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in encoders)
     total.decoded_bytes += nbytes
     total.largest_bytes = max(total.largest_bytes, nbytes)
     total.sampled += 1
+
+
+def _add_estimate(total: Price, estimate: Estimate) -> None:
+    total.scenes += estimate.scenes
+    total.requests += estimate.requests
+    total.download_bytes += estimate.bytes
+    total.read_seconds += estimate.seconds
+
+
+def _add_product(total: Price, entry: ProductEntry, item: Item) -> int:
+    """Price one product for one place; return the bytes of its vectors, 0 where no grid fits the place."""
+    try:
+        grid = entry.grid(item.spatial)
+    except SpecError:
+        return 0
+    _add_estimate(total, entry.reader.estimate(grid))
+    return entry.dim * grid.shape[0] * grid.shape[1] * 4
 
 
 def _whole(reads: Sequence[Read]) -> Read:
@@ -178,13 +195,13 @@ def figures_for(
     return Figures(
         items=items,
         chunks=-(-items // chunk_items),
-        reads=items * len(recipe.visits(entry.label for entry in recipe.models)),
+        reads=items * (len(recipe.visits(recipe.labels)) + len(recipe.products)),
         scenes=items * price.scenes,
         requests=items * price.requests,
         download_bytes=items * price.download_bytes,
         decoded_bytes=items * price.decoded_bytes,
         item_bytes=price.largest_bytes,
-        batches={layout.label: batches for layout in layouts},
+        batches={entry.label: batches for entry in recipe.models},
         read_seconds=items * price.read_seconds,
         embed_seconds=items * price.embed_seconds,
         store_bytes=items * sum(item_bytes(layout) for layout in layouts),

@@ -1,4 +1,4 @@
-"""The Dask graph of one chunk: reads, embedding, one write."""
+"""The Dask graph of one chunk: reads, embedding, products, one write."""
 
 from __future__ import annotations
 
@@ -82,18 +82,26 @@ class GraphMaker:
             Gives the chunk's receipt; or its results and receipt where the client is to write.
         """
         where = (chunk.number, _digest(chunk, units), attempt)
-        reads, embeds = self._parts(units, where)
+        products = self._products(units, where)
+        reads, embeds = self._parts([unit.only(self.recipe.entry) for unit in units], where)
         write = (f"rs-write-{self.token}", *where)
+        reading = {"resources": dict(placement.read)} if placement.read else {}
         layers = {
-            "read": MaterializedLayer(reads, annotations={"resources": dict(placement.read)} if placement.read else {}),
+            "read": MaterializedLayer(reads, annotations=reading),
+            "product": MaterializedLayer(products, annotations=reading),
             "embed": MaterializedLayer(
                 embeds, annotations={"resources": dict(placement.embed)} if placement.embed else {}
             ),
             "write": MaterializedLayer(
-                {write: self._write(chunk, list(embeds))}, annotations={"retries": _WRITE_RETRIES}
+                {write: self._write(chunk, [*embeds, *products])}, annotations={"retries": _WRITE_RETRIES}
             ),
         }
-        below: dict[str, set[str]] = {"read": set(), "embed": {"read"}, "write": {"embed"}}
+        below: dict[str, set[str]] = {
+            "read": set(),
+            "product": set(),
+            "embed": {"read"},
+            "write": {"embed", "product"},
+        }
         made: Delayed = Delayed(write, HighLevelGraph(layers, below), layer="write")
         return made
 
@@ -101,7 +109,8 @@ class GraphMaker:
         """Make the read tasks and the embed tasks."""
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
-        for block in _blocks(units, getattr(self.recipe.provider, "items_per_task", 1)):
+        wanted = [unit for unit in units if unit.labels]
+        for block in _blocks(wanted, getattr(self.recipe.provider, "items_per_task", 1)):
             visits = self.recipe.visits(block[0].labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
@@ -114,6 +123,19 @@ class GraphMaker:
                 keys,
             )
         return reads, embeds
+
+    def _products(self, units: Sequence[Unit], where: _Key) -> dict[_Key, Any]:
+        """Make one task for each product of each item."""
+        return {
+            (f"rs-product-{self.token}", *where, unit.row, label): (
+                tasks.product_task,
+                self.parcel,
+                unit.only((label,)),
+            )
+            for unit in units
+            for label in unit.labels
+            if label in self.recipe.product
+        }
 
     def _write(self, chunk: Chunk, embeds: list[_Key]) -> tuple[Any, ...]:
         if self.store_parcel is not None:

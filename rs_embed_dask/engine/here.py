@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.engine.stages import Unit, embed_units, read_unit
+from rs_embed_dask.engine.product import read_product
+from rs_embed_dask.engine.stages import Unit, embed_units, read_unit, weights_of
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.outcome import Outcome
     from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.store import Item
 
 __all__ = ["ItemResult", "embed_items", "read_items"]
@@ -33,11 +35,14 @@ class ItemResult:
         By model.
     pixels : tuple of Pixels
         What was read, in the order of the recipe's groups.
+    weights : mapping of str to mapping
+        Source, digest and licence of the weights of each model that ran.
     """
 
     item: Item
     outcomes: Mapping[str, Outcome]
     pixels: tuple[Pixels, ...]
+    weights: Mapping[str, Mapping[str, Any]]
 
 
 def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
@@ -56,7 +61,7 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
         Its reads, by the number of their group in the recipe.
     """
     recipe = plan.recipe
-    labels = tuple(entry.label for entry in recipe.models)
+    labels = tuple(recipe.entry)
     visits = recipe.visits(labels)
     units = (Unit(row, item, labels) for row, item in enumerate(plan.items))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-read") as threads:
@@ -96,5 +101,16 @@ def embed_items(plan: Plan) -> Iterator[ItemResult]:
     reads = read_items(plan)
     while block := list(islice(reads, recipe.batch_items)):
         outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
-        for (unit, pixels), found in zip(block, outcomes, strict=True):
-            yield ItemResult(unit.item, found, tuple(pixels.values()))
+        weights = weights_of(recipe, outcomes)
+        products = _read_products(recipe, [unit.item for unit, _ in block])
+        for (unit, pixels), found, read in zip(block, outcomes, products, strict=True):
+            yield ItemResult(unit.item, {**found, **read}, tuple(pixels.values()), weights)
+
+
+def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outcome]]:
+    """Read every product for some items with a few threads."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-product") as threads:
+        begun = [
+            {label: threads.submit(read_product, recipe, item, label) for label in recipe.product} for item in items
+        ]
+        return [{label: future.result().outcome for label, future in row.items()} for row in begun]

@@ -85,15 +85,18 @@ class Plan:
         slots = _FETCH_SLOTS
         rows = [
             ("items", f"{figures.items:,} in {figures.chunks:,} chunks of {self.chunk_items}"),
-            ("provider", self.request.provider.name),
+            *([("provider", self.request.provider.name)] if self.recipe.groups else []),
         ]
         for group in self.recipe.groups:
             labels = ", ".join(dict.fromkeys(need.label for need in group.needs))
             rows.append(("read", f"{group.sensor} at {group.resolution_m:g} m: {', '.join(group.bands)} for {labels}"))
+        rows += [("read", f"{entry.label} from {entry.reader.place}") for entry in self.recipe.products]
         for layout in self.layouts:
             shape = (layout.dim, *(layout.grid_shape or ()))
             size = " x ".join(str(side) for side in shape)
-            rows.append(("model", f"{layout.label}: {size} an item, {figures.batches[layout.label]:,} batches"))
+            batches = figures.batches.get(layout.label)
+            how = "as it was published" if batches is None else f"{batches:,} batches"
+            rows.append(("model", f"{layout.label}: {size} an item, {how}"))
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         return [
@@ -126,6 +129,7 @@ class Plan:
                 }
                 for group in self.recipe.groups
             ],
+            "products": [{"label": entry.label, "from": entry.reader.place} for entry in self.recipe.products],
             "models": [
                 {"label": one.label, "dim": one.dim, "grid_shape": one.grid_shape, "frames": one.frames}
                 for one in self.layouts

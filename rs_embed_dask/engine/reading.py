@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from rs_embed_dask.engine.faults import PASSING, PLUGIN_FAULTS, said
 from rs_embed_dask.errors import NoImageryError, ProviderError, RsEmbedError, SpecError
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.providers import Provider
 
-__all__ = ["Pixels", "read_pixels", "refused"]
+__all__ = ["Pixels", "Tried", "read_pixels", "refused", "tried"]
+
+Value = TypeVar("Value")
 
 TRANSIENT: Final = "transient"
 """Begins the reason of a read that was given up on and may well succeed later."""
@@ -44,6 +46,18 @@ class Pixels:
     """
 
     cube: Cube | None
+    status: Status = Status.OK
+    error: RsEmbedError | None = None
+    tries: int = 1
+    fault: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Tried(Generic[Value]):
+    """How trying to read something ended; fields as those of `Pixels`, with whatever was read as `value`."""
+
+    value: Value | None
     status: Status = Status.OK
     error: RsEmbedError | None = None
     tries: int = 1
@@ -84,29 +98,50 @@ def read_pixels(
     list of Pixels
         One a read. Never raises for what lies in the data, the network or the provider's code.
     """
+    found = tried(lambda: load_all(provider, reads), provider.name, retry, seed=seed, sleep=sleep)
+    if found.value is None:
+        return [Pixels(None, found.status, found.error, found.tries, found.fault, found.seconds)] * len(reads)
+    return [_pixels(cube, found.tries, found.fault, found.seconds) for cube in found.value]
+
+
+def tried(
+    read: Callable[[], Value], name: str, retry: Retry, *, seed: str, sleep: Callable[[float], None] = time.sleep
+) -> Tried[Value]:
+    """Read something, trying again after passing faults.
+
+    Parameters
+    ----------
+    read : callable
+        Reads it.
+    name : str
+        Of the provider or product, for messages.
+    retry, seed, sleep
+        As `read_pixels`.
+    """
     started = time.perf_counter()
     fault = ""
+
+    def ended(error: RsEmbedError, tries: int) -> Tried[Value]:
+        return Tried(None, Status.READ_FAILED, error, tries, fault, time.perf_counter() - started)
+
     for tries in range(1, retry.tries + 1):
         try:
-            cubes = load_all(provider, reads)
+            value = read()
         except PASSING as error:
             fault = said(error)
             if tries < retry.tries:
                 sleep(retry.wait_s(tries, seed, getattr(error, "retry_after_s", None)))
         except PLUGIN_FAULTS as error:
-            failed = error if isinstance(error, RsEmbedError) else _unexpected(provider, error)
-            seconds = time.perf_counter() - started
-            return [Pixels(None, Status.READ_FAILED, failed, tries, fault, seconds)] * len(reads)
+            failed = error if isinstance(error, RsEmbedError) else _unexpected(name, error)
+            return ended(failed, tries)
         else:
-            seconds = time.perf_counter() - started
-            return [_pixels(cube, tries, fault, seconds) for cube in cubes]
+            return Tried(value, tries=tries, fault=fault, seconds=time.perf_counter() - started)
     given_up = ProviderError(
-        f"{TRANSIENT}: {provider.name}",
+        f"{TRANSIENT}: {name}",
         reason=f"{fault} (after {retry.tries} tries)",
         fix="resume the store later, which tries it again",
     )
-    seconds = time.perf_counter() - started
-    return [Pixels(None, Status.READ_FAILED, given_up, retry.tries, fault, seconds)] * len(reads)
+    return ended(given_up, retry.tries)
 
 
 def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float) -> Pixels:
@@ -115,6 +150,6 @@ def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float)
     return Pixels(cube, Status.OK, None, tries, fault, seconds)
 
 
-def _unexpected(provider: Provider, error: BaseException) -> ProviderError:
+def _unexpected(name: str, error: BaseException) -> ProviderError:
     reason = f"it raised {said(error)}"
-    return ProviderError(provider.name, reason=reason, fix="report it to whoever wrote the provider")
+    return ProviderError(name, reason=reason, fix="report it to whoever wrote the provider")

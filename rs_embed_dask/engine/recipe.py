@@ -18,9 +18,10 @@ from rs_embed_dask.specs import FetchSpec, InputPrep, OutputSpec, Spatial, Tempo
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
+    from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
 
-__all__ = ["ModelEntry", "Need", "ReadGroup", "Recipe", "square_of"]
+__all__ = ["ModelEntry", "Need", "ProductEntry", "ReadGroup", "Recipe", "square_of"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,36 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
+class ProductEntry:
+    """One precomputed product of a run, whose read is the embedding.
+
+    Attributes
+    ----------
+    label : str
+        Its name in the store.
+    reader : Reader
+        What reads it.
+    resolution_m, crs : float or None, str or None
+        As the request asks, instead of the product's own.
+    pooling : str
+        How vectors become one; "" for grids.
+    dim : int
+        Length of a vector.
+    """
+
+    label: str
+    reader: Reader
+    dim: int
+    resolution_m: float | None = None
+    crs: str | None = None
+    pooling: str = ""
+
+    def grid(self, spatial: Spatial) -> Grid:
+        """Return the pixels of a place. Raises SpecError where no grid fits it."""
+        return self.reader.grid(spatial, self.resolution_m, crs=self.crs)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What is to be done to every item.
 
@@ -118,7 +149,9 @@ class Recipe:
     groups : tuple of ReadGroup
         The reads of one item.
     models : tuple of ModelEntry
-        The models.
+        The models that compute.
+    products : tuple of ProductEntry
+        Those that are read.
     output : OutputSpec
         Vectors or grids.
     prep : InputPrep
@@ -136,6 +169,17 @@ class Recipe:
     prep: InputPrep
     retry: Retry = field(default_factory=Retry)
     batch_items: int = 32
+    products: tuple[ProductEntry, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all models in the store, the products last."""
+        return (*(entry.label for entry in self.models), *(entry.label for entry in self.products))
+
+    @cached_property
+    def product(self) -> dict[str, ProductEntry]:
+        """The products by label."""
+        return {entry.label: entry for entry in self.products}
 
     @cached_property
     def entry(self) -> dict[str, ModelEntry]:

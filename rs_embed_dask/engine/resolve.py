@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dask.tokenize import tokenize
 
-from rs_embed_dask import models
-from rs_embed_dask.engine.recipe import ModelEntry, Need, ReadGroup, Recipe
+from rs_embed_dask import cards, models, products
+from rs_embed_dask.engine.recipe import ModelEntry, Need, ProductEntry, ReadGroup, Recipe, square_of
 from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Frames
@@ -23,6 +23,7 @@ from rs_embed_dask.specs import FetchSpec, ModelSpec, SensorSpec, resolution_of
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
     from rs_embed_dask.engine.request import Request
+    from rs_embed_dask.specs import Spatial
 
 __all__ = ["Chosen", "choose", "recipe_for"]
 
@@ -41,11 +42,33 @@ class Chosen:
         What it declares.
     inputs : tuple of (ModelInput, float)
         Each modality, and the resolution in metres to read it at.
+    product : ProductEntry or None
+        How it is read, where it is a product.
     """
 
     spec: ModelSpec
     card: Card
     inputs: tuple[tuple[ModelInput, float], ...]
+    product: ProductEntry | None = None
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Metres a pixel that is read."""
+        if self.product is None:
+            return self.inputs[0][1]
+        return self.product.resolution_m or self.product.reader.native_m
+
+    @property
+    def frames(self) -> Frames:
+        """How a span becomes frames."""
+        return Frames() if self.product is not None else self.inputs[0][0].frames
+
+    def grid_shape(self, spatial: Spatial, request: Request) -> tuple[int, int]:
+        """Rows and columns of a place's grid. Raises SpecError where no grid fits it."""
+        if self.product is not None:
+            return self.product.grid(spatial).shape
+        grid, crop = square_of(spatial, self.inputs[0][1], request.fetch.crs)
+        return self.card.grid_shape(self.spec, grid.shape, request.prep, crop=crop)
 
 
 def choose(request: Request) -> tuple[Chosen, ...]:
@@ -74,13 +97,23 @@ def choose(request: Request) -> tuple[Chosen, ...]:
     for spec in request.models:
         card = models.card(spec.id)
         card.dim(spec, request.output)
-        found.append(Chosen(spec, card, tuple(_inputs(request, spec, card, used))))
+        if card.kind == "product":
+            found.append(Chosen(spec, card, (), _product(request, spec, card)))
+        else:
+            found.append(Chosen(spec, card, tuple(_inputs(request, spec, card, used))))
     for override in request.sensors:
         if override not in used:
             reason = "no model of the request takes it"
             fix = "name an input with modality=, or leave it out"
             raise PlanError("sensors", value=override.collection, reason=reason, fix=fix)
     return tuple(found)
+
+
+def _product(request: Request, spec: ModelSpec, card: Card) -> ProductEntry:
+    reader = products.reader_for(card, spec, request.provider)
+    pooling = "" if request.output.mode == "grid" else card.pooling(request.output)
+    asked, dim = resolution_of(request.fetch, request.output), card.dim(spec, request.output)
+    return ProductEntry(spec.label, reader, dim, asked, request.fetch.crs, pooling)
 
 
 def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]) -> Iterable[tuple[ModelInput, float]]:
@@ -149,7 +182,10 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: Retry, batc
     """
     groups: dict[tuple[str, float, FetchSpec, Frames], list[Need]] = {}
     entries = []
-    for one in chosen:
+    listed = tuple(chosen)
+    for one in listed:
+        if one.product is not None:
+            continue
         for wanted, resolution_m in one.inputs:
             key = (wanted.sensor, resolution_m, _fetch(request.fetch, wanted, resolution_m), wanted.frames)
             groups.setdefault(key, []).append(Need(one.spec.label, wanted.modality, wanted.bands))
@@ -157,7 +193,8 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: Retry, batc
         spec = _named_once(one.spec)
         entries.append(ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin)))
     merged = tuple(ReadGroup(*key, needs=tuple(needs)) for key, needs in groups.items())
-    return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items)
+    read = tuple(one.product for one in listed if one.product is not None)
+    return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items, read)
 
 
 def _fetch(fetch: FetchSpec, wanted: ModelInput, resolution_m: float) -> FetchSpec:
@@ -180,7 +217,7 @@ def _named_once(spec: ModelSpec) -> ModelSpec:
 
 def _plugin(card: Card) -> _Plugin:
     """Card and factory of a model that was registered in this session, which workers do not know."""
-    own = f"{models.__name__}.cards.{card.id}"
+    own = f"{cards.__name__}.{card.id}"
     if find_spec(own) is not None and card == import_module(own).CARD:
         return None
     return card, models.factory(card.id)

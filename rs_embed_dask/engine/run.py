@@ -56,7 +56,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         As it came: what is finished is stored, everything in flight is cancelled.
     """
     chosen = options or Options()
-    todo = chunks_to_do(store, [entry.label for entry in plan.recipe.models], chosen.only)
+    todo = chunks_to_do(store, plan.recipe.labels, chosen.only)
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
         return nothing_left(store, chosen, plan.figures)

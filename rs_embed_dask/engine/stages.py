@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -22,7 +22,7 @@ from rs_embed_dask.store import Status
 if TYPE_CHECKING:
     from rs_embed_dask.store import Item
 
-__all__ = ["ItemPixels", "Unit", "Visit", "embed_units", "read_unit"]
+__all__ = ["ItemPixels", "Unit", "Visit", "embed_units", "read_unit", "weights_of"]
 
 _BRIEFLY_S: Final = 0.01
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
@@ -51,6 +51,10 @@ class Unit:
     row: int
     item: Item
     labels: tuple[str, ...]
+
+    def only(self, labels: Container[str]) -> Unit:
+        """Keep some of the models."""
+        return replace(self, labels=tuple(label for label in self.labels if label in labels))
 
 
 def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[Pixels]:
@@ -203,3 +207,14 @@ def _known(asked: _Asked) -> dict[str, Any]:
         "last": max(days, default=None),
         "scenes": tuple(dict.fromkeys(scene for cube in cubes for scene in cube.scenes)),
     }
+
+
+def weights_of(recipe: Recipe, outcomes: Sequence[Mapping[str, Outcome]]) -> dict[str, Mapping[str, Any]]:
+    """Ask the models that ran about their weights, by label."""
+    ran = {label for row in outcomes for label, outcome in row.items() if outcome.share > 0}
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in recipe.models:
+        if entry.label in ran:
+            model = resident(entry.key, entry.load, recipe.batch_items).model
+            found[entry.label] = dict(model.result().weights_info)
+    return found

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rs_embed_dask.engine.recipe import square_of
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs import OutputSpec, PointBuffer
 from rs_embed_dask.store import ModelLayout
@@ -31,17 +30,13 @@ class _Survey:
     columns: int = 1
 
     def see_span(self, temporal: TemporalSpec) -> None:
-        frames = self.chosen.inputs[0][0].frames
-        self.frames = max(self.frames, len(frames.spans(temporal)))
+        self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
 
     def see_place(self, spatial: Spatial) -> None:
-        _, resolution_m = self.chosen.inputs[0]
         try:
-            grid, crop = square_of(spatial, resolution_m, self.request.fetch.crs)
+            rows, columns = self.chosen.grid_shape(spatial, self.request)
         except SpecError:
             return  # the item becomes INVALID, with this reason, when it is read
-        spec, prep = self.chosen.spec, self.request.prep
-        rows, columns = self.chosen.card.grid_shape(spec, grid.shape, prep, crop=crop)
         self.rows, self.columns = max(self.rows, rows), max(self.columns, columns)
 
     def layout(self) -> ModelLayout:
@@ -81,9 +76,11 @@ def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item
             spans.add(item.temporal)
             for survey in surveys:
                 survey.see_span(item.temporal)
-        if is_grid and not _seen(item.spatial, buffers):
+        if is_grid:
+            known = _seen(item.spatial, buffers)
             for survey in surveys:
-                survey.see_place(item.spatial)
+                if not known or survey.chosen.gsd_m is None:
+                    survey.see_place(item.spatial)
     return tuple(survey.layout() for survey in surveys)
 
 
@@ -100,16 +97,16 @@ def _seen(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
 
 def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
     """Write what the store says of a model, as JSON."""
-    first, resolution_m = chosen.inputs[0]
     return {
         "card": chosen.card.describe(),
         "spec": chosen.spec.to_dict(),
         "output": chosen.card.named(output).to_dict(),
-        "gsd_m": resolution_m,
+        "gsd_m": chosen.gsd_m,
         "inputs": {
             wanted.modality: {"sensor": wanted.sensor, "bands": list(wanted.bands), "resolution_m": metres}
             for wanted, metres in chosen.inputs
         },
-        "source_data": [f"urn:rs-embed-dask:sensor:{wanted.sensor}" for wanted, _ in chosen.inputs],
-        "frames": first.frames.to_dict(),
+        "source_data": [f"urn:rs-embed-dask:sensor:{wanted.sensor}" for wanted, _ in chosen.inputs]
+        or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
+        "frames": chosen.frames.to_dict(),
     }

@@ -12,6 +12,7 @@ from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.outcome import Outcome
+    from rs_embed_dask.engine.product import ProductRead
     from rs_embed_dask.engine.reading import Pixels
     from rs_embed_dask.engine.stages import Unit
 
@@ -54,6 +55,14 @@ class Tally:
         cubes = [one.cube for one in pixels if one.cube is not None]
         self.read_bytes += sum(cube.nbytes for cube in cubes)
         self.scenes += len({scene for cube in cubes for scene in cube.scenes})
+
+    def add_product(self, read: ProductRead) -> None:
+        """Count one read of a product."""
+        self.reads += 1
+        self.read_seconds += read.seconds
+        self.retries += read.tries - 1
+        self.read_bytes += read.nbytes
+        self.scenes += len(read.outcome.scenes)
 
     def add_outcome(self, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distributed import secede
 
-from rs_embed_dask.engine.embedder import resident
+from rs_embed_dask.engine.caps import share_caps
 from rs_embed_dask.engine.events import Retried
 from rs_embed_dask.engine.outcome import Outcome, chunk_result
+from rs_embed_dask.engine.product import read_product
 from rs_embed_dask.engine.reading import Pixels
-from rs_embed_dask.engine.stages import Unit, Visit, embed_units, read_unit
+from rs_embed_dask.engine.stages import Unit, Visit, embed_units, read_unit, weights_of
 from rs_embed_dask.engine.tally import ChunkReceipt
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.store import ChunkResult, Status, Store
 
-__all__ = ["Chunk", "embed_task", "gather_task", "put_results", "read_task", "write_task"]
+__all__ = ["Chunk", "embed_task", "gather_task", "product_task", "put_results", "read_task", "write_task"]
 
 Results: TypeAlias = "dict[str, ChunkResult]"
 
@@ -54,6 +55,7 @@ class Embedded:
 
 def read_task(recipe: Parcel, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
     """Read one collection for one item or, from a cheap provider, for several."""
+    share_caps()
     return [read_unit(recipe.open(), unit, visit) for unit in units]
 
 
@@ -94,19 +96,31 @@ def embed_task(
             if found[0].tries > 1:
                 sensor = opened.groups[visit[0]].sensor
                 done.receipt.retried.append(Retried(unit.item.index, sensor, found[0].tries, found[0].fault))
-    done.receipt.weights = _weights(opened, done.outcomes)
+    done.receipt.weights = weights_of(opened, done.outcomes)
     return done
 
 
-def _weights(recipe: Recipe, outcomes: Sequence[Mapping[str, Outcome]]) -> dict[str, Mapping[str, Any]]:
-    """Ask the models that ran about their weights."""
-    ran = {label for row in outcomes for label, outcome in row.items() if outcome.share > 0}
-    found: dict[str, Mapping[str, Any]] = {}
-    for entry in recipe.models:
-        if entry.label in ran:
-            model = resident(entry.key, entry.load, recipe.batch_items).model
-            found[entry.label] = dict(model.result().weights_info)
-    return found
+def product_task(recipe: Parcel, unit: Unit) -> Embedded:
+    """Read an item's one product, which is its embedding.
+
+    Parameters
+    ----------
+    recipe : Parcel
+        The recipe.
+    unit : Unit
+        The item, with the product as its only label.
+
+    Returns
+    -------
+    Embedded
+    """
+    (label,) = unit.labels
+    found = read_product(recipe.open(), unit.item, label)
+    done = Embedded([unit], [{label: found.outcome}])
+    done.receipt.tally.add_product(found)
+    if found.tries > 1:
+        done.receipt.retried.append(Retried(unit.item.index, label, found.tries, found.fault))
+    return done
 
 
 def gather_task(
@@ -139,7 +153,7 @@ def gather_task(
         receipt.retried += part.receipt.retried
         receipt.weights |= part.receipt.weights
     results = {}
-    for label in (entry.label for entry in opened.models):
+    for label in opened.labels:
         pairs = [
             (unit, row[label])
             for part in embedded

@@ -1,8 +1,9 @@
 """Bands and the rules that tell which pixels of a scene are spoilt, as frozen data.
 
 Two kinds of values appear. *Canonical* units are what a cube holds: ``reflectance_e4`` (surface or top-of-atmosphere
-reflectance times 10 000), ``db`` (radar backscatter in decibels) and ``kelvin``. *Working* units are what compositing
-averages: the same, but linear power for radar, because decibels must not be averaged.
+reflectance times 10 000), ``db`` (radar backscatter in decibels), ``kelvin``, and ``embedding`` (one number of a vector
+of length 1). *Working* units are what compositing averages: the same, but linear power for radar, because decibels must
+not be averaged.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["DB", "KELVIN", "REFLECTANCE", "Band", "Bits", "Mask", "Unit", "plain_band_name"]
+__all__ = ["DB", "EMBEDDING", "KELVIN", "REFLECTANCE", "Band", "Bits", "Mask", "Unit", "plain_band_name"]
 
-Unit = Literal["reflectance_e4", "db", "kelvin"]
+Unit = Literal["reflectance_e4", "db", "kelvin", "embedding"]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
 KELVIN: Final[Unit] = "kelvin"
+EMBEDDING: Final[Unit] = "embedding"
 
 
 def plain_band_name(name: str) -> str:
@@ -47,7 +49,7 @@ class Band:
         The agency's name, for example ``B04``.
     resolution_m : float
         Native pixel size in metres.
-    unit : {"reflectance_e4", "db", "kelvin"}
+    unit : {"reflectance_e4", "db", "kelvin", "embedding"}
         The canonical unit in cubes.
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rs_embed_dask.imagery.bands import DB, KELVIN, Band, Bits, Mask
+from rs_embed_dask.imagery.bands import DB, EMBEDDING, KELVIN, Band, Bits, Mask
 from rs_embed_dask.imagery.sensor_types import Sensor
 
 __all__ = ["SENSORS"]
@@ -163,4 +163,13 @@ SENSORS: Final[tuple[Sensor, ...]] = (
         ("hls-s30", "HLSS30", "NASA/HLS/HLSS30/v002"),
     ),
     _MODIS,
+    Sensor(
+        id="satellite-embedding",
+        title="Annual satellite embeddings: 64 numbers of a vector of length 1 for each 10 m of a year",
+        kind="product",
+        bands=tuple(Band(f"a{number:02d}", f"A{number:02d}", 10, EMBEDDING) for number in range(64)),
+        resolution_m=10,
+        revisit_days=365,
+        aliases=("GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",),
+    ),
 )

@@ -60,8 +60,8 @@ class Sensor:
         The name used inside, for example ``sentinel-2-l2a``.
     title : str
         For people.
-    kind : {"optical", "radar"}
-        What the instrument measures.
+    kind : {"optical", "radar", "product"}
+        What the instrument measures; a product was computed from measurements.
     bands : tuple of Band
         All bands, in the agency's order.
     resolution_m : float
@@ -80,7 +80,7 @@ class Sensor:
 
     id: str
     title: str
-    kind: Literal["optical", "radar"]
+    kind: Literal["optical", "radar", "product"]
     bands: tuple[Band, ...]
     resolution_m: float
     revisit_days: float
@@ -171,7 +171,7 @@ class Sensor:
         Parameters
         ----------
         name : str
-            For example ``scl``; or ``scl:3,8,9`` to choose the classes that mask a pixel.
+            For example ``scl``; ``scl:3,8,9`` chooses the classes that mask a pixel, ``cloud_score_plus:0.5`` a score.
 
         Returns
         -------
@@ -189,6 +189,8 @@ class Sensor:
                 return mask
             if mask.name == plain and mask.kind == "classes":
                 return replace(mask, classes=tuple(int(number) for number in classes.split(",")))
+            if mask.name == plain and mask.kind == "below":
+                return replace(mask, below=float(classes))
         raise UnknownNameError.among(f"mask of {self.id}", name, ["none", *(mask.name for mask in self.masks)])
 
 

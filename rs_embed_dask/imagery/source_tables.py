@@ -31,16 +31,21 @@ _HLS: Final = ((REFLECTANCE, Scaling(nodata=-9999)), (KELVIN, Scaling(scale=0.01
 _HLS_FRACTION: Final = ((REFLECTANCE, Scaling(scale=10_000)), (KELVIN, Scaling(offset=273.15)))
 _MODIS: Final = ((REFLECTANCE, Scaling(nodata=-28672, above=-101, at_most=16_000)),)
 
-_EE_NAMES: Final = PropertyNames(
-    cloud=("CLOUDY_PIXEL_PERCENTAGE", "CLOUD_COVER", "CLOUD_COVERAGE"),
-    platform=("SPACECRAFT_NAME", "SPACECRAFT_ID", "platform_number"),
+# what each collection of Earth Engine states of all its images; filters there drop an image without the property
+_EE_NOTHING: Final = PropertyNames(cloud=(), platform=(), orbit=())
+_EE_S2: Final = PropertyNames(
+    cloud=("CLOUDY_PIXEL_PERCENTAGE",),
+    platform=("SPACECRAFT_NAME",),
     baseline=("PROCESSING_BASELINE",),
-    product=("PRODUCT_ID", "PRODUCT_URI"),
-    tile=("MGRS_TILE", "MGRS_TILE_ID"),
+    product=("PRODUCT_ID",),
+    tile=("MGRS_TILE",),
     datastrip=("DATASTRIP_ID",),
     generated=("GENERATION_TIME",),
-    orbit=("orbitProperties_pass",),
+    orbit=(),
 )
+_EE_S1: Final = PropertyNames(cloud=(), platform=("platform_number",), orbit=("orbitProperties_pass",))
+_EE_LANDSAT: Final = PropertyNames(cloud=("CLOUD_COVER",), platform=("SPACECRAFT_ID",), orbit=())
+_EE_HLS: Final = PropertyNames(cloud=("CLOUD_COVERAGE",), platform=(), orbit=())
 
 
 def _own_names(sensor: str, *, short: bool = False) -> _Assets:
@@ -184,7 +189,8 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=(("scl", "SCL"), *_S2_EE_MASKS),
         mask_collections=_SCORE_HOME,
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_S2,
     ),
     Source(
         "earth_engine",
@@ -194,7 +200,8 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=_S2_EE_MASKS,
         mask_collections=_SCORE_HOME,
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_S2,
     ),
     Source(
         "earth_engine",
@@ -202,7 +209,17 @@ _EARTH_ENGINE: Final = (
         collection="COPERNICUS/S1_GRD",
         assets=_own_names("sentinel-1-grd"),
         scalings=_DECIBEL,
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_S1,
+    ),
+    Source(
+        "earth_engine",
+        "sentinel-1-grd",
+        collection="COPERNICUS/S1_GRD_FLOAT",
+        assets=_own_names("sentinel-1-grd"),
+        scalings=((DB, Scaling(above=0)),),
+        needs_account=True,
+        properties=_EE_S1,
     ),
     Source(
         "earth_engine",
@@ -212,7 +229,8 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("landsat-c2-l2"),
         scalings=_LANDSAT,
         masks=(("qa_pixel", "QA_PIXEL"),),
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_LANDSAT,
     ),
     Source(
         "earth_engine",
@@ -221,7 +239,8 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-l30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_HLS,
     ),
     Source(
         "earth_engine",
@@ -230,7 +249,8 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-s30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_HLS,
     ),
     Source(
         "earth_engine",
@@ -239,7 +259,17 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("modis-09a1"),
         scalings=_MODIS,
         masks=(("state", "StateQA"),),
-        properties=_EE_NAMES,
+        needs_account=True,
+        properties=_EE_NOTHING,
+    ),
+    Source(
+        "earth_engine",
+        "satellite-embedding",
+        collection="GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",
+        assets=_own_names("satellite-embedding"),
+        scalings=(),
+        needs_account=True,
+        properties=_EE_NOTHING,
     ),
 )
 

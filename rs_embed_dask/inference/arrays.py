@@ -19,6 +19,8 @@ from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from numpy.typing import NDArray
 
     from rs_embed_dask.imagery.arrays import Labelled
@@ -103,6 +105,12 @@ def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
     if inputs.unit == "reflectance_e4" and known.size and 0 < known.max() <= 2:
         reason = f"nothing is above {known.max():g}; reflectance x 10 000 is needed"
         raise ModelInputError(what, reason=reason, fix="multiply by 10 000")
+    if inputs.unit == "percent_kelvin" and known.size:
+        peaks = np.array([np.nanmax(band, initial=0) for band in np.moveaxis(values, 2, 0)])
+        dark = peaks[peaks < 150]  # a temperature is above, a reflectance below
+        if dark.size and 0 < dark.max() <= 2:
+            reason = f"no reflectance is above {dark.max():g}; percent is needed"
+            raise ModelInputError(what, reason=reason, fix="multiply the reflectances by 100")
     if inputs.unit == "db" and known.size and known.min() >= 0 and known.max() > 0:
         fix = "convert it by 10 log10"
         raise ModelInputError(what, reason="nothing is negative; backscatter in dB is needed", fix=fix)
@@ -110,14 +118,12 @@ def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
 
 def _told(sample: Sample, side: Side, index: int, *, count: int) -> Sample:
     """Add what the user said about the item."""
-    if side.dates is not None:
-        dates = [side.dates] if isinstance(side.dates, str) else list(side.dates)
-        nested = bool(dates) and not isinstance(dates[0], str) and np.ndim(dates[0]) > 0
-        own = dates[index] if nested and len(dates) == count else dates
+    if isinstance(side.dates, Mapping):
+        told = {name: _dates(days, index, count, len(sample.pixels[name])) for name, days in side.dates.items()}
+        sample = replace(sample, dates_of=told)
+    elif side.dates is not None:
         frames = len(next(iter(sample.pixels.values())))
-        if len(own) != frames:
-            raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one a frame")
-        sample = replace(sample, dates=tuple(day("dates", value) for value in own))
+        sample = replace(sample, dates=_dates(side.dates, index, count, frames))
     if side.place is not None:
         places = np.asarray(side.place, float)
         if places.shape not in {(2,), (count, 2)}:
@@ -128,6 +134,16 @@ def _told(sample: Sample, side: Side, index: int, *, count: int) -> Sample:
             raise SpecError("place", value=(lon, lat), reason="not on the globe", fix="give (lon, lat) in degrees")
         sample = replace(sample, lonlat=(lon, lat))
     return sample if side.resolution_m is None else replace(sample, resolution_m=float(side.resolution_m))
+
+
+def _dates(told: Any, index: int, count: int, frames: int) -> tuple[dt.date, ...]:
+    """Take an item's dates out of what was said for all of `count` items, or of each."""
+    dates = [told] if isinstance(told, str) else list(told)
+    nested = bool(dates) and not isinstance(dates[0], str) and np.ndim(dates[0]) > 0
+    own = dates[index] if nested and len(dates) == count else dates
+    if len(own) != frames:
+        raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one a frame")
+    return tuple(day("dates", value) for value in own)
 
 
 def embedding(done: Sequence[Features], model: Model, output: OutputSpec, *, batched: bool) -> Embedding:

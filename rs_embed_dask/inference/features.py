@@ -72,9 +72,11 @@ def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> lis
 
 
 def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
-    """One token a place: (B, h, w, D)."""
+    """One token a place: (B, h, w, D), or (B, h, w, G D) where a grid shows all of a place's."""
     if lattice.dim() == 4:
         return lattice
+    if tokens.over == "concat":
+        return lattice.flatten(3)
     return lattice.amax(3) if tokens.over == "max" else lattice.mean(3)
 
 

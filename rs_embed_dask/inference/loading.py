@@ -23,7 +23,7 @@ from rs_embed_dask.weights.files import WeightsInfo, check_licence, locate, veri
 if TYPE_CHECKING:
     from torch import nn
 
-    from rs_embed_dask.models.card import Card
+    from rs_embed_dask.cards.card import Card
 
 __all__ = ["load_model"]
 

@@ -21,15 +21,16 @@ from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from rs_embed_dask.cards.card import Card
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.imagery.grid import Window
-    from rs_embed_dask.models.card import Card
     from rs_embed_dask.preprocess.batch import Tokens
     from rs_embed_dask.weights.files import WeightsInfo
 
@@ -95,7 +96,8 @@ class Model:
         prep : InputPrep
             Resize, tile or auto.
         dates : sequence of dates, optional
-            One a frame; or N such sequences. A DataArray's ``time`` coordinate serves too.
+            One a frame; N such sequences; or a dict of those by modality, where each has frames of its own. A
+            DataArray's ``time`` coordinate serves too.
         place : (lon, lat), optional
             Degrees; or N of them.
         resolution_m : float, optional
@@ -191,13 +193,13 @@ class Model:
 
     def fits(self, sample: Sample, prep: InputPrep = _RESIZE) -> tuple[Fit, ...]:
         """Plan how each modality of a sample meets the network; see `fit_image`."""
-        first = fit_image(self.inputs[0], self.patch, sample.shape, prep=prep, crop=sample.crop)
-        shapes = (sample.pixels[inputs.modality].shape[-2:] for inputs in self.inputs[1:])
-        more = (
-            fit_image(inputs, self.patch, shape, prep=prep, crop=sample.crop if shape == sample.shape else None)
-            for inputs, shape in zip(self.inputs[1:], shapes, strict=True)
-        )
-        return (first, *more)
+        fits = []
+        for inputs in self.inputs:
+            shape = sample.pixels[inputs.modality].shape[-2:]
+            patch = self.patch * (inputs.patch_px or 1) // (self.inputs[0].patch_px or 1)
+            crop = sample.crop if shape == sample.shape else None
+            fits.append(fit_image(inputs, patch, shape, prep=prep, crop=crop))
+        return tuple(fits)
 
     def prepare(self, samples: Sequence[Sample], prep: InputPrep = _RESIZE) -> Batch:
         """Turn samples of one shape into what the encoder sees: scaled, resized or in tiles, on its device."""
@@ -239,16 +241,20 @@ class Model:
         cell = min(fits[0].cell_px) / self.patch
         read = [sample.resolution_m for sample in ready]
         places = [sample.lonlat for sample in ready]
-        dates = [[(day.year, day.month, day.day) for day in sample.dates] for sample in ready]
+        dates = [_days(sample.dates) for sample in ready] if not ready[0].dates_of else []
         known = None not in places
         return Batch(
             images,
             {inputs.modality: inputs for inputs in self.inputs},
-            dates=self._spread(torch.tensor(dates), fits[0]) if all(dates) else None,
+            dates=self._spread(torch.tensor(dates), fits[0]) if dates and all(dates) else None,
             lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if known else None,
             gsd_m=self._spread(torch.tensor([metres * cell for metres in read]), fits[0]),
             read_m=self._spread(torch.tensor(read), fits[0]),
             visible=visible,
+            dates_of={
+                name: self._spread(torch.tensor([_days(one.dates_of[name]) for one in ready]), fits[0])
+                for name in ready[0].dates_of
+            },
         )
 
     def _spread(self, values: Tensor, fit: Fit) -> Tensor:
@@ -276,6 +282,10 @@ class Model:
         place = place_grid(sample.grid, fit) if grid and sample.grid is not None else None
         values = np.ascontiguousarray(row, dtype=np.float32)
         return Features(values, place, sample.valid_fraction, sample.filled_fraction, sample.notes)
+
+
+def _days(dates: tuple[dt.date, ...]) -> list[tuple[int, int, int]]:
+    return [(day.year, day.month, day.day) for day in dates]
 
 
 def choose_device(name: str) -> torch.device:

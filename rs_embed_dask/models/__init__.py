@@ -7,8 +7,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from rs_embed_dask import cards
+from rs_embed_dask.cards.card import Card, Inputs, ModelInput, Option, Product, Variant, Weights
 from rs_embed_dask.errors import UnknownNameError
-from rs_embed_dask.models.card import Card, Inputs, ModelInput, Option, Variant, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ __all__ = [
     "Inputs",
     "ModelInput",
     "Option",
+    "Product",
     "Variant",
     "Weights",
     "all_cards",
@@ -109,7 +111,7 @@ def _card(model: str) -> Card:
 
 @cache
 def _own_card(model: str) -> Card:
-    found: Card = import_module(f"{__name__}.cards.{model}").CARD
+    found: Card = import_module(f"{cards.__name__}.{model}").CARD
     return found
 
 

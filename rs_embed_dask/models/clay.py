@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.lucid import Transformer
 from rs_embed_dask.models.positions import sincos
-from rs_embed_dask.models.wavelengths import KernelGenerator, WavePatches
+from rs_embed_dask.models.wavelengths import KeptKernels, KernelGenerator
 from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class _Mixer(nn.Module):
         return x + functional.gelu(self.l2(functional.gelu(self.l1(x))))
 
 
-class _BandPatches(WavePatches):
+class _BandPatches(KeptKernels):
     """A token a patch, (B, C, H, W) to (B, h, w, D), by kernels made from C wavelengths in micrometres."""
 
     def __init__(self, dim: int, patch: int, *, wave_dim: int = 128, tokens: int = 128) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.positions import sincos
 from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.models.wavelengths import KernelGenerator, WavePatches
+from rs_embed_dask.models.wavelengths import KeptKernels, WavePatches
 from rs_embed_dask.preprocess.batch import Tokens
 
 if TYPE_CHECKING:
@@ -19,38 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["DOFA", "build"]
 
 
-class _Residual(nn.Module):
-    """Two layers beside the way through."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.w1, self.w2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + functional.relu(self.w2(functional.relu(self.w1(x))))
-
-
-class _WavePatches(WavePatches):
-    def __init__(self, dim: int, patch: int, wave_dim: int) -> None:
-        super().__init__()
-        self.dim, self.patch, self.wave_dim = dim, patch, wave_dim
-        self.weight_generator = KernelGenerator(
-            patch * patch * dim, dim, wave_dim=wave_dim, encoder="transformer_encoder"
-        )
-        self.fclayer = _Residual(wave_dim)
-
+class _Patches(WavePatches, KeptKernels):
     def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
         """Make kernels (D, C, k, k) and the bias (D,) of wavelengths (C,)."""
-        codes = sincos(wavelengths_um * 1000, self.wave_dim, dtype=torch.float32)
-        numbers, bias = self.weight_generator(self.fclayer(codes))
-        square = numbers.view(-1, self.patch, self.patch, self.dim).permute(3, 0, 1, 2)  # (D, C, k, k)
-        return (square * 0.01).contiguous(), bias * 0.01
+        return self.made(sincos(wavelengths_um * 1000, self.wave_dim, dtype=torch.float32))
 
-    def forward(self, x: Tensor, wavelengths_um: tuple[float, ...]) -> Tensor:
-        """(B, C, H, W) to (B, h, w, D); a border of one zero puts each patch a pixel up and left."""
-        kernels, bias = self.kernels(wavelengths_um)
-        tokens = functional.conv2d(x, kernels, bias, stride=self.patch, padding=1)
-        return tokens.permute(0, 2, 3, 1)  # (B, h, w, D)
+    def forward(self, x: Tensor, wavelengths_um: tuple[float, ...]) -> Tensor:  # type: ignore[override]
+        return self.laid(x, *self.kernels(wavelengths_um))  # (B, h, w, D)
 
 
 class DOFA(nn.Module):
@@ -71,7 +46,7 @@ class DOFA(nn.Module):
     ) -> None:
         super().__init__()
         self.pool_norm = pool_norm
-        self.patch_embed = _WavePatches(trunk.dim, patch, wave_dim)
+        self.patch_embed = _Patches(trunk.dim, patch, wave_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, trunk.dim))
         self.blocks = trunk.blocks()

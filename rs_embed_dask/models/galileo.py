@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.positions import plane
+from rs_embed_dask.models.positions import on_sphere, plane
 from rs_embed_dask.models.vit import PatchEmbed, Trunk
 from rs_embed_dask.preprocess.batch import Tokens
 
@@ -162,7 +163,7 @@ class Galileo(nn.Module):
         if facts is None and not self.location:
             return None
         given = STATIC if facts is not None else STATIC[1:2]
-        facts = _unit_vector(batch.need("lonlat")) if facts is None else facts
+        facts = functional.pad(on_sphere(batch.need("lonlat")), (1, 0)) if facts is None else facts
         groups = [self.static_embed[name](facts[..., list(channels)]) for name, _, channels in given]
         tokens = torch.stack(groups, dim=1)  # (B, groups, D)
         rows = [STATIC.index(group) for group in given]
@@ -172,13 +173,6 @@ class Galileo(nn.Module):
         """(B, h, w, D / 4); a unit is ten metres, and the authors' exponents are a quarter of the usual ones."""
         scale = batch.need("gsd_m") * self.patch_px / 10
         return plane((height, width), self.pos_embed.shape[1], scale, spread=0.25)
-
-
-def _unit_vector(lonlat: Tensor) -> Tensor:
-    """Degrees (B, 2) to the place on the unit sphere, where `STATIC` has it: (B, 4), the first left empty."""
-    lon, lat = lonlat.double().deg2rad().unbind(-1)
-    xyz = (torch.zeros_like(lon), lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin())
-    return torch.stack(xyz, dim=-1).float()
 
 
 def _coded(tokens: Tensor, group: Tensor, **codes: Tensor) -> Tensor:

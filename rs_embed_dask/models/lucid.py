@@ -9,14 +9,15 @@ __all__ = ["Transformer"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that norms its own input; no matrix has a bias."""
+    """Multi-head self-attention that norms its own input; no matrix has a bias, but the last where `dropout`."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int, *, dropout: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.to_qkv = nn.Linear(dim, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Linear(heads * head_dim, dim, bias=False)
+        out = nn.Linear(heads * head_dim, dim, bias=dropout)
+        self.to_out = nn.Sequential(out) if dropout else out
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) to the same."""
@@ -30,9 +31,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Norm, two linear layers, the exact GELU between them."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, *, dropout: bool = False) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        slot = (nn.Identity(),) if dropout else ()
+        self.net = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), *slot, nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to the same."""
@@ -50,13 +52,16 @@ class _Layer(nn.ModuleList):
 
 
 class Transformer(nn.Module):
-    """A stack of such pairs and a norm."""
+    """A stack of such pairs and a norm; `dropout` leaves the places that names give to dropouts of training."""
 
-    def __init__(self, dim: int, depth: int, heads: int, *, head_dim: int = 64, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self, dim: int, depth: int, heads: int, *, head_dim: int = 64, mlp_ratio: float = 4.0, dropout: bool = False
+    ) -> None:
         super().__init__()
         hidden = round(dim * mlp_ratio)
         self.layers = nn.ModuleList(
-            _Layer([Attention(dim, heads, head_dim), FeedForward(dim, hidden)]) for _ in range(depth)
+            _Layer([Attention(dim, heads, head_dim, dropout=dropout), FeedForward(dim, hidden, dropout=dropout)])
+            for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["plane", "resized", "sincos"]
+__all__ = ["alibi", "on_sphere", "plane", "resized", "sincos"]
 
 
 def sincos(
@@ -36,8 +38,22 @@ def plane(
     return torch.cat([columns[:, None].expand(half), rows[:, :, None].expand(half)], dim=-1)
 
 
-def resized(table: Tensor, shape: tuple[int, int], *, align_corners: bool = False, nudge: float = 0.0) -> Tensor:
-    """Resample tables of positions (B, h, w, D) to another grid, bicubic: (B, *shape, D).
+def on_sphere(lonlat: Tensor) -> Tensor:
+    """Degrees (B, 2) to places on the unit sphere (B, 3)."""
+    lon, lat = lonlat.double().deg2rad().unbind(-1)
+    return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], dim=-1).float()
+
+
+def resized(
+    table: Tensor,
+    shape: tuple[int, int],
+    *,
+    align_corners: bool = False,
+    nudge: float = 0.0,
+    antialias: bool = False,
+    kernel: str = "bicubic",
+) -> Tensor:
+    """Resample tables of positions (B, h, w, D) to another grid: (B, *shape, D).
 
     With a `nudge` the resampling goes by the factors ``(side + nudge) / old side``, as DINO's code has it, and not by
     the sides themselves, which is not the same.
@@ -48,5 +64,20 @@ def resized(table: Tensor, shape: tuple[int, int], *, align_corners: bool = Fals
     factors = tuple((new + nudge) / side for new, side in zip(shape, old, strict=True))
     by: dict[str, tuple[float, ...]] = {"scale_factor": factors} if nudge else {"size": shape}
     planes = table.permute(0, 3, 1, 2)  # (B, D, h, w)
-    resampled: Tensor = functional.interpolate(planes, **by, mode="bicubic", align_corners=align_corners)  # type: ignore[arg-type]
+    how = {"mode": kernel, "align_corners": align_corners, "antialias": antialias}
+    resampled: Tensor = functional.interpolate(planes, **by, **how)  # type: ignore[arg-type]
     return resampled.permute(0, 2, 3, 1)
+
+
+def alibi(places: Tensor, heads: int) -> Tensor:
+    """Bias of attention between tokens at `places` (N, 2): less a slope of each head times their distance.
+
+    Slopes are powers of two, for a count of heads that is none filled up from those of twice the next lower one.
+    Returns (heads, N, N) float32.
+    """
+    whole = 2 ** int(math.log2(heads))
+    steps = [*(8 * (i + 1) / whole for i in range(whole)), *(4 * (2 * i + 1) / whole for i in range(heads - whole))]
+    slopes = torch.tensor([2**-step for step in steps], dtype=torch.float64, device=places.device)
+    wide = places.double()
+    apart = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
+    return -slopes.float()[:, None, None] * apart.float()

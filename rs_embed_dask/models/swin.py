@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.vit import Attention
+from rs_embed_dask.models.vit import Attention, Trunk
 
 if TYPE_CHECKING:
-    from rs_embed_dask.models.vit import Trunk
+    from collections.abc import Callable
 
-__all__ = ["PatchMerging", "WindowAttention", "WindowBlock", "attend_in_windows"]
+__all__ = ["PatchMerging", "Stages", "WindowAttention", "WindowBlock", "attend_in_windows", "offsets", "pyramid"]
 
 Sides = tuple[int, ...]
 _BARRIER = -100.0
@@ -30,59 +30,102 @@ class WindowAttention(Attention):
         self.window = window
         self.relative_position_bias_table = nn.Parameter(torch.zeros(math.prod(2 * w - 1 for w in window), heads))
 
-    def bias(self) -> Tensor:
-        """Bias of every pair of tokens of a window: (heads, N, N)."""
-        table = self.relative_position_bias_table
-        return table[_offsets(self.window, table.device)].permute(2, 0, 1)
+    def bias(self, window: Sides) -> Tensor:
+        """Bias of every pair of tokens of a window: (heads, N, N).
+
+        Of a smaller one than the table's, the rows that the first of its tokens have: right where only the first axis
+        is shorter, and as published where another one is.
+        """
+        table, count = self.relative_position_bias_table, math.prod(window)
+        return table[offsets(self.window, table.device)[:count, :count]].permute(2, 0, 1)
 
 
 class WindowBlock(nn.Module):
     """Pre-norm transformer block on a map (B, *S, D); the windows of every second one are `shifted` by half a side."""
 
-    def __init__(self, trunk: Trunk, window: Sides, mlp: nn.Module, *, shifted: bool) -> None:
+    def __init__(self, trunk: Trunk, window: Sides, mlp: nn.Module, *, shifted: bool, clamped: bool = False) -> None:
         super().__init__()
+        self.clamped = clamped
         self.shift = tuple(side // 2 if shifted else 0 for side in window)
         self.norm1, self.norm2 = trunk.norm(), trunk.norm()
-        self.attn = WindowAttention(trunk.dim, trunk.heads, window)
+        self.attn: nn.Module = WindowAttention(trunk.dim, trunk.heads, window)
         self.mlp = mlp
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *S, D) to the same."""
-        x = x + attend_in_windows(self.attn, self.norm1(x), self.shift)
+        x = x + attend_in_windows(self.attn, self.norm1(x), self.shift, clamped=self.clamped)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
 class PatchMerging(nn.Module):
-    """Each square of four tokens of a map to one of twice the width."""
+    """Each square of four tokens of a map to one of twice the width; the norm comes first, or `after`."""
 
-    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+    def __init__(self, dim: int, eps: float = 1e-5, *, after: bool = False) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim, eps=eps)
+        self.after = after
+        self.norm = nn.LayerNorm((2 if after else 4) * dim, eps=eps)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., H, W, D) to (..., H / 2, W / 2, 2 D), an odd side rounded up."""
         x = functional.pad(x, (0, 0, 0, x.shape[-2] % 2, 0, x.shape[-3] % 2))
         corners = [x[..., down::2, across::2, :] for across in (0, 1) for down in (0, 1)]
-        merged: Tensor = self.reduction(self.norm(torch.cat(corners, dim=-1)))
+        x = torch.cat(corners, dim=-1)
+        merged: Tensor = self.norm(self.reduction(x)) if self.after else self.reduction(self.norm(x))
         return merged
 
 
-def attend_in_windows(attention: WindowAttention, x: Tensor, shift: Sides) -> Tensor:
+class Stages(nn.Module):
+    """Stages of blocks, of each a trunk, with a merging between each two, and a norm: by the names of Swin's authors.
+
+    `block` makes one out of its trunk and number, `merging` one out of the width before it.
+    """
+
+    def __init__(
+        self, trunks: list[Trunk], block: Callable[[Trunk, int], nn.Module], merging: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for trunk in trunks:
+            blocks = nn.ModuleList(block(trunk, i) for i in range(trunk.depth))
+            between = nn.Identity() if trunk is trunks[-1] else merging(trunk.dim)
+            self.layers.append(nn.ModuleDict({"blocks": blocks, "downsample": between}))
+        self.norm = trunks[-1].norm()
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Return what each stage makes of a map, after its merging; none is normed."""
+        maps = []
+        for stage in self.layers:
+            blocks, between = stage.children()
+            for part in (*blocks.children(), between):
+                x = part(x)
+            maps.append(x)
+        return maps
+
+
+def pyramid(dim: int, depths: Sides, heads: Sides, *, mlp_ratio: float = 4.0) -> list[Trunk]:
+    """Sizes of stages that double the width."""
+    sizes = enumerate(zip(depths, heads, strict=True))
+    return [Trunk(dim << i, depth, count, mlp_ratio, norm_eps=1e-5) for i, (depth, count) in sizes]
+
+
+def attend_in_windows(attention: Any, x: Tensor, shift: Sides, *, clamped: bool = False) -> Tensor:
     """Run attention within the windows of a map (B, *S, D), shifted along axes longer than a window.
 
+    Along axes that are shorter than one, the map is one window, if `clamped`.
     A map of no whole number of windows is padded with zeros, which are attended to like any token. Where the map was
     rolled, tokens of its two ends meet in a window and are kept apart.
     """
     window, shape = attention.window, tuple(x.shape[1:-1])
+    window = tuple(map(min, window, shape)) if clamped else window
     padded = tuple(-(-side // w) * w for side, w in zip(shape, window, strict=True))
     shift = tuple(0 if side <= w else step for side, w, step in zip(padded, window, shift, strict=True))
     axes = tuple(range(1, 1 + len(window)))
     if padded != shape:
         ends = ((0, side - old) for side, old in zip(reversed(padded), reversed(shape), strict=True))
         x = functional.pad(x, (0, 0, *chain.from_iterable(ends)))
-    bias = attention.bias()[None]  # (1, heads, N, N)
+    bias = attention.bias(window)[None]  # (1, heads, N, N)
     if any(shift):
         x = x.roll(tuple(-step for step in shift), axes)
         bias = (bias + _barriers(padded, window, shift, x.device)).repeat(len(x), 1, 1, 1)  # (B windows, heads, N, N)
@@ -108,7 +151,7 @@ def _joined(windows: Tensor, shape: Sides, window: Sides) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _offsets(window: Sides, device: torch.device) -> Tensor:
+def offsets(window: Sides, device: torch.device) -> Tensor:
     """Row of the table of biases for each pair of a window's tokens: (N, N)."""
     places = torch.cartesian_prod(*(torch.arange(side, device=device) for side in window)).view(-1, len(window))
     index = torch.zeros((len(places),) * 2, dtype=torch.long, device=device)

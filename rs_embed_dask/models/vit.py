@@ -11,14 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    Turn = Callable[[Tensor], Tensor]
 
 __all__ = ["Attention", "Block", "GatedMlp", "Mlp", "PatchEmbed", "Trunk", "resample_kernel"]
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """Sizes of a stack of blocks, as a card's configuration names them; `gated` takes `GatedMlp`."""
+    """Sizes of a stack of blocks, as a card's configuration names them.
+
+    `gated` takes `GatedMlp`; `layer_scale` weighs each channel of what a block adds.
+    """
 
     dim: int
     depth: int
@@ -27,6 +32,7 @@ class Trunk:
     norm_eps: float = 1e-6
     bias: bool = True
     gated: bool = False
+    layer_scale: bool = False
 
     @classmethod
     def split(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
@@ -59,8 +65,26 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `mask` is a bool (True = attend) or a bias, broadcast to (B, heads, N, N)."""
-        parts = (self.q(x), self.k(x), self.v(x)) if self.split else self.qkv(x).chunk(3, dim=-1)
+        return self.look(x, mask)
+
+    def look(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        turn: tuple[Turn, Turn] | None = None,
+        bias: Turn | None = None,
+    ) -> Tensor:
+        """As `forward`, at other tokens `keys` (B, K, D) where `split`.
+
+        `turn` is what happens to queries and to keys (B, heads, N, D / heads), `bias` what makes a mask of queries.
+        """
+        seen = x if keys is None else keys
+        parts = (self.q(x), self.k(seen), self.v(seen)) if self.split else self.qkv(x).chunk(3, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
+        q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
+        mask = mask if bias is None else bias(q)
         x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
         return projected
@@ -95,6 +119,18 @@ class GatedMlp(nn.Module):
         return out
 
 
+class LayerScale(nn.Module):
+    """A learned factor a channel."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        return x * self.gamma
+
+
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
@@ -105,11 +141,13 @@ class Block(nn.Module):
         self.attn = Attention(trunk.dim, trunk.heads, bias=bias, split=split, proj_bias=bias)
         self.norm2 = trunk.norm()
         self.mlp = GatedMlp(trunk.dim, hidden, bias=bias) if trunk.gated else Mlp(trunk.dim, hidden)
+        self.ls1, self.ls2 = (LayerScale(trunk.dim) if trunk.layer_scale else nn.Identity() for _ in range(2))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N, D) to the same."""
-        x = x + self.attn(self.norm1(x), mask)
-        out: Tensor = x + self.mlp(self.norm2(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None, **more: Any) -> Tensor:
+        """(B, N, D) to the same; `more` as in `Attention.look`."""
+        attend = self.attn.look if more else self.attn
+        x = x + self.ls1(attend(self.norm1(x), mask, **more))
+        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
         return out
 
 

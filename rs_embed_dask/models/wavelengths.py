@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["KernelGenerator", "WavePatches"]
+from rs_embed_dask.models.vit import resample_kernel
+
+__all__ = ["KeptKernels", "KernelGenerator", "WavePatches"]
 
 
 class KernelGenerator(nn.Module):
     """A small transformer from the codes of bands to the numbers of a kernel for each, and a bias.
 
-    `encoder` is the attribute name of that transformer in the checkpoint; `numbers` are those of a band's kernel.
+    `encoder` is the attribute name of that transformer in the checkpoint, `more` its sizes by PyTorch's names;
+    `numbers` are those of a band's kernel.
     """
 
     def __init__(
-        self, numbers: int, dim: int, *, wave_dim: int = 128, tokens: int = 128, encoder: str = "encoder"
+        self, numbers: int, dim: int, *, wave_dim: int = 128, tokens: int = 128, encoder: str = "encoder", **more: Any
     ) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(wave_dim, 4, activation="gelu", dropout=0.0)
+        heads = more.pop("nhead", 4)
+        layer = nn.TransformerEncoderLayer(wave_dim, heads, activation="gelu", dropout=0.0, **more)
         self.weight_tokens = nn.Parameter(torch.zeros(tokens, wave_dim))
         self.bias_token = nn.Parameter(torch.zeros(1, wave_dim))
         self.add_module(encoder, nn.TransformerEncoder(layer, 1, enable_nested_tensor=False))
@@ -36,8 +42,8 @@ class KernelGenerator(nn.Module):
         return self.fc_weight(bands), self.fc_bias(seen[-1])
 
 
-class WavePatches(nn.Module):
-    """A patch embedding whose kernels follow from the wavelengths of its bands, in micrometres.
+class KeptKernels(nn.Module):
+    """Kernels that follow from the wavelengths of bands, in micrometres.
 
     As long as neither these nor the parameters change, the kernels of the last image serve again; only in inference
     mode, for a gradient has to reach the parameters.
@@ -68,3 +74,43 @@ class WavePatches(nn.Module):
         if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in given):
             return None
         return wavelengths_um, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in given]  # noqa: SLF001
+
+
+class _Residual(nn.Module):
+    """Two layers beside the way through."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.w1, self.w2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + functional.relu(self.w2(functional.relu(self.w1(x))))
+
+
+class WavePatches(nn.Module):
+    """A patch embedding whose kernels follow from codes of the bands; for another patch they are resampled."""
+
+    def __init__(self, dim: int, patch: int, wave_dim: int, **more: int) -> None:
+        super().__init__()
+        self.kernel, self.wave_dim = (patch, patch, dim), wave_dim
+        self.weight_generator = KernelGenerator(
+            patch * patch * dim, dim, wave_dim=wave_dim, encoder="transformer_encoder", **more
+        )
+        self.fclayer = _Residual(wave_dim)
+
+    def made(self, codes: Tensor, patch: int | None = None) -> tuple[Tensor, Tensor]:
+        """Make kernels (D, C, k, k) and the bias (D,) of codes (C, W)."""
+        numbers, bias = self.weight_generator(self.fclayer(codes))
+        square = numbers.unflatten(1, self.kernel).permute(3, 0, 1, 2)  # (D, C, k, k)
+        return resample_kernel((square * 0.01).contiguous(), patch or self.kernel[0]), bias * 0.01
+
+    @staticmethod
+    def laid(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, h, w, D); a border of one zero puts each patch a pixel up and left."""
+        return functional.conv2d(x, kernels, bias, stride=kernels.shape[-1], padding=1).permute(0, 2, 3, 1)
+
+    def forward(self, x: Tensor, codes: Tensor, patch: int | None = None) -> Tensor:
+        """(B, C, H, W) and codes (C, W) to (B, h, w, D)."""
+        with torch.autocast(x.device.type, enabled=False):  # these numbers decide all others and cost little
+            kernels, bias = self.made(codes, patch)
+        return self.laid(x, kernels, bias)

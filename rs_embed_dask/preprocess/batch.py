@@ -25,9 +25,9 @@ class Batch:
     """Normalised images and their side inputs, one row an item.
 
     By modality: `images` (B, T, C, H, W) float32, `inputs` (what the bands are), `visible` (B, T) bool (left out where
-    all is). One for all, None where not known: `dates` (B, T, 3) whole year, month 1 to 12, day (and hour, a fourth);
-    `lonlat` (B, 2) degrees; `gsd_m` (B,) metres a pixel of the images given here; `read_m` (B,) the same before a
-    resize.
+    all is), `dates_of` (those whose dates are their own). One for all, None where not known: `dates` (B, T, 3) whole
+    year, month 1 to 12, day (and hour, a fourth); `lonlat` (B, 2) degrees; `gsd_m` (B,) metres a pixel of the images
+    given here; `read_m` (B,) the same before a resize.
     """
 
     images: Mapping[str, Tensor]
@@ -37,6 +37,7 @@ class Batch:
     gsd_m: Tensor | None = None
     read_m: Tensor | None = None
     visible: Mapping[str, Tensor] = field(default_factory=dict)
+    dates_of: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.images.values())))
@@ -50,7 +51,8 @@ class Batch:
         cut = {name: value[rows] for name, value in given.items() if value is not None}
         images = {name: frames[rows] for name, frames in self.images.items()}
         visible = {name: seen[rows] for name, seen in self.visible.items()}
-        return Batch(images, self.inputs, visible=visible, **cut)
+        own = {name: dates[rows] for name, dates in self.dates_of.items()}
+        return Batch(images, self.inputs, visible=visible, dates_of=own, **cut)
 
     @property
     def image(self) -> Tensor:
@@ -74,9 +76,9 @@ class Batch:
             raise ModelInputError(word, reason="the model needs it", fix=f"pass {word}= to embed")
         return value
 
-    def calendar(self, number: Callable[[dt.date], float]) -> Tensor:
+    def calendar(self, number: Callable[[dt.date], float], modality: str = "") -> Tensor:
         """Return a number of each frame's day, say of the year: (B, T) float32."""
-        dates = self.need("dates")
+        dates = self.dates_of[modality] if modality in self.dates_of else self.need("dates")
         numbers = [[number(dt.date(*day[:3])) for day in row] for row in dates.tolist()]
         return torch.tensor(numbers, dtype=torch.float32, device=dates.device)
 
@@ -92,14 +94,14 @@ class Tokens:
     """What an encoder returns.
 
     `patches` (B, h, w, D) in raster order, what a grid is made of; or (B, h, w, G, D), several tokens a place, of which
-    a grid shows the mean or the maximum (`over`). `cls` (B, D) the class token; `pooled` (B, D) the model's own vector
-    of the whole image, where that is not the mean of the patches; `after` what that mean still goes through, a norm
-    say; `extra` other outputs by the name that the model's card gives them.
+    a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled` (B, D) the model's own
+    vector of the whole image, where that is not the mean of the patches; `after` what that mean still goes through, a
+    norm say; `extra` other outputs by the name that the model's card gives them.
     """
 
     patches: Tensor
     cls: Tensor | None = None
     pooled: Tensor | None = None
     after: Callable[[Tensor], Tensor] | None = None
-    over: Literal["mean", "max"] = "mean"
+    over: Literal["mean", "max", "concat"] = "mean"
     extra: dict[str, Tensor] = field(default_factory=dict)

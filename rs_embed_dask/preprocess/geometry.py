@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]
 
 
+_NEARLY_SQUARE = 8
+
+
 @dataclass(frozen=True)
 class Fit:
     """The plan for one image; pairs are (down, across).
@@ -64,13 +67,14 @@ def fit_image(
     asked = crop or whole
     if inputs.native:
         return _cells(asked, patch)
-    tile = prep.tile_px or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
+    told, step = ((px or 0) * inputs.fold for px in (prep.tile_px, prep.stride_px))
+    tile = told or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
     if prep.mode != "resize" and min(asked.height, asked.width) >= tile:
-        fit = _tiled(inputs, patch, asked, tile, prep.stride_px)
+        fit = _tiled(inputs, patch, asked, tile, step)
         larger = max(asked.height, asked.width) > tile
         if prep.mode == "tile" or (larger and fit.tile_count <= prep.max_tiles):
             return fit
-    return _resized(inputs, patch, shape, asked)
+    return _snapped(inputs, patch, shape, asked) if inputs.snap_px else _resized(inputs, patch, shape, asked)
 
 
 def _round_to(length: int, multiple: int, limit: int | None = None) -> int:
@@ -83,6 +87,19 @@ def _cells(asked: Window, patch: int) -> Fit:
     tokens = (-(-asked.height // patch), -(-asked.width // patch))
     size = (asked.height, asked.width)
     return Fit(asked, (0, 0), size, size, ((0,), (0,)), size, tokens, Window(0, 0, *tokens), (patch, patch))
+
+
+def _snapped(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) -> Fit:
+    """Cut the middle out of an image that is nearly square; resize any other."""
+    multiple = inputs.multiple_px or patch
+    side = min(shape) // multiple * multiple
+    if not side or max(shape) - min(shape) > _NEARLY_SQUARE or side > (inputs.max_px or side):
+        return _resized(replace(inputs, size_px=inputs.snap_px), patch, shape, asked)
+    image = Window((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
+    rows, height = _kept(asked.row, asked.height, side // patch, patch, image.row)
+    columns, width = _kept(asked.col, asked.width, side // patch, patch, image.col)
+    size, tokens, keep = (side, side), (side // patch,) * 2, Window(rows, columns, height, width)
+    return Fit(image, (0, 0), size, size, ((0,), (0,)), size, tokens, keep, (patch, patch))
 
 
 def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) -> Fit:
@@ -119,7 +136,7 @@ def _kept(start: int, length: int, count: int, cell: float, origin: float) -> tu
     return first, last - first
 
 
-def _tiled(inputs: Inputs, patch: int, asked: Window, tile: int, stride: int | None) -> Fit:
+def _tiled(inputs: Inputs, patch: int, asked: Window, tile: int, stride: int) -> Fit:
     net = inputs.size_px or tile
     if tile % (net // patch) or net % patch:
         listed = ", ".join(str(net // patch * times) for times in range(1, 2 * patch, max(1, patch // 4)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
@@ -42,7 +42,8 @@ class Option:
         if type(value) is not type(self.default):
             wanted = type(self.default).__name__
             raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {wanted}", fix=f"give a {wanted}")
-        if self.multiple and isinstance(value, int) and (value <= 0 or value % self.multiple):
+        multiple = self.multiple if value != self.default else 0
+        if multiple and isinstance(value, int) and (value <= 0 or value % multiple):
             reason, fix = f"no multiple of {self.multiple}", f"use {self.default}, or another multiple"
             raise SpecError(f"{model}: {self.name}", value=value, reason=reason, fix=fix)
         return value
@@ -58,6 +59,14 @@ class When:
     option: str
     value: Scalar
     change: tuple[tuple[str, object], ...]
+
+    def take(self, indices: tuple[int, ...], count: int) -> Self:
+        """Keep the values of the bands at `indices`, of so many, in the steps that change."""
+        change = dict(self.change)
+        steps = change.get("steps")
+        if isinstance(steps, tuple):
+            change["steps"] = tuple(step.take(indices, count) for step in steps if isinstance(step, Step))
+        return replace(self, change=tuple(change.items()))
 
 
 @dataclass(frozen=True)
@@ -76,14 +85,26 @@ class Inputs:
         Side of the network's image. Given `short_px` too, the shorter side is resized to that and the centre cut out.
     multiple_px, max_px : int or None
         Without `size_px`: any multiple of this (by default of the patch), up to that.
+    snap_px : int
+        Not 0: an image within 8 px of a square is not resized, but the largest square of a size that the network takes
+        cut out of its middle; any other one takes this size.
+    patch_px : int or None
+        Side of a token, where this modality has its own.
+    fold : int
+        Its pixels along one pixel of the first modality; sizes that options or requests name are times this.
+    apart : bool
+        Its frames and their dates are its own; empty ones are left out without those of other modalities.
     native : bool
         No size at all: pixels are taken as they are, the last cells of a grid may be cut.
     rectangle : {"pad", "stretch"}
         An image that is not square, where no square of real imagery was read: reflected, or stretched.
     frames, max_cloud_pct, composite, mask
         How a span becomes frames, and scenes a frame; None leaves it to the sensor.
-    fill : {"frame_mean", "zero", "keep"} or tuple of float
-        What stands for a missing pixel: the mean of its frame and band, 0, NaN itself, or a value a band.
+    dated : {"middle", "start"}
+        Which day of a frame is its date.
+    fill : {"frame_mean", "zero", "keep", "hide"} or tuple of float
+        What stands for a missing pixel: the mean of its frame and band, 0, NaN itself, NaN that the encoder hides (a
+        frame then counts where any band has a pixel), or a value a band.
     empty, min_valid : {"drop", "mask"}, float
         A frame in which some band has no more valid pixels than this share is left out, or hidden from attention.
     per_band : tuple of (str, tuple)
@@ -102,13 +123,18 @@ class Inputs:
     short_px: int | None = None
     multiple_px: int | None = None
     max_px: int | None = None
+    snap_px: int = 0
+    patch_px: int | None = None
+    fold: int = 1
+    apart: bool = False
     native: bool = False
     rectangle: Literal["pad", "stretch"] = "pad"
     frames: Frames = field(default_factory=Frames)
     max_cloud_pct: float | None = None
     composite: str = "median"
     mask: str | None = None
-    fill: Literal["frame_mean", "zero", "keep"] | tuple[float, ...] = "frame_mean"
+    dated: Literal["middle", "start"] = "middle"
+    fill: Literal["frame_mean", "zero", "keep", "hide"] | tuple[float, ...] = "frame_mean"
     empty: Literal["drop", "mask"] = "drop"
     min_valid: float = 0.0
     per_band: tuple[tuple[str, tuple[float, ...]], ...] = ()
@@ -117,8 +143,12 @@ class Inputs:
     def resolved(self, options: Mapping[str, Scalar]) -> Inputs:
         """Apply the options: those named like a field of sizes, the alternatives of `when`, and ``bands``."""
         changes: dict[str, object] = {
-            name: options[name] for name in ("max_px", "size_px", "rectangle") if name in options
+            name: options[name] for name in ("max_px", "size_px", "patch_px", "rectangle") if options.get(name)
         }
+        if self.fold > 1:
+            changes = {name: value * self.fold if isinstance(value, int) else value for name, value in changes.items()}
+        if "patch_px" in changes and self.multiple_px is None:
+            changes["multiple_px"] = changes["patch_px"]
         for case in self.when:
             if options.get(case.option) == case.value:
                 changes.update(case.change)
@@ -135,7 +165,8 @@ class Inputs:
         per_band = tuple((name, tuple(values[i] for i in indices)) for name, values in self.per_band)
         steps = tuple(step.take(indices, len(self.bands)) for step in self.steps)
         fill = tuple(self.fill[i] for i in indices) if isinstance(self.fill, tuple) else self.fill
-        return replace(self, bands=bands, steps=steps, per_band=per_band, fill=fill)
+        when = tuple(case.take(indices, len(self.bands)) for case in self.when)
+        return replace(self, bands=bands, steps=steps, per_band=per_band, fill=fill, when=when)
 
     def values(self, name: str) -> tuple[float, ...]:
         """Side values of the bands by name, for example ``"wavelength_um"``."""

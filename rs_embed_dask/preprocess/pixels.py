@@ -38,12 +38,15 @@ def run_steps(
 
 
 def resize(images: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, h, w); pixel edges, not centres, are what both images share."""
+    """Resize (N, C, H, W) to (N, C, h, w)."""
     if tuple(images.shape[-2:]) == size:
         return images
     if how.kernel == "bicubic_u8":
         return _pillow(images, size)
-    return functional.interpolate(images, size=size, mode=how.kernel, align_corners=False, antialias=how.antialias)
+    if how.kernel == "bilinear_u8":  # PyTorch has it for the CPU alone
+        return functional.interpolate(images.cpu().byte(), size=size, mode="bilinear", antialias=True).to(images)
+    corners, antialias = how.corners, how.antialias
+    return functional.interpolate(images, size=size, mode=how.kernel, align_corners=corners, antialias=antialias)
 
 
 def _pillow(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -32,7 +32,10 @@ class Sample:
     pixels : dict of str to ndarray
         By modality, (T, C, H, W) float32 in canonical units; NaN is missing.
     dates, lonlat, resolution_m, grid
-        The middle of each frame, degrees, ground size of a pixel, place of the pixels; empty or None if not known.
+        A day of each frame (see `Inputs.dated`), degrees, ground size of a pixel, place of the pixels; empty or None if
+        not known.
+    dates_of : dict of str to tuple of date
+        By modality, where the frames of each are its own.
     crop : Window or None
         The part that was asked for.
     fill : {"card", "none"} or float
@@ -49,6 +52,7 @@ class Sample:
     crop: Window | None = None
     fill: str | float = "card"
     visible: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    dates_of: dict[str, tuple[dt.date, ...]] = field(default_factory=dict)
     valid_fraction: NDArray[np.float32] = field(default_factory=lambda: np.ones(0, np.float32))
     filled_fraction: float = 0.0
     notes: tuple[str, ...] = ()
@@ -86,7 +90,7 @@ def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window
         pixels[inputs.modality] = chosen.values
     read = cubes[wanted[0].modality].read
     fill = "card" if read.fetch.fill is None else read.fetch.fill
-    dates = tuple(span.midpoint for span in read.frames)
+    dates = tuple(span.start if wanted[0].dated == "start" else span.midpoint for span in read.frames)
     return Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
 
 
@@ -101,7 +105,8 @@ def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
         No frame of a modality has what the model needs.
     """
     counts = {name: len(frames) for name, frames in sample.pixels.items()}
-    if len(set(counts.values())) > 1:
+    apart = all(inputs.apart for inputs in wanted)
+    if len(set(counts.values())) > 1 and not apart:
         fix = "give every modality the same frames, NaN where one is missing"
         raise ModelInputError("frames", value=counts, reason="the modalities do not agree", fix=fix)
     whole = sample.shape
@@ -109,17 +114,24 @@ def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
         name: _valid(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
         for name, frames in sample.pixels.items()
     }
-    usable = {i.modality: np.asarray((valid[i.modality] > i.min_valid).all(1)) for i in wanted}  # (T,)
+    enough = {i.modality: valid[i.modality] > i.min_valid for i in wanted}  # (T, C)
+    usable = {i.modality: (np.any if i.fill == "hide" else np.all)(enough[i.modality], 1) for i in wanted}  # (T,)
     if not any(frames.any() for frames in usable.values()):
         reason = "no frame has a valid pixel in every band"
         raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="take a longer span or allow more cloud")
-    total = sum(v.shape[1] for v in valid.values())
-    share = sum(v.sum(1) for v in valid.values()) / total  # (T,)
+    if apart:
+        shared = {name: sample.dates for name, count in counts.items() if len(sample.dates) == count}
+        sample = replace(sample, dates_of=shared | sample.dates_of)
+    if len(set(counts.values())) > 1:
+        share = np.concatenate([v.mean(1) for v in valid.values()])  # (T of each,)
+    else:
+        total = sum(v.shape[1] for v in valid.values())
+        share = sum(v.sum(1) for v in valid.values()) / total  # (T,)
     sample = replace(sample, valid_fraction=np.asarray(share, np.float32), visible=usable)
     if sample.crop is None and all((v == 1).all() for v in valid.values()):
         return sample
     if all(inputs.empty == "drop" for inputs in wanted):
-        sample = _drop(sample)
+        sample = _drop(sample, apart=apart)
     return _fill(_note_hidden(sample), wanted)
 
 
@@ -130,19 +142,27 @@ def _valid(frames: NDArray[np.float32]) -> NDArray[np.float64]:
     return share
 
 
-def _drop(sample: Sample) -> Sample:
-    """Keep the frames that every modality has."""
-    keep = np.logical_and.reduce(list(sample.visible.values()))
-    if keep.all():
+def _drop(sample: Sample, *, apart: bool) -> Sample:
+    """Keep the frames that every modality has; or, where they are apart, those that each has."""
+    both = np.logical_and.reduce(list(sample.visible.values())) if not apart else None
+    keep = {name: seen if both is None else both for name, seen in sample.visible.items()}
+    if all(kept.all() for kept in keep.values()):
         return sample
-    if not keep.any():
-        reason = "no frame has every modality"
+    if not all(kept.any() for kept in keep.values()):
+        reason = "a modality has no frame" if apart else "no frame has every modality"
         raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="use one modality, or a longer span")
-    pixels = {name: frames[keep] for name, frames in sample.pixels.items()}
-    dates = tuple(date for date, kept in zip(sample.dates, keep, strict=True) if kept) if sample.dates else ()
-    visible = {name: frames[keep] for name, frames in sample.visible.items()}
-    note = f"{int((~keep).sum())} of {len(keep)} frames empty: left out"
-    return replace(sample, pixels=pixels, dates=dates, visible=visible, notes=(*sample.notes, note))
+    pixels = {name: frames[keep[name]] for name, frames in sample.pixels.items()}
+    dates = sample.dates if both is None else _kept(sample.dates, both)
+    own = {name: _kept(days, keep[name]) for name, days in sample.dates_of.items()}
+    visible = {name: seen[keep[name]] for name, seen in sample.visible.items()}
+    told = {"": both} if both is not None else {f" of {n}": kept for n, kept in keep.items() if not kept.all()}
+    added = (f"{int((~kept).sum())} of {len(kept)} frames{name} empty: left out" for name, kept in told.items())
+    notes = (*sample.notes, *added)
+    return replace(sample, pixels=pixels, dates=dates, dates_of=own, visible=visible, notes=notes)
+
+
+def _kept(days: tuple[dt.date, ...], keep: NDArray[np.bool_]) -> tuple[dt.date, ...]:
+    return tuple(day for day, kept in zip(days, keep, strict=True) if kept) if days else ()
 
 
 def _note_hidden(sample: Sample) -> Sample:
@@ -153,21 +173,21 @@ def _note_hidden(sample: Sample) -> Sample:
 
 def _fill(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
     """Put the card's value, or the request's, where pixels are missing."""
-    pixels, filled, total = dict(sample.pixels), 0, 0
+    pixels, filled, hidden, total = dict(sample.pixels), 0, 0, 0
     for inputs in wanted:
         frames, seen = sample.pixels[inputs.modality], sample.visible[inputs.modality]
         gaps, rule = ~np.isfinite(frames), inputs.fill if sample.fill == "card" else sample.fill
         total += int(seen.sum()) * frames[0].size
-        if rule == "keep" or not gaps.any():
+        if rule in {"keep", "hide"} or not gaps.any():
+            hidden += int(gaps[seen].sum()) if rule == "hide" else 0
             continue
         filled += int(gaps[seen].sum())
         values = np.where(gaps, _stand_in(frames, gaps, rule), frames).astype(np.float32)
         values[~seen] = 0
         pixels[inputs.modality] = values
-    if not filled:
-        return replace(sample, pixels=pixels)
-    notes = (*sample.notes, f"{filled / total:.1%} of values filled")
-    return replace(sample, pixels=pixels, filled_fraction=filled / total, notes=notes)
+    told = {"filled": filled, "missing: hidden": hidden}
+    notes = (f"{count / total:.1%} of values {what}" for what, count in told.items() if count)
+    return replace(sample, pixels=pixels, filled_fraction=filled / max(total, 1), notes=(*sample.notes, *notes))
 
 
 def _stand_in(

@@ -20,7 +20,9 @@ __all__ = [
     "Log1p",
     "MinMax",
     "Multiply",
+    "OwnSpan",
     "Percentile",
+    "Ratio",
     "Resize",
     "Span",
     "Standard",
@@ -137,6 +139,23 @@ class Span(Step):
 
 
 @dataclass(frozen=True)
+class OwnSpan(Step):
+    """Each image's own mean -/+ k std of each band to 0..1, clipped; with `byte`, cut to 256 levels.
+
+    A band that is the same everywhere becomes a half.
+    """
+
+    k: float = 2.0
+    byte: bool = False
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        mean, std = x.mean((2, 3), keepdim=True), x.std((2, 3), keepdim=True)
+        low, high = mean - self.k * std, mean + self.k * std
+        x = ((x - low) / (high - low)).where(high > low, 0.5)
+        return Byte().apply(x * 255) / 255 if self.byte else x.clamp(0, 1)
+
+
+@dataclass(frozen=True)
 class Byte(Step):
     """Clip to 0..255 and cut the fraction off, as a cast to uint8 does; stays float."""
 
@@ -150,6 +169,17 @@ class Linear(Step):
 
     def apply(self, x: Tensor) -> Tensor:  # noqa: D102
         return (x * (2.302585092994046 / 10)).exp()
+
+
+@dataclass(frozen=True)
+class Ratio(Step):
+    """Add a band: the first over the second, in linear power."""
+
+    def apply(self, x: Tensor) -> Tensor:  # noqa: D102
+        ratio = x[:, :1] / x[:, 1:2]
+        both: Tensor = x.new_empty((x.shape[0], x.shape[1] + 1, *x.shape[2:]))
+        both[:, :-1], both[:, -1:] = x, ratio
+        return both
 
 
 @dataclass(frozen=True)
@@ -195,12 +225,14 @@ class Percentile(Step):
 class Resize(Step):
     """Where among the steps the image takes the network's size, and how; `pixels.resize` does it.
 
-    ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit; it always widens its kernel
-    when shrinking, the float ones where `antialias`.
+    ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit, ``bilinear_u8`` PyTorch's; they
+    always widen their kernel when shrinking, the float ones where `antialias`. With `corners`, the centres of the
+    corner pixels are what both images share, else the edges.
     """
 
-    kernel: Literal["bilinear", "bicubic", "bicubic_u8"] = "bilinear"
+    kernel: Literal["bilinear", "bicubic", "bicubic_u8", "bilinear_u8"] = "bilinear"
     antialias: bool = False
+    corners: bool = False
 
 
 def _at(ranked: Tensor, percent: float) -> Tensor:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urldefrag
 
 import numpy as np
@@ -33,6 +34,7 @@ HEAD_BYTES: Final = 32_768
 KEPT_HEADS: Final = 1024
 # a gap this small is cheaper to read than to ask around
 WORTHWHILE_GAP: Final = 65_536
+AT_ONCE: Final = 8
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 Pixels = npt.NDArray[np.float32]
@@ -85,32 +87,58 @@ class GeoTiff:
         ProviderError
             As `rs_embed_dask.providers.ranges.read_range`, or if the bytes cannot be decoded.
         """
+        raw = self.raw(rows, columns, access=access, band=band)[0]
+        pixels: Pixels = raw.astype(np.float32)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            pixels[raw == self.nodata] = np.nan
+        return pixels
+
+    def raw(
+        self, rows: tuple[int, int], columns: tuple[int, int], *, access: Access, band: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Return the numbers of a band, or of all bands, as they lie in the file: (B, H, W).
+
+        Blocks that hold every band are fetched once for all of them; bands in planes of their own are fetched side by
+        side. Parameters and errors are those of `read`.
+        """
         blocks = self.layout.under(rows, columns)
-        spans = tuple(self.layout.spans(blocks, band - 1))
-        pieces = [*self.head, *(access.kept.of(self.href) if access.kept else ())]
-        known = [(piece.start, piece.stop) for piece in pieces]
-        for start, stop in runs((span[2:] for span in spans), known):
-            pieces.append(self._fetch(start, stop, access))
-        found = {(row, column): cut(pieces, offset, length) for row, column, offset, length in spans}
+        planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
+        spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
+        known = [*self.head, *(access.kept.of(self.href) if access.kept else ())]
+        missing = runs((span[2:] for found in spans.values() for span in found), ((p.start, p.stop) for p in known))
+        pieces = [*known, *self._fetch_all(missing, access)]
         window = Window(
             columns[0] - blocks.column * self.layout.block_width,
             rows[0] - blocks.row * self.layout.block_height,
             columns[1] - columns[0],
             rows[1] - rows[0],
         )
+        whole = self.layout.offsets.shape[0] == 1
+        found = []
+        for plane in planes:
+            bytes_of = {(row, column): cut(pieces, offset, length) for row, column, offset, length in spans[plane]}
+            data = excerpt(self.layout, blocks, band=plane, found=bytes_of)
+            wanted = (None if whole else plane + 1) if band is None else band
+            found.append(self._decoded(data, wanted, window))
+        return np.concatenate(found)
+
+    def _decoded(self, data: bytes, band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
         try:
             with ExitStack() as stack:
-                raw = _open(stack, excerpt(self.layout, blocks, band=band - 1, found=found)).read(band, window=window)
+                raw = _open(stack, data).read(None if band is None else [band], window=window)
         except rasterio.errors.RasterioError as error:
             fault = str(error)
         if fault:
             reason = f"its pixels cannot be decoded: {fault}"
             raise ProviderError(label(self.href), reason=reason, fix="leave out this item")
-        pixels: Pixels = raw.astype(np.float32)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            pixels[raw == self.nodata] = np.nan
-        return pixels
+        return np.asarray(raw)
+
+    def _fetch_all(self, runs_: list[tuple[int, int]], access: Access) -> list[Piece]:
+        if len(runs_) <= 1:
+            return [self._fetch(start, stop, access) for start, stop in runs_]
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rs-range") as threads:
+            return list(threads.map(lambda run: self._fetch(run[0], run[1], access), runs_))
 
     def _fetch(self, start: int, stop: int, access: Access) -> Piece:
         piece = read_range(self.href, start, stop - start, access=access)

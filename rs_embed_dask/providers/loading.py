@@ -116,7 +116,7 @@ def _cubes(
             (number, name)
             for number, one in enumerate(lazy)
             if not isinstance(one, NoImageryError) and reads[number].grid == grid
-            for name in ("pixels", "n_obs", "used")
+            for name in ("pixels", "n_obs", "used", "days")
             if name in one
         ]
         arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
@@ -130,7 +130,7 @@ def _cubes(
 
 
 def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
-    scenes, dates = _used(lazy, read, done.get("used"))
+    scenes, dates = _used(lazy, read, done.get("used")) if "days" not in done else ((), _seen(done["days"]))
     return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
 
 
@@ -167,6 +167,11 @@ def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dat
         mine = [day for day in days if span.start <= day < span.end]
         dates.append((min(mine), max(mine)) if mine else None)
     return ids, tuple(dates)
+
+
+def _seen(days: Any) -> Dates:
+    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 is no day."""
+    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:

@@ -25,7 +25,7 @@ import urllib3
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.providers.signing import PlainLinks, Signer
 
-__all__ = ["Access", "Kept", "Patience", "Piece", "read_range"]
+__all__ = ["AbsentError", "Access", "Kept", "Patience", "Piece", "read_range"]
 
 CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
@@ -36,6 +36,10 @@ SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 POOLS: Final = 32
 CONNECTIONS: Final = 64
 REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+
+
+class AbsentError(ProviderError):
+    """There is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,10 @@ def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
     ------
     AccessError
         If the storage refuses a fresh signature too.
+    AbsentError
+        If there is no such file.
     ProviderError
-        If there is no such file or range.
+        If there is no such range.
     TransientError
         If the faults outlast the patience, or the server asks for a longer wait than that.
     """
@@ -151,7 +157,7 @@ def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
 def _read_local(what: str, url: str, start: int, length: int) -> Piece:
     path = Path(unquote(urlsplit(url).path))
     if not path.is_file():
-        raise ProviderError(what, value=url, reason="there is no such file", fix="mend the item's href")
+        raise AbsentError(what, value=url, reason="there is no such file", fix="mend the item's href")
     with path.open("rb") as file:
         file.seek(start)
         return Piece(start, file.read(length), path.stat().st_size)
@@ -219,7 +225,7 @@ def _judge(what: str, url: str, answer: urllib3.BaseHTTPResponse) -> _Fault:
         after = answer.headers.get("Retry-After", "")
         return _Fault(reason, wait_s=float(after) if SECONDS.fullmatch(after) else None)
     if answer.status in MISSING:
-        raise ProviderError(
+        raise AbsentError(
             what, value=url, reason=f"{reason}: the catalogue names a file that is not there", fix="leave out this item"
         )
     raise ProviderError(what, value=url, reason=reason, fix="check the item's href")

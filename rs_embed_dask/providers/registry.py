@@ -21,6 +21,7 @@ _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.planetary_computer:PlanetaryComputer",
     "stac": "rs_embed_dask.providers.stac:StacProvider",
+    "earth_engine": "rs_embed_dask.providers.earth_engine:EarthEngine",
     "files": "rs_embed_dask.providers.files:Files",
     "synthetic": "rs_embed_dask.providers.synthetic:Synthetic",
 }

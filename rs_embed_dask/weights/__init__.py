@@ -27,6 +27,9 @@ class Weights:
         Prefixes to strip in turn; where any name has one, names without it are left out.
     rename : tuple of (str, str)
         Parts of names to replace.
+    join : tuple of (str, tuple of str)
+        Parts of names whose tensors the module has as one, under the first: in order, zeros for a vector that is not
+        there.
     ignore, drop : tuple of str
         Beginnings, and parts, of names that the encoder does not use.
     optional : tuple of str
@@ -49,6 +52,7 @@ class Weights:
     keys: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
+    join: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ignore: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

@@ -141,12 +141,29 @@ def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Te
     return flat
 
 
+def _joined(tensors: dict[str, Tensor], whole: str, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Make one tensor of those whose names differ in a part; what does not fit together is left as it is."""
+    joined = dict(tensors)
+    for name, first in tensors.items():
+        if parts[0] not in name:
+            continue
+        names = [name.replace(parts[0], part) for part in parts]
+        found = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
+        pieces = [tensor for tensor in found if tensor is not None and tensor.shape == first.shape]
+        if len(pieces) == len(parts):
+            joined = {n: tensor for n, tensor in joined.items() if n not in names}
+            joined[name.replace(parts[0], whole)] = torch.cat(pieces)
+    return joined
+
+
 def _renamed(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
     for prefix in weights.prefixes:
         inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         tensors = inside or tensors
     for old, new in weights.rename:
         tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    for whole, parts in weights.join:
+        tensors = _joined(tensors, whole, parts)
     return {
         name: tensor
         for name, tensor in tensors.items()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rs_embed_dask.errors import LicenceError, SpecError, WeightsError
 
 if TYPE_CHECKING:
-    from rs_embed_dask.models.card import Card, Variant
+    from rs_embed_dask.cards.card import Card, Variant
     from rs_embed_dask.weights import Weights
 
 __all__ = ["WeightsInfo", "check_licence", "digest", "fetch", "locate", "verify"]

@@ -6,6 +6,9 @@ import pytest
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rs_embed_dask.engine import embedder
+from tests.services.earth.fixtures import earth, earth_process
+
+__all__ = ["earth", "earth_process"]
 
 
 @pytest.fixture(scope="session")

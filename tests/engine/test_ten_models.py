@@ -10,10 +10,12 @@ import pytest
 
 import rs_embed_dask as rs
 from rs_embed_dask.demo.service import Service
+from rs_embed_dask.engine import embedder
 from rs_embed_dask.models import card
 from rs_embed_dask.providers.stac import StacProvider
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.store import Status
+from tests.memory import give_back
 from tests.services.fixtures import forget_everything
 from tests.services.scenes import S2_10M, S2_20M, S2_60M, catalogue, layer, s2_scene
 
@@ -54,6 +56,8 @@ def ran(threads_client, tmp_path_factory):
         store = rs.compute_embeddings(PLACES, models, JUNE, provider=provider, client=threads_client)
         yield store, service.calls(), service.counts()
     forget_everything()
+    embedder.release()
+    give_back()
 
 
 def test_every_model_gives_every_place_a_vector(ran):

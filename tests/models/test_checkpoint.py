@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rs_embed_dask.cards.card import Weights
 from rs_embed_dask.errors import WeightsError
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.models.card import Weights
 from rs_embed_dask.models.satmae import build
 from rs_embed_dask.weights.checkpoint import load_into, read
 from tests.models.conftest import SMALL

@@ -2,20 +2,20 @@
 
 import gzip
 import json
-import pickle
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from rs_embed_dask.errors import SpecError, WeightsError
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.window import Window
 from rs_embed_dask.inference.loading import _arguments
 from rs_embed_dask.models import card, factory
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
+from tests.models import families
 from tests.models.conftest import cube, grid, months
 from tests.models.families import CONFIGS, MODALITIES, SIDE, pixels, small, tensors
+from tests.models.file_promises import FilePromises
 from tests.parity.cases import NUMBERS
 
 GRID, MEAN, MAX, CLS = OutputSpec.grid(), *(OutputSpec.pooled(name) for name in ("mean", "max", "cls"))
@@ -52,46 +52,9 @@ def test_the_names_are_the_published_ones(model, name):
 
 
 @pytest.mark.parametrize("model", CONFIGS)
-class TestFiles:
-    @pytest.mark.parametrize("form", ["official", "flat", "safetensors"])
-    def test_every_form_loads(self, model, form, tmp_path):
-        known = tensors(model)
-        path = tmp_path / ("a.safetensors" if form == "safetensors" else "a.pt")
-        if form == "safetensors":
-            save_file(known, path)
-        else:
-            torch.save(official(model) if form == "official" else known, path)
-        given = small(model, weights=path).encoder.state_dict()
-        assert given.keys() == known.keys()
-        assert all(torch.equal(given[name], known[name]) for name in known)
-
-    def test_wrong_files_are_refused(self, model, tmp_path):
-        other = next(name for name in CONFIGS if name != model)
-        torch.save(tensors(other), tmp_path / "other.pt")
-        with pytest.raises(WeightsError, match=r"names in the weights.*missing"):
-            small(model, weights=tmp_path / "other.pt")
-        known = tensors(model)
-        first, *_ = known
-        torch.save(known | {first: torch.zeros(7)}, tmp_path / "shape.pt")
-        with pytest.raises(WeightsError, match="1 misshapen"):
-            small(model, weights=tmp_path / "shape.pt")
-        torch.save(known | {"head.weight": torch.zeros(2)}, tmp_path / "more.pt")
-        with pytest.raises(WeightsError, match=r"1 unexpected: head\.weight"):
-            small(model, weights=tmp_path / "more.pt")
-        content = (tmp_path / "more.pt").read_bytes()
-        (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
-        with pytest.raises(WeightsError, match="cut off"):
-            small(model, weights=tmp_path / "cut.pt")
-
-    def test_nothing_in_a_file_is_run(self, model, tmp_path):
-        class Bad:
-            def __reduce__(self):
-                return (type(tmp_path).touch, (tmp_path / "ran",))
-
-        torch.save(official(model) | {"bad": Bad()}, tmp_path / "bad.pt", pickle_module=pickle)
-        with pytest.raises(WeightsError, match="would have to be run"):
-            small(model, weights=tmp_path / "bad.pt")
-        assert not (tmp_path / "ran").exists()
+class TestFiles(FilePromises):
+    family, models = families, tuple(CONFIGS)
+    official = staticmethod(official)
 
 
 @pytest.mark.parametrize(("model", "modality"), MODALITIES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from rs_embed_dask.errors import RsEmbedError
+from tests.memory import give_back
 from tests.parity import record
 from tests.parity.adapters import ADAPTERS
 from tests.parity.cases import Case, NotUnderstoodError, read_cases
@@ -27,7 +27,7 @@ def run(case: Case) -> list[Row]:
         rows = compare(case, adapter(case))
     except FAULTS as fault:
         rows = [Row(case.model, case.name, "-", np.nan, np.nan, f"ERROR: {type(fault).__name__}: {fault}"[:300])]
-    gc.collect()
+    give_back()
     return rows or [Row(case.model, case.name, "-", np.nan, np.nan, "FAILED: nothing is expected of it")]
 
 

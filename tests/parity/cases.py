@@ -110,7 +110,9 @@ class Case:
     def inputs(self) -> list[Input]:
         given = self.facts["inputs"]
         listed = [{"input": role, **facts} for role, facts in given.items()] if isinstance(given, dict) else given
-        return [Input(_role(facts), _then(_array(facts, self.folder), facts.get("then")), facts) for facts in listed]
+        return [
+            Input(_role(facts), _then(_array(facts, self.folder), facts.get("then"), facts), facts) for facts in listed
+        ]
 
     def allowed(self, facts: dict[str, Any]) -> float:
         """Ten times the stated rounding, never under 2e-6; 1e-5 where none is stated."""
@@ -160,7 +162,7 @@ def _from_file(facts: dict[str, Any], folder: Folder) -> np.ndarray:
     return values[:, top:bottom, left:right].astype(np.float32)
 
 
-def _then(values: np.ndarray, what: str | None) -> np.ndarray:
+def _then(values: np.ndarray, what: str | None, facts: dict[str, Any] | None = None) -> np.ndarray:
     """Do what is done with a draw before it goes in."""
     if what is None:
         return values
@@ -178,7 +180,22 @@ def _then(values: np.ndarray, what: str | None) -> np.ndarray:
     found = re.match(r"clip\(floor\(draw/(\d+)\), 0, 255\) as uint8", what)
     if found:
         return np.clip(np.floor(values / int(found.group(1))), 0, 255).astype(np.uint8)
+    if "low + (high-low)*(n/5000) (kelvin)" in what and facts is not None:
+        return _percent_or_kelvin(values, what, facts)
     raise NotUnderstoodError(f"then: {what!r}")
+
+
+def _percent_or_kelvin(values: np.ndarray, what: str, facts: dict[str, Any]) -> np.ndarray:
+    """Make a draw (..., C, H, W) percent in some bands and kelvin, between two numbers a band, in the others."""
+    percent, kelvin = (
+        [int(word) for word in found.split(",")]
+        for found in re.findall(r"\((?:percent|kelvin)\) for channels \[([\d, ]+)\]", what)
+    )
+    low, high = (np.asarray(facts[name], np.float32)[:, None, None] for name in ("low", "high"))
+    made = np.array(values, np.float32)
+    made[..., percent, :, :] = values[..., percent, :, :] / 100
+    made[..., kelvin, :, :] = low + (high - low) * (values[..., kelvin, :, :] / 5000)
+    return made
 
 
 def read_cases(folder: Path, models: list[str] | None = None, names: list[str] | None = None) -> list[Case]:

@@ -28,8 +28,9 @@ ABOUT = (
 )
 STEPS = (1, 2, 5, 10)
 OTHER = "other bands"
+SHRUNKEN = "another size"
 SLACK = 10  # a figure that is at most this many times too large still holds
-_VECTORS = re.compile(r"pooled|^cls$|^backbone$|_head$")
+_VECTORS = re.compile(r"pooled|^cls$|^backbone$|_head$|GAP$|^tile$|_mean$")
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def variant(case: Case) -> str:
     try:
         return card(case.model).variant(case.facts["variant"]).name
     except (KeyError, UnknownNameError):
-        return "another size"
+        return SHRUNKEN
 
 
 def compared_with(case: Case) -> str:
@@ -92,7 +93,8 @@ def compared_with(case: Case) -> str:
     told = json.loads((case.folder.path / case.model / "parity.json").read_text()).get("upstream", "not stated")
     if isinstance(told, str):
         return told
-    at = told.get("version") or f"{told['repo']} at {str(told.get('commit', ''))[:7]}"
+    commit = str(told.get("commit", ""))[:7]
+    at = told.get("version") or told.get("package") or told["repo"] + (f" at {commit}" if commit else "")
     note = f" ({told['note']})" if "note" in told else ""
     return f"{at}, {told['file']}: {told['class']}{note}"
 

@@ -58,6 +58,13 @@ def items(values: np.ndarray, ndim: int) -> np.ndarray:
     return values.reshape((1,) * (ndim - values.ndim) + values.shape)
 
 
+def centred(images: np.ndarray) -> np.ndarray:
+    """Reflect images (..., H, W) on all sides to a square, as the reference system does."""
+    side = max(images.shape[-2:])
+    more = [((side - old) // 2, side - old - (side - old) // 2) for old in images.shape[-2:]]
+    return np.pad(images, [(0, 0)] * (images.ndim - 2) + more, mode="reflect")
+
+
 def first_item(case: Case, found: Outputs) -> Outputs:
     """Keep the first item of those outputs that a case of several items expects of that one alone."""
     shapes = {str(facts["output"]): tuple(facts["shape"]) for facts in case.facts["expected"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
 from rs_embed_dask.preprocess.steps import Clip, Divide, Linear, Log1p, Percentile, Resize, names
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rs_embed_dask.models.card import Card, Variant, Weights
-from rs_embed_dask.models.cards.satmae import FLOAT
+from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.satmae import FLOAT
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Divide, Resize, Span, Step, floats, names
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
-__all__ = ["Card", "Inputs", "ModelInput", "Option", "Scalar", "Variant", "Weights", "When"]
+__all__ = ["Card", "Inputs", "ModelInput", "Option", "Product", "Scalar", "Variant", "Weights", "When"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,35 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Where vectors that were computed already are published.
+
+    Attributes
+    ----------
+    base_url, licence : str
+        Folder of the public files; the terms of the data.
+    resolution_m : float
+        Side of a pixel, or of a cell at the equator.
+    years : (int, int)
+        First and last, one layer a year; (0, 0) for one layer of all times.
+    """
+
+    base_url: str
+    licence: str
+    resolution_m: float
+    years: tuple[int, int] = (0, 0)
+
+    def options(self, *more: Option) -> tuple[Option, ...]:
+        """Return the choices that every product has, and those of its own."""
+        return (
+            Option("base_url", self.base_url, doc="another mirror: http(s) address or folder"),
+            Option("cache", "", doc="folder of files that are kept, else the user's cache folder"),
+            Option("cache_gb", 20.0, doc="GiB that they may take; what was not used for longest goes first"),
+            *more,
+        )
+
+
+@dataclass(frozen=True)
 class Card:
     """All that is known of a model before it is loaded.
 
@@ -87,8 +116,8 @@ class Card:
         The vector's length as a multiple of an option, or of ``"bands"``.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
-    kind : {"encoder", "product"}
-        A product's vectors are read, not computed.
+    product : Product or None
+        Where its vectors are read, if they are not computed; then it has no inputs.
     parity, notes, deviations : str, tuple of str, tuple of str
         What it was compared with; what to know; where rs-embed gives other numbers.
     """
@@ -114,10 +143,20 @@ class Card:
     any_bands: bool = False
     dim_per: tuple[str, int] | None = None
     float32: bool = False
-    kind: Literal["encoder", "product"] = "encoder"
+    product: Product | None = None
     parity: str = ""
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Literal["encoder", "product"]:
+        """Whether its vectors are computed or read."""
+        return "encoder" if self.product is None else "product"
+
+    @property
+    def years(self) -> tuple[int, int]:
+        """First and last year of a product; (0, 0) where it has none."""
+        return (0, 0) if self.product is None else self.product.years
 
     @property
     def needs_weights(self) -> bool:
@@ -154,7 +193,7 @@ class Card:
         """Split ``"s2+s1"`` into the card's own order. Raises UnknownNameError for a set it cannot use together."""
         sets = self.modalities or tuple((inputs.modality,) for inputs in self.inputs)
         if modality is None:
-            return sets[0]
+            return sets[0] if sets else ()
         wanted = {part.strip() for part in modality.split("+")}
         for names in sets:
             if set(names) == wanted:
@@ -216,19 +255,23 @@ class Card:
             value = len(self.resolved_inputs(spec)[0].bands) if name == "bands" else self.chosen(spec.options)[name]
             return int(value) * times  # type: ignore[arg-type]
         variant = self.variant_for(spec)
+        if kind == "grid" and self.chosen(spec.options).get("over") == "concat":
+            return variant.dim * len({g for one in self.resolved_inputs(spec) for g in one.values("group")})
         lengths = dict(variant.dims)
         options = (f"{name}={value}" for name, value in self.chosen(spec.options).items())
         return next((lengths[key] for key in (kind or "", *options) if key in lengths), variant.dim)
 
     def patch(self, spec: ModelSpec) -> int:
         """Side of a token in the network's pixels."""
-        own = self.variant_for(spec).patch_px or self.patch_px
-        return int(self.chosen(spec.options).get("patch_px", own))  # type: ignore[arg-type]
+        own = self.resolved_inputs(spec)[0].patch_px
+        return own or self.variant_for(spec).patch_px or self.patch_px
 
     def grid_shape(
         self, spec: ModelSpec, shape_px: tuple[int, int], prep: InputPrep, *, crop: Window | None = None
     ) -> tuple[int, int]:
         """Rows and columns of the token grid for an image of (H, W) pixels, cut to the crop where there is one."""
+        if self.product is not None:
+            return shape_px
         return fit_image(self.resolved_inputs(spec)[0], self.patch(spec), shape_px, prep=prep, crop=crop).shape
 
     def describe(self) -> dict[str, object]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from rs_embed_dask.cards.card import Card, Variant
+from rs_embed_dask.cards.rcf import BANDS, TEN
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.models.card import Card, Variant
-from rs_embed_dask.models.cards.rcf import BANDS, TEN
 from rs_embed_dask.preprocess.inputs import Inputs, Option
 from rs_embed_dask.preprocess.steps import Divide
 

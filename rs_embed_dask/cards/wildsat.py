@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights
 from rs_embed_dask.preprocess.inputs import Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Stretch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.models.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Clip, Divide, Linear, MinMax, Multiply, Resize, Standard, floats, names
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.models.card import Card, Variant, Weights
-from rs_embed_dask.models.cards.satmae import BYTES
+from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.satmae import BYTES
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Divide, Resize, Standard
 

@@ -1,1 +1,0 @@
-"""The cards: a file a model, pure data."""
