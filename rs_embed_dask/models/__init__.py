@@ -33,6 +33,7 @@ ENTRY_POINTS = "rs_embed_dask.models"
 _OURS = (
     "bandstats",
     "clay",
+    "croma",
     "dofa",
     "galileo",
     "prithvi",

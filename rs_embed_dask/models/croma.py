@@ -1,0 +1,119 @@
+"""CROMA: an optical and a radar encoder, and a third in which radar looks at the optical image."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.models.clip import feed_forward
+from rs_embed_dask.models.positions import alibi
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["CROMA", "build"]
+
+# By modality: the authors' name, and its channels.
+NAMES = {"s2": ("optical", 12), "s1": ("SAR", 2)}
+
+
+class _Attention(nn.Module):
+    """Attention that norms its own input; `across`, to another image's tokens, which the same norm takes."""
+
+    def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
+        super().__init__()
+        dim, self.heads = trunk.dim, trunk.heads
+        self.input_norm = trunk.norm()
+        if across:
+            self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+        else:
+            self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, bias: Tensor, context: Tensor | None = None) -> Tensor:
+        x = self.input_norm(x)
+        if context is None:
+            parts = self.to_qkv(x).chunk(3, dim=-1)
+        else:
+            seen = self.input_norm(context)
+            parts = (self.to_q(x), self.to_k(seen), self.to_v(seen))
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
+        out: Tensor = self.to_out(x.transpose(1, 2).flatten(2))  # (B, N, D)
+        return out
+
+
+class _Layers(nn.Module):
+    """Layers of attention, attention `across` to a context where told, and a feed-forward."""
+
+    def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
+        super().__init__()
+        self.heads = trunk.heads
+        kinds = (False, True) if across else (False,)
+        self.layers = nn.ModuleList()
+        for _ in range(trunk.depth):
+            feed = nn.Sequential(OrderedDict(input_norm=trunk.norm(), net=feed_forward(trunk, ("0", "3"))))
+            self.layers.append(nn.ModuleList([*(_Attention(trunk, across=kind) for kind in kinds), feed]))
+        self.norm_out = trunk.norm()
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, h, w, D) to the same."""
+        shape, sides = x.shape, (torch.arange(side, device=x.device) for side in x.shape[1:3])
+        x, context = x.flatten(1, 2), None if context is None else context.flatten(1, 2)
+        bias = alibi(torch.cartesian_prod(*sides), self.heads)  # (heads, N, N)
+        for layer in self.layers:
+            attend, *across, feed = layer.children()
+            x = x + attend(x, bias)
+            for look in across:
+                x = x + look(x, bias, context)
+            x = x + feed(x)
+        out: Tensor = self.norm_out(x).view(shape)
+        return out
+
+
+class CROMA(nn.Module):
+    """Attribute names are the published keys; built for the `modalities` in use alone."""
+
+    def __init__(
+        self, trunk: Trunk, modalities: tuple[str, ...], *, patch: int = 8, s1_depth: int = 0, joint_depth: int = 0
+    ) -> None:
+        super().__init__()
+        self.patch, half = patch, trunk.depth // 2
+        for name in modalities:
+            own = trunk if name == "s2" else replace(trunk, depth=s1_depth or half)
+            first = nn.Linear(NAMES[name][1] * patch**2, trunk.dim)
+            parts = OrderedDict(linear_input=first, transformer=_Layers(own))
+            last = OrderedDict([("0", trunk.norm()), *feed_forward(trunk, ("1", "3")).named_children()])
+            self.add_module(f"{name}_encoder", nn.Sequential(parts))
+            self.add_module(f"{name}_GAP_FFN", nn.Sequential(last))
+        if len(modalities) > 1:
+            self.joint_encoder = _Layers(replace(trunk, depth=joint_depth or half), across=True)
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, C, S, S) of each modality: the tokens of the one, or of radar once it saw the optical image."""
+        maps: dict[str, Tensor] = {}
+        extra: dict[str, Tensor] = {}
+        for name in batch.images:
+            # The published matrix takes a patch as (channel, row, column).
+            cut = batch.only_frame(name).unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
+            flat = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, C p p)
+            maps[name] = tokens = self.get_submodule(f"{name}_encoder")(flat)
+            last = self.get_submodule(f"{name}_GAP_FFN")
+            extra |= {f"{NAMES[name][0]}_encodings": tokens, f"{NAMES[name][0]}_GAP": last(tokens.mean((1, 2)))}
+        if len(maps) == 1:
+            return Tokens(tokens, after=last, extra=extra)
+        joint = self.joint_encoder(maps["s1"], maps["s2"])
+        return Tokens(joint, extra=extra | {"joint_encodings": joint, "joint_GAP": joint.mean((1, 2))})
+
+
+def build(**config: Any) -> CROMA:
+    """Build the encoders from a card's configuration; `depth` is that of the optical one, the others' half of it."""
+    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+    return CROMA(trunk, **rest)
