@@ -41,6 +41,7 @@ _OURS = (
     "remoteclip",
     "satmae",
     "satmaepp",
+    "satvision",
     "scalemae",
     "terrafm",
     "terramind",

@@ -1,0 +1,74 @@
+"""SatVision-TOA: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
+from rs_embed_dask.preprocess.steps import MinMax, Resize, floats, names
+
+# Percent to 0..1 in the reflective bands, kelvin to about 0..1 in the others.
+_LOW = floats(
+    "0 0 0 0 0 223.1221923828125 0 178.9174041748047 204.3739013671875 204.7677001953125 194.8686065673828 "
+    "202.1759033203125 201.38229370117188 203.35369873046875"
+)
+_HIGH = floats(
+    "100 100 100 100 100 352.71820068359375 100 261.2919921875 282.5528869628906 319.03729248046875 295.0209045410156 "
+    "324.06768798828125 321.525390625 285.98480224609375"
+)
+_GIANT = Weights(
+    "nasa-cisto-data-science-group/satvision-toa-giant-patch8-window8-128",
+    "mp_rank_00_model_states.pt",
+    licence="Apache-2.0",
+    keys=("module",),
+    prefixes=("encoder.",),
+    ignore=("mask_token", "decoder."),
+    drop=("relative_coords_table", "relative_position_index", "attn_mask"),
+)
+
+CARD = Card(
+    id="satvision",
+    title="SatVision-TOA: Swin V2 Giant on fourteen MODIS channels at 1 km, clouds included",
+    aliases=("satvision_toa",),
+    paper="arXiv:2411.17000",
+    citation="Spradlin et al., SatVision-TOA: A geospatial foundation model for ... all-sky imagery, arXiv:2411.17000",
+    code_licence="Apache-2.0",
+    source="nasa-nccs-hpda/pytorch-caney at 105d2b4, models/mim.py",
+    variants=(Variant("giant", 4096, _GIANT, params=2595.1),),
+    patch_px=32,
+    outputs=(
+        ("mean", "the mean of the last stage's tokens after the final norm"),
+        ("max", "the largest number of each feature over the grid's tokens"),
+        ("grid", "the last stage's tokens after the final norm; ending='none': before it"),
+    ),
+    inputs=(
+        Inputs(
+            "modis",
+            sensors=(),
+            bands=names("B01 B02 B03 B06 B07 B21 B26 B27 B28 B29 B30 B31 B32 B33"),
+            unit="percent_kelvin",
+            steps=(MinMax(_LOW, _HIGH), Resize(antialias=True)),
+            resolution_m=1000,
+            size_px=128,
+        ),
+    ),
+    options=(
+        Option("ending", "norm", ("norm", "none"), "a grid's tokens after the final norm, or before it", config=True),
+        Option("size_px", 128, doc="side of the image; the authors' is 128", multiple=32),
+        RECTANGLE,
+    ),
+    parity="the authors' code, shrunken and the giant block by block: vectors and grids within 2e-6",
+    notes=(
+        "Give arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
+        "temperature in kelvin (B21, B27 to B33), calibrated from MOD021KM as Satpy does. No provider serves them.",
+        "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
+        "The vector is the mean of the last stage's tokens after the final norm; a grid cell is 32 km.",
+        "10.4 GB in float32. The file also holds what DeepSpeed wrote: if it is refused, convert it to safetensors.",
+        "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, not tried.",
+    ),
+    deviations=(
+        "rs-embed orders bands 1,2,3,26,6,20,7,27,28,29,31,32,33,34: wrong in eight places, two of them never seen.",
+        "rs-embed feeds surface reflectance and one land surface temperature in all eight emissive channels.",
+        "rs-embed clips to 0..1 and shrinks images without antialiasing; the authors do neither.",
+        "rs-embed's grid is without the final norm, its vector with it (ending='none').",
+    ),
+)

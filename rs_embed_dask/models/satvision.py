@@ -1,0 +1,113 @@
+"""SatVision-TOA: Swin V2, whose attention is by angles, whose norms come last, and whose positions are computed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, attend_in_windows, offsets, pyramid
+from rs_embed_dask.models.vit import Attention, Mlp, PatchEmbed, Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["SatVision", "build"]
+
+
+class _Attention(Attention):
+    """Attention by the angles of q and k, with a bias that a small network makes of each offset of two tokens."""
+
+    def __init__(self, trunk: Trunk, window: Sides) -> None:
+        super().__init__(trunk.dim, trunk.heads, bias=False)
+        self.window = window
+        self.logit_scale = nn.Parameter(torch.zeros(trunk.heads, 1, 1))
+        self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, trunk.heads, bias=False))
+        self.q_bias, self.v_bias = (nn.Parameter(torch.zeros(trunk.dim)) for _ in range(2))
+
+    def bias(self, window: Sides) -> Tensor:
+        """Bias of every pair of tokens of a window: (heads, N, N)."""
+        device = self.q_bias.device
+        apart = torch.cartesian_prod(*(torch.arange(1.0 - w, w, device=device) / max(w - 1, 1) for w in window))
+        table: Tensor = self.cpb_mlp(apart.sign() * (8 * apart.abs() + 1).log2() / 3)  # (offsets, heads)
+        return 16 * table.sigmoid()[offsets(window, device)].permute(2, 0, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) to the same."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        parts = functional.linear(x, self.qkv.weight, bias).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
+        q = functional.normalize(q, dim=-1) * self.logit_scale.clamp(max=math.log(100)).exp()
+        q, k = (one.to(v.dtype) for one in (q, functional.normalize(k, dim=-1)))
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        out: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
+        return out
+
+
+class _Block(WindowBlock):
+    """Post-norm block on a map (B, H, W, D), with a `third` norm of all of it where told."""
+
+    def __init__(self, trunk: Trunk, window: Sides, *, shifted: bool, third: bool) -> None:
+        super().__init__(
+            trunk, window, Mlp(trunk.dim, round(trunk.dim * trunk.mlp_ratio)), shifted=shifted, clamped=True
+        )
+        self.attn = _Attention(trunk, window)
+        self.norm3 = trunk.norm() if third else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, D) to the same; the windows shrink to a smaller map."""
+        x = x + self.norm1(attend_in_windows(self.attn, x, self.shift, clamped=self.clamped))
+        out: Tensor = self.norm3(x + self.norm2(self.mlp(x)))
+        return out
+
+
+class _Stem(PatchEmbed):
+    def __init__(self, channels: int, dim: int, patch: int) -> None:
+        super().__init__(channels, dim, patch)
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, x: Tensor, patch: int | None = None) -> Tensor:
+        out: Tensor = self.norm(super().forward(x, patch))
+        return out
+
+
+class SatVision(Stages):
+    """Attribute names are the published keys, less ``encoder.``; every `norm_period`-th block has a third norm.
+
+    With `ending` "none" a grid is of the tokens before the final norm.
+    """
+
+    def __init__(
+        self, trunks: list[Trunk], *, ending: str, window: int = 8, norm_period: int = 6, stem: Sides = (14, 4)
+    ) -> None:
+        def block(trunk: Trunk, i: int) -> nn.Module:
+            third = bool(norm_period) and (i + 1) % norm_period == 0
+            return _Block(trunk, (window, window), shifted=i % 2 == 1, third=third)
+
+        super().__init__(trunks, block, lambda dim: PatchMerging(dim, after=True))
+        self.patch_embed, self.ending = _Stem(stem[0], trunks[0].dim, stem[1]), ending
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, 14, S, S): the tokens of the last stage, a thirty-second of the side."""
+        *maps, last = self.maps(self.patch_embed(batch.image))
+        normed = self.norm(last)
+        extra = {"grid_before_norm": last, **{f"stage{i}": one for i, one in enumerate(maps, 1)}}
+        if self.ending == "norm":
+            return Tokens(normed, extra=extra)
+        return Tokens(last, pooled=normed.mean((1, 2)), extra=extra)
+
+
+def build(
+    dim: int = 512,
+    depths: Sides = (2, 2, 42, 2),
+    heads: Sides = (16, 32, 64, 128),
+    *,
+    mlp_ratio: float = 4,
+    **rest: Any,
+) -> SatVision:
+    """Build the encoder from a card's configuration; the giant's where nothing is said."""
+    return SatVision(pyramid(dim, depths, heads, mlp_ratio=mlp_ratio), **{"ending": "norm", **rest})
