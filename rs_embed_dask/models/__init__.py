@@ -31,6 +31,7 @@ __all__ = [
 ENTRY_POINTS = "rs_embed_dask.models"
 
 _OURS = (
+    "agrifm",
     "bandstats",
     "clay",
     "croma",

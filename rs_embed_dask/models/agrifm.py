@@ -1,0 +1,82 @@
+"""AgriFM: a Swin transformer over time and space, which halves both from stage to stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, pyramid
+from rs_embed_dask.models.vit import Mlp, Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["AgriFM", "build", "folded"]
+
+
+class _Stem(nn.Module):
+    """A token for each box of the film, (B, T, C, H, W) to (B, D, h, w, dim), zeros added at the ends to fill boxes."""
+
+    def __init__(self, channels: int, dim: int, box: Sides) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(dim, channels, *box))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, film: Tensor) -> Tensor:
+        film, box = film.transpose(1, 2), tuple(self.weights.shape[2:])  # (B, C, T, H, W)
+        t, h, w = (-side % step for side, step in zip(film.shape[2:], box, strict=True))
+        film = functional.pad(film, (0, w, 0, h, 0, t)) if t or h or w else film
+        return functional.conv3d(film, self.weights, self.bias, stride=box).permute(0, 2, 3, 4, 1)
+
+
+class _Halving(PatchMerging):
+    """Averages frames in pairs, an odd last one with zeros, before squares are merged."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.pad(x, (0, 0, 0, 0, 0, 0, 0, x.shape[1] % 2))
+        return super().forward((x[:, ::2] + x[:, 1::2]) / 2)
+
+
+class AgriFM(nn.Module):
+    """Attribute names are the published keys, less ``encoder.``; those of other sensors' stems are not used.
+
+    `box` is what a token covers at first, in frames and pixels.
+    """
+
+    def __init__(
+        self, trunks: list[Trunk], *, window: Sides = (8, 7, 7), box: Sides = (4, 4, 4), channels: int = 10
+    ) -> None:
+        super().__init__()
+
+        def block(trunk: Trunk, i: int) -> nn.Module:
+            mlp = Mlp(trunk.dim, round(trunk.dim * trunk.mlp_ratio))
+            return WindowBlock(trunk, window, mlp, shifted=i % 2 == 1, clamped=True)
+
+        self.S2_patch_emd = _Stem(channels, trunks[0].dim, box)
+        self.backbone = Stages(trunks, block, _Halving)
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, T, 10, H, W), frames that are not visible as zeros: what is left of time is put into channels."""
+        ((name, film),) = batch.images.items()
+        film = film * batch.shown(name)[..., None, None, None] if name in batch.visible else film
+        first = self.S2_patch_emd(film)
+        *maps, last = self.backbone.maps(first)
+        levels = {f"level{i}": one for i, one in enumerate([first, *maps])}
+        return Tokens(folded(self.backbone.norm(last)), extra=levels)
+
+
+def folded(x: Tensor) -> Tensor:
+    """Put time into channels: (B, D, h, w, C) to (B, h, w, C D), time the faster."""
+    return x.permute(0, 2, 3, 4, 1).flatten(3)
+
+
+def build(
+    dim: int = 128, depths: Sides = (2, 2, 18, 2), heads: Sides = (4, 8, 16, 32), *, patch_px: int = 32, **rest: Any
+) -> AgriFM:
+    """Build the encoder from a card's configuration; `patch_px` is what a token covers after three mergings."""
+    trunks = pyramid(dim, depths, heads, mlp_ratio=rest.pop("mlp_ratio", 4.0))
+    return AgriFM(trunks, **{"box": (4, patch_px // 8, patch_px // 8), **rest})
