@@ -46,6 +46,7 @@ _OURS = (
     "scalemae",
     "terrafm",
     "terramind",
+    "thor",
     "wildsat",
 )
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
