@@ -1,0 +1,126 @@
+"""Presto: a pixel's series of radar, optical, weather and terrain values, whichever of them are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.errors import ModelInputError
+from rs_embed_dask.models.positions import on_sphere
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["GROUPS", "Presto", "build"]
+
+# Groups of channels that make one token each: (name, input that holds them, its channels).
+GROUPS = (
+    ("S1", "s1", (0, 1)),
+    ("S2_RGB", "s2", (0, 1, 2)),
+    ("S2_Red_Edge", "s2", (3, 4, 5)),
+    ("S2_NIR_10m", "s2", (6,)),
+    ("S2_NIR_20m", "s2", (7,)),
+    ("S2_SWIR", "s2", (8, 9)),
+    ("ERA5", "era5", (0, 1)),
+    ("SRTM", "srtm", (0, 1)),
+    ("NDVI", "ndvi", (0,)),
+)
+NO_CLASS = 9
+_TOKENS = 1 << 17  # most that are held at once
+
+
+class Presto(nn.Module):
+    """Attribute names are the published keys, less ``encoder.``.
+
+    `max_frames` are the rows of the table of positions in time; `month` is the width of a month's code.
+    """
+
+    def __init__(self, trunk: Trunk, *, max_frames: int = 24, channel: int = 32, month: int = 32) -> None:
+        super().__init__()
+        dim = trunk.dim
+        self.pos_embed = nn.Parameter(torch.zeros(1, max_frames, dim - channel - month))
+        self.month_embed = nn.Embedding(12, month)
+        self.channel_embed = nn.Embedding(len(GROUPS) + 1, channel)
+        self.eo_patch_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in GROUPS})
+        self.dw_embed = nn.Embedding(NO_CLASS + 1, dim)
+        self.latlon_embed = nn.Linear(3, dim)
+        self.blocks = trunk.blocks()
+        self.norm = trunk.norm()
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode each pixel of what is there of s2, s1, era5, srtm, dw, ndvi (B, T, C, H, W); NaN is hidden."""
+        count, frames, _, height, width = next(iter(batch.images.values())).shape
+        series = {}
+        for name, images in batch.images.items():
+            if (images.shape[1], *images.shape[-2:]) != (frames, height, width):
+                fix, reason = "give all on one grid, with the same frames", "not those of the others"
+                raise ModelInputError(f"pixels of {name}", value=tuple(images.shape), reason=reason, fix=fix)
+            shown = images.where(batch.shown(name)[:, :, None, None, None], torch.nan)
+            series[name] = shown.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B H W, T, C)
+        if "s2" in series and "ndvi" not in series:
+            series["ndvi"] = _ndvi(series["s2"])
+        owners = torch.arange(count, device=self.norm.weight.device).repeat_interleave(height * width)
+        months, lonlat, done = batch.need("dates")[..., 1] - 1, batch.need("lonlat"), 0
+        vectors = []
+        for items in owners.split(max(1, _TOKENS // (frames * (len(GROUPS) + 1)))):
+            part = {name: values[done : done + len(items)] for name, values in series.items()}
+            tokens, seen = self.encode(part, months[items], lonlat[items])
+            vectors.append(self.norm((tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)))
+            done += len(items)
+        return Tokens(torch.cat(vectors).view(count, height, width, -1))
+
+    def encode(self, series: Mapping[str, Tensor], months: Tensor, lonlat: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the blocks on pixels (P, T, C) by input: tokens (P, N, D), the place first, and which exist (P, N)."""
+        tokens, seen = [self.latlon_embed(on_sphere(lonlat))[:, None]], [lonlat.new_ones(len(lonlat), 1).bool()]
+        if months.shape[1] > self.pos_embed.shape[1]:
+            reason = f"the model knows {self.pos_embed.shape[1]} positions in time"
+            raise ModelInputError("frames", value=months.shape[1], reason=reason, fix="take a shorter span")
+        for row, (name, source, channels) in enumerate(GROUPS):
+            if source in series:
+                still = name == "SRTM"
+                values = series[source][:, : 1 if still else None, channels]  # (P, T, C)
+                told = self.eo_patch_embed[name](values.nan_to_num())
+                tokens.append(told + self._codes(row, months, still=still))
+                seen.append(values.isfinite().all(-1))
+        if "dw" in series:
+            labels = series["dw"][..., 0].nan_to_num(NO_CLASS).round().long()
+            if ((labels < 0) | (labels > NO_CLASS)).any():
+                reason, fix = "no class of Dynamic World", f"give 0 to 8, {NO_CLASS} for none"
+                raise ModelInputError("pixels of dw", value=int(labels.max()), reason=reason, fix=fix)
+            tokens.append(self.dw_embed(labels) + self._codes(len(GROUPS), months))
+            seen.append(labels != NO_CLASS)
+        x, shown = torch.cat(tokens, dim=1), torch.cat(seen, dim=1)
+        x, shown = x[:, shown.any(0)], shown[:, shown.any(0)]
+        mask = None if shown.all() else shown[:, None, None]
+        for block in self.blocks:
+            x = block(x, mask)
+        return x, shown
+
+    def _codes(self, row: int, months: Tensor, *, still: bool = False) -> Tensor:
+        """Month, group and position in time, side by side: (P, T, D), or (1, 1, D) of what stands still."""
+        group = self.channel_embed.weight[row]
+        if still:
+            return functional.pad(group, (self.month_embed.embedding_dim, self.pos_embed.shape[-1]))[None, None]
+        month = self.month_embed(months)
+        parts = (group.expand(*months.shape, -1), self.pos_embed[:, : months.shape[1]].expand(len(months), -1, -1))
+        return torch.cat([month, *parts], dim=-1)
+
+
+def _ndvi(s2: Tensor) -> Tensor:
+    """(NIR - red) / (NIR + red) of scaled bands (P, T, 10), 0 where the sum is not positive: (P, T, 1)."""
+    total, apart = s2[..., 6] + s2[..., 2], s2[..., 6] - s2[..., 2]
+    index = (apart / total).where((total > 0) | total.isnan(), 0)
+    return index[..., None]
+
+
+def build(**config: Any) -> Presto:
+    """Build the encoder from a card's configuration."""
+    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+    return Presto(trunk, **rest)
