@@ -37,6 +37,7 @@ _OURS = (
     "croma",
     "dofa",
     "galileo",
+    "olmoearth",
     "presto",
     "prithvi",
     "rcf",

@@ -1,0 +1,209 @@
+"""OlmoEarth: optical and radar series through one encoder; four versions that differ in tokens and in positions."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.errors import ModelInputError, SpecError
+from rs_embed_dask.models.positions import plane, sincos
+from rs_embed_dask.models.vit import Block, PatchEmbed, Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rs_embed_dask.preprocess.batch import Batch
+
+__all__ = ["NAMES", "OlmoEarth", "build"]
+
+# By modality: the published name, and the sets of bands that make one token each in version 1.
+NAMES = {
+    "s2": ("sentinel2_l2a", ((0, 1, 2, 3), (4, 5, 6, 7, 8, 9), (10, 11))),
+    "s1": ("sentinel1", ((0, 1),)),
+    "landsat": ("landsat", ((0,), tuple(range(1, 11)))),
+}
+_PATCH = 8  # the side that the weights are for
+_BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+
+
+class _PixelEmbed(nn.Module):
+    """A token a patch of 8 x 8, (N, C, H, W) to (N, h, w, D): first a layer on each pixel."""
+
+    def __init__(self, channels: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.pixel_proj = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU())
+        self.proj = nn.Linear(_PATCH * _PATCH * hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pixel_proj(x.permute(0, 2, 3, 1)).unflatten(2, (-1, _PATCH)).unflatten(1, (-1, _PATCH))
+        tokens: Tensor = self.proj(x.transpose(2, 3).flatten(3))
+        return tokens
+
+
+class _Pooler(nn.Module):
+    """A learned query a patch that reads every token, then every other query; and a small copy of what comes out."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.learned_query = nn.Parameter(torch.zeros(1, trunk.dim))
+        self.input_norm, self.norm = trunk.norm(), trunk.norm()
+        self.read_blocks, self.self_attn_blocks = (nn.ModuleList([Block(trunk, split=True)]) for _ in range(2))
+        self.student = nn.Sequential(nn.Linear(trunk.dim, 128), nn.LayerNorm(128))
+        self.head = trunk.dim // trunk.heads
+
+    def forward(self, x: Tensor, of_tokens: Tensor, places: Tensor, *, mask: Tensor | None) -> Tensor:
+        """Tokens (B, N, D) at (B, N, 2) to a vector a place (B, P, 2): (B, P, D)."""
+        here, there = (partial(_turned, _axial(where, self.head)) for where in (places, of_tokens))
+        queries, keys = self.learned_query.expand(*places.shape[:2], -1), self.input_norm(x)
+        for read, reflect in zip(self.read_blocks, self.self_attn_blocks, strict=True):
+            queries = read(queries, mask, keys=keys, turn=(here, there))
+            queries = reflect(queries, turn=(here, here))
+        out: Tensor = self.norm(queries)
+        return out
+
+
+class OlmoEarth(nn.Module):
+    """Attribute names are the published keys, less ``encoder.``.
+
+    `patch_px` is the side of a token, below 8 by enlarging the image. `hidden` is the width of a pixel's layer (0: a
+    convolution a set of bands, version 1); `rotary` gives attention the place and the time instead of adding them;
+    `vectors` are the tokens, or with a `pooler` (version 1.3) what it makes of each place, or the small copy of that.
+    """
+
+    vectors: Literal["tokens", "location", "student"] = "tokens"
+
+    def __init__(
+        self, trunk: Trunk, *, patch_px: int = 4, hidden: int = 0, rotary: bool = False, pooler: bool = False
+    ) -> None:
+        super().__init__()
+        self.patch_px, self.rotary, dim = patch_px, rotary, trunk.dim
+        stems, codes = {}, {}
+        for name, sets in NAMES.values():
+            counts = [sum(map(len, sets))] if hidden else [*map(len, sets)]
+            made = (_PixelEmbed(n, dim, hidden) if hidden else PatchEmbed(n, dim, _PATCH) for n in counts)
+            stems[name] = nn.ModuleDict({f"{name}__{i}": stem for i, stem in enumerate(made)})
+            codes[name] = nn.Parameter(torch.zeros(len(counts), dim // 4))
+        self.patch_embeddings = nn.ModuleDict({"per_modality_embeddings": nn.ModuleDict(stems)})
+        tables = {"per_modality_channel_embeddings": nn.ParameterDict(codes), "month_embed": nn.Embedding(12, dim // 4)}
+        self.composite_encodings = nn.ModuleDict(tables)
+        self.blocks, self.norm = trunk.blocks(split=True), trunk.norm()
+        for block in self.blocks if rotary else ():
+            learned = nn.Parameter(torch.zeros(3, trunk.heads, dim // trunk.heads // 2))
+            block.get_submodule("attn").register_parameter("rope_mixed_freqs", learned)
+        self.attention_pooler = _Pooler(trunk) if pooler else None
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode what is there of s2, s1, landsat (B, T, C, H, W)."""
+        maps = {name: self._tokens(name, batch) for name in NAMES if name in batch.images}  # (B, h, w, T, sets, D)
+        shapes = {name: tuple(x.shape[1:4]) for name, x in maps.items()}
+        if len(set(shapes.values())) > 1:
+            reason, fix = "rows, columns or frames differ", "give all modalities on one grid, with the same frames"
+            raise ModelInputError("patches", value=shapes, reason=reason, fix=fix)
+        seen = {name: batch.shown(name)[:, None, None, :, None].expand(x.shape[:-1]) for name, x in maps.items()}
+        where = {name: self._where(x.shape, batch) for name, x in maps.items()}
+        shown = _flat(seen)
+        used = shown.any(0)
+        kept, at = shown[:, used], _flat(where)[:, used]
+        mask = None if kept.all() else kept[:, None, None]
+        x = self._attend(_flat(maps)[:, used], at, mask)
+        full = x.new_zeros((*shown.shape, x.shape[-1]))
+        full[:, used] = x * kept[..., None]
+        parts = full.split([one[0].numel() for one in seen.values()], dim=1)
+        whole = {name: part.view(maps[name].shape) for name, part in zip(maps, parts, strict=True)}
+        tokens = _averaged(whole, seen)
+        tokens.extra = {NAMES[name][0]: part for name, part in whole.items()}
+        if self.attention_pooler is None:
+            return tokens
+        places = next(iter(where.values()))[..., 0, 0, 1:].flatten(1, 2)  # (B, h w, 2)
+        located = self.attention_pooler(x, at[..., 1:], places, mask=mask).view_as(tokens.patches)
+        found = {"location": located, "student": self.attention_pooler.student(located)}
+        tokens.extra |= {"location_tokens": located, "student_location_tokens": found["student"]}
+        return tokens if self.vectors == "tokens" else Tokens(found[self.vectors], extra=tokens.extra)
+
+    def _attend(self, x: Tensor, where: Tensor, mask: Tensor | None) -> Tensor:
+        """Run the blocks on tokens (B, N, D) at (B, N, 3)."""
+        for block in self.blocks:
+            turn = None
+            if self.rotary:
+                learned = block.get_parameter("attn.rope_mixed_freqs").float()
+                angles = torch.einsum("bnc,chj->bhnj", where, learned)
+                turn = (partial(_turned, angles),) * 2
+            x = block(x, mask, turn=turn)
+        out: Tensor = self.norm(x)
+        return out
+
+    def _tokens(self, name: str, batch: Batch) -> Tensor:
+        """Tokens of a modality, to which codes are added in quarters of the width: bands, time, month, place."""
+        images, (known, sets), patch = batch.images[name], NAMES[name], self.patch_px
+        if any(side % patch for side in images.shape[-2:]):
+            reason, fix = f"no multiple of patch_px = {patch}", "choose another size_px or patch_px"
+            raise ModelInputError("sides", value=tuple(images.shape[-2:]), reason=reason, fix=fix)
+        flat, size = images.flatten(0, 1), tuple(side // patch * _PATCH for side in images.shape[-2:])
+        if patch != _PATCH:
+            flat = functional.interpolate(flat, size, mode="bicubic", antialias=True, align_corners=False)
+        stems = [*self.get_submodule(f"patch_embeddings.per_modality_embeddings.{known}").children()]
+        parts = [flat[:, list(one)] for one in sets] if len(stems) == len(sets) else [flat]
+        made = torch.stack([stem(part) for stem, part in zip(stems, parts, strict=True)], dim=3)  # (B T, h, w, sets, D)
+        tokens = made.unflatten(0, images.shape[:2]).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, sets, D)
+        _, height, width, frames, _, dim = tokens.shape
+        bands = self.get_parameter(f"composite_encodings.per_modality_channel_embeddings.{known}")
+        month = self.composite_encodings["month_embed"](batch.need("dates")[..., 1] - 1)[:, None, None, :, None]
+        time = place = torch.zeros_like(bands)
+        if not self.rotary:
+            time = sincos(torch.arange(frames, device=flat.device), dim // 4, spread=0.25)[:, None]
+            place = plane((height, width), dim // 4, batch.need("gsd_m") * patch / 10, spread=0.25)[:, :, :, None, None]
+        codes = (code.expand(*tokens.shape[:-1], dim // 4) for code in (bands, time, month, place))
+        coded: Tensor = tokens + torch.cat([*codes], dim=-1)
+        return coded
+
+    def _where(self, shape: torch.Size, batch: Batch) -> Tensor:
+        """Time in units of 30 days, row and column in tens of metres, of tokens (B, h, w, T, sets): (..., 3)."""
+        dates, scale = batch.need("dates").double(), batch.need("gsd_m")[:, None, None] * self.patch_px / 10
+        before = dates.new_tensor(_BEFORE_MONTH)[dates[..., 1].long() - 1]
+        days = (dates[..., 0] - 2000) * 365.25 + before + dates[..., 2] - 1  # (B, T)
+        rows, columns = (torch.arange(side, device=dates.device) for side in shape[1:3])
+        time = (days / 30).float()[:, None, None, :, None]
+        axes = (time, (rows[:, None] * scale)[..., None, None], (columns * scale)[..., None, None])
+        return torch.stack([axis.expand(shape[:-1]) for axis in axes], dim=-1)
+
+
+def _flat(parts: Mapping[str, Tensor]) -> Tensor:
+    """Put the tokens (B, h, w, T, sets, ...) of all modalities in one row: (B, N, ...)."""
+    return torch.cat([part.flatten(1, 4) for part in parts.values()], dim=1)
+
+
+def _averaged(tokens: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tokens:
+    """Average each modality at each place, then the modalities; the vector of several is the mean of all tokens."""
+    sums = torch.stack([(tokens[name] * shown[..., None]).sum((3, 4)) for name, shown in seen.items()])
+    counts = torch.stack([shown.sum((3, 4))[..., None] for shown in seen.values()])  # (modalities, B, h, w, 1)
+    grid = (sums / counts.clamp(min=1)).sum(0) / (counts > 0).sum(0)
+    return Tokens(grid, pooled=sums.sum((0, 2, 3)) / counts.sum((0, 2, 3)) if len(tokens) > 1 else None)
+
+
+def _turned(angles: Tensor, x: Tensor) -> Tensor:
+    """Turn pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+
+
+def _axial(places: Tensor, head: int, base: float = 10000.0) -> Tensor:
+    """Angles of places (B, N, 2): the row in the first half of a head's pairs, the column in the second."""
+    steps = torch.arange(head // 4, device=places.device) / (head // 4)
+    return (places[..., None] * base**-steps).flatten(-2)[:, None]  # (B, 1, N, D / 2)
+
+
+def build(*, vectors: Literal["tokens", "location", "student"] = "tokens", **config: Any) -> OlmoEarth:
+    """Build the encoder from a card's configuration."""
+    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+    if vectors != "tokens" and not rest.get("pooler"):
+        fix = "use variant='base_v1_3', or vectors='tokens'"
+        raise SpecError("olmoearth: vectors", value=vectors, reason="only version 1.3 has them", fix=fix)
+    encoder = OlmoEarth(trunk, **rest)
+    encoder.vectors = vectors
+    return encoder
