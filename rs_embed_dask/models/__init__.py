@@ -36,6 +36,7 @@ _OURS = (
     "clay",
     "croma",
     "dofa",
+    "fomo",
     "galileo",
     "olmoearth",
     "presto",
