@@ -32,6 +32,7 @@ ENTRY_POINTS = "rs_embed_dask.models"
 
 _OURS = (
     "agrifm",
+    "anysat",
     "bandstats",
     "clay",
     "croma",
