@@ -36,6 +36,7 @@ _OURS = (
     "bandstats",
     "clay",
     "croma",
+    "dinov3sat",
     "dofa",
     "fomo",
     "galileo",
