@@ -41,6 +41,7 @@ _OURS = (
     "fomo",
     "galileo",
     "olmoearth",
+    "panopticon",
     "presto",
     "prithvi",
     "rcf",

@@ -1,0 +1,98 @@
+"""Panopticon: one ViT for any channels, told each one's wavelength, or the kind of radar it is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rs_embed_dask.models.positions import resized, sincos
+from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.vit import Trunk
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch, Tokens
+
+__all__ = ["Panopticon", "build"]
+
+# Transmitted and received polarisation (0 vertical, 1 horizontal) of radar channels -1 to -4, -5 to -8 and so on.
+_POLARISATIONS = ((0, 0), (0, 1), (1, 1), (1, 0))
+
+
+class _ChannelPatches(nn.Module):
+    """A token a patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels.
+
+    The query is the same for all; what comes before the softmax is linear, and so is what comes after. So pixels are
+    weighed and added up by head, and only sums go through the matrices: the same to rounding as a key and a value for
+    every channel of every patch, at a small part of the cost.
+    """
+
+    conv3d: Any
+    chnfus: Any
+
+    def __init__(self, dim: int, *, patch: int = 14, channel_dim: int = 2304, channel_heads: int = 16) -> None:
+        super().__init__()
+        self.dim, self.patch, self.heads = channel_dim, patch, channel_heads
+        codes = {f"embed_{name}": torch.zeros(2, channel_dim // 3) for name in ("transmit", "receive", "orbit")}
+        projections = {f"inproj_{name}": nn.Linear(channel_dim, channel_dim, bias=False) for name in "kv"}
+        self.conv3d = nn.ModuleDict({"conv3d": nn.Conv3d(1, channel_dim, (1, patch, patch))})
+        self.chnfus = nn.ModuleDict({"chnemb": nn.ParameterDict(codes), "xattn": nn.ModuleDict(projections)})
+        self.chnfus.register_parameter("query", nn.Parameter(torch.zeros(1, 1, channel_dim)))
+        self.proj = nn.Linear(channel_dim, dim)
+
+    def forward(self, image: Tensor, ids: tuple[float, ...]) -> Tensor:
+        height, width = (side // self.patch for side in image.shape[-2:])
+        cut = image[..., : height * self.patch, : width * self.patch].float()
+        pixels = cut.unflatten(-1, (width, -1)).unflatten(2, (height, -1)).permute(0, 2, 4, 1, 3, 5).flatten(4)
+        with torch.autocast(image.device.type, enabled=False):
+            tokens: Tensor = self.proj(self._by_head(pixels, ids).flatten(3))
+        return tokens
+
+    def _by_head(self, pixels: Tensor, ids: tuple[float, ...]) -> Tensor:
+        """From the channels of patches (B, h, w, C, p p) to (B, h, w, heads, head)."""
+        kernels, bias = self.conv3d["conv3d"].weight.flatten(1), self.conv3d["conv3d"].bias  # (D, p p), (D,)
+        codes = torch.stack([self._code(one) for one in ids]) + bias  # (C, D)
+        keys, values = (layer.weight.unflatten(0, (self.heads, -1)) for layer in self.chnfus["xattn"].values())
+        query = self.chnfus.get_parameter("query").view(self.heads, 1, -1) / math.sqrt(keys.shape[1])
+        asked = (query @ keys).squeeze(1)  # (heads, D)
+        scores = pixels @ (asked @ kernels).T + codes @ asked.T  # (B, h, w, C, heads)
+        shares = scores.softmax(dim=3).transpose(3, 4)  # (B, h, w, heads, C)
+        seen = torch.einsum("bhwnp,nep->bhwne", shares @ pixels, values @ kernels)
+        return seen + torch.einsum("bhwnc,nec->bhwne", shares, values @ codes.T)
+
+    def _code(self, one: float) -> Tensor:
+        """Code a channel: (D,). It is a wavelength in nanometres, or, below 0, a polarisation and an orbit."""
+        known = self.chnfus["chnemb"]
+        if one >= 0:
+            return sincos(torch.tensor(math.floor(one)), self.dim, dtype=torch.float32).to(known["embed_orbit"])
+        kind, (transmit, receive) = (-int(one) - 1) // 4, _POLARISATIONS[(-int(one) - 1) % 4]
+        orbit = known["embed_orbit"][kind - 1] if kind else known["embed_orbit"].mean(0)
+        return torch.cat([known["embed_transmit"][transmit], known["embed_receive"][receive], orbit])
+
+
+class Panopticon(Encoder):
+    """Attribute names are the published keys; `side` is that of the grid the positions were learned on."""
+
+    def __init__(self, trunk: Trunk, *, side: int = 37, **channels: int) -> None:
+        super().__init__(trunk)
+        self.side = side
+        self.patch_embed = _ChannelPatches(trunk.dim, **channels)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, trunk.dim))
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, C, H, W) of each modality together: the class token and every patch after the final norm."""
+        image = torch.cat([batch.only_frame(name) for name in batch.images], dim=1)
+        ids = tuple(one for name in batch.images for one in batch.inputs[name].values("channel_id"))
+        patches = self.patch_embed(image, ids)  # (B, h, w, D)
+        table = self.pos_embed[:, 1:].unflatten(1, (self.side, self.side))
+        places = resized(table, (patches.shape[1], patches.shape[2]), nudge=0.1)
+        return self.encode(patches + places, self.cls_token + self.pos_embed[:, :1])
+
+
+def build(*, bands: tuple[str, ...] = (), **config: Any) -> Panopticon:
+    """Build the encoder from a card's configuration; it is the same for all `bands`."""
+    del bands
+    trunk, rest = Trunk.split({"layer_scale": True, **config})
+    return Panopticon(trunk, **rest)
