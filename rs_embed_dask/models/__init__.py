@@ -35,6 +35,7 @@ _OURS = (
     "anysat",
     "bandstats",
     "clay",
+    "copernicusfm",
     "croma",
     "dinov3sat",
     "dofa",

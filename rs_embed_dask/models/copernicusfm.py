@@ -1,0 +1,139 @@
+"""Copernicus-FM: one ViT for all Sentinels and elevation, told the wavelengths, or the name, of what it sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rs_embed_dask.errors import WeightsError
+from rs_embed_dask.models.positions import resized
+from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.wavelengths import WavePatches
+from rs_embed_dask.weights.checkpoint import read
+
+if TYPE_CHECKING:
+    from rs_embed_dask.preprocess.batch import Batch, Tokens
+
+__all__ = ["NAMES", "CopernicusFM", "build"]
+
+# Modalities that are known by a name, of which the authors publish a language model's vector.
+_GASES = {"no2": "Nitrogen Dioxide", "co": "Carbon Monoxide", "o3": "Ozone", "so2": "Sulfur Dioxide"}
+NAMES = {f"s5p_{gas}": f"Sentinel 5P {name}" for gas, name in _GASES.items()}
+NAMES["dem"] = "Copernicus Digital Elevation Model"
+
+
+def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
+    """Code (...) as sines and cosines of waves from `low` to `high` long: (..., dim) float32."""
+    waves = torch.logspace(math.log10(low), math.log10(high), dim // 2, dtype=torch.float64, device=numbers.device)
+    angles = numbers.double()[..., None] * (2 * torch.pi / waves)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+
+class _NamedPatches(WavePatches):
+    """The same for maps that are known by the vector of a name."""
+
+    def __init__(self, *sizes: int, **more: int) -> None:
+        super().__init__(*sizes, **more)
+        self.language_proj = nn.Linear(2048, self.wave_dim)
+
+
+class CopernicusFM(Encoder):
+    """Attribute names are the published keys; `size` and `patch` are those of the stored positions and kernels.
+
+    `metadata` is what of place, dates and area of a patch it is told; `language` has the vectors of names by modality;
+    `normed` puts the tokens of a grid through the final norm.
+    """
+
+    metadata: tuple[str, ...] = ("place", "dates", "area")
+    normed: bool = False
+
+    def __init__(self, trunk: Trunk, *, size: int = 224, patch: int = 16, wave_dim: int = 128, **more: int) -> None:
+        super().__init__(trunk, ending="none")
+        self.dim, self.patch, self.side = trunk.dim, patch, size // patch
+        self.language: dict[str, Tensor] = {}
+        self.patch_embed_spectral = WavePatches(trunk.dim, patch, wave_dim, **more)
+        self.patch_embed_variable = _NamedPatches(trunk.dim, patch, wave_dim, **more)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.side**2, trunk.dim))
+        tokens_of_none = (nn.Parameter(torch.zeros(1, 1, trunk.dim)) for _ in range(3))
+        self.coord_token, self.time_token, self.scale_token = tokens_of_none
+        self.coord_fc, self.time_fc, self.scale_fc = (nn.Linear(trunk.dim, trunk.dim) for _ in range(3))
+
+    def forward(self, batch: Batch) -> Tokens:
+        """Encode (B, C, S, S): the patches as the last block leaves them, the class token normed."""
+        ((name, inputs),) = batch.inputs.items()
+        patch = inputs.patch_px or self.patch
+        if name in self.language:
+            code = self.patch_embed_variable.language_proj(self.language[name].to(self.cls_token)[None])
+            patches = self.patch_embed_variable(batch.image, code.float(), patch)  # (B, h, w, D)
+        else:
+            waves, widths = (self.cls_token.new_tensor(inputs.values(f"{k}_nm")) for k in ("wavelength", "bandwidth"))
+            dim = self.patch_embed_spectral.wave_dim
+            codes = _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
+            patches = self.patch_embed_spectral(batch.image, codes, patch)
+        table = self.pos_embed[:, 1:].unflatten(1, (self.side, self.side))
+        places = resized(table, (patches.shape[1], patches.shape[2]), antialias=True)
+        told = self._told(batch, patch)  # (B or 1, 1, D)
+        first = (self.cls_token + self.pos_embed[:, :1] + told).expand(len(patches), -1, -1)
+        tokens = self.encode(patches + places + told[:, None], first)
+        norm = self.get_submodule("norm")
+        normed, tokens.cls = norm(tokens.patches), norm(tokens.cls)
+        tokens.extra["grid_normed"] = normed.permute(0, 3, 1, 2)
+        tokens.after = partial(functional.layer_norm, normalized_shape=(self.dim,), eps=1e-6)
+        if self.normed:
+            tokens.pooled = tokens.after(tokens.patches.flatten(1, 2).mean(1).float())
+            tokens.patches = normed
+        return tokens
+
+    def _told(self, batch: Batch, patch: int) -> Tensor:
+        """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D).
+
+        In float32, as in training, degrees are rounded to more than the shortest of their waves.
+        """
+        place: Tensor = self.coord_token
+        days: Tensor = self.time_token
+        area: Tensor = self.scale_token
+        if "place" in self.metadata and batch.lonlat is not None:
+            degrees = batch.lonlat.float() + place.new_tensor([180.0, 90.0])
+            place = _fourier(degrees, self.dim // 2, 0.0001, 720).flatten(1)[:, None]
+        if "dates" in self.metadata and batch.dates is not None:
+            since_1970 = batch.calendar(lambda day: day.toordinal() - 719_163)[:, 0]
+            days = _fourier(since_1970 + batch.dates[:, 0, 3:].sum(-1) / 24, self.dim, 1, 365.25)[:, None]
+        metres = batch.gsd_m if batch.read_m is None else batch.read_m
+        if "area" in self.metadata and metres is not None:
+            area = _fourier(((metres.double() * patch / 1000) ** 2).float(), self.dim, 0.001, 5.1e8)[:, None]
+        told: Tensor = self.coord_fc(place) + self.time_fc(days) + self.scale_fc(area)
+        return told
+
+
+def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
+    """Find the vector of a modality's name, in a file or given."""
+    given = source if isinstance(source, Mapping) else read(Path(source)) if source else {}
+    vector = given.get(NAMES[modality], given.get(modality))
+    if isinstance(vector, Tensor) and vector.numel() == 2048:
+        return vector.flatten()
+    reason, value = f"no vector of 2048 numbers for {NAMES[modality]!r}", source if isinstance(source, str) else ""
+    fix = "pass language=PATH of varname_embed_llama3.2_1B.pt (wangyi111/Copernicus-FM on Hugging Face)"
+    raise WeightsError(f"copernicusfm {modality}: language", value=value, reason=reason, fix=fix)
+
+
+def build(
+    *, modalities: tuple[str, ...] = (), language: str | Mapping[str, Tensor] = "", **config: Any
+) -> CopernicusFM:
+    """Build the encoder from a card's configuration; it is the same for all bands.
+
+    Raises WeightsError where a modality is known by its name and `language` has no vector of it.
+    """
+    trunk, rest = Trunk.split(config)
+    told = {name: rest.pop(name) for name in ("bands", "metadata", "normed") if name in rest}
+    encoder = CopernicusFM(trunk, **rest)
+    encoder.language = {name: _vector(language, name) for name in modalities if name in NAMES}
+    encoder.metadata, encoder.normed = told.get("metadata", encoder.metadata), told.get("normed", False)
+    return encoder
