@@ -11,6 +11,7 @@ from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import all_cards, card, factory
 from rs_embed_dask.models.prithvi import _places
 from rs_embed_dask.specs import OutputSpec
+from tests.models import any_channels, later_families, series_families
 from tests.models.conftest import SMALL
 from tests.models.families import CONFIGS, SIDE, pixels
 
@@ -31,6 +32,13 @@ CASES = {
     "dofa": ("s2", {**VIT, "size": 64, "wave_dim": 32}),
     **{model: (card(model).inputs[0].modality, config) for model, config in CONFIGS.items()},
 }
+LATER = {
+    **{name: (later_families, modality) for name, modality in {"agrifm": "s2", "croma": "s2+s1", "thor": "s2"}.items()},
+    "satvision": (later_families, "modis"),
+    **dict.fromkeys(("olmoearth", "presto", "anysat"), (series_families, "s2")),
+    "fomo": (series_families, card("fomo").inputs[0].modality),
+    **{name: (any_channels, modality) for name, modality in any_channels.MODALITIES[::-1]},
+}
 # torch imports a module of its own that it has deprecated when it compiles for the first time
 QUIET = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 
@@ -49,7 +57,21 @@ def cosine(one, other):
 
 
 def test_every_model_with_weights_is_here():
-    assert {name.partition(":")[0] for name in CASES} == {c.id for c in all_cards() if c.needs_weights}
+    assert {name.partition(":")[0] for name in (*CASES, *LATER)} == {c.id for c in all_cards() if c.needs_weights}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_so_it_is_for_the_later_families(name):
+    family, modality = LATER[name]
+    images = family.pixels(name, modality, 64 if name != "presto" else 3)
+    frames = len(next(iter(images.values())))
+    side = getattr(family, "told", lambda _: SIDE | {"dates": SIDE["dates"] * frames})(images)
+    exact, cast = family.small(name, modality=modality), family.small(name, modality=modality, dtype="bfloat16")
+    for pooling in exact.card.poolings:
+        output = OutputSpec.pooled(pooling)
+        one, other = (model.embed(images, output=output, **side).data for model in (exact, cast))
+        assert not np.array_equal(one, other)
+        assert cosine(one, other) >= 0.999
 
 
 @pytest.mark.parametrize("name", CASES)
