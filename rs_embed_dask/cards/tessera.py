@@ -1,0 +1,47 @@
+"""TESSERA, annual embeddings of 10 m pixels: the facts."""
+
+from __future__ import annotations
+
+from rs_embed_dask.cards.card import Card, Product, Variant
+from rs_embed_dask.preprocess.inputs import Option
+
+_PRODUCT = Product("https://data.source.coop/tessera/tessera", "see the repository of the data", 10.0, (2017, 2025))
+
+CARD = Card(
+    id="tessera",
+    title="TESSERA",
+    aliases=("geotessera",),
+    paper="arXiv:2506.20380",
+    citation="Feng et al., TESSERA, CVPR 2026",
+    code_licence="MIT",
+    source="https://github.com/ucam-eo/geotessera",
+    product=_PRODUCT,
+    inputs=(),
+    variants=(Variant("v1", 128), Variant("v1.1-cam", 128)),
+    default_variant="v1",
+    patch_px=1,
+    outputs=(
+        ("mean", "the mean of the place's pixels that have a vector"),
+        ("max", "the largest number of each feature over those pixels"),
+        ("grid", "the decoded vector under the centre of each pixel"),
+    ),
+    options=_PRODUCT.options(
+        Option(
+            "files", "auto", ("auto", "ranges", "whole"), "fetch rows of a tile, or tiles whole and check their sha256"
+        ),
+    ),
+    parity="exact: the decoded pixels, mosaic and seam of the reference sample",
+    notes=(
+        "A vector is its bytes times the pixel's scale; missing unless 0 < scale < 1, and where the landmask is 0.",
+        "Pixels lie on multiples of 10 m, outward from the corner that the landmask's transform gives.",
+        "Vectors of different versions cannot be compared. The Zarr stores and v2 are not read.",
+        "files='auto' fetches a tile whole where it is small or a quarter of its rows is needed, else rows of it.",
+        "Whole files are checked by the registry's sha256 where it has one, rows by the file's size.",
+        "A span must lie in one calendar year.",
+    ),
+    deviations=(
+        "A place across a UTM zone's edge is read; rs-embed raises there.",
+        "Pixels without a vector are NaN and counted; rs-embed has 0 or lets one NaN spoil the mean.",
+        "Tiles meet where their pixels do; rs-embed is one pixel off, and in overlaps takes whichever tile came last.",
+    ),
+)

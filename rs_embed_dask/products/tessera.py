@@ -1,0 +1,195 @@
+"""TESSERA: cells of a tenth of a degree, each an array of bytes with a scale a pixel and a landmask that places it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.imagery.grid import Grid, grid_for
+from rs_embed_dask.products.cache import damaged, download
+from rs_embed_dask.products.field import Field, year_of
+from rs_embed_dask.products.mirror import Mirror, mirror_of
+from rs_embed_dask.products.mosaic import mosaic
+from rs_embed_dask.products.npy import Npy, open_npy
+from rs_embed_dask.products.registry import LAYOUTS, Cell, Entry, Layout, Registry, cells_under, registry_of
+from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
+from rs_embed_dask.providers.protocol import Estimate
+from rs_embed_dask.providers.ranges import AbsentError
+
+if TYPE_CHECKING:
+    from rs_embed_dask.models import Card
+    from rs_embed_dask.specs import ModelSpec, Spatial, TemporalSpec
+
+__all__ = ["Tessera", "make"]
+
+DIM: Final = 128
+LARGEST_SCALE: Final = 1.0
+_PIXEL_M: Final = 10.0
+_EXACT: Final = 1e-6
+_SMALL: Final = 4 * 2**20
+_MUCH: Final = 0.25
+
+
+def make(card: Card, spec: ModelSpec, provider: object = None) -> Tessera:  # noqa: ARG001 - the door of every product
+    """Make the reader of a request."""
+    options = card.chosen(spec.options)
+    variant = card.variant_for(spec)
+    return Tessera(mirror_of(options), card.years, variant.name, files=str(options["files"]))
+
+
+@dataclass(frozen=True)
+class Tessera:
+    """Reads the product.
+
+    Attributes
+    ----------
+    mirror : Mirror
+        Folder with a layout of `LAYOUTS`.
+    years : (int, int)
+        First and last.
+    version : str
+        Dataset, such as ``"v1"``.
+    files : {"auto", "ranges", "whole"}
+        Rows of a file by ranges, whole files through the cache, or whole ones where they are small or mostly needed.
+    """
+
+    mirror: Mirror
+    years: tuple[int, int]
+    version: str
+    files: str = "auto"
+
+    name = "tessera"
+    native_m = _PIXEL_M
+
+    @property
+    def place(self) -> str:
+        """Where it is read."""
+        return self.mirror.base_url
+
+    def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
+        """Return the pixels of a place: its local UTM grid, on which the product lies too."""
+        return grid_for(spatial, resolution_m or self.native_m, crs=crs)
+
+    def read(self, grid: Grid, temporal: TemporalSpec) -> Field:
+        """Read the vectors of a grid; see `Reader`."""
+        year, span = year_of(temporal, self.name, self.years)
+        registry = registry_of(self.mirror, self.version, year)
+        if registry is not None and not registry.count:
+            fix = "choose another year, version or mirror"
+            raise NoImageryError(f"{self.name}: year", value=year, reason="the registry has no tile of it", fix=fix)
+        cells = cells_under(grid.lonlat_boxes)
+        tiles = [tile for cell in cells if (tile := self._tile(cell, year, registry)) is not None]
+        if not tiles:
+            reason = f"there is no tile of {year} for {', '.join(cell.name for cell in cells[:4])}"
+            fix = "choose a place or year that the registry lists"
+            raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
+        values, names = mosaic(grid, tiles, DIM)
+        return Field(values, grid, span, names)
+
+    def estimate(self, grid: Grid) -> Estimate:
+        """Say what a read will cost: the rows of about one tile, 93 kB each."""
+        rows = grid.shape[0] * grid.resolution_m / _PIXEL_M
+        size = int(rows * 730 * (DIM + 4)) + 2**17
+        return Estimate(1, 7, size, size / 20e6 + 1.0)
+
+    def _tile(self, cell: Cell, year: int, registry: Registry | None) -> _Tile | None:
+        """Open a cell's files, or return None where nothing was published there."""
+        entry = Entry() if registry is None else registry.find(cell)
+        if entry is None:
+            return None
+        for layout in LAYOUTS if registry is None else (registry.layout,):
+            try:
+                return self._opened(cell, layout, entry, year=year)
+            except AbsentError:
+                if registry is not None:
+                    raise
+        return None
+
+    def _opened(self, cell: Cell, layout: Layout, entry: Entry, *, year: int) -> _Tile:
+        access = self.mirror.access
+        landmask = open_geotiff(self.mirror.href(layout.landmask_of(self.version, cell)), access=access)
+        tail = layout.tile_of(self.version, cell, year)
+        vectors = open_npy(self.mirror.href(f"{tail}.npy"), access=access, size=entry.size)
+        scales = open_npy(self.mirror.href(f"{tail}_scales.npy"), access=access, size=entry.scales_size)
+        shape = (landmask.layout.height, landmask.layout.width)
+        if np.dtype(vectors.dtype) != np.int8 or vectors.shape != (*shape, DIM):
+            raise damaged(vectors.href, f"it holds {vectors.dtype} {vectors.shape}, its landmask has {shape} pixels")
+        if np.dtype(scales.dtype) != np.float32 or scales.shape not in {shape, (*shape, DIM)}:
+            raise damaged(scales.href, f"it holds {scales.dtype} {scales.shape}, its landmask has {shape} pixels")
+        return _Tile(cell, landmask, (vectors, scales), (entry.sha256, entry.scales_sha256), self)
+
+    def rows(self, file: Npy, first: int, stop: int, *, sha256: str) -> NDArray[Any]:
+        """Return some rows of a file: by ranges, or out of the cache after a download that is checked."""
+        mirror = self.mirror
+        is_small = file.size <= _SMALL or (stop - first) / file.shape[0] >= _MUCH
+        if not mirror.is_remote or self.files == "ranges" or (self.files == "auto" and not is_small):
+            return file.rows(first, stop, access=mirror.access)
+
+        def fetch(path: Path) -> None:
+            download(file.href, path, access=mirror.access, cache=mirror.cache, sha256=sha256, size=file.size)
+
+        def read(path: Path) -> NDArray[Any]:
+            return replace(file, href=str(path)).rows(first, stop, access=mirror.access)
+
+        tail = file.href.removeprefix(mirror.base_url).lstrip("/")
+        return mirror.cache.use(mirror.kept(tail, sha256 or file.size), fetch, read, size=file.size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """The files of one cell; it owns what lies in the cell, though its raster reaches beyond."""
+
+    cell: Cell
+    landmask: GeoTiff
+    files: tuple[Npy, Npy]
+    digests: tuple[str, str]
+    reader: Tessera
+
+    is_final = True
+
+    @property
+    def name(self) -> str:
+        return self.cell.name
+
+    @property
+    def crs(self) -> str:
+        return self.landmask.crs
+
+    @functools.cached_property
+    def transform(self) -> Affine:
+        """The landmask's, moved out to the lattice of 10 m on which the pixels lie."""
+        a, b, c, d, e, f, *_ = self.landmask.transform
+        left = math.floor(c / _PIXEL_M + _EXACT) * _PIXEL_M
+        top = math.ceil(f / _PIXEL_M - _EXACT) * _PIXEL_M
+        return Affine(a, b, left, d, e, top)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.files[0].shape[:2]
+        return rows, columns
+
+    def owns(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+        owned: NDArray[np.bool_] = (np.floor(lon * 10) == self.cell.column) & (np.floor(lat * 10) == self.cell.row)
+        return owned
+
+    def read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        first, stop = int(rows.min()), int(rows.max()) + 1
+        left, right = int(columns.min()), int(columns.max()) + 1
+        here = rows - first, columns
+        stored, scales = (
+            self.reader.rows(file, first, stop, sha256=digest)[here]
+            for file, digest in zip(self.files, self.digests, strict=True)
+        )
+        land = self.landmask.read(1, (first, stop), (left, right), access=self.reader.mirror.access)
+        scale = scales if scales.ndim > 1 else scales[:, None]  # (n, 1) or (n, 128)
+        good = (scale > 0) & (scale < LARGEST_SCALE) & (land[rows - first, columns - left] != 0)[:, None]
+        vectors = np.where(good, stored.astype(np.float32) * np.where(good, scale, 0), np.nan).astype(np.float32)
+        return vectors.T
