@@ -1,0 +1,264 @@
+"""Google Earth Engine, read with its own client and xee: composited there, one request a place.
+
+What is asked for is worked out here: grids, sizes, names of bands. The service is asked for pixels and nothing else.
+All frames of a place, and all models' frames where they read the same sensor, travel in one request as long as it fits
+the 48 MiB that the service allows, and in the fewest pieces beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from rs_embed_dask.checks import choice, whole
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.sensors import sensor as sensor_named, source, sources_of
+from rs_embed_dask.providers.earth_engine_access import EarthAccess
+from rs_embed_dask.providers.earth_engine_orders import BYTES_PER_VALUE, LIMIT_BYTES
+from rs_embed_dask.providers.protocol import Estimate, Scene
+from rs_embed_dask.providers.ranges import Patience
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import xarray as xr
+
+    from rs_embed_dask.fetch import FetchSpec
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.imagery.grid_types import Grid
+    from rs_embed_dask.imagery.sensors import Source
+    from rs_embed_dask.providers.checkup import Check
+
+__all__ = ["EarthEngine"]
+
+LINEAR_RADAR: Final = "COPERNICUS/S1_GRD_FLOAT"
+_SECONDS_A_REQUEST: Final = 1.0  # a guess: an eighth of a second to several, by what is composited
+_SECONDS_A_SCENE_BAND: Final = 0.005
+_BYTES_PER_S: Final = 20e6
+_BYTES_ON_THE_WIRE: Final = 4
+_LEAST_BYTES: Final = 16 * 16 * 1024 * BYTES_PER_VALUE
+
+
+@dataclass(frozen=True)
+class EarthEngine:
+    """Reads Earth Engine's collections, composited on its side.
+
+    A small value without credentials: each worker process finds them where `credentials` says, once.
+
+    Parameters
+    ----------
+    project, endpoint, credentials, key_file, at_once
+        As of `EarthAccess`: who is charged, the address (``standard`` or ``high_volume``), where workers find
+        credentials, and the most requests in flight over all workers of a run, default 40.
+    patience
+        How faults are borne; ``timeout_s`` is the deadline of a request, default 310 s.
+    radar
+        In what Sentinel-1 is composited: ``linear`` power (default) or ``db``. Cubes hold decibels either way.
+    orbit
+        ``ascending`` or ``descending`` passes of Sentinel-1 alone. Default: both.
+    any_mode
+        Take Sentinel-1 scenes of any mode and polarisation that have the bands, not just dual-polarised IW.
+    passes
+        ``once`` (default): overlapping scenes of one pass of a satellite count once; ``each``: every image counts.
+    limit_bytes
+        Most bytes of one request, as the service counts them.
+    threads
+        Requests that one read keeps in flight where it needs several.
+
+    Raises
+    ------
+    SpecError
+        If a value cannot be used.
+
+    Examples
+    --------
+    >>> provider = EarthEngine(project="my-project")
+    >>> "satellite-embedding" in provider.sensors()
+    True
+    """
+
+    project: str | None = None
+    endpoint: str = "standard"
+    credentials: str = "user"
+    key_file: str | None = None
+    at_once: int = EarthAccess.at_once
+    patience: Patience = field(default_factory=lambda: EarthAccess().patience)
+    radar: Literal["linear", "db"] = "linear"
+    orbit: Literal["ascending", "descending"] | None = None
+    any_mode: bool = False
+    passes: Literal["once", "each"] = "once"
+    limit_bytes: int = LIMIT_BYTES
+    threads: int = 4
+
+    name: ClassVar[str] = "earth_engine"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.patience, Mapping):
+            object.__setattr__(self, "patience", Patience(**self.patience))
+        choice("EarthEngine.radar", self.radar, ("linear", "db"))
+        choice("EarthEngine.passes", self.passes, ("once", "each"))
+        if self.orbit is not None:
+            choice("EarthEngine.orbit", self.orbit, ("ascending", "descending"))
+        whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
+        whole("EarthEngine.threads", self.threads, low=1, high=256)
+        if self.access.patience.attempts < 1:
+            fix = "allow one attempt or more"
+            raise SpecError("EarthEngine.patience", value=self.patience, reason="it allows no attempt", fix=fix)
+
+    @property
+    def access(self) -> EarthAccess:
+        """How the service is reached."""
+        return EarthAccess(self.project, self.endpoint, self.credentials, self.key_file, self.at_once, self.patience)
+
+    @property
+    def taste(self) -> tuple[object, ...]:
+        """What of the provider its pixels depend on."""
+        return self.name, self.radar, self.orbit, self.any_mode, self.passes
+
+    def sensors(self) -> frozenset[str]:
+        """Return the ids of the sensors that it serves."""
+        return frozenset(each.sensor for each in sources_of(self.name))
+
+    def table(self, name: str) -> Source:
+        """Return how a sensor is served here.
+
+        Raises
+        ------
+        UnknownNameError, SpecError
+            If the sensor is not known, or not served.
+        """
+        of = sensor_named(name)
+        linear = of.kind == "radar" and of.id == "sentinel-1-grd" and self.radar == "linear"
+        return source(self.name, LINEAR_RADAR if linear else name)
+
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
+        """List the scenes that touch a grid, in order of time. A read does not need it.
+
+        Parameters
+        ----------
+        sensor
+            A sensor by any name.
+        grid, span
+            Where and when.
+        fetch
+            Its cloud limit counts.
+
+        Raises
+        ------
+        AccessError, TransientError, ProviderError
+            If the service refuses or is out of order.
+        """
+        from rs_embed_dask.providers.earth_engine_search import scenes_of
+
+        return scenes_of(self, sensor, grid, span=span, fetch=fetch)
+
+    def cube(self, read: Read) -> xr.Dataset:
+        """Return the lazy cube of a read. Nothing is asked until it is computed.
+
+        Parameters
+        ----------
+        read
+            What is wanted.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``pixels`` (time, band, y, x) float32 in canonical units and ``n_obs`` (time, y, x). A frame without
+            imagery is NaN with a count of 0: whether there is any is known when the pixels come.
+
+        Raises
+        ------
+        SpecError, UnknownNameError
+            If a band, mask or composite is not served.
+        """
+        return self.cubes((read,))[0]
+
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset]:
+        """Return the lazy cubes of several reads of one place and sensor; those of one grid share their requests.
+
+        Parameters
+        ----------
+        reads
+            They may differ in bands, frames, cloud limit, mask, composite and the size of pixels.
+
+        Returns
+        -------
+        list of xarray.Dataset
+            One a read, as `cube` makes it.
+        """
+        from rs_embed_dask.providers.earth_engine_cubes import lazy_cubes
+
+        made: dict[int, xr.Dataset] = {}
+        for grid in dict.fromkeys(read.grid for read in reads):
+            mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
+            made |= zip(mine, lazy_cubes(self, tuple(mine.values())), strict=True)
+        return [made[number] for number in range(len(reads))]
+
+    def product(self, collection: str, bands: tuple[str, ...], grid: Grid, *, span: Span) -> npt.NDArray[np.float32]:
+        """Read vectors that the service has: (D, H, W), NaN where there are none; see `annual_embedding`.
+
+        Parameters
+        ----------
+        collection, bands
+            The product's id, and which of its bands.
+        grid, span
+            Where, and which year.
+
+        Raises
+        ------
+        AccessError, TransientError, ProviderError
+            If the service refuses or is out of order.
+        """
+        from rs_embed_dask.providers.earth_engine_embedding import annual_read
+        from rs_embed_dask.providers.loading import load
+
+        read = annual_read(grid, span.start.year)
+        cube = load(self, replace(read, sensor=sensor_named(collection).id, bands=bands))
+        found: npt.NDArray[np.float32] = cube.values[0]
+        return found
+
+    def estimate(self, read: Read) -> Estimate:
+        """Say what a read will cost, without asking anyone: the requests are exact, the seconds a guess."""
+        from rs_embed_dask.providers.earth_engine_cubes import plan_orders
+
+        made, layers = plan_orders(self, (read,))
+        rows, cols = read.grid.shape
+        size = rows * cols * sum(layer.look.depth for layer in layers) * _BYTES_ON_THE_WIRE
+        days = sum(span.days for span in read.frames)
+        scenes = max(1, round(days / sensor_named(read.sensor).revisit_days))
+        seconds = made.requests * _SECONDS_A_REQUEST + scenes * len(read.bands) * _SECONDS_A_SCENE_BAND
+        return Estimate(scenes, made.requests, size, seconds + size / _BYTES_PER_S)
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON values from which `open_provider` makes the provider again. They hold no credentials."""
+        from dataclasses import asdict
+
+        default = EarthEngine()
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: value for name, value in plain.items() if value != getattr(default, name)}
+        if "patience" in plain:
+            plain["patience"] = asdict(self.patience)
+        return {"name": self.name, **plain}
+
+    def checks(self, *, live: bool) -> list[Check]:
+        """Say whether libraries and credentials are here; `live` asks the service what only it can settle.
+
+        Raises
+        ------
+        AccessError
+            If the service refuses.
+        """
+        from rs_embed_dask.providers.earth_engine_live import checks_of
+
+        return checks_of(self, live=live)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what differs from the defaults only, for one travels in every task."""
+        options = self.describe()
+        return _made, ({name: value for name, value in options.items() if name != "name"},)
+
+
+def _made(options: dict[str, Any]) -> EarthEngine:
+    return EarthEngine(**options)

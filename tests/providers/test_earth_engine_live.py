@@ -1,0 +1,126 @@
+"""The doctor: libraries and credentials here, and the nine questions for the live service, asked of the emulator."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import json
+
+import ee
+import pytest
+from typer.testing import CliRunner
+
+from rs_embed_dask.cli import app
+from rs_embed_dask.errors import AccessError, SpecError
+from rs_embed_dask.providers import earth_engine_live, open_provider
+from rs_embed_dask.providers.checkup import checkup
+from rs_embed_dask.providers.earth_engine import EarthEngine
+from rs_embed_dask.providers.earth_engine_http import Transport
+from tests.services.earth import world
+
+pytestmark = pytest.mark.usefixtures("new_session")
+
+
+@pytest.fixture
+def year(earth):
+    """A scene every fifteen days of 2022."""
+    days = [dt.date(2022, 1, 3) + dt.timedelta(days=15 * n) for n in range(24)]
+    earth.serve(*(world.s2("brussels", f"{day}T10:30:00") for day in days))
+    return earth
+
+
+def answers(found):
+    return {check.question[:2]: check for check in found}
+
+
+def test_the_nine_questions_are_asked_and_answered(year):
+    found = checkup(year.provider(), live=True)
+    assert [check.question[0] for check in found[3:]] == list("123456789")
+    told = answers(found)
+    assert "double" in told["1."].answer
+    assert told["2."].answer.startswith("could not be asked")  # the emulator knows no sampleRectangle, and says so
+    assert told["3."].answer == "an empty frame is NaN with count 0: True; so is a place outside all scenes: True"
+    assert "[True, True, True]" in told["4."].answer
+    assert "none came of 60 requests at once" in told["5."].answer or "refused" in told["5."].answer
+    assert told["6."].answer == "content-encoding: none"
+    assert told["7."].answer.count(" s, no profile") == 3
+    assert told["8."].answer == "[[], [5]]"
+    assert told["9."].answer == "median of 24 images differs by at most 0 from the exact one"
+    assert [check.is_well for check in found if check.is_well is not None] == [True] * 6
+    assert year.counts("pixels") + year.counts("value") < 90
+    assert not Transport.listeners
+
+
+def test_refusals_are_reported_with_their_wording(year, monkeypatch):
+    monkeypatch.setattr(earth_engine_live, "QUESTIONS", earth_engine_live.QUESTIONS[4:5])
+    year.set(at_once=4, latency_s=0.1)
+    told = answers(checkup(year.provider(at_once=4), live=True))["1."]
+    assert "Too Many Requests" in told.answer
+    assert "of 24 refused" in told.answer
+    assert "Retry-After: none" in told.answer
+
+
+def test_a_service_that_behaves_otherwise_is_not_well(year, monkeypatch):
+    """Pixels that are 3 where nothing is: the row says that this is not as expected."""
+    monkeypatch.setattr(earth_engine_live, "QUESTIONS", earth_engine_live.QUESTIONS[2:4])
+    real = earth_engine_live.order_task
+    monkeypatch.setattr(earth_engine_live, "order_task", lambda order: real(order) * 0 + 3)
+    found = checkup(year.provider(), live=True)
+    assert [check.question[0] for check in found if check.is_well is False] == ["1"]
+
+
+def test_without_live_nothing_is_asked(earth):
+    found = checkup(earth.provider(), live=False)
+    assert [check.is_well for check in found] == [True, True]
+    assert earth.report()["counts"] == {}
+
+
+def test_missing_libraries_and_credentials_are_rows(monkeypatch, earth):
+    def nothing():
+        raise ee.EEException("Please authorize access to your Earth Engine account by running earthengine authenticate")
+
+    monkeypatch.setattr(ee.data, "get_persistent_credentials", nothing)
+    found = checkup(EarthEngine(project="p"), live=True)
+    assert [check.is_well for check in found] == [True, False]
+    assert "run `earthengine authenticate`" in found[1].answer
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert "rs-embed-dask[earth_engine]" in checkup(earth.provider(), live=True)[0].answer
+
+
+def test_a_refusal_in_the_middle_is_an_error(year):
+    year.faults({"status": 403, "message": "no", "times": -1})
+    with pytest.raises(AccessError):
+        checkup(year.provider(), live=True)
+
+
+def test_a_service_that_is_away_is_a_row(earth):
+    earth.faults({"of": "discovery", "status": 503, "times": -1})
+    found = checkup(earth.provider(), live=True)
+    assert found[-1].is_well is False
+    assert "503" in found[-1].answer
+
+
+def test_other_providers_have_no_checks():
+    with pytest.raises(SpecError, match="earth_engine"):
+        checkup(open_provider("synthetic"), live=False)
+
+
+def test_the_command(year, monkeypatch):
+    monkeypatch.setattr(earth_engine_live, "QUESTIONS", earth_engine_live.QUESTIONS[:3])
+    shape = year.provider().describe()
+    options = [f"--provider-option={name}={json.dumps(shape[name])}" for name in shape if name != "name"]
+    run = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", "--live", "--json", *options])
+    assert run.exit_code == 0, run.stderr
+    rows = json.loads(run.stdout)
+    assert len(rows) == 6
+    assert rows[5]["answer"].startswith("an empty frame is NaN")
+    assert rows[5][""] == "well"
+    plain = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", *options])
+    assert plain.exit_code == 0
+    assert "yes: AnonymousCredentials, not shown" in plain.stdout
+    refused = CliRunner().invoke(app, ["doctor", "--provider", "synthetic"])
+    assert refused.exit_code == 2

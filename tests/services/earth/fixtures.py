@@ -1,0 +1,34 @@
+"""Fixtures: one emulator for a whole run of the tests, empty at the start of each."""
+
+from __future__ import annotations
+
+import ee
+import pytest
+
+from rs_embed_dask.providers.earth_engine_access import forget_sessions
+from rs_embed_dask.providers.in_flight import share_by
+from tests.services.earth.process import EarthProcess
+
+
+@pytest.fixture(scope="session")
+def earth_process():
+    with EarthProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def earth(earth_process):
+    """The emulator without scenes, limits, faults or counts, and this process without the caps of earlier clusters."""
+    share_by(None)
+    earth_process.serve()
+    return earth_process
+
+
+@pytest.fixture
+def new_session():
+    """No session of earlier tests, nor any left for later ones, in our memory and in the client's."""
+    forget_sessions()
+    ee.Reset()
+    yield
+    forget_sessions()
+    ee.Reset()

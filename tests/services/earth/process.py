@@ -1,0 +1,122 @@
+"""The emulator as a process of its own: told its world and what goes wrong, asked what it saw."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from rs_embed_dask.providers.earth_engine import EarthEngine
+from rs_embed_dask.providers.ranges import Patience
+from tests.services.earth.mishaps import Fault, Settings
+from tests.services.earth.server import Earth
+
+ROOT = Path(__file__).resolve().parents[3]
+ANONYMOUS = "google.auth.credentials:AnonymousCredentials"
+QUICK = Patience(4, 0.01, 0.05, 30.0)
+
+
+class EarthProcess:
+    """Another process that answers as Earth Engine does. A context manager."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.services.earth.process"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.url = self._answer()["url"]
+
+    def provider(self, **options: Any) -> EarthEngine:
+        """Return the provider that reads here."""
+        plain = {"project": "made-up", "endpoint": self.url, "credentials": ANONYMOUS, "patience": QUICK}
+        return EarthEngine(**plain | options)
+
+    def serve(self, *scenes: Any) -> None:
+        """Serve these scenes and nothing else, without limits or faults, all counters at zero."""
+        with tempfile.NamedTemporaryFile(suffix=".pkl") as held:
+            pickle.dump([scene for each in scenes for scene in (each if isinstance(each, list) else [each])], held)
+            held.flush()
+            self._tell(serve=held.name)
+
+    def set(self, **settings: Any) -> None:
+        """Change settings; the others stay."""
+        self._tell(set=settings)
+
+    def faults(self, *faults: dict[str, Any]) -> None:
+        self._tell(faults=list(faults))
+
+    def report(self) -> dict[str, Any]:
+        return self._tell(ask="report")
+
+    def counts(self, kind: str) -> int:
+        return self.report()["counts"].get(kind, 0)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return self._tell(ask="bodies")
+
+    def forget(self) -> None:
+        self._tell(ask="forget")
+
+    def _tell(self, **command: Any) -> Any:
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the emulator ended with {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def obey(earth: Earth, command: dict[str, Any]) -> Any:
+    """Carry out one command and return the answer."""
+    match command:
+        case {"serve": path}:
+            earth.settings = Settings()
+            earth.serve(pickle.loads(Path(path).read_bytes()))
+            earth.forget()
+        case {"set": settings}:
+            for name, value in settings.items():
+                setattr(earth.settings, name, value)
+        case {"faults": faults}:
+            earth.settings.faults = [Fault(**fault) for fault in faults]
+        case {"ask": "report"}:
+            return earth.report()
+        case {"ask": "bodies"}:
+            return earth.bodies
+        case {"ask": "forget"}:
+            earth.forget()
+        case _:
+            raise ValueError(f"unknown command {command}")
+    return {}
+
+
+def main() -> None:
+    earth = Earth()
+    print(json.dumps({"url": earth.url}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(obey(earth, json.loads(line))), flush=True)
+    earth.close()
+
+
+if __name__ == "__main__":
+    main()
