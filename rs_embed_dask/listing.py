@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from rs_embed_dask.models.card import Card
+    from rs_embed_dask.cards.card import Card
 
 __all__ = ["ModelPage", "describe_model", "fetch_weights", "largest_error", "list_models", "short_rows"]
 
 NO_WEIGHTS: Final = "none needed"
+EXACT: Final = "exact"
 FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
@@ -29,7 +30,7 @@ def list_models() -> list[dict[str, Any]]:
     list of dict
         ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of parameters, by
         variant), ``dim`` (numbers a vector, by variant), ``licence`` of the weights ("none needed" where there are
-        none), ``code_licence``, ``parity``.
+        none) or of a product's vectors, ``code_licence``, ``parity``.
     """
     return [_row(card) for card in all_cards()]
 
@@ -84,7 +85,8 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
 
 
 def _row(card: Card) -> dict[str, Any]:
-    terms = (NO_WEIGHTS if variant.weights is None else variant.weights.licence for variant in card.variants)
+    none = NO_WEIGHTS if card.product is None else card.product.licence
+    terms = (none if variant.weights is None else variant.weights.licence for variant in card.variants)
     return {
         "id": card.id,
         "title": card.title,
@@ -129,5 +131,5 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def largest_error(parity: str) -> str:
-    """Return the largest figure of a card's parity text, or nothing where it has none."""
-    return max(FIGURE.findall(parity), key=float, default="")
+    """Return the largest figure of a card's parity text, "exact" where it says so, or nothing where it has none."""
+    return max(FIGURE.findall(parity), key=float, default=EXACT if parity.startswith(EXACT) else "")

@@ -1,23 +1,25 @@
-"""What is made from the cards: README's table and docs/models. ``python -m tests.pages --write`` renews it."""
+"""README's table, docs/models and docs/correctness.md, made from cards: ``python -m tests.pages --write``."""
 
 from __future__ import annotations
 
 import json
 import sys
-from decimal import Decimal
 from pathlib import Path
 
 from rs_embed_dask.listing import largest_error, list_models
 from rs_embed_dask.models import all_cards
 from rs_embed_dask.pages.model import ModelPage
+from tests import correctness_page
+from tests.correctness_page import errors
 from tests.parity.record import RECORD
 
 ROOT = Path(__file__).resolve().parents[1]
-README, FOLDER = ROOT / "README.md", ROOT / "docs" / "models"
+README, FOLDER, CORRECTNESS = ROOT / "README.md", ROOT / "docs" / "models", ROOT / "docs" / "correctness.md"
 COMMAND = "python -m tests.pages --write"
 SHORT, LONG = 4, 99
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 MADE = f"<!-- Made from the card by `{COMMAND}`: change the card, not this page. -->\n\n"
+MADE_OF_RECORD = f"<!-- Made from the cards and parity.json by `{COMMAND}`: change those, not this page. -->\n\n"
 
 
 def table(folder, most):
@@ -34,7 +36,7 @@ def _row(row, folder, most):
         f"[`{name}`]({folder}{name}.md)",
         row["title"],
         ", ".join(variants) if left < 2 else f"{', '.join(variants[: most - 1])} and {left} more",
-        ", ".join(row["inputs"]),
+        ", ".join(row["inputs"]) or "vectors that were published",
         ", ".join(dict.fromkeys(map(str, row["dim"].values()))),
         row["licence"],
         (largest_error(row["parity"]) or "none to compare") + real,
@@ -52,9 +54,9 @@ def readme(text):
 def index():
     """The page of all models."""
     told = (
-        "`parity` is the largest ||ours - theirs|| / ||theirs|| of all compared outputs, rounded up; each page says "
-        "what was compared. A case allows ten times the rounding of the authors' own float32, or 1e-5 where none is "
-        "stated.\n\nThe same facts: `rs.list_models()`, `rs.describe_model(ID)`, `rs-embed-dask models`, "
+        "`parity` is the largest ||ours - theirs|| / ||theirs|| of all compared outputs, rounded up: "
+        "[how it was measured](../correctness.md).\n\n"
+        "The same facts: `rs.list_models()`, `rs.describe_model(ID)`, `rs-embed-dask models`, "
         "`rs-embed-dask describe ID`."
     )
     return f"{MADE}# Models\n\n{table('', LONG)}\n\n{told}\n"
@@ -64,27 +66,21 @@ def model_page(card, record):
     """A model's page: what `describe_model` says, and what the record of parity holds."""
     text = ModelPage(card).to_markdown()
     if card.id in record:
-        text = text.replace(f"- {card.parity}\n", f"- {card.parity}\n{compared(card, record[card.id])}\n", 1)
+        points = "\n".join(f"- {point}" for point in (card.parity, *compared(card, record[card.id])))
+        text = text.replace(f"- {card.parity}\n", f"{points}\n", 1)
     return MADE + text
 
 
 def compared(card, entry):
-    """Say what a model's figure rests on, and what was not compared."""
+    """Say, point by point, what a model's figure rests on, and what was not compared."""
     weights = "real weights among them" if entry["real_weights"] else "weights drawn by a recipe, none real"
-    errors = ", ".join(f"{name} {_figure(value)}" for name, value in entry["error"].items())
-    of = f"{Decimal(str(entry['of_allowance'])) * 100:f}".rstrip("0").rstrip(".")
-    points = (
+    return [
         f"Compared with {entry['compared_with']}.",
         f"{entry['cases']} cases, {entry['outputs']} outputs; {weights}.",
         f"Variants {_listed(entry['variants'])}; inputs {_listed(entry['modalities'])}.",
-        f"Largest error: {errors}; at most {of} % of what a case allows.",
+        f"Largest error: {errors(entry)}.",
         *_left(card, entry),
-    )
-    return "\n".join(f"- {point}" for point in points)
-
-
-def _figure(value):
-    return f"{value:.0e}".replace("e-0", "e-") if value else "none, bit for bit"
+    ]
 
 
 def _left(card, entry):
@@ -105,7 +101,8 @@ def documents():
     """Every file that is made, with what it should say."""
     record = json.loads(RECORD.read_text("utf-8"))["models"]
     pages = {FOLDER / f"{card.id}.md": model_page(card, record) for card in all_cards()}
-    return {README: readme(README.read_text("utf-8")), FOLDER / "index.md": index(), **pages}
+    correctness = MADE_OF_RECORD + correctness_page.page(record, compared)
+    return {README: readme(README.read_text("utf-8")), FOLDER / "index.md": index(), CORRECTNESS: correctness, **pages}
 
 
 def stale(made):

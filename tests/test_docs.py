@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from rs_embed_dask.cli import app
 from rs_embed_dask.models import all_cards
-from tests import pages
+from tests import correctness_page, pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,6 +45,33 @@ def test_the_page_says_what_was_not_compared():
     page = MADE[pages.FOLDER / "clay.md"]
     assert "- Not compared, for nobody has recorded numbers: variants `v1`; inputs `landsat`, `naip`." in page
     assert "real weights among them" in MADE[pages.FOLDER / "galileo.md"]
+
+
+def test_the_page_on_correctness_has_every_model_and_difference():
+    page = MADE[pages.CORRECTNESS]
+    for card in all_cards():
+        _, _, section = page.partition(f"\n## {card.id}\n")
+        section = section.partition("\n## ")[0]
+        assert f"models/{card.id}.md" in section
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| [`{card.id}`](#{card.id}) |"))
+        wanted = () if row.endswith("| has no such model |") else card.deviations
+        assert [line[2:] for line in section.partition("0.2.1 differs:\n\n")[2].splitlines() if line] == list(wanted)
+    assert (
+        "| [`galileo`](#galileo) | 2e-6 | nasaharvest/galileo at 0f0b5b9 | real ones too | 8 | 3 of 3 | differs |"
+        in page
+    )
+    assert "- Largest error: what the network sees bit for bit; vectors 5e-7; tokens and grids 1e-6; at most" in page
+
+
+def test_a_model_without_a_record_is_said_to_have_none():
+    page = correctness_page.page({}, pages.compared)
+    assert "| [`clay`](#clay) | not recorded |  |  |  |  | differs |" in page
+    assert (
+        "- Not recorded: [parity.json](parity.json) has no run of its cases. The card says: the authors' code:" in page
+    )
+    assert "| [`gse`](#gse) | exact | samples in the published format |  |  |  | differs |" in page
+    assert "| [`rcf`](#rcf) | nothing to compare |" in page
+    assert pages.model_page(next(iter(all_cards())), {}).startswith(pages.MADE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -85,6 +112,7 @@ def test_shown_commands_have_options_that_exist(page, line):
 def test_every_command_is_on_the_page_of_commands():
     text = (ROOT / "docs" / "cli.md").read_text("utf-8")
     commands = get_command(app).commands
-    assert {"embed", "plan", "status", "resume", "models", "describe", "inspect", "weights", "demo"} == set(commands)
+    known = {"embed", "plan", "status", "resume", "models", "describe", "inspect", "weights", "doctor", "demo"}
+    assert known == set(commands)
     for name in commands:
         assert f"`{name}" in text

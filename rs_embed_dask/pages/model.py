@@ -13,8 +13,8 @@ from rs_embed_dask.pages.sections import Section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rs_embed_dask.models.card import Card, Variant
-    from rs_embed_dask.preprocess.inputs import Inputs
+    from rs_embed_dask.cards.card import Card, Variant
+    from rs_embed_dask.preprocess.inputs import Inputs, Option
 
 __all__ = ["ModelPage"]
 
@@ -25,6 +25,7 @@ SIDE: Final = {
 }
 # Where a source's table is used under another name than its own.
 ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
+COARSE_M: Final = 1000.0
 EVERYTHING: Final = "files and synthetic have every sensor"
 
 
@@ -57,6 +58,7 @@ class ModelPage:
             Section("Variants", _columns(_variant_rows(card)), _names(_variant_rows(card))),
             Section("Checkpoints", _columns(_weights_rows(card)), _names(_weights_rows(card))),
             *(part for inputs in card.inputs for part in _input_sections(card, inputs)),
+            Section("Published", _pairs(_product_rows(card))),
             Section("Side inputs", _side_rows(card), ("what", "from a request", "with arrays of your own")),
             Section("Outputs", _output_rows(card), ("output", "numbers", "what it is")),
             Section("Options", _option_rows(card), ("option", "default", "choices", "meaning")),
@@ -94,17 +96,35 @@ def _columns(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
 def _what(card: Card) -> Iterator[tuple[str, str]]:
     yield "asked for as", ", ".join(f"`{name}`" for name in (card.id, *card.aliases))
     plus = ", with `+` between" if card.together else ""
-    yield "`modality=`", f"{', '.join(words.modality_texts(card))}{plus}; the first if none is named"
+    modalities = ", ".join(words.modality_texts(card))
+    yield "`modality=`", f"{modalities}{plus}; the first if none is named" if modalities else ""
     yield "kind", "its vectors are read, not computed" if card.kind == "product" else ""
     yield "paper", card.paper
     yield "citation", card.citation
     yield "written from", card.source
     yield "licence of the code", card.code_licence
     terms = dict.fromkeys(variant.weights for variant in card.variants if variant.weights)
-    yield "licence of the weights", ", ".join(dict.fromkeys(w.licence for w in terms)) or "there are none"
+    licences = ", ".join(dict.fromkeys(weights.licence for weights in terms))
+    yield "licence of the weights", licences or ("there are none" if card.product is None else "")
     if any(weights.restricted for weights in terms):
         yield "to accept it", "`accept_licence=True` in ModelSpec or load_model, `--accept-licence` on the command line"
     yield "arithmetic", "always float32" if card.float32 else ""
+
+
+def _product_rows(card: Card) -> Iterator[tuple[str, str]]:
+    product = card.product
+    if product is None:
+        return
+    first, last = product.years
+    yield "read from", product.base_url
+    yield "terms of the vectors", product.licence
+    yield (
+        "pixel",
+        f"{product.resolution_m:g} m (a cell at the equator)"
+        if product.resolution_m > COARSE_M
+        else f"{product.resolution_m:g} m",
+    )
+    yield "time", f"one layer a year, {first} to {last}" if first else "one layer of all times"
 
 
 def _variant_rows(card: Card) -> list[dict[str, str]]:
@@ -115,8 +135,8 @@ def _variant_rows(card: Card) -> list[dict[str, str]]:
             "also": ", ".join(f"`{name}`" for name in variant.aliases if name != variant.name),
             "million parameters": words.number(variant.params) if variant.params else "",
             "numbers a vector": str(words.lengths(card, card.poolings[0])[variant.name]),
-            "numbers a token": str(words.lengths(card, "grid")[variant.name]),
-            "token, px": str(variant.patch_px or card.patch_px),
+            "numbers a token": str(words.lengths(card, "grid")[variant.name]) if card.product is None else "",
+            "token, px": str(variant.patch_px or card.patch_px) if card.product is None else "",
             "takes": variant.modality,
         }
         for variant in card.variants
@@ -216,12 +236,14 @@ def _output_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
 
 def _option_rows(card: Card) -> tuple[tuple[str, str, str, str], ...]:
     return tuple(
-        (f"`{option.name}`", _value_text(option.default), words.choices_text(option), option.doc)
+        (f"`{option.name}`", _default_text(card, option), words.choices_text(option), option.doc)
         for option in card.options
     )
 
 
-def _value_text(value: object) -> str:
+def _default_text(card: Card, option: Option) -> str:
+    """Write an option's default; a product's address is told once on a page."""
+    value = option.default
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return f"`{value!r}`"
+    return "see above" if card.product is not None and value == card.product.base_url else f"`{value!r}`"

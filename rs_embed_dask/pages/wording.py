@@ -14,7 +14,9 @@ from rs_embed_dask.preprocess.steps import (
     Log1p,
     MinMax,
     Multiply,
+    OwnSpan,
     Percentile,
+    Ratio,
     Resize,
     Span,
     Standard,
@@ -26,8 +28,8 @@ from rs_embed_dask.specs import ModelSpec, OutputSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rs_embed_dask.cards.card import Card
     from rs_embed_dask.imagery.dates import Frames
-    from rs_embed_dask.models.card import Card
     from rs_embed_dask.preprocess.inputs import Inputs, Option, When
 
 __all__ = [
@@ -55,9 +57,14 @@ UNITS: Final = {
     "kelvin": "kelvin",
     "byte": "8-bit numbers, 0 to 255",
     "m": "metres",
+    "percent_kelvin": "percent of reflectance, or kelvin, by band",
 }
 FEW: Final = 4
-KERNELS: Final = {"bicubic_u8": "bicubic on 8-bit values, as Pillow rounds"}
+SNAP_PX: Final = 8
+KERNELS: Final = {
+    "bicubic_u8": "bicubic on 8-bit values, as Pillow rounds",
+    "bilinear_u8": "bilinear on 8-bit values, as PyTorch rounds",
+}
 
 
 def unit_text(unit: str) -> str:
@@ -79,6 +86,7 @@ def step_text(step: Step, size: str = "the size of the network") -> str:
     """Say in words what a step does; `size` is what a resize aims at. A step without words shows its values."""
     if isinstance(step, Resize):
         kernel = KERNELS.get(step.kernel, step.kernel) + (", antialiased" if step.antialias else "")
+        kernel += ", by the centres of the corner pixels" if step.corners else ""
         return f"resize to {size}, {kernel}"
     if type(step) in WORDS:
         return WORDS[type(step)](step)
@@ -104,6 +112,12 @@ def _span(step: Span) -> str:
     return ends + rest + (", in float64" if step.float64 else "")
 
 
+def _own_span(step: OwnSpan) -> str:
+    k = number(step.k)
+    ends = f"bring each image's own mean - {k} std..mean + {k} std of each band to 0..1, limited to that"
+    return ends + (", in 256 levels" if step.byte else "")
+
+
 def _stretch(step: Stretch) -> str:
     floor = f", a range under {number(step.least)} counting as {number(step.least)}" if step.least else ""
     return f"bring each image's own lowest and highest number, over all bands together, to 0 and 1{floor}"
@@ -121,6 +135,8 @@ WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
     MinMax: _min_max,
     Standard: _standard,
     Span: _span,
+    OwnSpan: _own_span,
+    Ratio: lambda _: "add a band: the first over the second, in linear power",
     Byte: lambda _: "limit to 0..255 and cut the fraction off, as 8-bit numbers",
     Linear: lambda _: "from dB to linear power",
     Log1p: lambda _: "log(1 + x), nothing below 0",
@@ -153,6 +169,9 @@ def size_text(inputs: Inputs, patch: int) -> str:
     """Say what sizes of image the network takes."""
     if inputs.native:
         return "any, taken as it is; the last cells of a grid may be cut"
+    if inputs.snap_px:
+        near = f"a square to within {SNAP_PX} px: the largest square in its middle that the network takes"
+        return f"{near}; any other image is resized to {inputs.snap_px} x {inputs.snap_px} px"
     if inputs.size_px:
         return f"{inputs.size_px} x {inputs.size_px} px; others are resized, or cut into tiles by InputPrep.tile()"
     multiple, limit = inputs.multiple_px or patch, f", at most {inputs.max_px}" if inputs.max_px else ""
@@ -176,6 +195,7 @@ def fill_text(inputs: Inputs) -> str:
         "frame_mean": "a missing pixel becomes the mean of its frame and band",
         "zero": "a missing pixel becomes 0",
         "keep": "missing pixels stay missing and are left out",
+        "hide": "missing pixels are hidden from the network",
     }
     text = rules[inputs.fill] if isinstance(inputs.fill, str) else "a missing pixel becomes the band's `fill`"
     share = f"has at most {inputs.min_valid:.0%} valid pixels" if inputs.min_valid else "has no valid pixel"
@@ -234,7 +254,7 @@ def choices_text(option: Option) -> str:
 
 def modality_texts(card: Card) -> tuple[str, ...]:
     """List what may be asked for as ``modality=``: sets of inputs, or each alone, and whether any may go together."""
-    if card.modalities:
+    if card.modalities and not card.together:
         return tuple("+".join(names) for names in card.modalities)
     each = tuple(inputs.modality for inputs in card.inputs)
     return (*each, "or any of them together") if card.together and len(each) > 1 else each
