@@ -13,6 +13,7 @@ import pytest
 
 import rs_embed_dask as rs
 from rs_embed_dask import cli_show, listing
+from rs_embed_dask.cards.card import vectors
 from rs_embed_dask.models import Card, Inputs, Option, Variant, Weights, all_cards, card
 from rs_embed_dask.pages import sections, wording
 from rs_embed_dask.pages.example import example
@@ -118,7 +119,7 @@ class TestEveryPage:
 def made(**more):
     weights = Weights("me/mine", "a.pt", "0123abc", sha256="f00d", size=7, licence="MIT", restricted=True)
     inputs = Inputs("s2", ("sentinel-2-l2a",), ("red", "nir"), size_px=64, **more)
-    return Card("mine", "Mine", (inputs,), (Variant("a", 8, weights),), 16, outputs=(("mean", "a | b"),))
+    return Card("mine", "Mine", (inputs,), (Variant("a", 8, weights),), 16, outputs=vectors(mean="a | b"))
 
 
 def test_a_page_in_full():

@@ -1,17 +1,13 @@
 """AgriFM: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Resize, Standard, floats, names
+from rs_embed_dask.preprocess.steps import Resize, Standard, names
 
-_MEAN = floats(
+_SCALE = Standard.of(
     "4179.192015478227 4065.9106675194444 3957.274910960156 5207.452475253116 4327.12234687 4873.16102239 "
-    "5049.1637925 5111.07806856 3056.86349163 2490.9675032"
-)
-_STD = floats(
+    "5049.1637925 5111.07806856 3056.86349163 2490.9675032; "
     "4041.5212325268735 3691.003119315892 3629.331318356375 2973.5178530908756 3569.73343885 3085.9151435 "
     "2937.56005119 2806.04462314 1808.30013156 1694.20220774"
 )
@@ -36,17 +32,17 @@ CARD = Card(
     source="flyakon/AgriFM at 13f476e, AgriFM/models/video_swin_transformer.py",
     variants=(Variant("base", 1024, _WEIGHTS, params=87.7),),
     patch_px=32,
-    outputs=(
-        ("mean", "the mean of the grid; the authors pool nothing"),
-        ("max", "the largest number of each feature over the grid"),
-        ("grid", "the last stage after the final norm, what is left of time put beside the features"),
+    outputs=vectors(
+        mean="the mean of the grid; the authors pool nothing",
+        max="the largest number of each feature over the grid",
+        grid="the last stage after the final norm, what is left of time put beside the features",
     ),
     inputs=(
         Inputs(
             "s2",
             sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
             bands=names("blue green red nir rededge1 rededge2 rededge3 nir08 swir16 swir22"),
-            steps=(Standard(_MEAN, _STD), Resize()),
+            steps=(_SCALE, Resize()),
             size_px=256,
             frames=Frames("fixed", n=32),
             max_cloud_pct=80,
@@ -58,9 +54,7 @@ CARD = Card(
     ),
     options=(
         Option("frames", 32, _COUNTS, "frames that a span is cut into; the authors' count is 32"),
-        Option(
-            "missing", "drop", ("drop", "zero"), "leave empty frames out, or keep their place with the mean's zeros"
-        ),
+        Option("missing", "drop", ("drop", "zero"), "leave empty frames out, or keep them as the mean's zeros"),
         Option("patch_px", 32, (32, 16), "side of a token: 16 for a file whose patches are 4 x 2 x 2", config=True),
         Option("size_px", 256, doc="side of the image: no position is learned, so any will do", multiple=32),
         RECTANGLE,
@@ -69,9 +63,8 @@ CARD = Card(
     notes=(
         "B8 is the fourth band, as the statistics of the file have it; not in the order of wavelengths.",
         "Dates are not used: the order of the frames is all the network sees. Nothing is clipped.",
-        "Up to 32 frames give 1024 numbers; arrays of 33 to 64 give twice as many. One frame is met by three of zeros",
-        "(the mean reflectance): repeat it if that is not what you want.",
-        "The vector is the mean of the grid, whose cells are 32 px; the authors have none, for they use maps.",
+        "Up to 32 frames give 1024 numbers; arrays of 33 to 64 give twice as many.",
+        "One frame is met by three of zeros (the mean reflectance): repeat it if that is not what you want.",
         "Nobody here has the file: its names are those that two other code bases read; what does not fit is an error.",
         "Where S2_patch_emd.weights is said to be misshapen and ends in (4, 2, 2), pass patch_px=16.",
     ),

@@ -1,10 +1,8 @@
 """AnySat: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Clip, Linear, Ratio, Resize, floats, names
@@ -15,6 +13,14 @@ _S2 = (
 )
 _S1 = "3.28930140 -3.68293881 0.61162734; 40.1115227 40.5353355 1.03431833"
 _AERIAL = "150.893494 92.7138901 84.8543777 80.7042389; 36.7649231 27.6249866 22.4794502 26.7337284"
+_FILE = Weights(
+    *("g-astruc/AnySat", "models/AnySat.pth"),
+    licence="not stated (code: MIT)",
+    keys=("state_dict",),
+    prefixes=("model.",),
+    drop=("pad_parameter",),
+    spare=("projector_",),
+)
 _RADAR = ("sentinel-1-grd", "sentinel-1-rtc")
 _LINEAR = When("radar", "linear", (("bands", ("vv", "vh", "ratio")), ("unit", "linear"), ("steps", ())))
 
@@ -38,29 +44,14 @@ CARD = Card(
     citation="Astruc et al., AnySat: One Earth Observation Model for Many Resolutions, Scales, Modalities, CVPR 2025",
     code_licence="MIT",
     source="gastruc/AnySat at e03e72e, hubconf.py",
-    variants=(
-        Variant.vit(
-            "base",
-            (768, 6, 12),
-            Weights(
-                *("g-astruc/AnySat", "models/AnySat.pth"),
-                licence="not stated (code: MIT)",
-                keys=("state_dict",),
-                prefixes=("model.",),
-                drop=("pad_parameter",),
-                spare=("projector_",),
-            ),
-            params=124.9,
-            dims=(("cls", 768), ("grid=dense", 1536)),
-        ),
-    ),
+    variants=(Variant.vit("base", (768, 6, 12), _FILE, params=124.9, dims=(("cls", 768), ("grid=dense", 1536))),),
     patch_px=1,
-    poolings=("cls", "mean", "max"),
-    outputs=(
-        ("cls", "the class token of the tile as the last block leaves it: the authors' own vector (`tile`)"),
-        ("mean", "the mean of the grid's tokens"),
-        ("max", "the largest number of each feature over the grid's tokens"),
-        ("grid", "the tokens of the patches as the last block leaves them; dense: each sub-patch's beside its patch's"),
+    outputs=vectors(
+        *("cls", "mean", "max"),
+        cls="the class token of the tile as the last block leaves it: the authors' own vector (`tile`)",
+        mean="the mean of the grid's tokens",
+        max="the largest number of each feature over the grid's tokens",
+        grid="the tokens of the patches as the last block leaves them; dense: each sub-patch's beside its patch's",
     ),
     extras=("dates",),
     modalities=(("s2",),),
@@ -95,7 +86,6 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "The authors' vector is the class token of the tile: pooling 'cls'. Pooling 'mean' is that of the patches.",
         "Each modality has frames and dates of its own: dates={'s2': [...], 's1': [...]}.",
         "The authors standardise by the data set in use; without one, each item's own mean and deviation stand in.",
         "A pixel counts as 10 m whatever it is, so read at 10 m; above max_px an image is resized: prefer tiles.",

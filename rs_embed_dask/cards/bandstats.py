@@ -1,8 +1,6 @@
 """Band statistics: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant
+from rs_embed_dask.cards.card import Card, Variant, vectors
 from rs_embed_dask.cards.rcf import BANDS, TEN
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import Inputs, Option
@@ -16,20 +14,17 @@ CARD = Card(
     source="own code",
     variants=(Variant("default", 0),),
     patch_px=8,
-    poolings=("mean",),
-    outputs=(
-        ("mean", "nine statistics of each band over time, averaged over the valid pixels"),
-        ("grid", "the same for each cell; NaN where nothing is valid"),
+    outputs=vectors(
+        "mean",
+        mean="nine statistics of each band over time, averaged over the valid pixels",
+        grid="the same for each cell; NaN where nothing is valid",
     ),
     dim_per=("bands", 9),
     any_bands=True,
     float32=True,
     inputs=(
         Inputs(
-            "s2",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=BANDS,
-            steps=(Divide(10_000.0),),
+            *("s2", ("sentinel-2-l2a", "sentinel-2-l1c"), BANDS, (Divide(10_000.0),)),
             native=True,
             frames=Frames("bins", days=30, cap=12),
             max_cloud_pct=80,

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
-__all__ = ["Card", "Inputs", "ModelInput", "Option", "Product", "Scalar", "Variant", "Weights", "When"]
+__all__ = ["Card", "Inputs", "ModelInput", "Option", "Product", "Scalar", "Variant", "Weights", "When", "vectors"]
+
+
+_PLAIN = {
+    "mean": "the mean of the patch tokens after the final norm",
+    "max": "the largest number of each feature over those tokens",
+    "cls": "the class token after the final norm",
+    "grid": "the patch tokens after the final norm",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,12 @@ class Variant:
     ) -> Self:
         """Make one of a transformer by its width, depth and heads; `config` is what else its constructor gets."""
         return cls(name, sizes[0], weights, (*zip(("dim", "depth", "heads"), sizes, strict=True), *config), **more)
+
+
+def vectors(*poolings: str, **said: str) -> tuple[tuple[str, str], ...]:
+    """Say what the vectors of a model are, its own first; of what nothing is said, what it is in a plain ViT."""
+    names = (*(poolings or ("mean", "max")), "grid")
+    return tuple((name, said.get(name, _PLAIN[name])) for name in names)
 
 
 @dataclass(frozen=True)
@@ -104,10 +118,8 @@ class Card:
         Its sizes.
     patch_px : int
         Side of a token in the network's pixels (an option ``patch_px`` goes before).
-    poolings : tuple of str
-        Poolings it offers, its own first.
     outputs : tuple of (str, str)
-        What each vector is, in words, by pooling or ``"grid"``.
+        What each vector is, in words, by pooling (the model's own first) or ``"grid"``; see `vectors`.
     extras : tuple of str
         Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``.
     options, any_bands : tuple of Option, bool
@@ -136,7 +148,6 @@ class Card:
     citation: str = ""
     code_licence: str = ""
     source: str = ""
-    poolings: tuple[str, ...] = ("mean", "max")
     outputs: tuple[tuple[str, str], ...] = ()
     extras: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
@@ -152,6 +163,11 @@ class Card:
     def kind(self) -> Literal["encoder", "product"]:
         """Whether its vectors are computed or read."""
         return "encoder" if self.product is None else "product"
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Poolings it offers, its own first."""
+        return tuple(name for name, _ in self.outputs if name != "grid") or ("mean", "max")
 
     @property
     def years(self) -> tuple[int, int]:
@@ -215,13 +231,7 @@ class Card:
         return tuple(by_name[name].resolved(options) for name in names)
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
-        """Choose a sensor for each modality of a request among those that a provider has.
-
-        Raises
-        ------
-        SpecError
-            Where the provider has none of a modality's sensors.
-        """
+        """Choose a sensor a modality among those that a provider has. Raises SpecError where it has none of them."""
         wanted = []
         for inputs in self.resolved_inputs(spec):
             sensor = next((name for name in inputs.sensors if name in available), None)
@@ -237,10 +247,8 @@ class Card:
         """Return the pooling that an output asks for. Raises SpecError where the model has none."""
         name = output.pooling or self.poolings[0]
         if name not in self.poolings:
-            listed = ", ".join(self.poolings)
-            raise SpecError(
-                f"{self.id}: pooling", value=name, reason="it has no such vector", fix=f"use one of {listed}"
-            )
+            reason, fix = "it has no such vector", f"use one of {', '.join(self.poolings)}"
+            raise SpecError(f"{self.id}: pooling", value=name, reason=reason, fix=fix)
         return name
 
     def named(self, output: OutputSpec) -> OutputSpec:
@@ -276,10 +284,7 @@ class Card:
 
     def describe(self) -> dict[str, object]:
         """Write the card as JSON, for receipts and pages."""
-        written = _plain(self)
-        if not isinstance(written, dict):  # pragma: no cover - a card is a dataclass
-            raise TypeError(type(written))
-        return written
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
 
 def _plain(value: object) -> object:

@@ -1,10 +1,8 @@
 """Clay: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
 from rs_embed_dask.preprocess.steps import Resize, Standard, Step, floats, names
 
@@ -27,10 +25,13 @@ def _inputs(modality: str, sensor: str, bands: str, numbers: str, *before: Step,
     return Inputs(modality, (sensor,) if sensor else (), names(bands), size_px=256, **more)
 
 
-def _weights(repo: str, file: str, seen: str) -> Weights:
-    return Weights(repo, file, seen=seen, licence="Apache-2.0", keys=("state_dict",), prefixes=("model.", "encoder."))
+def _variant(name: str, sizes: tuple[int, int, int], params: float, where: tuple[str, str], seen: str) -> Variant:
+    weights = Weights(*where, seen=seen, licence="Apache-2.0", keys=("state_dict",), prefixes=("model.", "encoder."))
+    return Variant.vit(name, sizes, weights, params=params)
 
 
+_NOW = ("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt")
+_OLD = ("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt")
 CARD = Card(
     id="clay",
     title="Clay: any bands by their wavelengths, with date, place and ground size",
@@ -38,27 +39,11 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="Clay-foundation/model at a5790ce, claymodel/model.py",
     variants=(
-        Variant.vit(
-            "v1.5",
-            (1024, 24, 16),
-            _weights("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt", "about 4.8 GB, decoder and teacher included"),
-            params=311.4,
-        ),
-        Variant.vit(
-            "v1",
-            (768, 12, 12),
-            _weights("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt", "named so in terratorch"),
-            params=92.1,
-        ),
+        _variant("v1.5", (1024, 24, 16), 311.4, _NOW, "about 4.8 GB, decoder and teacher included"),
+        _variant("v1", (768, 12, 12), 92.1, _OLD, "named so in terratorch"),
     ),
     patch_px=8,
-    poolings=("cls", "mean", "max"),
-    outputs=(
-        ("cls", "the class token after the final norm: the authors' own vector"),
-        ("mean", "the mean of the patch tokens after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "the patch tokens after the final norm"),
-    ),
+    outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     extras=("dates", "place", "gsd"),
     any_bands=True,
     inputs=(

@@ -1,8 +1,6 @@
 """Copernicus-Embed, cells of a quarter of a degree: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Product, Variant
+from rs_embed_dask.cards.card import Card, Product, Variant, vectors
 from rs_embed_dask.preprocess.inputs import Option
 
 _HUB = "https://huggingface.co/datasets/torchgeo/copernicus_embed/resolve/435b4a7bdce6f6fdbf4272f9d6e54f2604f35fdb"
@@ -20,10 +18,10 @@ CARD = Card(
     inputs=(),
     variants=(Variant("v1", 768),),
     patch_px=1,
-    outputs=(
-        ("mean", "the mean of the cells that the place touches and that have a vector; by area where asked"),
-        ("max", "the largest number of each feature over those cells"),
-        ("grid", "the cells as published, or on a grid in metres the cell that holds each pixel"),
+    outputs=vectors(
+        mean="the mean of the cells that the place touches and that have a vector; by area where asked",
+        max="the largest number of each feature over those cells",
+        grid="the cells as published, or on a grid in metres the cell that holds each pixel",
     ),
     dim_per=("dim", 1),
     options=_PRODUCT.options(

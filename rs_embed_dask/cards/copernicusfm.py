@@ -1,19 +1,17 @@
 """Copernicus-FM: the facts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Divide, Resize, Standard, Step, floats, names
 
 _S2 = names("coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 cirrus swir16 swir22")
-_S2_SCALE = Standard(
-    floats("1612.9 1397.6 1322.3 1373.1 1561.0 2108.4 2390.7 2318.7 2581.0 837.7 22.0 2195.2 1537.4"),
-    floats("791.0 854.3 878.7 1144.9 1127.5 1164.2 1276.0 1249.5 1345.9 577.5 47.5 1340.0 1142.9"),
+_S2_SCALE = Standard.of(
+    "1612.9 1397.6 1322.3 1373.1 1561.0 2108.4 2390.7 2318.7 2581.0 837.7 22.0 2195.2 1537.4; "
+    "791.0 854.3 878.7 1144.9 1127.5 1164.2 1276.0 1249.5 1345.9 577.5 47.5 1340.0 1142.9"
 )
 _S2_WAVES = "440 490 560 665 705 740 783 842 860 940 1370 1610 2190; 20 65 35 30 15 15 20 115 20 20 30 90 180"
 _OLCI_WAVES = (
@@ -53,12 +51,11 @@ CARD = Card(
     source="zhu-xlab/Copernicus-FM at da95635, Copernicus-FM/src/model_vit.py",
     variants=(Variant.vit("base", (768, 12, 12), _FILE, params=139.5),),
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the mean of the last block's patch tokens, put through a norm without weights"),
-        ("max", "the largest number of each feature over the grid's tokens"),
-        ("cls", "the class token after the final norm"),
-        ("grid", "the patch tokens as the last block leaves them; normed=True: after the final norm"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        mean="the mean of the last block's patch tokens, put through a norm without weights",
+        max="the largest number of each feature over the grid's tokens",
+        grid="the patch tokens as the last block leaves them; normed=True: after the final norm",
     ),
     extras=("dates", "place", "gsd"),
     any_bands=True,
@@ -75,9 +72,7 @@ CARD = Card(
         Option("language", "", doc="file of the vectors of names, varname_embed_llama3.2_1B.pt: s5p, dem", config=True),
         Option("metadata", _TOLD[-1], _TOLD, "what of these the network is told", config=True),
         Option("normed", default=False, doc="tokens of a grid (and 'max') after the final norm", config=True),
-        Option(
-            "resize", "corners", ("corners", "edges"), "what a resize keeps: centres of the corner pixels, or edges"
-        ),
+        Option("resize", "corners", ("corners", "edges"), "what it keeps: centres of the corner pixels, or edges"),
         Option("bands", (), doc="bands to use, of the modality's; none named: all"),
         Option("patch_px", 0, (0, 4, 8, 16, 32, 64), "side of a token; 0: the modality's own"),
         Option("size_px", 0, doc="side of the image; 0: the modality's own", multiple=4),
@@ -85,8 +80,7 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "mean: the mean of the last block's patch tokens through a norm without weights, as in the authors' benchmark.",
-        "A grid's tokens are before any norm; each sees its cell moved one network pixel up and left.",
+        "mean is that of the authors' benchmark. A grid's token sees its cell moved one network pixel up and left.",
         "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2): no B10, and a shift to accept.",
         "Days are counted from 1970; the date is the middle of the span. Elevation was dated 2015-01-01.",
         "The area of a patch is by the pixels that were read, not those resized. What is unknown is a learned token.",

@@ -1,10 +1,8 @@
 """CROMA: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import OwnSpan, Resize, names
 
@@ -31,10 +29,10 @@ CARD = Card(
     source="antofuller/CROMA at 59505a6, use_croma.py",
     variants=(_variant("base", 768, 12, 194.4), _variant("large", 1024, 24, 672.6)),
     patch_px=8,
-    outputs=(
-        ("mean", "the mean of the tokens through the last layers; of s2+s1 their plain mean"),
-        ("max", "the largest number of each feature over the grid's tokens"),
-        ("grid", "the normed tokens of the optical or the radar encoder; s2+s1: of the joint one"),
+    outputs=vectors(
+        mean="the mean of the tokens through the last layers; of s2+s1 their plain mean",
+        max="the largest number of each feature over the grid's tokens",
+        grid="the normed tokens of the optical or the radar encoder; s2+s1: of the joint one",
     ),
     modalities=(("s2",), ("s1",), ("s2", "s1")),
     per_modality=True,
@@ -49,10 +47,9 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "No statistics are fixed: each band of each image or tile is scaled by its own (mean -/+ 2 std to 0..1). The",
-        "authors' example takes those of the whole batch; here no image changes another's vector.",
-        "The vector of s2 or s1 is the mean of the tokens through the last layers (optical_GAP, SAR_GAP), that",
-        "of s2+s1 the plain mean of the joint tokens (joint_GAP). The copies at torchgeo/croma were not looked at.",
+        "No statistics are fixed: each band of each image or tile is scaled by its own (mean -/+ 2 std to 0..1).",
+        "The authors' example takes those of the whole batch; here no image changes another's vector.",
+        "These are the authors' optical_GAP, SAR_GAP and joint_GAP. The copies at torchgeo/croma were not looked at.",
     ),
     deviations=("rs-embed has no such model.",),
 )

@@ -1,10 +1,8 @@
 """DINOv3 on satellite images: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
-from rs_embed_dask.cards.satmae import BYTES
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import BYTES, rgb
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Divide, Resize, Standard, names
 
 _SEEN = (Resize("bilinear_u8"), Divide(255.0), Standard((0.43, 0.411, 0.296), (0.213, 0.156, 0.143)))
@@ -44,23 +42,17 @@ CARD = Card(
         Variant.vit("vit7b16", (4096, 40, 32), _LARGEST, ("mlp_ratio", 2.0), ("gated", True), params=6716.0),
     ),
     patch_px=16,
-    poolings=("cls", "mean", "max"),
-    outputs=(
-        ("cls", "the class token after the final norm: the authors' own vector"),
-        ("mean", "the mean of the patch tokens after the final norm, without class and storage tokens"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "the patch tokens after the final norm"),
+    outputs=vectors(
+        *("cls", "mean", "max"),
+        cls="the class token after the final norm: the authors' own vector",
+        mean="the mean of the patch tokens after the final norm, without class and storage tokens",
     ),
     inputs=(
-        Inputs(
-            *("rgb", ("sentinel-2-l2a", "sentinel-2-l1c"), ("red", "green", "blue")),
-            steps=(Divide(40.0), Byte(), *_SEEN),
+        rgb(
+            (Divide(40.0), Byte(), *_SEEN),
+            When("scale", "dn10000", (("steps", (*BYTES, *_SEEN)),)),
+            When("scale", "bytes", (("steps", _SEEN), ("unit", "byte"), ("sensors", ()))),
             size_px=256,
-            max_cloud_pct=30,
-            when=(
-                When("scale", "dn10000", (("steps", (*BYTES, *_SEEN)),)),
-                When("scale", "bytes", (("steps", _SEEN), ("unit", "byte"), ("sensors", ()))),
-            ),
         ),
     ),
     options=(
@@ -72,7 +64,6 @@ CARD = Card(
     notes=(
         "Whoever loads the weights is bound by the DINOv3 License: a copy goes with them, credit in publications.",
         "Trained on 8-bit RGB of 0.6 m; there is no official way from Sentinel-2, and the scale is part of the result.",
-        "The authors' vector is the class token: pooling 'cls'. Pooling 'mean' is that of the patch tokens.",
         "Places are relative to the image: the same ground has other tokens in another crop.",
         "vit7b16 was never run here; its names are from the published code. 27 GB in float32.",
     ),

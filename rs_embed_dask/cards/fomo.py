@@ -1,12 +1,10 @@
 """FoMo-Net: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Clip, Divide, Resize, Standard, floats, names
+from rs_embed_dask.preprocess.steps import Clip, Divide, Resize, Standard, names
 
 _S2 = (
     "752.40087073 884.29673756 1144.16202635 1297.47289228 1624.90992062 2194.6423161 2422.21248945 2517.76053101 "
@@ -14,12 +12,19 @@ _S2 = (
     "1370.265037 1355.55390699 1416.51487101 1474.78900051 1439.3086061 1582.28010962 1455.52084939 1343.48379601"
 )
 _S1 = "-12.54847273 -20.19237134; 5.25697717 5.91150917"
+_FILE = Weights(
+    file="fomo_single_embedding_layer_weights.pt",
+    url="the Dropbox link in the readme of github.com/RolnickLab/FoMo-Bench",
+    licence="not stated (code: MIT)",
+    prefixes=("module.", "model."),
+    ignore=("mlp_head.", "cls_token"),
+)
 _REFLECTANCE = When("scale", "reflectance", (("steps", (Clip(0, 10_000), Divide(10_000), Resize())),))
 
 
 def _inputs(name: str, bands: str, keys: range, numbers: str = "", *sensors: str, **more: Any) -> Inputs:
     """One sensor with the keys of its bands; without numbers it is given as standardised."""
-    steps = (Standard(*map(floats, numbers.split(";"))), Resize()) if numbers else ()
+    steps = (Standard.of(numbers), Resize()) if numbers else ()
     listed = [key for key in keys if key != 16]  # Sentinel-2 B10, which no Level-2A has
     more = {"unit": "standardised", "size_px": 64, "per_band": (("key", tuple(listed)),), **more}
     return Inputs(name, sensors, names(bands), steps, **more)
@@ -32,26 +37,11 @@ CARD = Card(
     citation="Bountos et al., FoMo: Multi-Modal, Multi-Scale and Multi-Task Foundation Models for Forests, AAAI 2025",
     code_licence="MIT",
     source="RolnickLab/FoMo-Bench at 93f7218, model_zoo/multimodal_mae.py",
-    variants=(
-        Variant.vit(
-            "fomo_net_1",
-            (768, 12, 12),
-            Weights(
-                file="fomo_single_embedding_layer_weights.pt",
-                url="the Dropbox link in the readme of github.com/RolnickLab/FoMo-Bench",
-                licence="not stated (code: MIT)",
-                prefixes=("module.", "model."),
-                ignore=("mlp_head.", "cls_token"),
-            ),
-            ("mlp_ratio", 2048 / 768),
-            params=66.4,
-        ),
-    ),
+    variants=(Variant.vit("fomo_net_1", (768, 12, 12), _FILE, ("mlp_ratio", 2048 / 768), params=66.4),),
     patch_px=16,
-    outputs=(
-        ("mean", "the mean of the tokens of all channels and places after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "at each place the mean of its channels' tokens after the final norm"),
+    outputs=vectors(
+        mean="the mean of the tokens of all channels and places after the final norm",
+        grid="at each place the mean of its channels' tokens after the final norm; extra['grid_concat']: apart",
     ),
     together=True,
     any_bands=True,
@@ -79,7 +69,6 @@ CARD = Card(
     notes=(
         "Sentinel-1 and 2 are standardised with the statistics of SSL4EO (ssl4eos1s2); any set of bands may be given.",
         "Planet, Landsat, aerial, elevation and Gaofen-2 come as arrays, standardised with their own set's statistics.",
-        "A grid is the mean over channels; Model.tokens(batch).extra['grid_concat'] keeps them apart.",
         "Pretraining never saw Sentinel-2 B10, and saw Sentinel-1 in a scale of its own.",
         "The names come from the authors' code, not from the file.",
     ),

@@ -1,34 +1,30 @@
 """Galileo: the facts."""
 
-from __future__ import annotations
+from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import Inputs, Option
-from rs_embed_dask.preprocess.steps import Span, floats, names
+from rs_embed_dask.preprocess.steps import Span, names
 
-_S2_MEAN = floats(
-    "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 "
-    "2525.0932853316694 2410.3377187373408 2750.2854646886753 2234.911100061487 1474.5311266077113"
-)
-_S2_STD = floats(
-    "917.7041440370853 913.2988423581528 1092.678723527555 1047.2206083460424 1048.0101611156767 "
-    "1143.6903026819996 1098.979177731649 1204.472755085893 1145.9774063078878 980.2429840007796"
+_S2 = Span.of(
+    "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 2525.0932853316694 "
+    "2410.3377187373408 2750.2854646886753 2234.911100061487 1474.5311266077113; "
+    "917.7041440370853 913.2988423581528 1092.678723527555 1047.2206083460424 1048.0101611156767 1143.6903026819996 "
+    "1098.979177731649 1204.472755085893 1145.9774063078878 980.2429840007796",
+    float64=True,
 )
 _S1 = Span((-11.728724389184965, -18.85558188024017), (4.887145774840316, 5.730270320384293), float64=True)
-_MONTHS = Frames("bins", days=30, cap=12)
 
 
 def _variant(name: str, sizes: tuple[int, int, int], params: float, digest: str = "") -> Variant:
-    weights = Weights(
-        repo="nasaharvest/galileo",
-        file=f"models/{name}/encoder.pt",
-        sha256=digest,
-        licence="MIT",
-        rename=((".backbone", ""),),
-    )
-    config = tuple(zip(("dim", "depth", "heads"), sizes, strict=True))
-    return Variant(name, sizes[0], weights, config, params)
+    where, rename = ("nasaharvest/galileo", f"models/{name}/encoder.pt"), ((".backbone", ""),)
+    return Variant.vit(name, sizes, Weights(*where, sha256=digest, licence="MIT", rename=rename), params=params)
+
+
+def _inputs(modality: str, sensors: str, bands: str, scale: Span, **more: Any) -> Inputs:
+    frames = Frames("bins", days=30, cap=12)
+    return Inputs(modality, names(sensors), names(bands), (scale,), max_px=96, frames=frames, empty="mask", **more)
 
 
 CARD = Card(
@@ -45,34 +41,22 @@ CARD = Card(
     ),
     default_variant="nano",
     patch_px=8,
-    outputs=(
-        ("mean", "the mean of all visible tokens after the final norm"),
-        ("max", "the largest number of each feature over the cells of the grid"),
-        ("grid", "the mean of the visible tokens of each cell, over frames and groups of bands"),
+    outputs=vectors(
+        mean="the mean of all visible tokens after the final norm",
+        max="the largest number of each feature over the cells of the grid",
+        grid="the mean of the visible tokens of each cell, over frames and groups of bands",
     ),
     extras=("dates", "gsd"),
     modalities=(("s2",), ("s1",), ("s2", "s1")),
     inputs=(
-        Inputs(
+        _inputs(
             "s2",
-            sensors=("sentinel-2-l1c", "sentinel-2-l2a"),
-            bands=names("blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22"),
-            steps=(Span(_S2_MEAN, _S2_STD, float64=True),),
-            max_px=96,
-            frames=_MONTHS,
+            "sentinel-2-l1c sentinel-2-l2a",
+            "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22",
+            _S2,
             max_cloud_pct=80,
-            empty="mask",
         ),
-        Inputs(
-            "s1",
-            sensors=("sentinel-1-grd", "sentinel-1-rtc"),
-            bands=("vv", "vh"),
-            unit="db",
-            steps=(_S1,),
-            max_px=96,
-            frames=_MONTHS,
-            empty="mask",
-        ),
+        _inputs("s1", "sentinel-1-grd sentinel-1-rtc", "vv vh", _S1, unit="db"),
     ),
     options=(
         Option("patch_px", 8, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),

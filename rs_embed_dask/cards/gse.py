@@ -1,8 +1,6 @@
 """AlphaEarth Foundations, annual embeddings: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Product, Variant
+from rs_embed_dask.cards.card import Card, Product, Variant, vectors
 from rs_embed_dask.preprocess.inputs import Option
 
 _PRODUCT = Product("https://data.source.coop/tge-labs/aef/v1/annual", "CC-BY-4.0", 10.0, (2017, 2025))
@@ -22,10 +20,10 @@ CARD = Card(
     inputs=(),
     variants=(Variant("v1", 64),),
     patch_px=1,
-    outputs=(
-        ("mean", "the mean of the place's pixels that have a vector; of length one only where asked"),
-        ("max", "the largest number of each feature over those pixels"),
-        ("grid", "the published vector under the centre of each pixel"),
+    outputs=vectors(
+        mean="the mean of the place's pixels that have a vector; of length one only where asked",
+        max="the largest number of each feature over those pixels",
+        grid="the published vector under the centre of each pixel",
     ),
     options=_PRODUCT.options(
         Option("index", "", doc="name of the index of tiles; else aef_index.parquet, or aef_index.csv"),

@@ -1,13 +1,11 @@
 """OlmoEarth: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
-from rs_embed_dask.preprocess.steps import Span, floats, names
+from rs_embed_dask.preprocess.steps import Span, names
 
 # Bands, then means and standard deviations.
 _S2 = (
@@ -52,10 +50,10 @@ def _variant(size: str, version: str, params: str, *star: str) -> Variant:
 
 
 def _inputs(name: str, unit: str, numbers: str, *sensors: str) -> Inputs:
-    bands, mean, std = numbers.split(";")
+    bands, _, statistics = numbers.partition(";")
     more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
     more |= {"max_px": 128, "frames": Frames("bins", days=30, cap=12), "dated": "start", "empty": "mask"}
-    return Inputs(name, sensors, names(bands), (Span(floats(mean), floats(std), float64=True),), unit, **more)
+    return Inputs(name, sensors, names(bands), (Span.of(statistics, float64=True),), unit, **more)
 
 
 CARD = Card(
@@ -68,10 +66,10 @@ CARD = Card(
     variants=tuple(_variant(*words.split()) for words in _VARIANTS.split(",")),
     default_variant="nano_v1_2",
     patch_px=4,
-    outputs=(
-        ("mean", "the mean of all visible tokens after the final norm; location, student: of the places' vectors"),
-        ("max", "the largest number of each feature over the grid"),
-        ("grid", "at each place the mean of a modality's tokens, then of the modalities; or the chosen `vectors`"),
+    outputs=vectors(
+        mean="the mean of all visible tokens after the final norm; location, student: of the places' vectors",
+        max="the largest number of each feature over the grid",
+        grid="at each place the mean of a modality's tokens, then of the modalities; or the chosen `vectors`",
     ),
     extras=("dates", "gsd"),
     modalities=(("s2",),),
@@ -94,7 +92,6 @@ CARD = Card(
         "An image takes the multiple of patch_px nearest to its side, up to max_px; positions follow its ground size.",
         "A frame has the date of its first day, as the authors' frames.",
         "Frames without imagery are hidden from attention; in version 1 and 1.1 they keep their place in time.",
-        "The vector is the mean of all tokens; a grid first averages each modality, then the modalities.",
         "No provider serves Landsat at this level: give `landsat` as an array of digital numbers to Model.embed.",
         "vectors='location' (a learned query a patch) and 'student' (its small copy) have no numbers to compare with.",
         "The licence forbids military use, surveillance and the planning of extraction.",

@@ -1,25 +1,21 @@
 """Panopticon: the facts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Resize, Standard, floats, names
 
 _RESIZE = Resize(antialias=True)
 _S2 = names("coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 cirrus swir16 swir22")
-_MEAN = (
+_STANDARD = Standard.of(
     "1569.1970 1383.9951 1338.4231 1408.1113 1537.2856 1926.5183 2136.5127 2033.4019 2262.4558 674.1297 16.7465 "
-    "2027.3674 1501.4686"
-)
-_STD = (
+    "2027.3674 1501.4686; "
     "517.7932 595.0351 690.2477 994.7734 994.4599 1079.4558 1192.3668 1170.9979 1278.2103 474.7933 15.1294 1362.3807 "
     "1134.5983"
 )
 _IDS = ("channel_id", floats("442 492 559 664 704 740 782 827 864 945 1373 1613 2203"))
-_SCALE = (Standard(floats(_MEAN), floats(_STD)), _RESIZE)
+_SCALE = (_STANDARD, _RESIZE)
 _L1C = Inputs("s2l1c", ("sentinel-2-l1c",), _S2, _SCALE, size_px=224, max_cloud_pct=30, per_band=(_IDS,))
 _S1 = Inputs(
     *("s1", ("sentinel-1-grd", "sentinel-1-rtc"), ("vv", "vh")),
@@ -43,13 +39,7 @@ CARD = Card(
     source="Panopticon-FM/panopticon at 5ad7f82, dinov2/models/panopticon.py",
     variants=(Variant.vit("vitb14", (768, 12, 12), _FILE, params=99.0),),
     patch_px=14,
-    poolings=("cls", "mean", "max"),
-    outputs=(
-        ("cls", "the class token after the final norm: the authors' own vector"),
-        ("mean", "the mean of the patch tokens after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "the patch tokens after the final norm"),
-    ),
+    outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     together=True,
     any_bands=True,
     inputs=(replace(_L1C.take(_S2[:10] + _S2[11:]), modality="s2", sensors=("sentinel-2-l2a",)), _L1C, _S1),
@@ -61,7 +51,6 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "The authors' vector is the class token: pooling 'cls'. Pooling 'mean' is that of the patch tokens.",
         "Modalities may be given together, as in modality='s2+s1': their channels are joined at each place.",
         "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2), which has no band B10.",
         "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. None are known for other sensors.",

@@ -1,14 +1,20 @@
 """Presto: the facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import Inputs
 from rs_embed_dask.preprocess.steps import Divide, Standard, Step, names
 
+_FILE = Weights(
+    file="default_model.pt",
+    url="https://github.com/nasaharvest/presto (data/default_model.pt)",
+    sha256="559c9d76f525bdf2dd3774da8b1e7f1510769b73baacac12e9e4d8d5c67fbe65",
+    size=3321716,
+    licence="MIT",
+    prefixes=("encoder.",),
+)
 _S2 = "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22"
 
 
@@ -25,26 +31,12 @@ CARD = Card(
     citation="Tseng et al., Lightweight, Pre-trained Transformers for Remote Sensing Timeseries, 2023",
     code_licence="MIT",
     source="nasaharvest/presto at 13173d0, single_file_presto.py",
-    variants=(
-        Variant.vit(
-            "default",
-            (128, 2, 8),
-            Weights(
-                file="default_model.pt",
-                url="https://github.com/nasaharvest/presto (data/default_model.pt)",
-                sha256="559c9d76f525bdf2dd3774da8b1e7f1510769b73baacac12e9e4d8d5c67fbe65",
-                size=3321716,
-                licence="MIT",
-                prefixes=("encoder.",),
-            ),
-            params=0.404,
-        ),
-    ),
+    variants=(Variant.vit("default", (128, 2, 8), _FILE, params=0.404),),
     patch_px=1,
-    outputs=(
-        ("mean", "the mean of the pixels' vectors"),
-        ("max", "the largest number of each feature over the pixels"),
-        ("grid", "a pixel's vector: the mean of its visible tokens and its place's, then the final norm"),
+    outputs=vectors(
+        mean="the mean of the pixels' vectors",
+        max="the largest number of each feature over the pixels",
+        grid="a pixel's vector: the mean of its visible tokens and its place's, then the final norm",
     ),
     extras=("dates", "place"),
     modalities=(("s2",),),

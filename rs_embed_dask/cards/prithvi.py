@@ -1,8 +1,6 @@
 """Prithvi-EO-2.0: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Clip, Divide, Resize, Standard, floats, names
@@ -34,19 +32,15 @@ CARD = Card(
     variants=(
         _variant("tiny-TL", (192, 12, 3), 5.6),
         _variant("100M-TL", (768, 12, 12), 86.2),
-        _variant("300M", (1024, 24, 16), 303.9),
-        _variant("300M-TL", (1024, 24, 16), 303.9),
-        _variant("600M", (1280, 32, 16), 631.2, patch=14),
-        _variant("600M-TL", (1280, 32, 16), 631.2, patch=14),
+        *(_variant(name, (1024, 24, 16), 303.9) for name in ("300M", "300M-TL")),
+        *(_variant(name, (1280, 32, 16), 631.2, patch=14) for name in ("600M", "600M-TL")),
     ),
     default_variant="100M-TL",
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the mean of the patch tokens of all frames after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("cls", "the class token after the final norm"),
-        ("grid", "the mean over the frames of the patch tokens after the final norm"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        mean="the mean of the patch tokens of all frames after the final norm",
+        grid="the mean over the frames of the patch tokens after the final norm",
     ),
     extras=("dates", "place"),
     inputs=(

@@ -1,8 +1,6 @@
 """Random convolutional features: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import Inputs, Option
 from rs_embed_dask.preprocess.steps import Standard, floats, names
 
@@ -29,21 +27,17 @@ CARD = Card(
         Variant("patches", 0, Weights(url="rs_embed_dask.models.rcf.filters_from_images", licence="your images'")),
     ),
     patch_px=8,
-    poolings=("mean", "max"),
-    outputs=(
-        ("mean", "the means over all pixels of both signs of each filter's answer"),
-        ("max", "the largest of the cells' means"),
-        ("grid", "the means over each cell"),
+    outputs=vectors(
+        mean="the means over all pixels of both signs of each filter's answer",
+        max="the largest of the cells' means",
+        grid="the means over each cell",
     ),
     dim_per=("features", 2),
     any_bands=True,
     float32=True,
     inputs=(
         Inputs(
-            "s2",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=BANDS,
-            steps=(Standard(_MEAN, _STD),),
+            *("s2", ("sentinel-2-l2a", "sentinel-2-l1c"), BANDS, (Standard(_MEAN, _STD),)),
             native=True,
             max_cloud_pct=30,
         ),

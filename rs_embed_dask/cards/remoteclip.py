@@ -1,39 +1,19 @@
 """RemoteCLIP: the facts."""
 
-from __future__ import annotations
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import either, rgb
+from rs_embed_dask.preprocess.inputs import Option, Scalar, When
+from rs_embed_dask.preprocess.steps import Divide, Standard
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
-from rs_embed_dask.cards.satmae import BYTES
-from rs_embed_dask.preprocess.inputs import Inputs, Option, Scalar, When
-from rs_embed_dask.preprocess.steps import Divide, Resize, Standard
-
-_SCALED = (
-    Divide(255.0),
-    Standard((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-)
+_STANDARD = Standard((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
-def _variant(
-    name: str, official: str, sizes: tuple[int, int, int, float], config: dict[str, Scalar], *, size: str
-) -> Variant:
+def _variant(name: str, official: str, sizes: tuple[int, int, int, float], size: str, **config: Scalar) -> Variant:
     dim, wide, patch, params = sizes
-    weights = Weights(
-        repo="chendelong/RemoteCLIP",
-        file=f"RemoteCLIP-{official}.pt",
-        seen=f"at bf1d8a3, {size}",
-        licence="none stated",
-        prefixes=("model.", "visual."),
-    )
-    return Variant(
-        name,
-        dim,
-        weights,
-        config=tuple(config.items()),
-        params=params,
-        dims=(("grid", wide), ("max", wide)),
-        patch_px=patch,
-        aliases=(official,),
-    )
+    where, seen = ("chendelong/RemoteCLIP", f"RemoteCLIP-{official}.pt"), f"at bf1d8a3, {size}"
+    weights = Weights(*where, seen=seen, licence="none stated", prefixes=("model.", "visual."))
+    dims = (("grid", wide), ("max", wide))
+    return Variant(name, dim, weights, tuple(config.items()), params, dims, patch_px=patch, aliases=(official,))
 
 
 def _vit(patch: int, dim: int, depth: int, out: int) -> dict[str, Scalar]:
@@ -49,39 +29,27 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="ChenDelong1999/RemoteCLIP at a6a4787, retrieval.py, on open_clip 2.32",
     variants=(
-        _variant("vitb32", "ViT-B-32", (512, 768, 32, 87.8), _vit(32, 768, 12, 512), size="605 MB"),
-        _variant("vitl14", "ViT-L-14", (768, 1024, 14, 304.0), _vit(14, 1024, 24, 768), size="1.71 GB"),
-        _variant("rn50", "RN50", (1024, 2048, 32, 38.3), {"body": "resnet"}, size="408 MB"),
+        _variant("vitb32", "ViT-B-32", (512, 768, 32, 87.8), "605 MB", **_vit(32, 768, 12, 512)),
+        _variant("vitl14", "ViT-L-14", (768, 1024, 14, 304.0), "1.71 GB", **_vit(14, 1024, 24, 768)),
+        _variant("rn50", "RN50", (1024, 2048, 32, 38.3), "408 MB", body="resnet"),
     ),
     patch_px=32,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "CLIP's projected image vector, not scaled to length one"),
-        ("max", "the largest number of each feature over the tokens of the grid"),
-        ("cls", "the same as `mean`"),
-        ("grid", "the tokens of the last block, before norm and projection; rn50: the map of layer4"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        mean="CLIP's projected image vector, not scaled to length one",
+        max="the largest number of each feature over the tokens of the grid",
+        cls="the same as `mean`",
+        grid="the tokens of the last block, before norm and projection; rn50: the map of layer4",
     ),
     inputs=(
-        Inputs(
-            "rgb",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=("red", "green", "blue"),
-            steps=(*BYTES, Resize("bicubic_u8"), *_SCALED),
-            size_px=224,
-            short_px=224,
-            max_cloud_pct=30,
-            when=(
-                When("resize", "float", (("steps", (*BYTES, *_SCALED, Resize("bicubic", antialias=True))),)),
-                When("rectangle", "crop", (("rectangle", "stretch"),)),
-            ),
-        ),
+        rgb(*either(Divide(255.0), _STANDARD), When("rectangle", "crop", (("rectangle", "stretch"),)), short_px=224),
     ),
     options=(
         Option(
             "activation",
             "quick_gelu",
             ("quick_gelu", "gelu"),
-            "of the ViTs: as the authors train and score them, or the exact GELU of their demos and of rs-embed",
+            "of the ViTs; gelu: the exact one, of the demos",
             config=True,
         ),
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
@@ -90,10 +58,7 @@ CARD = Card(
     parity="the authors' code: vectors and grids within 1e-6, what the network sees bit for bit",
     notes=(
         "No licence of the weights is stated. The code's is Apache-2.0; CLIP's weights, where they began, are MIT.",
-        (
-            "The mirrors load too: MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50, seen at "
-            "db58b88, b99b927 and f77f47f."
-        ),
+        "The mirrors load too: MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50.",
     ),
     deviations=(
         "rs-embed computes the ViTs with the exact GELU: activation='gelu'.",

@@ -1,76 +1,41 @@
 """SatMAE: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Standard
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import BICUBIC, BYTES, either, rgb
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
+from rs_embed_dask.preprocess.steps import Divide, Standard
 
 _STANDARD = Standard(
     (0.4182007312774658, 0.4214799106121063, 0.3991275727748871),
     (0.28774282336235046, 0.27541765570640564, 0.2764017581939697),
 )
-BYTES = (Clip(0, 10_000), Divide(10_000.0), Multiply(255.0), Byte())
-FLOAT = (*BYTES, Divide(255.0), _STANDARD, Resize("bicubic", antialias=True))
+FLOAT = (*BYTES, Divide(255.0), _STANDARD, BICUBIC)
+_FILE = Weights(
+    *("MVRL/satmae-vitlarge-fmow-pretrain-800", "model.safetensors"),
+    seen="at deb650b, 1.32 GB",
+    url="https://zenodo.org/records/7369797 (fmow_pretrain.pth)",
+    licence="CC-BY-NC-4.0",
+    restricted=True,
+    keys=("model",),
+    ignore=("decoder_", "mask_token"),
+    safe_classes=("argparse.Namespace",),
+)
 
 CARD = Card(
     id="satmae",
     title="SatMAE, RGB, ViT-L/16",
     aliases=("satmae_rgb",),
     paper="arXiv:2207.08051",
-    citation=(
-        "Cong, Khanna et al., SatMAE: Pre-training Transformers for Temporal and Multi-Spectral Satellite Imagery, "
-        "NeurIPS 2022"
-    ),
+    citation="Cong et al., SatMAE: Pre-training Transformers for Temporal and Multi-Spectral Satellite Imagery, 2022",
     code_licence="CC-BY-NC-4.0",
     source="sustainlab-group/SatMAE at e31c11f, models_mae.py",
-    variants=(
-        Variant(
-            "fmow_rgb_vitl16",
-            1024,
-            Weights(
-                repo="MVRL/satmae-vitlarge-fmow-pretrain-800",
-                file="model.safetensors",
-                seen="at deb650b, 1.32 GB",
-                url="https://zenodo.org/records/7369797 (fmow_pretrain.pth)",
-                licence="CC-BY-NC-4.0",
-                restricted=True,
-                keys=("model",),
-                ignore=("decoder_", "mask_token"),
-                safe_classes=("argparse.Namespace",),
-            ),
-            config=(("size", 224), ("patch", 16), ("dim", 1024), ("depth", 24), ("heads", 16)),
-            params=303.3,
-        ),
-    ),
+    variants=(Variant.vit("fmow_rgb_vitl16", (1024, 24, 16), _FILE, ("size", 224), ("patch", 16), params=303.3),),
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the mean of the patch tokens after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("cls", "the class token after the final norm"),
-        ("grid", "the patch tokens after the final norm"),
-    ),
-    inputs=(
-        Inputs(
-            "rgb",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=("red", "green", "blue"),
-            steps=(*BYTES, Resize("bicubic_u8"), Divide(255.0), _STANDARD),
-            size_px=224,
-            max_cloud_pct=30,
-            when=(
-                When("resize", "float", (("steps", FLOAT),)),
-                When("resize", "crop", (("steps", FLOAT), ("short_px", 256))),
-            ),
-        ),
-    ),
+    outputs=vectors("mean", "max", "cls"),
+    inputs=(rgb(*either(Divide(255.0), _STANDARD), When("resize", "crop", (("steps", FLOAT), ("short_px", 256)))),),
     options=(
         Option(
-            "resize",
-            "pillow",
-            ("pillow", "float", "crop"),
-            "8-bit bicubic as Pillow's; bicubic on floats; or that to 256 and the centre 224, as upstream evaluates",
+            "resize", "pillow", ("pillow", "float", "crop"), "8-bit bicubic; on floats; or, as upstream, cut from 256"
         ),
         RECTANGLE,
         Option("norm_eps", 1e-6, (1e-6, 1e-5), "epsilon of the LayerNorms; 1e-5 is rs-embed's", config=True),

@@ -1,63 +1,48 @@
 """SatMAE++: the facts."""
 
-from __future__ import annotations
+from dataclasses import replace
 
-from typing import Any
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import BICUBIC, rgb
 from rs_embed_dask.cards.satmae import FLOAT
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Divide, Resize, Span, Step, floats, names
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, Scalar, When
+from rs_embed_dask.preprocess.steps import Divide, Span, Step, names
 
-_MEAN = floats(
-    "1184.3824625 1120.77120066 1136.26026392 1263.73947144 1645.40315151 "
-    "1846.87040806 1762.59530783 1972.62420416 1732.16362238 1247.91870117"
-)
-_STD = floats(
-    "650.2842772 712.12507725 965.23119807 948.9819932 1108.06650639 "
-    "1258.36394548 1233.1492281 1364.38688993 1310.36996126 1087.6020813"
+_SPAN = Span.of(
+    "1184.3824625 1120.77120066 1136.26026392 1263.73947144 1645.40315151 1846.87040806 1762.59530783 1972.62420416 "
+    "1732.16362238 1247.91870117; "
+    "650.2842772 712.12507725 965.23119807 948.9819932 1108.06650639 1258.36394548 1233.1492281 1364.38688993 "
+    "1310.36996126 1087.6020813",
+    byte=True,
 )
 
 
 def _scaled(*, float64: bool) -> tuple[Step, ...]:
-    return (Span(_MEAN, _STD, float64=float64, byte=True), Divide(255.0), Resize("bicubic", antialias=True))
+    return (replace(_SPAN, float64=float64), Divide(255.0), BICUBIC)
 
 
-def _variant(name: str, modality: str, weights: dict[str, Any], params: float) -> Variant:
+def _variant(
+    name: str, modality: str, params: float, where: tuple[str, str], *, seen: str = "", url: str = ""
+) -> Variant:
     size, patch = (224, 16) if modality == "rgb" else (96, 8)
-    sizes = (("size", size), ("patch", patch), ("dim", 1024), ("depth", 24), ("heads", 16))
-    grouped = (("grouped", True),) if modality == "s2_10b" else ()
-    tuned = (("ending", "fc_norm"),) if name.endswith("finetuned") else ()
-    return Variant(
-        name,
-        1024,
-        Weights(
-            **weights,
-            licence="Apache-2.0",
-            keys=("model",),
-            prefixes=("module.",),
-            ignore=("decoder_", "mask_token", "proj_up_conv.", "proj_up_norm.", "up_block", "head."),
-            safe_classes=("argparse.Namespace",),
-        ),
-        config=(*sizes, *grouped, *tuned),
-        params=params,
-        patch_px=patch,
-        modality=modality,
-        aliases=(name.replace("_vitl16", "").replace("_vitl8", ""),),
+    weights = Weights(
+        *where,
+        seen=seen,
+        url=url,
+        licence="Apache-2.0",
+        keys=("model",),
+        prefixes=("module.",),
+        ignore=("decoder_", "mask_token", "proj_up_conv.", "proj_up_norm.", "up_block", "head."),
+        safe_classes=("argparse.Namespace",),
     )
+    config: dict[str, Scalar] = {"size": size, "patch": patch, **({} if modality == "rgb" else {"grouped": True})}
+    config |= {"ending": "fc_norm"} if name.endswith("finetuned") else {}
+    more = {"patch_px": patch, "modality": modality, "aliases": (name.replace(f"_vitl{patch}", ""),)}
+    return Variant.vit(name, (1024, 24, 16), weights, *config.items(), params=params, **more)
 
 
-def _authors(stage: str) -> dict[str, Any]:
-    name = f"checkpoint_ViT-L_{stage}"
-    return {"repo": f"mubashir04/{name}", "file": f"{name}.pth"}
-
-
-_MIRROR: dict[str, Any] = {
-    "repo": "MVRL/satmaepp_ViT-L_pretrain_fmow_rgb",
-    "file": "pytorch_model.bin",
-    "seen": "at 76e90f3, 1.32 GB",
-    "url": "the authors' mubashir04/checkpoint_ViT-L_pretrain_fmow_rgb (seen at 8f4c97f)",
-}
+def _authors(stage: str) -> tuple[str, str]:
+    return f"mubashir04/checkpoint_ViT-L_{stage}", f"checkpoint_ViT-L_{stage}.pth"
 
 
 CARD = Card(
@@ -69,29 +54,24 @@ CARD = Card(
     code_licence="Apache-2.0",
     source="techmn/satmae_pp at ee173bf, models_mae.py and models_mae_group_channels.py",
     variants=(
-        _variant("rgb_vitl16", "rgb", _MIRROR, 303.3),
-        _variant("s2_10b_vitl8", "s2_10b", _authors("pretrain_fmow_sentinel"), 303.1),
-        _variant("rgb_vitl16_finetuned", "rgb", _authors("finetune_fmow_rgb"), 303.3),
-        _variant("s2_10b_vitl8_finetuned", "s2_10b", _authors("finetune_fmow_sentinel"), 303.1),
+        _variant(
+            *("rgb_vitl16", "rgb", 303.3, ("MVRL/satmaepp_ViT-L_pretrain_fmow_rgb", "pytorch_model.bin")),
+            seen="at 76e90f3, 1.32 GB",
+            url="the authors' mubashir04/checkpoint_ViT-L_pretrain_fmow_rgb (seen at 8f4c97f)",
+        ),
+        _variant("s2_10b_vitl8", "s2_10b", 303.1, _authors("pretrain_fmow_sentinel")),
+        _variant("rgb_vitl16_finetuned", "rgb", 303.3, _authors("finetune_fmow_rgb")),
+        _variant("s2_10b_vitl8_finetuned", "s2_10b", 303.1, _authors("finetune_fmow_sentinel")),
     ),
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the mean of the patch tokens after the final norm, of all groups; finetuned: the norm of the mean"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("cls", "the class token after the final norm; finetuned: as the last block leaves it"),
-        ("grid", "the patch tokens after the final norm, the groups of a cell joined by `over`; finetuned: no norm"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        mean="the mean of the patch tokens after the final norm, of all groups; finetuned: the norm of the mean",
+        cls="the class token after the final norm; finetuned: as the last block leaves it",
+        grid="the patch tokens after the final norm, the groups of a cell joined by `over`; finetuned: no norm",
     ),
     inputs=(
-        Inputs(
-            "rgb",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=("red", "green", "blue"),
-            steps=FLOAT,
-            size_px=224,
-            max_cloud_pct=30,
-            when=(When("resize", "crop", (("short_px", 256),)),),
-        ),
+        rgb(FLOAT, When("resize", "crop", (("short_px", 256),))),
         Inputs(
             "s2_10b",
             sensors=("sentinel-2-l1c", "sentinel-2-l2a"),

@@ -1,17 +1,13 @@
 """SatVision-TOA: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
-from rs_embed_dask.preprocess.steps import MinMax, Resize, floats, names
+from rs_embed_dask.preprocess.steps import MinMax, Resize, names
 
 # Percent to 0..1 in the reflective bands, kelvin to about 0..1 in the others.
-_LOW = floats(
+_SCALE = MinMax.of(
     "0 0 0 0 0 223.1221923828125 0 178.9174041748047 204.3739013671875 204.7677001953125 194.8686065673828 "
-    "202.1759033203125 201.38229370117188 203.35369873046875"
-)
-_HIGH = floats(
+    "202.1759033203125 201.38229370117188 203.35369873046875; "
     "100 100 100 100 100 352.71820068359375 100 261.2919921875 282.5528869628906 319.03729248046875 295.0209045410156 "
     "324.06768798828125 321.525390625 285.98480224609375"
 )
@@ -35,10 +31,10 @@ CARD = Card(
     source="nasa-nccs-hpda/pytorch-caney at 105d2b4, models/mim.py",
     variants=(Variant("giant", 4096, _GIANT, params=2595.1),),
     patch_px=32,
-    outputs=(
-        ("mean", "the mean of the last stage's tokens after the final norm"),
-        ("max", "the largest number of each feature over the grid's tokens"),
-        ("grid", "the last stage's tokens after the final norm; ending='none': before it"),
+    outputs=vectors(
+        mean="the mean of the last stage's tokens after the final norm",
+        max="the largest number of each feature over the grid's tokens",
+        grid="the last stage's tokens, 32 km each, after the final norm; ending='none': before it",
     ),
     inputs=(
         Inputs(
@@ -46,7 +42,7 @@ CARD = Card(
             sensors=(),
             bands=names("B01 B02 B03 B06 B07 B21 B26 B27 B28 B29 B30 B31 B32 B33"),
             unit="percent_kelvin",
-            steps=(MinMax(_LOW, _HIGH), Resize(antialias=True)),
+            steps=(_SCALE, Resize(antialias=True)),
             resolution_m=1000,
             size_px=128,
         ),
@@ -61,7 +57,6 @@ CARD = Card(
         "Give arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
         "temperature in kelvin (B21, B27 to B33), calibrated from MOD021KM as Satpy does. No provider serves them.",
         "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
-        "The vector is the mean of the last stage's tokens after the final norm; a grid cell is 32 km.",
         "10.4 GB in float32. The file also holds what DeepSpeed wrote: if it is refused, convert it to safetensors.",
         "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, not tried.",
     ),

@@ -1,13 +1,21 @@
 """Scale-MAE: the facts."""
 
-from __future__ import annotations
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import either, rgb
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Option
+from rs_embed_dask.preprocess.steps import Divide, Standard
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
-from rs_embed_dask.cards.satmae import BYTES
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Divide, Resize, Standard
-
-_SCALED = (Divide(255.0), Standard((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+_FILE = Weights(
+    *("MVRL/scalemae-vitlarge-800", "pytorch_model.bin"),
+    seen="at e323e80",
+    url="the authors' release base-800 on GitHub (scalemae-vitlarge-800.pth)",
+    licence="CC-BY-NC-4.0",
+    restricted=True,
+    keys=("model",),
+    prefixes=("model.",),
+    ignore=("pos_embed", "decoder_", "mask_token", "fpn.", "fcn.", "fcn_high.", "fcn_low."),
+    safe_classes=("argparse.Namespace",),
+)
 
 CARD = Card(
     id="scalemae",
@@ -20,46 +28,14 @@ CARD = Card(
     ),
     code_licence="CC-BY-NC-4.0",
     source="bair-climate-initiative/scale-mae at 89280d8, mae/models_mae.py",
-    variants=(
-        Variant(
-            "fmow_rgb_vitl16_800",
-            1024,
-            Weights(
-                repo="MVRL/scalemae-vitlarge-800",
-                file="pytorch_model.bin",
-                seen="at e323e80",
-                url="the authors' release base-800 on GitHub (scalemae-vitlarge-800.pth)",
-                licence="CC-BY-NC-4.0",
-                restricted=True,
-                keys=("model",),
-                prefixes=("model.",),
-                ignore=("pos_embed", "decoder_", "mask_token", "fpn.", "fcn.", "fcn_high.", "fcn_low."),
-                safe_classes=("argparse.Namespace",),
-            ),
-            config=(("patch", 16), ("dim", 1024), ("depth", 24), ("heads", 16)),
-            params=303.1,
-        ),
-    ),
+    variants=(Variant.vit("fmow_rgb_vitl16_800", (1024, 24, 16), _FILE, ("patch", 16), params=303.1),),
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the mean of the patch tokens after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("cls", "the class token after the final norm, what the authors' own kNN and linear probe use"),
-        ("grid", "the patch tokens after the final norm"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        cls="the class token after the final norm, what the authors' own kNN and linear probe use",
     ),
     extras=("gsd",),
-    inputs=(
-        Inputs(
-            "rgb",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=("red", "green", "blue"),
-            steps=(*BYTES, Resize("bicubic_u8"), *_SCALED),
-            size_px=224,
-            max_cloud_pct=30,
-            when=(When("resize", "float", (("steps", (*BYTES, *_SCALED, Resize("bicubic", antialias=True))),)),),
-        ),
-    ),
+    inputs=(rgb(*either(Divide(255.0), Standard((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))),),
     options=(
         Option("ending", "norm", ("norm", "none"), "every token's final norm; none is rs-embed's", config=True),
         Option("size_px", 224, doc="side of what the network sees; it was trained at 224", multiple=16),
@@ -71,10 +47,7 @@ CARD = Card(
     notes=(
         "Positions follow metres a pixel of what the network sees: 224 px at 10 m are 10, 300 px resized are 13.39.",
         "It was trained at 2.2 to 5: 10 m imagery lies outside, and the authors say nothing of it.",
-        (
-            "TorchGeo's copy loads too: vit_large_patch16_224_fmow_rgb_scalemae-386989c9.pth of "
-            "isaaccorley/vit_large_patch16_224_fmow_rgb_scalemae at 75650aaca720ef9c6638d16f5b4375f0022c56c9."
-        ),
+        "TorchGeo's copy loads too: isaaccorley/vit_large_patch16_224_fmow_rgb_scalemae at 75650aa.",
         "The mirror calls the weights Apache-2.0; the authors' CC-BY-NC-4.0 is taken to hold.",
     ),
     deviations=(

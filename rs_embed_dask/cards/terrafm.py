@@ -1,10 +1,8 @@
 """TerraFM: the facts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
 from rs_embed_dask.preprocess.steps import Clip, Divide, Linear, Log1p, Percentile, Resize, names
 
@@ -27,13 +25,7 @@ CARD = Card(
         Variant.vit("large", (1024, 24, 16), _UNKNOWN, params=345.0),
     ),
     patch_px=16,
-    poolings=("cls", "mean", "max"),
-    outputs=(
-        ("cls", "the class token after the final norm: the authors' own vector"),
-        ("mean", "the mean of the patch tokens after the final norm"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "the patch tokens after the final norm"),
-    ),
+    outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     inputs=(
         Inputs("s2", ("sentinel-2-l2a",), _BANDS, steps=_UNIT, size_px=224, max_cloud_pct=30),
         Inputs("s2l1c", ("sentinel-2-l1c",), _BANDS, steps=_UNIT, size_px=224, max_cloud_pct=30),

@@ -1,28 +1,24 @@
 """TerraMind: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import rgb
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
-from rs_embed_dask.preprocess.steps import Clip, Multiply, Percentile, Resize, Standard, floats, names
+from rs_embed_dask.preprocess.steps import Clip, Multiply, Percentile, Resize, Standard, names
 
 _L2A = (
-    "1390.458 1503.317 1718.197 1853.91 2199.1 2779.975 2987.011 3083.234 3132.22 3162.988 2424.884 1857.648",
-    "2106.761 2141.107 2038.973 2134.138 2085.321 1889.926 1820.257 1871.918 1753.829 1797.379 1434.261 1334.311",
+    "1390.458 1503.317 1718.197 1853.91 2199.1 2779.975 2987.011 3083.234 3132.22 3162.988 2424.884 1857.648; "
+    "2106.761 2141.107 2038.973 2134.138 2085.321 1889.926 1820.257 1871.918 1753.829 1797.379 1434.261 1334.311"
 )
 _L1C = (
-    "2357.089 2137.385 2018.788 2082.986 2295.651 2854.537 3122.849 3040.56 3306.481 1473.847 506.07 2472.825 1838.929",
-    (
-        "1624.683 1675.806 1557.708 1833.702 1823.738 1733.977 1732.131 1679.732 1727.26 1024.687 442.165 1331.411 "
-        "1160.419"
-    ),
+    "2357.089 2137.385 2018.788 2082.986 2295.651 2854.537 3122.849 3040.56 3306.481 1473.847 506.07 2472.825 1838.929;"
+    "1624.683 1675.806 1557.708 1833.702 1823.738 1733.977 1732.131 1679.732 1727.26 1024.687 442.165 1331.411 1160.419"
 )
 _NINE = "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09"
 _RGB = Standard((87.271, 80.931, 66.667), (58.767, 47.663, 42.631))
 
 
-def _optical(modality: str, sensor: str, bands: str, statistics: tuple[str, str]) -> Inputs:
-    steps = (Resize(), Standard(*map(floats, statistics)))
+def _optical(modality: str, sensor: str, bands: str, statistics: str) -> Inputs:
+    steps = (Resize(), Standard.of(statistics))
     clipped = When("clip", value=True, change=(("steps", (Clip(0, 10_000), *steps)),))
     return Inputs(modality, (sensor,), names(bands), steps=steps, size_px=224, max_cloud_pct=30, when=(clipped,))
 
@@ -59,24 +55,19 @@ CARD = Card(
     ),
     default_variant="small",
     patch_px=16,
-    outputs=(
-        ("mean", "the mean of all tokens after the final norm; there is no class token"),
-        ("max", "the largest number of each feature over those tokens"),
-        ("grid", "the tokens after the final norm, those of several modalities at one place joined by `merge`"),
+    outputs=vectors(
+        mean="the mean of all tokens after the final norm; there is no class token",
+        grid="the tokens after the final norm, those of several modalities at one place joined by `merge`",
     ),
     together=True,
     per_modality=True,
     inputs=(
         _optical("s2l2a", "sentinel-2-l2a", f"{_NINE} swir16 swir22", _L2A),
         _optical("s2l1c", "sentinel-2-l1c", f"{_NINE} cirrus swir16 swir22", _L1C),
-        Inputs(
-            "rgb",
-            ("sentinel-2-l2a",),
-            ("red", "green", "blue"),
-            steps=(Percentile(98.0, 2.0), Clip(0, 1), Multiply(255.0), Resize(), _RGB),
-            size_px=224,
-            max_cloud_pct=30,
-            when=(When("rgb", "bytes", (("steps", (Resize(), _RGB)), ("unit", "byte"))),),
+        rgb(
+            (Percentile(98.0, 2.0), Clip(0, 1), Multiply(255.0), Resize(), _RGB),
+            When("rgb", "bytes", (("steps", (Resize(), _RGB)), ("unit", "byte"))),
+            sensors=("sentinel-2-l2a",),
         ),
         _radar("s1grd", "sentinel-1-grd", (-12.599, -20.293), (5.195, 5.89)),
         _radar("s1rtc", "sentinel-1-rtc", (-10.93, -17.329), (4.391, 4.459)),

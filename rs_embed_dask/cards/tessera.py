@@ -1,8 +1,6 @@
 """TESSERA, annual embeddings of 10 m pixels: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Product, Variant
+from rs_embed_dask.cards.card import Card, Product, Variant, vectors
 from rs_embed_dask.preprocess.inputs import Option
 
 _PRODUCT = Product("https://data.source.coop/tessera/tessera", "see the repository of the data", 10.0, (2017, 2025))
@@ -20,15 +18,13 @@ CARD = Card(
     variants=(Variant("v1", 128), Variant("v1.1-cam", 128)),
     default_variant="v1",
     patch_px=1,
-    outputs=(
-        ("mean", "the mean of the place's pixels that have a vector"),
-        ("max", "the largest number of each feature over those pixels"),
-        ("grid", "the decoded vector under the centre of each pixel"),
+    outputs=vectors(
+        mean="the mean of the place's pixels that have a vector",
+        max="the largest number of each feature over those pixels",
+        grid="the decoded vector under the centre of each pixel",
     ),
     options=_PRODUCT.options(
-        Option(
-            "files", "auto", ("auto", "ranges", "whole"), "fetch rows of a tile, or tiles whole and check their sha256"
-        ),
+        Option("files", "auto", ("auto", "ranges", "whole"), "fetch rows of a tile, or tiles whole, by sha256"),
     ),
     parity="exact: the decoded pixels, mosaic and seam of the reference sample",
     notes=(

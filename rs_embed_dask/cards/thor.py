@@ -1,8 +1,6 @@
 """THOR: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Clip, Divide, Resize, Standard, floats, names
 
@@ -69,10 +67,10 @@ CARD = Card(
     ),
     default_variant="base",
     patch_px=8,
-    outputs=(
-        ("mean", "the mean of all groups' tokens as the last block leaves them; ending='norm': after the final norm"),
-        ("max", "the largest number of each feature over those tokens, each group brought to the densest"),
-        ("grid", "at each place of the densest group the mean of the groups; over='concat': side by side"),
+    outputs=vectors(
+        mean="the mean of all groups' tokens as the last block leaves them; ending='norm': after the final norm",
+        max="the largest number of each feature over those tokens, each group brought to the densest",
+        grid="at each place of the densest group the mean of the groups; over='concat': side by side",
     ),
     extras=("gsd",),
     together=True,

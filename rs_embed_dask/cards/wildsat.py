@@ -1,17 +1,16 @@
 """WildSAT: the facts."""
 
-from __future__ import annotations
-
-from rs_embed_dask.cards.card import Card, Variant, Weights
-from rs_embed_dask.preprocess.inputs import Inputs, Option, When
+from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
+from rs_embed_dask.cards.rgb import either, rgb
+from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Stretch
 
 _STRETCHED = (Clip(0, 10_000), Divide(10_000.0), Stretch(), Multiply(255.0), Byte())
 # The authors' images are 8-bit true-colour products; the number stands in for how those are made.
 _TRUE_COLOUR = (Divide(3558.0), Clip(0, 1), Multiply(255.0), Byte(), Divide(255.0))
-_FLOAT = (*_STRETCHED, Divide(255.0), Resize("bicubic", antialias=True))
 _AUTHORS = (*_TRUE_COLOUR, Resize("bilinear", antialias=True), Stretch(least=1.0))
 
+_HEADS = ("image", "text", "location", "backbone")
 # By body: width of a token, its side, millions of parameters, torchvision's name.
 _BODIES = {
     "vit": (768, 16, 87.3, "vit_b_16"),
@@ -31,16 +30,9 @@ def _variant(name: str, body: str, drive: str) -> Variant:
         drop=("relative_position_index",),
         safe_classes=("argparse.Namespace",),
     )
-    return Variant(
-        name,
-        256,
-        weights,
-        config=(("body", body),),
-        params=params,
-        dims=(*((kind, wide) for kind in ("grid", "max", "cls")), ("head=backbone", 1000)),
-        patch_px=patch,
-        aliases=() if "_" in name else (torchvision,),
-    )
+    dims = (*((kind, wide) for kind in ("grid", "max", "cls")), ("head=backbone", 1000))
+    aliases = () if "_" in name else (torchvision,)
+    return Variant(name, 256, weights, (("body", body),), params, dims, patch_px=patch, aliases=aliases)
 
 
 CARD = Card(
@@ -60,50 +52,20 @@ CARD = Card(
         _variant("swint_random", "swin", "1nEKchTOxuXdJ6e-aLjnVZE4RmrJzZa-u"),
     ),
     patch_px=16,
-    poolings=("mean", "max", "cls"),
-    outputs=(
-        ("mean", "the output of the head that the option `head` names; backbone: 1000 numbers"),
-        ("max", "the largest number of each feature over the grid"),
-        ("cls", "what the classifier reads: the ViT's class token after its norm, else the mean of the map"),
-        ("grid", "the ViT's patch tokens after its norm; ResNet-50 and Swin-T: the last map"),
+    outputs=vectors(
+        *("mean", "max", "cls"),
+        mean="the output of the head that the option `head` names; backbone: 1000 numbers",
+        max="the largest number of each feature over the grid",
+        cls="what the classifier reads: the ViT's class token after its norm, else the mean of the map",
+        grid="the ViT's patch tokens after its norm; ResNet-50 and Swin-T: the last map",
     ),
-    inputs=(
-        Inputs(
-            "rgb",
-            sensors=("sentinel-2-l2a", "sentinel-2-l1c"),
-            bands=("red", "green", "blue"),
-            steps=(*_STRETCHED, Resize("bicubic_u8"), Divide(255.0)),
-            size_px=224,
-            max_cloud_pct=30,
-            when=(
-                When("resize", "float", (("steps", _FLOAT),)),
-                When("scaling", "authors", (("steps", _AUTHORS),)),
-                When("rectangle", "stretch", (("rectangle", "stretch"),)),
-            ),
-        ),
-    ),
+    inputs=(rgb(*either(Divide(255.0), first=_STRETCHED), When("scaling", "authors", (("steps", _AUTHORS),))),),
     options=(
-        Option(
-            "head",
-            "image",
-            ("image", "text", "location", "backbone"),
-            "whose output the vector is; backbone: the 1000 classes that the heads read",
-            config=True,
-        ),
-        Option(
-            "scaling",
-            "stretch",
-            ("stretch", "authors"),
-            "each image's own range to 0..1, or an 8-bit true-colour image as the authors take it (see size_px)",
-        ),
-        Option(
-            "size_px",
-            224,
-            tuple(range(32, 1025, 32)),
-            "side of what the network sees; the authors train and test ResNet-50 and Swin-T at 512",
-        ),
+        Option("head", "image", _HEADS, "whose output the vector is; backbone: what they read", config=True),
+        Option("scaling", "stretch", ("stretch", "authors"), "each image's own range to 0..1, or 8-bit true colour"),
+        Option("size_px", 224, tuple(range(32, 1025, 32)), "side of what the network sees (see the notes)"),
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
-        Option("rectangle", "pad", ("pad", "stretch"), "reflect an image that is not square, or stretch it"),
+        RECTANGLE,
     ),
     parity="the authors' code: vectors within 1e-6, grids within 2e-6, what the network sees bit for bit",
     notes=(
@@ -111,7 +73,7 @@ CARD = Card(
         "The stretch is of all bands of an image or tile together: one bright pixel changes the whole of it.",
         "Variants tell where training began: ImageNet, unless named. Those that began elsewhere have other layouts.",
         "scaling='authors' takes reflectance 0.3558 for white, which is a guess at how true-colour products are made.",
-        "The ViT was trained at 224 px; for another size its positions are resampled.",
+        "The ViT was trained at 224 px (another size resamples its positions), ResNet-50 and Swin-T at 512.",
     ),
     deviations=(
         "rs-embed gives the vector as a grid of one cell for ResNet-50 and Swin-T; here it is their last map.",

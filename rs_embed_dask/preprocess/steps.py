@@ -47,6 +47,11 @@ def names(text: str) -> tuple[str, ...]:
 class Step:
     """What all steps can do: be run, be cut to some bands, and be written down."""
 
+    @classmethod
+    def of(cls, text: str, **more: bool) -> Self:
+        """Make one of the values of the bands, written side by side: those of one field, then those of the next."""
+        return cls(*map(floats, text.split(";")), **more)
+
     def apply(self, x: Tensor) -> Tensor:
         """Run the step on (N, C, H, W)."""
         return x

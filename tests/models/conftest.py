@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from rs_embed_dask import models
+from rs_embed_dask.cards.card import vectors
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames, Span
 from rs_embed_dask.imagery.grid import Grid
@@ -49,7 +50,7 @@ def mirror_card(**changes):
         inputs=(Inputs("s2", **inputs),),
         variants=(Variant("default", 2),),
         patch_px=4,
-        poolings=("mean", "max", "cls"),
+        outputs=vectors("mean", "max", "cls"),
         options=(Option("max_px", 32),) if inputs["size_px"] is None else (),
     )
 

@@ -135,7 +135,7 @@ def test_lengths_follow_options():
 
 
 def test_lengths_may_differ_by_output():
-    told = Card("clip", "", (), (Variant("b", 512, dims=(("grid", 768), ("max", 768))),), 32, poolings=("mean", "max"))
+    told = Card("clip", "", (), (Variant("b", 512, dims=(("grid", 768), ("max", 768))),), 32)
     spec = ModelSpec("clip")
     assert told.dim(spec, OutputSpec.pooled()) == 512
     assert told.dim(spec, OutputSpec.pooled("max")) == 768
