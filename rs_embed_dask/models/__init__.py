@@ -1,64 +1,21 @@
 """Models: cards and encoders. Listing them imports no torch."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from pkgutil import iter_modules
+from typing import Any
 
 from rs_embed_dask import cards
 from rs_embed_dask.cards.card import Card, Inputs, ModelInput, Option, Product, Variant, Weights
 from rs_embed_dask.errors import UnknownNameError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = [
-    "Card",
-    "Inputs",
-    "ModelInput",
-    "Option",
-    "Product",
-    "Variant",
-    "Weights",
-    "all_cards",
-    "card",
-    "factory",
-    "register_model",
-]
+__all__ = ["Card", "Inputs", "ModelInput", "Option", "Product", "Variant", "Weights"]
+__all__ += ["all_cards", "card", "factory", "register_model"]
 
 ENTRY_POINTS = "rs_embed_dask.models"
 
-_OURS = (
-    "agrifm",
-    "anysat",
-    "bandstats",
-    "clay",
-    "copernicus",
-    "copernicusfm",
-    "croma",
-    "dinov3sat",
-    "dofa",
-    "fomo",
-    "galileo",
-    "gse",
-    "olmoearth",
-    "panopticon",
-    "presto",
-    "prithvi",
-    "rcf",
-    "remoteclip",
-    "satmae",
-    "satmaepp",
-    "satvision",
-    "scalemae",
-    "terrafm",
-    "terramind",
-    "tessera",
-    "thor",
-    "wildsat",
-)
 _registered: dict[str, tuple[Card, Callable[..., Any]]] = {}
 
 
@@ -109,18 +66,21 @@ def register_model(card: Card, factory: Callable[..., Any]) -> None:
 
 def _names() -> dict[str, str]:
     """Every id and alias, in lower case, with the id it stands for; what was registered wins."""
-    names: dict[str, str] = {}
-    for found in (*(_own_card(name) for name in _OURS), *(pair[0] for pair in _plugins().values())):
-        names.update({alias.lower(): found.id for alias in (*found.aliases, found.id)})
-    for found, _ in _registered.values():
-        names.update({alias.lower(): found.id for alias in (*found.aliases, found.id)})
-    return names
+    others = (*_plugins().values(), *_registered.values())
+    found = (*map(_own_card, _ours()), *(card for card, _ in others))
+    return {alias.lower(): card.id for card in found for alias in (*card.aliases, card.id)}
 
 
 def _card(model: str) -> Card:
     if model in _registered:
         return _registered[model][0]
     return _plugins()[model][0] if model in _plugins() else _own_card(model)
+
+
+@cache
+def _ours() -> tuple[str, ...]:
+    """Models of this package: all modules beside the cards' own two are called like one and have its card."""
+    return tuple(found.name for found in iter_modules(cards.__path__) if found.name not in {"card", "rgb"})
 
 
 @cache

@@ -1,19 +1,14 @@
 """AgriFM: a Swin transformer over time and space, which halves both from stage to stage."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, pyramid
-from rs_embed_dask.models.vit import Mlp, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["AgriFM", "build", "folded"]
 
@@ -53,8 +48,7 @@ class AgriFM(nn.Module):
         super().__init__()
 
         def block(trunk: Trunk, i: int) -> nn.Module:
-            mlp = Mlp(trunk.dim, round(trunk.dim * trunk.mlp_ratio))
-            return WindowBlock(trunk, window, mlp, shifted=i % 2 == 1, clamped=True)
+            return WindowBlock(trunk, window, shifted=i % 2 == 1, clamped=True)
 
         self.S2_patch_emd = _Stem(channels, trunks[0].dim, box)
         self.backbone = Stages(trunks, block, _Halving)

@@ -1,25 +1,22 @@
 """AnySat: series and images of any resolution over one square of ground, given together."""
 
-from __future__ import annotations
-
 import datetime as dt
+from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import chain, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.positions import plane, sincos
-from rs_embed_dask.models.vit import Mlp, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
-    from rs_embed_dask.preprocess.inputs import Inputs
+from rs_embed_dask.models.vit import ChannelsLast, Mlp, Trunk
+from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
+from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["IMAGES", "SERIES", "AnySat", "build", "scaled"]
 
@@ -61,23 +58,16 @@ class _Series(nn.Module):
         keys = self.attention_heads["fc1_k"](x).unflatten(-1, (_HEADS, _KEY))  # (P, T, heads, key)
         weights = torch.einsum("pthk,hk->pht", keys, self.attention_heads.Q / _KEY**0.5).softmax(-1)
         x = torch.einsum("pht,pthd->phd", weights, x.unflatten(-1, (_HEADS, -1))).flatten(1)
-        out: Tensor = self.out_norm(self.mlp(x))
-        return out
+        return self.out_norm(self.mlp(x))
 
 
-class _Image(nn.Module):
-    """A vector a sub-patch: (B, C, H, W) to (B, h, w, D)."""
-
-    def __init__(self, name: str, dim: int) -> None:
-        super().__init__()
-        channels, kernel, _ = IMAGES[name]
-        self.patch_embed = nn.Conv2d(channels, dim, kernel, stride=kernel, bias=False)
-        layers = ((nn.Linear(old, new), nn.LayerNorm(new), nn.ReLU()) for old, new in pairwise((dim, 2 * dim, dim)))
-        self.mlp = nn.Sequential(*(layer for three in layers for layer in three))
-
-    def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.mlp(self.patch_embed(image).permute(0, 2, 3, 1))
-        return out
+def _image(name: str, dim: int) -> nn.Sequential:
+    """Make what gives a vector a sub-patch: (B, C, H, W) to (B, h, w, D)."""
+    channels, kernel, _ = IMAGES[name]
+    cut = nn.Conv2d(channels, dim, kernel, stride=kernel, bias=False)
+    layers = ((nn.Linear(old, new), nn.LayerNorm(new), nn.ReLU()) for old, new in pairwise((dim, 2 * dim, dim)))
+    mlp = nn.Sequential(*chain.from_iterable(layers))
+    return nn.Sequential(OrderedDict(patch_embed=cut, last=ChannelsLast(), mlp=mlp))
 
 
 class _Spatial(nn.Module):
@@ -113,7 +103,7 @@ class _CrossBlock(nn.Module):
         self.attn = nn.ModuleDict({name: nn.Linear(trunk.dim, trunk.dim) for name in ("wk", "wv", "proj")})
         self.attn.register_parameter("q_learned", nn.Parameter(torch.zeros(1, 1, trunk.dim)))
         self.attn["rpe_k"] = _table(trunk)
-        self.mlp = Mlp(trunk.dim, round(trunk.dim * trunk.mlp_ratio))
+        self.mlp = Mlp(trunk.dim, trunk.hidden)
 
     def forward(self, x: Tensor, places: Tensor, buckets: Tensor) -> Tensor:
         """Tokens (B, N, D), positions of queries (1, Q, D) and buckets (Q, N) to (B, Q, D)."""
@@ -125,8 +115,7 @@ class _CrossBlock(nn.Module):
         bias = _distances(self.get_parameter("attn.rpe_k.lookup_table_weight"), buckets, q, scale=False)
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = self.attn["proj"](mixed.transpose(1, 2).flatten(2))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class AnySat(nn.Module):
@@ -147,7 +136,7 @@ class AnySat(nn.Module):
         self.patch_px = patch_px
         for name in modalities:
             series = name in SERIES
-            module = nn.ModuleDict({"patch_embed": _Series(name, trunk.dim)}) if series else _Image(name, trunk.dim)
+            module = nn.ModuleDict({"patch_embed": _Series(name, trunk.dim)}) if series else _image(name, trunk.dim)
             self.add_module(f"projector_{name}", module)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
         self.spatial_encoder = _Spatial(replace(trunk, norm_eps=1e-5))
@@ -157,10 +146,7 @@ class AnySat(nn.Module):
         """Encode series (B, T, C, H, W) and images (B, 1, C, H, W) of one square, each at its resolution."""
         parts = {name: self._patches(name, batch) for name in batch.images}
         maps = [patches for _, patches in parts.values()]  # (B, h, w, D)
-        shapes = {name: tuple(patches.shape[1:3]) for name, (_, patches) in parts.items()}
-        if len(set(shapes.values())) > 1:
-            reason, fix = "the modalities do not cover the same patches", "give all of them over one square of ground"
-            raise ModelInputError("patches", value=shapes, reason=reason, fix=fix)
+        same_places({name: tuple(patches.shape[1:3]) for name, (_, patches) in parts.items()})
         count, height, width, dim = maps[0].shape
         table = plane((height, width), dim, maps[0].new_full((1,), self.patch_px)).flatten(1, 2)  # (1, N, D)
         x = torch.cat([self.cls_token.expand(count, 1, -1), *(one.flatten(1, 2) + table for one in maps)], dim=1)
@@ -244,11 +230,4 @@ def _dense(patches: Tensor, parts: Tensor) -> Tensor:
     return both.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def build(**config: Any) -> AnySat:
-    """Build the encoder from a card's configuration."""
-    own = {name: config.pop(name) for name in ("grid", "first_day", "days_since") if name in config}
-    trunk, rest = Trunk.split(config)
-    encoder = AnySat(trunk, **rest)
-    for name, value in own.items():
-        setattr(encoder, name, value)
-    return encoder
+build = builder(AnySat, later=("grid", "first_day", "days_since"))

@@ -1,17 +1,10 @@
 """Statistics of each band over time: the plainest baseline there is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["PERCENTILES", "STATISTICS", "BandStatistics", "build"]
 

@@ -1,33 +1,20 @@
 """Clay: bands by their wavelengths, and a position that says where on the ground, when and where on Earth."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.lucid import Transformer
-from rs_embed_dask.models.positions import sincos
-from rs_embed_dask.models.wavelengths import KeptKernels, KernelGenerator
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.positions import joined, sincos
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.wavelengths import KeptKernels, KernelGenerator, Mixer
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["Clay", "build"]
-
-
-class _Mixer(nn.Module):
-    """Two linear layers with the exact GELU after each, beside the input itself."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.l1, self.l2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + functional.gelu(self.l2(functional.gelu(self.l1(x))))
 
 
 class _BandPatches(KeptKernels):
@@ -37,18 +24,19 @@ class _BandPatches(KeptKernels):
         super().__init__()
         self.kernel, self.wave_dim = (dim, patch, patch), wave_dim
         self.weight_generator = KernelGenerator(patch * patch * dim, dim, wave_dim=wave_dim, tokens=tokens)
-        self.fclayer = _Mixer(wave_dim)
+        self.fclayer = Mixer(wave_dim, ("l1", "l2"), functional.gelu)
 
-    def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
-        """Make kernels (D, C, p, p) and the bias (D,) of wavelengths (C,)."""
+    def made(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        """Make kernels (D, C, p, p) and the bias (D,) of C wavelengths."""
+        waves = torch.tensor(wavelengths_um, device=self.weight_generator.bias_token.device)
         half = self.wave_dim // 2
-        codes = sincos(wavelengths_um, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
+        codes = sincos(waves, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
         numbers, bias = self.weight_generator(self.fclayer(codes))
         square = numbers.unflatten(1, self.kernel).transpose(0, 1)  # (D, C, p, p)
         return (square * 0.02).contiguous(), bias
 
     def forward(self, image: Tensor, wavelengths_um: tuple[float, ...]) -> Tensor:
-        kernels, bias = self.kernels(wavelengths_um)
+        kernels, bias = self.kept(wavelengths_um, partial(self.made, wavelengths_um))
         return functional.conv2d(image, kernels, bias, stride=self.kernel[1]).permute(0, 2, 3, 1)
 
 
@@ -63,11 +51,11 @@ class Clay(nn.Module):
     gsd: Literal["read", "resized"] = "read"
     metadata: bool = True
 
-    def __init__(self, transformer: Transformer, patches: _BandPatches) -> None:
+    def __init__(self, trunk: Trunk, *, patch: int = 8, head_dim: int = 64, **generator: int) -> None:
         super().__init__()
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, patches.kernel[0]))
-        self.patch_embedding = patches
-        self.transformer = transformer
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
+        self.patch_embedding = _BandPatches(trunk.dim, patch, **generator)
+        self.transformer = Transformer(trunk, head_dim=head_dim)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W): the class token and every patch, in raster order, after the final norm."""
@@ -77,8 +65,8 @@ class Clay(nn.Module):
         metres, told = (
             self._told(batch) if self.metadata else (batch.image.new_ones(count), patches.new_zeros(count, 8))
         )
-        told = told[:, None, None].expand(count, height, width, 8)
-        patches = patches + torch.cat([_ground((height, width), dim - 8, metres), told], dim=-1)
+        ground = _ground((height, width), dim - 8, metres)
+        patches = patches + joined(patches.shape[:3], ground, told[:, None, None])
         x = torch.cat([self.cls_token.expand(count, -1, -1), patches.flatten(1, 2)], dim=1)  # (B, 1 + N, D)
         x = self.transformer(x)
         return Tokens(x[:, 1:].unflatten(1, (height, width)), cls=x[:, 0], extra={"tokens": x})
@@ -102,17 +90,7 @@ def _ground(shape: tuple[int, int], dim: int, metres: Tensor) -> Tensor:
     turns = 1.0 / 10000 ** (2 * steps / dim) * metres.float()[:, None]  # (B, dim / 4)
     angles = (torch.arange(side, device=metres.device)[:, None] * turns[:, None] for side in shape)
     rows, columns = (torch.cat([angle.sin(), angle.cos()], dim=-1) for angle in angles)  # (B, h, dim / 2), (B, w, ...)
-    size = (len(metres), *shape, dim // 2)
-    return torch.cat([columns[:, None].expand(size), rows[:, :, None].expand(size)], dim=-1)
+    return joined((len(metres), *shape), columns[:, None], rows[:, :, None])
 
 
-def build(*, dim: int, depth: int, heads: int, patch: int = 8, **rest: Any) -> Clay:
-    """Build the encoder from a card's configuration; the bands are known by their wavelengths alone."""
-    sizes, generator = (
-        {name: rest[name] for name in known if name in rest}
-        for known in (("head_dim", "mlp_ratio"), ("wave_dim", "tokens"))
-    )
-    encoder = Clay(Transformer(dim, depth, heads, **sizes), _BandPatches(dim, patch, **generator))
-    for name in {"hour", "gsd", "metadata"} & set(rest):
-        setattr(encoder, name, rest[name])
-    return encoder
+build = builder(Clay, unused=("size",), later=("hour", "gsd", "metadata"))

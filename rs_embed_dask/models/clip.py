@@ -1,24 +1,14 @@
 """Blocks by the names of PyTorch's own multi-head attention, as OpenCLIP and torchvision have them."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import Trunk, attend
 
-__all__ = ["AttentionPool", "JointBlock", "QuickGELU", "attend", "feed_forward"]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int) -> Tensor:
-    """Attend from (B, M, D) to (B, N, D) in several heads: (B, M, D)."""
-    split = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # (B, heads, N, D / heads)
-    return functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)  # (B, M, D)
+__all__ = ["AttentionPool", "JointBlock", "QuickGELU", "feed_forward"]
 
 
 class QuickGELU(nn.Module):
@@ -31,8 +21,7 @@ class QuickGELU(nn.Module):
 
 def feed_forward(trunk: Trunk, names: tuple[str, str], act: nn.Module | None = None) -> nn.Sequential:
     """Two linear layers of these names with an activation between, the exact GELU where none is given."""
-    hidden = round(trunk.dim * trunk.mlp_ratio)
-    first, second = nn.Linear(trunk.dim, hidden), nn.Linear(hidden, trunk.dim)
+    first, second = nn.Linear(trunk.dim, trunk.hidden), nn.Linear(trunk.hidden, trunk.dim)
     return nn.Sequential(OrderedDict([(names[0], first), ("act", act or nn.GELU()), (names[1], second)]))
 
 
@@ -48,8 +37,7 @@ class _JointAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        out: Tensor = self.out_proj(attend(q, k, v, heads=self.heads))
-        return out
+        return self.out_proj(attend(q, k, v, heads=self.heads))
 
 
 class JointBlock(nn.Module):
@@ -65,8 +53,7 @@ class JointBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) to the same."""
         x = x + self.get_submodule(self.attention)(self.ln_1(x))
-        out: Tensor = x + self.mlp(self.ln_2(x))
-        return out
+        return x + self.mlp(self.ln_2(x))
 
 
 class AttentionPool(nn.Module):
@@ -84,5 +71,4 @@ class AttentionPool(nn.Module):
         x = x.flatten(1, 2)  # (B, N, D)
         x = torch.cat([x.mean(1, keepdim=True), x], dim=1) + self.positional_embedding
         seen = attend(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), heads=self.heads)
-        out: Tensor = self.c_proj(seen[:, 0])
-        return out
+        return self.c_proj(seen[:, 0])

@@ -1,26 +1,21 @@
 """Copernicus-FM: one ViT for all Sentinels and elevation, told the wavelengths, or the name, of what it sees."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import WeightsError
-from rs_embed_dask.models.positions import resized
-from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.encoder import Encoder, builder
 from rs_embed_dask.models.vit import Trunk
 from rs_embed_dask.models.wavelengths import WavePatches
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 from rs_embed_dask.weights.checkpoint import read
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["NAMES", "CopernicusFM", "build"]
 
@@ -37,14 +32,6 @@ def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
 
 
-class _NamedPatches(WavePatches):
-    """The same for maps that are known by the vector of a name."""
-
-    def __init__(self, *sizes: int, **more: int) -> None:
-        super().__init__(*sizes, **more)
-        self.language_proj = nn.Linear(2048, self.wave_dim)
-
-
 class CopernicusFM(Encoder):
     """Attribute names are the published keys; `size` and `patch` are those of the stored positions and kernels.
 
@@ -56,12 +43,12 @@ class CopernicusFM(Encoder):
     normed: bool = False
 
     def __init__(self, trunk: Trunk, *, size: int = 224, patch: int = 16, wave_dim: int = 128, **more: int) -> None:
-        super().__init__(trunk, ending="none")
-        self.dim, self.patch, self.side = trunk.dim, patch, size // patch
+        super().__init__(trunk, side=size // patch, ending="none")
+        self.dim, self.patch = trunk.dim, patch
         self.language: dict[str, Tensor] = {}
         self.patch_embed_spectral = WavePatches(trunk.dim, patch, wave_dim, **more)
-        self.patch_embed_variable = _NamedPatches(trunk.dim, patch, wave_dim, **more)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.side**2, trunk.dim))
+        self.patch_embed_variable = WavePatches(trunk.dim, patch, wave_dim, **more)
+        self.patch_embed_variable.add_module("language_proj", nn.Linear(2048, wave_dim))
         tokens_of_none = (nn.Parameter(torch.zeros(1, 1, trunk.dim)) for _ in range(3))
         self.coord_token, self.time_token, self.scale_token = tokens_of_none
         self.coord_fc, self.time_fc, self.scale_fc = (nn.Linear(trunk.dim, trunk.dim) for _ in range(3))
@@ -70,19 +57,12 @@ class CopernicusFM(Encoder):
         """Encode (B, C, S, S): the patches as the last block leaves them, the class token normed."""
         ((name, inputs),) = batch.inputs.items()
         patch = inputs.patch_px or self.patch
-        if name in self.language:
-            code = self.patch_embed_variable.language_proj(self.language[name].to(self.cls_token)[None])
-            patches = self.patch_embed_variable(batch.image, code.float(), patch)  # (B, h, w, D)
-        else:
-            waves, widths = (self.cls_token.new_tensor(inputs.values(f"{k}_nm")) for k in ("wavelength", "bandwidth"))
-            dim = self.patch_embed_spectral.wave_dim
-            codes = _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
-            patches = self.patch_embed_spectral(batch.image, codes, patch)
-        table = self.pos_embed[:, 1:].unflatten(1, (self.side, self.side))
-        places = resized(table, (patches.shape[1], patches.shape[2]), antialias=True)
-        told = self._told(batch, patch)  # (B or 1, 1, D)
-        first = (self.cls_token + self.pos_embed[:, :1] + told).expand(len(patches), -1, -1)
-        tokens = self.encode(patches + places + told[:, None], first)
+        named = name in self.language
+        embed = self.patch_embed_variable if named else self.patch_embed_spectral
+        facts = name if named else tuple(inputs.values(f"{kind}_nm") for kind in ("wavelength", "bandwidth"))
+        codes = partial(self._codes, facts, embed.wave_dim)
+        patches = embed(batch.image, facts, codes, patch=patch)  # (B, h, w, D)
+        tokens = self.placed(patches, self._told(batch, patch), antialias=True)
         norm = self.get_submodule("norm")
         normed, tokens.cls = norm(tokens.patches), norm(tokens.cls)
         tokens.extra["grid_normed"] = normed.permute(0, 3, 1, 2)
@@ -91,6 +71,14 @@ class CopernicusFM(Encoder):
             tokens.pooled = tokens.after(tokens.patches.flatten(1, 2).mean(1).float())
             tokens.patches = normed
         return tokens
+
+    def _codes(self, facts: str | tuple[tuple[float, ...], ...], dim: int) -> Tensor:
+        """Code the name of a map, or bands by centre and width in nanometres: (C, W)."""
+        if isinstance(facts, str):
+            vector = self.language[facts].to(self.cls_token)[None]
+            return self.patch_embed_variable.get_submodule("language_proj")(vector)
+        waves, widths = (self.cls_token.new_tensor(numbers) for numbers in facts)
+        return _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
 
     def _told(self, batch: Batch, patch: int) -> Tensor:
         """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D).
@@ -109,8 +97,7 @@ class CopernicusFM(Encoder):
         metres = batch.gsd_m if batch.read_m is None else batch.read_m
         if "area" in self.metadata and metres is not None:
             area = _fourier(((metres.double() * patch / 1000) ** 2).float(), self.dim, 0.001, 5.1e8)[:, None]
-        told: Tensor = self.coord_fc(place) + self.time_fc(days) + self.scale_fc(area)
-        return told
+        return self.coord_fc(place) + self.time_fc(days) + self.scale_fc(area)
 
 
 def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
@@ -124,16 +111,13 @@ def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
     raise WeightsError(f"copernicusfm {modality}: language", value=value, reason=reason, fix=fix)
 
 
-def build(
-    *, modalities: tuple[str, ...] = (), language: str | Mapping[str, Tensor] = "", **config: Any
+def _told_names(
+    trunk: Trunk, *, modalities: tuple[str, ...] = (), language: str | Mapping[str, Tensor] = "", **rest: Any
 ) -> CopernicusFM:
-    """Build the encoder from a card's configuration; it is the same for all bands.
-
-    Raises WeightsError where a modality is known by its name and `language` has no vector of it.
-    """
-    trunk, rest = Trunk.split(config)
-    told = {name: rest.pop(name) for name in ("bands", "metadata", "normed") if name in rest}
+    """Make the encoder with the vectors of names; WeightsError where a modality is known by its and has none."""
     encoder = CopernicusFM(trunk, **rest)
     encoder.language = {name: _vector(language, name) for name in modalities if name in NAMES}
-    encoder.metadata, encoder.normed = told.get("metadata", encoder.metadata), told.get("normed", False)
     return encoder
+
+
+build = builder(_told_names, later=("metadata", "normed"))

@@ -1,22 +1,16 @@
 """CROMA: an optical and a radar encoder, and a third in which radar looks at the optical image."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rs_embed_dask.models.clip import feed_forward
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.positions import alibi
-from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.vit import Trunk, attend
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["CROMA", "build"]
 
@@ -40,14 +34,11 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, context: Tensor | None = None) -> Tensor:
         x = self.input_norm(x)
         if context is None:
-            parts = self.to_qkv(x).chunk(3, dim=-1)
+            q, k, v = self.to_qkv(x).chunk(3, dim=-1)
         else:
             seen = self.input_norm(context)
-            parts = (self.to_q(x), self.to_k(seen), self.to_v(seen))
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
-        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
-        out: Tensor = self.to_out(x.transpose(1, 2).flatten(2))  # (B, N, D)
-        return out
+            q, k, v = self.to_q(x), self.to_k(seen), self.to_v(seen)
+        return self.to_out(attend(q, k, v, heads=self.heads, mask=bias.to(q.dtype)[None]))
 
 
 class _Layers(nn.Module):
@@ -69,17 +60,19 @@ class _Layers(nn.Module):
         x, context = x.flatten(1, 2), None if context is None else context.flatten(1, 2)
         bias = alibi(torch.cartesian_prod(*sides), self.heads)  # (heads, N, N)
         for layer in self.layers:
-            attend, *across, feed = layer.children()
-            x = x + attend(x, bias)
+            own, *across, feed = layer.children()
+            x = x + own(x, bias)
             for look in across:
                 x = x + look(x, bias, context)
             x = x + feed(x)
-        out: Tensor = self.norm_out(x).view(shape)
-        return out
+        return self.norm_out(x).view(shape)
 
 
 class CROMA(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone."""
+    """Attribute names are the published keys; built for the `modalities` in use alone.
+
+    The depth of the trunk is that of the optical encoder, the others' is half of it where none is given.
+    """
 
     def __init__(
         self, trunk: Trunk, modalities: tuple[str, ...], *, patch: int = 8, s1_depth: int = 0, joint_depth: int = 0
@@ -113,7 +106,4 @@ class CROMA(nn.Module):
         return Tokens(joint, extra=extra | {"joint_encodings": joint, "joint_GAP": joint.mean((1, 2))})
 
 
-def build(**config: Any) -> CROMA:
-    """Build the encoders from a card's configuration; `depth` is that of the optical one, the others' half of it."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
-    return CROMA(trunk, **rest)
+build = builder(CROMA, norm_eps=1e-5)

@@ -1,18 +1,14 @@
 """DINOv3 trained on satellite images: a plain ViT with register tokens whose attention turns by place."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rs_embed_dask.models.encoder import Encoder, builder
 from rs_embed_dask.models.vit import Attention, PatchEmbed, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["DINOv3", "build"]
 
@@ -20,50 +16,46 @@ __all__ = ["DINOv3", "build"]
 class _TurningAttention(Attention):
     """Attention whose keys have no bias, whatever the checkpoint holds, and where patches are turned by place."""
 
-    def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
-        """(B, N, D) to the same; `turns` (2, patches, head) are the cosines and sines of the last tokens' angles."""
+    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+        """Make queries, keys and values of (B, N, D)."""
+        del seen
         bias: Tensor | None = self.qkv.bias
         if bias is not None:
             query, key, value = bias.chunk(3)
             bias = torch.cat([query, torch.zeros_like(key), value])
-        parts = functional.linear(x, self.qkv.weight, bias).chunk(3, dim=-1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, head)
-        if turns is not None:
-            q, k = _turned(q, turns), _turned(k, turns)
-        projected: Tensor = self.proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return projected
+        return functional.linear(x, self.qkv.weight, bias).chunk(3, dim=-1)
+
+    def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
+        """(B, N, D) to the same; `turns` as in `_turned`."""
+        return self.look(x, turn=None if turns is None else (partial(_turned, turns),) * 2)
 
 
-def _turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn pairs of channels, half a head apart, of the last tokens of (B, heads, N, head)."""
+def _turned(turns: Tensor, x: Tensor) -> Tensor:
+    """Turn pairs of channels, half a head apart, of the last tokens of (B, heads, N, head).
+
+    `turns` (2, patches, head) are the cosines and sines of their angles.
+    """
     first, patches = x.split([x.shape[2] - turns.shape[1], turns.shape[1]], dim=2)
     one, two = patches.float().chunk(2, dim=-1)
     return torch.cat([first, (patches * turns[0] + torch.cat([-two, one], dim=-1) * turns[1]).to(x.dtype)], dim=2)
 
 
-class DINOv3(nn.Module):
+class DINOv3(Encoder):
     """Attribute names are the published keys, but for those of the gated layers of the largest size."""
 
     def __init__(self, trunk: Trunk, *, patch: int = 16, storage: int = 4, rope_base: float = 100.0) -> None:
-        super().__init__()
+        super().__init__(trunk)
         self.head, self.rope_base = trunk.dim // trunk.heads, rope_base
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
         self.storage_tokens = nn.Parameter(torch.zeros(1, storage, trunk.dim))
         self.patch_embed = PatchEmbed(3, trunk.dim, patch)
-        self.blocks, self.norm = trunk.blocks(), trunk.norm()
         for block in self.blocks:
             block.attn = _TurningAttention(trunk.dim, trunk.heads, bias=not trunk.gated)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 3, H, W): the class token and every patch, in raster order, after the final norm."""
         patches = self.patch_embed(batch.image)  # (B, h, w, D)
-        first = torch.cat([self.cls_token, self.storage_tokens], dim=1).expand(len(patches), -1, -1)
-        x = torch.cat([first, patches.flatten(1, 2)], dim=1)  # (B, 1 + storage + N, D)
-        turns = self._turns((patches.shape[1], patches.shape[2]))
-        for block in self.blocks:
-            x = block(x, turns)
-        x = self.norm(x)
-        return Tokens(x[:, first.shape[1] :].view(patches.shape), cls=x[:, 0])
+        first = torch.cat([self.cls_token, self.storage_tokens], dim=1)
+        return self.encode(patches, first, self._turns((patches.shape[1], patches.shape[2])))
 
     def _turns(self, shape: tuple[int, int]) -> Tensor:
         """Cosines and sines for a grid whose places are -1..1 along each axis: (2, h w, head) float32."""
@@ -74,7 +66,4 @@ class DINOv3(nn.Module):
         return torch.stack([angles.cos(), angles.sin()])
 
 
-def build(**config: Any) -> DINOv3:
-    """Build the encoder from a card's configuration."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, "layer_scale": True, **config})
-    return DINOv3(trunk, **rest)
+build = builder(DINOv3, norm_eps=1e-5, layer_scale=True)

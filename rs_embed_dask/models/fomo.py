@@ -1,19 +1,14 @@
 """FoMo-Net: one channel at a time, whatever sensor it is of; a token a channel and patch."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.lucid import Transformer
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["FoMo", "build"]
 
@@ -25,15 +20,15 @@ class FoMo(nn.Module):
     """
 
     def __init__(
-        self, transformer: Transformer, dim: int, *, size: int = 64, patch: int = 16, channels: int = 37
+        self, trunk: Trunk, *, size: int = 64, patch: int = 16, channels: int = 37, head_dim: int = 64
     ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, dim = patch, trunk.dim
         self.pos_embedding = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, dim))
         self.spectral_embedding = nn.Parameter(torch.zeros(1, channels + 1, dim))
         norms = (nn.LayerNorm(patch * patch), nn.LayerNorm(dim))
         self.to_patch_embedding = nn.Sequential(nn.Identity(), norms[0], nn.Linear(patch * patch, dim), norms[1])
-        self.transformer = transformer
+        self.transformer = Transformer(trunk, head_dim=head_dim, dropout=True)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality; which channels these are is the key of each band."""
@@ -54,8 +49,4 @@ class FoMo(nn.Module):
         return Tokens(maps.permute(0, 2, 3, 1, 4), extra={"tokens": x, "grid_concat": apart})
 
 
-def build(*, dim: int, depth: int, heads: int, **rest: Any) -> FoMo:
-    """Build the encoder from a card's configuration; the bands are known by their keys alone."""
-    sizes = {name: rest[name] for name in ("head_dim", "mlp_ratio") if name in rest}
-    own = {name: rest[name] for name in ("size", "patch", "channels") if name in rest}
-    return FoMo(Transformer(dim, depth, heads, dropout=True, **sizes), dim, **own)
+build = builder(FoMo)

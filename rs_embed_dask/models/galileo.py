@@ -1,21 +1,16 @@
 """Galileo: one encoder for pixels in space and time, maps, weather and places, whichever of them are given."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.positions import on_sphere, plane
+from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.positions import joined, on_sphere, plane
 from rs_embed_dask.models.vit import PatchEmbed, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["Galileo", "build"]
 
@@ -60,8 +55,7 @@ class Galileo(nn.Module):
     ) -> None:
         super().__init__()
         dim, quarter = trunk.dim, trunk.dim // 4
-        self.patch_px = patch_px
-        self.location = location
+        self.patch_px, self.location = patch_px, location
         self.pos_embed = nn.Parameter(torch.zeros(max_frames, quarter))
         self.s_t_channel_embed = nn.Parameter(torch.zeros(len(SPACE_TIME), quarter))
         self.sp_channel_embed = nn.Parameter(torch.zeros(len(SPACE), quarter))
@@ -72,18 +66,13 @@ class Galileo(nn.Module):
         self.space_embed = _kernels(SPACE, dim, kernel_px)
         self.time_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in TIME})
         self.static_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in STATIC})
-        self.blocks = trunk.blocks(split=True)
-        self.norm = trunk.norm()
+        self.blocks, self.norm = trunk.blocks(split=True), trunk.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode what is there of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
-        kinds = {
-            "space_time": self._space_time(batch),
-            "space": self._space(batch),
-            "time": self._time(batch),
-            "static": self._static(batch),
-        }
-        given = {name: kind for name, kind in kinds.items() if kind is not None}
+        made = (self._space_time(batch), self._space(batch), self._time(batch), self._static(batch))
+        kinds = zip(("space_time", "space", "time", "static"), made, strict=True)
+        given = {name: kind for name, kind in kinds if kind is not None}
         flat = torch.cat([kind.tokens.flatten(1, -2) for kind in given.values()], dim=1)  # (B, N, D)
         seen = torch.cat([kind.seen.flatten(1) for kind in given.values()], dim=1)  # (B, N)
         encoded = self.norm(self._attend(flat, seen))
@@ -130,14 +119,12 @@ class Galileo(nn.Module):
             seen.append(batch.visible.get(name, batch.shown(source)))
         tokens = torch.stack(maps, dim=4).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, groups, D)
         shown = torch.stack(seen, dim=2)[:, None, None].expand(tokens.shape[:-1])
-        months = batch.need("dates")[..., 1] - 1
-        codes = (
-            self.s_t_channel_embed,
-            self.pos_embed[:frames][None, None, None, :, None],
-            self.month_embed(months)[:, None, None, :, None],
-            self._places(batch, height, width)[:, :, :, None, None],
-        )
-        return _Kind(tokens + _joined(codes, tokens.shape), shown)
+        codes = {
+            "time": self.pos_embed[:frames][:, None],
+            "month": self.month_embed(batch.need("dates")[..., 1] - 1)[:, None, None, :, None],
+            "place": self._places(batch, height, width)[:, :, :, None, None],
+        }
+        return _Kind(_coded(tokens, self.s_t_channel_embed, **codes), shown)
 
     def _space(self, batch: Batch) -> _Kind | None:
         maps = batch.images.get("space")
@@ -146,17 +133,16 @@ class Galileo(nn.Module):
         groups = [self.space_embed[name](maps[:, list(channels)], self.patch_px) for name, _, channels in SPACE]
         tokens = torch.stack(groups, dim=3)  # (B, h, w, groups, D)
         place = self._places(batch, *tokens.shape[1:3])[:, :, :, None]
-        return _Kind(tokens + _coded(tokens, self.sp_channel_embed, place=place), _shown(batch, tokens, SPACE))
+        return _Kind(_coded(tokens, self.sp_channel_embed, place=place), _shown(batch, tokens, SPACE))
 
     def _time(self, batch: Batch) -> _Kind | None:
         series = batch.images.get("time")
         if series is None:
             return None
-        groups = [self.time_embed[name](series[..., list(channels)]) for name, _, channels in TIME]
-        tokens = torch.stack(groups, dim=2)  # (B, T, groups, D)
+        tokens = _linear(self.time_embed, series, TIME)  # (B, T, groups, D)
         months = self.month_embed(batch.need("dates")[..., 1] - 1)[:, :, None]
-        codes = _coded(tokens, self.t_channel_embed, time=self.pos_embed[: tokens.shape[1], None], month=months)
-        return _Kind(tokens + codes, _shown(batch, tokens, TIME))
+        codes = {"time": self.pos_embed[: tokens.shape[1], None], "month": months}
+        return _Kind(_coded(tokens, self.t_channel_embed, **codes), _shown(batch, tokens, TIME))
 
     def _static(self, batch: Batch) -> _Kind | None:
         facts = batch.images.get("static")
@@ -164,10 +150,8 @@ class Galileo(nn.Module):
             return None
         given = STATIC if facts is not None else STATIC[1:2]
         facts = functional.pad(on_sphere(batch.need("lonlat")), (1, 0)) if facts is None else facts
-        groups = [self.static_embed[name](facts[..., list(channels)]) for name, _, channels in given]
-        tokens = torch.stack(groups, dim=1)  # (B, groups, D)
-        rows = [STATIC.index(group) for group in given]
-        return _Kind(tokens + _coded(tokens, self.st_channel_embed[rows]), _shown(batch, tokens, given))
+        tokens, rows = _linear(self.static_embed, facts, given), [STATIC.index(group) for group in given]
+        return _Kind(_coded(tokens, self.st_channel_embed[rows]), _shown(batch, tokens, given))
 
     def _places(self, batch: Batch, height: int, width: int) -> Tensor:
         """(B, h, w, D / 4); a unit is ten metres, and the authors' exponents are a quarter of the usual ones."""
@@ -176,9 +160,14 @@ class Galileo(nn.Module):
 
 
 def _coded(tokens: Tensor, group: Tensor, **codes: Tensor) -> Tensor:
-    """Quarters of the width: group, position in time, month, position in space; zeros where one has none."""
+    """Add codes in quarters of the width: group, position in time, month, place; zeros where one has none."""
     zero = torch.zeros_like(group[0])
-    return _joined((group, *(codes.get(name, zero) for name in ("time", "month", "place"))), tokens.shape)
+    return tokens + joined(tokens.shape[:-1], group, *(codes.get(name, zero) for name in ("time", "month", "place")))
+
+
+def _linear(layers: nn.ModuleDict, values: Tensor, groups: Groups) -> Tensor:
+    """Make a token of each group of channels: (..., C) to (..., groups, D)."""
+    return torch.stack([layers[name](values[..., list(channels)]) for name, _, channels in groups], dim=-2)
 
 
 def _shown(batch: Batch, tokens: Tensor, groups: Groups) -> Tensor:
@@ -195,11 +184,6 @@ def _kernels(groups: Groups, dim: int, side: int) -> nn.ModuleDict:
     return nn.ModuleDict({name: PatchEmbed(len(channels), dim, side) for name, _, channels in groups})
 
 
-def _joined(codes: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
-    """Stretch four quarters over the tokens and put them side by side."""
-    return torch.cat([code.expand(*shape[:-1], code.shape[-1]) for code in codes], dim=-1)
-
-
 def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
     """Average what is visible in every patch; tokens without a place count in each: (B, h, w, D)."""
     sums, counts = [], []
@@ -211,11 +195,7 @@ def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
             counts.append(shown.sum(axes)[placed])
     if not {"space_time", "space"} & set(kinds):
         return pooled[:, None, None]
-    patches: Tensor = sum(sums[1:], sums[0]) / sum(counts[1:], counts[0])
-    return patches
+    return sum(sums[1:], sums[0]) / sum(counts[1:], counts[0])
 
 
-def build(**config: Any) -> Galileo:
-    """Build the encoder from a card's configuration."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
-    return Galileo(trunk, **rest)
+build = builder(Galileo, norm_eps=1e-5)

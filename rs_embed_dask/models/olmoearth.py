@@ -1,23 +1,17 @@
 """OlmoEarth: optical and radar series through one encoder; four versions that differ in tokens and in positions."""
 
-from __future__ import annotations
-
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError, SpecError
-from rs_embed_dask.models.positions import plane, sincos
-from rs_embed_dask.models.vit import Block, PatchEmbed, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.positions import joined, plane, sincos
+from rs_embed_dask.models.vit import Block, PatchEmbed, Trunk, Turn
+from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
 
 __all__ = ["NAMES", "OlmoEarth", "build"]
 
@@ -40,9 +34,10 @@ class _PixelEmbed(nn.Module):
         self.proj = nn.Linear(_PATCH * _PATCH * hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.pixel_proj(x.permute(0, 2, 3, 1)).unflatten(2, (-1, _PATCH)).unflatten(1, (-1, _PATCH))
-        tokens: Tensor = self.proj(x.transpose(2, 3).flatten(3))
-        return tokens
+        pixel: Any = self.pixel_proj[0]
+        kernel = self.proj.weight.unflatten(1, (_PATCH, _PATCH, -1)).movedim(-1, 1)
+        x = functional.conv2d(x, pixel.weight[..., None, None], pixel.bias).relu()
+        return functional.conv2d(x, kernel, self.proj.bias, stride=_PATCH).permute(0, 2, 3, 1)
 
 
 class _Pooler(nn.Module):
@@ -58,13 +53,12 @@ class _Pooler(nn.Module):
 
     def forward(self, x: Tensor, of_tokens: Tensor, places: Tensor, *, mask: Tensor | None) -> Tensor:
         """Tokens (B, N, D) at (B, N, 2) to a vector a place (B, P, 2): (B, P, D)."""
-        here, there = (partial(_turned, _axial(where, self.head)) for where in (places, of_tokens))
+        here, there = (_turning(_axial(where, self.head)) for where in (places, of_tokens))
         queries, keys = self.learned_query.expand(*places.shape[:2], -1), self.input_norm(x)
         for read, reflect in zip(self.read_blocks, self.self_attn_blocks, strict=True):
             queries = read(queries, mask, keys=keys, turn=(here, there))
             queries = reflect(queries, turn=(here, here))
-        out: Tensor = self.norm(queries)
-        return out
+        return self.norm(queries)
 
 
 class OlmoEarth(nn.Module):
@@ -100,10 +94,7 @@ class OlmoEarth(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """Encode what is there of s2, s1, landsat (B, T, C, H, W)."""
         maps = {name: self._tokens(name, batch) for name in NAMES if name in batch.images}  # (B, h, w, T, sets, D)
-        shapes = {name: tuple(x.shape[1:4]) for name, x in maps.items()}
-        if len(set(shapes.values())) > 1:
-            reason, fix = "rows, columns or frames differ", "give all modalities on one grid, with the same frames"
-            raise ModelInputError("patches", value=shapes, reason=reason, fix=fix)
+        same_places({name: tuple(x.shape[1:4]) for name, x in maps.items()})
         seen = {name: batch.shown(name)[:, None, None, :, None].expand(x.shape[:-1]) for name, x in maps.items()}
         where = {name: self._where(x.shape, batch) for name, x in maps.items()}
         shown = _flat(seen)
@@ -132,10 +123,9 @@ class OlmoEarth(nn.Module):
             if self.rotary:
                 learned = block.get_parameter("attn.rope_mixed_freqs").float()
                 angles = torch.einsum("bnc,chj->bhnj", where, learned)
-                turn = (partial(_turned, angles),) * 2
+                turn = (_turning(angles),) * 2
             x = block(x, mask, turn=turn)
-        out: Tensor = self.norm(x)
-        return out
+        return self.norm(x)
 
     def _tokens(self, name: str, batch: Batch) -> Tensor:
         """Tokens of a modality, to which codes are added in quarters of the width: bands, time, month, place."""
@@ -157,9 +147,7 @@ class OlmoEarth(nn.Module):
         if not self.rotary:
             time = sincos(torch.arange(frames, device=flat.device), dim // 4, spread=0.25)[:, None]
             place = plane((height, width), dim // 4, batch.need("gsd_m") * patch / 10, spread=0.25)[:, :, :, None, None]
-        codes = (code.expand(*tokens.shape[:-1], dim // 4) for code in (bands, time, month, place))
-        coded: Tensor = tokens + torch.cat([*codes], dim=-1)
-        return coded
+        return tokens + joined(tokens.shape[:-1], bands, time, month, place)
 
     def _where(self, shape: torch.Size, batch: Batch) -> Tensor:
         """Time in units of 30 days, row and column in tens of metres, of tokens (B, h, w, T, sets): (..., 3)."""
@@ -185,11 +173,15 @@ def _averaged(tokens: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Token
     return Tokens(grid, pooled=sums.sum((0, 2, 3)) / counts.sum((0, 2, 3)) if len(tokens) > 1 else None)
 
 
-def _turned(angles: Tensor, x: Tensor) -> Tensor:
-    """Turn pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+def _turning(angles: Tensor) -> Turn:
+    """Return what turns pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
     cos, sin = angles.cos(), angles.sin()
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+
+    def turned(x: Tensor) -> Tensor:
+        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+
+    return turned
 
 
 def _axial(places: Tensor, head: int, base: float = 10000.0) -> Tensor:
@@ -198,12 +190,14 @@ def _axial(places: Tensor, head: int, base: float = 10000.0) -> Tensor:
     return (places[..., None] * base**-steps).flatten(-2)[:, None]  # (B, 1, N, D / 2)
 
 
-def build(*, vectors: Literal["tokens", "location", "student"] = "tokens", **config: Any) -> OlmoEarth:
-    """Build the encoder from a card's configuration."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
+def _checked(trunk: Trunk, *, vectors: Literal["tokens", "location", "student"] = "tokens", **rest: Any) -> OlmoEarth:
+    """Make the encoder; SpecError where it has no such vectors."""
     if vectors != "tokens" and not rest.get("pooler"):
         fix = "use variant='base_v1_3', or vectors='tokens'"
         raise SpecError("olmoearth: vectors", value=vectors, reason="only version 1.3 has them", fix=fix)
     encoder = OlmoEarth(trunk, **rest)
     encoder.vectors = vectors
     return encoder
+
+
+build = builder(_checked, norm_eps=1e-5)

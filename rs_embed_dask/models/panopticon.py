@@ -1,19 +1,15 @@
 """Panopticon: one ViT for any channels, told each one's wavelength, or the kind of radar it is."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.positions import resized, sincos
-from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.positions import sincos
 from rs_embed_dask.models.vit import Trunk
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["Panopticon", "build"]
 
@@ -76,23 +72,14 @@ class Panopticon(Encoder):
     """Attribute names are the published keys; `side` is that of the grid the positions were learned on."""
 
     def __init__(self, trunk: Trunk, *, side: int = 37, **channels: int) -> None:
-        super().__init__(trunk)
-        self.side = side
+        super().__init__(trunk, side=side)
         self.patch_embed = _ChannelPatches(trunk.dim, **channels)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, trunk.dim))
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality together: the class token and every patch after the final norm."""
         image = torch.cat([batch.only_frame(name) for name in batch.images], dim=1)
         ids = tuple(one for name in batch.images for one in batch.inputs[name].values("channel_id"))
-        patches = self.patch_embed(image, ids)  # (B, h, w, D)
-        table = self.pos_embed[:, 1:].unflatten(1, (self.side, self.side))
-        places = resized(table, (patches.shape[1], patches.shape[2]), nudge=0.1)
-        return self.encode(patches + places, self.cls_token + self.pos_embed[:, :1])
+        return self.placed(self.patch_embed(image, ids), nudge=0.1)
 
 
-def build(*, bands: tuple[str, ...] = (), **config: Any) -> Panopticon:
-    """Build the encoder from a card's configuration; it is the same for all `bands`."""
-    del bands
-    trunk, rest = Trunk.split({"layer_scale": True, **config})
-    return Panopticon(trunk, **rest)
+build = builder(Panopticon, layer_scale=True)

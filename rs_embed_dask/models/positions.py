@@ -1,14 +1,12 @@
 """Position codes that are computed, not learned."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["alibi", "on_sphere", "plane", "resized", "sincos"]
+__all__ = ["alibi", "joined", "on_sphere", "plane", "resized", "sincos"]
 
 
 def sincos(
@@ -34,8 +32,12 @@ def plane(
     down, across = (scale[:, None] * torch.arange(count, device=scale.device) for count in shape)
     rows = sincos(down, dim // 2, spread=spread, dtype=dtype)  # (B, h, D / 2)
     columns = sincos(across, dim // 2, spread=spread, dtype=dtype)  # (B, w, D / 2)
-    half = (len(scale), *shape, dim // 2)
-    return torch.cat([columns[:, None].expand(half), rows[:, :, None].expand(half)], dim=-1)
+    return joined((len(scale), *shape), columns[:, None], rows[:, :, None])
+
+
+def joined(shape: tuple[int, ...], *codes: Tensor) -> Tensor:
+    """Stretch codes (..., D) over tokens of this shape and put them side by side."""
+    return torch.cat([code.expand(*shape, code.shape[-1]) for code in codes], dim=-1)
 
 
 def on_sphere(lonlat: Tensor) -> Tensor:

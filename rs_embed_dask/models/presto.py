@@ -1,39 +1,24 @@
 """Presto: a pixel's series of radar, optical, weather and terrain values, whichever of them are there."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.positions import on_sphere
+from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.galileo import SPACE_TIME
+from rs_embed_dask.models.positions import joined, on_sphere
 from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
 
 __all__ = ["GROUPS", "Presto", "build"]
 
 # Groups of channels that make one token each: (name, input that holds them, its channels).
-GROUPS = (
-    ("S1", "s1", (0, 1)),
-    ("S2_RGB", "s2", (0, 1, 2)),
-    ("S2_Red_Edge", "s2", (3, 4, 5)),
-    ("S2_NIR_10m", "s2", (6,)),
-    ("S2_NIR_20m", "s2", (7,)),
-    ("S2_SWIR", "s2", (8, 9)),
-    ("ERA5", "era5", (0, 1)),
-    ("SRTM", "srtm", (0, 1)),
-    ("NDVI", "ndvi", (0,)),
-)
+GROUPS = (*SPACE_TIME[:-1], ("ERA5", "era5", (0, 1)), ("SRTM", "srtm", (0, 1)), SPACE_TIME[-1])
 NO_CLASS = 9
-_TOKENS = 1 << 17  # most that are held at once
+_TOKENS = {"cpu": 1 << 13, "cuda": 1 << 17}  # how many at once are fastest: on a CPU what its caches hold
 
 
 class Presto(nn.Module):
@@ -51,25 +36,22 @@ class Presto(nn.Module):
         self.eo_patch_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in GROUPS})
         self.dw_embed = nn.Embedding(NO_CLASS + 1, dim)
         self.latlon_embed = nn.Linear(3, dim)
-        self.blocks = trunk.blocks()
-        self.norm = trunk.norm()
+        self.blocks, self.norm = trunk.blocks(), trunk.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode each pixel of what is there of s2, s1, era5, srtm, dw, ndvi (B, T, C, H, W); NaN is hidden."""
         count, frames, _, height, width = next(iter(batch.images.values())).shape
+        same_places({name: (x.shape[1], *x.shape[-2:]) for name, x in batch.images.items()})
         series = {}
         for name, images in batch.images.items():
-            if (images.shape[1], *images.shape[-2:]) != (frames, height, width):
-                fix, reason = "give all on one grid, with the same frames", "not those of the others"
-                raise ModelInputError(f"pixels of {name}", value=tuple(images.shape), reason=reason, fix=fix)
             shown = images.where(batch.shown(name)[:, :, None, None, None], torch.nan)
             series[name] = shown.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B H W, T, C)
         if "s2" in series and "ndvi" not in series:
             series["ndvi"] = _ndvi(series["s2"])
         owners = torch.arange(count, device=self.norm.weight.device).repeat_interleave(height * width)
         months, lonlat, done = batch.need("dates")[..., 1] - 1, batch.need("lonlat"), 0
-        vectors = []
-        for items in owners.split(max(1, _TOKENS // (frames * (len(GROUPS) + 1)))):
+        vectors, most = [], _TOKENS.get(lonlat.device.type, _TOKENS["cpu"])
+        for items in owners.split(max(1, most // (frames * (len(GROUPS) + 1)))):
             part = {name: values[done : done + len(items)] for name, values in series.items()}
             tokens, seen = self.encode(part, months[items], lonlat[items])
             vectors.append(self.norm((tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)))
@@ -108,9 +90,7 @@ class Presto(nn.Module):
         group = self.channel_embed.weight[row]
         if still:
             return functional.pad(group, (self.month_embed.embedding_dim, self.pos_embed.shape[-1]))[None, None]
-        month = self.month_embed(months)
-        parts = (group.expand(*months.shape, -1), self.pos_embed[:, : months.shape[1]].expand(len(months), -1, -1))
-        return torch.cat([month, *parts], dim=-1)
+        return joined(months.shape, self.month_embed(months), group, self.pos_embed[:, : months.shape[1]])
 
 
 def _ndvi(s2: Tensor) -> Tensor:
@@ -120,7 +100,4 @@ def _ndvi(s2: Tensor) -> Tensor:
     return index[..., None]
 
 
-def build(**config: Any) -> Presto:
-    """Build the encoder from a card's configuration."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
-    return Presto(trunk, **rest)
+build = builder(Presto, norm_eps=1e-5)

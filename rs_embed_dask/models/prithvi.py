@@ -1,20 +1,16 @@
 """Prithvi-EO-2.0: a masked autoencoder's encoder of six bands over time, told the dates and the place."""
 
-from __future__ import annotations
-
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.positions import resized, sincos
-from rs_embed_dask.models.satmae import Encoder
+from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.positions import joined, resized, sincos
 from rs_embed_dask.models.vit import Trunk
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["Prithvi", "build"]
 
@@ -29,8 +25,7 @@ class _FramePatches(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         kernel = self.proj.weight.squeeze(2)
         maps = functional.conv2d(frames.flatten(0, 1), kernel, self.proj.bias, stride=kernel.shape[-1])
-        patches: Tensor = maps.unflatten(0, frames.shape[:2]).movedim(2, -1)  # (B, T, h, w, D)
-        return patches
+        return maps.unflatten(0, frames.shape[:2]).movedim(2, -1)  # (B, T, h, w, D)
 
 
 class _Code(nn.Module):
@@ -47,16 +42,20 @@ class _Code(nn.Module):
 class Prithvi(Encoder):
     """Attribute names are the published keys, less ``encoder.``.
 
-    `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained with.
+    `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained with,
+    `side` says which of them are used, the others how.
     """
+
+    side: Literal["both", "dates", "place", "none"] = "both"
+    first_day: int = 0
+    place_order: Literal["lat_lon", "lon_lat"] = "lat_lon"
 
     def __init__(
         self, trunk: Trunk, *, size: int = 224, patch: int = 16, channels: int = 6, codes: tuple[str, ...] = ()
     ) -> None:
         super().__init__(trunk)
         self.grid_side, self.dim = size // patch, trunk.dim
-        self.used: tuple[str, ...] = codes
-        self.first_day, self.place_order = 0, "lat_lon"
+        self.codes = codes
         self.patch_embed = _FramePatches(channels, trunk.dim, patch)
         if "dates" in codes:
             self.temporal_embed_enc = _Code()
@@ -68,11 +67,12 @@ class Prithvi(Encoder):
         (frames,) = batch.images.values()
         patches = self.patch_embed(frames)  # (B, T, h, w, D)
         patches = patches + _places(tuple(patches.shape[1:]), self.grid_side, patches.device)
-        if "dates" in self.used:
+        used = {name for name in self.codes if self.side in {"both", name}}
+        if "dates" in used:
             year = batch.calendar(lambda day: day.year)
             day = batch.calendar(lambda day: day.timetuple().tm_yday - 1 + self.first_day)
             patches = patches + self.temporal_embed_enc(torch.stack([year, day], -1), self.dim)[:, :, None, None]
-        if "place" in self.used:
+        if "place" in used:
             place = batch.need("lonlat")
             place = place.flip(-1) if self.place_order == "lat_lon" else place
             patches = patches + self.location_embed_enc(place, self.dim)[:, None, None, None]
@@ -88,21 +88,8 @@ def _places(shape: tuple[int, ...], side: int, device: torch.device) -> Tensor:
     with torch.inference_mode(mode=False):  # what is kept must be of use to any caller
         across = sincos(torch.arange(side), dim * 6 // 16)
         times = sincos(torch.arange(frames), dim * 4 // 16)[:, None, None]
-        size = (frames, side, side, -1)
-        table = torch.cat([p.expand(size) for p in (across[None, None], across[None, :, None], times)], dim=-1)
+        table = joined((frames, side, side), across, across[:, None], times)
         return resized(table, (height, width), align_corners=True).to(device)
 
 
-def build(
-    *,
-    side: Literal["both", "dates", "place", "none"] = "both",
-    first_day: int = 0,
-    place_order: Literal["lat_lon", "lon_lat"] = "lat_lon",
-    **config: Any,
-) -> Prithvi:
-    """Build the encoder from a card's configuration: `side` says which side inputs are used, the others how."""
-    trunk, rest = Trunk.split({"norm_eps": 1e-5, **config})
-    encoder = Prithvi(trunk, **rest)
-    encoder.used = tuple(name for name in encoder.used if side in {"both", name})
-    encoder.first_day, encoder.place_order = first_day, place_order
-    return encoder
+build = builder(Prithvi, later=("side", "first_day", "place_order"), norm_eps=1e-5)

@@ -1,22 +1,15 @@
 """Random convolutional features, as in MOSAIKS: no training, and a baseline every trained model has to beat."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["RandomFeatures", "build", "filters_from_images"]
 

@@ -1,37 +1,21 @@
 """RemoteCLIP: the visual towers of CLIP, trained on remote-sensing images and captions."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from collections import OrderedDict
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from rs_embed_dask.models.clip import AttentionPool, JointBlock, QuickGELU
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.resnet import Stages
 from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["ResNetTower", "ViTTower", "build"]
 
 _Act = Literal["quick_gelu", "gelu"]
-
-
-class _Blocks(nn.Module):
-    """The blocks, under OpenCLIP's name."""
-
-    def __init__(self, trunk: Trunk, act: _Act) -> None:
-        super().__init__()
-        blocks = (JointBlock(trunk, QuickGELU() if act == "quick_gelu" else nn.GELU()) for _ in range(trunk.depth))
-        self.resblocks = nn.Sequential(*blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.resblocks(x)
-        return out
 
 
 class ViTTower(nn.Module):
@@ -46,7 +30,8 @@ class ViTTower(nn.Module):
         self.proj = nn.Parameter(torch.zeros(trunk.dim, out))
         self.conv1 = nn.Conv2d(3, trunk.dim, patch, stride=patch, bias=False)
         self.ln_pre, self.ln_post = trunk.norm(), trunk.norm()
-        self.transformer = _Blocks(trunk, activation)
+        blocks = (JointBlock(trunk, QuickGELU() if activation == "quick_gelu" else None) for _ in range(trunk.depth))
+        self.transformer = nn.Sequential(OrderedDict(resblocks=nn.Sequential(*blocks)))
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 3, S, S): patches as the last block leaves them, and the class token, normed and projected."""
@@ -89,9 +74,9 @@ class ResNetTower(Stages):
         return Tokens(patches, cls=vector, pooled=vector)
 
 
+_vit = builder(ViTTower)
+
+
 def build(*, body: Literal["vit", "resnet"] = "vit", activation: _Act = "quick_gelu", **config: Any) -> nn.Module:
     """Build a tower from a card's configuration; that of a ResNet has no GELU."""
-    if body == "resnet":
-        return ResNetTower(**config)
-    trunk, rest = Trunk.split(config)
-    return ViTTower(trunk, activation=activation, **rest)
+    return ResNetTower(**config) if body == "resnet" else _vit(activation=activation, **config)

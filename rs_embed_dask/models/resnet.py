@@ -1,7 +1,5 @@
 """Stages of a residual network, by the names that torchvision and CLIP share."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 

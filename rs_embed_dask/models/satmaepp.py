@@ -1,22 +1,20 @@
 """SatMAE++: SatMAE's encoder with multi-scale pretraining, on RGB, or on ten Sentinel-2 bands in three groups."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.satmae import Encoder, SatMAE
+from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.satmae import SatMAE
 from rs_embed_dask.models.vit import PatchEmbed, Trunk
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["GroupedSatMAE", "build"]
 
+Groups = tuple[tuple[int, ...], ...]
 # Bands that make one token each: blue green red nir, rededge1-3 nir08, swir16 swir22.
-GROUPS = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
+GROUPS: Groups = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
 
 
 class GroupedSatMAE(Encoder):
@@ -27,19 +25,13 @@ class GroupedSatMAE(Encoder):
     class token.
     """
 
+    over: Literal["mean", "max"] = "mean"
+
     def __init__(
-        self,
-        trunk: Trunk,
-        *,
-        size: int = 96,
-        patch: int = 8,
-        group_dim: int = 256,
-        groups: tuple[tuple[int, ...], ...] = GROUPS,
-        over: Literal["mean", "max"] = "mean",
-        **ending: Any,
+        self, trunk: Trunk, *, size: int = 96, patch: int = 8, group_dim: int = 256, groups: Groups = GROUPS, **own: Any
     ) -> None:
-        super().__init__(trunk, **ending)
-        self.groups, self.over = groups, over
+        super().__init__(trunk, **own)
+        self.groups = groups
         self.patch_embed = nn.ModuleList(PatchEmbed(len(bands), trunk.dim, patch) for bands in groups)
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, trunk.dim - group_dim))
         self.channel_embed = nn.Parameter(torch.zeros(1, len(groups), group_dim))
@@ -63,7 +55,9 @@ class GroupedSatMAE(Encoder):
         return tokens
 
 
-def build(*, grouped: bool = False, over: Literal["mean", "max"] = "mean", **config: Any) -> Encoder:
-    """Build the encoder from a card's configuration: that of ten bands where `grouped`."""
-    trunk, rest = Trunk.split(config)
-    return GroupedSatMAE(trunk, over=over, **rest) if grouped else SatMAE(trunk, **rest)
+def _either(trunk: Trunk, *, grouped: bool = False, **rest: Any) -> Encoder:
+    """Make the encoder of ten bands where `grouped`."""
+    return GroupedSatMAE(trunk, **rest) if grouped else SatMAE(trunk, **rest)
+
+
+build = builder(_either, later=("over",))

@@ -1,20 +1,16 @@
 """SatVision-TOA: Swin V2, whose attention is by angles, whose norms come last, and whose positions are computed."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, attend_in_windows, offsets, pyramid
-from rs_embed_dask.models.vit import Attention, Mlp, PatchEmbed, Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.vit import Attention, ChannelsLast, Trunk
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["SatVision", "build"]
 
@@ -44,35 +40,21 @@ class _Attention(Attention):
         q = functional.normalize(q, dim=-1) * self.logit_scale.clamp(max=math.log(100)).exp()
         q, k = (one.to(v.dtype) for one in (q, functional.normalize(k, dim=-1)))
         x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        out: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
-        return out
+        return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
 
 
 class _Block(WindowBlock):
     """Post-norm block on a map (B, H, W, D), with a `third` norm of all of it where told."""
 
     def __init__(self, trunk: Trunk, window: Sides, *, shifted: bool, third: bool) -> None:
-        super().__init__(
-            trunk, window, Mlp(trunk.dim, round(trunk.dim * trunk.mlp_ratio)), shifted=shifted, clamped=True
-        )
+        super().__init__(trunk, window, shifted=shifted, clamped=True)
         self.attn = _Attention(trunk, window)
         self.norm3 = trunk.norm() if third else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) to the same; the windows shrink to a smaller map."""
         x = x + self.norm1(attend_in_windows(self.attn, x, self.shift, clamped=self.clamped))
-        out: Tensor = self.norm3(x + self.norm2(self.mlp(x)))
-        return out
-
-
-class _Stem(PatchEmbed):
-    def __init__(self, channels: int, dim: int, patch: int) -> None:
-        super().__init__(channels, dim, patch)
-        self.norm = nn.LayerNorm(dim, eps=1e-5)
-
-    def forward(self, x: Tensor, patch: int | None = None) -> Tensor:
-        out: Tensor = self.norm(super().forward(x, patch))
-        return out
+        return self.norm3(x + self.norm2(self.mlp(x)))
 
 
 class SatVision(Stages):
@@ -89,7 +71,9 @@ class SatVision(Stages):
             return _Block(trunk, (window, window), shifted=i % 2 == 1, third=third)
 
         super().__init__(trunks, block, lambda dim: PatchMerging(dim, after=True))
-        self.patch_embed, self.ending = _Stem(stem[0], trunks[0].dim, stem[1]), ending
+        dim, self.ending = trunks[0].dim, ending
+        layers = OrderedDict(proj=nn.Conv2d(stem[0], dim, stem[1], stride=stem[1]), last=ChannelsLast())
+        self.patch_embed = nn.Sequential(OrderedDict(**layers, norm=nn.LayerNorm(dim, eps=1e-5)))
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 14, S, S): the tokens of the last stage, a thirty-second of the side."""

@@ -1,17 +1,13 @@
 """Scale-MAE on RGB: a ViT-L/16 whose positions are metres, by the ground resolution of what the network sees."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from rs_embed_dask.models.encoder import Encoder, builder
 from rs_embed_dask.models.positions import plane
-from rs_embed_dask.models.satmae import Encoder
 from rs_embed_dask.models.vit import PatchEmbed, Trunk
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["ScaleMAE", "build"]
 
@@ -30,8 +26,4 @@ class ScaleMAE(Encoder):
         return self.encode(patches + plane(shape, patches.shape[-1], batch.need("gsd_m"), dtype=torch.float32))
 
 
-def build(*, size: int = 224, **config: Any) -> ScaleMAE:
-    """Build the encoder from a card's configuration; it is the same at every `size`."""
-    del size
-    trunk, rest = Trunk.split(config)
-    return ScaleMAE(trunk, **rest)
+build = builder(ScaleMAE, unused=("size",))  # it is the same at every size

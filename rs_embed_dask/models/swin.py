@@ -1,20 +1,16 @@
 """Attention within windows of any number of axes, by the names of torchvision and of Swin's authors."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.vit import Attention, Trunk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rs_embed_dask.models.vit import Attention, Mlp, Trunk
 
 __all__ = ["PatchMerging", "Stages", "WindowAttention", "WindowBlock", "attend_in_windows", "offsets", "pyramid"]
 
@@ -43,19 +39,20 @@ class WindowAttention(Attention):
 class WindowBlock(nn.Module):
     """Pre-norm transformer block on a map (B, *S, D); the windows of every second one are `shifted` by half a side."""
 
-    def __init__(self, trunk: Trunk, window: Sides, mlp: nn.Module, *, shifted: bool, clamped: bool = False) -> None:
+    def __init__(
+        self, trunk: Trunk, window: Sides, mlp: nn.Module | None = None, *, shifted: bool, clamped: bool = False
+    ) -> None:
         super().__init__()
         self.clamped = clamped
         self.shift = tuple(side // 2 if shifted else 0 for side in window)
         self.norm1, self.norm2 = trunk.norm(), trunk.norm()
         self.attn: nn.Module = WindowAttention(trunk.dim, trunk.heads, window)
-        self.mlp = mlp
+        self.mlp = mlp or Mlp(trunk.dim, trunk.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *S, D) to the same."""
         x = x + attend_in_windows(self.attn, self.norm1(x), self.shift, clamped=self.clamped)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class PatchMerging(nn.Module):
@@ -72,8 +69,7 @@ class PatchMerging(nn.Module):
         x = functional.pad(x, (0, 0, 0, x.shape[-2] % 2, 0, x.shape[-3] % 2))
         corners = [x[..., down::2, across::2, :] for across in (0, 1) for down in (0, 1)]
         x = torch.cat(corners, dim=-1)
-        merged: Tensor = self.norm(self.reduction(x)) if self.after else self.reduction(self.norm(x))
-        return merged
+        return self.norm(self.reduction(x)) if self.after else self.reduction(self.norm(x))
 
 
 class Stages(nn.Module):

@@ -1,18 +1,14 @@
 """TerraMind: one encoder of six kinds of image, alone or together; the tokens of one place are merged."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.positions import plane, resized
 from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["NAMES", "TerraMind", "build"]
 
@@ -44,8 +40,7 @@ class _Embedding(nn.Module):
         tokens = self.proj(cut.permute(0, 2, 4, 3, 5, 1).flatten(3))  # (B, h, w, D)
         side = round(self.pos_emb.shape[1] ** 0.5)
         table = self.pos_emb.unflatten(1, (side, side))
-        placed: Tensor = tokens + resized(table, (height, width)) + self.mod_emb[:, None]
-        return placed
+        return tokens + resized(table, (height, width)) + self.mod_emb[:, None]
 
 
 class TerraMind(nn.Module):
@@ -60,8 +55,7 @@ class TerraMind(nn.Module):
         super().__init__()
         stems = {name: _Embedding(n, trunk.dim, patch, size // patch) for name, n in (NAMES[one] for one in modalities)}
         self.encoder_embeddings = nn.ModuleDict(stems)
-        self.encoder = trunk.blocks()
-        self.encoder_norm = trunk.norm()
+        self.encoder, self.encoder_norm = trunk.blocks(), trunk.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality together: a token a place, in raster order, after the final norm."""
@@ -78,9 +72,4 @@ class TerraMind(nn.Module):
         return parts.amax(1) if self.merge == "max" else parts.mean(1)
 
 
-def build(*, merge: Literal["mean", "max"] = "mean", **config: Any) -> TerraMind:
-    """Build the encoder from a card's configuration."""
-    trunk, rest = Trunk.split({"bias": False, "gated": True, **config})
-    encoder = TerraMind(trunk, **rest)
-    encoder.merge = merge
-    return encoder
+build = builder(TerraMind, later=("merge",), bias=False, gated=True)

@@ -1,21 +1,17 @@
 """THOR: bands in groups, each a map at its own resolution, all in one sequence with distances on the ground."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
+from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.positions import alibi, resized, sincos
 from rs_embed_dask.models.vit import Trunk, resample_kernel
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
-    from rs_embed_dask.preprocess.inputs import Inputs
+from rs_embed_dask.preprocess.batch import Batch, Tokens
+from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["GROUPS", "THOR", "build"]
 
@@ -48,8 +44,7 @@ class THOR(nn.Module):
         self.dims, self.heads, self.patch = (trunk.dim - group_dim, group_dim), trunk.heads, patch_px
         kernels = {name: nn.Conv2d(1, trunk.dim, 16, stride=16) for _, bands in GROUPS for name in bands.values()}
         self.ind_patch_embed = nn.ModuleDict({"patch_embed": nn.ModuleDict(kernels)})
-        self.blocks = trunk.blocks()
-        self.norm = trunk.norm()
+        self.blocks, self.norm = trunk.blocks(), trunk.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) of each modality: the maps of all groups, brought to the densest."""
@@ -111,8 +106,4 @@ def _centres(sides: dict[int, int], device: torch.device) -> Tensor:
     return torch.cat([torch.cartesian_prod(axis, axis) for axis in axes])
 
 
-def build(*, bands: tuple[str, ...] = (), **config: Any) -> THOR:
-    """Build the encoder from a card's configuration; it has the kernels of all bands, whichever are used."""
-    del bands
-    trunk, rest = Trunk.split(config)
-    return THOR(trunk, **rest)
+build = builder(THOR)

@@ -1,28 +1,24 @@
 """Blocks in timm's dialect: attribute names are the names in published checkpoints."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+Turn = Callable[[Tensor], Tensor]
 
-    Turn = Callable[[Tensor], Tensor]
-
-__all__ = ["Attention", "Block", "GatedMlp", "Mlp", "PatchEmbed", "Trunk", "resample_kernel"]
+__all__ = ["Attention", "Block", "ChannelsLast", "Mlp", "PatchEmbed", "Trunk", "Turn", "attend", "resample_kernel"]
 
 
 @dataclass(frozen=True)
 class Trunk:
     """Sizes of a stack of blocks, as a card's configuration names them.
 
-    `gated` takes `GatedMlp`; `layer_scale` weighs each channel of what a block adds.
+    `gated` is of the `Mlp`; `layer_scale` weighs each channel of what a block adds.
     """
 
     dim: int
@@ -34,12 +30,10 @@ class Trunk:
     gated: bool = False
     layer_scale: bool = False
 
-    @classmethod
-    def split(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """Take the sizes out of a configuration and return the rest beside them."""
-        own = {field.name for field in fields(cls)}
-        rest = {name: value for name, value in config.items() if name not in own}
-        return cls(**{name: value for name, value in config.items() if name in own}), rest
+    @property
+    def hidden(self) -> int:
+        """Width within an MLP."""
+        return round(self.dim * self.mlp_ratio)
 
     def blocks(self, *, split: bool = False) -> nn.ModuleList:
         """Make the blocks."""
@@ -50,8 +44,16 @@ class Trunk:
         return nn.LayerNorm(self.dim, eps=self.norm_eps)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Attend from (B, M, D) to (B, N, D) in several heads: (B, M, D)."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # (B, heads, N, D / heads)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)  # (B, M, D)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; q, k and v as one matrix, or as three where `split`."""
+
+    scale: float | None = None  # of the scores; by default 1 over the root of a head's width
 
     def __init__(self, dim: int, heads: int, *, bias: bool = True, split: bool = False, proj_bias: bool = True) -> None:
         super().__init__()
@@ -62,6 +64,10 @@ class Attention(nn.Module):
             self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.split = split
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
+
+    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+        """Make queries of (B, N, D), keys and values of what they look at."""
+        return (self.q(x), self.k(seen), self.v(seen)) if self.split else self.qkv(x).chunk(3, dim=-1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `mask` is a bool (True = attend) or a bias, broadcast to (B, heads, N, N)."""
@@ -80,43 +86,26 @@ class Attention(nn.Module):
 
         `turn` is what happens to queries and to keys (B, heads, N, D / heads), `bias` what makes a mask of queries.
         """
-        seen = x if keys is None else keys
-        parts = (self.q(x), self.k(seen), self.v(seen)) if self.split else self.qkv(x).chunk(3, dim=-1)
+        parts = self.parts(x, x if keys is None else keys)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
         q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
         mask = mask if bias is None else bias(q)
-        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
-        return projected
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the exact GELU between."""
+    """Two linear layers with the exact GELU between; `gated`, with a SiLU times a third layer (SwiGLU)."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, *, gated: bool = False, bias: bool = True) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1, self.fc2 = nn.Linear(dim, hidden, bias=bias), nn.Linear(hidden, dim, bias=bias)
+        self.fc3 = nn.Linear(dim, hidden, bias=bias) if gated else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
-        out: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return out
-
-
-class GatedMlp(nn.Module):
-    """Two linear layers side by side, one the gate of the other (SwiGLU), and a third."""
-
-    def __init__(self, dim: int, hidden: int, *, bias: bool) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden, bias=bias)
-        self.fc2 = nn.Linear(hidden, dim, bias=bias)
-        self.fc3 = nn.Linear(dim, hidden, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., D) to (..., D)."""
-        out: Tensor = self.fc2(functional.silu(self.fc1(x)) * self.fc3(x))
-        return out
+        inner = self.fc1(x)
+        return self.fc2(functional.gelu(inner) if self.fc3 is None else functional.silu(inner) * self.fc3(x))
 
 
 class LayerScale(nn.Module):
@@ -137,18 +126,25 @@ class Block(nn.Module):
     def __init__(self, trunk: Trunk, *, split: bool = False) -> None:
         super().__init__()
         self.norm1 = trunk.norm()
-        bias, hidden = trunk.bias, round(trunk.dim * trunk.mlp_ratio)
+        bias = trunk.bias
         self.attn = Attention(trunk.dim, trunk.heads, bias=bias, split=split, proj_bias=bias)
         self.norm2 = trunk.norm()
-        self.mlp = GatedMlp(trunk.dim, hidden, bias=bias) if trunk.gated else Mlp(trunk.dim, hidden)
+        self.mlp = Mlp(trunk.dim, trunk.hidden, gated=trunk.gated, bias=bias or not trunk.gated)
         self.ls1, self.ls2 = (LayerScale(trunk.dim) if trunk.layer_scale else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **more: Any) -> Tensor:
         """(B, N, D) to the same; `more` as in `Attention.look`."""
         attend = self.attn.look if more else self.attn
         x = x + self.ls1(attend(self.norm1(x), mask, **more))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return out
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class ChannelsLast(nn.Module):
+    """(B, C, H, W) to (B, H, W, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Move the channels."""
+        return x.permute(0, 2, 3, 1)
 
 
 class PatchEmbed(nn.Module):
@@ -188,5 +184,4 @@ def resample_kernel(kernel: Tensor, side: int) -> Tensor:
 def _inverse_resize(size: int, side: int) -> Tensor:
     units = torch.eye(size * size, dtype=torch.float64).view(size * size, 1, size, size)
     images = functional.interpolate(units, size=(side, side), mode="bicubic", antialias=True, align_corners=False)
-    inverse: Tensor = torch.linalg.pinv(images.flatten(1)).T  # (K K, side side)
-    return inverse
+    return torch.linalg.pinv(images.flatten(1)).T  # (K K, side side)

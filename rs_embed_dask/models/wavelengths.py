@@ -1,8 +1,6 @@
 """Convolution kernels generated from wavelengths, so that one network takes any bands."""
 
-from __future__ import annotations
-
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +9,9 @@ from torch.nn import functional
 
 from rs_embed_dask.models.vit import resample_kernel
 
-__all__ = ["KeptKernels", "KernelGenerator", "WavePatches"]
+Kernels = tuple[Tensor, Tensor]
+
+__all__ = ["KeptKernels", "KernelGenerator", "Mixer", "WavePatches"]
 
 
 class KernelGenerator(nn.Module):
@@ -43,7 +43,7 @@ class KernelGenerator(nn.Module):
 
 
 class KeptKernels(nn.Module):
-    """Kernels that follow from the wavelengths of bands, in micrometres.
+    """Kernels that follow from a few facts on the bands, their wavelengths say.
 
     As long as neither these nor the parameters change, the kernels of the last image serve again; only in inference
     mode, for a gradient has to reach the parameters.
@@ -51,43 +51,40 @@ class KeptKernels(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[object, tuple[Tensor, Tensor]] | None = None
+        self._kept: tuple[object, Kernels] | None = None
 
-    @abstractmethod
-    def make(self, wavelengths_um: Tensor) -> tuple[Tensor, Tensor]:
-        """Make kernels (D, C, p, p) and the bias (D,) of wavelengths (C,)."""
-
-    def kernels(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    def kept(self, facts: object, make: Callable[[], Kernels]) -> Kernels:
         """Return what `make` gives, in float32 whatever is cast elsewhere: few numbers, and all others follow."""
-        key, kept = self._state(wavelengths_um), self._kept
+        key, kept = self._state(facts), self._kept
         if key is not None and kept is not None and kept[0] == key:
             return kept[1]
-        device = next(self.parameters()).device
-        with torch.autocast(device.type, enabled=False):
-            made = self.make(torch.tensor(wavelengths_um, device=device))
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            made = make()
         self._kept = None if key is None else (key, made)
         return made
 
-    def _state(self, wavelengths_um: tuple[float, ...]) -> object:
+    def _state(self, facts: object) -> object:
         """Say what the kernels follow from; None where they must not be kept."""
         given = tuple(self.parameters())
         if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in given):
             return None
-        return wavelengths_um, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in given]  # noqa: SLF001
+        return facts, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in given]  # noqa: SLF001
 
 
-class _Residual(nn.Module):
-    """Two layers beside the way through."""
+class Mixer(nn.ModuleDict):
+    """Two layers of these names, the activation after each, beside the input itself."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.w1, self.w2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
+    def __init__(self, dim: int, names: tuple[str, str], act: Callable[[Tensor], Tensor]) -> None:
+        super().__init__({name: nn.Linear(dim, dim) for name in names})
+        self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + functional.relu(self.w2(functional.relu(self.w1(x))))
+        """(..., D) to the same."""
+        first, second = self.values()
+        return x + self.act(second(self.act(first(x))))
 
 
-class WavePatches(nn.Module):
+class WavePatches(KeptKernels):
     """A patch embedding whose kernels follow from codes of the bands; for another patch they are resampled."""
 
     def __init__(self, dim: int, patch: int, wave_dim: int, **more: int) -> None:
@@ -96,21 +93,19 @@ class WavePatches(nn.Module):
         self.weight_generator = KernelGenerator(
             patch * patch * dim, dim, wave_dim=wave_dim, encoder="transformer_encoder", **more
         )
-        self.fclayer = _Residual(wave_dim)
+        self.fclayer = Mixer(wave_dim, ("w1", "w2"), functional.relu)
 
-    def made(self, codes: Tensor, patch: int | None = None) -> tuple[Tensor, Tensor]:
+    def made(self, codes: Tensor, patch: int) -> Kernels:
         """Make kernels (D, C, k, k) and the bias (D,) of codes (C, W)."""
         numbers, bias = self.weight_generator(self.fclayer(codes))
         square = numbers.unflatten(1, self.kernel).permute(3, 0, 1, 2)  # (D, C, k, k)
-        return resample_kernel((square * 0.01).contiguous(), patch or self.kernel[0]), bias * 0.01
+        return resample_kernel((square * 0.01).contiguous(), patch), bias * 0.01
 
-    @staticmethod
-    def laid(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, h, w, D); a border of one zero puts each patch a pixel up and left."""
-        return functional.conv2d(x, kernels, bias, stride=kernels.shape[-1], padding=1).permute(0, 2, 3, 1)
+    def forward(self, x: Tensor, facts: object, codes: Callable[[], Tensor], *, patch: int = 0) -> Tensor:
+        """(B, C, H, W) to (B, h, w, D), by the facts that the codes (C, W) follow from.
 
-    def forward(self, x: Tensor, codes: Tensor, patch: int | None = None) -> Tensor:
-        """(B, C, H, W) and codes (C, W) to (B, h, w, D)."""
-        with torch.autocast(x.device.type, enabled=False):  # these numbers decide all others and cost little
-            kernels, bias = self.made(codes, patch)
-        return self.laid(x, kernels, bias)
+        A border of one zero puts each patch a pixel up and left.
+        """
+        side = patch or self.kernel[0]
+        kernels, bias = self.kept((facts, side), lambda: self.made(codes(), side))
+        return functional.conv2d(x, kernels, bias, stride=side, padding=1).permute(0, 2, 3, 1)

@@ -1,9 +1,7 @@
 """WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, tuned on wildlife observations; three heads on its classes."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +10,9 @@ from torch.nn import functional
 from rs_embed_dask.models.clip import JointBlock, feed_forward
 from rs_embed_dask.models.positions import resized
 from rs_embed_dask.models.resnet import Stages
-from rs_embed_dask.models.swin import PatchMerging, WindowBlock
-from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.preprocess.batch import Tokens
-
-if TYPE_CHECKING:
-    from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.models.swin import PatchMerging, Sides, WindowBlock
+from rs_embed_dask.models.vit import ChannelsLast, Trunk
+from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 __all__ = ["ResNet", "Swin", "ViT", "WildSAT", "build"]
 
@@ -41,7 +36,7 @@ class _Layers(nn.Module):
         places = resized(table, (patches.shape[1], patches.shape[2]), align_corners=True)
         first = (first + self.pos_embedding[:, :1]).expand(len(patches), -1, -1)
         x: Tensor = torch.cat([first, (patches + places).flatten(1, 2)], dim=1)  # (B, 1 + N, D)
-        return self.ln(self.layers(x))  # type: ignore[no-any-return]
+        return self.ln(self.layers(x))
 
 
 class ViT(nn.Module):
@@ -79,25 +74,14 @@ class ResNet(Stages):
         return seen, mean, self.fc(mean)
 
 
-class _ChannelsLast(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1)  # (B, H, W, C)
-
-
 class Swin(nn.Module):
     """A Swin transformer in torchvision's names: a stem, then stages of blocks with a merging between each two."""
 
     def __init__(
-        self,
-        *,
-        dim: int = 96,
-        depths: tuple[int, ...] = (2, 2, 6, 2),
-        heads: tuple[int, ...] = (3, 6, 12, 24),
-        window: int = 7,
-        classes: int = 1000,
+        self, *, dim: int = 96, depths: Sides = (2, 2, 6, 2), heads: Sides = (3, 6, 12, 24), window: int = 7, **out: int
     ) -> None:
         super().__init__()
-        stem = (nn.Conv2d(3, dim, 4, stride=4), _ChannelsLast(), nn.LayerNorm(dim, eps=1e-5))
+        stem = (nn.Conv2d(3, dim, 4, stride=4), ChannelsLast(), nn.LayerNorm(dim, eps=1e-5))
         parts: list[nn.Module] = [nn.Sequential(*stem)]
         for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
             trunk = Trunk(dim << stage, depth, count, norm_eps=1e-5)
@@ -106,7 +90,7 @@ class Swin(nn.Module):
             parts += [*([PatchMerging(dim << stage - 1)] if stage else []), nn.Sequential(*blocks)]
         self.features = nn.Sequential(*parts)
         self.norm = nn.LayerNorm(trunk.dim, eps=1e-5)
-        self.head = nn.Linear(trunk.dim, classes)
+        self.head = nn.Linear(trunk.dim, out.get("classes", 1000))
 
     def forward(self, image: Tensor) -> _Seen:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the map's mean."""
@@ -135,16 +119,8 @@ class WildSAT(nn.Module):
         return Tokens(patches, cls=read, pooled=vector, extra={**heads, "backbone": classes})
 
 
-def build(
-    *,
-    body: Literal["vit", "resnet", "swin"] = "vit",
-    head: str = "image",
-    out: int = 256,
-    classes: int = 1000,
-    **config: Any,
-) -> WildSAT:
+def build(*, body: str = "vit", head: str = "image", out: int = 256, classes: int = 1000, **config: Any) -> WildSAT:
     """Build the network from a card's configuration; all but the ViT are the same at every ``size``."""
-    if body != "vit":
-        config.pop("size", None)
+    config = config if body == "vit" else {name: value for name, value in config.items() if name != "size"}
     backbone = {"vit": ViT, "resnet": ResNet, "swin": Swin}[body](classes=classes, **config)
     return WildSAT(backbone, head=head, classes=classes, out=out)

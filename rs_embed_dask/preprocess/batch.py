@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["Batch", "Tokens"]
+__all__ = ["Batch", "Tokens", "same_places"]
 
 
 @dataclass
@@ -87,6 +87,13 @@ class Batch:
         frames = self.images[modality]
         given = self.visible.get(modality)
         return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if given is None else given
+
+
+def same_places(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ModelInputError where the maps of several modalities have other rows, columns or frames."""
+    if len(set(shapes.values())) > 1:
+        reason, fix = "the modalities do not cover the same patches", "give all over one square, with the same frames"
+        raise ModelInputError("patches", value=dict(shapes), reason=reason, fix=fix)
 
 
 @dataclass

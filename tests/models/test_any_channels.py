@@ -14,6 +14,7 @@ from tests.models import any_channels
 from tests.models.any_channels import CONFIGS, KEYS, MODALITIES, SIDE, UNUSED, pixels, small, tensors
 from tests.models.conftest import cube, grid, months
 from tests.models.file_promises import FilePromises
+from tests.models.image_promises import ImagePromises
 
 GRID, MEAN, MAX, CLS = OutputSpec.grid(), *(OutputSpec.pooled(name) for name in ("mean", "max", "cls"))
 
@@ -92,7 +93,9 @@ def test_the_hugging_face_form_of_dinov3_loads(variant, tmp_path):
 
 
 @pytest.mark.parametrize(("model", "modality"), MODALITIES)
-class TestEveryModality:
+class TestEveryModality(ImagePromises):
+    family, side = any_channels, SIDE
+
     def test_takes_any_image(self, model, modality):
         loaded = small(model, modality=modality)
         for side in (20, 64, (90, 50)):
@@ -103,39 +106,6 @@ class TestEveryModality:
             assert shape == ((32, 4, 4) if isinstance(side, int) else (32, 4, 3))
             found = card(model).grid_shape(loaded.spec, (side, side) if isinstance(side, int) else side, InputPrep())
             assert found == shape[1:]
-
-    def test_a_batch_equals_its_items(self, model, modality):
-        loaded = small(model, modality=modality)
-        images = [pixels(model, modality, 40, seed) for seed in range(3)]
-        dates = [["2022-01-03"], ["2021-07-17"], ["2020-11-30"]]
-        places = [(3.0, 51.0), (-70.0, -33.0), (120.0, 5.0)]
-        together = {name: np.stack([image[name] for image in images]) for name in images[0]}
-        for output in (GRID, MEAN, MAX, CLS):
-            told = loaded.embed(together, output=output, dates=dates, place=places).data
-            alone = [
-                loaded.embed(image, output=output, dates=day, place=place).data
-                for image, day, place in zip(images, dates, places, strict=True)
-            ]
-            assert told == pytest.approx(np.stack(alone), abs=5e-6)
-
-    def test_tiles_are_a_map(self, model, modality):
-        loaded = small(model, modality=modality)
-        side = loaded.inputs[0].size_px
-        image = pixels(model, modality, 2 * side)
-        whole = loaded.embed(image, output=GRID, prep=InputPrep.tile(), **SIDE).data
-        part = {name: values[..., side:, :side] for name, values in image.items()}
-        assert whole.shape[1:] == (8, 8)
-        assert whole[:, 4:, :4] == pytest.approx(loaded.embed(part, output=GRID, **SIDE).data, abs=5e-6)
-
-    def test_tokens_are_in_raster_order(self, model, modality):
-        loaded = small(model, modality=modality)
-        cell = loaded.patch
-        image, noise = (pixels(model, modality, 4 * cell, seed) for seed in (0, 1))
-        before = loaded.embed(image, output=GRID, **SIDE).data
-        for name, values in image.items():
-            values[..., cell : 2 * cell, 3 * cell :] = noise[name][..., cell : 2 * cell, 3 * cell :]
-        moved = np.abs(loaded.embed(image, output=GRID, **SIDE).data - before).sum(0)
-        assert np.unravel_index(moved.argmax(), moved.shape) == (1, 3)
 
 
 @pytest.mark.parametrize("model", CONFIGS)

@@ -36,7 +36,7 @@ def test_patches_turn_by_their_place_and_other_tokens_do_not():
     angle = 2 * np.pi * np.array([-0.5, -2 / 3])[:, None] / 100 ** (np.arange(4) / 4)
     assert turns[0, 0].numpy() == pytest.approx(np.cos(np.tile(angle.ravel(), 2)), abs=1e-6)
     x = torch.randn(1, 2, 8, 16, generator=torch.Generator().manual_seed(0))
-    made = _turned(x, turns)
+    made = _turned(turns, x)
     assert torch.equal(made[:, :, :2], x[:, :, :2])
     assert made[0, 1, 2, 3].item() == pytest.approx(
         (x[0, 1, 2, 3] * turns[0, 0, 3] - x[0, 1, 2, 11] * turns[1, 0, 3]).item(), abs=1e-6

@@ -1,5 +1,6 @@
 import gzip
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -100,8 +101,13 @@ def test_any_bands_with_their_statistics_and_wavelengths():
         small().embed(image[:3])
 
 
+def embedding(encoder):
+    """The patch embedding as a function of pixels and wavelengths."""
+    return lambda image, waves: encoder.patch_embed(image, waves, partial(encoder._codes, waves))
+
+
 def test_kernels_follow_wavelengths_and_ignore_order():
-    embed = small().encoder.patch_embed
+    embed = embedding(small().encoder)
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     waves = (0.665, 0.56, 0.49)
     with torch.inference_mode():
@@ -113,7 +119,7 @@ def test_kernels_follow_wavelengths_and_ignore_order():
 
 
 def test_patches_begin_one_pixel_up_and_left():
-    embed = small().encoder.patch_embed
+    embed = embedding(small().encoder)
     waves = (0.665,)
     image = torch.zeros(1, 1, 64, 64)
     with torch.inference_mode():

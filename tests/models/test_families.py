@@ -11,11 +11,12 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.window import Window
 from rs_embed_dask.inference.loading import _arguments
 from rs_embed_dask.models import card, factory
-from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
+from rs_embed_dask.specs import ModelSpec, OutputSpec
 from tests.models import families
 from tests.models.conftest import cube, grid, months
 from tests.models.families import CONFIGS, MODALITIES, SIDE, pixels, small, tensors
 from tests.models.file_promises import FilePromises
+from tests.models.image_promises import ImagePromises
 from tests.parity.cases import NUMBERS
 
 GRID, MEAN, MAX, CLS = OutputSpec.grid(), *(OutputSpec.pooled(name) for name in ("mean", "max", "cls"))
@@ -58,7 +59,9 @@ class TestFiles(FilePromises):
 
 
 @pytest.mark.parametrize(("model", "modality"), MODALITIES)
-class TestEveryModality:
+class TestEveryModality(ImagePromises):
+    family, side = families, SIDE
+
     def test_takes_any_image(self, model, modality):
         loaded = small(model, modality=modality)
         cells, dim = (4, 40) if model == "clay" else (4, CONFIGS[model]["dim"])
@@ -67,40 +70,6 @@ class TestEveryModality:
             assert loaded.embed(image, output=MEAN, **SIDE).shape == loaded.embed(image, output=MAX, **SIDE).shape
             shape = loaded.embed(image, output=GRID, **SIDE).shape
             assert shape == ((dim, cells, cells) if isinstance(side, int) else (dim, cells, 3))
-
-    def test_a_batch_equals_its_items(self, model, modality):
-        loaded = small(model, modality=modality)
-        images = [pixels(model, modality, 40, seed) for seed in range(3)]
-        dates = [["2022-01-03"], ["2021-07-17"], ["2020-11-30"]]
-        places = [(3.0, 51.0), (-70.0, -33.0), (120.0, 5.0)]
-        together = {name: np.stack([image[name] for image in images]) for name in images[0]}
-        for output in (GRID, MEAN, MAX, *([CLS] if "cls" in loaded.card.poolings else [])):
-            told = loaded.embed(together, output=output, dates=dates, place=places).data
-            alone = [
-                loaded.embed(image, output=output, dates=day, place=place).data
-                for image, day, place in zip(images, dates, places, strict=True)
-            ]
-            assert told == pytest.approx(np.stack(alone), abs=3e-6)
-
-    def test_tiles_are_a_map(self, model, modality):
-        loaded = small(model, modality=modality)
-        side = loaded.inputs[0].size_px
-        image = pixels(model, modality, 2 * side)
-        whole = loaded.embed(image, output=GRID, prep=InputPrep.tile(), **SIDE).data
-        part = {name: values[..., side:, :side] for name, values in image.items()}
-        assert whole.shape[1:] == (8, 8)
-        assert whole[:, 4:, :4] == pytest.approx(loaded.embed(part, output=GRID, **SIDE).data, abs=3e-6)
-
-    def test_tokens_are_in_raster_order(self, model, modality):
-        loaded = small(model, modality=modality)
-        cell = loaded.inputs[0].size_px // 4
-        image = pixels(model, modality, 4 * cell)
-        before = loaded.embed(image, output=GRID, **SIDE).data
-        noise = pixels(model, modality, 4 * cell, seed=1)
-        for name, values in image.items():
-            values[..., cell : 2 * cell, 3 * cell :] = noise[name][..., cell : 2 * cell, 3 * cell :]
-        moved = np.abs(loaded.embed(image, output=GRID, **SIDE).data - before).sum(0)
-        assert np.unravel_index(moved.argmax(), moved.shape) == (1, 3)
 
 
 @pytest.mark.parametrize("model", CONFIGS)

@@ -16,6 +16,7 @@ from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from tests.models import later_families
 from tests.models.conftest import cube, grid, months
 from tests.models.file_promises import FilePromises
+from tests.models.image_promises import ImagePromises
 from tests.models.later_families import FAMILIES, MODALITIES, pixels, small, tensors
 from tests.parity.cases import NUMBERS
 
@@ -70,7 +71,13 @@ class TestFiles(FilePromises):
 
 
 @pytest.mark.parametrize(("model", "modality"), MODALITIES)
-class TestEveryModality:
+class TestEveryModality(ImagePromises):
+    family = later_families
+
+    @staticmethod
+    def cell(model, loaded):
+        return FAMILIES[model].cell
+
     def test_takes_any_image(self, model, modality):
         loaded, family = small(model, modality=modality), FAMILIES[model]
         for side in (20, 64, 150, (90, 50)):
@@ -82,14 +89,6 @@ class TestEveryModality:
                 card(model).grid_shape(loaded.spec, image[modality.split("+")[0]].shape[-2:], InputPrep()) == shape[1:]
             )
 
-    def test_a_batch_equals_its_items(self, model, modality):
-        loaded = small(model, modality=modality)
-        images = [pixels(model, modality, 40, seed) for seed in range(3)]
-        together = {name: np.stack([image[name] for image in images]) for name in images[0]}
-        for output in (GRID, MEAN, MAX):
-            alone = [loaded.embed(image, output=output).data for image in images]
-            assert loaded.embed(together, output=output).data == pytest.approx(np.stack(alone), abs=5e-6)
-
     def test_items_of_other_sizes_keep_to_themselves(self, model, modality):
         loaded = small(model, modality=modality)
         images = [pixels(model, modality, side, side) for side in (40, 56, 40)]
@@ -99,24 +98,6 @@ class TestEveryModality:
         for values, image, size in zip(found, images, metres, strict=True):
             alone = loaded.embed(image, output=GRID, resolution_m=size).data
             assert values == pytest.approx(alone, abs=5e-6)
-
-    def test_tiles_are_a_map(self, model, modality):
-        loaded = small(model, modality=modality)
-        side = 4 * FAMILIES[model].cell
-        image = pixels(model, modality, 2 * side)
-        whole = loaded.embed(image, output=GRID, prep=InputPrep.tile()).data
-        part = {name: values[..., side:, :side] for name, values in image.items()}
-        assert whole.shape[1:] == (8, 8)
-        assert whole[:, 4:, :4] == pytest.approx(loaded.embed(part, output=GRID).data, abs=5e-6)
-
-    def test_tokens_are_in_raster_order(self, model, modality):
-        loaded, cell = small(model, modality=modality), FAMILIES[model].cell
-        image, noise = (pixels(model, modality, 4 * cell, seed) for seed in (0, 1))
-        before = loaded.embed(image, output=GRID).data
-        for name, values in image.items():
-            values[..., cell : 2 * cell, 3 * cell :] = noise[name][..., cell : 2 * cell, 3 * cell :]
-        moved = np.abs(loaded.embed(image, output=GRID).data - before).sum(0)
-        assert np.unravel_index(moved.argmax(), moved.shape) == (1, 3)
 
 
 @pytest.mark.parametrize("model", FAMILIES)

@@ -7,7 +7,7 @@ import torch
 from rs_embed_dask.errors import LicenceError, ModelInputError, SpecError
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import card
-from rs_embed_dask.models.olmoearth import _axial, _turned
+from rs_embed_dask.models.olmoearth import _axial, _turning
 from rs_embed_dask.preprocess.batch import Batch
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 from rs_embed_dask.specs import ModelSpec, OutputSpec
@@ -103,10 +103,10 @@ def _student(model, located):
 def test_turning_keeps_lengths_and_sees_differences_only():
     x = torch.randn(1, 1, 3, 8, generator=torch.Generator().manual_seed(0))
     places = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [3.0, 5.0]]])
-    near, far = (_turned(_axial(where, 8), x) for where in (places, places + 7))
+    near, far = (_turning(_axial(where, 8))(x) for where in (places, places + 7))
     assert torch.allclose(near.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
     assert torch.allclose(near @ near.mT, far @ far.mT, atol=1e-4)
-    quarter = _turned(torch.full((1, 1, 1, 1), torch.pi / 2), torch.tensor([[[[1.0, 0.0]]]]))
+    quarter = _turning(torch.full((1, 1, 1, 1), torch.pi / 2))(torch.tensor([[[[1.0, 0.0]]]]))
     assert quarter[0, 0, 0].tolist() == pytest.approx([0, 1], abs=1e-6)
 
 
@@ -135,5 +135,5 @@ def test_a_frame_has_the_date_of_its_first_day_and_every_item_its_own():
 def test_other_grids_are_refused():
     model = small("olmoearth", modality="s2+s1")
     image = pixels("olmoearth", "s2+s1", 8)
-    with pytest.raises(ModelInputError, match="rows, columns or frames differ"):
+    with pytest.raises(ModelInputError, match="the modalities do not cover the same patches"):
         model.embed(image | {"s1": image["s1"][..., :4, :4]}, **SIDE)

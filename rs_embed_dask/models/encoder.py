@@ -1,0 +1,75 @@
+"""What encoders have in common: how one is built from a configuration, and a ViT with a class token and an ending."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rs_embed_dask.models.positions import resized
+from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.preprocess.batch import Tokens
+
+__all__ = ["Encoder", "builder"]
+
+
+def builder(
+    make: Callable[..., nn.Module], *, unused: tuple[str, ...] = (), later: tuple[str, ...] = (), **sizes: Any
+) -> Callable[..., nn.Module]:
+    """Return what builds an encoder from a card's configuration: from its trunk, and the rest by name.
+
+    `sizes` hold where the configuration has none. What is named in `unused` makes no difference to the network, nor do
+    the ``bands`` in use; what is in `later` are attributes, set once it stands.
+    """
+
+    def build(**config: Any) -> nn.Module:
+        rest = {**sizes, **config}
+        trunk = Trunk(**{field.name: rest.pop(field.name) for field in fields(Trunk) if field.name in rest})
+        told = {name: rest.pop(name) for name in ("bands", *unused, *later) if name in rest}
+        encoder = make(trunk, **rest)
+        for name in set(later) & set(told):
+            setattr(encoder, name, told[name])
+        return encoder
+
+    return build
+
+
+class Encoder(nn.Module):
+    """A class token, blocks and an ending, with a table of positions of `side` x `side` patches where it has one.
+
+    `ending` is ``"norm"``, the norm of every token; ``"none"``, which keeps that norm but leaves it out; or
+    ``"fc_norm"``, of a fine-tuned network, the norm of the mean alone.
+    """
+
+    def __init__(self, trunk: Trunk, *, side: int = 0, ending: Literal["norm", "none", "fc_norm"] = "norm") -> None:
+        super().__init__()
+        self.ending = ending
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
+        if side:
+            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, trunk.dim))
+        self.blocks = trunk.blocks()
+        self._norm = "fc_norm" if ending == "fc_norm" else "norm"
+        self.add_module(self._norm, trunk.norm())
+
+    def encode(self, patches: Tensor, first: Tensor | None = None, *told: Tensor) -> Tokens:
+        """Run the blocks on (B, ..., D) patches, positions included, behind the class token or `first` and others.
+
+        `told` is what each block gets beside its tokens.
+        """
+        first = self.cls_token if first is None else first
+        x = torch.cat([first.expand(len(patches), -1, -1), patches.flatten(1, -2)], dim=1)  # (B, 1 + N, D)
+        for block in self.blocks:
+            x = block(x, *told)
+        norm = self.get_submodule(self._norm)
+        x = norm(x) if self.ending == "norm" else x
+        after = norm if self.ending == "fc_norm" else None
+        return Tokens(x[:, first.shape[1] :].view(patches.shape), cls=x[:, 0], after=after, extra={"tokens": x})
+
+    def placed(self, patches: Tensor, told: Tensor | None = None, **how: Any) -> Tokens:
+        """Encode (B, h, w, D) with the table's positions, resampled as `resized` does, and a code `told` (B, 1, D)."""
+        side = round((self.pos_embed.shape[1] - 1) ** 0.5)
+        table = self.pos_embed[:, 1:].unflatten(1, (side, side))
+        patches = patches + resized(table, (patches.shape[1], patches.shape[2]), **how)
+        first = self.cls_token + self.pos_embed[:, :1]
+        return self.encode(patches, first) if told is None else self.encode(patches + told[:, None], first + told)
