@@ -31,13 +31,15 @@ from rs_embed_dask.preprocess.samples import from_cubes
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN_IMAGES = 2
+LARGEST = 1000  # millions of parameters
 
 
 def smallest():
-    """Of each model the smallest variant with weights, one for each kind of body and input."""
+    """Of each model the smallest variant that a laptop holds, one for each kind of body and input."""
     found = {}
     for card in all_cards():
-        for variant in sorted((v for v in card.variants if v.weights and v.params), key=lambda v: v.params):
+        fit = (v for v in card.variants if v.weights and 0 < v.params < LARGEST)
+        for variant in sorted(fit, key=lambda v: v.params):
             key = (card.id, dict(variant.config).get("body"), variant.modality)
             found.setdefault(key, f"{card.id}:{variant.name}")
     return list(found.values())
