@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -176,7 +177,10 @@ def test_nothing_is_left_on_the_scheduler(threads_client, tmp_path):
     until(lambda: threads_client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0)
 
 
-def test_ctrl_c_stores_what_is_finished_and_says_how_to_go_on(threads_client, tmp_path):
+def test_ctrl_c_stores_what_is_finished_and_says_how_to_go_on(threads_client, tmp_path, request):
+    # A shell that starts the suite in the background has it ignore Ctrl-C.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     (tmp_path / "marks").mkdir()
     held = Numbers(str(tmp_path / "marks"), held=tuple(range(16, 24)))
     plan = plan_of(Places(24), held)

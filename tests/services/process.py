@@ -1,46 +1,30 @@
-"""The service as a process of its own: started, told what goes wrong, asked what it saw, and ended with its parent.
-
-Commands go in as JSON lines and answers come out as JSON lines; when the input ends, so does the process.
-"""
+"""The service as a process of its own: started, told what goes wrong, asked what it saw, and ended with its parent."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rs_embed_dask.demo.service import Service, client_environment
+from tests.services.child import Child
 from tests.services.faults import Disorder, FaultPlan, Happening
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-class ServiceProcess:
+class ServiceProcess(Child):
     """Another process that serves a catalogue. A context manager."""
 
     def __init__(self, catalogue: Path, *, hrefs: str = "azure") -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.services", str(catalogue), "--hrefs", hrefs],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = self._answer()["port"]
+        super().__init__("tests.services", str(catalogue), "--hrefs", hrefs)
+        self.port = self.greeting["port"]
         self.url = f"http://127.0.0.1:{self.port}/api/stac/v1"
 
     def environment(self) -> dict[str, str]:
         return client_environment(self.port)
-
-    def tell(self, **command: Any) -> Any:
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
 
     def faults(self, *happenings: dict[str, Any]) -> None:
         self.tell(faults=happenings)
@@ -53,23 +37,6 @@ class ServiceProcess:
 
     def forget(self) -> None:
         self.tell(ask="forget")
-
-    def _answer(self) -> Any:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the service ended with {self._process.wait()}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
-        self._process.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def obey(service: Service, command: dict[str, Any]) -> Any:

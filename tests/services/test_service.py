@@ -18,8 +18,9 @@ import rasterio
 
 from rs_embed_dask.demo.loopback import Fault
 from rs_embed_dask.demo.service import Service
+from tests.services.child import ROOT
 from tests.services.faults import Disorder, FaultPlan, Happening
-from tests.services.process import ROOT, ServiceProcess
+from tests.services.process import ServiceProcess
 from tests.services.scenes import catalogue, s2_scene
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

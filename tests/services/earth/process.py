@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rs_embed_dask.providers.earth_engine import EarthEngine
 from rs_embed_dask.providers.ranges import Patience
+from tests.services.child import Child
 from tests.services.earth.mishaps import Fault, Settings
 from tests.services.earth.server import Earth
 
-ROOT = Path(__file__).resolve().parents[3]
 ANONYMOUS = "google.auth.credentials:AnonymousCredentials"
 QUICK = Patience(4, 0.01, 0.05, 30.0)
 
 
-class EarthProcess:
+class EarthProcess(Child):
     """Another process that answers as Earth Engine does. A context manager."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.services.earth.process"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.url = self._answer()["url"]
+        super().__init__("tests.services.earth.process")
+        self.url = self.greeting["url"]
 
     def provider(self, **options: Any) -> EarthEngine:
         """Return the provider that reads here."""
@@ -43,48 +36,26 @@ class EarthProcess:
         with tempfile.NamedTemporaryFile(suffix=".pkl") as held:
             pickle.dump([scene for each in scenes for scene in (each if isinstance(each, list) else [each])], held)
             held.flush()
-            self._tell(serve=held.name)
+            self.tell(serve=held.name)
 
     def set(self, **settings: Any) -> None:
         """Change settings; the others stay."""
-        self._tell(set=settings)
+        self.tell(set=settings)
 
     def faults(self, *faults: dict[str, Any]) -> None:
-        self._tell(faults=list(faults))
+        self.tell(faults=list(faults))
 
     def report(self) -> dict[str, Any]:
-        return self._tell(ask="report")
+        return self.tell(ask="report")
 
     def counts(self, kind: str) -> int:
         return self.report()["counts"].get(kind, 0)
 
     def bodies(self) -> list[dict[str, Any]]:
-        return self._tell(ask="bodies")
+        return self.tell(ask="bodies")
 
     def forget(self) -> None:
-        self._tell(ask="forget")
-
-    def _tell(self, **command: Any) -> Any:
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> Any:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the emulator ended with {self._process.wait()}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
-        self._process.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.tell(ask="forget")
 
 
 def obey(earth: Earth, command: dict[str, Any]) -> Any:
