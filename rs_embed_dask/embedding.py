@@ -23,7 +23,7 @@ class Embedding:
     ----------
     data : ndarray or DataArray
         (D,) or (D, h, w) float32; with a batch in front where a batch was asked for. A georeferenced grid is a
-        DataArray (feature, y, x).
+        DataArray (dim, y, x).
     meta : dict
         Model, variant, weights, what was filled or left out, and what the caller adds.
 

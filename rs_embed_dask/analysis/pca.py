@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Pca", "fit_pca", "pseudo_rgb"]
 
 DIM: Final = "dim"
-_NAMES: Final = (DIM, "feature")
 _MOST_SAMPLES: Final = 50_000
 _PERCENTILES: Final = (2.0, 98.0)
 _COLOURS: Final = 3
@@ -172,8 +171,8 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     Parameters
     ----------
     embedding : xarray.DataArray
-        With a dimension ``dim``, such as (item, dim), (item, dim, y, x) or (dim, y, x); NumPy or Dask. The fields of
-        `get_embedding`, (feature, y, x), will do as well.
+        With a dimension ``dim``: (item, dim) or (item, dim, y, x) of a store, (dim, y, x) of `get_embedding`; NumPy or
+        Dask.
     pca : Pca, optional
         A fit to use, so that two stores get comparable colours; by default it is made of the embedding itself, of
         evenly spaced items where it is large.
@@ -189,15 +188,14 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     SpecError
         If there is no dimension ``dim``, or if no vector is whole.
     """
-    found = next((name for name in _NAMES if name in getattr(embedding, "dims", ())), None)
-    if found is None:
+    if DIM not in getattr(embedding, "dims", ()):
         reason = "it has no dimension 'dim'"
         raise SpecError("embedding", value=embedding, reason=reason, fix="give ds['embedding'] of a store")
-    fitted = fit_pca(_thinned(embedding, found).transpose(..., found).values) if pca is None else pca
+    fitted = fit_pca(_thinned(embedding).transpose(..., DIM).values) if pca is None else pca
     colours: xr.DataArray = xr.apply_ufunc(
         fitted.colours,
-        embedding.chunk({found: -1}) if embedding.chunks else embedding,
-        input_core_dims=[[found]],
+        embedding.chunk({DIM: -1}) if embedding.chunks else embedding,
+        input_core_dims=[[DIM]],
         output_core_dims=[["rgb"]],
         dask="parallelized",
         output_dtypes=["float32"],
@@ -207,9 +205,9 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
     return colours.assign_coords(rgb=named).rename("colour")
 
 
-def _thinned(embedding: xr.DataArray, dim: str) -> xr.DataArray:
+def _thinned(embedding: xr.DataArray) -> xr.DataArray:
     """Take evenly spaced items, so that a fit of a large store reads a bounded part of it."""
     if "item" not in embedding.dims:
         return embedding
-    vectors = embedding.size // embedding.sizes[dim]
+    vectors = embedding.size // embedding.sizes[DIM]
     return embedding.isel(item=slice(None, None, max(1, -(-vectors // (4 * _MOST_SAMPLES)))))

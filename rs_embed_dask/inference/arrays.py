@@ -169,4 +169,4 @@ def embedding(done: Sequence[Features], model: Model, output: OutputSpec, *, bat
 def labelled(values: NDArray[np.float32], grid: Grid) -> xr.DataArray:
     """Give a (D, h, w) grid its coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
     attrs = {"crs": grid.crs, "transform": list(grid.transform), "grid_mapping": "spatial_ref"}
-    return xr.DataArray(values, coordinates(grid), ("feature", "y", "x"), name="embedding", attrs=attrs)
+    return xr.DataArray(values, coordinates(grid), ("dim", "y", "x"), name="embedding", attrs=attrs)

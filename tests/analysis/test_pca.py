@@ -155,7 +155,7 @@ def test_few_long_vectors_give_axes_that_are_square_to_each_other():
 
 
 def test_fields_of_one_place_have_colours_too():
-    field = xr.DataArray(cloud(30).reshape(5, 6, 20), dims=("y", "x", "feature")).transpose("feature", "y", "x")
+    field = xr.DataArray(cloud(30).reshape(5, 6, 20), dims=("y", "x", "dim")).transpose("dim", "y", "x")
     colours = pseudo_rgb(field)
     assert colours.dims == ("y", "x", "rgb")
     np.testing.assert_allclose(colours.values, fit_pca(cloud(30)).colours(cloud(30)).reshape(5, 6, 3), rtol=1e-5)

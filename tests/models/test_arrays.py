@@ -40,7 +40,7 @@ def test_a_cube_comes_back_as_a_map(mirror):
     image = cube(ramps(16, 16), bands=("red", "nir"))
     given = mirror().embed(image, output=GRID)
     assert isinstance(given.data, xr.DataArray)
-    assert given.data.dims == ("feature", "y", "x")
+    assert given.data.dims == ("dim", "y", "x")
     assert given.data.x.values.tolist() == [600_020, 600_060, 600_100, 600_140]
     assert given.data.y.values.tolist() == [5_699_980, 5_699_940, 5_699_900, 5_699_860]
     assert "32631" in given.data.spatial_ref.attrs["spatial_ref"]
