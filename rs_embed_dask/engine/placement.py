@@ -6,6 +6,10 @@ from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import dask
+
+from rs_embed_dask.errors import EngineError
+
 __all__ = ["EMBED", "FETCH", "GPU", "InFlight", "Placement", "Workers"]
 
 GPU: Final = "GPU"
@@ -58,12 +62,15 @@ class Workers:
         Their threads, summed.
     memory : int
         Their memory limits in bytes, summed; 0 where none is known.
+    room : int
+        The lowest limit of those that embed on a CPU; 0 where none is known.
     """
 
     addresses: frozenset[str]
     resources: Mapping[str, float]
     threads: int
     memory: int
+    room: int = 0
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Workers:
@@ -84,8 +91,25 @@ class Workers:
             for name, amount in (worker.get("resources") or {}).items():
                 totals[name] = totals.get(name, 0.0) + amount
         threads = sum(int(worker.get("nthreads", 1)) for worker in found.values())
-        memory = sum(int(worker.get("memory_limit") or 0) for worker in found.values())
-        return cls(frozenset(found), totals, threads, memory)
+        limits = {address: int(worker.get("memory_limit") or 0) for address, worker in found.items()}
+        here = Placement.on(totals.keys()).embed.keys()
+        embedding = [limits[at] for at, worker in found.items() if here <= (worker.get("resources") or {}).keys()]
+        room = 0 if GPU in here else min(filter(None, embedding), default=0)
+        return cls(frozenset(found), totals, threads, sum(limits.values()), room)
+
+    def hold(self, nbytes: int) -> None:
+        """Make sure that weights fit into a worker: Dask pauses one that is full, for good where nothing can be freed.
+
+        Raises
+        ------
+        EngineError
+            If they take more than the share of its memory at which Dask pauses a worker.
+        """
+        share = dask.config.get("distributed.worker.memory.pause", 0.8)
+        if self.room and share and nbytes > share * self.room:
+            has, needs = (f"{count / 2**30:.1f} GiB" for count in (self.room, nbytes))
+            fix = "give workers more memory, take fewer or smaller models a run, or embed on a GPU"
+            raise EngineError("memory of a worker", value=has, reason=f"the models' weights need {needs}", fix=fix)
 
     @property
     def offered(self) -> frozenset[str]:

@@ -101,11 +101,14 @@ class ModelEntry:
         Identifies it with all its options: what a resident embedder is known by.
     load : callable
         Makes the model in the process that needs it; picklable.
+    nbytes : int
+        What its weights take in float32; 0 where that is not known.
     """
 
     label: str
     key: str
     load: Callable[[], EmbedModel] = field(compare=False)
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
     Raises
     ------
     EngineError
-        The cluster was lost, or no item can be computed on it; the store can be resumed.
+        The cluster was lost, or no item can be computed on it (the models are too much for a worker's memory, say);
+        the store can be resumed.
     WeightsError, LicenceError, StoreError
         No item could be computed, or none could be stored.
     KeyboardInterrupt
@@ -64,6 +65,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         found = client_for(client, stack)
         driver = Driver(plan, store, found, options=chosen, listeners=listeners)
+        driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dask
 import pytest
 
 from rs_embed_dask.engine.placement import InFlight, Placement, Workers
+from rs_embed_dask.errors import EngineError
 
 
 def workers(*each):
@@ -32,6 +34,26 @@ def test_tasks_ask_for_the_resources_that_are_there(each, expected, slots, embed
     found = workers(*each)
     assert Placement.on(found.offered) == expected
     assert (found.fetch_slots, found.embedders) == (slots, embedders)
+
+
+@pytest.mark.parametrize(
+    ("each", "room"),
+    [
+        ([({"EMBED": 1}, 4, 8 * GIB), ({"EMBED": 1}, 4, 6 * GIB), ({"FETCH": 4}, 4, GIB)], 6 * GIB),
+        ([({}, 4, 8 * GIB), ({}, 4, 0)], 8 * GIB),
+        ([({"GPU": 1}, 1, GIB)], 0),
+        ([], 0),
+    ],
+)
+def test_weights_must_fit_into_a_worker_that_embeds(each, room):
+    found = workers(*each)
+    assert found.room == room
+    found.hold(int(0.79 * room) or 100 * GIB)
+    if room:
+        with pytest.raises(EngineError, match=rf"memory of a worker.*{room / GIB} GiB.*need {room / GIB} GiB.*more"):
+            found.hold(room)
+        with dask.config.set({"distributed.worker.memory.pause": False}):
+            found.hold(room)
 
 
 def limit(window, *, memory=16 * GIB, chunk_items=64, chunk_bytes=2**20):

@@ -57,6 +57,7 @@ def test_two_modalities_are_two_reads():
     made = plan(["galileo:nano:s1+s2"], PlanetaryComputer())
     assert [sensor for sensor, _, _ in reads(made)] == ["sentinel-2-l2a", "sentinel-1-rtc"]
     assert made.recipe.needs("galileo-nano-s1-s2")[0][1].modality == "s2"
+    assert made.recipe.models[0].nbytes == 4_160_000
 
 
 def test_the_request_goes_before_the_card():

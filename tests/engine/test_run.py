@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -137,6 +138,18 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(threads_c
     assert events[-1].interrupted
     assert store.counts() == {"means": {Status.PENDING: 20}}
     assert not reads_of(tmp_path / "marks"), "models are loaded before the first read"
+
+
+def test_models_that_no_worker_can_hold_end_the_run_before_it_begins(threads_client, tmp_path):
+    (tmp_path / "marks").mkdir()
+    plan = plan_of(Places(8), Numbers(str(tmp_path / "marks")))
+    (entry,) = plan.recipe.models
+    plan = replace(plan, recipe=replace(plan.recipe, models=(replace(entry, nbytes=2**50),)))
+    store = store_of(plan, tmp_path / "run.zarr")
+    with pytest.raises(EngineError, match=r"memory of a worker.*need 1048576\.0 GiB"):
+        run_plan(plan, store, threads_client, options=QUIET)
+    assert store.counts() == {"means": {Status.PENDING: 8}}
+    assert not reads_of(tmp_path / "marks")
 
 
 def test_results_in_memory_are_written_by_the_client(threads_client):
