@@ -25,6 +25,7 @@ FOLDERS = ("rs_embed_dask", "tests", "benchmarks", "examples")
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
+MAX_MODELS_LINES = 5500
 MAX_PARAMETERS = 6
 MAX_POSITIONAL = 3
 MAX_IMPORT_S = 0.3
@@ -87,6 +88,11 @@ def test_there_is_something_to_count():
 def test_files_are_at_most_300_lines():
     counted = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files(*FOLDERS)}
     none([f"{name(p)}: {n} lines; split it by a noun" for p, n in counted.items() if n > MAX_FILE_LINES])
+
+
+def test_all_models_and_their_cards_stay_small():
+    found = files("rs_embed_dask/models", "rs_embed_dask/cards")
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in found) < MAX_MODELS_LINES
 
 
 def test_functions_are_at_most_40_lines():
