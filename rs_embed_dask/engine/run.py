@@ -13,6 +13,7 @@ from rs_embed_dask.engine.events import RunFinished, RunStarted, emit
 from rs_embed_dask.engine.figures import Figures
 from rs_embed_dask.engine.jobs import Jobs, chunks_to_do
 from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.profiler import stop_profiler
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import RunReport
 
@@ -64,6 +65,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         found = client_for(client, stack)
+        stop_profiler(found)
         driver = Driver(plan, store, found, options=chosen, listeners=listeners)
         driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
         started = RunStarted(

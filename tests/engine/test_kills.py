@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from distributed import Client, LocalCluster
 
 from rs_embed_dask.engine.events import ChunkLost, WorkerLost
 from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.profiler import stop_profiler
 from rs_embed_dask.engine.run import run_plan
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.store import Status, Store
@@ -22,6 +24,7 @@ from tests.engine.processes import Processes
 
 COUNT = 48
 QUIET = Options(progress=False)
+PROFILED = [] if sys.version_info < (3, 12) else ["profile", "profile-cycle"]
 
 
 @pytest.fixture
@@ -85,6 +88,22 @@ def test_a_killed_fetch_worker(killable, marks, tmp_path):
     assert done["report"].is_over
     assert len(reads_of(marks, 20)) == 2
     assert_undisturbed(tmp_path / "run.zarr")
+
+
+def test_the_profiler_is_off_where_python_can_hang_in_it(killable, tmp_path):
+    """On workers that come back after a kill too; they are asked once both are there."""
+    stop_profiler(killable)
+    kill_worker(killable, "FETCH")
+    until(lambda: len(profiled(killable)) == 2)
+    until(lambda: all(kinds == PROFILED for kinds in profiled(killable).values()))
+
+
+def profiled(client):
+    def kinds(dask_worker):
+        return sorted(kind for kind in dask_worker.periodic_callbacks if kind.startswith("profile"))
+
+    found = client.run(kinds, on_error="ignore")
+    return found if all(isinstance(one, list) for one in found.values()) else {}
 
 
 def test_a_killed_embedder(killable, marks, tmp_path):

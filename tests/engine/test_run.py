@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -41,6 +42,8 @@ def test_a_run_stores_every_item_once_and_counts_it(threads_client, tmp_path):
     assert (report.chunks, report.tally.reads, report.tally.scenes, report.failed) == (3, 20, 20, 0)
     assert report.tally.read_bytes == 20 * (3 * 64 * 4 + 64 * 2)
     assert report.weights == {"means": {"path": "none", "licence": "CC0"}}
+    profiled = threads_client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    assert set(profiled.values()) == {sys.version_info >= (3, 12)}
     assert 3 <= report.tally.batches["means"] <= 20
     kinds = [type(event) for event in events]
     assert kinds[0] is RunStarted
