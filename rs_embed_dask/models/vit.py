@@ -53,8 +53,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None =
 class Attention(nn.Module):
     """Multi-head self-attention; q, k and v as one matrix, or as three where `split`."""
 
-    scale: float | None = None  # of the scores; by default 1 over the root of a head's width
-
     def __init__(self, dim: int, heads: int, *, bias: bool = True, split: bool = False, proj_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
@@ -90,7 +88,7 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
         q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
         mask = mask if bias is None else bias(q)
-        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
 
 
@@ -134,8 +132,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **more: Any) -> Tensor:
         """(B, N, D) to the same; `more` as in `Attention.look`."""
-        attend = self.attn.look if more else self.attn
-        x = x + self.ls1(attend(self.norm1(x), mask, **more))
+        look = self.attn.look if more else self.attn
+        x = x + self.ls1(look(self.norm1(x), mask, **more))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 

@@ -10,23 +10,11 @@ from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.fetch import MASKS, FetchSpec
 from rs_embed_dask.imagery.sensors import mask_of, sensor, sensors, source, sources_of
 from rs_embed_dask.imagery.source_tables import SOURCES
+from rs_embed_dask.preprocess.steps import names
 
 S2_L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 S2_EE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
-COMMON = (
-    "coastal",
-    "blue",
-    "green",
-    "red",
-    "rededge1",
-    "rededge2",
-    "rededge3",
-    "nir",
-    "nir08",
-    "nir09",
-    "swir16",
-    "swir22",
-)
+COMMON = names("coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22")
 
 
 def assets(provider, name):

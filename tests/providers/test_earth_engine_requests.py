@@ -13,6 +13,7 @@ from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.preprocess.steps import names
 from rs_embed_dask.providers import load, load_all, open_provider
 from rs_embed_dask.providers.earth_engine import EarthEngine
 from rs_embed_dask.providers.earth_engine_cubes import plan_orders
@@ -21,20 +22,7 @@ from rs_embed_dask.temporal import TemporalSpec
 from tests.providers.earth_truth import DAYS, JUNE, band, nanmedian, read, same, spot
 from tests.services.earth import world
 
-ALL = (
-    "coastal",
-    "blue",
-    "green",
-    "red",
-    "rededge1",
-    "rededge2",
-    "rededge3",
-    "nir",
-    "nir08",
-    "nir09",
-    "swir16",
-    "swir22",
-)
+ALL = names("coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22")
 YEAR = Frames("fixed", n=12).spans(TemporalSpec.year(2022))
 SMALL_LIMIT = 16 * 16 * 1024 * 5
 
