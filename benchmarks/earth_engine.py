@@ -22,14 +22,14 @@ import ee
 import numpy as np
 import xarray as xr
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.earth_engine_access import open_session
-from rs_embed_dask.providers.earth_engine_read import pixel_grid
-from rs_embed_dask.temporal import TemporalSpec
+from rs_embed_dask.providers.earth_engine.read import pixel_grid
+from rs_embed_dask.providers.earth_engine.session import open_session
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from tests.services.earth import world
 from tests.services.earth.process import EarthProcess
 

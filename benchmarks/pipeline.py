@@ -19,11 +19,11 @@ from distributed import Client
 
 from benchmarks.places import Row
 from rs_embed_dask.engine.clusters import cluster
-from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.driver import run_plan
 from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.run import run_plan
-from rs_embed_dask.providers.synthetic import Synthetic
+from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.store import Store
 
 PROCESSES = 2

@@ -25,8 +25,8 @@ from distributed import Client
 
 import rs_embed_dask as rs
 from examples import real_picture
-from rs_embed_dask.demo.service import Service
 from tests.services import real
+from tests.services.service import Service
 
 MODELS = ("galileo-nano", "rcf")
 UTM_BELGIUM, UTM_GRANULE = "EPSG:32631", "EPSG:32629"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import rs_embed_dask as rs
 from rs_embed_dask import plot
-from rs_embed_dask.analysis import fit_pca
+from rs_embed_dask.plot import fit_pca
 from rs_embed_dask.store import STATUS_COLOURS, Status
 from tests.services import real
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rs_embed_dask.errors import RsEmbedError
     from rs_embed_dask.inference.loading import load_model
     from rs_embed_dask.models import register_model
-    from rs_embed_dask.places import places
     from rs_embed_dask.providers import list_providers, open_provider, register_provider
     from rs_embed_dask.specs import (
         BBox,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
         SensorSpec,
         TemporalSpec,
     )
+    from rs_embed_dask.specs.places import places
 
 __version__ = "0.1.0"
 
@@ -70,7 +70,7 @@ _HOMES = {
     "rs_embed_dask.errors": ("RsEmbedError",),
     "rs_embed_dask.inference.loading": ("load_model",),
     "rs_embed_dask.models": ("register_model",),
-    "rs_embed_dask.places": ("places",),
+    "rs_embed_dask.specs.places": ("places",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",

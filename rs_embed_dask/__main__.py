@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.cli import main
+from rs_embed_dask.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from rs_embed_dask.asking import RequestOptions, items_of, request_of, statuses_of, store_for
+from rs_embed_dask.engine.request import RequestOptions, items_of, request_of, statuses_of, store_for
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.listing import describe_model, fetch_weights, list_models
-from rs_embed_dask.places import places
+from rs_embed_dask.show.model_page import describe_model, fetch_weights, list_models
 from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.specs.places import places
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from rs_embed_dask.embedding import Embedding
-    from rs_embed_dask.engine.options import Progress
     from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.report import RunReport
+    from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.store import Status, Store
@@ -163,10 +163,10 @@ def resume(
     StoreError
         Where there is no store, or where it cannot be read.
     """
-    from rs_embed_dask.engine.options import Options
+    from rs_embed_dask.engine.driver import is_finished, nothing_left
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
     from rs_embed_dask.engine.request import Request
-    from rs_embed_dask.engine.run import is_finished, nothing_left
+    from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
 
@@ -243,7 +243,7 @@ def get_embeddings_batch(
     RsEmbedError
         The first that kept an embedding from being made.
     """
-    from rs_embed_dask.answers import embeddings_of
+    from rs_embed_dask.engine.local import embeddings_of
 
     return embeddings_of(plan(spatials, [ModelSpec.of(model)], temporal, **options))
 
@@ -269,7 +269,7 @@ def inspect_input(
     RsEmbedError
         What kept the pixels from being read.
     """
-    from rs_embed_dask.answers import inputs_of
+    from rs_embed_dask.engine.local import inputs_of
 
     return inputs_of(plan(spatial, [ModelSpec.of(model)], temporal, **options))
 
@@ -278,8 +278,8 @@ def _run(
     made: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
 ) -> RunReport:
     """Compute what is left, and note in the receipt what it was computed with."""
-    from rs_embed_dask.engine.options import Options
-    from rs_embed_dask.engine.run import run_plan
+    from rs_embed_dask.engine.driver import run_plan
+    from rs_embed_dask.engine.watch import Options
 
     report = run_plan(made, store, client, options=Options(progress=progress, only=only))
     if report.weights:

@@ -6,9 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from rs_embed_dask.listing import largest_error, list_models
 from rs_embed_dask.models import all_cards
-from rs_embed_dask.pages.model import ModelPage
+from rs_embed_dask.show.model_page import ModelPage, largest_error, list_models
 from tests import correctness_page
 from tests.correctness_page import errors
 from tests.parity.record import RECORD

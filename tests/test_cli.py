@@ -13,8 +13,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import rs_embed_dask
-from rs_embed_dask import cli, cli_show
-from rs_embed_dask.cli import app
+from rs_embed_dask.cli import app as command_line, show
+from rs_embed_dask.cli.app import app
 from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
@@ -70,7 +70,7 @@ def finished(tmp_path):
 
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
-        "import sys; from rs_embed_dask.cli import app\n"
+        "import sys; from rs_embed_dask.cli.app import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print('LOADED', *({'torch', 'dask', 'xarray', 'pandas', 'numpy'} & set(sys.modules)))"
     )
@@ -87,7 +87,7 @@ def test_python_m_is_the_same_program():
         text=True,
         check=False,
     )
-    assert done.returncode == cli.AT_FAULT
+    assert done.returncode == command_line.AT_FAULT
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
@@ -118,7 +118,7 @@ def test_status_lists_one_state(shell, finished):
 
 def test_status_of_nothing(shell, tmp_path):
     code, out, err = shell("status", tmp_path / "nowhere.zarr")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert out == ""
     assert err.count("\n") == 1
     assert "nowhere.zarr" in err
@@ -127,14 +127,14 @@ def test_status_of_nothing(shell, tmp_path):
 
 def test_an_unknown_state_names_the_close_one(shell, finished):
     code, _, err = shell("status", finished, "--state", "reed_failed")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert "read_failed" in err
 
 
 def test_states_as_typed():
-    assert cli_show.states(["Read-Failed"]) == {Status.READ_FAILED}
-    assert cli_show.states(["failed", "pending"]) == {Status.READ_FAILED, Status.MODEL_FAILED, Status.PENDING}
-    assert cli_show.states([]) == frozenset()
+    assert show.states(["Read-Failed"]) == {Status.READ_FAILED}
+    assert show.states(["failed", "pending"]) == {Status.READ_FAILED, Status.MODEL_FAILED, Status.PENDING}
+    assert show.states([]) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_describe(shell):
 
 def test_describe_an_unknown_model(shell):
     code, _, err = shell("describe", "galieo")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert "did you mean 'galileo'" in err
 
 
@@ -210,13 +210,13 @@ def test_plan_prints_what_will_happen(shell):
 
 def test_weights_that_nobody_needs(shell):
     code, _, err = shell("weights", "fetch", "rcf")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert "rcf: weights = 'gaussian': it needs none" in err
 
 
 def test_weights_with_a_licence(shell):
     code, _, err = shell("weights", "fetch", "satmae")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert "CC-BY-NC-4.0" in err
     assert "accept" in err
 
@@ -242,7 +242,7 @@ def test_another_request_on_a_store_is_refused(shell, tmp_path, scheduler):
     words = ["--out", tmp_path / "run.zarr", "--cluster", scheduler, "--quiet", "-m", "rcf", *SYNTHETIC]
     assert shell("embed", *REQUEST, *words)[0] == 0
     code, _, err = shell("embed", *REQUEST, *words, "--resolution-m", "20")
-    assert code == cli.AT_FAULT
+    assert code == command_line.AT_FAULT
     assert "resolution_m" in err
 
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from rs_embed_dask import cli_request as read
-from rs_embed_dask.cli_options import PlaceOptions, RequestOptions, TimeOptions
+from rs_embed_dask.cli import request as read
+from rs_embed_dask.cli.options import PlaceOptions, RequestOptions, TimeOptions
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, TemporalSpec
 

@@ -14,11 +14,11 @@ import rasterio
 import xarray as xr
 
 from rs_embed_dask.demo import picture, run
-from rs_embed_dask.demo.landscape import Landscape
 from rs_embed_dask.demo.mishap import KillsOneWorker
-from rs_embed_dask.engine.events import ChunkDone, RunFinished
+from rs_embed_dask.engine.report import ChunkDone, RunFinished
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.store import Status
+from tests.services.landscape import Landscape
 
 CHUNK = {"chunk": 0, "items": 4, "counts": {}, "seconds": 1.0, "read_bytes": 0}
 

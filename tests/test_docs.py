@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from rs_embed_dask.cli import app
+from rs_embed_dask.cli.app import app
 from rs_embed_dask.models import all_cards
 from tests import correctness_page, pages
 

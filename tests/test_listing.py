@@ -12,13 +12,13 @@ import sys
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask import cli_show, listing
 from rs_embed_dask.cards.card import vectors
+from rs_embed_dask.cli import show
 from rs_embed_dask.models import Card, Inputs, Option, Variant, Weights, all_cards, card
-from rs_embed_dask.pages import sections, wording
-from rs_embed_dask.pages.example import example
 from rs_embed_dask.preprocess.inputs import When
 from rs_embed_dask.preprocess.steps import Clip, Divide, MinMax, Percentile, Resize, Span, Standard, Step, Stretch
+from rs_embed_dask.show import model_page, tables, wording
+from rs_embed_dask.show.model_page import example
 from tests.example_run import run_example
 
 CARDS = pytest.mark.parametrize("found", all_cards(), ids=lambda found: found.id)
@@ -37,7 +37,7 @@ def test_the_list_has_every_modality_and_length():
 
 
 def test_short_rows_have_a_line_a_variant():
-    rows = {row["model"]: row for row in listing.short_rows(rs.list_models())}
+    rows = {row["model"]: row for row in model_page.short_rows(rs.list_models())}
     assert rows["clay"]["variants"] == "v1.5\nv1"
     assert rows["clay"]["million"] == "311.4\n92.1"
     assert rows["clay"]["numbers"] == "1024\n768"
@@ -45,7 +45,7 @@ def test_short_rows_have_a_line_a_variant():
     assert rows["rcf"]["parity"] == "-"
     assert rows["gse"]["parity"] == "exact"
     assert (rows["gse"]["licence"], rows["gse"]["million"]) == ("CC-BY-4.0", "-")
-    assert listing.largest_error("vectors within 5e-7, grids within 1e-6") == "1e-6"
+    assert model_page.largest_error("vectors within 5e-7, grids within 1e-6") == "1e-6"
 
 
 @pytest.mark.parametrize("columns", [100, 120])
@@ -54,8 +54,8 @@ def test_the_list_fits_a_terminal_and_cuts_no_word(columns, monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", str(columns))
-    rows = listing.short_rows(rs.list_models())
-    cli_show.table(rows, title="models", ruled=True)
+    rows = model_page.short_rows(rs.list_models())
+    show.table(rows, title="models", ruled=True)
     told = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
     assert max(map(len, told.splitlines())) <= columns
     assert "…" not in told
@@ -123,7 +123,7 @@ def made(**more):
 
 
 def test_a_page_in_full():
-    page = listing.ModelPage(made(steps=(Standard((1.0, 2.0), (3.0, 4.0)),), frames=rs_frames()))
+    page = model_page.ModelPage(made(steps=(Standard((1.0, 2.0), (3.0, 4.0)),), frames=rs_frames()))
     told = page.to_markdown()
     assert told.startswith("# Mine (`mine`)\n")
     for line in (
@@ -241,17 +241,17 @@ def test_equal_lengths_are_said_once():
 
 
 def test_a_wide_table_becomes_lines_and_a_long_cell_is_wrapped():
-    narrow = sections.Section("T", (("a", "b " * 60),), ("name", "text"))
-    lines = sections.as_text("Page", [narrow]).splitlines()
+    narrow = tables.Section("T", (("a", "b " * 60),), ("name", "text"))
+    lines = tables.page_text("Page", [narrow]).splitlines()
     assert lines[:4] == ["Page", "", "T:", "  name  text"]
     assert lines[4].startswith("  a     b b b")
     assert lines[5].startswith("        b b")
     rows = (("a", "b" * 50, "", "x"), ("c", "", "d" * 50, "y"))
-    wide = sections.Section("T", rows, ("name", "second", "third", "fourth"))
+    wide = tables.Section("T", rows, ("name", "second", "third", "fourth"))
     told = [f"  a: second {'b' * 50}; fourth x", f"  c: third {'d' * 50}; fourth y"]
-    assert sections.as_text("Page", [wide]).splitlines()[3:] == told
+    assert tables.page_text("Page", [wide]).splitlines()[3:] == told
 
 
 def test_html_is_escaped():
-    told = sections.as_html("a < b", [sections.Section("T", (("`x` < y",),)), sections.Section("C", code="1 < 2")])
+    told = tables.page_html("a < b", [tables.Section("T", (("`x` < y",),)), tables.Section("C", code="1 < 2")])
     assert told == "<h3>a &lt; b</h3><h4>T</h4><ul><li>x &lt; y</li></ul><h4>C</h4><pre>1 &lt; 2</pre>"

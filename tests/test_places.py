@@ -10,8 +10,8 @@ import pytest
 import shapely
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.places import places
 from rs_embed_dask.specs import BBox, PointBuffer, Polygon
+from rs_embed_dask.specs.places import places
 
 SQUARE = shapely.box(4.25, 50.75, 4.5, 51)
 TRIANGLE = shapely.Polygon([(5, 50), (5.25, 50), (5, 50.25)])

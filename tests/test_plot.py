@@ -8,10 +8,9 @@ import xarray as xr
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_hex
 
-from rs_embed_dask.analysis import fit_pca
 from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.imagery.grid import grid_for
-from rs_embed_dask.plot import Scene, overview, pca_rgb, status_map
+from rs_embed_dask.plot import Scene, fit_pca, overview, pca_rgb, status_map
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import STATUS_COLOURS, ChunkResult, Item, ModelLayout, Status, Store
 from tests.store.samples import POOLED, make_items, make_result

@@ -5,10 +5,9 @@ import pytest
 import xarray as xr
 from matplotlib.collections import QuadMesh
 
-from rs_embed_dask.analysis import fit_pca
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.plot import Scene, compare
+from rs_embed_dask.plot import Scene, compare, fit_pca
 from rs_embed_dask.specs import BBox, PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store, item_grid
 

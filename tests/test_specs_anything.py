@@ -12,7 +12,6 @@ from hypothesis import given, settings, strategies as st
 from rs_embed_dask.errors import RsEmbedError
 from rs_embed_dask.imagery.dates import Frames, Span
 from rs_embed_dask.imagery.grid import Grid, Window, grid_for
-from rs_embed_dask.places import places
 from rs_embed_dask.specs import (
     BBox,
     FetchSpec,
@@ -26,6 +25,7 @@ from rs_embed_dask.specs import (
     spans,
     spatial_from_dict,
 )
+from rs_embed_dask.specs.places import places
 
 NUMBERS = [True, 0, -1, 1.5, math.nan, math.inf, 10**400, 2022, np.float32(2), np.bool_(False), 1 + 2j]
 TEXTS = ["", " ", "x", "2022", "2022-01-01", b"x", "EPSG:4326", "\x00", "a?sig=b"]

@@ -80,7 +80,7 @@ def test_tokens_are_the_same_in_another_process():
 
 
 def test_specs_load_nothing_heavy():
-    code = "import sys, rs_embed_dask.specs, rs_embed_dask.places; print(*sys.modules)"
+    code = "import sys, rs_embed_dask.specs, rs_embed_dask.specs.places; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     heavy = {"torch", "dask", "distributed", "xarray", "pandas", "geopandas", "zarr", "rasterio"}
     assert not heavy & set(done.stdout.split())

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rs_embed_dask.engine.events import ChunkDone, Event, RunFinished
+from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rs_embed_dask.demo.landscape import Landscape
+    from tests.services.landscape import Landscape
 
 __all__ = ["save"]
 

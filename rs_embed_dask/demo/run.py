@@ -15,20 +15,19 @@ from distributed import Client
 
 from rs_embed_dask import api
 from rs_embed_dask.demo import picture
-from rs_embed_dask.demo.landscape import Landscape
-from rs_embed_dask.demo.loopback import Call, Fault
 from rs_embed_dask.demo.mishap import KillsOneWorker, process_ids
-from rs_embed_dask.demo.service import Service
 from rs_embed_dask.engine.clusters import cluster
-from rs_embed_dask.engine.events import Listener, emit
 from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.report import Listener, emit
 from rs_embed_dask.providers import open_provider
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.store import Status
+from tests.services.landscape import Landscape
+from tests.services.loopback import Call, Fault
+from tests.services.service import Service
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.events import Event
-    from rs_embed_dask.engine.report import RunReport
+    from rs_embed_dask.engine.report import Event, RunReport
     from rs_embed_dask.store.status import StatusReport
 
 __all__ = ["walk"]

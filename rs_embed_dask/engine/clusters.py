@@ -18,7 +18,7 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 from distributed.system import MEMORY_LIMIT
 
-from rs_embed_dask.engine.placement import EMBED, FETCH, GPU
+from rs_embed_dask.engine.watch import EMBED, FETCH, GPU
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 
 if TYPE_CHECKING:

@@ -1,37 +1,281 @@
-"""The driver: keeps a bounded window of chunks in flight and sees each one into the store."""
+"""A run: what is left to do in a store, on a cluster given or made."""
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Set as AbstractSet
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
-from rs_embed_dask.engine.events import ChunkDone, ChunkLost, Listener, ModelLoaded, RunFinished, emit
-from rs_embed_dask.engine.failed import record_failed
-from rs_embed_dask.engine.faults import is_fatal, is_lost, said
-from rs_embed_dask.engine.graph import GraphMaker
-from rs_embed_dask.engine.jobs import MOST_LOSSES, Job, Jobs, units_of
-from rs_embed_dask.engine.report import RunReport
-from rs_embed_dask.engine.tasks import Chunk, put_results
-from rs_embed_dask.engine.warm import warm_up
-from rs_embed_dask.engine.watch import Watch
-from rs_embed_dask.errors import EngineError
+from rs_embed_dask.engine.clusters import client_for
+from rs_embed_dask.engine.embedder import resident
+from rs_embed_dask.engine.estimate import Figures
+from rs_embed_dask.engine.graph import Chunk, GraphMaker, put_results
+from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.report import (
+    ChunkDone,
+    ChunkLost,
+    ChunkReceipt,
+    Listener,
+    ModelLoaded,
+    RunFinished,
+    RunReport,
+    RunStarted,
+    emit,
+)
+from rs_embed_dask.engine.retry import is_fatal, is_lost, said
+from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
+from rs_embed_dask.engine.watch import Options, Watch, stop_profiler
+from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
+from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from distributed import Client
 
-    from rs_embed_dask.engine.options import Options
+    from rs_embed_dask.engine.graph import Parcel
     from rs_embed_dask.engine.plan import Plan
-    from rs_embed_dask.engine.stages import Unit
-    from rs_embed_dask.engine.tally import ChunkReceipt
-    from rs_embed_dask.store import Store
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.watch import Placement
+    from rs_embed_dask.store import Item, Store
 
-__all__ = ["Driver"]
+__all__ = [
+    "MOST_LOSSES",
+    "Driver",
+    "Job",
+    "Jobs",
+    "chunks_to_do",
+    "is_finished",
+    "nothing_left",
+    "record_failed",
+    "run_plan",
+    "units_of",
+    "warm_up",
+]
+
+
+def record_failed(store: Store, chunk: Chunk, unit: Unit, *, error: BaseException) -> ChunkReceipt:
+    """Store an item as failed for every model it was to be embedded by.
+
+    Parameters
+    ----------
+    store : Store
+        The store, written by the client.
+    chunk : Chunk
+        Its chunk.
+    unit : Unit
+        The item.
+    error : BaseException
+        What its task ended in.
+
+    Returns
+    -------
+    ChunkReceipt
+        What to count.
+    """
+    outcome = _outcome(error)
+    receipt = ChunkReceipt(chunk.number)
+    results = {}
+    for label in unit.labels:
+        receipt.add_outcome(unit, label, outcome)
+        results[label] = chunk_result([unit.row], [outcome], store.layout(label).frames)
+    put_results(store, chunk, results)
+    return receipt
+
+
+def _outcome(error: BaseException) -> Outcome:
+    """Say at which stage an item failed: where the task was killed, or where the error comes from."""
+    stage = str(getattr(error, "task", ""))
+    is_embedding = "rs-embed-" in stage
+    if is_lost(error):
+        reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({said(error)})"
+        fix = "give workers more memory, or leave the item out"
+    else:
+        reason, fix = f"its task raised {said(error)}", "report it; the other items are not concerned"
+    failed: RsEmbedError
+    if is_embedding:
+        failed = ModelError("embedding", reason=reason, fix=fix)
+        return Outcome(Status.MODEL_FAILED, error=failed)
+    failed = ProviderError("read", reason=reason, fix=fix)
+    return Outcome(Status.READ_FAILED, error=failed)
+
+
+MOST_LOSSES: Final = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work on one chunk: all that is to do in it, or some of its rows.
+
+    Attributes
+    ----------
+    chunk : int
+        The chunk.
+    rows : tuple of int or None
+        Offsets inside it; None = all that have something to do.
+    attempt : int
+        From 1; tells the keys of its tasks apart.
+    losses : int
+        How often its tasks were lost with a worker.
+    is_suspect : bool
+        Its tasks kept dying with their workers, so it runs alone.
+    rest : tuple of tuples of int
+        Rows of the same chunk that come after: one writer a chunk.
+    """
+
+    chunk: int
+    rows: tuple[int, ...] | None = None
+    attempt: int = 1
+    losses: int = 0
+    is_suspect: bool = False
+    rest: tuple[tuple[int, ...], ...] = ()
+
+    def again(self, *, is_suspect: bool = False) -> Job:
+        """Return the same work once more, after its tasks were lost."""
+        suspect = is_suspect or self.is_suspect
+        return replace(self, attempt=self.attempt + 1, losses=self.losses + 1, is_suspect=suspect)
+
+    def halves(self, rows: tuple[int, ...]) -> Job:
+        """Cut it: the first half of its rows now, the second after it."""
+        middle = len(rows) // 2
+        return replace(self, rows=rows[:middle], attempt=self.attempt + 1, rest=(rows[middle:], *self.rest))
+
+    def next(self) -> Job | None:
+        """Return what comes after it in the same chunk."""
+        if not self.rest:
+            return None
+        return replace(self, rows=self.rest[0], attempt=self.attempt + 1, rest=self.rest[1:])
+
+
+class Jobs:
+    """Every chunk with something to do: what was lost first, new ones next, suspects last and alone.
+
+    Parameters
+    ----------
+    chunks : numpy.ndarray of int
+        Chunks to do.
+    """
+
+    def __init__(self, chunks: np.ndarray[Any, Any]) -> None:
+        self._new: Iterator[int] = iter(chunks.tolist())
+        self._again: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self.left = len(chunks)
+
+    def take(self, *, is_idle: bool) -> Job | None:
+        """Return the next job that may start.
+
+        Parameters
+        ----------
+        is_idle : bool
+            Whether nothing is in flight: only then a suspect may start.
+        """
+        if self._again:
+            return self._again.popleft()
+        chunk = next(self._new, None)
+        if chunk is not None:
+            return Job(chunk)
+        return self._suspects.popleft() if self._suspects and is_idle else None
+
+    def put(self, job: Job) -> None:
+        """Take a job up again later."""
+        (self._suspects if job.is_suspect else self._again).append(job)
+
+    def finish(self, job: Job) -> None:
+        """Note that a job is done, and go on with the rest of its chunk."""
+        after = job.next()
+        if after is None:
+            self.left -= 1
+        elif after.is_suspect:
+            self._suspects.appendleft(after)
+        else:
+            self._again.append(after)
+
+
+def chunks_to_do(
+    store: Store, labels: Iterable[str], only: AbstractSet[Status] | None
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Find the chunks that hold something to do, by model; each status array is read once."""
+    return {label: store.pending(label, only=only) for label in labels}
+
+
+def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
+    """Find the items of a job that have something to do, reading this chunk alone from the store.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    job : Job
+        Chunk and rows.
+    labels : tuple of str
+        The models of the run.
+    only : set of Status or None
+        Which states are taken up.
+
+    Returns
+    -------
+    list of Unit
+        In the order of the rows.
+    """
+    open_rows = {label: frozenset(store.pending_rows(job.chunk, label, only=only).tolist()) for label in labels}
+    items: Mapping[int, Item] = dict(enumerate(store.items(job.chunk)))
+    rows = sorted(frozenset().union(*open_rows.values())) if job.rows is None else job.rows
+    found = [(row, tuple(label for label in labels if row in open_rows[label])) for row in rows]
+    return [Unit(row, items[row], todo) for row, todo in found if todo]
+
+
+def warm_up(client: Client, recipe: Parcel, placement: Placement) -> None:
+    """Load the models of a run on every worker that embeds; workers that come later load them with their first item.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The connection.
+    recipe : Parcel
+        The recipe.
+    placement : Placement
+        Which resource embedding asks for.
+
+    Raises
+    ------
+    WeightsError, LicenceError, SpecError, EngineError
+        A model cannot be loaded. A worker that is lost meanwhile is no error here.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    embedding = [
+        address
+        for address, worker in workers.items()
+        if not placement.embed or any((worker.get("resources") or {}).get(name) for name in placement.embed)
+    ]
+    if not embedding:
+        return
+    answers = client.run(_load, recipe, workers=embedding, on_error="return")
+    for answer in answers.values():
+        if isinstance(answer, BaseException) and is_fatal(answer):
+            raise answer
+
+
+async def _load(recipe: Parcel) -> None:
+    """Load beside the worker's event loop, which must go on answering."""
+    await asyncio.to_thread(_load_all, recipe)
+
+
+def _load_all(recipe: Parcel) -> None:
+    opened: Recipe = recipe.open()
+    for entry in opened.models:
+        resident(entry.key, entry.load, opened.batch_items).model.result()
+
 
 _TICK_S: Final = 1.0
 
@@ -243,3 +487,76 @@ class Driver:
 def plan_labels(plan: Plan) -> tuple[str, ...]:
     """Names of the plan's models."""
     return plan.recipe.labels
+
+
+def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
+    """Compute all that is not done in a store.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    store : Store
+        Where results go, opened to write.
+    client : distributed.Client, optional
+        Where to run; it is left open. Without one a local cluster is made, and closed at the end.
+    options : Options, optional
+        Progress, listeners, window, and which items.
+
+    Returns
+    -------
+    RunReport
+        What happened, and how it compares with the plan.
+
+    Raises
+    ------
+    EngineError
+        The cluster was lost, or no item can be computed on it (the models are too much for a worker's memory, say);
+        the store can be resumed.
+    WeightsError, LicenceError, StoreError
+        No item could be computed, or none could be stored.
+    KeyboardInterrupt
+        As it came: what is finished is stored, everything in flight is cancelled.
+    """
+    chosen = options or Options()
+    todo = chunks_to_do(store, plan.recipe.labels, chosen.only)
+    chunks = np.unique(np.concatenate(list(todo.values())))
+    if not len(chunks):
+        return nothing_left(store, chosen, plan.figures)
+    with ExitStack() as stack:
+        listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
+        found = client_for(client, stack)
+        stop_profiler(found)
+        driver = Driver(plan, store, found, options=chosen, listeners=listeners)
+        driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
+        started = RunStarted(
+            store=str(store.target),
+            items=store.n_items,
+            chunks=len(chunks),
+            todo={label: len(numbers) for label, numbers in todo.items()},
+            workers=len(driver.watch.workers.addresses),
+            dashboard=found.dashboard_link or "",
+        )
+        emit(listeners, started)
+        return driver.run(Jobs(chunks))
+
+
+def is_finished(store: Store, only: AbstractSet[Status] | None = None) -> bool:
+    """Tell whether no item of a store is left to do, from its status arrays alone.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    only : set of Status, optional
+        Take up items of these states; by default all that are not done.
+    """
+    return not any(len(chunks) for chunks in chunks_to_do(store, store.labels, only).values())
+
+
+def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:
+    """Report a run that had nothing to do."""
+    report = RunReport(figures or Figures.nothing(), store=str(store.target))
+    with ExitStack() as stack:
+        emit((*listeners_for(options.progress, stack), *options.listeners), RunFinished(report))
+    return report

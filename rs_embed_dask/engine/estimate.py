@@ -2,22 +2,236 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from rs_embed_dask.engine.figures import Figures
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.specs import OutputSpec, PointBuffer
+from rs_embed_dask.store import ModelLayout
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.recipe import ProductEntry, Recipe
-    from rs_embed_dask.engine.resolve import Chosen
+    from rs_embed_dask.engine.recipe import Chosen, ProductEntry, Recipe
+    from rs_embed_dask.engine.request import Request
     from rs_embed_dask.imagery.cube import Read
-    from rs_embed_dask.providers.protocol import Estimate
-    from rs_embed_dask.store import Item, ModelLayout
+    from rs_embed_dask.providers.registry import Estimate
+    from rs_embed_dask.specs import Spatial, TemporalSpec
+    from rs_embed_dask.store import Item
 
-__all__ = ["Price", "chunk_items_for", "figures_for", "price_of"]
+__all__ = [
+    "Figures",
+    "Price",
+    "bytes_text",
+    "chunk_items_for",
+    "figures_for",
+    "layouts_for",
+    "price_of",
+    "seconds_text",
+]
+
+
+@dataclass
+class _Survey:
+    """The largest sizes of one model so far."""
+
+    chosen: Chosen
+    request: Request
+    frames: int = 1
+    rows: int = 1
+    columns: int = 1
+
+    def see_span(self, temporal: TemporalSpec) -> None:
+        self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
+
+    def see_place(self, spatial: Spatial) -> None:
+        try:
+            rows, columns = self.chosen.grid_shape(spatial, self.request)
+        except SpecError:
+            return  # the item becomes INVALID, with this reason, when it is read
+        self.rows, self.columns = max(self.rows, rows), max(self.columns, columns)
+
+    def layout(self) -> ModelLayout:
+        spec, card = self.chosen.spec, self.chosen.card
+        output: OutputSpec = self.request.output
+        return ModelLayout(
+            label=spec.label,
+            dim=card.dim(spec, output),
+            grid_shape=(self.rows, self.columns) if output.mode == "grid" else None,
+            frames=self.frames,
+            attrs=_attrs(self.chosen, output),
+        )
+
+
+def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item]) -> tuple[ModelLayout, ...]:
+    """Find the shape of every model's results.
+
+    Parameters
+    ----------
+    request : Request
+        What was asked for.
+    chosen : sequence of Chosen
+        Its models.
+    items : iterable of Item
+        Looked at once; none is kept, only the distinct spans and buffers are.
+
+    Returns
+    -------
+    tuple of ModelLayout
+    """
+    surveys = [_Survey(one, request) for one in chosen]
+    spans: set[TemporalSpec] = set()
+    buffers: set[tuple[float, str]] = set()
+    is_grid = request.output.mode == "grid"
+    for item in items:
+        if item.temporal not in spans:
+            spans.add(item.temporal)
+            for survey in surveys:
+                survey.see_span(item.temporal)
+        if is_grid:
+            known = _seen(item.spatial, buffers)
+            for survey in surveys:
+                if not known or survey.chosen.gsd_m is None:
+                    survey.see_place(item.spatial)
+    return tuple(survey.layout() for survey in surveys)
+
+
+def _seen(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
+    """Whether a place of the same size was there: all points with one buffer have grids of one shape."""
+    if not isinstance(spatial, PointBuffer):
+        return False
+    key = (spatial.buffer_m, spatial.crs)
+    if key in buffers:
+        return True
+    buffers.add(key)
+    return False
+
+
+def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
+    """Write what the store says of a model, as JSON."""
+    return {
+        "card": chosen.card.describe(),
+        "spec": chosen.spec.to_dict(),
+        "output": chosen.card.named(output).to_dict(),
+        "gsd_m": chosen.gsd_m,
+        "inputs": {
+            wanted.modality: {"sensor": wanted.sensor, "bands": list(wanted.bands), "resolution_m": metres}
+            for wanted, metres in chosen.inputs
+        },
+        "source_data": [f"urn:rs-embed-dask:sensor:{wanted.sensor}" for wanted, _ in chosen.inputs]
+        or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
+        "frames": chosen.frames.to_dict(),
+    }
+
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP: Final = 1000
+_FEW_S: Final = 10.0
+_MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3600.0
+_DAY_S: Final = 86400.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run will take.
+
+    Attributes
+    ----------
+    items, chunks : int
+        Places and times, and the parts they are stored in.
+    reads : int
+        Cubes to read.
+    scenes, requests : float
+        Scenes that go into them and requests to the provider, as estimated.
+    download_bytes : float
+        Bytes on the wire, as estimated.
+    decoded_bytes : float
+        Bytes of decoded pixels, which workers hold for a while.
+    item_bytes : int
+        Of one item.
+    batches : dict of str to int
+        Fewest batches of each model.
+    read_seconds : float
+        Time of all reads, added up.
+    embed_seconds : float
+        Time of all models on one device, added up; a rough figure.
+    store_bytes : int
+        Size of the vectors before compression.
+    sampled : int
+        Places that the estimate was made from.
+    """
+
+    items: int
+    chunks: int
+    reads: int
+    scenes: float
+    requests: float
+    download_bytes: float
+    decoded_bytes: float
+    item_bytes: int
+    batches: dict[str, int]
+    read_seconds: float
+    embed_seconds: float
+    store_bytes: int
+    sampled: int
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return the figures of a run that has nothing to do."""
+        return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0.0, 0.0, 0, 0)
+
+    def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
+        """How long a run takes on a cluster.
+
+        Parameters
+        ----------
+        fetch_slots : int
+            Reads at once.
+        embedders : int
+            Devices, or processes that embed.
+
+        Returns
+        -------
+        float
+            The longer of reading and embedding, which go on side by side.
+        """
+        return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write as JSON."""
+        return asdict(self)
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes for people, in powers of 1000.
+
+    Examples
+    --------
+    >>> bytes_text(1_532_000)
+    '1.53 MB'
+    """
+    unit = 0
+    while count >= _STEP and unit < len(_UNITS) - 1:
+        count /= _STEP
+        unit += 1
+    return f"{count:.0f} B" if unit == 0 else f"{count:.3g} {_UNITS[unit]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a time for people.
+
+    Examples
+    --------
+    >>> seconds_text(5400)
+    '1.5 h'
+    """
+    if seconds < _MINUTE_S:
+        return f"{seconds:.2g} s" if seconds < _FEW_S else f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.1f} min"
+    return f"{seconds / _HOUR_S:.1f} h" if seconds < _DAY_S else f"{seconds / _DAY_S:.1f} days"
+
 
 _SAMPLES: Final = 16
 _OPERATIONS_PER_S: Final = 5e10

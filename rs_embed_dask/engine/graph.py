@@ -5,24 +5,271 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
+from distributed import secede
+from distributed.protocol import pickle as dask_pickle
 
-from rs_embed_dask.engine import tasks
-from rs_embed_dask.engine.parcel import Parcel
+from rs_embed_dask.engine.reading import Pixels, share_caps
+from rs_embed_dask.engine.report import ChunkReceipt, Retried
+from rs_embed_dask.engine.stages import (
+    Outcome,
+    Unit,
+    Visit,
+    chunk_result,
+    embed_units,
+    read_product,
+    read_unit,
+    weights_of,
+)
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.placement import Placement
-    from rs_embed_dask.engine.recipe import Recipe
-    from rs_embed_dask.engine.stages import Unit
-    from rs_embed_dask.engine.tasks import Chunk
-    from rs_embed_dask.store import Store
+    from collections.abc import Mapping, Set as AbstractSet
 
-__all__ = ["GraphMaker"]
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.watch import Placement
+    from rs_embed_dask.store import ChunkResult, Status, Store
+
+__all__ = [
+    "Chunk",
+    "GraphMaker",
+    "Parcel",
+    "embed_task",
+    "gather_task",
+    "product_task",
+    "put_results",
+    "read_task",
+    "write_task",
+]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A pickled value.
+
+    Attributes
+    ----------
+    digest : str
+        Of the pickle.
+    blob : bytes
+        The pickle.
+    """
+
+    digest: str
+    blob: bytes = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, value: object, *, state: str = "") -> Self:
+        """Pickle a value, with what the user's own script defines.
+
+        Parameters
+        ----------
+        value : object
+            Anything that survives pickling.
+        state : str, optional
+            Says in which state it is, where its pickle does not: in another state it is opened anew.
+
+        Returns
+        -------
+        Parcel
+        """
+        blob = dask_pickle.dumps(value)
+        return cls(hashlib.blake2b(blob + state.encode(), digest_size=8).hexdigest(), blob)
+
+    def open(self) -> Any:
+        """Return the value, the same object each time in one process."""
+        return _opened(self)
+
+
+@lru_cache(maxsize=16)
+def _opened(parcel: Parcel) -> Any:
+    return dask_pickle.loads(parcel.blob)
+
+
+Results: TypeAlias = "dict[str, ChunkResult]"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Which chunk, and which of its rows may be written.
+
+    Attributes
+    ----------
+    number : int
+        The chunk.
+    only : frozenset of Status or None
+        Rows of these states are taken up; None = all that are not done.
+    """
+
+    number: int
+    only: AbstractSet[Status] | None = None
+
+
+@dataclass(eq=False)
+class Embedded:
+    """What an embed task brings: outcomes, and what to count."""
+
+    units: Sequence[Unit]
+    outcomes: list[dict[str, Outcome]]
+    receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
+
+
+def read_task(recipe: Parcel, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
+    """Read one collection for one item or, from a cheap provider, for several."""
+    share_caps()
+    return [read_unit(recipe.open(), unit, visit) for unit in units]
+
+
+def embed_task(
+    recipe: Parcel, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
+) -> Embedded:
+    """Embed what was read, by every model that the items need.
+
+    Parameters
+    ----------
+    recipe : Parcel
+        The recipe.
+    units : sequence of Unit
+        The items.
+    visits : sequence of tuple of int
+        Which groups were read, those that were read together in one tuple.
+    reads : sequence of list of list of Pixels
+        For each visit and item, one read a group.
+
+    Returns
+    -------
+    Embedded
+    """
+    opened: Recipe = recipe.open()
+    rows = list(zip(*reads, strict=True))
+    by_item = [
+        {
+            number: one
+            for visit, found in zip(visits, row, strict=True)
+            for number, one in zip(visit, found, strict=True)
+        }
+        for row in rows
+    ]
+    done = Embedded(units, embed_units(opened, units, by_item, leave=secede))
+    for unit, row in zip(units, rows, strict=True):
+        for visit, found in zip(visits, row, strict=True):
+            done.receipt.tally.add_visit(found)
+            if found[0].tries > 1:
+                sensor = opened.groups[visit[0]].sensor
+                done.receipt.retried.append(Retried(unit.item.index, sensor, found[0].tries, found[0].fault))
+    done.receipt.weights = weights_of(opened, done.outcomes)
+    return done
+
+
+def product_task(recipe: Parcel, unit: Unit) -> Embedded:
+    """Read an item's one product, which is its embedding.
+
+    Parameters
+    ----------
+    recipe : Parcel
+        The recipe.
+    unit : Unit
+        The item, with the product as its only label.
+
+    Returns
+    -------
+    Embedded
+    """
+    (label,) = unit.labels
+    found = read_product(recipe.open(), unit.item, label)
+    done = Embedded([unit], [{label: found.outcome}])
+    done.receipt.tally.add_product(found)
+    if found.tries > 1:
+        done.receipt.retried.append(Retried(unit.item.index, label, found.tries, found.fault))
+    return done
+
+
+def gather_task(
+    recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], layouts: Mapping[str, int]
+) -> tuple[Results, ChunkReceipt]:
+    """Put a chunk's outcomes into the store's terms.
+
+    Parameters
+    ----------
+    recipe : Parcel
+        The recipe.
+    chunk : Chunk
+        Which one.
+    embedded : sequence of Embedded
+        What its embed tasks brought.
+    layouts : mapping of str to int
+        Frames that the store has room for, by model.
+
+    Returns
+    -------
+    results : dict of str to ChunkResult
+        By model.
+    receipt : ChunkReceipt
+        What to count.
+    """
+    opened: Recipe = recipe.open()
+    receipt = ChunkReceipt(chunk.number)
+    for part in embedded:
+        receipt.tally.add(part.receipt.tally)
+        receipt.retried += part.receipt.retried
+        receipt.weights |= part.receipt.weights
+    results = {}
+    for label in opened.labels:
+        pairs = [
+            (unit, row[label])
+            for part in embedded
+            for unit, row in zip(part.units, part.outcomes, strict=True)
+            if label in row
+        ]
+        for unit, outcome in pairs:
+            receipt.add_outcome(unit, label, outcome)
+        if pairs:
+            results[label] = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], layouts[label])
+    return results, receipt
+
+
+def write_task(recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], store: Parcel) -> ChunkReceipt:
+    """Write a chunk: for each model its data first, its status last.
+
+    Raises
+    ------
+    StoreError
+        Where the store cannot be written.
+    """
+    opened: Store = store.open()
+    results, receipt = gather_task(recipe, chunk, embedded, {one.label: one.frames for one in opened.layouts})
+    put_results(opened, chunk, results)
+    return receipt
+
+
+def put_results(store: Store, chunk: Chunk, results: Results) -> None:
+    """Write a chunk's results, but for rows that someone else has finished meanwhile.
+
+    A task whose worker was thought dead may end long after its chunk was computed anew; what is done stays.
+    """
+    for label, result in results.items():
+        open_rows = store.pending_rows(chunk.number, label, only=chunk.only)
+        keep = [place for place, row in enumerate(result.rows) if row in open_rows]
+        if len(keep) == len(result.rows):
+            store.write_chunk(chunk.number, label, result)
+        elif keep:
+            store.write_chunk(chunk.number, label, _taken(result, keep))
+
+
+def _taken(result: ChunkResult, keep: Sequence[int]) -> ChunkResult:
+    """Take some rows of a result."""
+    columns = {field.name: getattr(result, field.name) for field in fields(result)}
+    return replace(result, **{name: _rows(column, keep) for name, column in columns.items() if column is not None})
+
+
+def _rows(column: Any, keep: Sequence[int]) -> Any:
+    return [column[place] for place in keep] if isinstance(column, list) else column[list(keep)]
+
 
 _WRITE_RETRIES: Final = 2
 
@@ -114,9 +361,9 @@ class GraphMaker:
             visits = self.recipe.visits(block[0].labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (tasks.read_task, self.parcel, block, visit)
+                reads[key] = (read_task, self.parcel, block, visit)
             embeds[(f"rs-embed-{self.token}", *where, block[0].row)] = (
-                tasks.embed_task,
+                embed_task,
                 self.parcel,
                 block,
                 visits,
@@ -128,7 +375,7 @@ class GraphMaker:
         """Make one task for each product of each item."""
         return {
             (f"rs-product-{self.token}", *where, unit.row, label): (
-                tasks.product_task,
+                product_task,
                 self.parcel,
                 unit.only((label,)),
             )
@@ -139,9 +386,9 @@ class GraphMaker:
 
     def _write(self, chunk: Chunk, embeds: list[_Key]) -> tuple[Any, ...]:
         if self.store_parcel is not None:
-            return tasks.write_task, self.parcel, chunk, embeds, self.store_parcel
+            return write_task, self.parcel, chunk, embeds, self.store_parcel
         frames = {layout.label: layout.frames for layout in self.store.layouts}
-        return tasks.gather_task, self.parcel, chunk, embeds, frames
+        return gather_task, self.parcel, chunk, embeds, frames
 
 
 def _blocks(units: Sequence[Unit], size: int) -> list[list[Unit]]:

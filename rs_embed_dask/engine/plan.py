@@ -7,15 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.engine.estimate import chunk_items_for, figures_for, price_of
-from rs_embed_dask.engine.figures import Figures, bytes_text, seconds_text
-from rs_embed_dask.engine.recipe import Recipe
+from rs_embed_dask.engine.estimate import (
+    Figures,
+    bytes_text,
+    chunk_items_for,
+    figures_for,
+    layouts_for,
+    price_of,
+    seconds_text,
+)
+from rs_embed_dask.engine.recipe import Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.resolve import choose, recipe_for
 from rs_embed_dask.engine.retry import Retry
-from rs_embed_dask.engine.survey import layouts_for
-from rs_embed_dask.engine.table import as_html, as_text
 from rs_embed_dask.errors import PlanError
+from rs_embed_dask.show.tables import table_html, table_text
 from rs_embed_dask.store import Item, ModelLayout
 
 if TYPE_CHECKING:
@@ -109,10 +114,10 @@ class Plan:
         ]
 
     def __str__(self) -> str:
-        return as_text("Plan", ("", ""), self._rows())
+        return table_text("Plan", ("", ""), self._rows())
 
     def _repr_html_(self) -> str:
-        return as_html("Plan", ("", ""), self._rows())
+        return table_html("Plan", ("", ""), self._rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON: the request, the reads, the layouts and the figures; not the items."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.engine.events import (
+from rs_embed_dask.engine.estimate import seconds_text
+from rs_embed_dask.engine.report import (
     ChunkDone,
     Event,
     ItemFailed,
@@ -19,13 +20,12 @@ from rs_embed_dask.engine.events import (
     Waiting,
     WorkerLost,
 )
-from rs_embed_dask.engine.figures import seconds_text
 from rs_embed_dask.errors import SpecError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, TaskID
 
-    from rs_embed_dask.engine.options import Progress
+    from rs_embed_dask.engine.watch import Progress
 
 __all__ = ["Bar", "Log", "Notebook", "listeners_for"]
 

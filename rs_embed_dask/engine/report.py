@@ -3,20 +3,335 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from rs_embed_dask.engine.figures import Figures, bytes_text, seconds_text
-from rs_embed_dask.engine.table import as_html, as_text
-from rs_embed_dask.engine.tally import Tally
+from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
+from rs_embed_dask.show.tables import table_html, table_text
+from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.events import ItemFailed
-    from rs_embed_dask.engine.tally import ChunkReceipt
-    from rs_embed_dask.store import Status
+    from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.engine.stages import Outcome, ProductRead, Unit
 
-__all__ = ["PlanReport", "RunReport"]
+__all__ = [
+    "ChunkDone",
+    "ChunkLost",
+    "ChunkReceipt",
+    "Event",
+    "ItemFailed",
+    "Listener",
+    "ModelLoaded",
+    "PlanReport",
+    "Retried",
+    "RunFinished",
+    "RunReport",
+    "RunStarted",
+    "Tally",
+    "Waiting",
+    "WorkerLost",
+    "emit",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of every event."""
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """A run begins.
+
+    Attributes
+    ----------
+    store : str
+        Where the results go.
+    items : int
+        Items in the store.
+    chunks : int
+        Chunks that hold something to do.
+    todo : mapping of str to int
+        Chunks to do for each model.
+    workers : int
+        Worker processes at the start.
+    dashboard : str
+        Address of Dask's dashboard, or "".
+    """
+
+    store: str
+    items: int
+    chunks: int
+    todo: Mapping[str, int]
+    workers: int
+    dashboard: str = ""
+
+
+@dataclass(frozen=True)
+class ChunkDone(Event):
+    """A chunk is in the store.
+
+    Attributes
+    ----------
+    chunk : int
+        Its number.
+    items : int
+        Items of it that were decided now.
+    counts : mapping of str to mapping of Status to int
+        How they ended, for each model.
+    seconds : float
+        From submission to the written status.
+    read_bytes : int
+        Bytes of decoded pixels that were read.
+    left : int
+        Chunks still to do.
+    """
+
+    chunk: int
+    items: int
+    counts: Mapping[str, Mapping[Status, int]]
+    seconds: float
+    read_bytes: int
+    left: int
+
+
+@dataclass(frozen=True)
+class ItemFailed(Event):
+    """An item has no embedding by a model, and the store says why.
+
+    Attributes
+    ----------
+    index : int
+        The item's row.
+    id : str
+        The item's own name.
+    label : str
+        The model.
+    status : Status
+        READ_FAILED, MODEL_FAILED or INVALID.
+    reason : str
+        Why.
+    """
+
+    index: int
+    id: str
+    label: str
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Retried(Event):
+    """A read met passing faults and was tried again.
+
+    Attributes
+    ----------
+    index : int
+        The item's row.
+    sensor : str
+        What was read.
+    tries : int
+        How often it was tried in all.
+    reason : str
+        The last passing fault.
+    """
+
+    index: int
+    sensor: str
+    tries: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded(Event):
+    """A worker has loaded a model; said once a model and run.
+
+    Attributes
+    ----------
+    label : str
+        The model.
+    weights : mapping
+        Path, digest and licence of its weights.
+    """
+
+    label: str
+    weights: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerLost(Event):
+    """A worker process is gone; its tasks run elsewhere.
+
+    Attributes
+    ----------
+    address : str
+        Where it was.
+    left : int
+        Workers that remain.
+    """
+
+    address: str
+    left: int
+
+
+@dataclass(frozen=True)
+class ChunkLost(Event):
+    """A chunk's task was lost and is submitted again.
+
+    Attributes
+    ----------
+    chunk : int
+        Its number.
+    attempt : int
+        The attempt that was lost, from 1.
+    reason : str
+        How it was lost.
+    """
+
+    chunk: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """Nothing can run now.
+
+    Attributes
+    ----------
+    reason : str
+        What is waited for.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """A run is over: done, interrupted or given up.
+
+    Attributes
+    ----------
+    report : RunReport
+        What happened.
+    interrupted : bool
+        Whether it stopped before its end.
+    """
+
+    report: RunReport
+    interrupted: bool = False
+
+
+Listener: TypeAlias = Callable[[Event], None]
+"""Anything that takes an event."""
+
+
+def emit(listeners: tuple[Listener, ...], event: Event) -> None:
+    """Tell every listener, in order."""
+    for listener in listeners:
+        listener(event)
+
+
+@dataclass
+class Tally:
+    """What was done.
+
+    Attributes
+    ----------
+    reads : int
+        Reads that were tried, whatever became of them.
+    read_bytes : int
+        Bytes of decoded pixels.
+    read_seconds : float
+        Time of all reads, added up.
+    scenes : int
+        Scenes that went into them.
+    retries : int
+        Tries beyond the first.
+    batches, embed_seconds : dict of str to float
+        By model.
+    """
+
+    reads: int = 0
+    read_bytes: int = 0
+    read_seconds: float = 0.0
+    scenes: int = 0
+    retries: int = 0
+    batches: dict[str, float] = field(default_factory=dict)
+    embed_seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_visit(self, pixels: Sequence[Pixels]) -> None:
+        """Count one read, of which several cubes may have come."""
+        self.reads += 1
+        self.read_seconds += pixels[0].seconds
+        self.retries += pixels[0].tries - 1
+        cubes = [one.cube for one in pixels if one.cube is not None]
+        self.read_bytes += sum(cube.nbytes for cube in cubes)
+        self.scenes += len({scene for cube in cubes for scene in cube.scenes})
+
+    def add_product(self, read: ProductRead) -> None:
+        """Count one read of a product."""
+        self.reads += 1
+        self.read_seconds += read.seconds
+        self.retries += read.tries - 1
+        self.read_bytes += read.nbytes
+        self.scenes += len(read.outcome.scenes)
+
+    def add_outcome(self, label: str, outcome: Outcome) -> None:
+        """Count one item of one model."""
+        self._add_model(label, outcome.share, outcome.seconds)
+
+    def add(self, other: Self) -> None:
+        """Add another tally."""
+        self.reads += other.reads
+        self.read_bytes += other.read_bytes
+        self.read_seconds += other.read_seconds
+        self.scenes += other.scenes
+        self.retries += other.retries
+        for label, batches in other.batches.items():
+            self._add_model(label, batches, other.embed_seconds[label])
+
+    def _add_model(self, label: str, batches: float, seconds: float) -> None:
+        self.batches[label] = self.batches.get(label, 0.0) + batches
+        self.embed_seconds[label] = self.embed_seconds.get(label, 0.0) + seconds
+
+
+@dataclass
+class ChunkReceipt:
+    """What the driver learns of a chunk that was written.
+
+    Attributes
+    ----------
+    chunk : int
+        Its number.
+    counts : dict of str to Counter of Status
+        How its items ended, by model.
+    failed : list of ItemFailed
+        Those without an embedding for another reason than missing imagery.
+    retried : list of Retried
+        Reads that met passing faults.
+    weights : dict of str to dict
+        What the models say of their weights.
+    tally : Tally
+        Counts.
+    """
+
+    chunk: int
+    counts: dict[str, Counter[Status]] = field(default_factory=dict)
+    failed: list[ItemFailed] = field(default_factory=list)
+    retried: list[Retried] = field(default_factory=list)
+    weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+
+    def add_outcome(self, unit: Unit, label: str, outcome: Outcome) -> None:
+        """Count one item of one model."""
+        self.counts.setdefault(label, Counter())[outcome.status] += 1
+        self.tally.add_outcome(label, outcome)
+        if outcome.status in {Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID}:
+            item = unit.item
+            self.failed.append(ItemFailed(item.index, item.id, label, outcome.status, outcome.reason))
+
 
 _MOST_FAILURES: Final = 20
 _SHOWN: Final = 3
@@ -35,10 +350,10 @@ class PlanReport:
     rows: tuple[tuple[str, str, str], ...]
 
     def __str__(self) -> str:
-        return as_text("Plan against actual", ("", "planned", "actual"), self.rows)
+        return table_text("Plan against actual", ("", "planned", "actual"), self.rows)
 
     def _repr_html_(self) -> str:
-        return as_html("Plan against actual", ("", "planned", "actual"), self.rows)
+        return table_html("Plan against actual", ("", "planned", "actual"), self.rows)
 
 
 @dataclass
@@ -135,10 +450,10 @@ class RunReport:
         return f"Run {state} in {seconds_text(self.seconds)} -> {self.store}"
 
     def __str__(self) -> str:
-        return as_text(self._title(), ("", ""), self._rows()) + "\n" + str(self.against_plan)
+        return table_text(self._title(), ("", ""), self._rows()) + "\n" + str(self.against_plan)
 
     def _repr_html_(self) -> str:
-        return as_html(self._title(), ("", ""), self._rows()) + self.against_plan._repr_html_()
+        return table_html(self._title(), ("", ""), self._rows()) + self.against_plan._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON, without the single failures."""

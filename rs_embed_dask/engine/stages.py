@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
@@ -11,18 +12,231 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from rs_embed_dask.engine.embedder import Embedded, Sample, resident
-from rs_embed_dask.engine.faults import FATAL, said
-from rs_embed_dask.engine.outcome import Outcome, judged
-from rs_embed_dask.engine.reading import Pixels, read_pixels, refused
+from rs_embed_dask.engine.reading import Pixels, read_pixels, refused, tried
 from rs_embed_dask.engine.recipe import Recipe, square_of
+from rs_embed_dask.engine.retry import FATAL, said
 from rs_embed_dask.errors import ModelError, NoImageryError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
-from rs_embed_dask.store import Status
+from rs_embed_dask.store import ChunkResult, Status
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.reading import Tried
+    from rs_embed_dask.engine.recipe import ProductEntry
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.products import Field
     from rs_embed_dask.store import Item
 
-__all__ = ["ItemPixels", "Unit", "Visit", "embed_units", "read_unit", "weights_of"]
+__all__ = [
+    "ItemPixels",
+    "Outcome",
+    "ProductRead",
+    "Unit",
+    "Visit",
+    "chunk_result",
+    "embed_units",
+    "read_product",
+    "read_unit",
+    "weights_of",
+]
+
+_WHOLE: Final = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one item in one model's hands.
+
+    Attributes
+    ----------
+    status : Status
+        How it ended.
+    data : numpy.ndarray or None
+        Vector (D,) or token grid (D, h, w), float32.
+    grid : Grid or None
+        Where the tokens of a grid lie.
+    error : RsEmbedError or None
+        Why there is no data.
+    note : str
+        What was missing, where there is data.
+    valid_fraction : tuple of float
+        Share of observed pixels in each frame.
+    frames : tuple of Span
+        The frames.
+    n_obs : int
+        Observations that went in: over the frames, the most that any pixel had, added up.
+    first, last : date or None
+        Days of the first and last observation.
+    scenes : tuple of str
+        Ids of what was read.
+    share, seconds : float
+        Part of a batch, and of the time it took.
+    """
+
+    status: Status
+    data: np.ndarray[Any, Any] | None = None
+    grid: Grid | None = None
+    error: RsEmbedError | None = None
+    note: str = ""
+    valid_fraction: tuple[float, ...] = ()
+    frames: tuple[Span, ...] = ()
+    n_obs: int = 0
+    first: date | None = None
+    last: date | None = None
+    scenes: tuple[str, ...] = ()
+    share: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why the status is not OK, as the store keeps it."""
+        return self.note if self.error is None else str(self.error)
+
+
+def judged(valid_fraction: Sequence[float]) -> tuple[Status, str]:
+    """Say of an embedded item whether it is whole, and what is missing if not.
+
+    Parameters
+    ----------
+    valid_fraction : sequence of float
+        Share of observed pixels in each frame.
+
+    Returns
+    -------
+    Status
+        PARTIAL where a frame has none, or where more than a tenth of all pixels is missing.
+    str
+        What is missing, or "".
+    """
+    shares = np.asarray(valid_fraction, dtype="float64")
+    if not len(shares):
+        return Status.OK, ""
+    empty, mean = int((shares <= 0).sum()), float(shares.mean())
+    parts = [f"{empty} of {len(shares)} frames without data"] if empty else []
+    if mean < _WHOLE:
+        parts.append(f"{100 * (1 - mean):.0f} % of the pixels missing")
+    return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
+
+
+def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
+    """Put outcomes of one model into the store's terms.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Offsets inside the chunk.
+    outcomes : sequence of Outcome
+        One a row.
+    frames : int
+        Frames that the store has room for.
+
+    Returns
+    -------
+    ChunkResult
+    """
+    count = len(rows)
+    valid = np.full((count, frames), np.nan, dtype="float32")
+    starts = np.full((count, frames), np.datetime64("NaT"), dtype="datetime64[D]")
+    ends = starts.copy()
+    for i, outcome in enumerate(outcomes):
+        shares, spans = outcome.valid_fraction[:frames], outcome.frames[:frames]
+        valid[i, : len(shares)] = shares
+        starts[i, : len(spans)] = [np.datetime64(span.start, "D") for span in spans]
+        ends[i, : len(spans)] = [np.datetime64(span.end, "D") for span in spans]
+    is_grid = any(outcome.grid is not None for outcome in outcomes)
+    return ChunkResult(
+        rows=np.asarray(rows, dtype="int64"),
+        status=np.asarray([outcome.status for outcome in outcomes], dtype="uint8"),
+        embedding=[outcome.data for outcome in outcomes],
+        reason=[outcome.reason for outcome in outcomes],
+        valid_fraction=valid,
+        n_obs=np.asarray([outcome.n_obs for outcome in outcomes], dtype="int64"),
+        first_date=_days([outcome.first for outcome in outcomes]),
+        last_date=_days([outcome.last for outcome in outcomes]),
+        frame_start=starts,
+        frame_end=ends,
+        transform=_transforms(outcomes) if is_grid else None,
+        crs=[outcome.grid.crs if outcome.grid else "" for outcome in outcomes] if is_grid else None,
+        scenes=["\n".join(outcome.scenes) for outcome in outcomes],
+    )
+
+
+def _days(days: Sequence[date | None]) -> np.ndarray[Any, Any]:
+    return np.asarray(
+        [np.datetime64("NaT") if day is None else np.datetime64(day, "D") for day in days], "datetime64[D]"
+    )
+
+
+def _transforms(outcomes: Sequence[Outcome]) -> np.ndarray[Any, Any]:
+    nowhere = (np.nan,) * 6
+    return np.asarray([outcome.grid.transform if outcome.grid else nowhere for outcome in outcomes], dtype="float64")
+
+
+_ENDINGS: Final = ((NoImageryError, Status.NO_DATA), (SpecError, Status.INVALID))
+
+
+@dataclass(frozen=True, eq=False)
+class ProductRead:
+    """What became of one item in one product's hands, and what the read took.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        For the store.
+    tries, fault, seconds, nbytes
+        For the report.
+    """
+
+    outcome: Outcome
+    tries: int = 1
+    fault: str = ""
+    seconds: float = 0.0
+    nbytes: int = 0
+
+
+def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[float], None] = time.sleep) -> ProductRead:
+    """Read one product for one item. Never raises for what lies in the data, the network or the reader's code.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What is to be done.
+    item : Item
+        Place and span.
+    label : str
+        Which of the recipe's products.
+    sleep : callable, default time.sleep
+        Waits between tries.
+    """
+    entry = recipe.product[label]
+    try:
+        grid = entry.grid(item.spatial)
+    except SpecError as error:
+        return ProductRead(Outcome(Status.INVALID, error=error))
+    seed = f"{item.index}/{label}"
+    found = tried(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
+    outcome, nbytes = _outcome(entry, found)
+    return ProductRead(outcome, found.tries, found.fault, found.seconds, nbytes)
+
+
+def _outcome(entry: ProductEntry, found: Tried[Field]) -> tuple[Outcome, int]:
+    field = found.value
+    if field is None:
+        status = next((status for kind, status in _ENDINGS if isinstance(found.error, kind)), found.status)
+        return Outcome(status, error=found.error, valid_fraction=(0.0,)), 0
+    frames = () if field.span is None else (field.span,)
+    share = float(field.valid.mean())
+    known = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
+    if share <= 0:
+        reason, fix = "the product has no vector at any of its pixels", "choose a place that it covers"
+        error = NoImageryError(f"{entry.label}: place", value=field.grid.center_lonlat, reason=reason, fix=fix)
+        return Outcome(Status.NO_DATA, error=error, **known), field.values.nbytes  # type: ignore[arg-type]
+    status, note = judged((share,))
+    is_grid = not entry.pooling
+    data = np.asarray(field.values if is_grid else field.pooled(entry.pooling), np.float32)
+    made = Outcome(status, data=data, grid=field.grid if is_grid else None, note=note, **known)  # type: ignore[arg-type]
+    return made, field.values.nbytes
+
 
 _BRIEFLY_S: Final = 0.01
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from rs_embed_dask.checks import choice, whole
-from rs_embed_dask.days import day
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.record import Record
+from rs_embed_dask.specs.base import Record, choice, whole
+from rs_embed_dask.specs.when import day
 
 if TYPE_CHECKING:
-    from rs_embed_dask.temporal import TemporalSpec
+    from rs_embed_dask.specs.when import TemporalSpec
 
-__all__ = ["POLICIES", "Frames", "Span"]
+__all__ = [
+    "POLICIES",
+    "Frames",
+    "Span",
+]
 
 POLICIES: Final = ("single", "fixed", "bins", "equal")
 _MOST: Final = 10_000
@@ -125,7 +128,7 @@ class Frames(Record):
 
     Examples
     --------
-    >>> from rs_embed_dask.temporal import TemporalSpec
+    >>> from rs_embed_dask.specs.when import TemporalSpec
     >>> Frames("bins", days=30, cap=2).spans(TemporalSpec.year(2022))
     (Span(2022-01-01, 2022-01-31), Span(2022-01-31, 2022-03-02))
     """

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.imagery.sensor_tables import SENSORS
+from rs_embed_dask.imagery.sensor_tables import NOT_SERVED, SENSORS, SOURCES
 from rs_embed_dask.imagery.sensor_types import Band, Bits, Mask, PropertyNames, Scaling, Sensor, Source, Unit
-from rs_embed_dask.imagery.source_tables import NOT_SERVED, SOURCES
 
 __all__ = [
     "Band",

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from rs_embed_dask.days import day
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import ModelInputError, SpecError
-from rs_embed_dask.imagery.arrays import read_labels
-from rs_embed_dask.imagery.cube import Cube
-from rs_embed_dask.imagery.labels import coordinates
+from rs_embed_dask.imagery.cube import Cube, coordinates, read_labels
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
+from rs_embed_dask.specs.when import day
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from numpy.typing import NDArray
 
-    from rs_embed_dask.imagery.arrays import Labelled
+    from rs_embed_dask.imagery.cube import Labelled
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.inference.model import Model

@@ -14,8 +14,8 @@ from rs_embed_dask.errors import WeightsError
 from rs_embed_dask.models.encoder import Encoder, builder
 from rs_embed_dask.models.vit import Trunk
 from rs_embed_dask.models.wavelengths import WavePatches
+from rs_embed_dask.models.weights import read
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-from rs_embed_dask.weights.checkpoint import read
 
 __all__ = ["NAMES", "CopernicusFM", "build"]
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from rs_embed_dask.crs import crs_facts, project
 from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.specs.ground import crs_facts, project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import geopandas as gpd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from rs_embed_dask.store import StoreView
 
 __all__ = [
     "EMPTY",
+    "Picture",
     "aspect_of",
     "axes_of",
     "draw_cells",
@@ -33,6 +35,16 @@ __all__ = [
     "opaque",
 ]
 
+
+class Picture(Figure):
+    """A figure without pyplot, which a notebook shows though no backend was chosen."""
+
+    def _repr_png_(self) -> bytes:
+        held = BytesIO()
+        self.savefig(held, format="png")
+        return held.getvalue()
+
+
 EMPTY: Final = (0.5, 0.5, 0.5, 0.25)
 _SMALLEST_SHARE: Final = 1 / 150
 
@@ -44,7 +56,6 @@ def new_figure(width: float, height: float) -> Figure:
     except ModuleNotFoundError as error:
         fix = "pip install 'rs-embed-dask[plot]'"
         raise RsEmbedError("plot", reason="matplotlib is not installed", fix=fix) from error
-    from rs_embed_dask.plot.picture import Picture
 
     return Picture(figsize=(width, height), layout="constrained")
 

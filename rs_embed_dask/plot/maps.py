@@ -2,23 +2,166 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.analysis import Pca, fit_pca
-from rs_embed_dask.crs import WGS84
-from rs_embed_dask.plot.canvas import EMPTY, axes_of, draw_grids, draw_places, frame_axes, opaque
+from rs_embed_dask.embedding import Embedding
+from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.plot.canvas import EMPTY, axes_of, draw_cells, draw_grids, draw_places, frame_axes, opaque
+from rs_embed_dask.plot.pca import Pca, fit_pca
+from rs_embed_dask.specs.ground import WGS84, crs_facts, local_crs
 from rs_embed_dask.store import STATUS_COLOURS, Status, Store, StoreView, items_frame
-from rs_embed_dask.zones import local_crs
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import xarray as xr
     from matplotlib.axes import Axes
 
     from rs_embed_dask.store import Target
 
-__all__ = ["draw_vectors", "opened", "pca_rgb", "places_of", "status_map"]
+__all__ = [
+    "Entry",
+    "draw_vectors",
+    "entries_of",
+    "opened",
+    "pca_rgb",
+    "places_of",
+    "status_map",
+]
+
+_SQUARE: Final = 0.01
+_WHOLE_M: Final = 10
+_EMBEDDED: Final = (int(Status.OK), int(Status.PARTIAL))
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What one panel shows.
+
+    Attributes
+    ----------
+    label : str
+        The model.
+    about : str
+        Its cells, or why there are none.
+    random : bool
+        Whether its weights were drawn at random.
+    draw : callable or None
+        Draws it on axes in a reference system; None where there is nothing to draw.
+    """
+
+    label: str
+    about: str
+    random: bool
+    draw: Callable[[Axes, str], Pca] | None
+
+
+def entries_of(
+    given: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
+) -> tuple[tuple[Entry, ...], str]:
+    """Find the models to show, and the reference system that suits them.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        Where there is none, no such label, or an embedding that lies nowhere.
+    """
+    if isinstance(given, Mapping):
+        fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
+        held = tuple(_held(name, field, given[name]) for name, field in fields.items())
+        return held, next(iter(fields.values())).rio.crs.to_string()
+    view = opened(given)
+    return tuple(_stored(view, name) for name in _chosen(view.labels, labels)), places_of(view, None)[1]
+
+
+def _chosen(known: Iterable[str], labels: Iterable[str] | None) -> tuple[str, ...]:
+    names, all_names = tuple(known if labels is None else labels), tuple(known)
+    for name in names:
+        if name not in all_names:
+            raise UnknownNameError.among("label", name, all_names)
+    if not names:
+        raise SpecError("compare", value=names, reason="no model is named", fix="name at least one")
+    return names
+
+
+def _stored(view: StoreView, label: str) -> Entry:
+    random = bool(view.receipt.get("weights", {}).get(label, {}).get("random"))
+    done = np.isin(view.values(label, "status"), _EMBEDDED)
+    if not done.any():
+        reason = next((str(one) for one in view.values(label, "reason") if one), "not computed yet")
+        return Entry(label, reason, random, None)
+    if view.layout(label).grid_shape is None:
+        about = "one vector" if done.sum() == 1 else f"{done.sum():,} vectors"
+        return Entry(label, about, random, partial(_draw_stored, view, label))
+    first = int(np.flatnonzero(done)[0])
+    shape, transform = view.values(label, "grid_shape")[first], view.values(label, "transform")[first]
+    cells = _cells(shape, transform, str(view.values(label, "crs")[first]))
+    about = cells if done.sum() == 1 else f"{done.sum():,} grids of {cells}"
+    return Entry(label, about, random, partial(_draw_stored, view, label))
+
+
+def _draw_stored(view: StoreView, label: str, axes: Axes, crs: str) -> Pca:
+    return draw_vectors(axes, view, label, crs=crs)
+
+
+def _located(label: str, given: Embedding | xr.DataArray) -> xr.DataArray:
+    """Return an embedding's field as (y, x, vector), once it is known to lie somewhere."""
+    import rioxarray  # noqa: F401  it adds .rio
+
+    field: Any = given.data if isinstance(given, Embedding) else given
+    dims = set(getattr(field, "dims", ()))
+    if len(dims) != 3 or not {"y", "x"} <= dims or field.rio.crs is None:  # noqa: PLR2004 - y, x and the vector
+        reason = "it is no georeferenced grid of vectors (dim, y, x)"
+        fix = "make it by get_embedding(..., output='grid'), or give a store"
+        raise SpecError(f"compare[{label!r}]", value=given, reason=reason, fix=fix)
+    turned: xr.DataArray = field.transpose("y", "x", ...)
+    return turned
+
+
+def _held(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> Entry:
+    weights = given.meta.get("weights") if isinstance(given, Embedding) else None
+    random = bool(isinstance(weights, Mapping) and weights.get("random"))
+    about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())
+    return Entry(label, about, random, partial(_draw_held, field))
+
+
+def _draw_held(field: xr.DataArray, axes: Axes, crs: str) -> Pca:
+    fitted = fit_pca(field.values)
+    source = field.rio.crs.to_string()
+    draw_cells(axes, opaque(fitted.colours(field.values)), _affine(field), source=source, crs=crs)
+    return fitted
+
+
+def _affine(field: xr.DataArray) -> tuple[float, ...]:
+    """Read the affine off the attributes, or off the centres of at least two rows and columns."""
+    for name in ("transform", "spatial:transform"):
+        if name in field.attrs:
+            return tuple(field.attrs[name])[:6]
+    x, y = field["x"].values, field["y"].values
+    width, height = x[1] - x[0], y[1] - y[0]
+    return (width, 0.0, x[0] - width / 2, 0.0, height, y[0] - height / 2)
+
+
+def _cells(shape: Iterable[int], transform: Iterable[float], crs: str) -> str:
+    """Say how many cells a grid has, and how large they are on the ground."""
+    rows, columns = shape
+    facts = crs_facts(crs)
+    counted = f"{rows} × {columns} cells"
+    if facts.geographic:
+        return counted
+    a, _, _, _, e, _ = transform
+    across, up = abs(a) * facts.unit, abs(e) * facts.unit
+    size = _metres(across) if abs(across - up) < _SQUARE * up else f"{_metres(across)} × {_metres(up)}"
+    return f"{counted} of {size} m"
+
+
+def _metres(value: float) -> str:
+    return f"{value:.0f}" if value >= _WHOLE_M else f"{value:.2g}"
+
 
 _ONE_ZONE_DEG: Final = 6.0
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.checks import whole
 from rs_embed_dask.plot.canvas import aspect_of, ground_ticks, ground_units, new_figure
-from rs_embed_dask.plot.entries import Entry, entries_of
-from rs_embed_dask.plot.maps import opened, pca_rgb, status_map
+from rs_embed_dask.plot.maps import Entry, entries_of, opened, pca_rgb, status_map
 from rs_embed_dask.plot.scene import draw_scene, scene_of
+from rs_embed_dask.specs.base import whole
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["Batch", "Tokens", "same_places"]
+__all__ = [
+    "Batch",
+    "Tokens",
+    "same_places",
+]
 
 
 @dataclass

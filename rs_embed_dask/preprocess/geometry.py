@@ -6,15 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.imagery.grid import Window
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
-__all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]
-
+__all__ = [
+    "Fit",
+    "fit_image",
+    "place_grid",
+    "tile_starts",
+]
 
 _NEARLY_SQUARE = 8
 

@@ -14,7 +14,10 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["resize", "run_steps"]
+__all__ = [
+    "resize",
+    "run_steps",
+]
 
 _BITS = 22
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rs_embed_dask.crs import WGS84
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.cache import damaged
-from rs_embed_dask.products.field import Field
-from rs_embed_dask.products.mirror import Mirror, mirror_of
-from rs_embed_dask.products.mosaic import centres
+from rs_embed_dask.products.field import Field, centres
+from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
-from rs_embed_dask.providers.protocol import Estimate
+from rs_embed_dask.providers.registry import Estimate
+from rs_embed_dask.specs.ground import WGS84
 
 if TYPE_CHECKING:
     from rs_embed_dask.models import Card

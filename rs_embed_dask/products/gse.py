@@ -10,16 +10,13 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from rs_embed_dask.crs import project
 from rs_embed_dask.errors import NoImageryError
-from rs_embed_dask.geodesy import outline
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.cache import damaged
-from rs_embed_dask.products.field import Field, ServesProducts, year_of
-from rs_embed_dask.products.mirror import Mirror, mirror_of
-from rs_embed_dask.products.mosaic import mosaic
+from rs_embed_dask.products.field import Field, ServesProducts, mosaic, year_of
+from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
-from rs_embed_dask.providers.protocol import Estimate
+from rs_embed_dask.providers.registry import Estimate
+from rs_embed_dask.specs.ground import outline, project
 
 if TYPE_CHECKING:
     from rs_embed_dask.models import Card

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from rs_embed_dask.providers.loading import load, load_all
-from rs_embed_dask.providers.protocol import Estimate, Pace, Provider, Scene, SharesReads, estimate_read
-from rs_embed_dask.providers.registry import list_providers, open_provider, register_provider
+from rs_embed_dask.providers.registry import (
+    Estimate,
+    Pace,
+    Provider,
+    Scene,
+    SharesReads,
+    estimate_read,
+    list_providers,
+    load,
+    load_all,
+    open_provider,
+    register_provider,
+)
 
 __all__ = [
     "Estimate",

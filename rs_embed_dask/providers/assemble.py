@@ -18,16 +18,16 @@ import numpy as np
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.composite import frame_of
+from rs_embed_dask.imagery.frame import FramePixels, Raw, Recipe, make_frame, present_in, recipe_for
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.imagery.scenes import Scene, ordered
-from rs_embed_dask.imagery.window import Window
-from rs_embed_dask.providers.recipe import FramePixels, Raw, Recipe, make_frame, present_in, recipe_for
 
 if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
     from rs_embed_dask.imagery.cube import Read
-    from rs_embed_dask.imagery.grid_types import Grid
+    from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
 __all__ = ["Fetch", "FramePixels", "Recipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
@@ -238,7 +238,7 @@ class _Plan:
 def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str, da.Array]) -> xr.Dataset:
     import xarray as xr
 
-    from rs_embed_dask.imagery.labels import coordinates
+    from rs_embed_dask.imagery.cube import coordinates
 
     scenes = [scene for members in frames for scene in members]
     ids = [scene.id for scene in scenes]

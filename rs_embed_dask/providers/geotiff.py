@@ -1,18 +1,19 @@
-"""Pixels of a GeoTIFF that lies behind a link, from the fewest bytes that hold them.
+"""Which pixel of a file lies under each pixel centre of a grid: exact nearest neighbours, block by block or at once.
 
-The first request brings the head of the file, which in a cloud-optimised one holds everything but pixels; it is kept
-for the next read of the same file. Each further request brings one run of neighbouring blocks. GDAL then decodes from
-memory: it never opens a connection, so it has nothing to leak, to retry or to remember wrongly.
+The answer for one pixel depends on nothing but that pixel, so however a grid is cut into blocks, the result is the
+same. (GDAL's warper approximates within the block it is given, and its answer moves with the cut.)
 """
 
 from __future__ import annotations
 
+import functools
+import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag
 
@@ -20,15 +21,37 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from pyproj import CRS, Transformer
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
-from rs_embed_dask.providers.excerpt import excerpt, specimen
-from rs_embed_dask.providers.ranges import Access, Piece, read_range
-from rs_embed_dask.providers.tiff import Layout, NotTiffError, read_layout
+from rs_embed_dask.providers.http import Access, Piece, read_range
+from rs_embed_dask.providers.tiff import (
+    HEIGHT,
+    NUMBERS,
+    ROWS_PER_STRIP,
+    STRIP_COUNTS,
+    STRIP_OFFSETS,
+    TILE_COUNTS,
+    TILE_OFFSETS,
+    WIDTH,
+    Blocks,
+    Directory,
+    Entry,
+    Layout,
+    NotTiffError,
+    read_layout,
+)
 
-__all__ = ["GeoTiff", "open_geotiff"]
+__all__ = [
+    "Block",
+    "GeoTiff",
+    "excerpt",
+    "nearest_pixels",
+    "open_geotiff",
+    "specimen",
+]
 
 HEAD_BYTES: Final = 32_768
 KEPT_HEADS: Final = 1024
@@ -85,7 +108,7 @@ class GeoTiff:
         Raises
         ------
         ProviderError
-            As `rs_embed_dask.providers.ranges.read_range`, or if the bytes cannot be decoded.
+            As `rs_embed_dask.providers.http.read_range`, or if the bytes cannot be decoded.
         """
         raw = self.raw(rows, columns, access=access, band=band)[0]
         pixels: Pixels = raw.astype(np.float32)
@@ -287,3 +310,194 @@ def runs(blocks: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]]) ->
 def label(href: str) -> str:
     """Return what a link is called in messages."""
     return unquote(urldefrag(href).fragment) or "file"
+
+
+# these hold addresses of other directories
+POINTERS: Final = frozenset({330, 34665, 34853, 40965})
+# GeoTIFF's keys: what they say is known by the time pixels are read, and understanding them takes GDAL longest
+GEO_KEYS: Final = frozenset({34735, 34736, 34737})
+LONG, LONG8 = 4, 16
+
+
+def specimen(layout: Layout) -> bytes:
+    """Return a TIFF of one block without data, for GDAL to say what the large file is: system, transform, bands."""
+    return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, found={})
+
+
+def excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+    """Return a TIFF of a rectangle of blocks.
+
+    Parameters
+    ----------
+    layout
+        Of the large file.
+    blocks
+        Which blocks; the image is cut to them.
+    band
+        From 0; where bands lie in planes of their own, only this one has data.
+    found
+        The bytes of each block that has data, by row and column.
+
+    Returns
+    -------
+    bytes
+        A file of the same kind (byte order, classic or big), which GDAL opens from memory. It has no coordinate system.
+    """
+    entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
+    plain = replace(layout, directory=replace(layout.directory, entries=entries))
+    return _excerpt(plain, blocks, band=band, found=found)
+
+
+def _excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+    directory = layout.directory
+    planes = layout.offsets.shape[0]
+    counts = np.zeros((planes, blocks.rows, blocks.columns), np.uint64)
+    offsets = np.zeros_like(counts)
+    at = 0
+    for (row, column), data in found.items():
+        here = layout.plane(band), row - blocks.row, column - blocks.column
+        counts[here], offsets[here] = len(data), at
+        at += len(data)
+    tags = _tags(layout, blocks, offsets, counts)
+    start = len(_directory_bytes(directory, tags))
+    tags = _tags(layout, blocks, np.where(counts > 0, offsets + np.uint64(start), 0), counts)
+    return _directory_bytes(directory, tags) + b"".join(found.values())
+
+
+def _tags(layout: Layout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, Entry]:
+    """Return the large file's entries with size and blocks of the excerpt."""
+    directory = layout.directory
+    width = min(blocks.columns * layout.block_width, layout.width - blocks.column * layout.block_width)
+    height = min(blocks.rows * layout.block_height, layout.height - blocks.row * layout.block_height)
+    kind = LONG8 if directory.big else LONG
+
+    def entry(*values: int) -> Entry:
+        return Entry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
+
+    tags = {tag: known for tag, known in directory.entries.items() if tag not in POINTERS}
+    places, lengths = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+    tags |= {WIDTH: entry(width), HEIGHT: entry(height)}
+    tags |= {places: entry(*offsets.ravel()), lengths: entry(*counts.ravel())}
+    if not layout.tiled:
+        tags[ROWS_PER_STRIP] = entry(layout.block_height)
+    return dict(sorted(tags.items()))
+
+
+def _directory_bytes(directory: Directory, tags: Mapping[int, Entry]) -> bytes:
+    """Return header, directory and long values of a file; its length does not depend on the values."""
+    order, word = directory.order, "Q" if directory.big else "I"
+    mark = b"II" if order == "<" else b"MM"
+    if directory.big:
+        head, number = mark + struct.pack(f"{order}HHHQ", 43, 8, 0, 16), struct.pack(f"{order}Q", len(tags))
+    else:
+        head, number = mark + struct.pack(f"{order}HI", 42, 8), struct.pack(f"{order}H", len(tags))
+    size = struct.calcsize(f"={word}")
+    at = len(head) + len(number) + len(tags) * (4 + 2 * size) + size
+    table, values = b"", b""
+    for tag, entry in tags.items():
+        inline = entry.value
+        if len(inline) > size:
+            inline = struct.pack(f"{order}{word}", at + len(values))
+            values += entry.value + b"\0" * (len(entry.value) % 2)
+        table += struct.pack(f"{order}HH{word}", tag, entry.kind, entry.count) + inline.ljust(size, b"\0")
+    return head + number + table + b"\0" * size + values
+
+
+Coordinates = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+# a centre that lies on the border of two pixels up to rounding belongs to the later one
+ROUNDING_PX: Final = 1e-7
+KEPT: Final = 16
+# a coordinate that lies outside every file, for places that its projection does not reach
+NOWHERE: Final = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of a north-up grid.
+
+    Parameters
+    ----------
+    crs
+        Of the grid.
+    corner
+        Coordinates of the upper left corner of the whole grid.
+    resolution
+        Pixel width and height, both positive.
+    offset
+        Row and column of the grid where the block begins.
+    shape
+        Rows and columns.
+    """
+
+    crs: str
+    corner: tuple[float, float]
+    resolution: tuple[float, float]
+    offset: tuple[int, int]
+    shape: tuple[int, int]
+
+    @property
+    def axes(self) -> tuple[Coordinates, Coordinates]:
+        """Pixel centres along x, shape (W,), and along y, shape (H,)."""
+        row, column = self.offset
+        columns = np.arange(column, column + self.shape[1], dtype=np.float64)
+        rows = np.arange(row, row + self.shape[0], dtype=np.float64)
+        return self.corner[0] + self.resolution[0] * (columns + 0.5), self.corner[1] - self.resolution[1] * (rows + 0.5)
+
+
+def nearest_pixels(block: Block, crs: str, transform: Affine) -> tuple[Indices, Indices]:
+    """Return row and column of the pixel of a file under each pixel centre of a block.
+
+    Parameters
+    ----------
+    block
+        Where to.
+    crs, transform
+        Of the file.
+
+    Returns
+    -------
+    rows, columns
+        Integers, which may lie outside the file. Shapes (H, 1) and (1, W) where both grids run along the same axes,
+        (H, W) otherwise; they broadcast to (H, W) in both cases.
+    """
+    x, y = _centres(block, crs)
+    inverse = ~transform
+    if x.ndim == 1 and not (inverse.b or inverse.d):
+        columns, rows = (x * inverse.a + inverse.c)[None, :], (y * inverse.e + inverse.f)[:, None]
+    else:
+        if x.ndim == 1:
+            x, y = np.meshgrid(x, y)
+        columns = x * inverse.a + y * inverse.b + inverse.c
+        rows = x * inverse.d + y * inverse.e + inverse.f
+    return np.floor(rows + ROUNDING_PX).astype(np.int64), np.floor(columns + ROUNDING_PX).astype(np.int64)
+
+
+_LOCK: Final = threading.Lock()
+
+
+def _centres(block: Block, crs: str) -> tuple[Coordinates, Coordinates]:
+    with _LOCK:  # many bands of one scene ask the same at once: one computes, the others take it from the cache
+        return _projected(block, crs)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _projected(block: Block, crs: str) -> tuple[Coordinates, Coordinates]:
+    """Return the centres of a block in a file's system: two axes where that is the block's own, else two planes."""
+    x, y = block.axes
+    transformer = _transformer(block.crs, crs)
+    if transformer is None:
+        return x, y
+    planes = np.meshgrid(x, y)
+    moved_x, moved_y = (np.asarray(axis) for axis in transformer.transform(*planes))
+    reached = np.isfinite(moved_x) & np.isfinite(moved_y)
+    return np.where(reached, moved_x, NOWHERE), np.where(reached, moved_y, NOWHERE)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _transformer(source: str, target: str) -> Transformer | None:
+    """Return what moves coordinates between two systems, or None where they are one."""
+    if source == target or CRS.from_user_input(source).equals(CRS.from_user_input(target), ignore_axis_order=True):
+        return None
+    return Transformer.from_crs(source, target, always_xy=True)

@@ -1,16 +1,389 @@
-"""Providers by name: ours, a user's, and those of installed packages."""
+"""How many requests may be in flight at once, under one name: in this process, or in all of a cluster.
+
+By itself a process counts its own. Whoever runs many processes, as the engine does, says by `share_by` how they count
+together.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
+import math
+import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.providers.protocol import Provider
+import numpy as np
 
-__all__ = ["AUTO", "list_providers", "open_provider", "register_provider"]
+from rs_embed_dask.errors import (
+    AccessError,
+    NoImageryError,
+    ProviderError,
+    RsEmbedError,
+    SpecError,
+    TransientError,
+    UnknownNameError,
+)
+from rs_embed_dask.imagery.cube import Cube, Dates
+from rs_embed_dask.imagery.scenes import Scene
+from rs_embed_dask.imagery.sensors import mask_of, sensor
+from rs_embed_dask.specs.base import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.sensors import Source
+    from rs_embed_dask.specs.fetch import FetchSpec
+
+__all__ = [
+    "AUTO",
+    "Check",
+    "ChecksItself",
+    "Estimate",
+    "Gate",
+    "Pace",
+    "Provider",
+    "Scene",
+    "SharesReads",
+    "checkup",
+    "estimate_read",
+    "gate",
+    "list_providers",
+    "load",
+    "load_all",
+    "open_provider",
+    "register_provider",
+    "share_by",
+]
+
+
+@dataclass(frozen=True)
+class Estimate(Record):
+    """What a read is expected to cost. Estimates add up with ``+``.
+
+    Parameters
+    ----------
+    scenes : int
+        Scenes that are read.
+    requests : int
+        Requests to the service, searches and tokens left out.
+    bytes : int
+        Bytes that travel.
+    seconds : float
+        Time that one worker thread takes.
+    """
+
+    scenes: int = 0
+    requests: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.scenes + other.scenes,
+            self.requests + other.requests,
+            self.bytes + other.bytes,
+            self.seconds + other.seconds,
+        )
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """A source of pixels.
+
+    A provider is a small value: it pickles to less than a kilobyte and holds neither credentials nor connections.
+    Workers make those themselves when they read.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered."""
+
+    def sensors(self) -> frozenset[str]:
+        """Return the ids of the sensors that it serves."""
+
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
+        """List the scenes that touch a grid, in order of time, unsigned; those beyond the cloud limit are left out."""
+
+    def cube(self, read: Read) -> xr.Dataset:
+        """Return the lazy cube: ``pixels`` (time, band, y, x) in canonical units and ``n_obs`` (time, y, x).
+
+        Raises
+        ------
+        NoImageryError
+            If no scene falls into any frame.
+        """
+
+    def estimate(self, read: Read) -> Estimate:
+        """Say what a read will cost, without asking anyone."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON values from which `open_provider` makes the provider again."""
+
+
+@runtime_checkable
+class SharesReads(Protocol):
+    """A provider that reads what several cubes of one place have in common only once."""
+
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+        """Return the lazy cubes of reads of one place and sensor, which share their raw pixels."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How quickly a provider answers, for estimates.
+
+    Parameters
+    ----------
+    latency_s : float
+        Seconds before a request begins to answer.
+    bytes_per_s : float
+        Then so many bytes a second.
+    requests_per_asset : float
+        Requests for the parts of one file that a small place needs.
+    at_once : int
+        Requests that one read keeps in flight.
+    """
+
+    latency_s: float = 0.12
+    bytes_per_s: float = 20e6
+    requests_per_asset: float = 2.0
+    at_once: int = 8
+
+
+REMOTE: Final = Pace()
+_OVERLAP: Final = 1.3  # tiles and orbits overlap, so a place has more scenes than one a revisit
+_CLOUD_SPREAD: Final = 0.5  # of half the scenes half are clear enough: a limit of c % keeps about c^0.5
+
+
+def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
+    """Estimate a read from how often the sensor passes and how its files are blocked. Asks nobody.
+
+    Parameters
+    ----------
+    read : Read
+        What is to be read.
+    source : Source
+        How it is served.
+    pace : Pace
+        How quickly.
+
+    Returns
+    -------
+    Estimate
+        Good to a factor of two or so.
+    """
+    of = sensor(read.sensor)
+    days = sum(span.days for span in read.frames)
+    limit = read.fetch.max_cloud_pct
+    kept = 1.0 if limit is None or of.kind == "radar" else (limit / 100) ** _CLOUD_SPREAD
+    scenes = max(1, round(days / of.revisit_days * _OVERLAP * kept))
+    per_scene = 0.0
+    for band in read.bands:
+        per_scene += _block_pixels(read, source, of.band(band).resolution_m)
+    layers = len(read.bands)
+    if mask_of(read.fetch.mask, source) is not None:
+        per_scene += _block_pixels(read, source, of.resolution_m)
+        layers += 1
+    requests = math.ceil(scenes * layers * pace.requests_per_asset)
+    size = round(scenes * per_scene * source.bytes_per_px)
+    seconds = requests * pace.latency_s / pace.at_once + size / pace.bytes_per_s
+    return Estimate(scenes, requests, size, seconds)
+
+
+def _block_pixels(read: Read, source: Source, resolution_m: float) -> float:
+    """Return the pixels of a file that travel: whole blocks, nearly one more than the place fills along each side."""
+    px = source.block_px
+    blocks = 1.0
+    for side in read.grid.shape:
+        blocks *= max(1.0, side * read.grid.resolution_m / resolution_m / px + 1 - 1 / px)
+    return blocks * px * px
+
+
+_THREADS: Final = 8
+_FEW_TASKS: Final = 6
+_STATUS: Final = re.compile(
+    r"\b(?:HTTP(?:\s+(?:response|error))?(?:\s+code)?|status(?:\s+code)?)\W{0,3}(\d{3})\b", re.IGNORECASE
+)
+_REFUSED: Final = frozenset({401, 403})
+_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
+    """Read a cube, computing it with Dask's threads in this task.
+
+    Parameters
+    ----------
+    provider : Provider
+        Where pixels come from.
+    read : Read
+        What to read.
+    threads : int, optional
+        Threads of this read. Default: as many as the provider wants (its ``threads``), else 8. A cube of a few tasks
+        runs in the calling thread.
+
+    Returns
+    -------
+    Cube
+        In memory. A frame without a valid observation is NaN with a count of 0.
+
+    Raises
+    ------
+    NoImageryError
+        The provider has no scene there and then.
+    TransientError
+        Another try may help.
+    AccessError
+        The provider refused.
+    ProviderError
+        Anything else that lies with the source.
+    SpecError, UnknownNameError
+        The read asks for something that the provider does not serve.
+    """
+    (found,) = load_all(provider, (read,), threads=threads)
+    if isinstance(found, NoImageryError):
+        raise found
+    return found
+
+
+def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | NoImageryError]:
+    """Read several cubes of one place and sensor together: what they share is read once, where the provider can.
+
+    Parameters
+    ----------
+    provider : Provider
+        Where pixels come from.
+    reads : sequence of Read
+        Of one place and sensor, with frames, cloud limits and pixel sizes of their own.
+    threads : int, optional
+        As for `load`.
+
+    Returns
+    -------
+    list of Cube or NoImageryError
+        One a read: a read without any scene does not cost the others theirs.
+
+    Raises
+    ------
+    TransientError, AccessError, ProviderError, SpecError, UnknownNameError
+        As for `load`.
+    """
+    try:
+        lazy = provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
+        return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
+    except RsEmbedError:
+        raise
+    except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise _fault(provider, reads[0], error) from error
+
+
+def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
+    try:
+        return provider.cube(read)
+    except NoImageryError as nothing:
+        return nothing
+
+
+def _cubes(
+    lazy: Sequence[xr.Dataset | NoImageryError], reads: Sequence[Read], threads: int
+) -> list[Cube | NoImageryError]:
+    """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
+    done: dict[tuple[int, str], Any] = {}
+    for grid in dict.fromkeys(read.grid for read in reads):
+        wanted = [
+            (number, name)
+            for number, one in enumerate(lazy)
+            if not isinstance(one, NoImageryError) and reads[number].grid == grid
+            for name in ("pixels", "n_obs", "used", "days")
+            if name in one
+        ]
+        arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
+        done |= zip(wanted, _computed(arrays, threads), strict=True) if wanted else {}
+    return [
+        one
+        if isinstance(one, NoImageryError)
+        else _cube(one, read, {n: part for (k, n), part in done.items() if k == i})
+        for i, (one, read) in enumerate(zip(lazy, reads, strict=True))
+    ]
+
+
+def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
+    scenes, dates = _used(lazy, read, done.get("used")) if "days" not in done else ((), _seen(done["days"]))
+    return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
+
+
+def _computed(parts: list[Any], threads: int) -> list[Any]:
+    """Compute arrays together; a few tasks as they are, for to optimise them or to start threads would cost more."""
+    from dask import local
+    from dask.base import compute
+
+    graph = {key: task for part in parts if hasattr(part, "dask") for key, task in part.dask.items()}
+    if len(graph) > _FEW_TASKS or not all(hasattr(part, "dask") for part in parts):
+        return list(compute(*parts, scheduler="threads", num_workers=threads))
+    found = local.get_sync(graph, [part.__dask_keys__() for part in parts])
+    finals = (part.__dask_postcompute__() for part in parts)
+    return [final(each, *more) for each, (final, more) in zip(found, finals, strict=True)]
+
+
+def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
+    """Return the scenes that gave pixels and their first and last date in each frame.
+
+    A provider without counts a scene is believed what its attributes say.
+    """
+    if used is None:
+        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
+        stated = (
+            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
+            for a, b in zip(first, last, strict=True)
+        )
+        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
+    gave = np.asarray(used) > 0
+    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
+    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
+    dates = []
+    for span in read.frames:
+        mine = [day for day in days if span.start <= day < span.end]
+        dates.append((min(mine), max(mine)) if mine else None)
+    return ids, tuple(dates)
+
+
+def _seen(days: Any) -> Dates:
+    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 is no day."""
+    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)
+
+
+def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
+    """Say which of our faults another library's error is."""
+    lon, lat = read.grid.center_lonlat
+    what = f"{provider.name}: {read.sensor} at {lon:.4f}, {lat:.4f}"
+    reason = f"{type(error).__name__}: {error}"
+    status = _status(error)
+    if status in _REFUSED or isinstance(error, PermissionError):
+        return AccessError(what, reason=reason, fix="check that you may read it, and your credentials")
+    if status in _LATER or isinstance(error, ConnectionError | TimeoutError):
+        return TransientError(what, reason=reason, fix="try again later; the engine does so by itself")
+    return ProviderError(what, reason=reason, fix="look at the source; retrying will not help")
+
+
+def _status(error: Exception) -> int | None:
+    """Find the HTTP status in another library's error: an attribute, its response's, or its text."""
+    response = getattr(error, "response", None)
+    for holder, name in ((error, "code"), (error, "status"), (error, "status_code"), (response, "status_code")):
+        value = getattr(holder, name, None)
+        if isinstance(value, int):
+            return value
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
 
 Factory = Callable[..., Provider]
 
@@ -19,11 +392,11 @@ AUTO: Final = "planetary_computer"
 
 _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
-    "planetary_computer": "rs_embed_dask.providers.planetary_computer:PlanetaryComputer",
-    "stac": "rs_embed_dask.providers.stac:StacProvider",
-    "earth_engine": "rs_embed_dask.providers.earth_engine:EarthEngine",
-    "files": "rs_embed_dask.providers.files:Files",
-    "synthetic": "rs_embed_dask.providers.synthetic:Synthetic",
+    "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",
+    "stac": "rs_embed_dask.providers.stac.provider:StacProvider",
+    "earth_engine": "rs_embed_dask.providers.earth_engine.provider:EarthEngine",
+    "files": "rs_embed_dask.providers.files.provider:Files",
+    "synthetic": "rs_embed_dask.providers.synthetic.provider:Synthetic",
 }
 _ALIASES: Final = {"auto": AUTO, "pc": "planetary_computer", "mpc": "planetary_computer", "gee": "earth_engine"}
 _REGISTERED: Final[dict[str, Factory]] = {}
@@ -137,3 +510,102 @@ def _factory(name: str) -> Factory | None:
             found: Factory = point.load()
             return found
     return None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question and its answer.
+
+    Parameters
+    ----------
+    question, answer : str
+        For people.
+    is_well : bool, optional
+        Whether the answer is what this package counts on; None where it counts on nothing.
+    """
+
+    question: str
+    answer: str
+    is_well: bool | None = None
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A provider that can say whether it would work here."""
+
+    def checks(self, *, live: bool) -> list[Check]:
+        """Answer what can be answered here; `live` asks the service too."""
+
+
+def checkup(provider: object, *, live: bool) -> list[Check]:
+    """Let a provider check itself.
+
+    Parameters
+    ----------
+    provider : Provider
+        Which.
+    live : bool
+        Whether the service may be asked.
+
+    Returns
+    -------
+    list of Check
+
+    Raises
+    ------
+    SpecError
+        If it cannot.
+    """
+    if isinstance(provider, ChecksItself):
+        return provider.checks(live=live)
+    name = getattr(provider, "name", type(provider).__name__)
+    fix = "try --provider earth_engine, or read a place with `rs-embed-dask inspect`"
+    raise SpecError("doctor", value=name, reason="this provider has no checks of its own", fix=fix)
+
+
+Gate = AbstractContextManager[Any]
+"""Entered before a request and left after it; entering waits while too many are in flight."""
+
+
+Sharing = Callable[[str, int], Gate | None]
+"""Makes the gate of a name and number that several processes share; None where it cannot be shared any more."""
+
+_LOCK: Final = threading.Lock()
+_OWN: Final[dict[tuple[str, int], threading.BoundedSemaphore]] = {}
+_SHARED: Final[list[Sharing]] = []
+
+
+def share_by(sharing: Sharing | None) -> None:
+    """Say how processes count together, from now on and in this process.
+
+    Parameters
+    ----------
+    sharing : callable or None
+        Takes a name and a number, and returns the gate that so many requests may pass at once, or None where there is
+        no such gate any more. None ends it.
+    """
+    with _LOCK:
+        _SHARED[:] = [] if sharing is None else [sharing]
+
+
+def gate(name: str, most: int) -> Gate:
+    """Return what lets at most so many requests of a name through at once.
+
+    Parameters
+    ----------
+    name : str
+        Whose requests.
+    most : int
+        How many.
+
+    Returns
+    -------
+    context manager
+        Shared by the processes of a cluster where `share_by` was told how, else by the threads of this process.
+    """
+    for sharing in tuple(_SHARED):
+        shared = sharing(name, most)
+        if shared is not None:
+            return shared
+    with _LOCK:
+        return _OWN.setdefault((name, most), threading.BoundedSemaphore(most))

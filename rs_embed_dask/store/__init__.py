@@ -6,16 +6,14 @@ quality layers), and the root's attributes hold the request and the receipt.
 
 from __future__ import annotations
 
-from rs_embed_dask.store.codes import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, Status
+from rs_embed_dask.store.document import Location, Target, in_memory
 from rs_embed_dask.store.items import ItemMatch
-from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
+from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, request_digest
 from rs_embed_dask.store.resume import check_request, differences
 from rs_embed_dask.store.status import StatusReport, status
-from rs_embed_dask.store.store import Store
-from rs_embed_dask.store.target import Location, Target, in_memory
-from rs_embed_dask.store.view import StoreView
+from rs_embed_dask.store.store import Store, StoreView
 
 __all__ = [
     "DONE",

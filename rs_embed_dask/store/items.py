@@ -4,23 +4,78 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import shapely
 
 from rs_embed_dask.specs import TemporalSpec, spatial_from_dict
-from rs_embed_dask.store.fields import ITEM_FIELDS
-from rs_embed_dask.store.footprints import footprints
-from rs_embed_dask.store.layout import Item
+from rs_embed_dask.specs.ground import local_crs, project
+from rs_embed_dask.specs.where import PointBuffer
+from rs_embed_dask.store.layout import ITEM_FIELDS, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "item_key", "matched"]
+    from rs_embed_dask.specs import Spatial
+
+__all__ = [
+    "ItemMatch",
+    "blocks",
+    "decoded_items",
+    "encoded_items",
+    "footprints",
+    "item_key",
+    "matched",
+]
+
+_WGS84: Final = "EPSG:4326"
+_SMALL_M: Final = 1_500.0
+_POLE_FREE: Final = 70.0
+_HALF_TURN: Final = 180.0
+_CORNERS: Final = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1], [1, -1]], dtype="float64")
+
+
+def footprints(places: Sequence[Spatial]) -> np.ndarray[Any, Any]:
+    """Outline places in longitude and latitude.
+
+    Parameters
+    ----------
+    places : sequence of BBox, PointBuffer or Polygon
+
+    Returns
+    -------
+    numpy.ndarray of shapely geometry, shape (len(places),)
+        The same as each place's own ``geometry``.
+    """
+    found = np.empty(len(places), dtype=object)
+    zones: dict[str, list[int]] = defaultdict(list)
+    for row, place in enumerate(places):
+        if isinstance(place, PointBuffer) and place.buffer_m <= _SMALL_M and abs(place.center[1]) < _POLE_FREE:
+            zones[local_crs(*place.center)].append(row)
+        else:
+            found[row] = place.geometry
+    for crs, rows in zones.items():
+        squares, crosses = _squares([places[row] for row in rows], crs)
+        found[rows] = squares
+        for row in np.asarray(rows)[crosses]:
+            found[row] = places[row].geometry
+    return found
+
+
+def _squares(places: Sequence[Any], crs: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Outline small squares of one zone, and tell which cross the antimeridian and need more care."""
+    centers = np.asarray([place.center for place in places])  # (n, 2)
+    halves = np.asarray([place.buffer_m for place in places])  # (n,)
+    x, y = project(_WGS84, crs, centers[:, 0], centers[:, 1])
+    corners = np.stack([x, y], axis=-1)[:, None, :] + halves[:, None, None] * _CORNERS  # (n, 5, 2)
+    lon, lat = project(crs, _WGS84, corners[..., 0].ravel(), corners[..., 1].ravel())
+    rings = np.stack([lon, lat], axis=-1).reshape(-1, len(_CORNERS), 2)  # (n, 5, 2)
+    return shapely.polygons(rings), np.ptp(rings[..., 0], axis=1) > _HALF_TURN
+
 
 _WKT_DIGITS = 7
 

@@ -6,20 +6,236 @@ All arrays of a model share their row chunks, so that one writer owns whole Zarr
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.fields import GRID_FIELDS, RESULT_FIELDS, STATUS, Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
-__all__ = ["LAYOUT_VERSION", "ChunkResult", "Item", "ModelLayout"]
+__all__ = [
+    "COORDS",
+    "DONE",
+    "GRID_FIELDS",
+    "ITEM_FIELDS",
+    "LAYOUT_VERSION",
+    "NO_DAY",
+    "RESULT_FIELDS",
+    "RETRYABLE",
+    "STATUS",
+    "STATUS_COLOURS",
+    "UNDONE",
+    "ChunkResult",
+    "Field",
+    "Item",
+    "ModelLayout",
+    "Status",
+]
+
+
+class Status(IntEnum):
+    """What became of one item in one model's hands.
+
+    The values are written in every store and never change their meaning.
+    """
+
+    PENDING = 0
+    """Not decided yet."""
+    OK = 1
+    """Embedded."""
+    PARTIAL = 2
+    """Embedded, but a frame or more than 10 % of the pixels was missing."""
+    NO_DATA = 3
+    """There is no imagery there and then."""
+    READ_FAILED = 4
+    """The imagery could not be read; the reason says why."""
+    MODEL_FAILED = 5
+    """The encoder failed on this item; the reason says why."""
+    INVALID = 6
+    """The item can never be embedded; the reason says why."""
+
+
+DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
+"""Decided for good: nothing is computed again."""
+
+RETRYABLE: Final = frozenset({Status.READ_FAILED, Status.MODEL_FAILED})
+"""Failed in a way that another try may mend."""
+
+UNDONE: Final = frozenset({Status.PENDING}) | RETRYABLE
+"""What a run takes up: everything that is not done."""
+
+STATUS_COLOURS: Final = {
+    Status.PENDING: "#c3c9d0",
+    Status.OK: "#2b8a5a",
+    Status.PARTIAL: "#9bc53d",
+    Status.NO_DATA: "#5b8db8",
+    Status.READ_FAILED: "#e08e2b",
+    Status.MODEL_FAILED: "#c9372c",
+    Status.INVALID: "#7b4fa3",
+}
+"""One colour a status, the same in every picture and report."""
+
+
+NO_DAY: Final = -(2**31)
+"""The stored number of a day that is not known."""
+
+_WHOLE: Final = sys.maxsize
+_DAYS: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "_FillValue": NO_DAY}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a group.
+
+    Parameters
+    ----------
+    name : str
+        The array's name in its group.
+    kind : {"number", "text", "day"}
+        What it holds; days are stored as integers and decode as ``datetime64``.
+    dtype : str
+        NumPy type of numbers.
+    dims : tuple of str
+        Names of its axes, the first always ``item``.
+    fill : float or int
+        What stands where nothing was written.
+    attrs : mapping
+        The array's attributes.
+    longest : int
+        Characters of a text that are kept; the rest is cut at the end of a line where there is one.
+    """
+
+    name: str
+    kind: str = "number"
+    dtype: str = "float32"
+    dims: tuple[str, ...] = ("item",)
+    fill: float = float("nan")
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = _WHOLE
+
+    @property
+    def fill_value(self) -> float | int | str:
+        """The Zarr fill value."""
+        return "" if self.kind == "text" else NO_DAY if self.kind == "day" else self.fill
+
+    @property
+    def all_attrs(self) -> dict[str, Any]:
+        """Attributes with what CF decoding needs."""
+        return dict(self.attrs) | (_DAYS if self.kind == "day" else {})
+
+    def encoded(self, values: Any) -> np.ndarray[Any, Any]:
+        """Bring values into the form that is stored.
+
+        Parameters
+        ----------
+        values : array-like
+            Numbers, texts, or dates (``datetime64``, ``date`` or None).
+
+        Returns
+        -------
+        numpy.ndarray
+            Numbers of the stored type, text objects, or int32 days since 1970.
+        """
+        if self.kind == "text":
+            return np.asarray([self._cut(str(value)) for value in values], dtype=object)
+        if self.kind == "day":
+            days = np.asarray(values, dtype="datetime64[D]")
+            return np.where(np.isnat(days), NO_DAY, days.astype("int64")).astype("int32")
+        return np.asarray(values).astype(self.dtype)
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self.longest:
+            return text
+        kept = text[: self.longest]
+        return f"{kept[: kept.rfind(chr(10))] if chr(10) in kept else kept}\n..."
+
+    def blank(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Make an array of this field where nothing is known yet, in stored form."""
+        dtype: Any = object if self.kind == "text" else "int32" if self.kind == "day" else self.dtype
+        return np.full(shape, self.fill_value, dtype=dtype)
+
+
+def _text(name: str, doc: str, longest: int = _WHOLE) -> Field:
+    return Field(name, kind="text", attrs={"long_name": doc}, longest=longest)
+
+
+def _day(name: str, doc: str, dims: tuple[str, ...] = ("item",)) -> Field:
+    return Field(name, kind="day", dtype="int32", dims=dims, attrs={"long_name": doc})
+
+
+_INDEX: Final = Field("item", dtype="int64", fill=-1, attrs={"long_name": "number of the item"})
+_ID: Final = _text("id", "the item's own name")
+_LON: Final = Field("lon", dtype="float64", attrs={"standard_name": "longitude", "units": "degrees_east"})
+_LAT: Final = Field("lat", dtype="float64", attrs={"standard_name": "latitude", "units": "degrees_north"})
+_START: Final = _day("start", "first day of the span")
+_END: Final = _day("end", "day after the last day of the span")
+
+COORDS: Final = (_INDEX, _ID, _LON, _LAT, _START, _END)
+"""The coordinates along ``item``, which every group carries."""
+
+ITEM_FIELDS: Final = (
+    *COORDS,
+    _text("geometry", "footprint as WKT, longitude and latitude in EPSG:4326"),
+    _text("spatial", "the place as it was asked for, as JSON"),
+    _text("temporal", "the span as it was asked for, as JSON"),
+    Field("key", dtype="uint64", fill=0, attrs={"long_name": "digest of place and span"}),
+)
+"""The arrays of ``/items``."""
+
+STATUS: Final = Field(
+    "status",
+    dtype="uint8",
+    fill=0,
+    attrs={
+        "long_name": "what became of the item",
+        "flag_values": [int(code) for code in Status],
+        "flag_meanings": " ".join(code.name.lower() for code in Status),
+    },
+)
+
+
+RESULT_FIELDS: Final = (
+    _text("reason", "why the item is not embedded, or what was missing", longest=1_000),
+    Field(
+        "valid_fraction",
+        dims=("item", "frame"),
+        attrs={"long_name": "share of pixels that were observed", "units": "1"},
+    ),
+    Field("n_obs", dtype="int32", fill=0, attrs={"long_name": "number of observations that went in"}),
+    _day("first_date", "day of the first observation"),
+    _day("last_date", "day of the last observation"),
+    _day("frame_start", "first day of the frame", ("item", "frame")),
+    _day("frame_end", "day after the last day of the frame", ("item", "frame")),
+    _text("scenes", "ids of the scenes that went in, one a line", longest=8_000),
+)
+
+GRID_FIELDS: Final = (
+    Field(
+        "transform",
+        dtype="float64",
+        dims=("item", "coefficient"),
+        attrs={
+            "long_name": "affine of the token grid: x = a*col + b*row + c, y = d*col + e*row + f",
+            "order": "a b c d e f",
+        },
+    ),
+    _text("crs", "coordinate reference system of the token grid"),
+    Field(
+        "grid_shape",
+        dtype="int32",
+        dims=("item", "side"),
+        fill=0,
+        attrs={"long_name": "rows and columns of the item's own grid"},
+    ),
+)
+
 
 LAYOUT_VERSION: Final = 1
 """The number of this layout; a store of another number is refused by name."""

@@ -8,15 +8,15 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
+from rs_embed_dask.store.receipt import proj_attrs, spatial_attrs
 from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from rs_embed_dask.store.target import Target
-    from rs_embed_dask.store.view import StoreView
+    from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.store import StoreView
 
 __all__ = ["item_grid", "items_frame", "open_store"]
 

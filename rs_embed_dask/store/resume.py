@@ -12,7 +12,7 @@ from rs_embed_dask.store.receipt import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from rs_embed_dask.store.view import StoreView
+    from rs_embed_dask.store.store import StoreView
 
 __all__ = ["Difference", "check_request", "differences"]
 

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 from sklearn.decomposition import PCA
 
-from rs_embed_dask.analysis import fit_pca, pseudo_rgb
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.plot import fit_pca, pseudo_rgb
 from rs_embed_dask.store import open_store
 from tests.store.samples import GRID, POOLED, fill_store, make_result, make_store
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from distributed import Client
 
-from rs_embed_dask.engine.options import Options
-from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.engine.driver import run_plan
+from rs_embed_dask.engine.watch import Options
 from rs_embed_dask.store import Store
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rs_embed_dask.engine.figures import Figures
+from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.plan import Plan
 from rs_embed_dask.engine.recipe import ModelEntry, Need, ReadGroup, Recipe
 from rs_embed_dask.engine.request import Request

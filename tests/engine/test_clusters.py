@@ -14,8 +14,8 @@ from distributed import Client
 
 from rs_embed_dask.engine import clusters
 from rs_embed_dask.engine.clusters import LocalPlan, client_for, cluster
-from rs_embed_dask.engine.options import Options
-from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.engine.driver import run_plan
+from rs_embed_dask.engine.watch import Options
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 from rs_embed_dask.store import Status
 from tests.engine.fakes import Numbers, Places, plan_of, store_of

@@ -11,8 +11,8 @@ import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
 import rs_embed_dask as rs
-from rs_embed_dask.engine.options import Options
-from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.engine.driver import run_plan
+from rs_embed_dask.engine.watch import Options
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Places, place, plan_of, store_of, until

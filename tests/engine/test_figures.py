@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rs_embed_dask.engine.figures import Figures, bytes_text, seconds_text
-from rs_embed_dask.engine.table import as_html, as_text
+from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
+from rs_embed_dask.show.tables import as_html, as_text
 
 
 @pytest.mark.parametrize(

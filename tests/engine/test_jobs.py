@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rs_embed_dask.engine.jobs import Job, Jobs
+from rs_embed_dask.engine.driver import Job, Jobs
 
 
 def test_new_chunks_come_in_order_after_what_was_lost():

@@ -13,10 +13,9 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from rs_embed_dask.engine.events import ChunkLost, WorkerLost
-from rs_embed_dask.engine.options import Options
-from rs_embed_dask.engine.profiler import stop_profiler
-from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.engine.driver import run_plan
+from rs_embed_dask.engine.report import ChunkLost, WorkerLost
+from rs_embed_dask.engine.watch import Options, stop_profiler
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Means, Numbers, Places, expected, plan_of, reads_of, store_of, until

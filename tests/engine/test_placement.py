@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask
 import pytest
 
-from rs_embed_dask.engine.placement import InFlight, Placement, Workers
+from rs_embed_dask.engine.watch import InFlight, Placement, Workers
 from rs_embed_dask.errors import EngineError
 
 

@@ -7,9 +7,17 @@ from contextlib import ExitStack
 import pytest
 
 from rs_embed_dask.engine import progress
-from rs_embed_dask.engine.events import ChunkDone, ItemFailed, RunFinished, RunStarted, Waiting, WorkerLost, emit
-from rs_embed_dask.engine.figures import Figures
-from rs_embed_dask.engine.report import RunReport
+from rs_embed_dask.engine.estimate import Figures
+from rs_embed_dask.engine.report import (
+    ChunkDone,
+    ItemFailed,
+    RunFinished,
+    RunReport,
+    RunStarted,
+    Waiting,
+    WorkerLost,
+    emit,
+)
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.store import Status
 

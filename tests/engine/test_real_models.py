@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rs_embed_dask.engine.here import embed_items
-from rs_embed_dask.engine.options import Options
+from rs_embed_dask.engine.driver import run_plan
+from rs_embed_dask.engine.local import embed_items
 from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.run import run_plan
-from rs_embed_dask.providers.synthetic import Synthetic
+from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import BBox, OutputSpec, PointBuffer, TemporalSpec
 from rs_embed_dask.store import Item, Status, Store
 

@@ -12,12 +12,9 @@ import pytest
 from distributed import Client, LocalCluster
 from zarr.storage import MemoryStore
 
-from rs_embed_dask.engine.driver import Driver
-from rs_embed_dask.engine.events import ChunkDone, ChunkLost, ItemFailed, ModelLoaded, Retried, RunFinished, RunStarted
-from rs_embed_dask.engine.jobs import Jobs
-from rs_embed_dask.engine.options import Options
-from rs_embed_dask.engine.placement import InFlight
-from rs_embed_dask.engine.run import run_plan
+from rs_embed_dask.engine.driver import Driver, Jobs, run_plan
+from rs_embed_dask.engine.report import ChunkDone, ChunkLost, ItemFailed, ModelLoaded, Retried, RunFinished, RunStarted
+from rs_embed_dask.engine.watch import InFlight, Options
 from rs_embed_dask.errors import EngineError, StoreError, WeightsError
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Means, Numbers, Places, expected, plan_of, reads_of, store_of, until

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask.demo.service import Service
 from rs_embed_dask.engine import embedder
 from rs_embed_dask.models import card
-from rs_embed_dask.providers.stac import StacProvider
+from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.store import Status
 from tests.memory import give_back
 from tests.services.fixtures import forget_everything
 from tests.services.scenes import S2_10M, S2_20M, S2_60M, catalogue, layer, s2_scene
+from tests.services.service import Service
 
 JUNE = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
 # the smallest official size of each family

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rs_embed_dask.engine import watch
-from rs_embed_dask.engine.events import Waiting, WorkerLost
+from rs_embed_dask.engine.report import Waiting, WorkerLost
 from rs_embed_dask.engine.watch import Watch
 from rs_embed_dask.errors import EngineError
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from rs_embed_dask.errors import UnknownNameError
-from rs_embed_dask.imagery.composite import HOWS, composite, composite_frame, frame_of
+from rs_embed_dask.imagery.composite import HOWS, composite, composite_frame, frame_of, median
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.median import median
 from rs_embed_dask.imagery.scenes import Scene, observations, ordered, solar_day
 
 JUNE = Span("2022-06-01", "2022-07-01")
@@ -55,7 +54,7 @@ def test_the_median_of_a_large_stack_is_cut_without_a_trace(monkeypatch):
     values = rng.normal(size=(5, 2, 40, 40)).astype(np.float32)
     seen = rng.random((5, 40, 40)) < 0.7
     whole = median(values, seen)
-    monkeypatch.setattr("rs_embed_dask.imagery.median._VALUES_AT_ONCE", 100)
+    monkeypatch.setattr("rs_embed_dask.imagery.composite._VALUES_AT_ONCE", 100)
     np.testing.assert_array_equal(median(values, seen), whole)
 
 

@@ -13,10 +13,10 @@ import xarray as xr
 from dask.base import tokenize
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.specs.fetch import FetchSpec
 
 GRID = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (3, 4))
 MAY, JUNE, JULY = (Span(f"2022-0{m}-01", f"2022-0{m + 1}-01") for m in (5, 6, 7))

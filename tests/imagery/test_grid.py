@@ -11,10 +11,9 @@ from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.geodesy import scale_error
 from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.specs import BBox, PointBuffer, Polygon
-from rs_embed_dask.zones import local_crs
+from rs_embed_dask.specs.ground import local_crs, scale_error
 from tests.imagery.geodetic import GEOD, covers, ground_error, transformer
 
 POINTS = st.builds(PointBuffer, lon=st.floats(-180, 180), lat=st.floats(-88, 88), buffer_m=st.floats(5, 5000))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import ProviderError
-from rs_embed_dask.imagery.harmonise import baseline_of, finish, harmonise, spoilt
+from rs_embed_dask.imagery.frame import baseline_of, finish, harmonise, spoilt
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import sensor, source
 

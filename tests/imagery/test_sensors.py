@@ -7,10 +7,10 @@ import itertools
 import pytest
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.fetch import MASKS, FetchSpec
+from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import mask_of, sensor, sensors, source, sources_of
-from rs_embed_dask.imagery.source_tables import SOURCES
 from rs_embed_dask.preprocess.steps import names
+from rs_embed_dask.specs.fetch import MASKS, FetchSpec
 
 S2_L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 S2_EE = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from rs_embed_dask.errors import LicenceError, WeightsError
-from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.inference.loading import _arguments
 from rs_embed_dask.models import card, factory
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec

@@ -11,7 +11,7 @@ from rs_embed_dask.cards.card import Weights
 from rs_embed_dask.errors import WeightsError
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models.satmae import build
-from rs_embed_dask.weights.checkpoint import load_into, read
+from rs_embed_dask.models.weights import load_into, read
 from tests.models.conftest import SMALL
 
 NANO = {"device": "cpu", "dtype": "float32"}

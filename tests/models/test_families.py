@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.inference.loading import _arguments
 from rs_embed_dask.models import card, factory
 from rs_embed_dask.specs import ModelSpec, OutputSpec

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from rs_embed_dask.errors import ModelError, ModelInputError, NoImageryError, SpecError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.inference.loading import load_model
@@ -13,6 +12,7 @@ from rs_embed_dask.inference.model import choose_device
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, OutputSpec
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.models.conftest import Mirror, cube, grid, mirror_card, months, ramps, scene
 
 GRID = OutputSpec.grid()

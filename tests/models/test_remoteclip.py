@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from rs_embed_dask.errors import WeightsError
-from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import card, factory
 from rs_embed_dask.models.clip import QuickGELU

@@ -11,7 +11,7 @@ import torch
 from rs_embed_dask.errors import LicenceError, SpecError, WeightsError
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import card
-from rs_embed_dask.weights.files import digest, fetch
+from rs_embed_dask.models.weights import digest, fetch
 from tests.models.conftest import SMALL
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs_embed_dask.imagery.window import Window
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import card
 from rs_embed_dask.preprocess.geometry import Fit

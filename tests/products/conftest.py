@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rs_embed_dask.products.mirror import forget_tables
-from rs_embed_dask.products.registry import registry_of
+from rs_embed_dask.products.tessera import registry_of
 from rs_embed_dask.providers.geotiff import forget_heads
 from tests.products import mirrors
 

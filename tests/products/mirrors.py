@@ -16,7 +16,7 @@ import pandas as pd
 import rasterio
 from affine import Affine
 
-from rs_embed_dask.demo import blobs
+from tests.services import blobs
 
 NUMBERS = Path(__file__).parent / "numbers"
 YEAR = 2024

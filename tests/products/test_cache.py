@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
-from rs_embed_dask.products.cache import GIB, Cache, download
-from rs_embed_dask.providers.ranges import Access, Patience
+from rs_embed_dask.products.mirror import GIB, Cache, download
+from rs_embed_dask.providers.http import Access, Patience
 from tests.products import mirrors
 
 KIB = 1024

@@ -11,8 +11,8 @@ import rs_embed_dask as rs
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError
 from rs_embed_dask.products.gse import decoded
 from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff
-from rs_embed_dask.providers.ranges import Access
-from rs_embed_dask.providers.synthetic import Synthetic
+from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from tests.products import mirrors
 
 FACTS, ARRAYS = mirrors.sample("gse")

@@ -11,21 +11,19 @@ from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
 from rs_embed_dask import models
-from rs_embed_dask.engine.graph import GraphMaker
-from rs_embed_dask.engine.placement import Placement
+from rs_embed_dask.engine.graph import Chunk, GraphMaker
 from rs_embed_dask.engine.plan import Sizes, make_plan
-from rs_embed_dask.engine.product import read_product
 from rs_embed_dask.engine.recipe import ProductEntry, Recipe
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.retry import Retry
-from rs_embed_dask.engine.stages import Unit
-from rs_embed_dask.engine.tasks import Chunk
+from rs_embed_dask.engine.stages import Unit, read_product
+from rs_embed_dask.engine.watch import Placement
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.models import Card, Product, Variant
 from rs_embed_dask.products import Field
-from rs_embed_dask.providers.protocol import Estimate
-from rs_embed_dask.providers.synthetic import Synthetic
+from rs_embed_dask.providers.registry import Estimate
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Item, Status, Store
 from tests.products import mirrors
@@ -134,7 +132,7 @@ def test_native_cells_of_many_places_share_one_array(workers, product, tmp_path)
 def test_a_span_that_fits_no_vector_is_invalid(three):
     spans = [YEAR, rs.TemporalSpec.range("2023-06-01", "2024-06-01"), rs.TemporalSpec.year(2016)]
     made = rs.plan([LAND] * 3, three, spans)
-    from rs_embed_dask.engine.here import embed_items
+    from rs_embed_dask.engine.local import embed_items
 
     found = [{label: outcome.status.name for label, outcome in row.outcomes.items()} for row in embed_items(made)]
     assert [row["gse_annual"] for row in found] == ["OK", "INVALID", "NO_DATA"]

@@ -11,7 +11,7 @@ from pyproj import Transformer
 
 import rs_embed_dask as rs
 from rs_embed_dask.errors import NoImageryError, ProviderError
-from rs_embed_dask.products.registry import Cell, cells_under
+from rs_embed_dask.products.tessera import Cell, cells_under
 from tests.products import mirrors
 
 FACTS, ARRAYS = mirrors.sample("tessera")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.earth.world import PLACES
 
 JUNE = Span("2022-06-01", "2022-07-01")

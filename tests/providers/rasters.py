@@ -10,7 +10,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 
 GRID = Grid("EPSG:32631", (10, 0, 664_000, 0, -10, 5_612_000), (24, 30))
 

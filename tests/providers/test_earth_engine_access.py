@@ -18,9 +18,10 @@ from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
 from rs_embed_dask.errors import AccessError, SpecError, TransientError
-from rs_embed_dask.providers import earth_engine_access as access, load
-from rs_embed_dask.providers.earth_engine import EarthEngine
-from rs_embed_dask.providers.in_flight import gate, share_by
+from rs_embed_dask.providers import load
+from rs_embed_dask.providers.earth_engine import session as access
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine
+from rs_embed_dask.providers.registry import gate, share_by
 from tests.providers.earth_truth import DAYS, read, spot
 from tests.services.earth import world
 

@@ -13,14 +13,15 @@ import pytest
 from rs_embed_dask.engine.reading import read_pixels
 from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.sensors import source
-from rs_embed_dask.providers import earth_engine_read, load
-from rs_embed_dask.providers.earth_engine import EarthEngine
-from rs_embed_dask.providers.ranges import Patience
+from rs_embed_dask.providers import load
+from rs_embed_dask.providers.earth_engine import read as earth_read
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine
+from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from rs_embed_dask.store import Status
-from rs_embed_dask.temporal import TemporalSpec
 from tests.providers.earth_truth import DAYS, band, nanmedian, read, same, spot
 from tests.services.earth import world
 
@@ -83,9 +84,9 @@ def test_r18_nothing_waits_for_ever_by_default():
 def waits(monkeypatch, provider, order):
     """How long a request waits between its attempts."""
     slept = []
-    monkeypatch.setattr(earth_engine_read.time, "sleep", slept.append)
+    monkeypatch.setattr(earth_read.time, "sleep", slept.append)
     with pytest.raises(TransientError):
-        earth_engine_read.ask(provider.access, order, what="a test", sleep=slept.append)
+        earth_read.ask(provider.access, order, what="a test", sleep=slept.append)
     return slept
 
 
@@ -105,8 +106,8 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     earth.faults({"status": 429, "retry_after_s": 7.0, "times": 1})
     slept = []
     access = earth.provider().access
-    real = earth_engine_read.ask
-    monkeypatch.setattr(earth_engine_read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
+    real = earth_read.ask
+    monkeypatch.setattr(read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
     load(earth.provider(), read(GRID, ("red",)))
     assert access.patience.longest_wait_s < 1
     assert len(slept) == 1

@@ -7,12 +7,11 @@ import pyproj
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask.fetch import FetchSpec
-from rs_embed_dask.imagery.grid import grid_for
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.earth_engine_embedding import annual_embedding
-from rs_embed_dask.spatial import PointBuffer
+from rs_embed_dask.providers.earth_engine.provider import annual_embedding
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.where import PointBuffer
 from tests.providers.earth_truth import NONE, band, nanmedian, pixels_of, read, same, seen, spot
 from tests.services.earth import world
 from tests.services.earth.rasters import Pattern, Raster, Scene

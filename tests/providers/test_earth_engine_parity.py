@@ -6,10 +6,10 @@ import numpy as np
 import pyproj
 import pytest
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.providers import load
-from rs_embed_dask.spatial import PointBuffer
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.where import PointBuffer
 from tests.providers.earth_truth import band, pixels_of, read, same
 from tests.services.earth import world
 

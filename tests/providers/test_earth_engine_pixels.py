@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames, Span
 from rs_embed_dask.providers import load
-from rs_embed_dask.temporal import TemporalSpec
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from tests.providers.earth_truth import DAYS, JUNE, NONE, band, nanmedian, newest, pixels_of, read, same, seen, spot
 from tests.services.earth import world
 from tests.services.earth.rasters import Pattern, Raster, Scene

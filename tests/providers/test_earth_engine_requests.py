@@ -10,15 +10,14 @@ import pytest
 from dask.base import tokenize
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.preprocess.steps import names
 from rs_embed_dask.providers import load, load_all, open_provider
-from rs_embed_dask.providers.earth_engine import EarthEngine
-from rs_embed_dask.providers.earth_engine_cubes import plan_orders
-from rs_embed_dask.providers.earth_engine_orders import LIMIT_BYTES, Layer, Look, Order, cut
-from rs_embed_dask.temporal import TemporalSpec
+from rs_embed_dask.providers.earth_engine.orders import LIMIT_BYTES, Layer, Look, Order, cut
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine, plan_orders
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from tests.providers.earth_truth import DAYS, JUNE, band, nanmedian, read, same, spot
 from tests.services.earth import world
 

@@ -8,14 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from rs_embed_dask.demo.catalog import Layer, Scene as Item
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac import StacProvider
-from rs_embed_dask.temporal import TemporalSpec
+from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from tests.providers.earth_truth import JUNE, read
+from tests.services.catalog import Layer, Scene as Item
 from tests.services.earth import world
 from tests.services.earth.rasters import Raster, Scene
 

@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 import zarr
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.providers import load
-from rs_embed_dask.temporal import TemporalSpec
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.when import TemporalSpec
 from tests.providers.earth_truth import DAYS, read, spot
 from tests.services.earth import world
 

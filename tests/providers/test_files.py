@@ -12,16 +12,15 @@ from dask.base import compute
 from pyproj import Transformer
 
 from rs_embed_dask.errors import NoImageryError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid, Window
+from rs_embed_dask.imagery.grid import Grid, Window
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.providers import load, open_provider
 from rs_embed_dask.providers.assemble import lazy_cube
-from rs_embed_dask.providers.file_fetch import FileFetch
-from rs_embed_dask.providers.files import Files
-from rs_embed_dask.providers.raster_names import baseline_in, layer_in, moment_in
+from rs_embed_dask.providers.files.provider import FileFetch, Files
+from rs_embed_dask.providers.files.rasters import baseline_in, layer_in, moment_in
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.providers.rasters import GRID, ramp, write
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -9,12 +9,12 @@ import rioxarray  # noqa: F401 - adds the accessor .rio
 import xarray as xr
 
 from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load, open_provider
-from rs_embed_dask.providers.files import Files
+from rs_embed_dask.providers.files.provider import Files
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.providers.rasters import GRID, ramp, write, write_grd
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -17,10 +17,9 @@ from rs_embed_dask.errors import (
     TransientError,
     UnknownNameError,
 )
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import (
     Estimate,
@@ -33,6 +32,7 @@ from rs_embed_dask.providers import (
     register_provider,
     registry,
 )
+from rs_embed_dask.specs.fetch import FetchSpec
 
 GRID = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (4, 5))
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -12,14 +12,13 @@ import traceback
 import numpy as np
 import pytest
 
-from rs_embed_dask.demo.loopback import Fault
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
-from rs_embed_dask.providers import signing
+from rs_embed_dask.providers import http
 from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff
-from rs_embed_dask.providers.ranges import Access, Patience, read_range
-from rs_embed_dask.providers.signing import PlanetaryComputerTokens
-from rs_embed_dask.providers.stac_reader import labelled
+from rs_embed_dask.providers.http import Access, Patience, PlanetaryComputerTokens, read_range
+from rs_embed_dask.providers.stac.read import labelled
 from tests.services.faults import BUSY, FaultPlan, Happening
+from tests.services.loopback import Fault
 from tests.services.scenes import layer, s2_scene
 
 HASTE = Patience(attempts=4, first_wait_s=0.01, longest_wait_s=0.5)
@@ -157,10 +156,10 @@ def test_r22_a_refused_token_is_replaced_once(azure):
 
 def test_r22_freshness_is_judged_by_the_expiry_in_the_token():
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    hour = signing._Token("", now + dt.timedelta(hours=1), now)
+    hour = http._Token("", now + dt.timedelta(hours=1), now)
     assert hour.fresh(now + dt.timedelta(minutes=58))
     assert not hour.fresh(now + dt.timedelta(minutes=59, seconds=1))
-    short = signing._Token("", now + dt.timedelta(seconds=10), now)
+    short = http._Token("", now + dt.timedelta(seconds=10), now)
     assert short.fresh(now + dt.timedelta(seconds=8))
     assert not short.fresh(now + dt.timedelta(seconds=9.1))
 
@@ -170,7 +169,7 @@ def test_r22_the_earlier_of_two_stated_expiries_counts():
         expiry = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
         token = "st=2025-12-31T10%3A00%3A00Z&se=2026-01-01T11%3A00%3A00Z&sig=x"
 
-    assert signing._expiry(Answer()) == dt.datetime(2026, 1, 1, 11, tzinfo=dt.UTC)
+    assert http._expiry(Answer()) == dt.datetime(2026, 1, 1, 11, tzinfo=dt.UTC)
 
 
 def test_r23_many_threads_ask_for_one_token(azure):
@@ -195,7 +194,7 @@ def test_r23_the_issuers_wait_is_kept(azure):
 
 
 def test_r23_threads_that_waited_share_a_failure(azure, monkeypatch):
-    monkeypatch.setattr(signing, "TOKEN_RETRIES", 0)
+    monkeypatch.setattr(http, "TOKEN_RETRIES", 0)
     service = azure(noisy(), rule=FaultPlan([Happening(Fault(delay_s=1.0, status=503), kinds=("token",))]))
     seen, together = [], threading.Barrier(8, timeout=20)
 
@@ -246,7 +245,7 @@ def test_unsigned_links_to_a_signed_storage_say_so(azure):
 
 def test_an_issuer_that_is_not_there_is_transient(new_process, monkeypatch):
     monkeypatch.setenv("PC_SDK_SAS_URL", "http://127.0.0.1:9/token")
-    monkeypatch.setattr(signing, "TOKEN_RETRIES", 0)
+    monkeypatch.setattr(http, "TOKEN_RETRIES", 0)
     with pytest.raises(TransientError, match="token for container"):
         SIGNED.signer.sign("http://somewhere.blob.core.windows.net/things/a.tif")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.planetary_computer import PlanetaryComputer
+from rs_embed_dask.providers.stac.provider import PlanetaryComputer
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.scenes import seam_scenes
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -10,7 +10,7 @@ import pytest
 from rs_embed_dask.errors import ProviderError, UnknownNameError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac import StacProvider
+from rs_embed_dask.providers.stac.provider import StacProvider
 from tests.services.reads import cube, only, read
 from tests.services.scenes import S2_10M, S2_20M, S2_60M, layer, s2_scene
 

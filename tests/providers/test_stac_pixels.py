@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - the accessor
 
-from rs_embed_dask.demo.catalog import Scene
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
-from rs_embed_dask.providers.stac_search import forget_answers
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.providers.stac.search import forget_answers
+from tests.services.catalog import Scene
 from tests.services.faults import Disorder
 from tests.services.reads import JULY, JUNE, cube, only, provider, read
 from tests.services.scenes import CORNER, acquisition, flat, grid, layer, s2_scene, seam_scenes, when
@@ -88,7 +88,7 @@ def seam_read(**fetch):
     return read(where=where, mask="none", **fetch)
 
 
-@pytest.mark.filterwarnings("ignore::rs_embed_dask.providers.stac_chunks.ReadAmplificationWarning")
+@pytest.mark.filterwarnings("ignore::rs_embed_dask.providers.stac.read.ReadAmplificationWarning")
 @pytest.mark.parametrize("how", ["median", "mosaic", "clearest"])
 def test_r09_zones_order_and_chunks_do_not_matter_bit_for_bit(plain, how):
     scenes = seam_scenes()

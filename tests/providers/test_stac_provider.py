@@ -15,20 +15,19 @@ import numpy as np
 import pytest
 from dask.base import tokenize
 
-from rs_embed_dask.demo.loopback import Fault
 from rs_embed_dask.errors import AccessError, ProviderError, SpecError, TransientError, UnknownNameError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import Provider, load, open_provider
-from rs_embed_dask.providers.planetary_computer import URL, PlanetaryComputer
-from rs_embed_dask.providers.ranges import Patience
-from rs_embed_dask.providers.stac import StacProvider
-from rs_embed_dask.providers.stac_chunks import ReadAmplificationWarning
-from rs_embed_dask.providers.stac_search import forget_answers
+from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.providers.stac.provider import URL, PlanetaryComputer, StacProvider
+from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
+from rs_embed_dask.providers.stac.search import forget_answers
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.faults import BUSY, FaultPlan, Happening
 from tests.services.fixtures import forget_everything
+from tests.services.loopback import Fault
 from tests.services.scenes import grid, layer, s2_scene
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rs_embed_dask.demo.catalog import Scene
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac import StacProvider
+from rs_embed_dask.providers.stac.provider import StacProvider
+from tests.services.catalog import Scene
 from tests.services.scenes import CORNER, flat, grid, layer, when
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -10,12 +10,11 @@ from pyproj import Transformer
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
-from rs_embed_dask.demo.catalog import Layer, write_cog
 from rs_embed_dask.errors import ProviderError
-from rs_embed_dask.providers.geotiff import open_geotiff
-from rs_embed_dask.providers.ranges import Access
-from rs_embed_dask.providers.sampling import Block, nearest_pixels
-from rs_embed_dask.providers.stac_reader import AssetReader, labelled, reader
+from rs_embed_dask.providers.geotiff import Block, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.stac.read import AssetReader, labelled, reader
+from tests.services.catalog import Layer, write_cog
 
 ACCESS = Access()
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"

@@ -8,16 +8,15 @@ import threading
 
 import pytest
 
-from rs_embed_dask.demo.catalog import Scene
-from rs_embed_dask.demo.loopback import Fault
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
-from rs_embed_dask.providers import stac_search
-from rs_embed_dask.providers.stac_items import newest, parse_item, touches
-from rs_embed_dask.providers.stac_search import Question, find, forget_answers
+from rs_embed_dask.providers.stac import search
+from rs_embed_dask.providers.stac.search import Question, find, forget_answers, newest, parse_item, touches
+from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
+from tests.services.loopback import Fault
 from tests.services.scenes import FOOTPRINTS, SIDE_M, acquisition, flat, grid, s2_scene, when
 
 JUNE = Span("2022-06-01", "2022-07-01")
@@ -111,7 +110,7 @@ def test_passing_faults_of_the_api_are_retried(plain):
 
 
 def test_an_api_that_is_not_there_is_transient(new_process, monkeypatch):
-    monkeypatch.setattr(stac_search, "RETRIES", 0)
+    monkeypatch.setattr(search, "RETRIES", 0)
     with pytest.raises(TransientError, match=r"STAC API = 'http://127.0.0.1:9/'"):
         find(Question("http://127.0.0.1:9/", ("x",), ((0, 0, 1, 1),), JUNE))
 
@@ -206,6 +205,6 @@ def test_r19_items_without_the_needed_fields_are_named(plain):
 
 
 def parse_or_fail(item):
-    from rs_embed_dask.providers.stac_search import _parsed
+    from rs_embed_dask.providers.stac.search import _parsed
 
     return _parsed(item)

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rs_embed_dask.demo.catalog import Scene
 from rs_embed_dask.errors import ProviderError, SpecError
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac import StacProvider
-from rs_embed_dask.providers.stac_search import forget_answers
+from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.providers.stac.search import forget_answers
+from tests.services.catalog import Scene
 from tests.services.reads import JULY, JUNE, cube, only, provider, read
 from tests.services.scenes import CORNER, FOOTPRINTS, flat, grid, layer, s2_scene, transform, when
 

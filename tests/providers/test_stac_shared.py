@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from rs_embed_dask.errors import NoImageryError
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import SharesReads, load, load_all
-from rs_embed_dask.providers.stac import StacProvider
+from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.fixtures import forget_everything
 from tests.services.scenes import grid, layer, s2_scene
 

@@ -9,7 +9,7 @@ import rasterio
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.providers import geotiff
 from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff, runs
-from rs_embed_dask.providers.ranges import Access
+from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.tiff import NotTiffError, read_layout
 
 KINDS = {

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from dask.base import compute
 
-from rs_embed_dask.crs import WGS84, project
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid, Window
+from rs_embed_dask.imagery.grid import Grid, Window
 from rs_embed_dask.imagery.sensors import sensor, sensors
 from rs_embed_dask.providers import load, open_provider
-from rs_embed_dask.providers.made.noise import number, rough, smooth
-from rs_embed_dask.providers.made.passes import tiles_of
-from rs_embed_dask.providers.synthetic import CLASSES, Fault, Synthetic
+from rs_embed_dask.providers.synthetic.landscape import number, rough, smooth, tiles_of
+from rs_embed_dask.providers.synthetic.provider import CLASSES, Fault, Synthetic
+from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.specs.ground import WGS84, project
 
 MADE = Synthetic()
 GRID = Grid("EPSG:32631", (10, 0, 664_000, 0, -10, 5_612_000), (60, 70))
@@ -79,7 +78,7 @@ def test_blocks_do_not_show(monkeypatch):
     monkeypatch.setattr("rs_embed_dask.providers.assemble._BLOCK_PX", 16)
     from rs_embed_dask.imagery.sensors import source
     from rs_embed_dask.providers.assemble import lazy_cube
-    from rs_embed_dask.providers.made.camera import Camera
+    from rs_embed_dask.providers.synthetic.provider import Camera
 
     wanted = read(SEAM)
     scenes = MADE.search("s2", SEAM, SUMMER, fetch=FetchSpec())

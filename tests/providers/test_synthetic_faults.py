@@ -16,12 +16,12 @@ from rs_embed_dask.errors import (
     TransientError,
     UnknownNameError,
 )
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid_types import Grid
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.synthetic import Fault, Synthetic
+from rs_embed_dask.providers.synthetic.provider import Fault, Synthetic
+from rs_embed_dask.specs.fetch import FetchSpec
 
 MADE = Synthetic()
 GRID = Grid("EPSG:32631", (10, 0, 664_000, 0, -10, 5_612_000), (12, 14))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from rs_embed_dask.demo.loopback import Call, Fault
-from rs_embed_dask.demo.stac_api import Json
+from tests.services.loopback import Call, Fault
+from tests.services.stac_api import Json
 
 BUSY = Fault(status=503)
 

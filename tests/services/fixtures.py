@@ -12,13 +12,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from rs_embed_dask.demo.service import Service
-from rs_embed_dask.providers import ranges
+from rs_embed_dask.providers import http
 from rs_embed_dask.providers.geotiff import forget_heads
-from rs_embed_dask.providers.ranges import forget_proxies
-from rs_embed_dask.providers.signing import forget_tokens
-from rs_embed_dask.providers.stac_search import forget_answers
+from rs_embed_dask.providers.http import forget_proxies, forget_tokens
+from rs_embed_dask.providers.stac.search import forget_answers
 from tests.services.scenes import catalogue
+from tests.services.service import Service
 
 
 def forget_everything():
@@ -31,7 +30,7 @@ def forget_everything():
 def reading(thread_frame):
     """Tell whether a thread is in the middle of a read."""
     frames = traceback.walk_stack(thread_frame)
-    return any(frame.f_code.co_filename == ranges.__file__ for frame, _ in frames)
+    return any(frame.f_code.co_filename == http.__file__ for frame, _ in frames)
 
 
 def wait_for_readers(seconds=30):

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rs_embed_dask.demo.service import Service, client_environment
 from tests.services.child import Child
 from tests.services.faults import Disorder, FaultPlan, Happening
+from tests.services.service import Service, client_environment
 
 
 class ServiceProcess(Child):

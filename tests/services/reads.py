@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from rs_embed_dask.fetch import FetchSpec
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac import StacProvider
+from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.scenes import grid
 
 JUNE = Span("2022-06-01", "2022-07-01")

@@ -23,7 +23,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 
-from rs_embed_dask.demo.catalog import Catalog, Layer, Scene
+from tests.services.catalog import Catalog, Layer, Scene
 
 MONTHLY = "s2s1-belgium-monthly/worldcereal_preprocessed_inputs.nc"
 OPTICAL_DATES = ("s2s1-belgium-acquisitions/cdse_sentinel2_l2a.nc", "s2s1-belgium-acquisitions/test_optical_cube.nc")

@@ -6,8 +6,8 @@ import datetime as dt
 
 import numpy as np
 
-from rs_embed_dask.demo.catalog import Catalog, Layer, Scene
 from rs_embed_dask.imagery.grid import Grid
+from tests.services.catalog import Catalog, Layer, Scene
 
 S2_10M = ("B02", "B03", "B04", "B08")
 S2_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rs_embed_dask.providers.earth_engine_access import open_session
+from rs_embed_dask.providers.earth_engine.session import open_session
 from tests.providers.earth_truth import DAYS, band, nanmedian, seen, spot
 from tests.services.earth import world
 from tests.services.earth.collections_of import FUNCTIONS

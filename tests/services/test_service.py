@@ -16,12 +16,12 @@ import pystac_client
 import pytest
 import rasterio
 
-from rs_embed_dask.demo.loopback import Fault
-from rs_embed_dask.demo.service import Service
 from tests.services.child import ROOT
 from tests.services.faults import Disorder, FaultPlan, Happening
+from tests.services.loopback import Fault
 from tests.services.process import ServiceProcess
 from tests.services.scenes import catalogue, s2_scene
+from tests.services.service import Service
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -4,7 +4,7 @@ import shapely
 from hypothesis import given, settings, strategies as st
 
 from rs_embed_dask.specs import BBox, PointBuffer
-from rs_embed_dask.store.footprints import footprints
+from rs_embed_dask.store.items import footprints
 
 POINTS = st.builds(
     PointBuffer,

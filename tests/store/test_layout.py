@@ -9,7 +9,7 @@ import zarr
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store import ModelLayout, Status, Store, item_grid, items_frame, open_store
-from rs_embed_dask.store.fields import COORDS
+from rs_embed_dask.store.layout import COORDS
 from tests.store.samples import GRID, POOLED, REQUEST, fill_store, make_items, make_store, mixed_items, vector
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from rs_embed_dask.specs import TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store, status
-from rs_embed_dask.store.frames import frame_gaps, frame_name
-from rs_embed_dask.store.status import reasons
+from rs_embed_dask.store.status import frame_gaps, frame_name, reasons
 from tests.store.samples import GRID, POOLED, fill_store, make_items, make_result, make_store
 
 MONTHS = np.arange("2020-06", "2021-06", dtype="datetime64[M]").astype("datetime64[D]")

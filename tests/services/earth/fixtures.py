@@ -5,8 +5,8 @@ from __future__ import annotations
 import ee
 import pytest
 
-from rs_embed_dask.providers.earth_engine_access import forget_sessions
-from rs_embed_dask.providers.in_flight import share_by
+from rs_embed_dask.providers.earth_engine.session import forget_sessions
+from rs_embed_dask.providers.registry import share_by
 from tests.services.earth.process import EarthProcess
 
 

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rs_embed_dask.providers.earth_engine import EarthEngine
-from rs_embed_dask.providers.ranges import Patience
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine
+from rs_embed_dask.providers.http import Patience
 from tests.services.child import Child
 from tests.services.earth.mishaps import Fault, Settings
 from tests.services.earth.server import Earth

@@ -16,13 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from rs_embed_dask.demo.loopback import LoopbackServer
 from tests.services.earth import pixels
 from tests.services.earth.collections_of import FUNCTIONS
 from tests.services.earth.discovery import algorithms, described
 from tests.services.earth.expression import Expression
 from tests.services.earth.mishaps import Settings
 from tests.services.earth.values import Band, Collection, EarthError, Image, Place, plain
+from tests.services.loopback import LoopbackServer
 
 ROUTES = {
     "discovery": r"/\$discovery/rest",

@@ -1,0 +1,246 @@
+"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | models | ...``.
+
+Exit codes: 0 done, 1 the run ended but items failed (or could not go on), 2 the request is at fault, 130 stopped by
+Ctrl-C. An error is one message with the value, the reason and the fix.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import rs_embed_dask as rs
+from rs_embed_dask.cli import request as read, show
+from rs_embed_dask.cli.options import ClusterOptions, ProviderOptions, RequestOptions, taking
+from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
+
+if TYPE_CHECKING:
+    from rs_embed_dask.store import StatusReport
+
+__all__ = [
+    "app",
+    "main",
+]
+
+FAILED, AT_FAULT, STOPPED = 1, 2, 130
+
+
+class Commands(TyperGroup):
+    """The commands, which print an error of ours as one message and leave with its code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except RsEmbedError as error:
+            show.problem(str(error))
+            of_the_run = isinstance(error, EngineError | ProviderError) and not isinstance(error, PlanError)
+            raise typer.Exit(FAILED if of_the_run else AT_FAULT) from None
+        except KeyboardInterrupt:
+            show.problem("stopped. What was written is kept: `rs-embed-dask resume STORE` goes on from there.")
+            raise typer.Exit(STOPPED) from None
+
+
+app = typer.Typer(
+    name="rs-embed-dask",
+    cls=Commands,
+    help="Embeddings of remote-sensing foundation models for any number of places, on Dask.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+weights_app = typer.Typer(help="Weights of models.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    app()
+
+
+@app.command()
+@taking(RequestOptions, ClusterOptions)
+def embed(
+    options: RequestOptions,
+    place: ClusterOptions,
+    *,
+    out: Annotated[str, typer.Option("--out", "-o", help="The store to write: a new path, or one to go on with.")],
+    quiet: Quiet = False,
+) -> None:
+    """Embed places with models into a Zarr store. The same command again goes on where it stopped."""
+    request = read.request_from(options)
+    if not quiet:
+        show.text(rs.plan(request.places, request.models, request.span, **request.keywords))
+    with show.connected(place) as client:
+        rs.compute_embeddings(
+            request.places,
+            request.models,
+            request.span,
+            out=out,
+            client=client,
+            progress=not quiet,
+            **request.keywords,
+        )
+    _finish(rs.status(out), quiet=quiet)
+
+
+@app.command()
+@taking(RequestOptions)
+def plan(options: RequestOptions, *, as_json: Json = False) -> None:
+    """Say what a request would read, compute and write, without doing it."""
+    request = read.request_from(options)
+    planned = rs.plan(request.places, request.models, request.span, **request.keywords)
+    if as_json:
+        show.json_text(planned.to_dict())
+    else:
+        show.text(planned)
+
+
+@app.command()
+def status(
+    store: StorePath,
+    *,
+    items: Annotated[bool, typer.Option("--items", help="Every item, with its state and reason.")] = False,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only items in this state, e.g. read_failed; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what became of every item of a store. Exit code 1 if some failed or are left to do."""
+    report = rs.status(store)
+    rows = show.chosen_rows(report, state or []) if items or state else None
+    if as_json:
+        show.json_text(show.status_dict(report, rows))
+    else:
+        show.status_text(report, rows)
+    raise typer.Exit(show.exit_code(report))
+
+
+@app.command()
+@taking(ProviderOptions, ClusterOptions)
+def resume(
+    provider: ProviderOptions,
+    place: ClusterOptions,
+    *,
+    store: StorePath,
+    only: Annotated[list[str] | None, typer.Option(help="Only this state, e.g. read_failed; repeatable.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a store that was stopped, or try failed items again."""
+    opened = read.provider_from(provider)
+    with show.connected(place) as client:
+        rs.resume(
+            store,
+            only=sorted(show.states(only or [])) or None,
+            provider=None if opened == "auto" else opened,
+            client=client,
+            progress=not quiet,
+        )
+    _finish(rs.status(store), quiet=quiet)
+
+
+@app.command()
+def models(*, as_json: Json = False) -> None:
+    """List the models: variants, inputs, sizes, licences, and how far they are from the authors' code."""
+    from rs_embed_dask.show.model_page import short_rows
+
+    found = rs.list_models()
+    if as_json:
+        show.json_text(found)
+    else:
+        show.table(short_rows(found), title="models (numbers: of a vector; million: parameters)", ruled=True)
+
+
+@app.command()
+def describe(
+    model: Annotated[str, typer.Argument(help="Id or alias of a model.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say what a model reads, gives and is licensed under."""
+    found = rs.describe_model(model)
+    if as_json:
+        show.json_text(found.to_dict())
+    else:
+        show.text(found)
+
+
+@app.command()
+@taking(RequestOptions)
+def inspect(
+    options: RequestOptions,
+    *,
+    as_json: Json = False,
+    png: Annotated[Path | None, typer.Option(help="Write the images that the model would see.")] = None,
+) -> None:
+    """Read the input of the first place and model, and say what is in it."""
+    from rs_embed_dask.cli import inspect as inputs
+
+    request = read.request_from(options)
+    seen = rs.inspect_input(request.models[0], request.places[0], request.span, **request.keywords)
+    bands, frames = inputs.band_rows(seen), inputs.frame_rows(seen)
+    if as_json:
+        show.json_text({"bands": bands, "frames": frames})
+    else:
+        show.table(bands, title=f"what {request.models[0].label} would see of {request.places[0]}")
+        show.table(frames)
+    if png is not None:
+        inputs.save_picture(seen, png)
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    model: Annotated[str, typer.Argument(help="Id of a model.")],
+    *,
+    variant: Annotated[str | None, typer.Option(help="Its variant; the default one without it.")] = None,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept a non-commercial licence.")] = False,
+) -> None:
+    """Fetch and check a model's weights, so that workers without a network have them."""
+    show.text(rs.fetch_weights(model, variant=variant, accept_licence=accept_licence))
+
+
+@app.command()
+@taking(ProviderOptions)
+def doctor(
+    provider: ProviderOptions,
+    *,
+    live: Annotated[bool, typer.Option("--live", help="Ask the service too, a few dozen small requests.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether a provider would work here: libraries, credentials and, with --live, the service itself."""
+    from rs_embed_dask.cli.inspect import check_rows
+    from rs_embed_dask.providers.registry import checkup
+
+    found = checkup(rs.open_provider(read.provider_from(provider)), live=live)
+    if as_json:
+        show.json_text(check_rows(found))
+    else:
+        show.table(check_rows(found), title=f"{provider.provider}, {'live' if live else 'here'}")
+    raise typer.Exit(FAILED if any(check.is_well is False for check in found) else 0)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the store and the picture.")] = Path(
+        "demo-out"
+    ),
+    side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
+) -> None:
+    """Show everything on this machine, without a network: a cluster, a catalogue, a run that loses a worker."""
+    from rs_embed_dask.demo.run import walk
+
+    raise typer.Exit(walk(out, side=side))
+
+
+def _finish(report: StatusReport, *, quiet: bool) -> None:
+    """Print the summary and leave with the code that it deserves."""
+    if not quiet:
+        show.status_text(report, None)
+    raise typer.Exit(show.exit_code(report))

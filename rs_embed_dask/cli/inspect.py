@@ -1,0 +1,130 @@
+"""What a model would see, as rows and as a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rs_embed_dask.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.providers.registry import Check
+
+__all__ = [
+    "band_rows",
+    "check_rows",
+    "composed",
+    "frame_rows",
+    "save_picture",
+]
+
+TRUE_COLOUR = ("red", "green", "blue")
+LOW_PCT, HIGH_PCT = 2, 98
+INCHES_A_PANEL = 3.0
+
+
+def check_rows(found: Iterable[Check]) -> list[dict[str, object]]:
+    """Turn what a provider found out about itself into rows."""
+    words = {True: "well", False: "NOT AS EXPECTED", None: ""}
+    return [{"question": one.question, "answer": one.answer, "": words[one.is_well]} for one in found]
+
+
+def band_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
+    """Describe each band over all frames.
+
+    Parameters
+    ----------
+    seen : mapping of str to Cube
+        By modality.
+
+    Returns
+    -------
+    list of dict
+        ``modality``, ``band``, ``unit``, ``valid_pct``, and ``low``, ``median`` and ``high``: the 2nd, 50th and 98th
+        percentile, None where nothing is valid.
+    """
+    rows: list[dict[str, object]] = []
+    for modality, cube in seen.items():
+        for index, band in enumerate(cube.read.bands):
+            values = cube.values[:, index]  # (T, H, W)
+            valid = values[np.isfinite(values)]
+            ends = np.percentile(valid, [LOW_PCT, 50, HIGH_PCT]).round(1).tolist() if valid.size else [None] * 3
+            facts: dict[str, object] = {"modality": modality, "band": band, "unit": cube.units[index]}
+            facts["valid_pct"] = round(100 * valid.size / values.size, 1)
+            rows.append(facts | dict(zip(("low", "median", "high"), ends, strict=True)))
+    return rows
+
+
+def frame_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
+    """Describe each frame: its days, how much of it is valid, and the observations that went in."""
+    rows: list[dict[str, object]] = []
+    for modality, cube in seen.items():
+        for number, span in enumerate(cube.read.frames):
+            first, last = cube.dates[number] or ("", "")
+            rows.append(
+                {
+                    "modality": modality,
+                    "frame": f"{span.start} to {span.end}",
+                    "valid_pct": round(100 * float(cube.valid_fraction[number]), 1),
+                    "most_observations": int(cube.n_obs[number].max(initial=0)),
+                    "first": str(first),
+                    "last": str(last),
+                }
+            )
+    return rows
+
+
+def composed(cube: Cube, frame: int) -> NDArray[np.float32]:
+    """Make one frame an image: true colour where the bands are there, else its first band in grey.
+
+    Parameters
+    ----------
+    cube : Cube
+    frame : int
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3)
+        0 to 1, stretched between the 2nd and 98th percentile; white where nothing is known.
+    """
+    bands = cube.read.bands
+    chosen = TRUE_COLOUR if set(TRUE_COLOUR) <= set(bands) else (bands[0],) * 3
+    image = np.stack([cube.values[frame, bands.index(band)] for band in chosen], axis=-1)  # (H, W, 3)
+    known = np.isfinite(image).all(axis=-1)
+    if not known.any():
+        return np.ones_like(image)
+    low, high = np.percentile(image[known], [LOW_PCT, HIGH_PCT])
+    scaled = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.where(known[..., None], scaled, 1.0).astype(np.float32)
+
+
+def save_picture(seen: Mapping[str, Cube], path: Path) -> None:
+    """Draw every frame of every modality.
+
+    Raises
+    ------
+    EngineError
+        Where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        fix = "pip install 'rs-embed-dask[plot]'"
+        raise EngineError("--png", value=str(path), reason="matplotlib is not installed", fix=fix) from error
+    columns = max(len(cube.read.frames) for cube in seen.values())
+    figure = Figure(figsize=(INCHES_A_PANEL * columns, (INCHES_A_PANEL + 0.4) * len(seen)), layout="constrained")
+    panels: Any = figure.subplots(len(seen), columns, squeeze=False)
+    for row, (modality, cube) in zip(panels, seen.items(), strict=True):
+        for number, panel in enumerate(row):
+            panel.set_axis_off()
+            if number < len(cube.read.frames):
+                panel.imshow(composed(cube, number))
+                panel.set_title(f"{modality} {cube.read.frames[number].start}", fontsize=9)
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,234 @@
+"""From what was typed to a request: places, span, models, output, provider, fetch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rs_embed_dask.cli.options import OutputOptions, PlaceOptions, ProviderOptions, RequestOptions, TimeOptions
+from rs_embed_dask.errors import SpecError
+
+if TYPE_CHECKING:
+    from rs_embed_dask.providers import Provider
+    from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
+
+__all__ = [
+    "Request",
+    "provider_from",
+    "request_from",
+    "span_from",
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the verbs of the API take it.
+
+    Attributes
+    ----------
+    places : list of BBox, PointBuffer or Polygon
+    models : list of ModelSpec
+    span : TemporalSpec
+    keywords : dict
+        The keyword arguments shared by `plan` and `compute_embeddings`.
+    """
+
+    places: list[BBox | PointBuffer | Polygon]
+    models: list[ModelSpec]
+    span: TemporalSpec
+    keywords: dict[str, Any]
+
+
+def request_from(options: RequestOptions) -> Request:
+    """Build the request that the options describe.
+
+    Parameters
+    ----------
+    options : RequestOptions
+
+    Returns
+    -------
+    Request
+
+    Raises
+    ------
+    SpecError
+        For anything missing, contradictory or out of range.
+    """
+    from rs_embed_dask.specs import FetchSpec, InputPrep, SensorSpec
+
+    places = places_from(options)
+    span = span_from(options)
+    models = models_from(options)
+    fetch = FetchSpec(
+        resolution_m=options.resolution_m,
+        max_cloud_pct=options.max_cloud_pct,
+        mask=options.mask,
+        composite=options.composite,
+    )
+    keywords = {
+        "output": output_from(options),
+        "provider": provider_from(options),
+        "fetch": fetch,
+        "prep": InputPrep(options.prep),
+        "sensor": None if options.sensor is None else SensorSpec(options.sensor),
+    }
+    return Request(places, models, span, keywords)
+
+
+def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
+    """Read the places: those of the file, then the points, then the boxes."""
+    from rs_embed_dask.specs import BBox, PointBuffer
+    from rs_embed_dask.specs.places import places
+
+    found: list[BBox | PointBuffer | Polygon] = []
+    if options.places is not None:
+        if not options.places.exists():
+            raise SpecError("PLACES", value=str(options.places), reason="there is no such file", fix="check the path")
+        found += places(options.places, buffer_m=options.buffer)
+    for text in options.point:
+        lon, lat, buffer_m = numbers("--point", text, names=("LON", "LAT", "BUFFER"))
+        found.append(PointBuffer(lon, lat, buffer_m))
+    for text in options.bbox:
+        west, south, east, north = numbers("--bbox", text, names=("WEST", "SOUTH", "EAST", "NORTH"))
+        found.append(BBox(west, south, east, north))
+    if not found:
+        raise SpecError(
+            "places",
+            reason="no place was given",
+            fix="name a vector file, or give --point LON,LAT,BUFFER or --bbox WEST,SOUTH,EAST,NORTH",
+        )
+    return found
+
+
+def numbers(option: str, text: str, *, names: tuple[str, ...]) -> list[float]:
+    """Read comma-separated numbers, as many as there are names."""
+    form = ",".join(names)
+    parts = text.split(",")
+    if len(parts) != len(names):
+        reason = f"{len(names)} numbers are needed, {len(parts)} were given"
+        raise SpecError(option, value=text, reason=reason, fix=f"write {option} {form}")
+    try:
+        return [float(part) for part in parts]
+    except ValueError:
+        raise SpecError(option, value=text, reason="not every part is a number", fix=f"write {option} {form}") from None
+
+
+def span_from(options: TimeOptions) -> TemporalSpec:
+    """Read the span: a year, or a start and an end."""
+    from rs_embed_dask.specs import TemporalSpec
+
+    ranged = options.start is not None or options.end is not None
+    if options.year is not None and ranged:
+        raise SpecError(
+            "--year",
+            value=options.year,
+            reason="it was given together with --start or --end",
+            fix="give one or the other",
+        )
+    if options.year is not None:
+        return TemporalSpec.year(options.year)
+    if options.start is None or options.end is None:
+        reason = "only one end of the span was given" if ranged else "no span was given"
+        raise SpecError("time", reason=reason, fix="give --year 2022, or --start 2022-06-01 --end 2022-09-01")
+    return TemporalSpec.range(options.start, options.end)
+
+
+def models_from(options: RequestOptions) -> list[ModelSpec]:
+    """Read the models, each with its weights, device, dtype and licence."""
+    from rs_embed_dask.specs import ModelSpec
+
+    if not options.model:
+        raise SpecError(
+            "--model", reason="no model was named", fix="add --model ID; `rs-embed-dask models` lists what there is"
+        )
+    weights = weights_from(options.weights)
+    choices = choices_from(options.model_option)
+    for option, named in (("--weights", weights), ("--model-option", choices)):
+        unused = sorted(set(named) - {"", *options.model})
+        if unused:
+            fix = f"name one of {', '.join(options.model)}"
+            raise SpecError(option, value=unused[0], reason="no --model has this name", fix=fix)
+    return [
+        dataclasses.replace(
+            ModelSpec.of(text),
+            weights=weights.get(text, weights.get("", "auto")),
+            options=tuple((choices.get("", {}) | choices.get(text, {})).items()),
+            accept_licence=options.accept_licence,
+            device=options.device,
+            dtype=options.dtype,
+        )
+        for text in options.model
+    ]
+
+
+def weights_from(texts: list[str]) -> dict[str, str]:
+    """Read ``--weights``: MODEL=PATH by model, a lone value for all under the empty name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if equals and not Path(text).exists():
+            found[name] = path
+        else:
+            found[""] = text
+    return found
+
+
+def choices_from(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """Read ``--model-option``: by model, those for all under the empty name."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        named, equals, value = text.partition("=")
+        model, _, name = named.rpartition(".")
+        key, choice = setting(f"{name}{equals}{value}", option="--model-option", example="patch_px=4")
+        found.setdefault(model, {})[key] = choice
+    return found
+
+
+def output_from(options: OutputOptions) -> OutputSpec:
+    """Read the output's shape."""
+    from rs_embed_dask.specs import OutputSpec
+
+    if options.output == "pooled":
+        return OutputSpec.pooled(options.pooling)
+    if options.output == "grid":
+        return OutputSpec.grid()
+    raise SpecError(
+        "--output",
+        value=options.output,
+        reason="an output is a vector or a map",
+        fix="write --output pooled or --output grid",
+    )
+
+
+def provider_from(options: ProviderOptions) -> Provider | str:
+    """Read the provider: its name alone, or opened with its options."""
+    from rs_embed_dask.providers import open_provider
+
+    settings = dict(setting(text) for text in options.provider_option)
+    if options.url is not None:
+        settings["url"] = options.url
+    if options.provider != "auto":
+        return open_provider(options.provider, **settings)
+    if settings:
+        raise SpecError(
+            "--provider",
+            value="auto",
+            reason=f"{', '.join(sorted(settings))} cannot be given to a provider that is not chosen yet",
+            fix="name the provider, for example --provider stac",
+        )
+    return "auto"
+
+
+def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:
+    """Read NAME=VALUE; the value is JSON where it can be read so, else the text itself."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SpecError(option, value=text, reason="it is not NAME=VALUE", fix=f"write {option} {example}, for example")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

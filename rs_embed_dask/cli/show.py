@@ -1,0 +1,155 @@
+"""What the command line prints: tables and reports for a person, JSON for a program, errors on the other stream."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from distributed import Client
+
+    from rs_embed_dask.cli.options import ClusterOptions
+    from rs_embed_dask.store import Status
+    from rs_embed_dask.store.status import StatusReport
+
+__all__ = [
+    "connected",
+    "exit_code",
+    "json_text",
+    "problem",
+    "states",
+    "status_dict",
+    "table",
+    "text",
+]
+
+DECIMALS = 4
+ITEM_COLUMNS = (
+    *("item", "id", "lon", "lat", "start", "end"),
+    *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
+)
+LONG_WORD: Final = 14  # a longer one, an address say, may be broken
+
+
+def text(value: object) -> None:
+    """Print a value as it describes itself."""
+    print(value)  # noqa: T201  what a command prints
+
+
+def problem(message: str) -> None:
+    """Print an error as one message on the error stream."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201  what a command prints
+
+
+def json_text(value: object) -> None:
+    """Print JSON."""
+    text(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, ruled: bool = False) -> None:
+    """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped.
+
+    `ruled` draws a line between rows, for those of several lines; cells that have lines of their own are not wrapped.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return
+    names = list(rows[0])
+    if not sys.stdout.isatty():
+        for row in (dict(zip(names, names, strict=True)), *rows):
+            text("\t".join(" ".join(str(row[name]).split()) for name in names))
+        return
+    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled)
+    for name in names:
+        words = [len(word) for row in rows for word in str(row[name]).split()]
+        drawn.add_column(
+            name, no_wrap=any("\n" in str(row[name]) for row in rows), min_width=min(LONG_WORD, max(words, default=1))
+        )
+    for row in rows:
+        drawn.add_row(*(str(row[name]) for name in names))
+    Console().print(drawn)
+
+
+def states(names: Sequence[str]) -> frozenset[Status]:
+    """Read states as they are typed.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Such as ``"read_failed"``, in any case, with ``-`` or ``_``; ``"failed"`` stands for both failures.
+
+    Returns
+    -------
+    frozenset of Status
+
+    Raises
+    ------
+    UnknownNameError
+        For a word that is no state.
+    """
+    from rs_embed_dask.store import RETRYABLE, Status
+
+    known = {state.name.lower(): frozenset({state}) for state in Status} | {"failed": RETRYABLE}
+    found: frozenset[Status] = frozenset()
+    for name in names:
+        word = name.strip().lower().replace("-", "_")
+        if word not in known:
+            raise UnknownNameError.among("state", name, known)
+        found |= known[word]
+    return found
+
+
+def exit_code(report: StatusReport) -> int:
+    """Return 1 if any item failed or is left to do, else 0."""
+    from rs_embed_dask.store import DONE
+
+    return int(any(n for counts in report.counts.values() for state, n in counts.items() if state not in DONE))
+
+
+def status_dict(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:
+    """Turn a report into JSON."""
+    counts = {label: {state.name.lower(): n for state, n in found.items()} for label, found in report.counts.items()}
+    return {"counts": counts} if rows is None else {"counts": counts, "items": list(rows)}
+
+
+def chosen_rows(report: StatusReport, wanted: Sequence[str]) -> list[dict[str, object]]:
+    """List the items in some states, or all of them, with short numbers and dates."""
+    names = {state.name.lower() for state in states(wanted)}
+    rows = [{name: _short(row[name]) for name in ITEM_COLUMNS} for row in report.table.to_dict("records")]
+    return [row for row in rows if not names or row["status"] in names]
+
+
+def _short(value: Any) -> object:
+    if hasattr(value, "isoformat"):
+        return "" if value != value else value.date().isoformat()  # noqa: PLR0124  a date that is not known
+    return round(value, DECIMALS) if isinstance(value, float) else value
+
+
+def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> None:
+    """Print a report, and the items where they were asked for."""
+    text(report)
+    if rows is not None:
+        table(rows, title="items")
+
+
+@contextlib.contextmanager
+def connected(place: ClusterOptions) -> Iterator[Client]:
+    """Give a client of the cluster that was named, or of one made here for as long as it is needed."""
+    from distributed import Client
+
+    from rs_embed_dask.engine.clusters import cluster
+
+    if place.cluster is not None:
+        with Client(place.cluster) as client:
+            yield client
+        return
+    with cluster("local", processes=place.workers) as made, Client(made, set_as_default=False) as client:
+        yield client

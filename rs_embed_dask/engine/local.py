@@ -1,0 +1,191 @@
+"""From what the engine brings back in this process to what a person asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.embedding import Embedding
+from rs_embed_dask.engine.stages import Unit, embed_units, read_product, read_unit, weights_of
+from rs_embed_dask.errors import EngineError, SpecError
+from rs_embed_dask.inference.arrays import labelled
+from rs_embed_dask.models import card
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.plan import Plan
+    from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.stages import Outcome
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.store import Item
+
+__all__ = [
+    "ItemResult",
+    "embed_items",
+    "embeddings_of",
+    "inputs_of",
+    "read_items",
+]
+
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ItemResult:
+    """One item embedded in this process.
+
+    Attributes
+    ----------
+    item : Item
+        The item.
+    outcomes : mapping of str to Outcome
+        By model.
+    pixels : tuple of Pixels
+        What was read, in the order of the recipe's groups.
+    weights : mapping of str to mapping
+        Source, digest and licence of the weights of each model that ran.
+    """
+
+    item: Item
+    outcomes: Mapping[str, Outcome]
+    pixels: tuple[Pixels, ...]
+    weights: Mapping[str, Mapping[str, Any]]
+
+
+def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
+    """Read the items of a plan with a few threads, in order.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to read.
+
+    Yields
+    ------
+    unit : Unit
+        The item.
+    pixels : dict of int to Pixels
+        Its reads, by the number of their group in the recipe.
+    """
+    recipe = plan.recipe
+    labels = tuple(recipe.entry)
+    visits = recipe.visits(labels)
+    units = (Unit(row, item, labels) for row, item in enumerate(plan.items))
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-read") as threads:
+        while block := list(islice(units, recipe.batch_items)):
+            begun = [[threads.submit(read_unit, recipe, unit, visit) for visit in visits] for unit in block]
+            for unit, futures in zip(block, begun, strict=True):
+                found = [future.result() for future in futures]
+                yield (
+                    unit,
+                    {
+                        number: one
+                        for visit, row in zip(visits, found, strict=True)
+                        for number, one in zip(visit, row, strict=True)
+                    },
+                )
+
+
+def embed_items(plan: Plan) -> Iterator[ItemResult]:
+    """Read and embed the items of a plan in this process, in order, a batch at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+
+    Yields
+    ------
+    ItemResult
+        An item that fails has its error in its outcome; nothing is raised for it.
+
+    Raises
+    ------
+    WeightsError, LicenceError
+        A model could not be loaded.
+    """
+    recipe = plan.recipe
+    reads = read_items(plan)
+    while block := list(islice(reads, recipe.batch_items)):
+        outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
+        weights = weights_of(recipe, outcomes)
+        products = _read_products(recipe, [unit.item for unit, _ in block])
+        for (unit, pixels), found, read in zip(block, outcomes, products, strict=True):
+            yield ItemResult(unit.item, {**found, **read}, tuple(pixels.values()), weights)
+
+
+def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outcome]]:
+    """Read every product for some items with a few threads."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-product") as threads:
+        begun = [
+            {label: threads.submit(read_product, recipe, item, label) for label in recipe.product} for item in items
+        ]
+        return [{label: future.result().outcome for label, future in row.items()} for row in begun]
+
+
+def embeddings_of(made: Plan) -> list[Embedding]:
+    """Embed the items of a plan with one model, in order.
+
+    Raises
+    ------
+    RsEmbedError
+        The first that kept an item from being embedded.
+    """
+    return [_embedding(found, made) for found in embed_items(made)]
+
+
+def _embedding(found: ItemResult, made: Plan) -> Embedding:
+    spec = made.request.models[0]
+    known = card(spec.id)
+    outcome, product = found.outcomes[spec.label], made.recipe.product.get(spec.label)
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.data is None:
+        reason = outcome.reason or "the model gave nothing"
+        raise EngineError("embedding", value=found.item.id, reason=reason, fix="report it with the request")
+    meta: dict[str, Any] = {
+        "model": spec.id,
+        "variant": known.variant_for(spec).name,
+        "provider": made.request.provider.name if product is None else product.reader.place,
+        "spatial": found.item.spatial.to_dict(),
+        "temporal": found.item.temporal.to_dict(),
+        "output": known.named(made.request.output).to_dict(),
+        "status": outcome.status.name.lower(),
+        "weights": dict(found.weights.get(spec.label, {})),
+        "note": outcome.note,
+        "frames": [(span.start.isoformat(), span.end.isoformat()) for span in outcome.frames],
+        "valid_fraction": list(outcome.valid_fraction),
+        "first_date": outcome.first and outcome.first.isoformat(),
+        "last_date": outcome.last and outcome.last.isoformat(),
+        "scenes": list(outcome.scenes),
+    }
+    return Embedding(outcome.data if outcome.grid is None else labelled(outcome.data, outcome.grid), meta)
+
+
+def inputs_of(made: Plan) -> dict[str, Cube]:
+    """Read what the plan's one model would see of its first item, by modality.
+
+    Raises
+    ------
+    SpecError
+        The model is a product.
+    RsEmbedError
+        What kept a read from being made.
+    """
+    for entry in made.recipe.products:
+        fix = "use get_embedding, whose grid is what there is to see"
+        raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)
+    _, pixels = next(read_items(made))
+    cubes = {}
+    for number, group in enumerate(made.recipe.groups):
+        found = pixels[number]
+        if found.cube is None:
+            if found.error is None:
+                raise EngineError("read", value=group.sensor, reason="it brought nothing", fix="report it")
+            raise found.error
+        for need in group.needs:
+            cubes[need.modality] = found.cube.select(bands=need.bands)
+    return cubes

@@ -1,0 +1,347 @@
+"""What happens to the raw numbers of a frame, whoever provides them: harmonise, mask, composite, convert, count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.imagery.composite import composite_frame
+from rs_embed_dask.imagery.scenes import Scene
+from rs_embed_dask.imagery.sensor_types import DB, Band, Mask, Scaling, Source
+from rs_embed_dask.imagery.sensors import mask_of, sensor
+
+if TYPE_CHECKING:
+    from rs_embed_dask.imagery.cube import Read
+
+__all__ = [
+    "FramePixels",
+    "Raw",
+    "Recipe",
+    "baseline_of",
+    "finish",
+    "harmonise",
+    "make_frame",
+    "present_in",
+    "recipe_for",
+    "spoilt",
+]
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+_S2_OFFSET: Final = -1000.0
+_S2_OFFSET_SINCE: Final = 4.0
+_BASELINE: Final = re.compile(r"^\D{0,3}(\d{2})\.?(\d{2})$")
+_IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
+
+
+def baseline_of(scene: Scene, source: Source) -> float | None:
+    """Tell the Sentinel-2 processing baseline of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        Its properties are looked at, then the product name in them.
+    source : Source
+        Says which properties.
+
+    Returns
+    -------
+    float or None
+        For example 4.0 for ``04.00``; None where nothing states it.
+    """
+    stated = scene.first(source.properties.baseline)
+    product = scene.first(source.properties.product)
+    found = _BASELINE.match(str(stated).strip()) if stated is not None else None
+    found = found or (_IN_PRODUCT.search(str(product)) if product is not None else None)
+    return None if found is None else int(found[1]) + int(found[2]) / 100
+
+
+def _s2_offset(scene: Scene, source: Source) -> float:
+    baseline = baseline_of(scene, source)
+    baseline = source.assumed_baseline if baseline is None else baseline
+    if baseline is None:
+        raise ProviderError(
+            f"scene {scene.id}",
+            reason=f"{source.provider} states no processing baseline for it, so its offset is not known",
+            fix=f"leave the scene out, or give one of {', '.join(source.properties.baseline)} in its properties",
+        )
+    return _S2_OFFSET if baseline >= _S2_OFFSET_SINCE else 0.0
+
+
+def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
+    """Return which raw numbers mean nothing; None if the scaling names none."""
+    tests = []
+    if scaling.nodata is not None:
+        tests.append(raw == scaling.nodata)
+    if scaling.above is not None:
+        tests.append(raw <= scaling.above)
+    if scaling.at_most is not None:
+        tests.append(raw > scaling.at_most)
+    return np.logical_or.reduce(tests) if tests else None
+
+
+def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
+    """Turn raw numbers (N, B, H, W) of one scaling into working units; offsets (N,) come on top of the scaling's."""
+    out = np.asarray(raw, dtype=np.float32) if raw.dtype != np.float32 else raw.copy()
+    missing = _missing(raw, scaling)
+    if scaling.scale != 1:
+        out *= np.float32(scaling.scale)
+    total = offsets + np.float32(scaling.offset)
+    if total.any():
+        out += total[:, None, None, None]
+    if scaling.encoding == "db":
+        out = np.float32(10) ** (out / np.float32(10))
+    if missing is not None:
+        out[missing] = np.nan
+    if raw.dtype.kind == "f":
+        out[np.isinf(out)] = np.nan
+    return out
+
+
+def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], scenes: Sequence[Scene]) -> Floats:
+    """Turn the numbers in files into working units, each scene by its own baseline.
+
+    Parameters
+    ----------
+    raw : ndarray (N, B, H, W)
+        As in the files; NaN is missing too.
+    source : Source
+        Decides scale, offset and nodata.
+    bands : sequence of Band
+        The B bands.
+    scenes : sequence of Scene
+        The N scenes.
+
+    Returns
+    -------
+    ndarray of float32 (N, B, H, W)
+        Reflectance times 10 000, linear power or kelvin; NaN where missing.
+
+    Raises
+    ------
+    ProviderError
+        If a scene's offset depends on its processing baseline and it states none.
+    """
+    raw = np.asarray(raw)
+    scalings = [source.scaling(band) for band in bands]
+    baseline = np.zeros(len(scenes), np.float32)
+    if any(scaling.offset_rule == "s2_baseline" for scaling in scalings):
+        baseline[:] = [_s2_offset(scene, source) for scene in scenes]
+    none = np.zeros(len(scenes), np.float32)
+    if len(set(scalings)) == 1:
+        return _scaled(raw, scalings[0], baseline if scalings[0].offset_rule == "s2_baseline" else none)
+    out = np.empty(raw.shape, np.float32)
+    for i, scaling in enumerate(scalings):
+        out[:, i : i + 1] = _scaled(
+            raw[:, i : i + 1], scaling, baseline if scaling.offset_rule == "s2_baseline" else none
+        )
+    return out
+
+
+def spoilt(quality: npt.NDArray[Any], mask: Mask) -> Bools:
+    """Tell which pixels a quality band marks as clouds, shadows or fill.
+
+    Parameters
+    ----------
+    quality : ndarray (..., H, W)
+        The quality band as in the file, nearest neighbours only. NaN marks a pixel as spoilt.
+    mask : Mask
+        The rule.
+
+    Returns
+    -------
+    ndarray of bool (..., H, W)
+        True where the pixel must not be used.
+    """
+    missing = np.isnan(quality) if quality.dtype.kind == "f" else None
+    if mask.kind == "below":
+        return np.logical_not(quality >= np.asarray(mask.below, quality.dtype))  # so NaN is spoilt
+    whole = quality if missing is None else np.where(missing, 0, quality)
+    bad = _bad_codes(mask)[whole.astype(np.uint16)]
+    return bad if missing is None else bad | missing
+
+
+@lru_cache(maxsize=32)
+def _bad_codes(mask: Mask) -> Bools:
+    """Return for each number of 16 bits whether it spoils a pixel."""
+    codes = np.arange(1 << 16, dtype=np.uint32)
+    if mask.kind == "classes":
+        return np.isin(codes, mask.classes)
+    bad = np.zeros(codes.shape, bool)
+    for bits in mask.bits:
+        bad |= np.isin((codes >> np.uint32(bits.shift)) & np.uint32((1 << bits.width) - 1), bits.bad)
+    return bad
+
+
+def finish(values: Floats, bands: Sequence[Band]) -> Floats:
+    """Turn composited working units into the canonical units of a cube: linear power becomes decibels.
+
+    Parameters
+    ----------
+    values : ndarray of float32 (..., B, H, W)
+        Working units.
+    bands : sequence of Band
+        The B bands.
+
+    Returns
+    -------
+    ndarray of float32 (..., B, H, W)
+        Canonical units.
+    """
+    radar = [i for i, band in enumerate(bands) if band.unit == DB]
+    if not radar:
+        return values
+    out = values.copy()
+    power = out[..., radar, :, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out[..., radar, :, :] = np.where(power > 0, np.float32(10) * np.log10(power), np.float32(np.nan))
+    return out
+
+
+Raw = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What happens to raw numbers: data that travels in each task.
+
+    Parameters
+    ----------
+    source : Source
+        Decides what the numbers mean.
+    bands : tuple of Band
+        Bands in the order wanted.
+    mask : Mask, optional
+        The rule that the last layer feeds; None if nothing is masked.
+    assets : tuple of tuple of str
+        Asset names of each layer, the quality band's last.
+    how : str
+        The composite.
+    lon : float
+        Longitude of the place, for the solar day.
+    """
+
+    source: Source
+    bands: tuple[Band, ...]
+    mask: Mask | None
+    assets: tuple[tuple[str, ...], ...]
+    how: str
+    lon: float
+
+
+@dataclass(frozen=True, eq=False)
+class FramePixels:
+    """One frame of one block.
+
+    Parameters
+    ----------
+    values : ndarray of float32 (B, H, W)
+        Canonical units.
+    n_obs : ndarray of uint16 (H, W)
+        Valid observations.
+    used : ndarray of int64 (N,)
+        Pixels that each scene gave.
+    """
+
+    values: npt.NDArray[np.float32]
+    n_obs: npt.NDArray[np.uint16]
+    used: npt.NDArray[np.int64]
+
+
+def recipe_for(read: Read, source: Source) -> Recipe:
+    """Work out what a read does to the raw numbers of a source.
+
+    Parameters
+    ----------
+    read : Read
+        What is wanted.
+    source : Source
+        How it is served.
+
+    Returns
+    -------
+    Recipe
+        Bands in the read's order, defaults filled in.
+
+    Raises
+    ------
+    UnknownNameError, SpecError
+        If the source lacks a band, or the mask asked for.
+    """
+    of = sensor(read.sensor)
+    bands = tuple(of.band(name) for name in read.bands)
+    chosen = mask_of(read.fetch.mask, source)
+    assets = [source.asset(band.common) for band in bands]
+    if chosen is not None:
+        assets.append((chosen[1],))
+    how = read.fetch.composite or "median"
+    mask = None if chosen is None else chosen[0]
+    return Recipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0])
+
+
+def make_frame(
+    raw: Raw, scenes: Sequence[Scene], recipe: Recipe, *, present: npt.NDArray[np.bool_] | None = None
+) -> FramePixels:
+    """Turn the raw numbers of the scenes of one frame into one image.
+
+    Parameters
+    ----------
+    raw : ndarray (N, A, H, W)
+        Raw numbers of A layers: the bands, then the quality band if the recipe has a mask.
+    scenes : sequence of Scene
+        The N scenes.
+    recipe : Recipe
+        What to do.
+    present : ndarray of bool (N, B), optional
+        Which bands each scene has at all. Default: all.
+
+    Returns
+    -------
+    FramePixels
+        The image in canonical units and its counts.
+
+    Raises
+    ------
+    ProviderError
+        If a scene's offset is not known.
+    """
+    n_bands = len(recipe.bands)
+    stack = harmonise(raw[:, :n_bands], recipe.source, bands=recipe.bands, scenes=scenes)
+    if recipe.mask is not None:
+        bad = spoilt(raw[:, n_bands], recipe.mask)
+        np.copyto(stack, np.float32(np.nan), where=bad[:, None])
+    values, n_obs, used = composite_frame(
+        stack, scenes, lon=recipe.lon, how=recipe.how, present=present, names=recipe.source.properties
+    )
+    return FramePixels(finish(values, recipe.bands), n_obs, used)
+
+
+def present_in(scenes: Sequence[Scene], recipe: Recipe) -> npt.NDArray[np.bool_]:
+    """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        The N scenes; ``properties["assets"]`` may list their assets.
+    recipe : Recipe
+        Names the assets that may carry each of the B bands.
+
+    Returns
+    -------
+    ndarray of bool (N, B)
+    """
+    names = recipe.assets[: len(recipe.bands)]
+    found = np.ones((len(scenes), len(names)), bool)
+    for row, scene in zip(found, scenes, strict=True):
+        assets = scene.properties.get("assets")
+        if assets is not None:
+            row[:] = [any(name in assets for name in each) for each in names]
+    return found

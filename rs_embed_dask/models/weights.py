@@ -1,0 +1,320 @@
+"""Weights: where their files lie, under which terms, and whether they are the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import stat
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rs_embed_dask.errors import LicenceError, SpecError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rs_embed_dask.cards.card import Card, Variant, Weights
+
+__all__ = [
+    "WeightsInfo",
+    "check_licence",
+    "digest",
+    "fetch",
+    "load_into",
+    "locate",
+    "read",
+    "verify",
+]
+
+_LISTED = 5
+# What a file of `torch.save` begins with where it is no zip: a pickle of the number 0x1950a86a20f9469cfc6c.
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# What PyTorch's readers raise on a file that ends too soon.
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
+
+
+def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Read ``.safetensors``, or what ``torch.save`` wrote, without running anything in it.
+
+    `safe_classes` are full names of harmless classes that the pickle may hold. Raises WeightsError where the file is
+    cut off, no checkpoint, or holds anything that would have to be run.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    damaged = WeightsError("weights", value=path.name, reason="cut off, or no checkpoint", fix="fetch the file again")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        zipped = zipfile.is_zipfile(path)
+        with path.open("rb") as file:
+            if not zipped and file.read(len(_LEGACY)) != _LEGACY:
+                raise damaged
+        with torch.serialization.safe_globals([_class(name) for name in safe_classes]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        fix = "get the authors' file, or convert it to safetensors; if you trust it, pass its tensors as weights="
+        reason = "it holds objects that would have to be run, or is damaged"
+        raise WeightsError("weights", value=path.name, reason=reason, fix=fix) from error
+    except (SafetensorError, *_DAMAGE) as error:
+        raise damaged from error
+    if isinstance(content, Mapping):
+        return content
+    raise WeightsError("weights", value=path.name, reason="it holds no names", fix="give a state dict")
+
+
+def _class(name: str) -> type:
+    module, _, leaf = name.rpartition(".")
+    found: type = getattr(import_module(module), leaf)
+    return found
+
+
+def load_into(
+    module: nn.Module, content: Mapping[str, Any], weights: Weights, *, what: str, copy: bool = False
+) -> None:
+    """Put a checkpoint's tensors into a module, every name accounted for.
+
+    `copy` those that are used, so that the file may change afterwards; else they are shared. Raises WeightsError with
+    the first five names that are missing, unexpected or misshapen.
+    """
+    wanted = module.state_dict()
+    given = _without_spare(_renamed(_selected(content, weights.keys), weights), wanted, weights.spare)
+    given = {
+        name: value.to(torch.float32, copy=copy) if value.is_floating_point() else value
+        for name, value in given.items()
+    }
+    missing = [n for n in wanted if n not in given and not any(part in n for part in _optional(weights))]
+    surplus = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    faults = {"missing": missing, "unexpected": surplus, "misshapen": shapes}
+    if any(faults.values()):
+        told = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
+        fix = "give the checkpoint of this model and variant"
+        raise WeightsError(f"{what}: names in the weights", reason=told, fix=fix)
+    module.load_state_dict(given, strict=False, assign=True)
+    _zero_counters(module)
+    left = [name for name, value in module.state_dict().items() if value.is_meta]
+    if left:
+        raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="list them as no optional ones")
+
+
+def _without_spare(given: dict[str, Tensor], wanted: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
+    """Leave out parts that the module was built without: a part is a spare beginning and one more word."""
+    for beginning in spare:
+        parts = {name[len(beginning) :].partition(".")[0] for name in wanted if name.startswith(beginning)}
+        given = {
+            name: tensor
+            for name, tensor in given.items()
+            if not name.startswith(beginning) or name[len(beginning) :].partition(".")[0] in parts
+        }
+    return given
+
+
+def _zero_counters(module: nn.Module) -> None:
+    """Give batch norms that came without a counter of batches one; inference does not read it."""
+    for part in module.modules():
+        counter = getattr(part, "num_batches_tracked", None)
+        if isinstance(counter, Tensor) and counter.is_meta:
+            part.num_batches_tracked = torch.zeros((), dtype=torch.long)
+
+
+def _optional(weights: Weights) -> tuple[str, ...]:
+    return (*weights.optional, "num_batches_tracked")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
+def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Tensor]:
+    """Go into the first sub-dictionary that is there, and join the names of nested ones by dots."""
+    found: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    flat: dict[str, Tensor] = {}
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": tensor for inner, tensor in _selected(value, ()).items()})
+        elif isinstance(value, Tensor):
+            flat[name] = value
+        elif hasattr(value, "__array__"):
+            flat[name] = torch.from_numpy(value.copy() if not value.flags.writeable else value)
+    return flat
+
+
+def _joined(tensors: dict[str, Tensor], whole: str, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Make one tensor of those whose names differ in a part; what does not fit together is left as it is."""
+    joined = dict(tensors)
+    for name, first in tensors.items():
+        if parts[0] not in name:
+            continue
+        names = [name.replace(parts[0], part) for part in parts]
+        found = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
+        pieces = [tensor for tensor in found if tensor is not None and tensor.shape == first.shape]
+        if len(pieces) == len(parts):
+            joined = {n: tensor for n, tensor in joined.items() if n not in names}
+            joined[name.replace(parts[0], whole)] = torch.cat(pieces)
+    return joined
+
+
+def _renamed(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    for prefix in weights.prefixes:
+        inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        tensors = inside or tensors
+    for old, new in weights.rename:
+        tensors = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    for whole, parts in weights.join:
+        tensors = _joined(tensors, whole, parts)
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(weights.ignore) and not any(part in name for part in weights.drop)
+    }
+
+
+_log = logging.getLogger(__name__)
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights a model runs with, for the receipt.
+
+    `source` is the file's name, ``"random"``, ``"given"`` (tensors from the caller) or ``"none"`` (it needs none);
+    `official` says that the digest is the card's; `random` that nothing was trained, so that vectors mean nothing.
+    """
+
+    source: str = "none"
+    sha256: str = ""
+    licence: str = ""
+    official: bool = False
+    random: bool = False
+
+
+def fetch(card: Card, variant: Variant, *, folder: Path | None = None, accept_licence: bool = False) -> Path:
+    """Bring a checkpoint onto this machine: what ``rs-embed-dask weights fetch ID`` runs.
+
+    Parameters
+    ----------
+    card, variant : Card, Variant
+        Whose weights.
+    folder : Path, optional
+        A folder to put the file in; by default the Hugging Face cache, where `load_model` looks.
+    accept_licence : bool, default False
+        Agree to restricted terms.
+
+    Raises
+    ------
+    LicenceError, WeightsError
+        The terms were not accepted; there is no download, it failed, or the file is not the one the card means.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    weights = _weights(card, variant)
+    check_licence(card, weights, accept_licence=accept_licence)
+    if not weights.repo:
+        raise _missing(card, variant, weights)
+    try:
+        path = Path(hf_hub_download(weights.repo, weights.file, revision=weights.revision, local_dir=folder))
+    except (HfHubHTTPError, OSError) as error:
+        reason = f"the download failed ({type(error).__name__})"
+        fix = "check the network, or get the file elsewhere and pass weights=PATH"
+        where = f"{weights.repo}/{weights.file}"
+        raise WeightsError(f"{card.id}: weights", value=where, reason=reason, fix=fix) from error
+    verify(card, weights, path, strict=True)
+    return path
+
+
+def locate(card: Card, variant: Variant, *, download: bool) -> Path:
+    """Find a checkpoint in the Hugging Face cache, or download it where that is allowed."""
+    from huggingface_hub import try_to_load_from_cache
+
+    weights = _weights(card, variant)
+    if weights.repo:
+        found = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
+        if isinstance(found, str):
+            return Path(found)
+        if download:
+            return fetch(card, variant, accept_licence=True)
+    raise _missing(card, variant, weights)
+
+
+def check_licence(card: Card, weights: Weights, *, accept_licence: bool) -> None:
+    """Show the terms; refuse restricted ones that were not accepted. Raises LicenceError."""
+    if not weights.restricted or accept_licence:
+        _log.info("%s: weights under %s", card.id, weights.licence)
+        return
+    reason, fix = "it restricts what the vectors may be used for", "read it, then pass accept_licence=True"
+    raise LicenceError(f"{card.id}: licence of the weights", value=weights.licence, reason=reason, fix=fix)
+
+
+def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:
+    """Return the file's sha256. Raises WeightsError where it is not the card's and `strict`, or there is no file."""
+    if not path.is_file():
+        fix = "give a file, or weights='auto'"
+        raise WeightsError(f"{card.id}: weights", value=str(path), reason="there is no such file", fix=fix)
+    found = digest(path)
+    for name, is_, wanted in (("size", path.stat().st_size, weights.size), ("sha256", found, weights.sha256)):
+        if strict and wanted and is_ != wanted:
+            reason = f"its {name} is {is_!s:.12}, the card's is {wanted!s:.12}"
+            fix = "fetch the file again, or pass its path as weights= to use it knowingly"
+            raise WeightsError(f"{card.id}: weights", value=path.name, reason=reason, fix=fix)
+    return found
+
+
+def digest(path: Path) -> str:
+    """Return a file's sha256, remembered beside it by size and time of change where its folder may be written to."""
+    state = path.stat()
+    note = path.with_name(f".{path.name}.sha256")
+    key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
+    try:
+        known = json.loads(note.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if isinstance(known, dict) and known.get("sha256") and {k: known.get(k) for k in key} == key:
+        return str(known["sha256"])
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            total.update(block)
+    # The mode, not os.access: root may write anywhere, and a folder marked read-only is left as it is all the same.
+    if path.parent.stat().st_mode & stat.S_IWUSR:
+        _note(note, {**key, "sha256": total.hexdigest()})
+    return total.hexdigest()
+
+
+def _note(note: Path, content: dict[str, object]) -> None:
+    draft = note.with_name(f"{note.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(content))
+        draft.replace(note)
+    except OSError:
+        draft.unlink(missing_ok=True)
+
+
+def _weights(card: Card, variant: Variant) -> Weights:
+    if variant.weights is None:
+        raise SpecError(f"{card.id}: weights", value=variant.name, reason="it needs none", fix="leave weights= out")
+    return variant.weights
+
+
+def _missing(card: Card, variant: Variant, weights: Weights) -> WeightsError:
+    command = f"rs-embed-dask weights fetch {card.id} --variant {variant.name}"
+    where = f"{weights.repo}/{weights.file}" if weights.repo else weights.file
+    fix = f"run `{command}`" if weights.repo else f"get it from {weights.url}"
+    reason = "the file is not on this machine"
+    return WeightsError(f"{card.id}: weights", value=where, reason=reason, fix=f"{fix}, or pass weights=PATH")

@@ -1,0 +1,217 @@
+"""Embeddings as colours: the three directions in which they differ most, as red, green and blue.
+
+One fit serves all items, so that the same colour means the same thing everywhere. The direction of each axis is fixed,
+so that the same store always gives the same picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from rs_embed_dask.errors import SpecError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Pca",
+    "fit_pca",
+    "pseudo_rgb",
+]
+
+DIM: Final = "dim"
+_MOST_SAMPLES: Final = 50_000
+_PERCENTILES: Final = (2.0, 98.0)
+_COLOURS: Final = 3
+_PER_CENT: Final = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Pca:
+    """A fitted projection to a few numbers, and the range that each of them spans.
+
+    Parameters
+    ----------
+    mean : numpy.ndarray, shape (dim,)
+    axes : numpy.ndarray, shape (n_components, dim)
+        Orthonormal, the one with the largest variance first; the largest weight of each is positive. Zero where the
+        samples differ in fewer directions.
+    explained : numpy.ndarray, shape (n_components,)
+        Share of the total variance.
+    low, high : numpy.ndarray, shape (n_components,)
+        The projected values that become 0 and 1.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def project(self, vectors: ArrayLike) -> NDArray[np.float64]:
+        """Project vectors.
+
+        Parameters
+        ----------
+        vectors : array-like, shape (..., dim)
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., n_components)
+            NaN where a vector has a missing number.
+
+        Raises
+        ------
+        SpecError
+            If the vectors are of another length.
+        """
+        given = np.asarray(vectors, dtype="float64")
+        if given.shape[-1:] != self.mean.shape:
+            reason = f"the fit is for vectors of {len(self.mean)} numbers"
+            raise SpecError("vectors", value=given, reason=reason, fix="give embeddings of the same model, dim last")
+        return np.asarray((given - self.mean) @ self.axes.T)
+
+    def colours(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Turn vectors into numbers from 0 to 1, the same for the same vector whatever comes with it.
+
+        Parameters
+        ----------
+        vectors : array-like, shape (..., dim)
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (..., n_components)
+            NaN where a vector has a missing number; 0.5 in a direction in which the samples did not differ.
+        """
+        width = self.high - self.low
+        scaled = (self.project(vectors) - self.low) / np.where(width > 0, width, 1)
+        flat = np.where(np.isnan(scaled), np.nan, 0.5)
+        return np.clip(np.where(width > 0, scaled, flat), 0, 1).astype("float32")
+
+
+def fit_pca(
+    vectors: ArrayLike, *, n_components: int = _COLOURS, percentiles: tuple[float, float] = _PERCENTILES
+) -> Pca:
+    """Find the directions in which vectors differ most.
+
+    Parameters
+    ----------
+    vectors : array-like, shape (..., dim)
+        Vectors with a missing number are left out. Of more than 50,000, evenly spaced ones are taken.
+    n_components : int, default 3
+        How many directions.
+    percentiles : tuple of float, default (2, 98)
+        Where the range of each direction begins and ends: what lies beyond is cut, so that a few odd vectors do not
+        take all the contrast.
+
+    Returns
+    -------
+    Pca
+
+    Raises
+    ------
+    SpecError
+        If no vector is whole, or if an argument makes no sense.
+    """
+    low, high = percentiles
+    if not (0 <= low < high <= _PER_CENT and n_components >= 1):
+        reason = "percentiles ascend within 0 to 100, and there is at least one component"
+        raise SpecError("fit_pca", value=(n_components, percentiles), reason=reason, fix="use (2, 98) and 3")
+    samples = _samples(np.asarray(vectors))
+    mean = samples.mean(axis=0)
+    axes, variance = _directions(samples - mean, n_components)
+    axes, variance = _padded(axes, n_components), _padded(variance, max(n_components, len(variance)))
+    total = variance.sum()
+    scores = (samples - mean) @ axes.T  # (n, n_components)
+    bounds = np.percentile(scores, percentiles, axis=0)
+    return Pca(mean, axes, variance[:n_components] / (total if total > 0 else 1), bounds[0], bounds[1])
+
+
+def _samples(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    if vectors.ndim <= 1:
+        reason = "a list of vectors is needed, with their length as the last axis"
+        raise SpecError("vectors", value=vectors, reason=reason, fix="give shape (..., dim)")
+    rows = vectors.reshape(-1, vectors.shape[-1])  # (n, dim)
+    whole = rows[np.isfinite(rows).all(axis=1)]
+    if not len(whole):
+        reason = f"none of {len(rows)} is whole, all have missing numbers"
+        raise SpecError("vectors", reason=reason, fix="see status() for what became of the items")
+    step = -(-len(whole) // _MOST_SAMPLES)
+    return np.asarray(whole[::step], dtype="float64")
+
+
+def _directions(centred: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the first orthonormal axes, and the variance along all of them, the largest first and none of zero.
+
+    The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
+    """
+    count, dim = centred.shape
+    wide = count <= dim
+    found, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
+    variance, axes = found[::-1], columns.T[::-1]
+    real = variance > max(float(variance.max(initial=0)), 0) * dim * np.finfo("float64").eps
+    variance, axes = variance[real], axes[real][:most]
+    if wide:
+        axes = axes @ centred  # (most, count) to (most, dim)
+    if len(axes):
+        axes = np.linalg.qr(axes.T)[0].T  # of unit length, and square to each other to the last digit
+        axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    return axes, variance
+
+
+def _padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Add zeros along the first axis up to a length."""
+    missing = max(0, length - len(values))
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]))])
+
+
+def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArray:
+    """Turn embeddings into colours.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        With a dimension ``dim``: (item, dim) or (item, dim, y, x) of a store, (dim, y, x) of `get_embedding`; NumPy or
+        Dask.
+    pca : Pca, optional
+        A fit to use, so that two stores get comparable colours; by default it is made of the embedding itself, of
+        evenly spaced items where it is large.
+
+    Returns
+    -------
+    xarray.DataArray of float32
+        The same with ``rgb`` (red, green, blue; 0 to 1) as the last dimension in place of ``dim``; NaN where nothing
+        is known. Lazy where the embedding is.
+
+    Raises
+    ------
+    SpecError
+        If there is no dimension ``dim``, or if no vector is whole.
+    """
+    if DIM not in getattr(embedding, "dims", ()):
+        reason = "it has no dimension 'dim'"
+        raise SpecError("embedding", value=embedding, reason=reason, fix="give ds['embedding'] of a store")
+    fitted = fit_pca(_thinned(embedding).transpose(..., DIM).values) if pca is None else pca
+    colours: xr.DataArray = xr.apply_ufunc(
+        fitted.colours,
+        embedding.chunk({DIM: -1}) if embedding.chunks else embedding,
+        input_core_dims=[[DIM]],
+        output_core_dims=[["rgb"]],
+        dask="parallelized",
+        output_dtypes=["float32"],
+        dask_gufunc_kwargs={"output_sizes": {"rgb": len(fitted.axes)}},
+    )
+    named = list("rgb") if len(fitted.axes) == _COLOURS else list(range(len(fitted.axes)))
+    return colours.assign_coords(rgb=named).rename("colour")
+
+
+def _thinned(embedding: xr.DataArray) -> xr.DataArray:
+    """Take evenly spaced items, so that a fit of a large store reads a bounded part of it."""
+    if "item" not in embedding.dims:
+        return embedding
+    vectors = embedding.size // embedding.sizes[DIM]
+    return embedding.isel(item=slice(None, None, max(1, -(-vectors // (4 * _MOST_SAMPLES)))))

@@ -1,0 +1,1 @@
+"""Imagery from Earth Engine."""

@@ -1,0 +1,296 @@
+"""What one request asks of Earth Engine, and how a read is cut into requests: arithmetic on plain, small values."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.grid import Window
+from rs_embed_dask.imagery.sensors import mask_of
+from rs_embed_dask.specs.base import Record
+
+if TYPE_CHECKING:
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.sensors import Source
+    from rs_embed_dask.providers.earth_engine.provider import EarthEngine
+
+__all__ = [
+    "BYTES_PER_VALUE",
+    "DAYS_BASE",
+    "KEPT",
+    "LIMIT_BYTES",
+    "Cut",
+    "Layer",
+    "Look",
+    "Order",
+    "cut",
+    "layers_of",
+]
+
+LIMIT_BYTES: Final = 48 * 2**20
+"""Most bytes of a pixel request, as the service counts them."""
+BYTES_PER_VALUE: Final = 5
+"""float32, and the byte of the mask that the service counts too."""
+DAYS_BASE: Final = 4096
+"""First and last day share one number of float32, which is exact up to 4096 squared."""
+KEPT: Final = 2
+"""Bands of each frame beside the sensor's: the count of observations, and their first and last day."""
+PARITY_CRS: Final = "EPSG:3857"
+
+_MOST_BANDS: Final = 1024
+_MOST_SIDE_PX: Final = 32_768
+_LEAST_SIDE_PX: Final = 16
+
+
+class Look(NamedTuple):
+    """How the scenes of a frame become one image.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Common names.
+    cloud : float or None
+        Scenes with more cloud than this are left out, in per cent.
+    mask : str or None
+        The rule; None masks nothing.
+    how : str
+        ``median`` or ``mosaic``.
+    plain : bool
+        As rs-embed does it: every image counts, and every band for itself.
+    """
+
+    bands: tuple[str, ...]
+    cloud: float | None
+    mask: str | None
+    how: str
+    plain: bool
+
+    @property
+    def depth(self) -> int:
+        """Bands that a request has for each frame."""
+        return len(self.bands) + KEPT
+
+
+class Layer(NamedTuple):
+    """One frame: half-open, in days since the year 1."""
+
+    look: Look
+    start: int
+    end: int
+
+    @property
+    def first(self) -> dt.date:
+        """Its first day."""
+        return dt.date.fromordinal(self.start)
+
+    @property
+    def after(self) -> dt.date:
+        """The day after its last."""
+        return dt.date.fromordinal(self.end)
+
+
+@dataclass(frozen=True)
+class Order(Record):
+    """What one task asks for. It pickles to less than a kilobyte.
+
+    Parameters
+    ----------
+    provider : EarthEngine
+        Who asks, and how.
+    sensor : str
+        Id of the sensor.
+    grid : Grid
+        The pixels.
+    layers : tuple of Layer
+        The frames.
+    since, step : int
+        The day that the days of observations are counted from, since the year 1, and how many days count as one: more
+        than one for a time of over eleven years.
+    """
+
+    provider: EarthEngine
+    sensor: str
+    grid: Grid
+    layers: tuple[Layer, ...]
+    since: int
+    step: int
+
+    @classmethod
+    def of(cls, provider: EarthEngine, read: Read, layers: tuple[Layer, ...]) -> Self:
+        """Make the order of all layers over the whole grid of a read."""
+        since = min(layer.start for layer in layers)
+        days = max(layer.end for layer in layers) - since
+        return cls(provider, read.sensor, read.grid, layers, since, -(-days // DAYS_BASE))
+
+    @property
+    def days(self) -> tuple[dt.date, dt.date]:
+        """First day, and the day after the last."""
+        first, after = min(layer.start for layer in self.layers), max(layer.end for layer in self.layers)
+        return dt.date.fromordinal(first), dt.date.fromordinal(after)
+
+    @property
+    def depth(self) -> int:
+        """Bands of the image that is asked for."""
+        return sum(layer.look.depth for layer in self.layers)
+
+    @property
+    def counted_bytes(self) -> int:
+        """Bytes of the request as the service counts them."""
+        return math.prod(self.grid.shape) * self.depth * BYTES_PER_VALUE
+
+    def halves(self) -> tuple[int, tuple[Order, Order]] | None:
+        """Split an order that was too much: frames first, then the longer side.
+
+        Returns
+        -------
+        (int, (Order, Order)) or None
+            The axis along which the arrays of the two are joined again (0 bands, 1 rows, 2 columns); None where nothing
+            is left to split.
+        """
+        if len(self.layers) > 1:
+            middle = len(self.layers) // 2
+            return 0, (replace(self, layers=self.layers[:middle]), replace(self, layers=self.layers[middle:]))
+        rows, cols = self.grid.shape
+        side = max(rows, cols)
+        if side < 2 * _LEAST_SIDE_PX:
+            return None
+        one = side // 2
+        if rows >= cols:
+            windows = Window(0, 0, one, cols), Window(one, 0, rows - one, cols)
+        else:
+            windows = Window(0, 0, rows, one), Window(0, one, rows, cols - one)
+        first, second = (replace(self, grid=self.grid.crop(window)) for window in windows)
+        return (1 if rows >= cols else 2), (first, second)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Return what the pixels depend on; not with how much patience they are asked for."""
+        layers = tuple((tuple(layer.look), layer.start, layer.end) for layer in self.layers)
+        return "rs_embed_dask.Order", repr((self.provider.taste, self.sensor, self.grid.to_json(), layers))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a read is cut into requests: every run of layers over every block of the grid.
+
+    Parameters
+    ----------
+    runs : tuple of (int, int)
+        Positions of layers, from and up to.
+    rows, cols : tuple of int
+        Heights and widths of the blocks.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+
+    @property
+    def requests(self) -> int:
+        """How many requests that makes."""
+        return len(self.runs) * len(self.rows) * len(self.cols)
+
+    @property
+    def windows(self) -> list[tuple[int, int, Window]]:
+        """Number of the block down and across, and its pixels."""
+        found, top = [], 0
+        for i, height in enumerate(self.rows):
+            left = 0
+            for j, width in enumerate(self.cols):
+                found.append((i, j, Window(top, left, height, width)))
+                left += width
+            top += height
+        return found
+
+    def run_of(self, layer: int) -> tuple[int, int]:
+        """Return the number of the run that holds a layer, and the position of its first layer."""
+        return next((number, first) for number, (first, after) in enumerate(self.runs) if first <= layer < after)
+
+
+def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[Layer, ...]:
+    """Say which layers a read wants, defaults filled in.
+
+    Parameters
+    ----------
+    read : Read
+        What is wanted.
+    source : Source
+        How it is served.
+    plain : bool
+        Whether every image counts, as rs-embed has it.
+
+    Returns
+    -------
+    tuple of Layer
+        One a frame.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If the source cannot serve a band, the mask or the composite.
+    """
+    fetch = read.fetch
+    for band in read.bands:
+        source.asset(band)
+    how = fetch.composite or "median"
+    if how == "clearest":
+        fix = "use median or mosaic, or another provider"
+        reason = "Earth Engine composites on its side, where no scene is the clearest of a whole place"
+        raise SpecError("FetchSpec.composite", value=how, reason=reason, fix=fix)
+    masked = mask_of(fetch.mask, source)
+    named = None if masked is None else fetch.mask or masked[0].name
+    limit = fetch.max_cloud_pct if source.properties.cloud else None
+    look = Look(read.bands, limit, named, how, plain or read.grid.crs == PARITY_CRS)
+    return tuple(Layer(look, span.start.toordinal(), span.end.toordinal()) for span in read.frames)
+
+
+def cut(shape: tuple[int, int], layers: Sequence[Layer], *, limit_bytes: int = LIMIT_BYTES) -> Cut:
+    """Cut layers of a grid into requests that the service answers: by frames first, then the grid by halves.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the grid.
+    layers : sequence of Layer
+        The frames.
+    limit_bytes : int
+        Most bytes of a request.
+
+    Returns
+    -------
+    Cut
+        One request wherever that is possible.
+    """
+    rows, cols = shape
+    down = across = 1
+    depths = [layer.look.depth for layer in layers]
+
+    def fits(depth: int) -> bool:
+        height, width = math.ceil(rows / down), math.ceil(cols / across)
+        small = height * width * depth * BYTES_PER_VALUE <= limit_bytes
+        return small and depth <= _MOST_BANDS and max(height, width) <= _MOST_SIDE_PX
+
+    while not fits(max(depths)) and max(rows / down, cols / across) > _LEAST_SIDE_PX:
+        if rows / down >= cols / across:
+            down *= 2
+        else:
+            across *= 2
+    for count in range(1, len(layers) + 1):
+        runs = _even(len(layers), count)
+        if count == len(layers) or all(fits(sum(depths[first:after])) for first, after in runs):
+            break
+    return Cut(runs, _sizes(rows, down), _sizes(cols, across))
+
+
+def _even(total: int, count: int) -> tuple[tuple[int, int], ...]:
+    edges = [total * number // count for number in range(count + 1)]
+    return tuple(pairwise(edges))
+
+
+def _sizes(side: int, count: int) -> tuple[int, ...]:
+    return tuple(after - first for first, after in _even(side, count) if after > first)

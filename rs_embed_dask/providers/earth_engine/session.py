@@ -1,0 +1,448 @@
+"""How a process reaches Earth Engine: which account, which address, how long it waits. Holds no secret.
+
+Credentials are found by each process itself, once, in the place that the user named. What travels in graphs, pickles
+and stores is that name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+import httplib2
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
+from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.specs.base import Record, positive, text, whole
+
+__all__ = [
+    "ENDPOINTS",
+    "EXTRA",
+    "EarthAccess",
+    "TooMuchError",
+    "Transport",
+    "as_ours",
+    "credentials_of",
+    "fault_kinds",
+    "forget_sessions",
+    "open_session",
+    "status_of",
+]
+
+_PASSING: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
+_LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"(?is)ya29\.[\w.-]+|bearer\s+\S+|-----BEGIN.*?(-----END[^-]*-----|$)|\b1//[\w-]{20,}|\beyJ[\w.-]{20,}"
+)
+_LONGEST: Final = 300
+
+
+class TooMuchError(ProviderError):
+    """One request asked for more than the service does at a time."""
+
+
+def fault_kinds() -> tuple[type[BaseException], ...]:
+    """Name what the client and what it stands on can raise over a request.
+
+    Returns
+    -------
+    tuple of classes
+        To be caught; the client is imported by now.
+    """
+    import ee
+    import google.auth.exceptions
+    import googleapiclient.errors
+
+    own = (ConnectionError, TimeoutError, ValueError, EOFError, OSError)
+    return (ee.EEException, google.auth.exceptions.GoogleAuthError, googleapiclient.errors.Error, *own)
+
+
+def _answer(error: BaseException) -> Any:
+    """Find the response behind an error: the client drops it, but leaves the original as the context."""
+    for one in (error, error.__context__, error.__cause__):
+        if getattr(one, "resp", None) is not None:
+            return one.resp  # type: ignore[union-attr]
+    return None
+
+
+def status_of(error: BaseException) -> int | None:
+    """Tell the HTTP status of a fault.
+
+    Parameters
+    ----------
+    error : BaseException
+        As the client raised it.
+
+    Returns
+    -------
+    int or None
+        None where there was no answer.
+    """
+    answer = _answer(error)
+    return None if answer is None else int(answer.status)
+
+
+def _asked_s(error: BaseException) -> float | None:
+    after = str((_answer(error) or {}).get("retry-after", ""))
+    return float(after) if after.replace(".", "", 1).isdecimal() else None
+
+
+def _text(error: BaseException) -> str:
+    """Shorten a message and cut out whatever looks like a token or a key."""
+    plain = _SECRET.sub("...", " ".join(str(error).split()))
+    return plain[:_LONGEST] or type(error).__name__
+
+
+def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = False) -> ProviderError:
+    """Say which of our faults one of the client's is.
+
+    Parameters
+    ----------
+    error : BaseException
+        As the client raised it.
+    what : str
+        What was asked for.
+    advice : str
+        What to run where access is refused.
+    opening : bool, default False
+        Whether the session was being opened, where a bad file or value means bad credentials.
+
+    Returns
+    -------
+    ProviderError
+        `AccessError`, `TransientError`, `TooMuchError`, or a lasting one.
+    """
+    import google.auth.exceptions
+
+    status, text = status_of(error), _text(error)
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        passing = isinstance(error, google.auth.exceptions.TransportError) or getattr(error, "retryable", False)
+        return _later(what, text, None) if passing else AccessError(what, reason=_refusal(text), fix=advice)
+    if status is not None:
+        return _answered(status, text, what, advice=advice, asked_s=_asked_s(error))
+    if isinstance(error, ConnectionError | TimeoutError):
+        return _later(what, text, None)
+    if opening and (_LOGIN.search(text) or isinstance(error, OSError | ValueError)):
+        return AccessError(what, reason=_refusal(text), fix=advice)
+    return _later(what, f"the answer cannot be read: {text}", None)
+
+
+def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float | None) -> ProviderError:
+    """Say which of our faults an answer with a status is."""
+    if status in _REFUSED:
+        return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
+    if _TOO_MUCH.search(text):
+        fix = "take shorter frames, fewer bands or coarser pixels"
+        return TooMuchError(what, reason=f"it is too much for one request: {text}", fix=fix)
+    if status in _PASSING:
+        return _later(what, f"Earth Engine answered {status}: {text}", asked_s)
+    fix = "check the collection and the bands; trying again will not help"
+    return ProviderError(what, reason=f"Earth Engine answered {status}: {text}", fix=fix)
+
+
+def _refusal(text: str) -> str:
+    return f"no credentials that Earth Engine takes were found: {text}"
+
+
+def _later(what: str, reason: str, asked_s: float | None) -> TransientError:
+    fix = "try again later; the engine does so by itself. If it lasts, lower at_once"
+    return TransientError(what, reason=reason, fix=fix, retry_after_s=asked_s)
+
+
+class Transport:
+    """Sends the client's requests.
+
+    Parameters
+    ----------
+    timeout_s : float
+        Longest silence of the service, in seconds.
+    connections : int
+        Connections that are kept.
+    """
+
+    listeners: ClassVar[list[Callable[[Mapping[str, str]], None]]] = []
+    """Told the status and headers of each answer, for the live check."""
+
+    def __init__(self, timeout_s: float, connections: int) -> None:
+        self.timeout = timeout_s
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=connections))
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        **options: Any,
+    ) -> tuple[httplib2.Response, bytes]:
+        """Send a request as httplib2 does.
+
+        Parameters
+        ----------
+        uri : str
+            Address.
+        method : str
+            Verb.
+        body : str or bytes, optional
+            What is sent.
+        **options
+            ``headers``; what else httplib2 takes has no meaning here.
+
+        Returns
+        -------
+        (httplib2.Response, bytes)
+            Headers with the status, and the body.
+
+        Raises
+        ------
+        ConnectionError, TimeoutError
+            Whatever went wrong on the way, without the address, which may hold a key.
+        """
+        try:
+            answer = self._session.request(
+                method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
+            )
+            with answer:
+                content = answer.raw.read(decode_content=True)  # at once, and not in pieces of 10 kB
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise TimeoutError(f"no answer within {self.timeout:g} s") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise ConnectionError(f"the connection failed: {type(error).__name__}") from error
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        for listener in self.listeners:
+            listener({**headers, "status": str(answer.status_code)})
+        return httplib2.Response(headers | {"status": answer.status_code}), content
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._session.close()
+
+
+ENDPOINTS: Final = {
+    "standard": "https://earthengine.googleapis.com",
+    "high_volume": "https://earthengine-highvolume.googleapis.com",
+}
+EXTRA: Final = "pip install 'rs-embed-dask[earth_engine]'"
+MOST_AT_ONCE: Final = 1000
+LOGIN: Final = "run `earthengine authenticate` on the machine that reads, and `earthengine set_project YOUR-PROJECT`"
+KINDS: Final = ("user", "application_default", "service_account")
+_ADVICE: Final = {
+    "user": LOGIN,
+    "application_default": "run `gcloud auth application-default login` there, or give the machine a service account",
+    "service_account": "pass key_file=, the path of its JSON key on every worker",
+}
+
+
+@dataclass(frozen=True)
+class EarthAccess(Record):
+    """Which account reads, through which address, and how patiently.
+
+    Parameters
+    ----------
+    project : str, optional
+        Cloud project that is charged. Default: the one that ``earthengine set_project`` stored, or the service
+        account's own.
+    endpoint : str
+        ``standard``, ``high_volume``, or an address.
+    credentials : str
+        ``user`` (what ``earthengine authenticate`` stored, else the application's default), ``application_default``,
+        ``service_account``, or ``package.module:function`` for a function that returns google-auth credentials.
+    key_file : str, optional
+        Where each worker has the service account's key.
+    at_once : int
+        Most requests in flight over all processes.
+    patience : Patience
+        How faults are borne; its ``timeout_s`` is the deadline of a request.
+
+    Raises
+    ------
+    SpecError
+        If a value cannot be used.
+    """
+
+    project: str | None = None
+    endpoint: str = "standard"
+    credentials: str = "user"
+    key_file: str | None = None
+    at_once: int = 40
+    patience: Patience = field(default_factory=lambda: Patience(5, 1.0, 60.0, 310.0))
+
+    def __post_init__(self) -> None:
+        if self.project is not None:
+            text("EarthEngine.project", self.project, fix="give the id of a cloud project, or leave it out")
+        if self.endpoint not in ENDPOINTS and not str(self.endpoint).startswith(("http://", "https://")):
+            fix = f"use one of {', '.join(ENDPOINTS)}, or an http(s) address"
+            raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason="it is no address", fix=fix)
+        named: object = self.credentials
+        if not isinstance(named, str) or not (named in KINDS or ":" in named):
+            fix = f"name where workers find them: {', '.join(KINDS)}, or package.module:function"
+            reason = "credentials never travel to workers"
+            kind = type(self.credentials).__name__
+            raise SpecError("EarthEngine.credentials", value=kind, reason=reason, fix=fix)
+        if (self.credentials == "service_account") != (self.key_file is not None):
+            fix = "give credentials='service_account' and key_file= together"
+            raise SpecError("EarthEngine.key_file", value=self.key_file, reason="one is there alone", fix=fix)
+        whole("EarthEngine.at_once", self.at_once, low=1, high=MOST_AT_ONCE)
+        positive("EarthEngine.patience.timeout_s", self.patience.timeout_s, unit="s")
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return ENDPOINTS.get(self.endpoint, self.endpoint).rstrip("/")
+
+    @property
+    def advice(self) -> str:
+        """What to run where credentials are missing or refused."""
+        return _ADVICE.get(self.credentials, f"check what {self.credentials} returns")
+
+    @property
+    def gate_name(self) -> str:
+        """Name under which requests are counted: those of one project share its quota."""
+        return f"earth-engine-{self.project or 'default'}-{self.at_once}"
+
+
+_LOCK: Final = threading.Lock()
+_OPEN: Final[list[EarthAccess]] = []
+
+
+def open_session(access: EarthAccess) -> None:
+    """Connect this process to Earth Engine, once; threads that come together wait for the first.
+
+    The client library has one session a process: another account or address replaces it.
+
+    Parameters
+    ----------
+    access : EarthAccess
+        Which account and address.
+
+    Raises
+    ------
+    AccessError
+        If the libraries or the credentials are missing, or the service refuses them; says what to run.
+    TransientError, ProviderError
+        If the service is out of order.
+    """
+    if _OPEN[:1] == [access]:
+        return
+    with _LOCK:
+        if _OPEN[:1] == [access]:
+            return
+        _OPEN.clear()
+        _initialize(access)
+        _OPEN.append(access)
+
+
+def forget_sessions() -> None:
+    """Forget the session, as a new process has none."""
+    with _LOCK:
+        _OPEN.clear()
+
+
+def credentials_of(access: EarthAccess) -> Any:
+    """Find the credentials where this process has them, without asking the service.
+
+    Parameters
+    ----------
+    access : EarthAccess
+        Where to look.
+
+    Returns
+    -------
+    google.auth.credentials.Credentials
+        Not to be sent, written or shown.
+
+    Raises
+    ------
+    AccessError
+        If a library or the credentials are missing.
+    """
+    _need_libraries()
+    try:
+        return _credentials(access)
+    except RsEmbedError:
+        raise
+    except fault_kinds() as error:
+        fault = as_ours(error, "Earth Engine", advice=access.advice, opening=True)
+    raise fault
+
+
+def _need_libraries() -> None:
+    try:
+        import ee  # noqa: F401 - both are needed to read
+        import xee  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise AccessError("earth_engine", value=error.name, reason="it is not installed", fix=EXTRA) from error
+
+
+def _initialize(access: EarthAccess) -> None:
+    held = credentials_of(access)
+    import ee
+    import ee.deprecation
+
+    try:
+        ee.data.setMaxRetries(0)  # one policy: ours
+        # else the client fetches a list of outdated assets from public storage, without any deadline
+        ee.deprecation.deprecated_assets = ee.deprecation.deprecated_assets or {"": None}  # type: ignore[dict-item]
+        ee.Initialize(
+            credentials=held,
+            project=access.project,
+            url=access.url,
+            http_transport=Transport(access.patience.timeout_s, access.at_once),
+        )
+    except RsEmbedError:
+        raise
+    except fault_kinds() as error:
+        fault = as_ours(error, "Earth Engine", advice=access.advice, opening=True)
+    else:
+        return
+    raise fault  # out here, for an error's context travels with it when it is pickled, and may hold a token
+
+
+def _credentials(access: EarthAccess) -> Any:
+    """Find the credentials where this process has them."""
+    import ee
+
+    scopes = list(ee.oauth.SCOPES)
+    if access.credentials == "application_default":
+        import google.auth
+
+        return google.auth.default(scopes=scopes)[0]
+    if access.credentials == "service_account":
+        from google.oauth2 import service_account
+
+        held: Any = service_account.Credentials
+        return held.from_service_account_file(access.key_file, scopes=scopes)
+    if access.credentials == "user":
+        return ee.data.get_persistent_credentials()
+    return _function(access.credentials)()
+
+
+def _function(name: str) -> Callable[[], Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        fix = "give package.module:function that every worker can import"
+        raise SpecError("EarthEngine.credentials", value=name, reason="it cannot be imported", fix=fix) from error
+    return found

@@ -1,0 +1,1 @@
+"""Imagery from files and arrays."""

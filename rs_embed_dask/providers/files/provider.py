@@ -1,0 +1,549 @@
+"""Pixels that the user has already: GeoTIFFs, folders of them, xarray objects and NumPy arrays."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
+from rs_embed_dask.imagery.sensors import (
+    Scaling,
+    Sensor,
+    Source,
+    mask_of,
+    sensor as sensor_named,
+    source,
+    source as source_of,
+)
+from rs_embed_dask.providers.files.rasters import NO_DATE, Shot, dated, gather, layer_named, read_layer, shots_of
+from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
+from rs_embed_dask.specs.ground import crs_text
+from rs_embed_dask.specs.when import day
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.specs.fetch import FetchSpec
+
+__all__ = [
+    "FileFetch",
+    "Files",
+    "Held",
+    "held",
+]
+
+_IMAGE: Final = len("bhw")
+_SERIES: Final = len("tbhw")
+Spot = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Pixels in memory, or in a lazy array, with their place.
+
+    Parameters
+    ----------
+    values : array_like (T, B, H, W)
+        NumPy or Dask.
+    layers : tuple of str
+        Layer of each band; empty for a band that the sensor does not have.
+    scenes : tuple of Scene
+        The T images.
+    crs : str
+        Reference system.
+    transform : tuple of float
+        From (column, row) of pixel corners to coordinates.
+    decibels : bool
+        Whether the array says that it holds decibels.
+    """
+
+    values: Any = field(repr=False)
+    layers: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+    crs: str
+    transform: tuple[float, ...]
+    decibels: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, B, H, W)."""
+        return tuple(self.values.shape)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.shape[2], self.shape[3]
+
+    def take(self, scene: str, layer: str, spot: Spot) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+        """Return the numbers of one layer of one image at some pixels.
+
+        Parameters
+        ----------
+        scene : str
+            Id of the image.
+        layer : str
+            Its name.
+        spot : (rows, columns, inside)
+            As `rasters.gather` gives them.
+
+        Returns
+        -------
+        (ndarray (P,), ndarray of bool (H, W)) or None
+            None if the layer is not there, or no pixel lies inside.
+        """
+        rows, columns, inside = spot
+        if layer not in self.layers or not rows.size:
+            return None
+        t = next(i for i, each in enumerate(self.scenes) if each.id == scene)
+        top, left = int(rows.min()), int(columns.min())
+        part = self.values[t, self.layers.index(layer), top : int(rows.max()) + 1, left : int(columns.max()) + 1]
+        pixels = part.compute(scheduler="sync") if hasattr(part, "compute") else np.asarray(part)
+        return pixels[rows - top, columns - left], inside
+
+
+def held(source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None) -> Held:
+    """Find out what an array holds and where.
+
+    Parameters
+    ----------
+    source : DataArray, Dataset or ndarray
+        (T, B, H, W) or (B, H, W).
+    sensor : Sensor
+        What took it.
+    bands : sequence of str, optional
+        Names of its bands.
+    grid : Grid, optional
+        Where it lies.
+    crs : str, optional
+        Its reference system, if it does not state one.
+
+    Returns
+    -------
+    Held
+
+    Raises
+    ------
+    ProviderError
+        If an xarray object has no reference system.
+    SpecError
+        If bands or place are not known, or do not fit the shape.
+    """
+    values, place, days, said = _unlabelled(source, grid, crs)
+    values = values if len(values.shape) != _IMAGE else values.reshape(1, *values.shape)  # (T, B, H, W)
+    if len(values.shape) != _SERIES:
+        fix = "give (T, B, H, W) or (B, H, W)"
+        raise SpecError("Files.source", value=values, reason=f"it has {len(values.shape)} dimensions", fix=fix)
+    names = tuple(bands) if bands is not None else said
+    if len(names) != values.shape[1]:
+        reason = f"the array has {values.shape[1]} bands and {len(names)} names are known"
+        raise SpecError("Files.bands", value=names, reason=reason, fix="pass bands=, one name for each")
+    layers = tuple(layer_named(name, sensor) or "" for name in names)
+    if not any(layers):
+        fix = f"name them as {', '.join(sensor.band_names[:3])} ... or {sensor.bands[0].name} ..."
+        raise SpecError("Files.bands", value=names, reason=f"none is a band of {sensor.id}", fix=fix)
+    moments = days or (None,) * values.shape[0]
+    scenes = tuple(_scene(i, when, layers) for i, when in enumerate(moments))
+    where, transform = place
+    return Held(values, layers, scenes, where, transform, _in_decibels(source))
+
+
+def _scene(index: int, when: dt.datetime | None, layers: tuple[str, ...]) -> Scene:
+    assets = [layer for layer in layers if layer]
+    return Scene(f"image_{index:05d}", when or NO_DATE, None, {"assets": assets, "platform": f"image {index}"})
+
+
+def _unlabelled(
+    source: Any, grid: Grid | None, crs: str | None
+) -> tuple[Any, tuple[str, tuple[float, ...]], tuple[dt.datetime | None, ...], tuple[str, ...]]:
+    """Return pixels, (reference system, transform), dates and band names of an array."""
+    if not hasattr(source, "dims"):
+        if grid is None:
+            fix = "pass grid=Grid(crs, transform, shape), or an xarray object"
+            raise SpecError("Files.grid", reason="a plain array does not say where it lies", fix=fix)
+        if tuple(source.shape[-2:]) != grid.shape:
+            reason = f"the grid has {grid.shape} pixels"
+            raise SpecError("Files.source", value=source, reason=reason, fix="give the grid of this array")
+        return source, (grid.crs, grid.transform), (), ()
+    from rs_embed_dask.imagery.cube import axis_of, band_names, crs_of, one_array
+
+    array = one_array(source)
+    if grid is not None:
+        place: tuple[str, tuple[float, ...]] = (grid.crs, grid.transform)
+    else:
+        stated = crs or crs_of(array) or crs_of(source)
+        if stated is None:
+            raise ProviderError(
+                "array",
+                value=array.dims,
+                reason="it has no coordinate reference system, so nobody knows where its pixels lie",
+                fix="write one with array.rio.write_crs(...), or pass crs=",
+            )
+        (left, width), (top, height) = axis_of(array, "x"), axis_of(array, "y")
+        place = (crs_text("array crs", stated), (width, 0.0, left, 0.0, height, top))
+    times = np.atleast_1d(array.coords["time"].values) if "time" in array.coords else np.array([])
+    moments = tuple(_moment(time) for time in times) if times.dtype.kind == "M" else ()
+    return array.data, place, moments, band_names(array)
+
+
+def _moment(time: Any) -> dt.datetime | None:
+    if np.isnat(time):
+        return None
+    moment: dt.datetime = time.astype("datetime64[us]").astype(object)
+    return moment.replace(tzinfo=dt.UTC)
+
+
+def _in_decibels(source: Any) -> bool:
+    """Tell whether an xarray object says that its numbers are decibels: an attribute, or the ``unit`` of our own."""
+    said = [str(getattr(source, "attrs", {}).get(name, "")).lower() for name in ("units", "unit")]
+    if "unit" in getattr(source, "coords", {}):
+        said.extend(str(unit).lower() for unit in np.atleast_1d(source.coords["unit"].values))
+    return "db" in said
+
+
+@dataclass(frozen=True)
+class FileFetch:
+    """Brings the raw numbers of files or arrays on a grid.
+
+    Parameters
+    ----------
+    shots : mapping of str to Shot
+        Scenes by id.
+    held : Held, optional
+        The array, if it is one.
+    sensor : Sensor
+        Whose numbers.
+    nodata : float, optional
+        The number that means missing, if the user says so.
+    """
+
+    shots: Mapping[str, Shot]
+    held: Held | None
+    sensor: Sensor
+    nodata: float | None
+
+    def __call__(
+        self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]
+    ) -> npt.NDArray[np.float32]:
+        """Return the raw numbers of some scenes on a grid, NaN where there are none.
+
+        Parameters
+        ----------
+        scenes : sequence of Scene
+            N scenes.
+        grid : Grid
+            Where.
+        assets : tuple of tuple of str
+            Names of each layer, the common name first.
+
+        Returns
+        -------
+        ndarray of float32 (N, A, H, W)
+        """
+        out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
+        spot = None
+        if self.held is not None:
+            spot = gather(grid, self.held.crs, transform=self.held.transform, shape=self.held.image_shape)
+        for i, scene in enumerate(scenes):
+            for j, names in enumerate(assets):
+                layer = self.shots[scene.id].layers.get(names[0])
+                if self.held is not None and spot is not None:
+                    found = self.held.take(scene.id, names[0], spot)
+                else:
+                    found = None if layer is None else read_layer(layer, grid)
+                if found is not None:
+                    nodata = None if layer is None else layer.nodata
+                    out[i, j][found[1]] = self._cleared(found[0], names[0], nodata)
+        return out
+
+    def _cleared(self, raw: npt.NDArray[Any], name: str, nodata: float | None) -> npt.NDArray[np.float32]:
+        """Turn what means missing into NaN: the user's number, else the file's, else the table's for whole numbers."""
+        values = raw.astype(np.float32)
+        if name not in self.sensor.band_names:
+            return values
+        missing = self.nodata if self.nodata is not None else nodata
+        if missing is None and raw.dtype.kind in "iu":
+            missing = source("files", self.sensor.id).scaling(self.sensor.band(name)).nodata
+        if missing is not None:
+            values[raw == missing] = np.nan
+        return values
+
+
+_DISK: Final = Pace(latency_s=0.002, bytes_per_s=300e6, requests_per_asset=1.0, at_once=4)
+_UNITS: Final = (REFLECTANCE, DB, KELVIN)
+_NOON: Final = dt.time(12, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The provider of the user's own files and arrays.
+
+    Parameters
+    ----------
+    source : path, sequence of paths, DataArray, Dataset or ndarray
+        A GeoTIFF, a folder (with the folders in it), several of these, or an array (T, B, H, W) or (B, H, W).
+    sensor : str
+        What took them. Default: the array's attribute ``sensor``.
+    bands : sequence of str, optional
+        Names of the bands of an array, or of each file with several, in their order; quality bands such as ``SCL`` too.
+        Default: from file names, band descriptions or the array's ``band`` coordinate.
+    dates : date, str, or sequence of them, optional
+        When the images were taken: one for each scene in order of file name, or for each image of an array. Default:
+        from file names, folders, tags or the array's ``time`` coordinate.
+    grid : Grid, optional
+        Where the pixels of an array lie. Needed for a NumPy array.
+    crs : str, optional
+        Reference system of an xarray object that does not state its own.
+    baseline : str, optional
+        Processing baseline of Sentinel-2 numbers, such as ``05.09``; from 04.00 on 1000 is taken off. Default: from the
+        product's name, else the numbers are taken as they are.
+    nodata : float, optional
+        The number that means missing. Default: the file's, else the sensor's if the numbers are whole.
+    scaling : Scaling or mapping, optional
+        From the numbers to canonical units, instead of the sensor's table.
+
+    Raises
+    ------
+    SpecError
+        If it is none of these, or the sensor, bands, dates or place are not known.
+    UnknownNameError
+        If nobody knows the sensor.
+    """
+
+    source: Any = field(repr=False)
+    sensor: str | None = None
+    bands: Sequence[str] | None = None
+    dates: Any = None
+    grid: Grid | None = None
+    crs: str | None = None
+    baseline: str | None = None
+    nodata: float | None = None
+    scaling: Scaling | Mapping[str, Any] | None = None
+    _held: Held | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        paths = _paths(self.source)
+        named = self.sensor if paths or self.sensor else getattr(self.source, "attrs", {}).get("sensor")
+        if named is None:
+            raise SpecError(
+                "Files.sensor", reason="nothing says what took the pixels", fix="pass sensor='sentinel-2-l2a'"
+            )
+        scaling = Scaling(**self.scaling) if isinstance(self.scaling, Mapping) else self.scaling
+        changed: dict[str, Any] = {
+            "sensor": sensor_named(named).id,
+            "source": self.source if paths is None else paths,
+            "bands": None if self.bands is None else tuple(self.bands),
+            "dates": None if self.dates is None else _days(self.dates),
+            "crs": None if self.crs is None else crs_text("Files.crs", self.crs),
+            "scaling": scaling,
+        }
+        for name, value in changed.items():
+            object.__setattr__(self, name, value)
+        if paths is None:
+            object.__setattr__(self, "_held", held(self.source, self._of, self.bands, grid=self.grid, crs=self.crs))
+            self._shots()
+
+    @property
+    def name(self) -> str:
+        """``files``."""
+        return "files"
+
+    @property
+    def _of(self) -> Sensor:
+        return sensor_named(str(self.sensor))
+
+    def sensors(self) -> frozenset[str]:
+        """Return the one sensor that took the pixels.
+
+        Returns
+        -------
+        frozenset of str
+        """
+        return frozenset({self._of.id})
+
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:  # noqa: ARG002 - files state no cloud cover
+        """List the scenes that touch a grid.
+
+        Parameters
+        ----------
+        sensor : str
+            The sensor, by any name.
+        grid : Grid
+            Where.
+        span : Span
+            When, half-open, by UTC date.
+        fetch : FetchSpec
+            Not used: files state no cloud cover.
+
+        Returns
+        -------
+        tuple of Scene
+            In order of time.
+
+        Raises
+        ------
+        SpecError
+            If it is another sensor.
+        """
+        return ordered(shot.scene for shot in self._near(sensor, grid, span))
+
+    def _near(self, sensor: str, grid: Grid, span: Span) -> list[Shot]:
+        """Find the scenes of a span that touch a grid."""
+        if sensor_named(sensor).id != self.sensor:
+            fix = f"open files of {sensor} with sensor={sensor!r}"
+            raise SpecError("sensor", value=sensor, reason=f"these files are of {self.sensor}", fix=fix)
+        shots = [shot for shot in self._shots() if span.start <= shot.scene.datetime.date() < span.end]
+        return [shot for shot in shots if self._held is not None or _touches(shot, grid)]
+
+    def cube(self, read: Read) -> xr.Dataset:
+        """Return the lazy cube of a read.
+
+        Parameters
+        ----------
+        read : Read
+            What is wanted.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `Provider.cube` says.
+
+        Raises
+        ------
+        NoImageryError
+            If no scene falls into a frame.
+        ProviderError
+            If a file cannot be read.
+        SpecError
+            If a band is in no scene.
+        """
+        from rs_embed_dask.providers.assemble import lazy_cube
+
+        shots = self._near(read.sensor, read.grid, read.span)
+        there = {name for shot in shots for name in shot.scene.properties["assets"]}
+        for band in read.bands if shots else ():
+            if band not in there:
+                fix = f"read some of {', '.join(sorted(there))}, or name the bands with bands="
+                raise SpecError("band of files", value=band, reason="no scene there and then has it", fix=fix)
+        table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
+        _check_quality(shots, read.fetch.mask, table)
+        taken = FileFetch({shot.scene.id: shot for shot in shots}, self._held, self._of, self.nodata)
+        return lazy_cube(read, table, scenes=[shot.scene for shot in shots], fetch=taken)
+
+    @property
+    def table(self) -> Source:
+        """How the numbers become canonical: the sensor's table, or `scaling` for every band.
+
+        Missing numbers are NaN before the table sees them, so it names none.
+        """
+        known = source_of(self.name, self._of.id)
+        if self._held is not None and self._held.decibels and self.scaling is None:
+            return replace(known, scalings=tuple((unit, Scaling(encoding="db")) for unit in _UNITS))
+        if isinstance(self.scaling, Scaling):
+            return replace(known, scalings=tuple((unit, self.scaling) for unit in _UNITS))
+        return replace(known, scalings=tuple((unit, replace(each, nodata=None)) for unit, each in known.scalings))
+
+    def _shots(self) -> list[Shot]:
+        """List all scenes with their dates."""
+        if self._held is None:
+            shots = list(shots_of(self.source, self._of, None if self.bands is None else tuple(self.bands)))
+        else:
+            shots = [Shot(scene, {}) for scene in self._held.scenes]
+        if self.dates is not None:
+            if len(self.dates) != len(shots):
+                reason = f"{len(self.dates)} dates for {len(shots)} scenes"
+                raise SpecError("Files.dates", value=self.dates, reason=reason, fix="give one for each scene")
+            shots = [dated(s, dt.datetime.combine(d, _NOON)) for s, d in zip(shots, self.dates, strict=True)]
+        for shot in shots:
+            if shot.scene.datetime == NO_DATE:
+                fix = "name files by date, such as 20220605_B04.tif, or pass dates="
+                raise SpecError("Files.dates", value=shot.scene.id, reason="nothing says when it was taken", fix=fix)
+        if self.baseline is None:
+            return shots
+        stated = {"s2:processing_baseline": self.baseline}
+        return [replace(s, scene=replace(s.scene, properties={**s.scene.properties, **stated})) for s in shots]
+
+    def estimate(self, read: Read) -> Estimate:
+        """Say what a read will cost.
+
+        Parameters
+        ----------
+        read : Read
+            What is wanted.
+
+        Returns
+        -------
+        Estimate
+        """
+        if self._held is None:
+            return estimate_read(read, self.table, _DISK)
+        days = [shot.scene.datetime.date() for shot in self._shots()]
+        return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `open_provider` makes the provider from; arrays cannot be described so.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
+        said: dict[str, Any] = {"name": self.name, "sensor": self.sensor}
+        for name in ("crs", "baseline", "nodata"):
+            if getattr(self, name) is not None:
+                said[name] = getattr(self, name)
+        if self.bands is not None:
+            said["bands"] = list(self.bands)
+        if self.dates is not None:
+            said["dates"] = [each.isoformat() for each in self.dates]
+        if isinstance(self.scaling, Scaling):
+            said["scaling"] = asdict(self.scaling)
+        if self._held is None:
+            return {**said, "source": list(self.source)}
+        return {**said, "rebuild": False, "shape": list(self._held.shape)}
+
+
+def _paths(source: Any) -> tuple[str, ...] | None:
+    """Return the paths that a source names; None if it is an array."""
+    if isinstance(source, str | os.PathLike):
+        return (str(Path(source)),)
+    if hasattr(source, "shape") or hasattr(source, "data_vars"):
+        return None
+    if isinstance(source, Sequence) and source and all(isinstance(each, str | os.PathLike) for each in source):
+        return tuple(str(Path(each)) for each in source)
+    fix = "give a path, a list of paths, an xarray object or a NumPy array"
+    raise SpecError("Files.source", value=source, reason="it is neither a path nor an array", fix=fix)
+
+
+def _days(dates: Any) -> tuple[dt.date, ...]:
+    each = dates if isinstance(dates, Iterable) and not isinstance(dates, str) else [dates]
+    return tuple(day("Files.dates", one) for one in each)
+
+
+def _check_quality(shots: Sequence[Shot], name: str | None, table: Source) -> None:
+    """Refuse scenes without the quality band that others have: nobody could tell which of their pixels are clouds."""
+    chosen = mask_of(name, table) if shots else None
+    lacking = [s.scene.id for s in shots if chosen is not None and chosen[1] not in s.scene.properties["assets"]]
+    if lacking and chosen is not None:
+        reason = f"it has no {chosen[1]}, which other scenes have"
+        fix = "add it, take the scene out, or pass mask='none'"
+        raise SpecError("mask of files", value=lacking[0], reason=reason, fix=fix)
+
+
+def _touches(shot: Shot, grid: Grid) -> bool:
+    """Tell whether some file of a scene has a pixel under the grid."""
+    return any(
+        gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)[0].size
+        for layer in {layer.transform: layer for layer in shot.layers.values()}.values()
+    )

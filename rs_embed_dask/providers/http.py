@@ -1,0 +1,484 @@
+"""Byte ranges of files over HTTP: pooled, signed at the last moment, retried, and quiet about signatures.
+
+GDAL's own HTTP reading is not used: it remembers a failed address for the life of the process, so that no retry can
+succeed, and writes signed addresses into its messages. Here every attempt is a fresh, freshly signed request.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import functools
+import importlib
+import logging
+import random
+import re
+import threading
+import time
+import urllib.request
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
+
+import requests
+import urllib3
+
+from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
+
+__all__ = [
+    "AbsentError",
+    "Access",
+    "Kept",
+    "Patience",
+    "Piece",
+    "PlainLinks",
+    "PlanetaryComputerTokens",
+    "Signer",
+    "read_range",
+]
+
+BLOB_HOST: Final = ".blob.core.windows.net"
+PUBLIC_HOST: Final = "ai4edatasetspublicassets.blob.core.windows.net"
+SIGNING_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+TOKEN_RETRIES: Final = 4
+REFUSAL_LASTS_S: Final = 30.0
+LONGEST_MARGIN_S: Final = 60.0
+
+
+class Signer(Protocol):
+    """What the reader asks before each request. Frozen, hashable, picklable, without secrets."""
+
+    def sign(self, href: str) -> str:
+        """Return `href` as it can be read now."""
+        ...
+
+    def forget(self, signed: str) -> None:
+        """Drop what `signed` was made with, because the storage refused it."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What a user can do when the storage refuses."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLinks:
+    """Links that need no signature."""
+
+    def sign(self, href: str) -> str:
+        """Return `href` as it is."""
+        return href
+
+    def forget(self, signed: str) -> None:
+        """Do nothing: nothing was kept."""
+
+    @property
+    def advice(self) -> str:
+        """What a user can do when the storage refuses."""
+        return "use a catalogue whose files are public, or provider='planetary_computer', which signs its links"
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str
+    expiry: dt.datetime
+    fetched: dt.datetime
+
+    def fresh(self, now: dt.datetime) -> bool:
+        """Tell whether a request that begins now will end before the expiry: a minute, or a tenth of a short life."""
+        margin = min(LONGEST_MARGIN_S, 0.1 * (self.expiry - self.fetched).total_seconds())
+        return (self.expiry - now).total_seconds() > margin
+
+
+@dataclass(frozen=True)
+class _Failure:
+    fault: ProviderError
+    at: float
+
+    def concerns(self, asked: float) -> bool:
+        """Tell whether a thread that asked then is answered by this failure: it waited for it, or it lasts."""
+        return asked <= self.at or (isinstance(self.fault, AccessError) and asked - self.at < REFUSAL_LASTS_S)
+
+
+class _Wallet:
+    """The tokens of this process: one a container, fetched by one thread while the others wait for its outcome."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, str], _Token] = {}
+        self._failures: dict[tuple[str, str], _Failure] = {}
+        self._guard = threading.Lock()
+        self._locks: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+
+    def token(self, account: str, container: str) -> str:
+        key, asked = (account, container), time.monotonic()
+        with self._guard:
+            lock = self._locks[key]
+        with lock:
+            kept, failed = self._tokens.get(key), self._failures.get(key)
+            if kept is not None and kept.fresh(dt.datetime.now(dt.UTC)):
+                return kept.text
+            if failed is not None and failed.concerns(asked):
+                raise copy.copy(failed.fault)
+            found = _fetch(account, container)
+            if isinstance(found, _Token):
+                self._tokens[key] = found
+                return found.text
+            self._failures[key] = _Failure(found, time.monotonic())
+            raise found
+
+    def forget(self, account: str, container: str, *, text: str) -> None:
+        """Drop a token, unless another thread has replaced it already."""
+        with self._guard:
+            kept = self._tokens.get((account, container))
+            if kept is not None and kept.text == text:
+                del self._tokens[account, container]
+
+    def clear(self) -> None:
+        with self._guard:
+            self._tokens.clear()
+            self._failures.clear()
+
+
+_WALLET: Final = _Wallet()
+
+
+def forget_tokens() -> None:
+    """Drop every token, and where they come from, as a new process would have none."""
+    _WALLET.clear()
+    _client().TOKEN_CACHE.clear()
+    _client().Settings.get.cache_clear()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanetaryComputerTokens:
+    """Read tokens of the Planetary Computer, obtained by the `planetary_computer` package.
+
+    That package decides where tokens come from and whether a subscription key goes along, by its own settings. One
+    token a storage container and process is fetched and used until the expiry that it states itself (``se``).
+    """
+
+    def sign(self, href: str) -> str:
+        """Return `href` with a token behind it, or as it is where none is needed.
+
+        Raises
+        ------
+        AccessError
+            If the issuer refuses.
+        TransientError
+            If the issuer cannot be reached, or asks to come back later.
+        """
+        place = _container(href)
+        return href if place is None else f"{href}?{_WALLET.token(*place)}"
+
+    def forget(self, signed: str) -> None:
+        """Drop the token that `signed` carries."""
+        href, _, text = signed.partition("?")
+        place = _container(href)
+        if place is not None:
+            _WALLET.forget(*place, text=text)
+
+    @property
+    def advice(self) -> str:
+        """What a user can do when the storage refuses."""
+        return (
+            "this collection may need a Planetary Computer account: run 'planetarycomputer configure' with your "
+            "subscription key on every worker, or choose another collection"
+        )
+
+
+def _container(href: str) -> tuple[str, str] | None:
+    """Return account and container of a link that needs a token, else None."""
+    url = urlsplit(href)
+    if (
+        not url.netloc.endswith(BLOB_HOST)
+        or url.netloc == PUBLIC_HOST
+        or {"se", "sp", "st"} & parse_qs(url.query).keys()
+    ):
+        return None
+    return url.netloc.removesuffix(BLOB_HOST), url.path.lstrip("/").partition("/")[0]
+
+
+@functools.cache
+def _client() -> ModuleType:
+    with warnings.catch_warnings():
+        # its settings are written for pydantic 1; nothing that a user of this package could change
+        warnings.filterwarnings("ignore", message="Support for class-based `config`", category=DeprecationWarning)
+        return importlib.import_module("planetary_computer.sas")
+
+
+def _fetch(account: str, container: str) -> _Token | ProviderError:
+    """Ask the issuer for a token; its own waits for 429 (Retry-After) are kept."""
+    sas, place = _client(), f"{account}/{container}"
+    sas.TOKEN_CACHE.pop(f"{sas.Settings.get().sas_url}/{place}", None)  # freshness is judged here, by `se`
+    try:
+        answer = sas.get_token(account, container, retry_total=TOKEN_RETRIES)
+    except requests.HTTPError as error:
+        return _refusal(place, error.response)
+    except requests.RequestException as error:
+        return _later(place, redact(str(error)))
+    return _Token(str(answer.token), _expiry(answer), dt.datetime.now(dt.UTC))
+
+
+def _expiry(answer: Any) -> dt.datetime:
+    """Return the expiry of a token: the earlier of what it says itself and what the issuer says of it."""
+    stated: dt.datetime = answer.expiry if answer.expiry.tzinfo else answer.expiry.replace(tzinfo=dt.UTC)
+    inside = [dt.datetime.fromisoformat(text) for text in parse_qs(str(answer.token)).get("se", [])]
+    return min([stated, *(t if t.tzinfo else t.replace(tzinfo=dt.UTC) for t in inside)])
+
+
+def _refusal(place: str, response: requests.Response | None) -> ProviderError:
+    if response is not None and response.status_code in SIGNING_REFUSED:
+        return AccessError(
+            "token for container",
+            value=place,
+            reason=f"the issuer answered {response.status_code}",
+            fix=PlanetaryComputerTokens().advice,
+        )
+    status = "nothing" if response is None else str(response.status_code)
+    return _later(place, f"the issuer answered {status}")
+
+
+def _later(place: str, reason: str) -> TransientError:
+    return TransientError(
+        "token for container",
+        value=place,
+        reason=reason,
+        fix="try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers",
+    )
+
+
+CONTENT_RANGE: Final = "Content-Range"
+DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
+MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+SECONDS: Final = re.compile(r"\d+(\.\d+)?")
+POOLS: Final = 32
+CONNECTIONS: Final = 64
+REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+
+
+class AbsentError(ProviderError):
+    """There is no such file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to bear with a server before giving up.
+
+    Parameters
+    ----------
+    attempts
+        Requests in all for one range.
+    first_wait_s, longest_wait_s
+        The wait after a fault doubles from the first to the longest; up to half of it is left out at random.
+    timeout_s
+        Longest silence of a server, in seconds.
+    """
+
+    attempts: int = 6
+    first_wait_s: float = 0.25
+    longest_wait_s: float = 30.0
+    timeout_s: float = 60.0
+
+    def wait_s(self, attempt: int) -> float:
+        """Return the wait after the `attempt`-th fault (from 0)."""
+        whole = min(self.first_wait_s * 2.0**attempt, self.longest_wait_s)
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a file: where they begin, what they are, and how large the whole file is."""
+
+    start: int
+    data: bytes
+    size: int
+
+    @property
+    def stop(self) -> int:
+        """The offset behind the last byte."""
+        return self.start + len(self.data)
+
+
+class Kept:
+    """What was fetched for one grid, for the next grid of the same place to take; what travels is empty."""
+
+    def __init__(self) -> None:
+        self._pieces: defaultdict[str, tuple[Piece, ...]] = defaultdict(tuple)
+        self._lock = threading.Lock()
+
+    def of(self, href: str) -> tuple[Piece, ...]:
+        """Return what there is of a file."""
+        with self._lock:
+            return self._pieces.get(href, ())
+
+    def add(self, href: str, piece: Piece) -> None:
+        """Keep bytes of a file."""
+        with self._lock:
+            self._pieces[href] += (piece,)
+
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        return Kept, ()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
+
+    signer: Signer = field(default_factory=PlainLinks)
+    patience: Patience = field(default_factory=Patience)
+    kept: Kept | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    reason: str
+    wait_s: float | None = None
+    refused: str = field(default="", repr=False)
+    """The signed address that was refused."""
+
+
+def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
+    """Return `length` bytes of a file from `start` on, or fewer where the file ends.
+
+    Parameters
+    ----------
+    href
+        Plain address: http(s), file:// or a path. What follows ``#`` names the thing in messages and is not sent.
+    start, length
+        In bytes.
+    access
+        Who signs, and how patiently.
+
+    Raises
+    ------
+    AccessError
+        If the storage refuses a fresh signature too.
+    AbsentError
+        If there is no such file.
+    ProviderError
+        If there is no such range.
+    TransientError
+        If the faults outlast the patience, or the server asks for a longer wait than that.
+    """
+    url, fragment = urldefrag(href)
+    what = unquote(fragment) or "file"
+    scheme = urlsplit(url).scheme
+    if scheme in {"http", "https"}:
+        return _read_http(what, url, (start, length), access)
+    if scheme in {"", "file"}:
+        return _read_local(what, url, start, length)
+    raise ProviderError(
+        what, value=url, reason=f"cannot read {scheme}:// addresses", fix="use a catalogue with http(s) links"
+    )
+
+
+def _read_local(what: str, url: str, start: int, length: int) -> Piece:
+    path = Path(unquote(urlsplit(url).path))
+    if not path.is_file():
+        raise AbsentError(what, value=url, reason="there is no such file", fix="mend the item's href")
+    with path.open("rb") as file:
+        file.seek(start)
+        return Piece(start, file.read(length), path.stat().st_size)
+
+
+def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
+    patience, refusals, fault = access.patience, 0, _Fault("nothing was tried")
+    for attempt in range(patience.attempts):
+        outcome = _attempt(what, url, span, access)
+        if isinstance(outcome, Piece):
+            return outcome
+        fault = outcome
+        if fault.refused:
+            refusals += 1
+            if refusals > 1:
+                raise AccessError(what, value=url, reason=fault.reason, fix=access.signer.advice)
+            access.signer.forget(fault.refused)
+            continue
+        wait_s = patience.wait_s(attempt) if fault.wait_s is None else fault.wait_s
+        if wait_s > patience.longest_wait_s:
+            break
+        if attempt < patience.attempts - 1:
+            time.sleep(wait_s)
+    raise TransientError(
+        what,
+        value=url,
+        reason=f"{fault.reason}, after {attempt + 1} attempts",
+        fix="try again later, or with fewer readers at once",
+        retry_after_s=fault.wait_s,
+    )
+
+
+def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece | _Fault:
+    """Make one request; raise only what no further attempt can mend."""
+    start, length = span
+    signed = access.signer.sign(url)
+    headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+    try:
+        answer = _pool(_proxy(*urlsplit(url)[:2])).request(
+            "GET", signed, headers=headers, timeout=access.patience.timeout_s, retries=REDIRECTS
+        )
+    except urllib3.exceptions.HTTPError as error:
+        return _Fault(f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__)
+    if answer.status in DONE:
+        return _piece(answer, start, length)
+    if answer.status in REFUSED:
+        return _Fault(f"the storage answered {answer.status}", refused=signed)
+    return _judge(what, url, answer)
+
+
+def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | _Fault:
+    if answer.status == HTTPStatus.OK:  # a server without ranges
+        return Piece(start, answer.data[start : start + length], len(answer.data))
+    total = answer.headers.get(CONTENT_RANGE, "").rpartition("/")[2]
+    if not total.isdigit():
+        return _Fault("the server does not say how large the file is")
+    if len(answer.data) != min(length, int(total) - start):
+        return _Fault(f"{len(answer.data)} bytes came instead of {length}")
+    return Piece(start, answer.data, int(total))
+
+
+def _judge(what: str, url: str, answer: urllib3.BaseHTTPResponse) -> _Fault:
+    reason = f"the storage answered {answer.status}"
+    if answer.status in PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        after = answer.headers.get("Retry-After", "")
+        return _Fault(reason, wait_s=float(after) if SECONDS.fullmatch(after) else None)
+    if answer.status in MISSING:
+        raise AbsentError(
+            what, value=url, reason=f"{reason}: the catalogue names a file that is not there", fix="leave out this item"
+        )
+    raise ProviderError(what, value=url, reason=reason, fix="check the item's href")
+
+
+@functools.lru_cache(maxsize=256)
+def _proxy(scheme: str, host: str) -> str | None:
+    """Return the proxy that the system names for a host, if any; the standard library knows where to look."""
+    proxies = urllib.request.getproxies()
+    return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
+
+
+def forget_proxies() -> None:
+    """Ask the system for proxies again, as a new process would."""
+    _proxy.cache_clear()
+
+
+@functools.cache
+def _pool(proxy: str | None) -> urllib3.PoolManager:
+    """Return this process's connections, shared by all threads."""
+    logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
+    if proxy is None:
+        return urllib3.PoolManager(num_pools=POOLS, maxsize=CONNECTIONS)
+    return urllib3.ProxyManager(proxy, num_pools=POOLS, maxsize=CONNECTIONS)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Cut signatures out of a record of urllib3, which at level DEBUG holds whole addresses."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True

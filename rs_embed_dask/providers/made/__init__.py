@@ -1,1 +1,0 @@
-"""A made landscape with seasons and weather: what the `synthetic` provider looks at."""

@@ -1,0 +1,1 @@
+"""Imagery from STAC APIs, Planetary Computer among them."""

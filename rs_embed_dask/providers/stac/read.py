@@ -1,0 +1,348 @@
+"""From items to a lazy stack of raw numbers, built by stackstac and read by our own reader."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urldefrag
+
+import numpy as np
+import numpy.typing as npt
+
+from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.providers.geotiff import Block, label, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.stac.search import Asset, StacItem, touches
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from rasterio.windows import Window
+    from stackstac.raster_spec import RasterSpec
+
+__all__ = [
+    "AssetReader",
+    "Layer",
+    "ReadAmplificationWarning",
+    "asset_for",
+    "chunks_for",
+    "labelled",
+    "reader",
+    "stack_items",
+]
+
+URL_INDEX: Final = "&index="
+
+
+def labelled(href: str, name: str, index: int | None = None) -> str:
+    """Return a link that carries its name for messages, and the band to take of a file with several.
+
+    Parameters
+    ----------
+    href
+        Plain link.
+    name
+        For example ``asset B04 of item S2A_...``.
+    index
+        Band from 1, or None for a file that must have one band only.
+    """
+    return f"{href}#{quote(name)}" + ("" if index is None else f"{URL_INDEX}{index}")
+
+
+@dataclass(frozen=True)
+class AssetReader:
+    """One asset of one item, seen through the output grid. Opens nothing before `read`; holds no secret.
+
+    Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
+
+    Parameters
+    ----------
+    url
+        A `labelled` link.
+    spec
+        Corner, pixel size and shape of the output grid; its EPSG code is not looked at.
+    crs
+        Coordinate system of the output grid.
+    access
+        Who signs, and how patiently.
+    """
+
+    url: str
+    spec: RasterSpec
+    crs: str
+    access: Access = field(repr=False)
+
+    def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
+        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none.
+
+        Parameters
+        ----------
+        window
+            Rows and columns of the output grid.
+
+        Raises
+        ------
+        ProviderError
+            If the asset is missing, refused, damaged or has several bands and no index.
+        """
+        href, _sep, index = self.url.partition(URL_INDEX)
+        file = open_geotiff(href, access=self.access)
+        band = int(index or 1)
+        if band > file.bands or (file.bands > 1 and not index):
+            raise ProviderError(
+                label(href),
+                value=urldefrag(href).url,
+                reason=f"the file has {file.bands} bands" + (f", not {band}" if index else ""),
+                fix="name the band by its place, as in {'red': 'visual#1'}",
+            )
+        rows, columns = nearest_pixels(self._block(window), file.crs, file.transform)
+        out = np.full((int(window.height), int(window.width)), np.nan, np.float32)
+        inside = (rows >= 0) & (rows < file.layout.height) & (columns >= 0) & (columns < file.layout.width)
+        if not inside.any():
+            return out
+        rows, columns = np.broadcast_arrays(rows, columns)
+        rows, columns = rows[inside], columns[inside]
+        top, left = int(rows.min()), int(columns.min())
+        pixels = file.read(band, (top, int(rows.max()) + 1), (left, int(columns.max()) + 1), access=self.access)
+        out[inside] = pixels[rows - top, columns - left]
+        return out
+
+    def _block(self, window: Window) -> Block:
+        left, _, _, top = self.spec.bounds
+        return Block(
+            crs=self.crs,
+            corner=(left, top),
+            resolution=tuple(self.spec.resolutions_xy),
+            offset=(int(window.row_off), int(window.col_off)),
+            shape=(int(window.height), int(window.width)),
+        )
+
+    def close(self) -> None:
+        """Do nothing: a read leaves nothing open."""
+
+
+def reader(crs: str, access: Access) -> functools.partial[AssetReader]:
+    """Return the ``reader=`` for `stackstac.stack` on a grid in `crs`."""
+    return functools.partial(_make, crs=crs, access=access)
+
+
+def _make(*, url: str, spec: RasterSpec, crs: str, access: Access, **_: Any) -> AssetReader:
+    return AssetReader(url, spec, crs, access)
+
+
+Cut = tuple[int, ...]
+LARGEST_PX: Final = 2048
+AIM_PX: Final = 1024
+WORTH_SAYING: Final = 1.25
+
+
+class ReadAmplificationWarning(UserWarning):
+    """Blocks of the source files are fetched more than once, because chunks cut through them."""
+
+
+def chunks_for(grid: Grid, assets: Iterable[Asset], *, block_px: int, chunk_px: int | None = None) -> tuple[Cut, Cut]:
+    """Return how a grid is cut along y and x, as sizes of chunks in pixels.
+
+    A grid of at most 2048 pixels a side is one chunk. A larger one is cut where the blocks of the files end, as far as
+    the catalogue says where they lie; several blocks make a chunk. With `chunk_px` it is cut there instead.
+
+    Parameters
+    ----------
+    grid
+        What is read.
+    assets
+        The files; the finest in the grid's own coordinate system decides.
+    block_px
+        Side of a block of the files, in their pixels.
+    chunk_px
+        Side of a chunk in pixels of the grid, if the user insists.
+
+    Warns
+    -----
+    ReadAmplificationWarning
+        If blocks will be fetched more than 1.25 times on average; names the factor.
+    """
+    placed = [a for a in assets if a.crs == grid.crs and a.origin is not None and a.pixel is not None]
+    finest = min(placed, key=lambda a: a.pixel or (0.0, 0.0), default=None)
+    left, _, _, top = grid.bounds
+    width, height = grid.transform[0], -grid.transform[4]
+    rows, columns = grid.shape
+    if finest is None or finest.origin is None or finest.pixel is None:
+        return _even(rows, chunk_px), _even(columns, chunk_px)
+    steps = [block_px * pixel for pixel in finest.pixel]
+    axes = (
+        (rows, (top - finest.origin[1]) / height, steps[1] / height),
+        (columns, (finest.origin[0] - left) / width, steps[0] / width),
+    )
+    cuts = tuple(_even(n, chunk_px) if chunk_px else _snapped(n, first, step) for n, first, step in axes)
+    factor = math.prod(_times_read(cut, first, step) for cut, (_, first, step) in zip(cuts, axes, strict=True))
+    if factor > WORTH_SAYING:
+        whole = round(steps[0] / width)
+        warnings.warn(
+            f"chunks of {max(cuts[0])} x {max(cuts[1])} pixels cut through the files' blocks of {block_px} pixels: "
+            f"each is fetched {factor:.1f} times. Fix: leave chunk_px out, or give a multiple of {whole}.",
+            ReadAmplificationWarning,
+            stacklevel=2,
+        )
+    return cuts[0], cuts[1]
+
+
+def _even(n: int, chunk_px: int | None) -> Cut:
+    size = chunk_px or (n if n <= LARGEST_PX else AIM_PX)
+    return (*[size] * (n // size), *([n % size] if n % size else []))
+
+
+def _snapped(n: int, first: float, step: float) -> Cut:
+    """Cut `n` pixels at multiples of a block of `step` pixels, of which one begins at pixel `first`."""
+    if n <= LARGEST_PX:
+        return (n,)
+    stride = step * max(1, math.floor(AIM_PX / step))
+    edges = [0]
+    index = math.ceil((1 - first) / stride)
+    while (edge := round(first + index * stride)) < n:
+        if edge > edges[-1]:
+            edges.append(edge)
+        index += 1
+    return tuple(b - a for a, b in zip(edges, [*edges[1:], n], strict=True))
+
+
+def _times_read(cut: Cut, first: float, step: float) -> float:
+    """Return how often a block is touched, on average, along one axis."""
+    touched, start = 0, 0
+    seen: set[int] = set()
+    for size in cut:
+        low = math.floor((start - first) / step + 1e-9)
+        high = math.ceil((start + size - first) / step - 1e-9)
+        touched += high - low
+        seen.update(range(low, high))
+        start += size
+    return touched / len(seen)
+
+
+Layer = tuple[str, ...]
+# stackstac wants an EPSG code to place items; they are placed already, and the reader is told the true system
+STAND_IN: Final = 3857
+INDEX: Final = "#"
+TASKS_A_THREAD: Final = 4
+_BUILDING: Final = threading.Lock()
+
+
+def asset_for(item: StacItem, names: Layer) -> tuple[str, Asset] | None:
+    """Return the first GeoTIFF asset of an item among `names`, with its name.
+
+    Parameters
+    ----------
+    item
+        The scene.
+    names
+        Asset names, the preferred first; ``visual#2`` is the second band of the asset ``visual``.
+    """
+    for name in names:
+        asset = item.assets.get(name.partition(INDEX)[0])
+        if asset is not None and (not asset.media or "tif" in asset.media.lower()):
+            return name, asset
+    return None
+
+
+def stack_items(
+    items: Sequence[StacItem],
+    layers: Sequence[Layer],
+    grid: Grid,
+    *,
+    access: Access,
+    chunks: tuple[Cut, Cut],
+    threads: int,
+) -> da.Array:
+    """Return the raw numbers of all layers of all items on a grid, to be read when computed.
+
+    Parameters
+    ----------
+    items
+        N scenes.
+    layers
+        A layers, each as the names of the assets that may carry it.
+    grid
+        Where.
+    access
+        How files are reached.
+    chunks
+        How the grid is cut along y and x.
+    threads
+        How many tasks shall run at once; layers of an item share a task where there are tasks enough without.
+
+    Returns
+    -------
+    dask array of float32 (N, A, H, W)
+        NaN where an item lacks the layer or has no pixel.
+    """
+    if not items:
+        return _missing((0, len(layers), *grid.shape), chunks)
+    links = [[_link(item, names, grid) for names in layers] for item in items]
+    plain = [_plain_item(str(n), row, grid) for n, row in enumerate(links)]
+    if not any(item["assets"] for item in plain):
+        return _missing((len(items), len(layers), *grid.shape), chunks)
+    names = [str(n) for n in range(len(layers))]
+    together = min(max(1, len(items) * len(layers) // (TASKS_A_THREAD * threads)), len(layers))
+    with _BUILDING, warnings.catch_warnings():
+        # affine 3 announces that `*` will go; stackstac 0.5.1 uses it
+        warnings.filterwarnings("ignore", message="Use `@` matmul", category=PendingDeprecationWarning)
+        lazy = _stackstac().stack(
+            plain,
+            assets=names,
+            epsg=STAND_IN,
+            bounds=grid.bounds,
+            resolution=(grid.transform[0], -grid.transform[4]),
+            snap_bounds=False,
+            chunksize=(1, together, *chunks),
+            dtype=np.dtype(np.float32),
+            fill_value=np.float32(np.nan),
+            rescale=False,
+            sortby_date=False,
+            xy_coords=False,
+            properties=False,
+            band_coords=False,
+            errors_as_nodata=(),
+            reader=reader(grid.crs, access),
+        )
+    # items and bands without any link were dropped: put them back in their places
+    lazy = lazy.assign_coords(time=lazy["id"].values).reindex(time=[i["id"] for i in plain], band=names)
+    stack: da.Array = lazy.data
+    return stack
+
+
+def _missing(shape: tuple[int, ...], chunks: tuple[Cut, Cut]) -> da.Array:
+    import dask.array as da
+
+    nothing: da.Array = da.full(shape, np.nan, dtype=np.float32, chunks=(-1, -1, *chunks))
+    return nothing
+
+
+@functools.cache
+def _stackstac() -> ModuleType:
+    import stackstac
+
+    module: ModuleType = stackstac
+    return module
+
+
+def _link(item: StacItem, names: Layer, grid: Grid) -> str | None:
+    found = asset_for(item, names)
+    if found is None or not touches(item, found[1], grid):
+        return None
+    name, _, index = found[0].partition(INDEX)
+    return labelled(found[1].href, f"asset {name} of item {item.id}", int(index) if index else None)
+
+
+def _plain_item(name: str, links: Sequence[str | None], grid: Grid) -> dict[str, Any]:
+    """Return the little that stackstac needs of an item, placed on the whole grid; the reader knows better."""
+    return {
+        "id": name,
+        "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": STAND_IN, "proj:bbox": grid.bounds},
+        "assets": {str(n): {"href": link} for n, link in enumerate(links) if link is not None},
+    }

@@ -1,0 +1,430 @@
+"""Searching a STAC API: unsigned, page by page, once for the same question, in one order.
+
+What a server says it filtered is filtered again here, because servers that do not know a filter answer everything or
+nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import re
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+import numpy as np
+import pystac_client
+import pystac_client.exceptions
+import pystac_client.stac_api_io
+import requests
+import urllib3
+
+from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.specs.ground import project
+
+__all__ = [
+    "Asset",
+    "Question",
+    "StacItem",
+    "find",
+    "newest",
+    "parse_item",
+    "touches",
+]
+
+Box = tuple[float, float, float, float]
+DATASTRIP_START: Final = re.compile(r"_S(\d{8}T\d{6})")
+EDGE_POINTS: Final = 9
+TURN: Final = 360.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file of an item: its plain link, and where it lies as far as the catalogue says.
+
+    Parameters
+    ----------
+    href
+        Plain link.
+    media
+        Media type, or an empty text.
+    crs
+        Coordinate system as ``EPSG:n`` or WKT, or None.
+    box
+        Left, bottom, right and top in `crs`, or None.
+    origin, pixel
+        Upper left corner and pixel size in `crs`, or None.
+    """
+
+    href: str
+    media: str = ""
+    crs: str | None = None
+    box: Box | None = None
+    origin: tuple[float, float] | None = None
+    pixel: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StacItem:
+    """One scene of a catalogue, with what a read needs of it.
+
+    Parameters
+    ----------
+    id, collection
+        Names.
+    time
+        When it was taken, in UTC; the middle for one that spans a period.
+    box
+        West, south, east and north in degrees as the catalogue says; longitudes may lie beyond 180.
+    properties
+        Plain JSON values.
+    assets
+        Files by name.
+    """
+
+    id: str
+    collection: str
+    time: dt.datetime
+    box: Box
+    properties: Mapping[str, Any] = field(hash=False)
+    assets: Mapping[str, Asset] = field(hash=False)
+
+    def first(self, names: Iterable[str]) -> Any:
+        """Return the first property of `names` that is there, or None."""
+        return next((self.properties[n] for n in names if self.properties.get(n) is not None), None)
+
+
+def parse_item(item: Mapping[str, Any]) -> StacItem:
+    """Return a STAC item dictionary as a `StacItem`.
+
+    Accepts ``proj:epsg``, ``proj:code``, ``proj:wkt2`` and ``proj:projjson`` on the item or on an asset, and
+    transforms of six or nine numbers.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the dictionary lacks what every STAC item has.
+    """
+    properties = item["properties"]
+    box = [float(v) for v in item["bbox"]]
+    west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])  # noqa: PLR2004 - 3-D boxes
+    return StacItem(
+        id=str(item["id"]),
+        collection=str(item["collection"]),
+        time=_time(properties),
+        box=(west, south, east + TURN if east < west else east, north),
+        properties={k: v for k, v in properties.items() if isinstance(v, str | int | float | bool)},
+        assets={name: _asset(asset, properties) for name, asset in item["assets"].items()},
+    )
+
+
+def _time(properties: Mapping[str, Any]) -> dt.datetime:
+    if properties.get("datetime"):
+        return _utc(properties["datetime"])
+    first, last = _utc(properties["start_datetime"]), _utc(properties["end_datetime"])
+    return first + (last - first) / 2
+
+
+def _utc(text: str) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(text)
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _asset(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Asset:
+    own = {k: v for k, v in asset.items() if k.startswith("proj:") and v is not None}
+    stated = {k: v for k, v in properties.items() if k.startswith("proj:") and v is not None}
+    shape, transform = (own.get(k, stated.get(k)) for k in ("proj:shape", "proj:transform"))
+    crs = _crs(own) or _crs(stated)
+    plain = Asset(href=str(asset["href"]), media=str(asset.get("type") or ""), crs=crs)
+    if crs is None:
+        return plain
+    if shape is not None and transform is not None:
+        a, b, c, d, e, f = (float(v) for v in transform[:6])
+        columns, rows = np.array([0, shape[1], 0, shape[1]]), np.array([0, 0, shape[0], shape[0]])
+        x, y = c + a * columns + b * rows, f + d * columns + e * rows
+        box = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
+        return Asset(plain.href, plain.media, crs, box, (c, f), (abs(a), abs(e)))
+    stated_box = own.get("proj:bbox", stated.get("proj:bbox"))
+    if stated_box is None:
+        return plain
+    left, bottom, right, top = (float(v) for v in stated_box)
+    return Asset(plain.href, plain.media, crs, (left, bottom, right, top))
+
+
+def _crs(fields: Mapping[str, Any]) -> str | None:
+    if fields.get("proj:epsg"):
+        return f"EPSG:{int(fields['proj:epsg'])}"
+    return next((fields[k] for k in ("proj:code", "proj:wkt2") if isinstance(fields.get(k), str) and fields[k]), None)
+
+
+def touches(item: StacItem, asset: Asset, grid: Grid) -> bool:
+    """Tell whether a file can hold pixels of a grid.
+
+    The grid's outline is moved into the file's own system, where the file is a rectangle: that holds across zones and
+    the antimeridian, where boxes in degrees do not. Where the catalogue states no footprint, its box in degrees is
+    taken, shifted by whole turns.
+
+    Parameters
+    ----------
+    item, asset
+        The scene and its file.
+    grid
+        What is to be read.
+    """
+    if asset.crs is not None and asset.box is not None:
+        x, y = project(grid.crs, asset.crs, *_outline(grid))
+        known = np.isfinite(x) & np.isfinite(y)
+        if known.any():
+            bounds = float(x[known].min()), float(y[known].min()), float(x[known].max()), float(y[known].max())
+            return _overlap(bounds, asset.box)
+    west, south, east, north = item.box
+    return any(
+        _overlap(box, (west + turn, south, east + turn, north))
+        for box in grid.lonlat_boxes
+        for turn in (-TURN, 0.0, TURN)
+    )
+
+
+def _outline(grid: Grid) -> tuple[Any, Any]:
+    left, bottom, right, top = grid.bounds
+    along_x, along_y = np.linspace(left, right, EDGE_POINTS), np.linspace(bottom, top, EDGE_POINTS)
+    x = np.concatenate([along_x, along_x, np.full(EDGE_POINTS, left), np.full(EDGE_POINTS, right)])
+    y = np.concatenate([np.full(EDGE_POINTS, bottom), np.full(EDGE_POINTS, top), along_y, along_y])
+    return x, y
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and one[2] > other[0] and one[1] < other[3] and one[3] > other[1]
+
+
+def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, ...]:
+    """Return the items in order of time and id, without repeats.
+
+    An id counts once. Of scenes with the same tile, time, platform and datastrip start, which are one acquisition
+    processed more than once, the one that was generated last counts. Two datastrips of one tile are two halves: both
+    stay.
+
+    Parameters
+    ----------
+    items
+        In any order, with any repeats.
+    names
+        Where the catalogue keeps tile, platform, datastrip and time of generation.
+    """
+    kept: dict[tuple[Any, ...], StacItem] = {}
+    for item in items:
+        key = _acquisition(item, names)
+        if key not in kept or _made(item, names) > _made(kept[key], names):
+            kept[key] = item
+    return tuple(sorted(kept.values(), key=lambda item: (item.time, item.id)))
+
+
+def _acquisition(item: StacItem, names: PropertyNames) -> tuple[Any, ...]:
+    tile = item.first(names.tile)
+    if tile is None:
+        return item.collection, item.id
+    strip = DATASTRIP_START.search(str(item.first(names.datastrip) or ""))
+    return item.collection, tile, item.time, item.first(names.platform), strip.group(1) if strip else ""
+
+
+def _made(item: StacItem, names: PropertyNames) -> tuple[str, str]:
+    made = item.first(names.generated)
+    return (_utc(made).isoformat(timespec="microseconds") if made else "", item.id)
+
+
+PAGE: Final = 250
+KEPT: Final = 256
+KEPT_S: Final = 600.0
+# an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
+NEAR_ANTIMERIDIAN_DEG: Final = 12.0
+SLIVER_DEG: Final = 1e-3
+REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+PASSING: Final = frozenset({429, 500, 502, 503, 504})
+RETRIES: Final = 4
+TIMEOUT_S: Final = (10.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look for. Frozen and hashable: the same question is asked once.
+
+    Parameters
+    ----------
+    url
+        Of the STAC API.
+    collections
+        Ids.
+    boxes
+        West, south, east and north in degrees, one or two.
+    span
+        Days, half-open.
+    cloud
+        Name of the property of cloud cover, or None.
+    most_cloud
+        Largest cloud cover in percent, or None.
+    """
+
+    url: str
+    collections: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    span: Span
+    cloud: str | None = None
+    most_cloud: float | None = None
+
+
+def find(question: Question) -> tuple[StacItem, ...]:
+    """Return the items that answer a question, each once, in order of time and id.
+
+    Raises
+    ------
+    AccessError, TransientError, ProviderError
+        If the API refuses, is out of order, or does not know the collection.
+    """
+    return _ANSWERS.get(question)
+
+
+class _Answers:
+    """The answers of the last ten minutes; while one thread asks, the others who want the same wait for it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Question, tuple[float, tuple[StacItem, ...]]] = OrderedDict()
+        self._guard = threading.Lock()
+        self._asking: defaultdict[Question, threading.Lock] = defaultdict(threading.Lock)
+
+    def get(self, question: Question) -> tuple[StacItem, ...]:
+        with self._guard:
+            lock = self._asking[question]
+        try:
+            with lock:
+                kept = self._kept.get(question)
+                if kept is None or time.monotonic() - kept[0] > KEPT_S:
+                    kept = (time.monotonic(), _ask(question))
+                    self._keep(question, kept)
+                return kept[1]
+        finally:
+            with self._guard:
+                self._asking.pop(question, None)
+
+    def _keep(self, question: Question, answer: tuple[float, tuple[StacItem, ...]]) -> None:
+        with self._guard:
+            self._kept[question] = answer
+            self._kept.move_to_end(question)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._guard:
+            self._kept.clear()
+
+
+_ANSWERS: Final = _Answers()
+
+
+def forget_answers() -> None:
+    """Drop kept answers and open connections, as a new process would have none."""
+    _ANSWERS.clear()
+    _client.cache_clear()
+
+
+def _ask(question: Question) -> tuple[StacItem, ...]:
+    fault: ProviderError
+    try:
+        client = _client(question.url)
+        found = [item for box in _sides(question.boxes) for item in _search(client, question, box)]
+    except pystac_client.exceptions.APIError as error:
+        fault = _failed(question, getattr(error, "status_code", None), str(error))
+    except requests.RequestException as error:
+        fault = _failed(question, None, f"{type(error).__name__}: {error}")
+    else:
+        wanted = {item.id: item for item in map(_parsed, found) if _fits(item, question)}
+        return tuple(sorted(wanted.values(), key=lambda item: (item.time, item.id)))
+    raise fault
+
+
+@functools.lru_cache(maxsize=32)
+def _client(url: str) -> pystac_client.Client:
+    patient = urllib3.Retry(
+        total=RETRIES,
+        backoff_factor=0.1,
+        backoff_jitter=0.1,
+        status_forcelist=PASSING,
+        allowed_methods=None,  # a search changes nothing, so that its POST may be sent again
+        raise_on_status=False,
+    )
+    talk = pystac_client.stac_api_io.StacApiIO(timeout=TIMEOUT_S, max_retries=patient)
+    return pystac_client.Client.open(url, stac_io=talk)
+
+
+def _search(client: pystac_client.Client, question: Question, box: Box) -> Any:
+    last = question.span.end - dt.timedelta(days=1)
+    limits = None
+    if question.most_cloud is not None and question.cloud is not None and client.conforms_to("QUERY"):
+        limits = {question.cloud: {"lte": question.most_cloud}}
+    search = client.search(
+        collections=list(question.collections),
+        bbox=list(box),
+        datetime=f"{question.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
+        query=limits,
+        limit=PAGE,
+    )
+    return search.items_as_dicts()
+
+
+def _sides(boxes: tuple[Box, ...]) -> tuple[Box, ...]:
+    """Return the boxes to search, with slivers at the antimeridian where an item may reach over it."""
+    west, east = min(b[0] for b in boxes), max(b[2] for b in boxes)
+    south, north = min(b[1] for b in boxes), max(b[3] for b in boxes)
+    near = west < NEAR_ANTIMERIDIAN_DEG - 180.0 or east > 180.0 - NEAR_ANTIMERIDIAN_DEG
+    if not near:
+        return boxes
+    slivers = ((180.0 - SLIVER_DEG, south, 180.0, north), (-180.0, south, -180.0 + SLIVER_DEG, north))
+    return (*boxes, *(s for s in slivers if not any(b[0] <= s[0] and b[2] >= s[2] for b in boxes)))
+
+
+def _parsed(item: dict[str, Any]) -> StacItem:
+    fault = ""
+    try:
+        return parse_item(item)
+    except (KeyError, TypeError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    raise ProviderError(
+        "STAC item",
+        value=str(item.get("id")),
+        reason=f"it cannot be understood ({fault})",
+        fix="report it to the catalogue",
+    )
+
+
+def _fits(item: StacItem, question: Question) -> bool:
+    """Tell again what the server should have told: day and cloud. Unknown cloud does not pass a limit."""
+    if item.time.date() not in question.span:
+        return False
+    if question.most_cloud is None or question.cloud is None:
+        return True
+    cover = item.properties.get(question.cloud)
+    return isinstance(cover, int | float) and cover <= question.most_cloud
+
+
+def _failed(question: Question, status: int | None, text: str) -> ProviderError:
+    reason = redact(" ".join(text.split()))[:200] or f"it answered {status}"
+    if status in REFUSED:
+        return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
+    passing = status is None or status in PASSING
+    if passing:
+        return TransientError(
+            "STAC API", value=question.url, reason=reason, fix="try again later, or check the address"
+        )
+    return ProviderError(
+        "STAC API",
+        value=question.url,
+        reason=f"{reason} (status {status})",
+        fix=f"check that it has the collections {', '.join(question.collections)}",
+    )

@@ -1,0 +1,564 @@
+"""A made landscape with seasons and clouds: pixels without a network, for trying things out, tests and benchmarks.
+
+It is the offline twin of the real providers: scenes hold the numbers that the agencies' files would (offset, nodata and
+quality bands included), and go the same way to a cube.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rs_embed_dask.errors import AccessError, ProviderError, SpecError, TransientError
+from rs_embed_dask.imagery.frame import baseline_of
+from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.sensor_types import KELVIN
+from rs_embed_dask.imagery.sensors import Band, Scaling, sensor, sensor as sensor_named, source, sources_of
+from rs_embed_dask.providers.registry import Estimate
+from rs_embed_dask.providers.synthetic.landscape import (
+    Floats,
+    Ground,
+    Orbit,
+    Sky,
+    cell_hash,
+    class_at,
+    cover,
+    ground_of,
+    number,
+    passes,
+    quality,
+    sky_over,
+    through,
+    tiles_of,
+)
+from rs_embed_dask.providers.synthetic.spectra import CLASSES, backscatter_db, table
+from rs_embed_dask.specs.base import Record, choice
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.specs.fetch import FetchSpec
+
+__all__ = [
+    "CLASSES",
+    "KINDS",
+    "Camera",
+    "Fault",
+    "Pause",
+    "Synthetic",
+]
+
+KINDS: Final = ("transient", "lasting", "access", "no_imagery", "slow")
+_MICRO: Final = 1_000_000
+_TRIES: Final[Counter[str]] = Counter()
+_LOCK: Final = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Fault(Record):
+    """Reads that fail.
+
+    Parameters
+    ----------
+    kind : {"transient", "lasting", "access", "no_imagery", "slow"}
+        A fault that passes after `times` tries, one that lasts, a refusal, no scene at all, or a wait of `seconds`.
+    share : float
+        Share of the places that have it, chosen by their position and `seed`. Default: all of them.
+    bbox : (west, south, east, north), optional
+        Only places whose middle lies in this box of degrees.
+    times : int
+        Tries that fail, of a transient fault.
+    seconds : float
+        Wait of a slow read, on top of the latency.
+    seed : int
+        Chooses other places.
+    ledger : str, optional
+        A folder in which tries are counted, so that all processes of a run share the count. Default: each process
+        counts its own.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If the kind is not known or a number is out of range.
+    """
+
+    kind: str
+    share: float = 1.0
+    bbox: tuple[float, float, float, float] | None = None
+    times: int = 1
+    seconds: float = 0.0
+    seed: int = 0
+    ledger: str | None = None
+
+    def __post_init__(self) -> None:
+        choice("Fault.kind", self.kind, KINDS)
+        if self.bbox is not None:
+            object.__setattr__(self, "bbox", tuple(self.bbox))
+        if not 0 <= self.share <= 1:
+            raise SpecError("Fault.share", value=self.share, reason="a share lies in [0, 1]", fix="give 0.1 for 10 %")
+        for name in ("times", "seconds"):
+            if getattr(self, name) < 0:
+                raise SpecError(
+                    f"Fault.{name}", value=getattr(self, name), reason="it is negative", fix="give 0 or more"
+                )
+
+    def hits(self, read: Read) -> bool:
+        """Tell whether a read has this fault.
+
+        Parameters
+        ----------
+        read : Read
+            What is read.
+
+        Returns
+        -------
+        bool
+            The same for the same place, whatever the process.
+        """
+        lon, lat = read.grid.center_lonlat
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            if not (west <= lon <= east and south <= lat <= north):
+                return False
+        return self.share >= 1 or number(self.seed, 301, round(lon * _MICRO), round(lat * _MICRO)) < self.share
+
+    def strike(self, read: Read) -> None:
+        """Raise the fault if a read has it and it has not passed yet.
+
+        Parameters
+        ----------
+        read : Read
+            What is read.
+
+        Raises
+        ------
+        TransientError, ProviderError, AccessError
+            By its kind.
+        """
+        if self.kind in {"slow", "no_imagery"} or not self.hits(read):
+            return
+        lon, lat = read.grid.center_lonlat
+        what = f"synthetic: {read.sensor} at {lon:.4f}, {lat:.4f}"
+        if self.kind == "access":
+            raise AccessError(what, reason="a fault on demand: access refused", fix="take the fault out")
+        if self.kind == "lasting":
+            raise ProviderError(what, reason="a fault on demand: it lasts", fix="take the fault out")
+        tried = self._count(read)
+        if tried <= self.times:
+            reason = f"a fault on demand: try {tried} of {self.times} that fail"
+            raise TransientError(what, reason=reason, fix="try again")
+
+    def _count(self, read: Read) -> int:
+        """Count this try of a read, from 1."""
+        key = hashlib.sha256(f"{self.to_json()} {read.to_json()}".encode()).hexdigest()[:24]
+        if self.ledger is None:
+            with _LOCK:
+                _TRIES[key] += 1
+                return _TRIES[key]
+        folder = Path(self.ledger)
+        folder.mkdir(parents=True, exist_ok=True)
+        tried = 1
+        while True:
+            try:
+                (folder / f"{key}-{tried}").touch(exist_ok=False)
+            except FileExistsError:
+                tried += 1
+            else:
+                return tried
+
+
+_CELL_M: Final = 10.0
+_SPECKLE: Final = 0.26
+_OFFSET_SINCE: Final = 4.0
+_S2_OFFSET: Final = 1000.0
+_LARGEST: Final = {"u": 65_535, "i": 32_767}
+_FILL: Final = {"scl": 0, "fmask": 255, "qa_pixel": 1}
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A wait that stands for a slow service: once a read, in its first task.
+
+    Parameters
+    ----------
+    scene : str
+        Id of the first scene of the read.
+    corner : (float, float)
+        Upper left corner of the read's grid.
+    seconds : float
+        How long.
+    """
+
+    scene: str
+    corner: tuple[float, float]
+    seconds: float
+
+    def keep(self, scenes: Sequence[Scene], grid: Grid) -> None:
+        """Wait if this is the first task of the read.
+
+        Parameters
+        ----------
+        scenes : sequence of Scene
+            Of the task.
+        grid : Grid
+            Of the task.
+        """
+        if scenes and scenes[0].id == self.scene and (grid.transform[2], grid.transform[5]) == self.corner:
+            time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Takes scenes; the `Fetch` of the synthetic provider.
+
+    Parameters
+    ----------
+    sensor : str
+        Id of the sensor.
+    seed : int
+        Of the landscape.
+    cloud : float
+        Mean cloud cover, 0..1.
+    pause : Pause, optional
+        A wait before the first scene.
+    """
+
+    sensor: str
+    seed: int
+    cloud: float
+    pause: Pause | None = None
+
+    def __call__(self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]) -> npt.NDArray[Any]:
+        """Return the raw numbers of some scenes on a grid.
+
+        Parameters
+        ----------
+        scenes : sequence of Scene
+            N scenes, as `passes` lists them.
+        grid : Grid
+            Where.
+        assets : tuple of tuple of str
+            Names of each layer, the common name first; the quality band's last.
+
+        Returns
+        -------
+        ndarray (N, A, H, W)
+            Numbers as in files.
+        """
+        if self.pause is not None:
+            self.pause.keep(scenes, grid)
+        of = sensor(self.sensor)
+        known = set(of.band_names)
+        bands = tuple(of.band(names[0]) for names in assets if names[0] in known)
+        rule = next((mask.name for mask in of.masks for names in assets[len(bands) :] if mask.band == names[0]), None)
+        kind = np.uint16 if of.id.startswith(("sentinel-2", "landsat")) else np.int16
+        raw = np.zeros((len(scenes), len(assets), grid.shape[0] * grid.shape[1]), kind)
+        if of.kind == "radar" or rule == "cloud_score_plus":
+            raw = raw.astype(np.float32)
+        ground = ground_of(grid, self.seed)
+        for layers, scene in zip(raw, scenes, strict=True):
+            self._take(layers, scene, ground, (bands, rule))
+        return raw.reshape(len(scenes), len(assets), *grid.shape)  # (N, A, H, W)
+
+    def _take(
+        self, layers: npt.NDArray[Any], scene: Scene, ground: Ground, wanted: tuple[tuple[Band, ...], str | None]
+    ) -> None:
+        """Fill the layers (A, P) of one scene."""
+        bands, rule = wanted
+        day = dt.date.fromisoformat(scene.properties["made:day"])
+        tile = scene.properties["made:tile"]
+        south = tile[1] < 0
+        if sensor(self.sensor).kind == "radar":
+            self._listen(layers, ground, (bands, day), south=south)
+        else:
+            share = cover(self.seed, self.cloud, tile=(tile[0], tile[1]), day=day)
+            sky = sky_over(ground, share, seed=self.seed, day=day)
+            seen = table(bands, day, south=south, toa=self.sensor.endswith("l1c"))[:, ground.material]
+            for b, band in enumerate(bands):
+                if band.unit != KELVIN:
+                    seen[b] *= ground.texture
+            self._write(layers[: len(bands)], seen, (bands, sky), scene)
+            if rule is not None:
+                layers[-1] = quality(rule, ground, sky, day=day, south=south)
+        self._blank(layers, ground, (tuple(tile), rule), bands)
+
+    def _write(
+        self, layers: npt.NDArray[Any], seen: Floats, what: tuple[tuple[Band, ...], Sky | None], scene: Scene
+    ) -> None:
+        """Turn canonical values (B, P) into the numbers of files."""
+        bands, sky = what
+        if sky is not None:
+            seen = through(seen, sky, bands)
+        where = source("synthetic", self.sensor)
+        added = _S2_OFFSET if (baseline_of(scene, where) or 0.0) >= _OFFSET_SINCE else 0.0
+        scalings = [where.scaling(band) for band in bands]
+        alike = len(set(scalings)) == 1
+        for b, scaling in enumerate(scalings[:1] if alike else scalings):
+            part = slice(None) if alike else slice(b, b + 1)
+            values = _encoded(seen[part], scaling, added if scaling.offset_rule == "s2_baseline" else 0.0)
+            if layers.dtype.kind == "f":
+                layers[part] = values
+            else:
+                values += np.float32(0.5)  # rounds, for all are positive
+                layers[part] = np.clip(values, 1, _LARGEST[layers.dtype.kind], out=values)
+
+    def _listen(
+        self, layers: npt.NDArray[Any], ground: Ground, what: tuple[tuple[Band, ...], dt.date], *, south: bool
+    ) -> None:
+        """Fill the layers of a radar scene: the materials' backscatter with speckle."""
+        bands, day = what
+        mean = backscatter_db(tuple(band.common for band in bands), day, south=south)
+        column, row = (np.floor(part / _CELL_M).astype(np.int64) for part in (ground.x, ground.y))
+        for b, band in enumerate(bands):
+            bits = cell_hash(column, row, self.seed + 211 * day.toordinal() + 97 * b)
+            grain = bits.view(np.uint8).reshape(-1, 4).sum(1, dtype=np.uint16).astype(np.float32)
+            speckle = (grain - np.float32(510)) * np.float32(_SPECKLE / 147.8)  # near normal, in nepers
+            db = mean[b, ground.material] + np.float32(10 / np.log(10)) * speckle
+            coded = source("synthetic", self.sensor).scaling(band).encoding == "db"
+            layers[b] = db if coded else np.float32(10) ** (db * np.float32(0.1))
+            if band.common not in {"vv", "vh"}:
+                layers[b] = np.nan
+
+    def _blank(
+        self,
+        layers: npt.NDArray[Any],
+        ground: Ground,
+        what: tuple[tuple[int, ...], str | None],
+        bands: tuple[Band, ...],
+    ) -> None:
+        """Write nodata outside the scene's tile."""
+        tile, rule = what
+        outside = (ground.tile[0] != tile[0]) | (ground.tile[1] != tile[1])
+        if not outside.any():
+            return
+        for b, band in enumerate(bands):
+            nodata = source("synthetic", self.sensor).scaling(band).nodata
+            layers[b][outside] = np.nan if nodata is None else nodata
+        if rule is not None:
+            layers[-1][outside] = _FILL.get(rule, 0)
+
+
+def _encoded(values: Floats, scaling: Scaling, added: float) -> Floats:
+    """Undo a scaling, in place."""
+    if added or scaling.offset:
+        values += np.float32(added - scaling.offset)
+    if scaling.scale != 1:
+        values *= np.float32(1 / scaling.scale)
+    return values
+
+
+_SECONDS_A_VALUE: Final = 6e-8
+_SECONDS_A_READ: Final = 0.006
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The provider of the made landscape.
+
+    Parameters
+    ----------
+    seed : int
+        Another seed makes another landscape. Default 0.
+    cloud : float
+        Mean cloud cover, 0..1. Default 0.3.
+    revisit_days : int
+        Days between two passes of Sentinel-2. Default 5. Other sensors keep their own.
+    latency_s : float or (float, float), optional
+        Seconds that each read waits, as a service would: the median of a lognormal distribution, or median and sigma.
+        Default: none.
+    faults : sequence of Fault
+        Places that cannot be read, and how. Default: none.
+
+    Raises
+    ------
+    SpecError
+        If a number is out of range.
+    """
+
+    seed: int = 0
+    cloud: float = 0.3
+    revisit_days: int = 5
+    latency_s: tuple[float, float] | None = None
+    faults: tuple[Fault, ...] = ()
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        cloud: float = 0.3,
+        revisit_days: int = 5,
+        latency_s: float | Iterable[float] | None = None,
+        faults: Iterable[Fault | Mapping[str, Any]] = (),
+    ) -> None:
+        if not 0 <= cloud <= 1:
+            raise SpecError("Synthetic.cloud", value=cloud, reason="a share lies in [0, 1]", fix="give 0.3 for 30 %")
+        if not revisit_days >= 1:
+            raise SpecError("Synthetic.revisit_days", value=revisit_days, reason="it is below 1", fix="give 1 or more")
+        made = tuple(fault if isinstance(fault, Fault) else Fault.from_dict(fault) for fault in faults)
+        values = {"seed": int(seed), "cloud": float(cloud), "revisit_days": int(revisit_days)}
+        for name, value in {**values, "latency_s": _latency(latency_s), "faults": made}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def name(self) -> str:
+        """``synthetic``."""
+        return "synthetic"
+
+    def sensors(self) -> frozenset[str]:
+        """Return the ids of all sensors of the tables.
+
+        Returns
+        -------
+        frozenset of str
+        """
+        return frozenset(each.sensor for each in sources_of(self.name))
+
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
+        """List the scenes that touch a grid, one a pass and tile of one degree.
+
+        Parameters
+        ----------
+        sensor : str
+            A sensor by any name.
+        grid : Grid
+            Where.
+        span : Span
+            When, half-open, by UTC date.
+        fetch : FetchSpec
+            Its cloud limit.
+
+        Returns
+        -------
+        tuple of Scene
+            In order of time.
+        """
+        of = sensor_named(sensor)
+        days = self.revisit_days if of.id.startswith("sentinel-2") else round(of.revisit_days)
+        orbit = Orbit(of, days, self.seed, self.cloud)
+        limit = math.inf if fetch.max_cloud_pct is None else fetch.max_cloud_pct
+        scenes = (scene for tile in tiles_of(grid) for scene in passes(orbit, tile, span))
+        return ordered(scene for scene in scenes if (scene.cloud_pct or 0.0) <= limit)
+
+    def cube(self, read: Read) -> xr.Dataset:
+        """Return the lazy cube of a read.
+
+        Parameters
+        ----------
+        read : Read
+            What is wanted.
+
+        Returns
+        -------
+        xarray.Dataset
+            As `Provider.cube` says.
+
+        Raises
+        ------
+        NoImageryError
+            If no scene is clear enough.
+        TransientError, ProviderError, AccessError
+            Faults on demand.
+        """
+        from rs_embed_dask.providers.assemble import lazy_cube
+
+        for fault in self.faults:
+            fault.strike(read)
+        gone = any(fault.kind == "no_imagery" and fault.hits(read) for fault in self.faults)
+        scenes = () if gone else self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
+        camera = Camera(read.sensor, self.seed, self.cloud, self._pause(read, scenes))
+        return lazy_cube(read, source(self.name, read.sensor), scenes=scenes, fetch=camera)
+
+    def _pause(self, read: Read, scenes: tuple[Scene, ...]) -> Pause | None:
+        seconds = self._wait_s(read)
+        first = next((s for s in scenes if any(f.start <= s.datetime.date() < f.end for f in read.frames)), None)
+        if seconds <= 0 or first is None:
+            return None
+        return Pause(first.id, (read.grid.transform[2], read.grid.transform[5]), seconds)
+
+    def _wait_s(self, read: Read) -> float:
+        """Return how long a read waits: the same for the same place, sensor and span."""
+        slow = sum(fault.seconds for fault in self.faults if fault.kind == "slow" and fault.hits(read))
+        if self.latency_s is None:
+            return slow
+        median, sigma = self.latency_s
+        lon, lat = read.grid.center_lonlat
+        place = (round(lon * _MICRO), round(lat * _MICRO), read.span.start.toordinal(), len(read.sensor))
+        share = min(max(number(self.seed, 401, *place), 1e-9), 1 - 1e-9)
+        return slow + median * math.exp(sigma * NormalDist().inv_cdf(share))
+
+    def estimate(self, read: Read) -> Estimate:
+        """Say what a read will cost: time only, nothing travels.
+
+        Parameters
+        ----------
+        read : Read
+            What is wanted.
+
+        Returns
+        -------
+        Estimate
+        """
+        of = sensor_named(read.sensor)
+        days = self.revisit_days if of.id.startswith("sentinel-2") else of.revisit_days
+        scenes = max(1, round(sum(span.days for span in read.frames) / days))
+        values = scenes * (len(read.bands) + 1) * math.prod(read.grid.shape)
+        wait = 0.0 if self.latency_s is None else self.latency_s[0] * math.exp(self.latency_s[1] ** 2 / 2)
+        return Estimate(scenes=scenes, seconds=wait + _SECONDS_A_READ + values * _SECONDS_A_VALUE)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `open_provider` makes the provider from.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
+        latency = None if self.latency_s is None else list(self.latency_s)
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "cloud": self.cloud,
+            "revisit_days": self.revisit_days,
+            "latency_s": latency,
+            "faults": [fault.to_dict() for fault in self.faults],
+        }
+
+    def truth(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Return what really lies at some places.
+
+        Parameters
+        ----------
+        lon, lat : array_like
+            Degrees, shapes that broadcast.
+
+        Returns
+        -------
+        ndarray of uint8
+            Positions in `CLASSES`: water, forest, grassland, winter_crop, summer_crop, built.
+        """
+        return class_at(lon, lat, self.seed)
+
+
+def _latency(value: float | Iterable[float] | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    parts = (float(value), 0.0) if isinstance(value, int | float) else tuple(float(part) for part in value)
+    if len(parts) != len(("median", "sigma")) or min(parts) < 0:
+        fix = "give seconds, or (median, sigma) such as (0.5, 0.8)"
+        raise SpecError("Synthetic.latency_s", value=value, reason="it is no median and sigma", fix=fix)
+    return parts[0], parts[1]

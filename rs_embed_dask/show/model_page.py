@@ -1,0 +1,487 @@
+"""What there is to choose from: rows for a table, and a page for each model. No torch here."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
+from rs_embed_dask.imagery.sensors import sensor, sources_of
+from rs_embed_dask.models import all_cards, card as card_of
+from rs_embed_dask.preprocess.steps import MinMax
+from rs_embed_dask.show import tables as page, wording as words
+from rs_embed_dask.show.tables import Section
+from rs_embed_dask.show.wording import lengths, modality_texts
+from rs_embed_dask.specs import ModelSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from rs_embed_dask.cards.card import Card, Product, Variant
+    from rs_embed_dask.preprocess.inputs import Inputs, Option
+
+__all__ = [
+    "ModelPage",
+    "describe_model",
+    "example",
+    "fetch_weights",
+    "largest_error",
+    "list_models",
+    "short_rows",
+]
+
+ALIKE: Final = {REFLECTANCE: 1200.0, DB: -12.0, KELVIN: 290.0, "byte": 90.0, "m": 120.0}
+UNIT_WORDS: Final = {
+    REFLECTANCE: "reflectance x 10 000",
+    DB: "dB",
+    KELVIN: "kelvin",
+    "byte": "0 to 255",
+    "m": "metres",
+    "percent_kelvin": "percent or kelvin",
+}
+SIDES: Final = {"dates": "dates=dates", "place": "place=(4.35, 50.85)", "gsd": "resolution_m={metres:g}"}
+DAYS: Final = ("2022-07-15", "2022-06-15", "2022-08-15")
+FREE_PX: Final = 64
+GRID_PX: Final = 64
+LARGEST_M: Final = 50_000.0
+SUMMER: Final = 'rs.TemporalSpec.range("2022-06-01", "2022-09-01")'
+IMPORTS: Final = ("import numpy as np", "import rs_embed_dask as rs", "")
+
+
+def example(card: Card) -> str:
+    """Write Python that embeds a place, and an array, with the model's default variant.
+
+    Parameters
+    ----------
+    card : Card
+        The model.
+
+    Returns
+    -------
+    str
+        Lines that need `numpy`, this package and the model's weights, and nothing else. A published product has no
+        array to embed, and a modality that no provider serves has no place.
+    """
+    if card.product is not None:
+        return "\n".join(_product(card, card.product))
+    first = card.resolved_inputs(ModelSpec(card.id))[0]
+    side = first.size_px or min(first.max_px or FREE_PX, FREE_PX)
+    start = [*IMPORTS, f"model = {_spec(card)}", _output(card)]
+    if not first.sensors:
+        return "\n".join([*start, *_arrays(card, first, side, name="found"), _shape(card)])
+    buffer = side * first.resolution_m / 2
+    lines = [
+        f"summer = {SUMMER}",
+        f"place = rs.PointBuffer(4.35, 50.85, buffer_m={buffer:g})  # {side} px of {first.resolution_m:g} m",
+        "found = rs.get_embedding(model, place, summer, output=output)",
+        _shape(card),
+    ]
+    return "\n".join([*start, *lines, *_arrays(card, first, side, name="mine")])
+
+
+def _product(card: Card, product: Product) -> list[str]:
+    span = f"rs.TemporalSpec.year({product.years[1]})" if product.years[1] else f"{SUMMER}  # any will do"
+    buffer = min(product.resolution_m * GRID_PX / 2, LARGEST_M)
+    return [
+        *IMPORTS[1:],
+        _output(card),
+        f"span = {span}",
+        f"place = rs.PointBuffer(4.35, 50.85, buffer_m={buffer:g})",
+        f'found = rs.get_embedding("{card.id}", place, span, output=output)',
+        _shape(card),
+    ]
+
+
+def _output(card: Card) -> str:
+    return f"output = rs.OutputSpec.pooled()  # {', '.join(map(repr, card.poolings))}; or rs.OutputSpec.grid()"
+
+
+def _shape(card: Card) -> str:
+    length = card.dim(ModelSpec(card.id), OutputSpec.pooled(card.poolings[0]))
+    return f"found.data.shape  # ({length},)"
+
+
+def _spec(card: Card) -> str:
+    weights = card.variant(None).weights
+    told = []
+    if weights is not None and not weights.repo:
+        told.append(f'weights="{weights.file or "weights.pth"}"')
+    if weights is not None and weights.restricted:
+        told.append("accept_licence=True")
+    return f'rs.ModelSpec("{card.id}", {", ".join(told)})' if told else f'rs.ModelSpec("{card.id}")'
+
+
+def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
+    policy, told = first.frames.policy, [SIDES[extra] for extra in card.extras if extra in SIDES]
+    days = DAYS[:1] if policy == "single" else sorted(DAYS)
+    frames = len(days) if "dates" in card.extras else first.frames.n or len(days)
+    call = ", ".join([*(text.format(metres=first.resolution_m) for text in told), "output=output"])
+    return [
+        "",
+        f"# Arrays of your own: (frame, band, y, x), {UNIT_WORDS.get(first.unit, first.unit)}, NaN where missing.",
+        f"pixels = {_pixels(first, (frames, len(first.bands), side, side))}",
+        *([f"dates = {json.dumps(days)}  # one a frame"] if "dates" in card.extras else []),
+        "loaded = rs.load_model(model)",
+        f"{name} = loaded.embed(pixels, {call})",
+    ]
+
+
+def _pixels(first: Inputs, shape: tuple[int, ...]) -> str:
+    """Write an array of plausible numbers: one for all bands, or where units differ the middle of each band's range."""
+    ranges = next((step for step in first.steps if isinstance(step, MinMax)), None)
+    if first.unit in ALIKE or ranges is None:
+        return f"np.full({shape}, {ALIKE.get(first.unit, 1.0)})"
+    middle = [round((low + high) / 2) for low, high in zip(ranges.low, ranges.high, strict=True)]
+    return f"np.ones({shape}) * np.reshape(\n    {middle}, (-1, 1, 1)\n)"
+
+
+SIDE: Final = {
+    "dates": ("dates", "the middle of each frame's span", "`dates=`, one a frame"),
+    "place": ("place", "longitude and latitude of the middle of the place", "`place=(lon, lat)`"),
+    "gsd": ("ground size", "metres of a pixel, from the grid that was read; see the notes", "`resolution_m=`"),
+}
+# Where a source's table is used under another name than its own.
+ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
+COARSE_M: Final = 1000.0
+EVERYTHING: Final = "files and synthetic have every sensor"
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """A model's card to be read by a person.
+
+    Attributes
+    ----------
+    card : Card
+        The facts.
+    """
+
+    card: Card
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the card as JSON."""
+        return self.card.describe()
+
+    @property
+    def title(self) -> str:
+        """Title and id."""
+        return f"{self.card.title} (`{self.card.id}`)"
+
+    def sections(self) -> tuple[Section, ...]:
+        """Every fact, in the order of reading; parts with nothing in them are left out."""
+        card = self.card
+        found = (
+            Section("What it is", _pairs(_what(card))),
+            Section("Variants", _columns(_variant_rows(card)), _names(_variant_rows(card))),
+            Section("Checkpoints", _columns(_weights_rows(card)), _names(_weights_rows(card))),
+            *(part for inputs in card.inputs for part in _input_sections(card, inputs)),
+            Section("Published", _pairs(_product_rows(card))),
+            Section("Side inputs", _side_rows(card), ("what", "from a request", "with arrays of your own")),
+            Section("Outputs", _output_rows(card), ("output", "numbers", "what it is")),
+            Section("Options", _option_rows(card), ("option", "default", "choices", "meaning")),
+            Section("Parity", ((card.parity,),) if card.parity else ()),
+            Section("Where rs-embed 0.2.1 differs", tuple((text,) for text in card.deviations)),
+            Section("Notes", tuple((text,) for text in card.notes)),
+            Section("Example", code=example(card)),
+        )
+        return tuple(section for section in found if section.rows or section.code)
+
+    def to_markdown(self) -> str:
+        """Write the page as Markdown."""
+        return page.page_markdown(self.title, self.sections())
+
+    def __str__(self) -> str:
+        return page.page_text(self.title, self.sections())
+
+    def _repr_html_(self) -> str:
+        return page.page_html(self.title, self.sections())
+
+
+def _pairs(found: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, text) for name, text in found if text)
+
+
+def _names(rows: list[dict[str, str]]) -> tuple[str, ...]:
+    """Columns in which some row says something."""
+    return tuple(name for name in (rows[0] if rows else {}) if any(row[name] for row in rows))
+
+
+def _columns(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row[name] for name in _names(rows)) for row in rows)
+
+
+def _what(card: Card) -> Iterator[tuple[str, str]]:
+    yield "asked for as", ", ".join(f"`{name}`" for name in (card.id, *card.aliases))
+    plus = ", with `+` between" if card.together else ""
+    modalities = ", ".join(words.modality_texts(card))
+    yield "`modality=`", f"{modalities}{plus}; the first if none is named" if modalities else ""
+    yield "kind", "its vectors are read, not computed" if card.kind == "product" else ""
+    yield "paper", card.paper
+    yield "citation", card.citation
+    yield "written from", card.source
+    yield "licence of the code", card.code_licence
+    terms = dict.fromkeys(variant.weights for variant in card.variants if variant.weights)
+    licences = ", ".join(dict.fromkeys(weights.licence for weights in terms))
+    yield "licence of the weights", licences or ("there are none" if card.product is None else "")
+    if any(weights.restricted for weights in terms):
+        yield "to accept it", "`accept_licence=True` in ModelSpec or load_model, `--accept-licence` on the command line"
+    yield "arithmetic", "always float32" if card.float32 else ""
+
+
+def _product_rows(card: Card) -> Iterator[tuple[str, str]]:
+    product = card.product
+    if product is None:
+        return
+    first, last = product.years
+    yield "read from", product.base_url
+    yield "terms of the vectors", product.licence
+    yield (
+        "pixel",
+        f"{product.resolution_m:g} m (a cell at the equator)"
+        if product.resolution_m > COARSE_M
+        else f"{product.resolution_m:g} m",
+    )
+    yield "time", f"one layer a year, {first} to {last}" if first else "one layer of all times"
+
+
+def _variant_rows(card: Card) -> list[dict[str, str]]:
+    default = card.variant(None)
+    return [
+        {
+            "variant": f"`{variant.name}`" + (" (default)" if variant is default and len(card.variants) > 1 else ""),
+            "also": ", ".join(f"`{name}`" for name in variant.aliases if name != variant.name),
+            "million parameters": words.number(variant.params) if variant.params else "",
+            "numbers a vector": str(words.lengths(card, card.poolings[0])[variant.name]),
+            "numbers a token": str(words.lengths(card, "grid")[variant.name]) if card.product is None else "",
+            "token, px": str(variant.patch_px or card.patch_px) if card.product is None else "",
+            "takes": variant.modality,
+        }
+        for variant in card.variants
+    ]
+
+
+def _weights_rows(card: Card) -> list[dict[str, str]]:
+    return [_weights_row(variant) for variant in card.variants if variant.weights is not None]
+
+
+def _weights_row(variant: Variant) -> dict[str, str]:
+    weights = variant.weights
+    if weights is None:  # pragma: no cover - the caller has looked
+        raise TypeError(variant)
+    where = weights.repo or weights.url
+    elsewhere = weights.url if weights.repo else "" if weights.file else "give a file by weights=PATH"
+    return {
+        "variant": f"`{variant.name}`",
+        "from": where,
+        "file": f"`{weights.file}`" if weights.file else "",
+        "revision": weights.revision if weights.repo else "",
+        "sha256": weights.sha256,
+        "bytes": str(weights.size or ""),
+        "when looked at": weights.seen,
+        "or": elsewhere,
+        "licence": weights.licence,
+    }
+
+
+def _input_sections(card: Card, inputs: Inputs) -> Iterator[Section]:
+    yield Section(f"Input `{inputs.modality}`", _pairs(_input_rows(card, inputs)))
+    numbers = words.per_band_numbers(inputs)
+    known = tuple(sensor(name) for name in inputs.sensors[:1])
+    rows = tuple(
+        (f"`{band}`", *(one.band(band).name for one in known), *(words.number(v[i]) for v in numbers.values()))
+        for i, band in enumerate(inputs.bands)
+    )
+    header = ("band", *(one.id for one in known), *numbers)
+    yield Section(f"Bands of `{inputs.modality}`, in order", rows, header)
+
+
+def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
+    yield "unit", words.unit_text(inputs.unit)
+    yield "bands", "any of them, by the option `bands`" if card.any_bands else ""
+    yield "read from", _sensors_text(inputs)
+    yield "at", f"{inputs.resolution_m:g} m"
+    yield "image", words.size_text(inputs, card.patch_px)
+    square = f"where no square of real imagery was read: {words.rectangle_text(inputs)}"
+    yield "not square", "" if inputs.native else square
+    yield "frames", words.frames_text(inputs.frames)
+    yield "composite", inputs.composite if inputs.sensors else ""
+    yield "cloud", f"scenes of at most {inputs.max_cloud_pct:g} %" if inputs.max_cloud_pct is not None else ""
+    yield "mask", inputs.mask or _own_mask(inputs)
+    yield "gaps", words.fill_text(inputs)
+    for count, text in enumerate(words.steps_texts(inputs), 1):
+        yield f"step {count}", text
+    yield from words.when_texts(inputs)
+
+
+def _own_mask(inputs: Inputs) -> str:
+    own = {name: sensor(name).default_mask for name in inputs.sensors}
+    return words.grouped({name: mask for name, mask in own.items() if mask != "none"})
+
+
+def _sensors_text(inputs: Inputs) -> str:
+    """Name the sensors, the preferred first, each with where it can be had."""
+    if not inputs.sensors:
+        return "arrays of your own; no provider serves it"
+    had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
+    for name, route in ROUTES.items():
+        for source in sources_of(name):
+            had[source.sensor].setdefault(route, source.collection)
+    each = (
+        f"`{name}` ({', '.join(f'{route}: {found}' for route, found in had[name].items())})"
+        if name in had
+        else f"`{name}`"
+        for name in inputs.sensors
+    )
+    return f"{', else '.join(each)}; {EVERYTHING}"
+
+
+def _side_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
+    rows = [SIDE[name] for name in card.extras if name in SIDE]
+    if any(dict(inputs.per_band).get("wavelength_um") for inputs in card.inputs):
+        rows.append(("wavelengths", "those of the bands, as listed", "the same"))
+    return tuple(rows)
+
+
+def _output_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
+    said = dict(card.outputs)
+    known = {name: f"pooled `{name}`" for name in card.poolings}
+    if len(known) > 1:
+        known[card.poolings[0]] += " (default)"
+    rows = [(text, words.grouped(words.lengths(card, name)), said.get(name, "")) for name, text in known.items()]
+    return (*rows, ("grid", words.grouped(words.lengths(card, "grid")), said.get("grid", "a token a cell")))
+
+
+def _option_rows(card: Card) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple(
+        (f"`{option.name}`", _default_text(card, option), words.choices_text(option), option.doc)
+        for option in card.options
+    )
+
+
+def _default_text(card: Card, option: Option) -> str:
+    """Write an option's default; a product's address is told once on a page."""
+    value = option.default
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "see above" if card.product is not None and value == card.product.base_url else f"`{value!r}`"
+
+
+NO_WEIGHTS: Final = "none needed"
+EXACT: Final = "exact"
+FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
+
+
+def list_models() -> list[dict[str, Any]]:
+    """List the models that can be asked for; torch is not loaded.
+
+    Returns
+    -------
+    list of dict
+        ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of parameters, by
+        variant), ``dim`` (numbers a vector, by variant), ``licence`` of the weights ("none needed" where there are
+        none) or of a product's vectors, ``code_licence``, ``parity``.
+    """
+    return [_row(card) for card in all_cards()]
+
+
+def describe_model(name: str) -> ModelPage:
+    """Say all that is known of a model.
+
+    Parameters
+    ----------
+    name : str
+        Its id or an alias.
+
+    Returns
+    -------
+    ModelPage
+        Prints as text, HTML and Markdown; ``.to_dict()`` is the whole card as JSON.
+
+    Raises
+    ------
+    UnknownNameError
+        With the closest names, where there is no such model.
+    """
+    return ModelPage(card_of(name))
+
+
+def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool = False) -> Path:
+    """Fetch a model's weights into the hub cache and check them, so that workers need no network.
+
+    Parameters
+    ----------
+    name : str
+        The model.
+    variant : str, optional
+        Its size; the default one where it is left out.
+    accept_licence : bool, default False
+        Agree to restricted terms.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    LicenceError, WeightsError
+        Where the terms were not accepted, or the file could not be had.
+    """
+    from rs_embed_dask.models.weights import fetch
+
+    found = card_of(name)
+    return fetch(found, found.variant(variant), accept_licence=accept_licence)
+
+
+def _row(card: Card) -> dict[str, Any]:
+    none = NO_WEIGHTS if card.product is None else card.product.licence
+    terms = (none if variant.weights is None else variant.weights.licence for variant in card.variants)
+    return {
+        "id": card.id,
+        "title": card.title,
+        "variants": [variant.name for variant in card.variants],
+        "inputs": list(modality_texts(card)),
+        "params_m": {variant.name: variant.params for variant in card.variants},
+        "dim": lengths(card, card.poolings[0]),
+        "licence": ", ".join(dict.fromkeys(terms)),
+        "code_licence": card.code_licence,
+        "parity": card.parity,
+    }
+
+
+def short_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Write the rows of `list_models` for a table of 100 columns.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Those of `list_models`.
+
+    Returns
+    -------
+    list of dict
+        ``model``, ``variants``, ``million`` (parameters) and ``numbers`` (a vector's), a line a variant, ``inputs``,
+        ``licence``, and ``parity``: the largest error against the authors' code.
+    """
+    return [_short(row) for row in rows]
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, str]:
+    sizes, lengths_of = row["params_m"], row["dim"]
+    return {
+        "model": row["id"],
+        "variants": "\n".join(row["variants"]),
+        "million": "\n".join(f"{sizes[name]:g}" if sizes[name] else "-" for name in row["variants"]),
+        "numbers": "\n".join(str(lengths_of[name]) for name in row["variants"]),
+        "inputs": ", ".join(row["inputs"]),
+        "licence": row["licence"],
+        "parity": largest_error(row["parity"]) or "-",
+    }
+
+
+def largest_error(parity: str) -> str:
+    """Return the largest figure of a card's parity text, "exact" where it says so, or nothing where it has none."""
+    return max(FIGURE.findall(parity), key=float, default=EXACT if parity.startswith(EXACT) else "")

@@ -1,0 +1,382 @@
+"""What every spec can do: become a dictionary or JSON, come back, and give Dask a stable token."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import numbers
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from rs_embed_dask.errors import SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+__all__ = [
+    "Record",
+    "as_mapping",
+    "choice",
+    "flag",
+    "number",
+    "positive",
+    "renamed",
+    "text",
+    "whole",
+]
+
+_T = TypeVar("_T")
+
+
+def number(what: str, value: object, *, reason: str = "a finite number is needed", fix: str = "give a number") -> float:
+    """Return a finite number as float; booleans, texts, NaN and infinities are refused.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave; any real number, NumPy's included.
+    reason, fix : str, optional
+        What the message says where the value is no number.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    SpecError
+        Where the value is not a finite real number.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SpecError(what, value=value, reason=f"{reason}, this is {type(value).__name__}", fix=fix)
+    try:
+        real = float(value)
+    except OverflowError:
+        real = math.inf
+    if not math.isfinite(real):
+        raise SpecError(what, value=value, reason=f"{reason}, this is not finite", fix=fix)
+    return real + 0.0  # no negative zero, which is equal to zero and has another token
+
+
+def positive(what: str, value: object, *, at_most: float = math.inf, unit: str = "", fix: str = "") -> float:
+    """Return a number above zero and at most `at_most` as float.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+    at_most : float, optional
+        The largest value allowed, in `unit`. Default: no limit.
+    unit : str, optional
+        Unit for the message, for example ``"m"``.
+    fix : str, optional
+        What the message advises. Default: give a number in the range.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    SpecError
+        Where the value is not a finite number in the range.
+    """
+    span = f"above 0{f' and at most {at_most:g}' if math.isfinite(at_most) else ''}{f' {unit}' if unit else ''}"
+    advice = fix or f"give a number {span}"
+    real = number(what, value, fix=advice)
+    if not 0 < real <= at_most:
+        raise SpecError(what, value=value, reason=f"it must be {span}", fix=advice)
+    return real
+
+
+def whole(what: str, value: object, *, low: int, high: int, fix: str = "") -> int:
+    """Return a whole number within [low, high] as int; ``3.0`` and booleans are refused.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+    low, high : int
+        The range, both ends allowed.
+    fix : str, optional
+        What the message advises. Default: give a whole number in the range.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    SpecError
+        Where the value is not a whole number in the range.
+    """
+    advice = fix or f"give a whole number in [{low}, {high}]"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        reason = f"a whole number is needed, this is {type(value).__name__}"
+        raise SpecError(what, value=value, reason=reason, fix=advice)
+    if not low <= int(value) <= high:
+        raise SpecError(what, value=value, reason=f"it must lie in [{low}, {high}]", fix=advice)
+    return int(value)
+
+
+def text(what: str, value: object, *, fix: str) -> str:
+    """Return a text that is not empty, without the blanks round it.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+    fix : str
+        What the message advises.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SpecError
+        Where the value is no text, or an empty one.
+    """
+    if not isinstance(value, str):
+        raise SpecError(what, value=value, reason=f"a text is needed, this is {type(value).__name__}", fix=fix)
+    if not value.strip():
+        raise SpecError(what, value=value, reason="the text is empty", fix=fix)
+    return value.strip()
+
+
+def flag(what: str, value: object, *, fix: str) -> bool:
+    """Return True or False; 1, 0 and texts are refused.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+    fix : str
+        What the message advises.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    SpecError
+        Where the value is neither.
+    """
+    if not isinstance(value, bool):
+        reason = f"True or False is needed, this is {type(value).__name__}"
+        raise SpecError(what, value=value, reason=reason, fix=fix)
+    return value
+
+
+def choice(what: str, value: object, known: Collection[str]) -> str:
+    """Return a name that is among the known ones.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+    known : collection of str
+        The names allowed.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SpecError
+        Where the value is no text.
+    UnknownNameError
+        Where it is not among the names; the closest ones are the fix.
+    """
+    if not isinstance(value, str):
+        reason = f"a name is needed, this is {type(value).__name__}"
+        raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(known))}")
+    if value not in known:
+        raise UnknownNameError.among(what, value, known)
+    return value
+
+
+def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
+    """Let a dataclass be made and read by second names of its fields (those of rs-embed).
+
+    Parameters
+    ----------
+    **names : str
+        Second name = field, for example ``scale_m="resolution_m"``.
+
+    Returns
+    -------
+    callable
+        The class decorator. Giving both names with different values is a `SpecError`.
+    """
+
+    def decorate(kind: type[_T]) -> type[_T]:
+        plain: Callable[..., None] = kind.__init__
+        order = tuple(kind.__annotations__)
+
+        @functools.wraps(plain)
+        def init(self: object, *args: Any, **given: Any) -> None:
+            for second in names.keys() & given.keys():
+                first, value = names[second], given.pop(second)
+                taken = {**dict(zip(order, args, strict=False)), **given}.get(first)
+                if value is None:
+                    continue
+                if taken is None:
+                    given[first] = value
+                elif taken != value:
+                    reason = f"{first} = {taken!r} was given too, and it is the same thing"
+                    raise SpecError(f"{kind.__name__}.{second}", value=value, reason=reason, fix=f"give {first} only")
+            plain(self, *args, **given)
+
+        setattr(kind, "__init__", init)  # noqa: B010  mypy refuses the plain assignment
+        for second, first in names.items():
+            setattr(kind, second, property(operator.attrgetter(first), doc=f"Second name of `{first}`."))
+        return kind
+
+    return decorate
+
+
+def _plain(value: object) -> Any:
+    """Turn tuples into lists and nested records into dictionaries, as JSON wants them."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+def as_mapping(what: str, data: object) -> Mapping[str, Any]:
+    """Return data as it is where it is a mapping.
+
+    Parameters
+    ----------
+    what : str
+        What is to be made of it, for the message.
+    data : object
+        What the user gave.
+
+    Returns
+    -------
+    mapping
+
+    Raises
+    ------
+    SpecError
+        Where it is none.
+    """
+    if not isinstance(data, Mapping):
+        reason = f"a dictionary is needed, this is {type(data).__name__}"
+        raise SpecError(what, value=data, reason=reason, fix="give what to_dict() returns")
+    return data
+
+
+class Record:
+    """A frozen dataclass that survives JSON, pickling and Dask."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are not None as JSON values.
+
+        Returns
+        -------
+        dict
+            Texts, numbers, booleans, lists and dictionaries only.
+        """
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {name: _plain(value) for name, value in values if value is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make the record from a dictionary, which is validated like any other input.
+
+        Parameters
+        ----------
+        data : mapping
+            What `to_dict` gave.
+
+        Returns
+        -------
+        Self
+
+        Raises
+        ------
+        SpecError
+            Where it is no mapping, lacks a field or holds a bad value.
+        UnknownNameError
+            Where it has a field that the record does not know.
+        """
+        data = as_mapping(cls.__name__, data)
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        given = {name: value for name, value in data.items() if name != "type" or "type" in fields}
+        for name in given:
+            if name not in fields:
+                raise UnknownNameError.among(f"{cls.__name__} field", name, fields)
+        for name, field in fields.items():
+            optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+            if name not in given and not optional:
+                reason = f"the field {name!r} is missing"
+                raise SpecError(cls.__name__, value=dict(data), reason=reason, fix=f"add {name!r}")
+        return cls(**given)
+
+    def __repr__(self) -> str:
+        """Write the fields that differ from their defaults."""
+        fields = dataclasses.fields(self)
+        given = [(f.name, getattr(self, f.name)) for f in fields if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON with sorted keys.
+
+        Returns
+        -------
+        str
+        """
+        return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Make the record from JSON.
+
+        Parameters
+        ----------
+        line : str
+            What `to_json` gave.
+
+        Returns
+        -------
+        Self
+
+        Raises
+        ------
+        SpecError
+            Where it is no JSON, or as `from_dict`.
+        """
+        try:
+            data = json.loads(line)
+        except (json.JSONDecodeError, TypeError) as error:
+            fix = "give what to_json() returns"
+            raise SpecError(cls.__name__, value=line, reason=f"this is not JSON ({error})", fix=fix) from error
+        return cls.from_dict(data)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Return what identifies the record: the same in every process and on every machine."""
+        return f"rs_embed_dask.{type(self).__name__}", self.to_json()

@@ -1,0 +1,331 @@
+"""When: a calendar year or a half-open range of days, checked when made."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self, overload
+
+import numpy as np
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.base import Record, as_mapping, choice, whole
+
+__all__ = [
+    "FIRST_YEAR",
+    "LAST_YEAR",
+    "TemporalSpec",
+    "day",
+    "spans",
+]
+
+FIRST_YEAR: Final = 1972
+LAST_YEAR: Final = 2100
+_FIRST: Final = dt.date(FIRST_YEAR, 1, 1)
+_LAST: Final = dt.date(LAST_YEAR + 1, 1, 1)
+_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?(Z|\+00:00)?)?")
+_DATE_FIX: Final = "write 'YYYY-MM-DD', or give a datetime.date"
+
+
+def day(what: str, value: object) -> dt.date:
+    """Return a day from a text, a date, a datetime at midnight or a NumPy datetime.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument for the message.
+    value : object
+        What the user gave.
+
+    Returns
+    -------
+    datetime.date
+
+    Raises
+    ------
+    SpecError
+        Where it is no real day, has a time of day, or lies outside 1972 to 2100.
+    """
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, str):
+        value = _from_text(what, value)
+    if not isinstance(value, dt.date) or value != value:  # noqa: PLR0124  pandas.NaT is a datetime unlike itself
+        reason = f"a day is needed, this is {type(value).__name__}"
+        raise SpecError(what, value=value, reason=reason, fix=_DATE_FIX)
+    if isinstance(value, dt.datetime):
+        if value.timetz().replace(tzinfo=None) != dt.time():
+            reason = "spans are made of whole days and this has a time of day"
+            raise SpecError(what, value=str(value), reason=reason, fix="give its .date()")
+        value = value.date()
+    if not _FIRST <= value <= _LAST:
+        reason = f"days lie between {FIRST_YEAR} and {LAST_YEAR}"
+        raise SpecError(what, value=value, reason=reason, fix="give a day since the first Landsat of 1972")
+    return value
+
+
+def _from_text(what: str, value: str) -> dt.date:
+    if not _ISO.fullmatch(value.strip()):
+        raise SpecError(what, value=value, reason="this is not an ISO day", fix=_DATE_FIX)
+    try:
+        return dt.date.fromisoformat(value.strip()[:10])
+    except ValueError as error:
+        reason = f"there is no such day ({error})"
+        raise SpecError(what, value=value, reason=reason, fix="check month and day") from error
+
+
+class _YearDoor:
+    """`TemporalSpec.year` is the factory on the class and the number on an instance."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[TemporalSpec]) -> Callable[[int], TemporalSpec]: ...
+    @overload
+    def __get__(self, instance: TemporalSpec, owner: type[TemporalSpec]) -> int | None: ...
+    def __get__(
+        self, instance: TemporalSpec | None, owner: type[TemporalSpec]
+    ) -> int | Callable[[int], TemporalSpec] | None:
+        if instance is None:
+            return owner.of_year
+        return instance.calendar_year
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class TemporalSpec(Record):
+    """A calendar year, or the days from `start` up to but not including `end`.
+
+    Use `TemporalSpec.year(2022)` or `TemporalSpec.range("2022-06-01", "2022-09-01")`; both read back, as `.year` and
+    as `.start` and `.end`.
+
+    Parameters
+    ----------
+    mode : {"year", "range"}
+        Which of the two.
+    year : int, optional
+        1972 to 2100; with mode "year" only.
+    start, end : str or date or datetime or numpy.datetime64, optional
+        First day, and the day after the last; with mode "range" only.
+
+    Attributes
+    ----------
+    year : int or None
+        The year of mode "year".
+    start, end : str or None
+        ISO days of mode "range".
+
+    Raises
+    ------
+    SpecError
+        Where a day is not real or out of range, the order is wrong, or fields of the other mode are given.
+
+    Examples
+    --------
+    >>> TemporalSpec.year(2022).year
+    2022
+    >>> TemporalSpec.range("2022-06-01", "2022-09-01").days
+    92
+    """
+
+    mode: str
+    calendar_year: int | None
+    start: str | None
+    end: str | None
+
+    def __init__(self, mode: str, year: int | None = None, *, start: object = None, end: object = None) -> None:
+        fix = "use TemporalSpec.year(2022) or TemporalSpec.range('2022-06-01', '2022-09-01')"
+        choice("TemporalSpec.mode", mode, ("year", "range"))
+        if mode == "year":
+            if start is not None or end is not None:
+                reason = "a year has no start or end of its own"
+                raise SpecError("TemporalSpec.start", value=start if end is None else end, reason=reason, fix=fix)
+            year = whole("TemporalSpec.year", year, low=FIRST_YEAR, high=LAST_YEAR)
+            first = last = None
+        else:
+            if year is not None:
+                raise SpecError("TemporalSpec.year", value=year, reason="a range has no year", fix=fix)
+            first, last = day("TemporalSpec.start", start), day("TemporalSpec.end", end)
+            _check_order(first, last)
+        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "calendar_year", year)
+        object.__setattr__(self, "start", first and first.isoformat())
+        object.__setattr__(self, "end", last and last.isoformat())
+
+    year = _YearDoor()
+
+    @classmethod
+    def of_year(cls, year: int) -> TemporalSpec:
+        """Make the span of a calendar year; what `TemporalSpec.year` calls.
+
+        Parameters
+        ----------
+        year : int
+            1972 to 2100.
+
+        Returns
+        -------
+        TemporalSpec
+        """
+        return cls("year", year)
+
+    @classmethod
+    def range(cls, start: object, end: object) -> TemporalSpec:
+        """Make the span [start, end).
+
+        Parameters
+        ----------
+        start : str or date or datetime or numpy.datetime64
+            First day.
+        end : str or date or datetime or numpy.datetime64
+            The day after the last.
+
+        Returns
+        -------
+        TemporalSpec
+
+        Raises
+        ------
+        SpecError
+            Where a day is not real or `end` does not come after `start`.
+        """
+        return cls("range", start=start, end=end)
+
+    @classmethod
+    def of(cls, value: object) -> TemporalSpec:
+        """Understand a span however it is written.
+
+        Parameters
+        ----------
+        value : TemporalSpec or int or (start, end) or mapping
+            A year is an int, a range is a pair, a mapping is what `to_dict` gave.
+
+        Returns
+        -------
+        TemporalSpec
+
+        Raises
+        ------
+        SpecError
+            Where it is none of them.
+        """
+        if isinstance(value, TemporalSpec):
+            return value
+        if isinstance(value, int | np.integer):
+            return cls.of_year(int(value) if not isinstance(value, bool) else value)
+        if isinstance(value, Mapping):
+            return cls.from_dict(value)
+        match value:
+            case (start, end):
+                return cls.range(start, end)
+        fix = "use TemporalSpec.year(2022) or TemporalSpec.range('2022-06-01', '2022-09-01')"
+        raise SpecError("temporal", value=value, reason=f"{type(value).__name__} is no span", fix=fix)
+
+    @property
+    def start_date(self) -> dt.date:
+        """First day."""
+        if self.calendar_year is not None:
+            return dt.date(self.calendar_year, 1, 1)
+        return dt.date.fromisoformat(str(self.start))
+
+    @property
+    def end_date(self) -> dt.date:
+        """The day after the last."""
+        if self.calendar_year is not None:
+            return dt.date(self.calendar_year + 1, 1, 1)
+        return dt.date.fromisoformat(str(self.end))
+
+    @property
+    def days(self) -> int:
+        """Number of days, at least 1."""
+        return (self.end_date - self.start_date).days
+
+    @property
+    def midpoint(self) -> dt.date:
+        """The day in the middle, rounded down."""
+        return self.start_date + dt.timedelta(days=self.days // 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mode and its fields as JSON values.
+
+        Returns
+        -------
+        dict
+        """
+        if self.calendar_year is not None:
+            return {"mode": "year", "year": self.calendar_year}
+        return {"mode": "range", "start": self.start, "end": self.end}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make the span from what `to_dict` gave.
+
+        Parameters
+        ----------
+        data : mapping
+            With ``"mode"`` and ``"year"``, or ``"start"`` and ``"end"``.
+
+        Returns
+        -------
+        TemporalSpec
+
+        Raises
+        ------
+        SpecError
+            Where it is no mapping or as the class says.
+        UnknownNameError
+            Where it holds another key.
+        """
+        fields = as_mapping("TemporalSpec", data)
+        for name in fields:
+            choice("TemporalSpec field", name, ("mode", "year", "start", "end"))
+        return cls(**{"mode": None, **fields})
+
+    def __repr__(self) -> str:
+        if self.calendar_year is not None:
+            return f"TemporalSpec.year({self.calendar_year})"
+        return f"TemporalSpec.range({self.start!r}, {self.end!r})"
+
+
+def _check_order(first: dt.date, last: dt.date) -> None:
+    if first >= last:
+        fix = "give the day after the last one, or swap the two" if first == last else "swap start and end"
+        reason = f"it must come before the end, {last}, which is not part of the span"
+        raise SpecError("TemporalSpec.start", value=first.isoformat(), reason=reason, fix=fix)
+
+
+def spans(temporal: object, n: int) -> list[TemporalSpec]:
+    """Give every one of n places its span: one for all, or one each.
+
+    Parameters
+    ----------
+    temporal : TemporalSpec or sequence of TemporalSpec
+        Also anything that `TemporalSpec.of` understands.
+    n : int
+        Number of places.
+
+    Returns
+    -------
+    list of TemporalSpec
+        n of them.
+
+    Raises
+    ------
+    SpecError
+        Where a list of spans has another length than n, or holds what is no span.
+    """
+    if isinstance(temporal, TemporalSpec | Mapping | str) or _is_pair(temporal) or not isinstance(temporal, Iterable):
+        return [TemporalSpec.of(temporal)] * n
+    each = [TemporalSpec.of(value) for value in temporal]
+    if len(each) != n:
+        reason = f"there are {len(each)} spans for {n} places"
+        fix = "give one span for all places, or one for each"
+        raise SpecError("temporal", value=len(each), reason=reason, fix=fix)
+    return each
+
+
+def _is_pair(value: object) -> bool:
+    """Tell ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans."""
+    match value:
+        case (str() | dt.date() | np.datetime64(), str() | dt.date() | np.datetime64()):
+            return isinstance(value, tuple)
+    return False
