@@ -37,19 +37,7 @@ def check_rows(found: Iterable[Check]) -> list[dict[str, object]]:
 
 
 def band_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
-    """Describe each band over all frames.
-
-    Parameters
-    ----------
-    seen : mapping of str to Cube
-        By modality.
-
-    Returns
-    -------
-    list of dict
-        ``modality``, ``band``, ``unit``, ``valid_pct``, and ``low``, ``median`` and ``high``: the 2nd, 50th and 98th
-        percentile, None where nothing is valid.
-    """
+    """Describe each band over all frames."""
     rows: list[dict[str, object]] = []
     for modality, cube in seen.items():
         for index, band in enumerate(cube.read.bands):
@@ -82,18 +70,7 @@ def frame_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
 
 
 def composed(cube: Cube, frame: int) -> NDArray[np.float32]:
-    """Make one frame an image: true colour where the bands are there, else its first band in grey.
-
-    Parameters
-    ----------
-    cube : Cube
-    frame : int
-
-    Returns
-    -------
-    numpy.ndarray, shape (H, W, 3)
-        0 to 1, stretched between the 2nd and 98th percentile; white where nothing is known.
-    """
+    """Make one frame an image: true colour where the bands are there, else its first band in grey."""
     bands = cube.read.bands
     chosen = TRUE_COLOUR if set(TRUE_COLOUR) <= set(bands) else (bands[0],) * 3
     image = np.stack([cube.values[frame, bands.index(band)] for band in chosen], axis=-1)  # (H, W, 3)
@@ -106,13 +83,7 @@ def composed(cube: Cube, frame: int) -> NDArray[np.float32]:
 
 
 def save_picture(seen: Mapping[str, Cube], path: Path) -> None:
-    """Draw every frame of every modality.
-
-    Raises
-    ------
-    EngineError
-        Where matplotlib is not installed.
-    """
+    """Draw every frame of every modality."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

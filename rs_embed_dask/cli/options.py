@@ -155,19 +155,7 @@ class ClusterOptions:
 
 
 def taking(*kinds: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some dataclasses, each handed over as one value.
-
-    Parameters
-    ----------
-    *kinds : type
-        Dataclasses whose fields are annotated with Typer's options. The command's first parameters receive them,
-        in this order; its other parameters stay options of its own.
-
-    Returns
-    -------
-    callable
-        The decorator.
-    """
+    """Give a command the options of some dataclasses, each handed over as one value."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parts = {kind: _parameters(kind) for kind in kinds}

@@ -25,16 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the verbs of the API take it.
-
-    Attributes
-    ----------
-    places : list of BBox, PointBuffer or Polygon
-    models : list of ModelSpec
-    span : TemporalSpec
-    keywords : dict
-        The keyword arguments shared by `plan` and `compute_embeddings`.
-    """
+    """A request as the verbs of the API take it."""
 
     places: list[BBox | PointBuffer | Polygon]
     models: list[ModelSpec]
@@ -43,21 +34,7 @@ class Request:
 
 
 def request_from(options: RequestOptions) -> Request:
-    """Build the request that the options describe.
-
-    Parameters
-    ----------
-    options : RequestOptions
-
-    Returns
-    -------
-    Request
-
-    Raises
-    ------
-    SpecError
-        For anything missing, contradictory or out of range.
-    """
+    """Build the request that the options describe."""
     from rs_embed_dask.specs import FetchSpec, InputPrep, SensorSpec
 
     places = places_from(options)

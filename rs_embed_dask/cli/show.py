@@ -53,10 +53,9 @@ def json_text(value: object) -> None:
 
 
 def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, ruled: bool = False) -> None:
-    """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped.
-
-    `ruled` draws a line between rows, for those of several lines; cells that have lines of their own are not wrapped.
-    """
+    """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped."""
+    # `ruled` draws a line between rows, for those of several lines; cells that have lines of their own are not
+    # wrapped.
     from rich.console import Console
     from rich.table import Table
 
@@ -79,22 +78,7 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
 
 
 def states(names: Sequence[str]) -> frozenset[Status]:
-    """Read states as they are typed.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Such as ``"read_failed"``, in any case, with ``-`` or ``_``; ``"failed"`` stands for both failures.
-
-    Returns
-    -------
-    frozenset of Status
-
-    Raises
-    ------
-    UnknownNameError
-        For a word that is no state.
-    """
+    """Read states as they are typed."""
     from rs_embed_dask.store import RETRYABLE, Status
 
     known = {state.name.lower(): frozenset({state}) for state in Status} | {"failed": RETRYABLE}

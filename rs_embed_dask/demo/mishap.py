@@ -18,24 +18,7 @@ __all__ = ["KillsOneWorker", "process_ids"]
 
 
 class KillsOneWorker:
-    """A listener that kills a worker process after some chunks, without a warning to it, and keeps the run's report.
-
-    Parameters
-    ----------
-    victims : mapping of str to int
-        Worker addresses and process ids; the first is killed. They have to be children of this program's cluster.
-    after : int
-        Chunks that are stored by then.
-    say : callable
-        Takes the line that tells of it.
-
-    Attributes
-    ----------
-    killed : int
-        Process id of the worker that was killed; 0 before that.
-    report : RunReport or None
-        The report of the run, once it is over.
-    """
+    """A listener that kills a worker process after some chunks, without a warning to it, and keeps the run's report."""
 
     def __init__(self, victims: Mapping[str, int], *, after: int, say: Callable[[str], None]) -> None:
         self._victims = dict(victims)

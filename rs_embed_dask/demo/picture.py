@@ -26,15 +26,7 @@ _STRETCH: Final = (1, 99)
 
 
 def save(landscape: Landscape, out: Path) -> None:
-    """Draw ``demo.png``.
-
-    Parameters
-    ----------
-    landscape : Landscape
-        What was embedded.
-    out : Path
-        The demo's folder, with the catalogue and the store.
-    """
+    """Draw ``demo.png``."""
     from matplotlib.figure import Figure
 
     days: dict[str, list[Path]] = {}

@@ -39,20 +39,7 @@ _OURS: Final = ("catalogue", "demo.zarr", "demo.png")
 
 
 def walk(out: Path, *, side: int = 8) -> int:
-    """Run the demo.
-
-    Parameters
-    ----------
-    out : Path
-        A folder for the catalogue, the store and the picture; what an earlier demo left there is replaced.
-    side : int
-        Places along each side of the landscape.
-
-    Returns
-    -------
-    int
-        0 if every item was decided although a worker died, else 1.
-    """
+    """Run the demo."""
     started = time.perf_counter()
     landscape = Landscape(side)
     _clear(out)

@@ -34,20 +34,7 @@ _WAIT_S: Final = 60
 
 @dataclass(frozen=True)
 class LocalPlan:
-    """The worker processes of a local cluster.
-
-    Parameters
-    ----------
-    processes : int, optional
-        Worker processes. Default: one for every four cores, 2 to 4.
-    fetch_slots : int, default 16
-        Reads at once, over all processes.
-    memory : int, optional
-        Bytes for all processes together. Default: 80 % of the machine's.
-    gpus : int, optional
-        Processes that hold a GPU; the others only read. Default: 1 where the machine has an NVIDIA GPU, else 0, and
-        then every process embeds.
-    """
+    """The worker processes of a local cluster."""
 
     processes: int | None = None
     fetch_slots: int = _FETCH_SLOTS
@@ -55,13 +42,7 @@ class LocalPlan:
     gpus: int | None = None
 
     def workers(self) -> list[dict[str, Any]]:
-        """Keywords of each worker's nanny.
-
-        Returns
-        -------
-        list of dict
-            ``resources``, ``nthreads``, ``memory_limit``, ``env``.
-        """
+        """Keywords of each worker's nanny."""
         count = self.processes or min(4, max(2, CPU_COUNT // 4))
         gpus = (1 if shutil.which("nvidia-smi") else 0) if self.gpus is None else self.gpus
         slots = max(1, -(-self.fetch_slots // count))
@@ -90,26 +71,7 @@ class LocalPlan:
 
 
 def client_for(client: Client | None, stack: ExitStack) -> Client:
-    """Use a client that is given, or make a local cluster that the stack closes.
-
-    Parameters
-    ----------
-    client : distributed.Client or None
-        What the user gave.
-    stack : ExitStack
-        Closes what is made here.
-
-    Returns
-    -------
-    distributed.Client
-
-    Raises
-    ------
-    SpecError
-        Where it is no synchronous client.
-    EngineError
-        Where it is closed, or a local cluster does not start.
-    """
+    """Use a client that is given, or make a local cluster that the stack closes."""
     if client is None:
         made = stack.enter_context(cluster("local"))
         own: Client = stack.enter_context(Client(made, set_as_default=False))
@@ -161,11 +123,9 @@ def cluster(kind: str = "local", **options: Any) -> Any:
 
 
 def _local(**options: Any) -> SpecCluster:
-    """Workers as processes of their own: killed ones come back, and none imports the user's script.
-
-    SpecCluster closes a worker for good that is away 15 s after any earlier loss of it, even one that its nanny is just
-    bringing back; it knows workers by name, and does not know these.
-    """
+    """Workers as processes of their own: killed ones come back, and none imports the user's script."""
+    # SpecCluster closes a worker for good that is away 15 s after any earlier loss of it, even one that its nanny
+    # is just bringing back; it knows workers by name, and does not know these.
     known = LocalPlan.__dataclass_fields__
     for name in options:
         if name not in known:

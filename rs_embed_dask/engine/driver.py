@@ -65,24 +65,7 @@ __all__ = [
 
 
 def record_failed(store: Store, chunk: Chunk, unit: Unit, *, error: BaseException) -> ChunkReceipt:
-    """Store an item as failed for every model it was to be embedded by.
-
-    Parameters
-    ----------
-    store : Store
-        The store, written by the client.
-    chunk : Chunk
-        Its chunk.
-    unit : Unit
-        The item.
-    error : BaseException
-        What its task ended in.
-
-    Returns
-    -------
-    ChunkReceipt
-        What to count.
-    """
+    """Store an item as failed for every model it was to be embedded by."""
     outcome = _outcome(error)
     receipt = ChunkReceipt(chunk.number)
     results = {}
@@ -115,23 +98,7 @@ MOST_LOSSES: Final = 20
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one chunk: all that is to do in it, or some of its rows.
-
-    Attributes
-    ----------
-    chunk : int
-        The chunk.
-    rows : tuple of int or None
-        Offsets inside it; None = all that have something to do.
-    attempt : int
-        From 1; tells the keys of its tasks apart.
-    losses : int
-        How often its tasks were lost with a worker.
-    is_suspect : bool
-        Its tasks kept dying with their workers, so it runs alone.
-    rest : tuple of tuples of int
-        Rows of the same chunk that come after: one writer a chunk.
-    """
+    """Work on one chunk: all that is to do in it, or some of its rows."""
 
     chunk: int
     rows: tuple[int, ...] | None = None
@@ -158,13 +125,7 @@ class Job:
 
 
 class Jobs:
-    """Every chunk with something to do: what was lost first, new ones next, suspects last and alone.
-
-    Parameters
-    ----------
-    chunks : numpy.ndarray of int
-        Chunks to do.
-    """
+    """Every chunk with something to do: what was lost first, new ones next, suspects last and alone."""
 
     def __init__(self, chunks: np.ndarray[Any, Any]) -> None:
         self._new: Iterator[int] = iter(chunks.tolist())
@@ -173,13 +134,7 @@ class Jobs:
         self.left = len(chunks)
 
     def take(self, *, is_idle: bool) -> Job | None:
-        """Return the next job that may start.
-
-        Parameters
-        ----------
-        is_idle : bool
-            Whether nothing is in flight: only then a suspect may start.
-        """
+        """Return the next job that may start."""
         if self._again:
             return self._again.popleft()
         chunk = next(self._new, None)
@@ -210,24 +165,7 @@ def chunks_to_do(
 
 
 def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
-    """Find the items of a job that have something to do, reading this chunk alone from the store.
-
-    Parameters
-    ----------
-    store : Store
-        The store.
-    job : Job
-        Chunk and rows.
-    labels : tuple of str
-        The models of the run.
-    only : set of Status or None
-        Which states are taken up.
-
-    Returns
-    -------
-    list of Unit
-        In the order of the rows.
-    """
+    """Find the items of a job that have something to do, reading this chunk alone from the store."""
     open_rows = {label: frozenset(store.pending_rows(job.chunk, label, only=only).tolist()) for label in labels}
     items: Mapping[int, Item] = dict(enumerate(store.items(job.chunk)))
     rows = sorted(frozenset().union(*open_rows.values())) if job.rows is None else job.rows
@@ -236,22 +174,7 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 
 
 def warm_up(client: Client, recipe: Parcel, placement: Placement) -> None:
-    """Load the models of a run on every worker that embeds; workers that come later load them with their first item.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The connection.
-    recipe : Parcel
-        The recipe.
-    placement : Placement
-        Which resource embedding asks for.
-
-    Raises
-    ------
-    WeightsError, LicenceError, SpecError, EngineError
-        A model cannot be loaded. A worker that is lost meanwhile is no error here.
-    """
+    """Load the models of a run on every worker that embeds; workers that come later load them with their first item."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
         address
@@ -291,21 +214,7 @@ class _Flight:
 
 
 class Driver:
-    """One run on one cluster.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to do.
-    store : Store
-        Where results go.
-    client : distributed.Client
-        Where it runs.
-    options : Options
-        The window, and which items are taken up.
-    listeners : tuple of callables
-        Told what happens.
-    """
+    """One run on one cluster."""
 
     def __init__(
         self, plan: Plan, store: Store, client: Client, *, options: Options, listeners: tuple[Listener, ...]
@@ -322,24 +231,7 @@ class Driver:
         self.report = RunReport(plan.figures, store=str(store.target))
 
     def run(self, jobs: Jobs) -> RunReport:
-        """Do every job.
-
-        Parameters
-        ----------
-        jobs : Jobs
-            The chunks to do.
-
-        Returns
-        -------
-        RunReport
-
-        Raises
-        ------
-        EngineError, WeightsError, LicenceError, StoreError
-            The run cannot go on; what is written stays.
-        KeyboardInterrupt
-            As it came, after everything in flight was cancelled.
-        """
+        """Do every job."""
         started = time.perf_counter()
         is_over = False
         try:
@@ -490,34 +382,7 @@ def plan_labels(plan: Plan) -> tuple[str, ...]:
 
 
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
-    """Compute all that is not done in a store.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to do.
-    store : Store
-        Where results go, opened to write.
-    client : distributed.Client, optional
-        Where to run; it is left open. Without one a local cluster is made, and closed at the end.
-    options : Options, optional
-        Progress, listeners, window, and which items.
-
-    Returns
-    -------
-    RunReport
-        What happened, and how it compares with the plan.
-
-    Raises
-    ------
-    EngineError
-        The cluster was lost, or no item can be computed on it (the models are too much for a worker's memory, say);
-        the store can be resumed.
-    WeightsError, LicenceError, StoreError
-        No item could be computed, or none could be stored.
-    KeyboardInterrupt
-        As it came: what is finished is stored, everything in flight is cancelled.
-    """
+    """Compute all that is not done in a store."""
     chosen = options or Options()
     todo = chunks_to_do(store, plan.recipe.labels, chosen.only)
     chunks = np.unique(np.concatenate(list(todo.values())))
@@ -542,15 +407,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
 
 
 def is_finished(store: Store, only: AbstractSet[Status] | None = None) -> bool:
-    """Tell whether no item of a store is left to do, from its status arrays alone.
-
-    Parameters
-    ----------
-    store : Store
-        The store.
-    only : set of Status, optional
-        Take up items of these states; by default all that are not done.
-    """
+    """Tell whether no item of a store is left to do, from its status arrays alone."""
     return not any(len(chunks) for chunks in chunks_to_do(store, store.labels, only).values())
 
 

@@ -50,17 +50,7 @@ class EmbedModel(Protocol):
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the model made of one sample.
-
-    Attributes
-    ----------
-    result : Features or Exception
-        As `Model.embed_cubes` gave it, or what it raised.
-    share : float
-        1 / the size of the batch it was in; the shares of all items add up to the number of batches.
-    seconds : float
-        Its part of the time that the batch took.
-    """
+    """What the model made of one sample."""
 
     result: Any
     share: float
@@ -69,19 +59,7 @@ class Embedded:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One item's pixels on their way into a model.
-
-    Attributes
-    ----------
-    cubes : mapping of str to Cube
-        By modality.
-    output, prep
-        What is asked for.
-    crop : Window or None
-        The part of the square that was asked for.
-    done : Future of Embedded
-        Set when its batch is through.
-    """
+    """One item's pixels on their way into a model."""
 
     cubes: Mapping[str, Cube]
     output: OutputSpec
@@ -95,15 +73,7 @@ class Sample:
 
 
 class Embedder:
-    """One model and the thread that owns it.
-
-    Parameters
-    ----------
-    load : callable
-        Makes the model; called once, on the embedder's own thread.
-    batch_items : int
-        Most samples in a batch.
-    """
+    """One model and the thread that owns it."""
 
     def __init__(self, load: Callable[[], EmbedModel], batch_items: int) -> None:
         self._batch_items = batch_items
@@ -114,18 +84,7 @@ class Embedder:
         self.used_at = time.monotonic()
 
     def submit(self, sample: Sample) -> Future[Embedded]:
-        """Queue a sample, waiting for room where the queue is full.
-
-        Parameters
-        ----------
-        sample : Sample
-            The cubes of one item.
-
-        Returns
-        -------
-        Future of Embedded
-            Done when its batch is. It raises only where the model could not be loaded.
-        """
+        """Queue a sample, waiting for room where the queue is full."""
         self._room.acquire()
         self.used_at = time.monotonic()
         self._queue.append(sample)
@@ -196,23 +155,8 @@ _LOCK = threading.Lock()
 
 
 def resident(key: str, load: Callable[[], EmbedModel], batch_items: int) -> Embedder:
-    """Return this process's embedder for a model, building it where there is none.
-
-    Embedders of other models that nobody has used for ten minutes are let go when a new one is built.
-
-    Parameters
-    ----------
-    key : str
-        Identifies the model with all its options.
-    load : callable
-        Makes the model.
-    batch_items : int
-        Most samples in a batch.
-
-    Returns
-    -------
-    Embedder
-    """
+    """Return this process's embedder for a model, building it where there is none."""
+    # Embedders of other models that nobody has used for ten minutes are let go when a new one is built.
     with _LOCK:
         found = _RESIDENT.get(key)
         if found is not None and not _is_broken(found):
@@ -229,13 +173,7 @@ def _is_broken(embedder: Embedder) -> bool:
 
 
 def release() -> int:
-    """Let go of every embedder of this process.
-
-    Returns
-    -------
-    int
-        How many there were.
-    """
+    """Let go of every embedder of this process."""
     with _LOCK:
         count = len(_RESIDENT)
         for embedder in _RESIDENT.values():

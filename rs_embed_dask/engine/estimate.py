@@ -64,21 +64,7 @@ class _Survey:
 
 
 def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item]) -> tuple[ModelLayout, ...]:
-    """Find the shape of every model's results.
-
-    Parameters
-    ----------
-    request : Request
-        What was asked for.
-    chosen : sequence of Chosen
-        Its models.
-    items : iterable of Item
-        Looked at once; none is kept, only the distinct spans and buffers are.
-
-    Returns
-    -------
-    tuple of ModelLayout
-    """
+    """Find the shape of every model's results."""
     surveys = [_Survey(one, request) for one in chosen]
     spans: set[TemporalSpec] = set()
     buffers: set[tuple[float, str]] = set()
@@ -134,33 +120,7 @@ _DAY_S: Final = 86400.0
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run will take.
-
-    Attributes
-    ----------
-    items, chunks : int
-        Places and times, and the parts they are stored in.
-    reads : int
-        Cubes to read.
-    scenes, requests : float
-        Scenes that go into them and requests to the provider, as estimated.
-    download_bytes : float
-        Bytes on the wire, as estimated.
-    decoded_bytes : float
-        Bytes of decoded pixels, which workers hold for a while.
-    item_bytes : int
-        Of one item.
-    batches : dict of str to int
-        Fewest batches of each model.
-    read_seconds : float
-        Time of all reads, added up.
-    embed_seconds : float
-        Time of all models on one device, added up; a rough figure.
-    store_bytes : int
-        Size of the vectors before compression.
-    sampled : int
-        Places that the estimate was made from.
-    """
+    """What a run will take."""
 
     items: int
     chunks: int
@@ -182,20 +142,7 @@ class Figures:
         return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0.0, 0.0, 0, 0)
 
     def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
-        """How long a run takes on a cluster.
-
-        Parameters
-        ----------
-        fetch_slots : int
-            Reads at once.
-        embedders : int
-            Devices, or processes that embed.
-
-        Returns
-        -------
-        float
-            The longer of reading and embedding, which go on side by side.
-        """
+        """How long a run takes on a cluster."""
         return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
 
     def to_dict(self) -> dict[str, Any]:
@@ -245,21 +192,7 @@ _FEWEST_CHUNKS: Final = 8
 
 @dataclass
 class Price:
-    """What one item takes on average.
-
-    Attributes
-    ----------
-    sampled : int
-        Items that were priced.
-    scenes, requests, download_bytes, read_seconds : float
-        As the provider estimates.
-    decoded_bytes : float
-        Bytes of decoded pixels.
-    largest_bytes : int
-        Of the largest item that was priced.
-    embed_seconds : float
-        Of all models, on one device.
-    """
+    """What one item takes on average."""
 
     sampled: int = 0
     scenes: float = 0.0
@@ -272,21 +205,7 @@ class Price:
 
 
 def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) -> Price:
-    """Price a few items spread evenly over all of them.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is to be done.
-    chosen : sequence of Chosen
-        The models.
-    items : sequence of Item
-        At most sixteen of them are looked at.
-
-    Returns
-    -------
-    Price
-    """
+    """Price a few items spread evenly over all of them."""
     count = min(_SAMPLES, len(items))
     total = Price()
     for number in range(count):
@@ -355,23 +274,7 @@ def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Reci
 
 
 def chunk_items_for(items: int, price: Price, layouts: Sequence[ModelLayout]) -> int:
-    """Choose how many items are written at once.
-
-    Parameters
-    ----------
-    items : int
-        Number of items.
-    price : Price
-        What one takes.
-    layouts : sequence of ModelLayout
-        What is stored of one.
-
-    Returns
-    -------
-    int
-        At most 256, at most 256 MiB of decoded pixels and 32 MiB of vectors, and eight chunks or more for a short
-        run; but at least 8.
-    """
+    """Choose how many items are written at once."""
     stored = max(item_bytes(layout) for layout in layouts)
     most = min(_LARGEST_CHUNK, _CHUNK_DECODED // max(1, price.largest_bytes), _CHUNK_STORED // stored)
     return max(8, min(most, -(-items // _FEWEST_CHUNKS)))
@@ -386,25 +289,7 @@ def item_bytes(layout: ModelLayout) -> int:
 def figures_for(
     items: int, recipe: Recipe, price: Price, *, layouts: Sequence[ModelLayout], chunk_items: int
 ) -> Figures:
-    """Scale the price of one item to all.
-
-    Parameters
-    ----------
-    items : int
-        Number of items.
-    recipe : Recipe
-        What is to be done.
-    price : Price
-        What one takes.
-    layouts : sequence of ModelLayout
-        What is stored.
-    chunk_items : int
-        Items of a chunk.
-
-    Returns
-    -------
-    Figures
-    """
+    """Scale the price of one item to all."""
     batches = -(-items // recipe.batch_items)
     return Figures(
         items=items,

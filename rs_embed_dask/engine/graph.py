@@ -50,34 +50,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Parcel:
-    """A pickled value.
-
-    Attributes
-    ----------
-    digest : str
-        Of the pickle.
-    blob : bytes
-        The pickle.
-    """
+    """A pickled value."""
 
     digest: str
     blob: bytes = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, value: object, *, state: str = "") -> Self:
-        """Pickle a value, with what the user's own script defines.
-
-        Parameters
-        ----------
-        value : object
-            Anything that survives pickling.
-        state : str, optional
-            Says in which state it is, where its pickle does not: in another state it is opened anew.
-
-        Returns
-        -------
-        Parcel
-        """
+        """Pickle a value, with what the user's own script defines."""
         blob = dask_pickle.dumps(value)
         return cls(hashlib.blake2b(blob + state.encode(), digest_size=8).hexdigest(), blob)
 
@@ -96,15 +76,7 @@ Results: TypeAlias = "dict[str, ChunkResult]"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Which chunk, and which of its rows may be written.
-
-    Attributes
-    ----------
-    number : int
-        The chunk.
-    only : frozenset of Status or None
-        Rows of these states are taken up; None = all that are not done.
-    """
+    """Which chunk, and which of its rows may be written."""
 
     number: int
     only: AbstractSet[Status] | None = None
@@ -128,23 +100,7 @@ def read_task(recipe: Parcel, units: Sequence[Unit], visit: Visit) -> list[list[
 def embed_task(
     recipe: Parcel, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
 ) -> Embedded:
-    """Embed what was read, by every model that the items need.
-
-    Parameters
-    ----------
-    recipe : Parcel
-        The recipe.
-    units : sequence of Unit
-        The items.
-    visits : sequence of tuple of int
-        Which groups were read, those that were read together in one tuple.
-    reads : sequence of list of list of Pixels
-        For each visit and item, one read a group.
-
-    Returns
-    -------
-    Embedded
-    """
+    """Embed what was read, by every model that the items need."""
     opened: Recipe = recipe.open()
     rows = list(zip(*reads, strict=True))
     by_item = [
@@ -167,19 +123,7 @@ def embed_task(
 
 
 def product_task(recipe: Parcel, unit: Unit) -> Embedded:
-    """Read an item's one product, which is its embedding.
-
-    Parameters
-    ----------
-    recipe : Parcel
-        The recipe.
-    unit : Unit
-        The item, with the product as its only label.
-
-    Returns
-    -------
-    Embedded
-    """
+    """Read an item's one product, which is its embedding."""
     (label,) = unit.labels
     found = read_product(recipe.open(), unit.item, label)
     done = Embedded([unit], [{label: found.outcome}])
@@ -192,26 +136,7 @@ def product_task(recipe: Parcel, unit: Unit) -> Embedded:
 def gather_task(
     recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], layouts: Mapping[str, int]
 ) -> tuple[Results, ChunkReceipt]:
-    """Put a chunk's outcomes into the store's terms.
-
-    Parameters
-    ----------
-    recipe : Parcel
-        The recipe.
-    chunk : Chunk
-        Which one.
-    embedded : sequence of Embedded
-        What its embed tasks brought.
-    layouts : mapping of str to int
-        Frames that the store has room for, by model.
-
-    Returns
-    -------
-    results : dict of str to ChunkResult
-        By model.
-    receipt : ChunkReceipt
-        What to count.
-    """
+    """Put a chunk's outcomes into the store's terms."""
     opened: Recipe = recipe.open()
     receipt = ChunkReceipt(chunk.number)
     for part in embedded:
@@ -234,13 +159,7 @@ def gather_task(
 
 
 def write_task(recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], store: Parcel) -> ChunkReceipt:
-    """Write a chunk: for each model its data first, its status last.
-
-    Raises
-    ------
-    StoreError
-        Where the store cannot be written.
-    """
+    """Write a chunk: for each model its data first, its status last."""
     opened: Store = store.open()
     results, receipt = gather_task(recipe, chunk, embedded, {one.label: one.frames for one in opened.layouts})
     put_results(opened, chunk, results)
@@ -248,10 +167,8 @@ def write_task(recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], store
 
 
 def put_results(store: Store, chunk: Chunk, results: Results) -> None:
-    """Write a chunk's results, but for rows that someone else has finished meanwhile.
-
-    A task whose worker was thought dead may end long after its chunk was computed anew; what is done stays.
-    """
+    """Write a chunk's results, but for rows that someone else has finished meanwhile."""
+    # A task whose worker was thought dead may end long after its chunk was computed anew; what is done stays.
     for label, result in results.items():
         open_rows = store.pending_rows(chunk.number, label, only=chunk.only)
         keep = [place for place, row in enumerate(result.rows) if row in open_rows]
@@ -278,17 +195,9 @@ _Key: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class GraphMaker:
-    """Makes the graph of any chunk of a run.
+    """Makes the graph of any chunk of a run."""
 
-    The same request on the same store gives the same keys; an attempt at work that was lost gives others.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        What is to be done.
-    store : Store
-        Where results go; written by the workers where they can open it, by the client where it is in memory.
-    """
+    # The same request on the same store gives the same keys; an attempt at work that was lost gives others.
 
     recipe: Recipe
     store: Store
@@ -310,24 +219,7 @@ class GraphMaker:
         return self.store_parcel is not None
 
     def graph(self, chunk: Chunk, units: Sequence[Unit], *, attempt: int, placement: Placement) -> Delayed:
-        """Make the graph of one chunk.
-
-        Parameters
-        ----------
-        chunk : Chunk
-            Its number.
-        units : sequence of Unit
-            The items to compute.
-        attempt : int
-            Which attempt this is, from 1.
-        placement : Placement
-            The resources that tasks ask for.
-
-        Returns
-        -------
-        dask.delayed.Delayed
-            Gives the chunk's receipt; or its results and receipt where the client is to write.
-        """
+        """Make the graph of one chunk."""
         where = (chunk.number, _digest(chunk, units), attempt)
         products = self._products(units, where)
         reads, embeds = self._parts([unit.only(self.recipe.entry) for unit in units], where)

@@ -35,19 +35,7 @@ _THREADS: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class ItemResult:
-    """One item embedded in this process.
-
-    Attributes
-    ----------
-    item : Item
-        The item.
-    outcomes : mapping of str to Outcome
-        By model.
-    pixels : tuple of Pixels
-        What was read, in the order of the recipe's groups.
-    weights : mapping of str to mapping
-        Source, digest and licence of the weights of each model that ran.
-    """
+    """One item embedded in this process."""
 
     item: Item
     outcomes: Mapping[str, Outcome]
@@ -56,20 +44,7 @@ class ItemResult:
 
 
 def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
-    """Read the items of a plan with a few threads, in order.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to read.
-
-    Yields
-    ------
-    unit : Unit
-        The item.
-    pixels : dict of int to Pixels
-        Its reads, by the number of their group in the recipe.
-    """
+    """Read the items of a plan with a few threads, in order."""
     recipe = plan.recipe
     labels = tuple(recipe.entry)
     visits = recipe.visits(labels)
@@ -90,23 +65,7 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
 
 
 def embed_items(plan: Plan) -> Iterator[ItemResult]:
-    """Read and embed the items of a plan in this process, in order, a batch at a time.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to do.
-
-    Yields
-    ------
-    ItemResult
-        An item that fails has its error in its outcome; nothing is raised for it.
-
-    Raises
-    ------
-    WeightsError, LicenceError
-        A model could not be loaded.
-    """
+    """Read and embed the items of a plan in this process, in order, a batch at a time."""
     recipe = plan.recipe
     reads = read_items(plan)
     while block := list(islice(reads, recipe.batch_items)):
@@ -127,13 +86,7 @@ def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outc
 
 
 def embeddings_of(made: Plan) -> list[Embedding]:
-    """Embed the items of a plan with one model, in order.
-
-    Raises
-    ------
-    RsEmbedError
-        The first that kept an item from being embedded.
-    """
+    """Embed the items of a plan with one model, in order."""
     return [_embedding(found, made) for found in embed_items(made)]
 
 
@@ -166,15 +119,7 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
 
 
 def inputs_of(made: Plan) -> dict[str, Cube]:
-    """Read what the plan's one model would see of its first item, by modality.
-
-    Raises
-    ------
-    SpecError
-        The model is a product.
-    RsEmbedError
-        What kept a read from being made.
-    """
+    """Read what the plan's one model would see of its first item, by modality."""
     for entry in made.recipe.products:
         fix = "use get_embedding, whose grid is what there is to see"
         raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)

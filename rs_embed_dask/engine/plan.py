@@ -33,17 +33,7 @@ _FETCH_SLOTS: Final = 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """The three sizes of a run, which do not depend on each other, and how reads are retried.
-
-    Parameters
-    ----------
-    chunk_items : int, optional
-        Items that are written at once. Default: by their size, 8 to 256.
-    batch_items : int, default 32
-        Most items in a batch.
-    retry : Retry
-        How often a read is tried.
-    """
+    """The three sizes of a run, which do not depend on each other, and how reads are retried."""
 
     chunk_items: int | None = None
     batch_items: int = 32
@@ -148,28 +138,7 @@ class Plan:
 
 
 def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = None) -> Plan:
-    """Plan a run: validate, find cards and sensors, merge reads, size chunks, price it. Reads nothing.
-
-    Parameters
-    ----------
-    items : iterable of Item
-        Places and spans. A sequence is used as it is and may be lazy; anything else is made a list.
-    request : Request
-        Models, shape and source.
-    sizes : Sizes, optional
-        Chunk, batch and retries.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    PlanError
-        Where the request cannot be run at all.
-    SpecError, UnknownNameError
-        Where an argument cannot be used.
-    """
+    """Plan a run: validate, find cards and sensors, merge reads, size chunks, price it. Reads nothing."""
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
         raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")
@@ -184,13 +153,7 @@ def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = 
 
 
 class StoredItems(Sequence[Item]):
-    """The items of a store as a lazy sequence, of which one chunk is held: what a plan for a resume is made of.
-
-    Parameters
-    ----------
-    store : Store
-        Where they are.
-    """
+    """The items of a store as a lazy sequence, of which one chunk is held: what a plan for a resume is made of."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -81,15 +81,7 @@ class Score:
 
 
 class Log:
-    """One line a minute, and one for whatever is worth a line of its own.
-
-    Parameters
-    ----------
-    say : callable, optional
-        Takes a line; by default it goes to standard error.
-    every_s : float, default 60
-        Seconds between lines.
-    """
+    """One line a minute, and one for whatever is worth a line of its own."""
 
     def __init__(self, say: Callable[[str], None] | None = None, every_s: float = _EVERY_S) -> None:
         self._say = say or _to_stderr
@@ -148,13 +140,7 @@ class Bar:
 
 
 class Notebook:
-    """One line that is written anew in a notebook.
-
-    Parameters
-    ----------
-    display : callable
-        IPython's ``display``.
-    """
+    """One line that is written anew in a notebook."""
 
     def __init__(self, display: Callable[..., Any]) -> None:
         self._display = display
@@ -191,24 +177,7 @@ class Line:
 
 
 def listeners_for(progress: Progress, stack: ExitStack) -> tuple[Listener, ...]:
-    """Choose what shows progress.
-
-    Parameters
-    ----------
-    progress : bool, str or callable
-        As `Options.progress`.
-    stack : ExitStack
-        Ends what was begun.
-
-    Returns
-    -------
-    tuple of callables
-
-    Raises
-    ------
-    SpecError
-        Where it is none of these.
-    """
+    """Choose what shows progress."""
     if callable(progress):
         return (progress,)
     if progress is False:

@@ -91,23 +91,7 @@ TRANSIENT: Final = "transient"
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """How one read ended.
-
-    Attributes
-    ----------
-    cube : Cube or None
-        None where there is nothing to embed.
-    status : Status
-        OK, NO_DATA, READ_FAILED or INVALID.
-    error : RsEmbedError or None
-        Why there is no cube.
-    tries : int
-        How often it was tried.
-    fault : str
-        The last passing fault, or "".
-    seconds : float
-        Time that it took, waits and all.
-    """
+    """How one read ended."""
 
     cube: Cube | None
     status: Status = Status.OK
@@ -142,26 +126,7 @@ def read_pixels(
     seed: str,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Pixels]:
-    """Read the cubes that come of the same pixels, trying again after passing faults.
-
-    Parameters
-    ----------
-    provider : Provider
-        Where pixels come from.
-    reads : sequence of Read
-        What to read: of one place and sensor.
-    retry : Retry
-        How often and how long.
-    seed : str
-        Spreads the waits of reads that fail together.
-    sleep : callable, default time.sleep
-        Waits a number of seconds.
-
-    Returns
-    -------
-    list of Pixels
-        One a read. Never raises for what lies in the data, the network or the provider's code.
-    """
+    """Read the cubes that come of the same pixels, trying again after passing faults."""
     found = tried(lambda: load_all(provider, reads), provider.name, retry, seed=seed, sleep=sleep)
     if found.value is None:
         return [Pixels(None, found.status, found.error, found.tries, found.fault, found.seconds)] * len(reads)
@@ -171,17 +136,7 @@ def read_pixels(
 def tried(
     read: Callable[[], Value], name: str, retry: Retry, *, seed: str, sleep: Callable[[float], None] = time.sleep
 ) -> Tried[Value]:
-    """Read something, trying again after passing faults.
-
-    Parameters
-    ----------
-    read : callable
-        Reads it.
-    name : str
-        Of the provider or product, for messages.
-    retry, seed, sleep
-        As `read_pixels`.
-    """
+    """Read something, trying again after passing faults."""
     started = time.perf_counter()
     fault = ""
 

@@ -51,17 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Need:
-    """What one modality of one model takes from a read.
-
-    Attributes
-    ----------
-    label : str
-        The model.
-    modality : str
-        Its input.
-    bands : tuple of str
-        Common names in the encoder's order.
-    """
+    """What one modality of one model takes from a read."""
 
     label: str
     modality: str
@@ -70,21 +60,7 @@ class Need:
 
 @dataclass(frozen=True)
 class ReadGroup:
-    """One cube a place: a collection in some frames, and the needs of every model that takes from it.
-
-    Attributes
-    ----------
-    sensor : str
-        The collection.
-    resolution_m : float
-        Metres a pixel.
-    fetch : FetchSpec
-        How pixels are read, with the cards' choices filled in.
-    frames : Frames
-        How a span becomes frames.
-    needs : tuple of Need
-        Who takes what.
-    """
+    """One cube a place: a collection in some frames, and the needs of every model that takes from it."""
 
     sensor: str
     resolution_m: float
@@ -103,32 +79,14 @@ class ReadGroup:
         return tuple(dict.fromkeys(band for need in self.needs for band in need.bands))
 
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
-        """Say what to read for one item.
-
-        Raises
-        ------
-        SpecError
-            Where no grid fits the place.
-        """
+        """Say what to read for one item."""
         grid, _ = square_of(spatial, self.resolution_m, self.fetch.crs)
         return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a run.
-
-    Attributes
-    ----------
-    label : str
-        Its name in the store.
-    key : str
-        Identifies it with all its options: what a resident embedder is known by.
-    load : callable
-        Makes the model in the process that needs it; picklable.
-    nbytes : int
-        What its weights take in float32; 0 where that is not known.
-    """
+    """One model of a run."""
 
     label: str
     key: str
@@ -138,21 +96,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class ProductEntry:
-    """One precomputed product of a run, whose read is the embedding.
-
-    Attributes
-    ----------
-    label : str
-        Its name in the store.
-    reader : Reader
-        What reads it.
-    resolution_m, crs : float or None, str or None
-        As the request asks, instead of the product's own.
-    pooling : str
-        How vectors become one; "" for grids.
-    dim : int
-        Length of a vector.
-    """
+    """One precomputed product of a run, whose read is the embedding."""
 
     label: str
     reader: Reader
@@ -168,27 +112,7 @@ class ProductEntry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is to be done to every item.
-
-    Attributes
-    ----------
-    provider : Provider
-        Where pixels come from.
-    groups : tuple of ReadGroup
-        The reads of one item.
-    models : tuple of ModelEntry
-        The models that compute.
-    products : tuple of ProductEntry
-        Those that are read.
-    output : OutputSpec
-        Vectors or grids.
-    prep : InputPrep
-        How images meet networks.
-    retry : Retry
-        How often reads are tried.
-    batch_items : int
-        Most items in a batch.
-    """
+    """What is to be done to every item."""
 
     provider: Provider
     groups: tuple[ReadGroup, ...]
@@ -245,19 +169,7 @@ _Plugin: TypeAlias = "tuple[Card, Any] | None"
 
 @dataclass(frozen=True)
 class Chosen:
-    """One model with its card and what it wants read.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-        As it was asked for.
-    card : Card
-        What it declares.
-    inputs : tuple of (ModelInput, float)
-        Each modality, and the resolution in metres to read it at.
-    product : ProductEntry or None
-        How it is read, where it is a product.
-    """
+    """One model with its card and what it wants read."""
 
     spec: ModelSpec
     card: Card
@@ -285,26 +197,7 @@ class Chosen:
 
 
 def choose(request: Request) -> tuple[Chosen, ...]:
-    """Find the card, sensors, bands and resolution of every model of a request.
-
-    Parameters
-    ----------
-    request : Request
-        What was asked for.
-
-    Returns
-    -------
-    tuple of Chosen
-
-    Raises
-    ------
-    PlanError
-        Where a model has no sensor at the provider, a sensor override fits no model, or bands do not fit.
-    UnknownNameError
-        Where a model, variant, modality, option, sensor or band is not known.
-    SpecError
-        Where an option or the pooling cannot be used.
-    """
+    """Find the card, sensors, bands and resolution of every model of a request."""
     used: set[SensorSpec] = set()
     found = []
     for spec in request.models:
@@ -376,23 +269,7 @@ def _bands(card: Card, wanted: ModelInput, names: tuple[str, ...]) -> tuple[str,
 
 
 def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: Retry, batch_items: int) -> Recipe:
-    """Merge the reads of all models and name the models.
-
-    Parameters
-    ----------
-    request : Request
-        What was asked for.
-    chosen : iterable of Chosen
-        Its models.
-    retry : Retry
-        How often reads are tried.
-    batch_items : int
-        Most items in a batch.
-
-    Returns
-    -------
-    Recipe
-    """
+    """Merge the reads of all models and name the models."""
     groups: dict[tuple[str, float, FetchSpec, Frames], list[Need]] = {}
     entries = []
     listed = tuple(chosen)

@@ -42,23 +42,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """A run begins.
-
-    Attributes
-    ----------
-    store : str
-        Where the results go.
-    items : int
-        Items in the store.
-    chunks : int
-        Chunks that hold something to do.
-    todo : mapping of str to int
-        Chunks to do for each model.
-    workers : int
-        Worker processes at the start.
-    dashboard : str
-        Address of Dask's dashboard, or "".
-    """
+    """A run begins."""
 
     store: str
     items: int
@@ -70,23 +54,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class ChunkDone(Event):
-    """A chunk is in the store.
-
-    Attributes
-    ----------
-    chunk : int
-        Its number.
-    items : int
-        Items of it that were decided now.
-    counts : mapping of str to mapping of Status to int
-        How they ended, for each model.
-    seconds : float
-        From submission to the written status.
-    read_bytes : int
-        Bytes of decoded pixels that were read.
-    left : int
-        Chunks still to do.
-    """
+    """A chunk is in the store."""
 
     chunk: int
     items: int
@@ -98,21 +66,7 @@ class ChunkDone(Event):
 
 @dataclass(frozen=True)
 class ItemFailed(Event):
-    """An item has no embedding by a model, and the store says why.
-
-    Attributes
-    ----------
-    index : int
-        The item's row.
-    id : str
-        The item's own name.
-    label : str
-        The model.
-    status : Status
-        READ_FAILED, MODEL_FAILED or INVALID.
-    reason : str
-        Why.
-    """
+    """An item has no embedding by a model, and the store says why."""
 
     index: int
     id: str
@@ -123,19 +77,7 @@ class ItemFailed(Event):
 
 @dataclass(frozen=True)
 class Retried(Event):
-    """A read met passing faults and was tried again.
-
-    Attributes
-    ----------
-    index : int
-        The item's row.
-    sensor : str
-        What was read.
-    tries : int
-        How often it was tried in all.
-    reason : str
-        The last passing fault.
-    """
+    """A read met passing faults and was tried again."""
 
     index: int
     sensor: str
@@ -145,15 +87,7 @@ class Retried(Event):
 
 @dataclass(frozen=True)
 class ModelLoaded(Event):
-    """A worker has loaded a model; said once a model and run.
-
-    Attributes
-    ----------
-    label : str
-        The model.
-    weights : mapping
-        Path, digest and licence of its weights.
-    """
+    """A worker has loaded a model; said once a model and run."""
 
     label: str
     weights: Mapping[str, Any]
@@ -161,15 +95,7 @@ class ModelLoaded(Event):
 
 @dataclass(frozen=True)
 class WorkerLost(Event):
-    """A worker process is gone; its tasks run elsewhere.
-
-    Attributes
-    ----------
-    address : str
-        Where it was.
-    left : int
-        Workers that remain.
-    """
+    """A worker process is gone; its tasks run elsewhere."""
 
     address: str
     left: int
@@ -177,17 +103,7 @@ class WorkerLost(Event):
 
 @dataclass(frozen=True)
 class ChunkLost(Event):
-    """A chunk's task was lost and is submitted again.
-
-    Attributes
-    ----------
-    chunk : int
-        Its number.
-    attempt : int
-        The attempt that was lost, from 1.
-    reason : str
-        How it was lost.
-    """
+    """A chunk's task was lost and is submitted again."""
 
     chunk: int
     attempt: int
@@ -196,28 +112,14 @@ class ChunkLost(Event):
 
 @dataclass(frozen=True)
 class Waiting(Event):
-    """Nothing can run now.
-
-    Attributes
-    ----------
-    reason : str
-        What is waited for.
-    """
+    """Nothing can run now."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """A run is over: done, interrupted or given up.
-
-    Attributes
-    ----------
-    report : RunReport
-        What happened.
-    interrupted : bool
-        Whether it stopped before its end.
-    """
+    """A run is over: done, interrupted or given up."""
 
     report: RunReport
     interrupted: bool = False
@@ -235,23 +137,7 @@ def emit(listeners: tuple[Listener, ...], event: Event) -> None:
 
 @dataclass
 class Tally:
-    """What was done.
-
-    Attributes
-    ----------
-    reads : int
-        Reads that were tried, whatever became of them.
-    read_bytes : int
-        Bytes of decoded pixels.
-    read_seconds : float
-        Time of all reads, added up.
-    scenes : int
-        Scenes that went into them.
-    retries : int
-        Tries beyond the first.
-    batches, embed_seconds : dict of str to float
-        By model.
-    """
+    """What was done."""
 
     reads: int = 0
     read_bytes: int = 0
@@ -299,23 +185,7 @@ class Tally:
 
 @dataclass
 class ChunkReceipt:
-    """What the driver learns of a chunk that was written.
-
-    Attributes
-    ----------
-    chunk : int
-        Its number.
-    counts : dict of str to Counter of Status
-        How its items ended, by model.
-    failed : list of ItemFailed
-        Those without an embedding for another reason than missing imagery.
-    retried : list of Retried
-        Reads that met passing faults.
-    weights : dict of str to dict
-        What the models say of their weights.
-    tally : Tally
-        Counts.
-    """
+    """What the driver learns of a chunk that was written."""
 
     chunk: int
     counts: dict[str, Counter[Status]] = field(default_factory=dict)
@@ -339,13 +209,7 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class PlanReport:
-    """Plan against actual.
-
-    Attributes
-    ----------
-    rows : tuple of (str, str, str)
-        What, as planned, as it was.
-    """
+    """Plan against actual."""
 
     rows: tuple[tuple[str, str, str], ...]
 

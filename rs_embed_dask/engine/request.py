@@ -32,28 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """Models, shape and source of a run.
-
-    Parameters
-    ----------
-    models : sequence of ModelSpec, str or dict
-        At least one; no two of the same label.
-    provider : Provider
-        Where pixels come from.
-    output : OutputSpec, optional
-        Default: mean-pooled vectors.
-    prep : InputPrep, optional
-        Default: resize.
-    fetch : FetchSpec, optional
-        Default: what each card says.
-    sensors : sequence of SensorSpec, optional
-        Sensors and bands that go before the cards'.
-
-    Raises
-    ------
-    PlanError
-        Where there is no model, or where two have one label.
-    """
+    """Models, shape and source of a run."""
 
     models: tuple[ModelSpec, ...]
     provider: Provider
@@ -94,19 +73,7 @@ class Request:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], provider: Provider | None = None) -> Self:
-        """Read what `to_dict` wrote.
-
-        Parameters
-        ----------
-        data : mapping
-            The request of a store.
-        provider : Provider, optional
-            Instead of the one that the request describes; needed where that was made of arrays in memory.
-
-        Returns
-        -------
-        Request
-        """
+        """Read what `to_dict` wrote."""
         return cls(
             models=tuple(ModelSpec.from_dict(one) for one in data["models"]),
             provider=open_provider(data["provider"]) if provider is None else provider,
@@ -216,15 +183,7 @@ def items_of(spatials: object, temporal: object, options: RequestOptions) -> lis
 
 
 def store_for(out: str | Path, made: Plan) -> tuple[Store, Plan]:
-    """Make the store, or open the one that is there and add the items and models that are new.
-
-    Returns
-    -------
-    store : Store
-        Opened to write.
-    made : Plan
-        The plan of all that the store holds of the plan's models.
-    """
+    """Make the store, or open the one that is there and add the items and models that are new."""
     from rs_embed_dask.store import Store, build_receipt
 
     request = made.request.to_dict()

@@ -65,18 +65,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """Write an error as one line for a store's reason.
-
-    Parameters
-    ----------
-    error : BaseException
-        Ours are written as they are, others with their class's name.
-
-    Returns
-    -------
-    str
-        Redacted, at most 400 characters.
-    """
+    """Write an error as one line for a store's reason."""
     text = str(error) if isinstance(error, RsEmbedError) else f"{type(error).__name__}: {error}"
     return redact(" ".join(text.split()))[:400]
 
@@ -86,39 +75,14 @@ _LONGEST_ASKED_S: Final = 900.0
 
 @dataclass(frozen=True)
 class Retry(Record):
-    """Exponential backoff with jitter.
-
-    Parameters
-    ----------
-    tries : int, default 5
-        How often a read is tried in all.
-    first_s : float, default 1.0
-        Longest wait before the second try, in seconds; it doubles with each try.
-    longest_s : float, default 60.0
-        Longest wait of all, unless the service asks for more.
-    """
+    """Exponential backoff with jitter."""
 
     tries: int = 5
     first_s: float = 1.0
     longest_s: float = 60.0
 
     def wait_s(self, tries: int, seed: str, asked_s: float | None = None) -> float:
-        """How long to wait after a number of tries.
-
-        Parameters
-        ----------
-        tries : int
-            Tries so far, from 1.
-        seed : str
-            Spreads the waits of reads that failed together, the same in every process.
-        asked_s : float, optional
-            What the service asked for; honoured up to 15 minutes.
-
-        Returns
-        -------
-        float
-            Seconds: half to all of the doubled wait, and not less than the service asked for.
-        """
+        """How long to wait after a number of tries."""
         full = min(self.longest_s, self.first_s * 2.0 ** (tries - 1))
         jitter = zlib.crc32(f"{seed}/{tries}".encode()) / 2**32
         return max(full * (0.5 + 0.5 * jitter), min(asked_s or 0.0, _LONGEST_ASKED_S))

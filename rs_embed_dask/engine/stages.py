@@ -45,33 +45,7 @@ _WHOLE: Final = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one item in one model's hands.
-
-    Attributes
-    ----------
-    status : Status
-        How it ended.
-    data : numpy.ndarray or None
-        Vector (D,) or token grid (D, h, w), float32.
-    grid : Grid or None
-        Where the tokens of a grid lie.
-    error : RsEmbedError or None
-        Why there is no data.
-    note : str
-        What was missing, where there is data.
-    valid_fraction : tuple of float
-        Share of observed pixels in each frame.
-    frames : tuple of Span
-        The frames.
-    n_obs : int
-        Observations that went in: over the frames, the most that any pixel had, added up.
-    first, last : date or None
-        Days of the first and last observation.
-    scenes : tuple of str
-        Ids of what was read.
-    share, seconds : float
-        Part of a batch, and of the time it took.
-    """
+    """What became of one item in one model's hands."""
 
     status: Status
     data: np.ndarray[Any, Any] | None = None
@@ -94,20 +68,7 @@ class Outcome:
 
 
 def judged(valid_fraction: Sequence[float]) -> tuple[Status, str]:
-    """Say of an embedded item whether it is whole, and what is missing if not.
-
-    Parameters
-    ----------
-    valid_fraction : sequence of float
-        Share of observed pixels in each frame.
-
-    Returns
-    -------
-    Status
-        PARTIAL where a frame has none, or where more than a tenth of all pixels is missing.
-    str
-        What is missing, or "".
-    """
+    """Say of an embedded item whether it is whole, and what is missing if not."""
     shares = np.asarray(valid_fraction, dtype="float64")
     if not len(shares):
         return Status.OK, ""
@@ -119,21 +80,7 @@ def judged(valid_fraction: Sequence[float]) -> tuple[Status, str]:
 
 
 def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
-    """Put outcomes of one model into the store's terms.
-
-    Parameters
-    ----------
-    rows : sequence of int
-        Offsets inside the chunk.
-    outcomes : sequence of Outcome
-        One a row.
-    frames : int
-        Frames that the store has room for.
-
-    Returns
-    -------
-    ChunkResult
-    """
+    """Put outcomes of one model into the store's terms."""
     count = len(rows)
     valid = np.full((count, frames), np.nan, dtype="float32")
     starts = np.full((count, frames), np.datetime64("NaT"), dtype="datetime64[D]")
@@ -177,15 +124,7 @@ _ENDINGS: Final = ((NoImageryError, Status.NO_DATA), (SpecError, Status.INVALID)
 
 @dataclass(frozen=True, eq=False)
 class ProductRead:
-    """What became of one item in one product's hands, and what the read took.
-
-    Attributes
-    ----------
-    outcome : Outcome
-        For the store.
-    tries, fault, seconds, nbytes
-        For the report.
-    """
+    """What became of one item in one product's hands, and what the read took."""
 
     outcome: Outcome
     tries: int = 1
@@ -195,19 +134,7 @@ class ProductRead:
 
 
 def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[float], None] = time.sleep) -> ProductRead:
-    """Read one product for one item. Never raises for what lies in the data, the network or the reader's code.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is to be done.
-    item : Item
-        Place and span.
-    label : str
-        Which of the recipe's products.
-    sleep : callable, default time.sleep
-        Waits between tries.
-    """
+    """Read one product for one item. Never raises for what lies in the data, the network or the reader's code."""
     entry = recipe.product[label]
     try:
         grid = entry.grid(item.spatial)
@@ -250,17 +177,7 @@ Visit: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Unit:
-    """One item, and the models that it still has to be embedded by.
-
-    Attributes
-    ----------
-    row : int
-        Its offset inside its chunk.
-    item : Item
-        Place and span.
-    labels : tuple of str
-        The models.
-    """
+    """One item, and the models that it still has to be embedded by."""
 
     row: int
     item: Item
@@ -272,22 +189,7 @@ class Unit:
 
 
 def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[Pixels]:
-    """Read one collection for one item, for all models at once.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is to be done.
-    unit : Unit
-        The item.
-    visit : tuple of int
-        Which of the recipe's groups to read.
-
-    Returns
-    -------
-    list of Pixels
-        How each of them ended.
-    """
+    """Read one collection for one item, for all models at once."""
     groups = [recipe.groups[number].only(unit.labels) for number in visit]
     try:
         reads = [group.read(unit.item.spatial, unit.item.temporal) for group in groups]
@@ -312,29 +214,7 @@ def embed_units(
     *,
     leave: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Outcome]]:
-    """Embed items by every model that they need.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is to be done.
-    units : sequence of Unit
-        The items.
-    pixels : sequence of mapping
-        The reads of each.
-    leave : callable, optional
-        Called before waiting for the device: gives the task's slot to another task.
-
-    Returns
-    -------
-    list of dict of str to Outcome
-        For each item, one outcome a model.
-
-    Raises
-    ------
-    WeightsError, LicenceError, SpecError, EngineError
-        A model could not be loaded: no item can be embedded by it.
-    """
+    """Embed items by every model that they need."""
     asked = [
         {label: _ask(recipe, unit, found, label) for label in unit.labels}
         for unit, found in zip(units, pixels, strict=True)
@@ -364,10 +244,9 @@ def _ask(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Asked |
 
 
 def _failed(reads: Sequence[Pixels]) -> Pixels | None:
-    """Find the read that keeps an item from being embedded: the worst of those that brought nothing.
-
-    A modality without imagery does not, as long as another has some: what then becomes of the item is for the model.
-    """
+    """Find the read that keeps an item from being embedded: the worst of those that brought nothing."""
+    # A modality without imagery does not, as long as another has some: what then becomes of the item is for the
+    # model.
     without = [read for read in reads if read.cube is None]
     if len(without) < len(reads):
         without = [read for read in without if read.status != Status.NO_DATA]

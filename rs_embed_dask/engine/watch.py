@@ -53,13 +53,7 @@ class _NoProfiler(WorkerPlugin):
 
 
 def stop_profiler(client: Client) -> None:
-    """Stop the profiler of a cluster's workers where this Python may hang in it; the dashboard loses that page.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The connection.
-    """
+    """Stop the profiler of a cluster's workers where this Python may hang in it; the dashboard loses that page."""
     if _HANGS:
         client.register_plugin(_NoProfiler())
 
@@ -75,15 +69,7 @@ _READS_AHEAD: Final = 3
 
 @dataclass(frozen=True)
 class Placement:
-    """The worker resources that tasks ask for.
-
-    Attributes
-    ----------
-    read : mapping of str to float
-        For reads: one FETCH slot, where any worker has such slots.
-    embed : mapping of str to float
-        For embedding: a 64th of a GPU or of EMBED, so that up to 64 tasks of a process feed one embedder.
-    """
+    """The worker resources that tasks ask for."""
 
     read: Mapping[str, float] = field(default_factory=dict)
     embed: Mapping[str, float] = field(default_factory=dict)
@@ -102,21 +88,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of a cluster at one moment.
-
-    Attributes
-    ----------
-    addresses : frozenset of str
-        Where they are.
-    resources : mapping of str to float
-        Their resources, summed.
-    threads : int
-        Their threads, summed.
-    memory : int
-        Their memory limits in bytes, summed; 0 where none is known.
-    room : int
-        The lowest limit of those that embed on a CPU; 0 where none is known.
-    """
+    """The workers of a cluster at one moment."""
 
     addresses: frozenset[str]
     resources: Mapping[str, float]
@@ -126,17 +98,7 @@ class Workers:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Workers:
-        """Read what `Client.scheduler_info` says.
-
-        Parameters
-        ----------
-        info : mapping
-            With ``workers``, a mapping of address to ``resources``, ``nthreads`` and ``memory_limit``.
-
-        Returns
-        -------
-        Workers
-        """
+        """Read what `Client.scheduler_info` says."""
         found = info.get("workers", {})
         totals: dict[str, float] = {}
         for worker in found.values():
@@ -150,13 +112,8 @@ class Workers:
         return cls(frozenset(found), totals, threads, sum(limits.values()), room)
 
     def hold(self, nbytes: int) -> None:
-        """Make sure that weights fit into a worker: Dask pauses one that is full, for good where nothing can be freed.
-
-        Raises
-        ------
-        EngineError
-            If they take more than the share of its memory at which Dask pauses a worker.
-        """
+        """Make sure that weights fit into a worker."""
+        # Dask pauses one that is full, for good where nothing can be freed.
         share = dask.config.get("distributed.worker.memory.pause", 0.8)
         if self.room and share and nbytes > share * self.room:
             has, needs = (f"{count / 2**30:.1f} GiB" for count in (self.room, nbytes))
@@ -181,39 +138,13 @@ class Workers:
 
 @dataclass(frozen=True)
 class InFlight:
-    """How much may be on its way at once. At least one chunk always may.
-
-    Parameters
-    ----------
-    chunks : int, optional
-        Most chunks submitted and not yet written. Left out: enough to keep every fetch slot and embedder busy while
-        one chunk waits for a straggler.
-    nbytes : int, optional
-        Most bytes of decoded pixels in them. Left out: 40 % of the workers' memory.
-    """
+    """How much may be on its way at once. At least one chunk always may."""
 
     chunks: int | None = None
     nbytes: int | None = None
 
     def limit(self, workers: Workers, *, chunk_items: int, chunk_bytes: int, batch_items: int) -> int:
-        """How many chunks may be in flight on these workers.
-
-        Parameters
-        ----------
-        workers : Workers
-            Those that are there.
-        chunk_items : int
-            Items of a whole chunk.
-        chunk_bytes : int
-            Bytes of decoded pixels of a whole chunk, as planned.
-        batch_items : int
-            Most items in a batch.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """How many chunks may be in flight on these workers."""
         wanted = _READS_AHEAD * workers.fetch_slots + 2 * batch_items * workers.embedders
         chunks = self.chunks or -(-wanted // chunk_items) + 1
         room = self.nbytes or int(_MEMORY_SHARE * (workers.memory or _MEMORY_IF_UNKNOWN))
@@ -226,17 +157,7 @@ _PAUSE_S: Final = 0.1
 
 
 class Watch:
-    """Looks at the cluster now and then.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The connection.
-    listeners : tuple of callables
-        Told of lost workers and of waiting.
-    store : str
-        The store's place, for the error's text.
-    """
+    """Looks at the cluster now and then."""
 
     def __init__(self, client: Client, listeners: tuple[Listener, ...], store: str) -> None:
         self._client = client
@@ -249,13 +170,7 @@ class Watch:
         self._offered = self.workers.offered
 
     def look(self) -> Workers:
-        """Return the workers that are there, asked for at most every two seconds.
-
-        Raises
-        ------
-        EngineError
-            If the scheduler is gone.
-        """
+        """Return the workers that are there, asked for at most every two seconds."""
         if time.monotonic() - self._seen_at < _EVERY_S and self.workers.addresses:
             return self.workers
         self._seen_at = time.monotonic()
@@ -290,13 +205,7 @@ class Watch:
         self._said = said
 
     def check(self) -> None:
-        """Make sure of the scheduler, waiting a little for a broken connection to mend.
-
-        Raises
-        ------
-        EngineError
-            If it is gone.
-        """
+        """Make sure of the scheduler, waiting a little for a broken connection to mend."""
         deadline = time.monotonic() + _RECONNECT_S
         while self._client.status != "running":
             if self._client.status in {"closed", "closing"} or time.monotonic() > deadline:
@@ -314,20 +223,7 @@ Progress: TypeAlias = bool | str | Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes, whatever it computes.
-
-    Parameters
-    ----------
-    progress : bool, str or callable, default True
-        True chooses by where it runs: a bar in a terminal or notebook, a line a minute in a log. False is silent;
-        "bar" and "log" choose one; anything else that can be called takes the events.
-    listeners : sequence of callables
-        More that take events.
-    window : InFlight
-        How much may be on its way at once.
-    only : set of Status, optional
-        Take up items of these states; by default all that are not done.
-    """
+    """How a run goes, whatever it computes."""
 
     progress: Progress = True
     listeners: Sequence[Listener] = ()

@@ -33,22 +33,8 @@ _VALUES_AT_ONCE: Final = 1 << 20  # what is sorted together stays in the cache
 
 
 def median(layers: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the median over the seen layers of each pixel, band by band.
-
-    Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is seen.
-
-    Parameters
-    ----------
-    layers : ndarray of float32 (N, B, H, W)
-        Values; not changed.
-    seen : ndarray of bool (N, H, W)
-        Which layers count at which pixel. A value that is NaN does not count either.
-
-    Returns
-    -------
-    ndarray of float32 (B, H, W)
-        The middle value, or the mean of the two middle ones; NaN where nothing counts.
-    """
+    """Return the median over the seen layers of each pixel, band by band."""
+    # Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is seen.
     n, n_bands, height, width = layers.shape
     if n == 1:
         return np.where(seen[0], layers[0], np.float32(np.nan))
@@ -88,19 +74,7 @@ _NAMES: Final = PropertyNames()
 
 @dataclass(frozen=True, eq=False)
 class Composite:
-    """One image or several, with counts.
-
-    Parameters
-    ----------
-    values : ndarray of float32 (T, B, H, W)
-        Working units; NaN where nothing valid was observed.
-    n_obs : ndarray of uint16 (T, H, W)
-        Valid observations of each pixel; one pass counts once.
-    used : ndarray of int64 (N,)
-        Pixels that each scene gave; 0 for a scene that gave none.
-    dates : tuple of (date, date) or None
-        First and last date of the scenes that gave pixels to each frame; None for an empty frame.
-    """
+    """One image or several, with counts."""
 
     values: Floats
     n_obs: Counts
@@ -109,20 +83,7 @@ class Composite:
 
 
 def frame_of(scene: Scene, frames: Sequence[Span]) -> int | None:
-    """Tell in which frame a scene falls by its UTC date.
-
-    Parameters
-    ----------
-    scene : Scene
-        A scene.
-    frames : sequence of Span
-        Half-open spans that do not overlap.
-
-    Returns
-    -------
-    int or None
-        Position in `frames`; None if it lies in none.
-    """
+    """Tell in which frame a scene falls by its UTC date."""
     day = scene.datetime.date()
     return next((i for i, span in enumerate(frames) if span.start <= day < span.end), None)
 
@@ -136,34 +97,7 @@ def composite(
     how: str = "median",
     present: Bools | None = None,
 ) -> Composite:
-    """Make one image for each frame.
-
-    Parameters
-    ----------
-    stack : ndarray of float32 (N, B, H, W)
-        Working units; NaN where missing or masked.
-    scenes : sequence of Scene
-        The N scenes, in any order.
-    frames : sequence of Span
-        The T frames.
-    lon : float
-        Longitude of the place in degrees, for the solar day.
-    how : {"median", "mosaic", "clearest"}
-        The way.
-    present : ndarray of bool (N, B), optional
-        Which bands each scene has at all. Default: all. A pixel is an observation if all bands that its scene has are
-        valid there.
-
-    Returns
-    -------
-    Composite
-        T images.
-
-    Raises
-    ------
-    UnknownNameError
-        If the way is not known.
-    """
+    """Make one image for each frame."""
     height, width = stack.shape[-2:]
     values = np.full((len(frames), stack.shape[1], height, width), np.nan, np.float32)
     counts = np.zeros((len(frames), height, width), np.uint16)
@@ -191,31 +125,7 @@ def composite_frame(
     present: Bools | None = None,
     names: PropertyNames = _NAMES,
 ) -> tuple[Floats, Counts, npt.NDArray[np.int64]]:
-    """Make one image of the scenes of one frame.
-
-    Parameters
-    ----------
-    stack : ndarray of float32 (N, B, H, W)
-        Working units; N may be 0. It is not changed.
-    scenes, lon, how, present
-        As in `composite`.
-    names : PropertyNames
-        Where scenes keep platform and orbit.
-
-    Returns
-    -------
-    values : ndarray of float32 (B, H, W)
-        Working units.
-    n_obs : ndarray of uint16 (H, W)
-        Valid observations.
-    used : ndarray of int64 (N,)
-        Pixels that each scene gave.
-
-    Raises
-    ------
-    UnknownNameError
-        If the way is not known.
-    """
+    """Make one image of the scenes of one frame."""
     if how not in HOWS:
         raise UnknownNameError.among("composite", how, HOWS)
     _, n_bands, height, width = stack.shape

@@ -41,18 +41,7 @@ __all__ = [
 
 
 def coordinates(grid: Grid) -> dict[Hashable, Any]:
-    """Return the coordinates of a grid's pixel centres and its CRS as rioxarray and GDAL read it.
-
-    Parameters
-    ----------
-    grid : Grid
-        North up.
-
-    Returns
-    -------
-    dict
-        ``y``, ``x`` and ``spatial_ref`` for an xarray object.
-    """
+    """Return the coordinates of a grid's pixel centres and its CRS as rioxarray and GDAL read it."""
     a, b, c, d, e, f = grid.transform
     attrs = {**_described(grid.crs), "GeoTransform": " ".join(str(n) for n in (c, a, b, f, d, e))}
     return {"y": ("y", grid.ys), "x": ("x", grid.xs), "spatial_ref": ((), np.int64(0), attrs)}
@@ -71,18 +60,7 @@ def _day_or_none(day: dt.date | None) -> np.datetime64:
 
 
 def label_cube(cube: Cube) -> xr.DataArray:
-    """Return a cube as a labelled array; see `Cube.to_xarray`.
-
-    Parameters
-    ----------
-    cube : Cube
-        Pixels in memory.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dimensions (time, band, y, x). ``time`` is the middle of each frame.
-    """
+    """Return a cube as a labelled array; see `Cube.to_xarray`."""
     frames, dates = cube.read.frames, cube.dates
     coords: dict[Hashable, Any] = {
         "time": ("time", np.array([span.midpoint for span in frames], "datetime64[ns]")),
@@ -379,15 +357,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pixels of the user's, with whatever the object that holds them says.
-
-    Parameters
-    ----------
-    values : array_like
-        As they were, a Dataset's variables stacked as bands; dimensions in the order (time, band, y, x).
-    bands, sensor, grid, frames
-        None or empty where the object says nothing.
-    """
+    """Pixels of the user's, with whatever the object that holds them says."""
 
     values: Any
     bands: tuple[str, ...] = ()
@@ -397,23 +367,7 @@ class Labelled:
 
 
 def read_labels(values: Any) -> Labelled:
-    """Find out what an array says of its own pixels.
-
-    Parameters
-    ----------
-    values : array_like or DataArray or Dataset
-        Anything; a plain array says nothing.
-
-    Returns
-    -------
-    Labelled
-        What it says.
-
-    Raises
-    ------
-    SpecError
-        If its coordinates are not evenly spaced, or its dimensions are not understood.
-    """
+    """Find out what an array says of its own pixels."""
     if not isinstance(values, xr.DataArray | xr.Dataset):
         return Labelled(values)
     array = one_array(values)
@@ -424,24 +378,7 @@ def read_labels(values: Any) -> Labelled:
 
 
 def one_array(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Bring an xarray object into one form: (time, band, y, x), the time left out where there is none.
-
-    Parameters
-    ----------
-    values : DataArray or Dataset
-        Dimensions named ``longitude``, ``lat``, ``bands``, ``t`` and the like are understood. Variables of a Dataset
-        with y and x are its bands.
-
-    Returns
-    -------
-    DataArray
-        A view; nothing is computed.
-
-    Raises
-    ------
-    SpecError
-        If it has no y and x, or a dimension besides the four.
-    """
+    """Bring an xarray object into one form: (time, band, y, x), the time left out where there is none."""
     array = _stacked(values) if isinstance(values, xr.Dataset) else values
     array = array.rename({name: _NAMES[str(name)] for name in array.dims if str(name) in _NAMES})
     if not {"y", "x"} <= set(array.dims):
@@ -470,35 +407,14 @@ def _stacked(values: xr.Dataset) -> xr.DataArray:
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the names in the ``band`` coordinate; none if it holds numbers or is not there.
-
-    Parameters
-    ----------
-    array : DataArray
-        As `one_array` gives it.
-
-    Returns
-    -------
-    tuple of str
-    """
+    """Return the names in the ``band`` coordinate; none if it holds numbers or is not there."""
     if "band" not in array.coords or array.coords["band"].dtype.kind not in "UOT":
         return ()
     return tuple(str(name) for name in np.atleast_1d(array.coords["band"].values))
 
 
 def days_of(array: xr.DataArray) -> tuple[dt.date, ...]:
-    """Return the dates of an array's ``time`` coordinate; none if it has none.
-
-    Parameters
-    ----------
-    array : DataArray
-        With or without ``time``, which may be a dimension or one date.
-
-    Returns
-    -------
-    tuple of datetime.date
-        One for each image.
-    """
+    """Return the dates of an array's ``time`` coordinate; none if it has none."""
     if "time" not in array.coords or array.coords["time"].dtype.kind != "M":
         return ()
     days = np.atleast_1d(array.coords["time"].values).astype("datetime64[D]")
@@ -506,18 +422,7 @@ def days_of(array: xr.DataArray) -> tuple[dt.date, ...]:
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> str | None:
-    """Find the CRS that an xarray object states, in any of the usual ways.
-
-    Parameters
-    ----------
-    array : DataArray or Dataset
-        WKT in the coordinate ``spatial_ref`` or ``crs``, or one of the attributes ``crs`` and ``proj:code``.
-
-    Returns
-    -------
-    str or None
-        WKT or a code; None if it states none.
-    """
+    """Find the CRS that an xarray object states, in any of the usual ways."""
     named = (array.encoding.get("grid_mapping"), array.attrs.get("grid_mapping"), "spatial_ref", "crs")
     for name in named:
         if name is not None and name in array.coords:
@@ -533,23 +438,7 @@ def _stated(attrs: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:
 
 
 def grid_of(array: xr.DataArray) -> Grid | None:
-    """Make the grid of an array from its pixel centres and CRS.
-
-    Parameters
-    ----------
-    array : DataArray
-        With coordinates ``y`` and ``x`` of pixel centres, north up.
-
-    Returns
-    -------
-    Grid or None
-        None if it has no coordinates or no CRS.
-
-    Raises
-    ------
-    SpecError
-        If the coordinates are not evenly spaced or run the wrong way.
-    """
+    """Make the grid of an array from its pixel centres and CRS."""
     crs = crs_of(array)
     if crs is None or "x" not in array.coords or "y" not in array.coords:
         return None
@@ -561,25 +450,7 @@ def grid_of(array: xr.DataArray) -> Grid | None:
 
 
 def axis_of(array: xr.DataArray, name: str) -> tuple[float, float]:
-    """Return the outer edge and the step of an axis of evenly spaced pixel centres.
-
-    Parameters
-    ----------
-    array : DataArray
-        With at least two pixels along the axis.
-    name : str
-        ``x`` or ``y``.
-
-    Returns
-    -------
-    (float, float)
-        Edge before the first pixel, signed step.
-
-    Raises
-    ------
-    SpecError
-        If there is one pixel only, or the steps differ by more than a thousandth.
-    """
+    """Return the outer edge and the step of an axis of evenly spaced pixel centres."""
     values: npt.NDArray[np.float64] = np.asarray(array.coords[name].values, np.float64)
     fix = "give evenly spaced pixel centres, or pass grid="
     if values.size < 2:  # noqa: PLR2004 - a step needs two

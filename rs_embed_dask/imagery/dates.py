@@ -155,18 +155,7 @@ class Frames(Record):
                 object.__setattr__(self, name, whole(what, value, low=1, high=_MOST))
 
     def spans(self, temporal: TemporalSpec | Span) -> tuple[Span, ...]:
-        """Cut a span into frames.
-
-        Parameters
-        ----------
-        temporal : TemporalSpec or Span
-            What was asked for.
-
-        Returns
-        -------
-        tuple of Span
-            At least one; in order, without gaps or overlaps. They cover the span, but for "bins" beyond the cap.
-        """
+        """Cut a span into frames."""
         whole_span = temporal if isinstance(temporal, Span) else Span.of(temporal)
         edges = [whole_span.start + dt.timedelta(days=offset) for offset in self._edges(whole_span.days)]
         return tuple(Span(first, last) for first, last in pairwise(edges))

@@ -43,20 +43,7 @@ _IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
 
 
 def baseline_of(scene: Scene, source: Source) -> float | None:
-    """Tell the Sentinel-2 processing baseline of a scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        Its properties are looked at, then the product name in them.
-    source : Source
-        Says which properties.
-
-    Returns
-    -------
-    float or None
-        For example 4.0 for ``04.00``; None where nothing states it.
-    """
+    """Tell the Sentinel-2 processing baseline of a scene."""
     stated = scene.first(source.properties.baseline)
     product = scene.first(source.properties.product)
     found = _BASELINE.match(str(stated).strip()) if stated is not None else None
@@ -107,29 +94,7 @@ def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
 
 
 def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], scenes: Sequence[Scene]) -> Floats:
-    """Turn the numbers in files into working units, each scene by its own baseline.
-
-    Parameters
-    ----------
-    raw : ndarray (N, B, H, W)
-        As in the files; NaN is missing too.
-    source : Source
-        Decides scale, offset and nodata.
-    bands : sequence of Band
-        The B bands.
-    scenes : sequence of Scene
-        The N scenes.
-
-    Returns
-    -------
-    ndarray of float32 (N, B, H, W)
-        Reflectance times 10 000, linear power or kelvin; NaN where missing.
-
-    Raises
-    ------
-    ProviderError
-        If a scene's offset depends on its processing baseline and it states none.
-    """
+    """Turn the numbers in files into working units, each scene by its own baseline."""
     raw = np.asarray(raw)
     scalings = [source.scaling(band) for band in bands]
     baseline = np.zeros(len(scenes), np.float32)
@@ -147,20 +112,7 @@ def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], s
 
 
 def spoilt(quality: npt.NDArray[Any], mask: Mask) -> Bools:
-    """Tell which pixels a quality band marks as clouds, shadows or fill.
-
-    Parameters
-    ----------
-    quality : ndarray (..., H, W)
-        The quality band as in the file, nearest neighbours only. NaN marks a pixel as spoilt.
-    mask : Mask
-        The rule.
-
-    Returns
-    -------
-    ndarray of bool (..., H, W)
-        True where the pixel must not be used.
-    """
+    """Tell which pixels a quality band marks as clouds, shadows or fill."""
     missing = np.isnan(quality) if quality.dtype.kind == "f" else None
     if mask.kind == "below":
         return np.logical_not(quality >= np.asarray(mask.below, quality.dtype))  # so NaN is spoilt
@@ -182,20 +134,7 @@ def _bad_codes(mask: Mask) -> Bools:
 
 
 def finish(values: Floats, bands: Sequence[Band]) -> Floats:
-    """Turn composited working units into the canonical units of a cube: linear power becomes decibels.
-
-    Parameters
-    ----------
-    values : ndarray of float32 (..., B, H, W)
-        Working units.
-    bands : sequence of Band
-        The B bands.
-
-    Returns
-    -------
-    ndarray of float32 (..., B, H, W)
-        Canonical units.
-    """
+    """Turn composited working units into the canonical units of a cube: linear power becomes decibels."""
     radar = [i for i, band in enumerate(bands) if band.unit == DB]
     if not radar:
         return values
@@ -211,23 +150,7 @@ Raw = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What happens to raw numbers: data that travels in each task.
-
-    Parameters
-    ----------
-    source : Source
-        Decides what the numbers mean.
-    bands : tuple of Band
-        Bands in the order wanted.
-    mask : Mask, optional
-        The rule that the last layer feeds; None if nothing is masked.
-    assets : tuple of tuple of str
-        Asset names of each layer, the quality band's last.
-    how : str
-        The composite.
-    lon : float
-        Longitude of the place, for the solar day.
-    """
+    """What happens to raw numbers: data that travels in each task."""
 
     source: Source
     bands: tuple[Band, ...]
@@ -239,17 +162,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class FramePixels:
-    """One frame of one block.
-
-    Parameters
-    ----------
-    values : ndarray of float32 (B, H, W)
-        Canonical units.
-    n_obs : ndarray of uint16 (H, W)
-        Valid observations.
-    used : ndarray of int64 (N,)
-        Pixels that each scene gave.
-    """
+    """One frame of one block."""
 
     values: npt.NDArray[np.float32]
     n_obs: npt.NDArray[np.uint16]
@@ -257,25 +170,7 @@ class FramePixels:
 
 
 def recipe_for(read: Read, source: Source) -> Recipe:
-    """Work out what a read does to the raw numbers of a source.
-
-    Parameters
-    ----------
-    read : Read
-        What is wanted.
-    source : Source
-        How it is served.
-
-    Returns
-    -------
-    Recipe
-        Bands in the read's order, defaults filled in.
-
-    Raises
-    ------
-    UnknownNameError, SpecError
-        If the source lacks a band, or the mask asked for.
-    """
+    """Work out what a read does to the raw numbers of a source."""
     of = sensor(read.sensor)
     bands = tuple(of.band(name) for name in read.bands)
     chosen = mask_of(read.fetch.mask, source)
@@ -290,29 +185,7 @@ def recipe_for(read: Read, source: Source) -> Recipe:
 def make_frame(
     raw: Raw, scenes: Sequence[Scene], recipe: Recipe, *, present: npt.NDArray[np.bool_] | None = None
 ) -> FramePixels:
-    """Turn the raw numbers of the scenes of one frame into one image.
-
-    Parameters
-    ----------
-    raw : ndarray (N, A, H, W)
-        Raw numbers of A layers: the bands, then the quality band if the recipe has a mask.
-    scenes : sequence of Scene
-        The N scenes.
-    recipe : Recipe
-        What to do.
-    present : ndarray of bool (N, B), optional
-        Which bands each scene has at all. Default: all.
-
-    Returns
-    -------
-    FramePixels
-        The image in canonical units and its counts.
-
-    Raises
-    ------
-    ProviderError
-        If a scene's offset is not known.
-    """
+    """Turn the raw numbers of the scenes of one frame into one image."""
     n_bands = len(recipe.bands)
     stack = harmonise(raw[:, :n_bands], recipe.source, bands=recipe.bands, scenes=scenes)
     if recipe.mask is not None:
@@ -325,19 +198,7 @@ def make_frame(
 
 
 def present_in(scenes: Sequence[Scene], recipe: Recipe) -> npt.NDArray[np.bool_]:
-    """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none.
-
-    Parameters
-    ----------
-    scenes : sequence of Scene
-        The N scenes; ``properties["assets"]`` may list their assets.
-    recipe : Recipe
-        Names the assets that may carry each of the B bands.
-
-    Returns
-    -------
-    ndarray of bool (N, B)
-    """
+    """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none."""
     names = recipe.assets[: len(recipe.bands)]
     found = np.ones((len(scenes), len(names)), bool)
     for row, scene in zip(found, scenes, strict=True):

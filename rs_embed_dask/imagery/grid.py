@@ -400,10 +400,8 @@ def _round_point(spatial: PointBuffer, resolution: float, crs: str | None, latti
 
 
 def _bounds(spatial: BBox | Polygon, crs: str) -> _Bounds:
-    """Return the bounds of a place in a projection, infinite where it does not reach the place.
-
-    Where the place is given in that projection they are exactly its own numbers.
-    """
+    """Return the bounds of a place in a projection, infinite where it does not reach the place."""
+    # Where the place is given in that projection they are exactly its own numbers.
     if spatial.crs == crs:
         return spatial.own_bounds
     points = outline(spatial.unwrapped, WGS84)
@@ -464,20 +462,7 @@ LARGEST_SIDE_PX: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Window(Record):
-    """A rectangle of pixels.
-
-    Parameters
-    ----------
-    row, col : int
-        Upper left pixel; below 0 lies outside the grid.
-    height, width : int
-        Pixels, at least 1.
-
-    Raises
-    ------
-    SpecError
-        Where one is no whole number or the size is below 1.
-    """
+    """A rectangle of pixels."""
 
     row: int
     col: int

@@ -58,59 +58,19 @@ class Scene:
 
 
 def solar_day(when: dt.datetime, lon: float) -> dt.date:
-    """Tell the date at a place by the sun, which does not change within one pass of a satellite.
-
-    Parameters
-    ----------
-    when : datetime.datetime
-        In UTC.
-    lon : float
-        Longitude of the place in degrees.
-
-    Returns
-    -------
-    datetime.date
-        The date by local mean solar time.
-    """
+    """Tell the date at a place by the sun, which does not change within one pass of a satellite."""
     return (when + dt.timedelta(hours=lon / _DEGREES_AN_HOUR)).date()
 
 
 def ordered(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """Put scenes in the one order that results are made in: by time, then by id; the same id counts once.
-
-    Parameters
-    ----------
-    scenes : iterable of Scene
-        In any order.
-
-    Returns
-    -------
-    tuple of Scene
-        Sorted, without repeats.
-    """
+    """Put scenes in the one order that results are made in: by time, then by id; the same id counts once."""
     return tuple(sorted({scene.id: scene for scene in scenes}.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
 def observations(scenes: Sequence[Scene], *, lon: float, names: PropertyNames = _NAMES) -> tuple[tuple[int, ...], ...]:
-    """Group scenes that are one observation: the same solar day, platform and direction of flight.
-
-    Neighbouring tiles of one pass overlap, and so do the halves of a pass in two UTM zones. Their pixels were taken in
-    the same second, so a composite must count them once.
-
-    Parameters
-    ----------
-    scenes : sequence of Scene
-        In any order.
-    lon : float
-        Longitude of the place in degrees.
-    names : PropertyNames
-        Where scenes keep platform and orbit.
-
-    Returns
-    -------
-    tuple of tuple of int
-        Positions in `scenes`, each once; groups and members in order of (time, id).
-    """
+    """Group scenes that are one observation: the same solar day, platform and direction of flight."""
+    # Neighbouring tiles of one pass overlap, and so do the halves of a pass in two UTM zones. Their pixels were
+    # taken in the same second, so a composite must count them once.
     rank = sorted(range(len(scenes)), key=lambda i: (scenes[i].datetime, scenes[i].id))
     groups: dict[tuple[dt.date, str, str], list[int]] = {}
     for i in rank:

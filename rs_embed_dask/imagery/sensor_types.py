@@ -31,18 +31,7 @@ EMBEDDING: Final[Unit] = "embedding"
 
 
 def plain_band_name(name: str) -> str:
-    """Write a band name without case, underscores, dashes and leading zeros: ``B04`` and ``b4`` are one band.
-
-    Parameters
-    ----------
-    name : str
-        A band name of any catalogue.
-
-    Returns
-    -------
-    str
-        The form in which names are compared.
-    """
+    """Write a band name without case, underscores, dashes and leading zeros: ``B04`` and ``b4`` are one band."""
     text = name.strip().lower().replace("_", "").replace("-", "")
     return "b" + text[1:].lstrip("0") if text[:1] == "b" and text[1:2].isdigit() else text
 
@@ -77,15 +66,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """A field of bits in a quality band and the values of it that spoil a pixel.
-
-    Parameters
-    ----------
-    shift, width : int
-        The lowest bit of the field and the number of bits in it.
-    bad : tuple of int
-        Values of the field that mask the pixel.
-    """
+    """A field of bits in a quality band and the values of it that spoil a pixel."""
 
     shift: int
     width: int
@@ -293,13 +274,7 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class PropertyNames:
-    """Where a catalogue keeps what we need to know of a scene; the first name present counts.
-
-    Parameters
-    ----------
-    cloud, platform, baseline, product, tile, datastrip, generated, orbit : tuple of str
-        Names of properties.
-    """
+    """Where a catalogue keeps what we need to know of a scene; the first name present counts."""
 
     cloud: tuple[str, ...] = ("eo:cloud_cover",)
     platform: tuple[str, ...] = ("platform",)

@@ -33,13 +33,7 @@ _BY_NAME: Final = {_plain(name): each for each in SENSORS for name in (each.id, 
 
 
 def sensors() -> tuple[Sensor, ...]:
-    """List all sensors.
-
-    Returns
-    -------
-    tuple of Sensor
-        In the order of the tables.
-    """
+    """List all sensors."""
     return SENSORS
 
 
@@ -73,43 +67,12 @@ def sensor(name: str) -> Sensor:
 
 
 def sources_of(provider: str) -> tuple[Source, ...]:
-    """List what a provider serves.
-
-    Parameters
-    ----------
-    provider : str
-        Name of the tables, for example ``planetary_computer``.
-
-    Returns
-    -------
-    tuple of Source
-        Empty for a provider without tables.
-    """
+    """List what a provider serves."""
     return tuple(each for each in SOURCES if each.provider == provider)
 
 
 def source(provider: str, name: str) -> Source:
-    """Find how a provider serves a sensor.
-
-    Parameters
-    ----------
-    provider : str
-        Name of the tables.
-    name : str
-        A sensor, or one of the provider's collections where it has several of that sensor.
-
-    Returns
-    -------
-    Source
-        The collection of that name, else the provider's first of that sensor.
-
-    Raises
-    ------
-    UnknownNameError
-        If the provider or the sensor is not known.
-    SpecError
-        If the provider does not serve the sensor.
-    """
+    """Find how a provider serves a sensor."""
     served = sources_of(provider)
     if not served:
         raise UnknownNameError.among("provider with sensor tables", provider, {each.provider for each in SOURCES})
@@ -126,27 +89,7 @@ def source(provider: str, name: str) -> Source:
 
 
 def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
-    """Choose the mask rule of a read and the asset that it needs.
-
-    Parameters
-    ----------
-    name : str or None
-        `FetchSpec.mask`: a rule, ``none``, or None for the sensor's default.
-    where : Source
-        What is read.
-
-    Returns
-    -------
-    (Mask, str) or None
-        The rule and the asset; None where nothing is masked. A default that the source cannot serve is no mask.
-
-    Raises
-    ------
-    UnknownNameError
-        If the sensor has no such rule.
-    SpecError
-        If the provider does not serve the band that the rule reads.
-    """
+    """Choose the mask rule of a read and the asset that it needs."""
     of = sensor(where.sensor)
     wanted = of.default_mask if name is None else name
     if wanted == "none":

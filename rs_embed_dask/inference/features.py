@@ -24,12 +24,11 @@ __all__ = ["Features", "cells", "cut_tiles", "joined", "pooled", "stitched"]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a model made of one item.
+    """What a model made of one item."""
 
-    `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
-    `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share that was
-    filled of what the model saw; `notes` say what was left out, hidden or filled.
-    """
+    # `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
+    # `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share
+    # that was filled of what the model saw; `notes` say what was left out, hidden or filled.
 
     values: NDArray[np.float32]
     grid: Grid | None
@@ -49,10 +48,8 @@ def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
 
 
 def stitched(patches: Tensor, fit: Fit) -> Tensor:
-    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, ..., D).
-
-    Where two tiles overlap, each owns the tokens up to the middle of the overlap.
-    """
+    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, ..., D)."""
+    # Where two tiles overlap, each owns the tokens up to the middle of the overlap.
     rows, columns = fit.starts
     lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, ..., D)
     down = _owned(rows, fit.cell_px[0], patches.shape[1], fit.tokens[0])
@@ -81,11 +78,9 @@ def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
 
 
 def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor:
-    """One vector an item: (B, D).
-
-    ``mean`` is the model's own vector where it has one, averaged over tiles, else the mean of the tokens kept;
-    ``max`` their maximum; ``cls`` the class token, averaged over tiles.
-    """
+    """One vector an item: (B, D)."""
+    # ``mean`` is the model's own vector where it has one, averaged over tiles, else the mean of the tokens kept;
+    # ``max`` their maximum; ``cls`` the class token, averaged over tiles.
     if pooling == "max":
         return lattice.flatten(1, -2).amax(1)
     own = tokens.cls if pooling == "cls" else tokens.pooled

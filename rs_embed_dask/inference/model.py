@@ -43,10 +43,8 @@ _COMPILER_FIX = "install a C++ compiler such as g++ (on a GPU Triton too), or le
 
 
 def placed(encoder: nn.Module, device: torch.device) -> nn.Module:
-    """Bring a network to a device, for use and not for training.
-
-    A part whose class says `channels_last` gets its kernels in that order.
-    """
+    """Bring a network to a device, for use and not for training."""
+    # A part whose class says `channels_last` gets its kernels in that order.
     network = encoder.to(device).eval().requires_grad_(requires_grad=False)
     for part in network.modules():
         if getattr(part, "channels_last", False):
@@ -56,17 +54,10 @@ def placed(encoder: nn.Module, device: torch.device) -> nn.Module:
 
 
 def compiled(encoder: nn.Module, device: torch.device) -> None:
-    """Compile a network in place, by ``torch.compile``; nothing is compiled before the first batch.
-
-    Where nearly all the work is done by parts that are alike, as the blocks of a transformer are, these are compiled,
-    once for all of them; what depends on dates and places stays as it is, so that a new date compiles nothing. Other
-    networks are compiled whole.
-
-    Raises
-    ------
-    SpecError
-        This machine has no compiler.
-    """
+    """Compile a network in place, by ``torch.compile``; nothing is compiled before the first batch."""
+    # Where nearly all the work is done by parts that are alike, as the blocks of a transformer are, these are
+    # compiled, once for all of them; what depends on dates and places stays as it is, so that a new date compiles
+    # nothing. Other networks are compiled whole.
     try:
         torch.compile(_trial, options={"fx_graph_cache": False})(torch.ones(8, device=device))
     except RuntimeError as fault:

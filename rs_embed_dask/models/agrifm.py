@@ -37,10 +37,9 @@ class _Halving(PatchMerging):
 
 
 class AgriFM(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``; those of other sensors' stems are not used.
+    """Attribute names are the published keys, less ``encoder.``; those of other sensors' stems are not used."""
 
-    `box` is what a token covers at first, in frames and pixels.
-    """
+    # `box` is what a token covers at first, in frames and pixels.
 
     def __init__(
         self, trunks: list[Trunk], *, window: Sides = (8, 7, 7), box: Sides = (4, 4, 4), channels: int = 10

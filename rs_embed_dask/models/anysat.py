@@ -119,12 +119,11 @@ class _CrossBlock(nn.Module):
 
 
 class AnySat(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone.
+    """Attribute names are the published keys; built for the `modalities` in use alone."""
 
-    `patch_px` is the side of a patch in units of 10 m. The tokens are the patches, or where `grid` is dense the
-    sub-patches of `dense_of` (the first modality) beside the vectors of theirs. Days count from 1 January as
-    `first_day`, or from the date `days_since`.
-    """
+    # `patch_px` is the side of a patch in units of 10 m. The tokens are the patches, or where `grid` is dense the
+    # sub-patches of `dense_of` (the first modality) beside the vectors of theirs. Days count from 1 January as
+    # `first_day`, or from the date `days_since`.
 
     grid: Literal["patch", "dense"] = "patch"
     dense_of: str = ""

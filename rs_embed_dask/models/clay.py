@@ -41,11 +41,10 @@ class _BandPatches(KeptKernels):
 
 
 class Clay(nn.Module):
-    """Attribute names are the published keys, less ``model.encoder.``.
+    """Attribute names are the published keys, less ``model.encoder.``."""
 
-    `hour` is that of dates without one; `gsd` says whether the ground size of a pixel is that of the read or of the
-    resized image; without `metadata`, time and place are zeros and the ground size 1.
-    """
+    # `hour` is that of dates without one; `gsd` says whether the ground size of a pixel is that of the read or of
+    # the resized image; without `metadata`, time and place are zeros and the ground size 1.
 
     hour: int = 0
     gsd: Literal["read", "resized"] = "read"
@@ -82,10 +81,9 @@ class Clay(nn.Module):
 
 
 def _ground(shape: tuple[int, int], dim: int, metres: Tensor) -> Tensor:
-    """Code column and row, times the metres of a pixel (B,): (B, h, w, dim) float32.
-
-    The exponents are divided by the width a second time, so all frequencies are close to one a pixel: as published.
-    """
+    """Code column and row, times the metres of a pixel (B,): (B, h, w, dim) float32."""
+    # The exponents are divided by the width a second time, so all frequencies are close to one a pixel: as
+    # published.
     steps = torch.arange(dim // 4, device=metres.device) / (dim // 4 - 1)
     turns = 1.0 / 10000 ** (2 * steps / dim) * metres.float()[:, None]  # (B, dim / 4)
     angles = (torch.arange(side, device=metres.device)[:, None] * turns[:, None] for side in shape)

@@ -33,11 +33,10 @@ def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
 
 
 class CopernicusFM(Encoder):
-    """Attribute names are the published keys; `size` and `patch` are those of the stored positions and kernels.
+    """Attribute names are the published keys; `size` and `patch` are those of the stored positions and kernels."""
 
-    `metadata` is what of place, dates and area of a patch it is told; `language` has the vectors of names by modality;
-    `normed` puts the tokens of a grid through the final norm.
-    """
+    # `metadata` is what of place, dates and area of a patch it is told; `language` has the vectors of names by
+    # modality; `normed` puts the tokens of a grid through the final norm.
 
     metadata: tuple[str, ...] = ("place", "dates", "area")
     normed: bool = False
@@ -81,10 +80,8 @@ class CopernicusFM(Encoder):
         return _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
 
     def _told(self, batch: Batch, patch: int) -> Tensor:
-        """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D).
-
-        In float32, as in training, degrees are rounded to more than the shortest of their waves.
-        """
+        """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D)."""
+        # In float32, as in training, degrees are rounded to more than the shortest of their waves.
         place: Tensor = self.coord_token
         days: Tensor = self.time_token
         area: Tensor = self.scale_token

@@ -69,10 +69,9 @@ class _Layers(nn.Module):
 
 
 class CROMA(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone.
+    """Attribute names are the published keys; built for the `modalities` in use alone."""
 
-    The depth of the trunk is that of the optical encoder, the others' is half of it where none is given.
-    """
+    # The depth of the trunk is that of the optical encoder, the others' is half of it where none is given.
 
     def __init__(
         self, trunk: Trunk, modalities: tuple[str, ...], *, patch: int = 8, s1_depth: int = 0, joint_depth: int = 0

@@ -31,10 +31,8 @@ class _TurningAttention(Attention):
 
 
 def _turned(turns: Tensor, x: Tensor) -> Tensor:
-    """Turn pairs of channels, half a head apart, of the last tokens of (B, heads, N, head).
-
-    `turns` (2, patches, head) are the cosines and sines of their angles.
-    """
+    """Turn pairs of channels, half a head apart, of the last tokens of (B, heads, N, head)."""
+    # `turns` (2, patches, head) are the cosines and sines of their angles.
     first, patches = x.split([x.shape[2] - turns.shape[1], turns.shape[1]], dim=2)
     one, two = patches.float().chunk(2, dim=-1)
     return torch.cat([first, (patches * turns[0] + torch.cat([-two, one], dim=-1) * turns[1]).to(x.dtype)], dim=2)

@@ -16,11 +16,10 @@ __all__ = ["DOFA", "build"]
 
 
 class DOFA(Encoder):
-    """Attribute names are the published keys.
+    """Attribute names are the published keys."""
 
-    `pool_norm` says which norm the mean of the patches goes through: ``"plain"``, without a scale, as the authors'
-    loader leaves it, or ``"file"``, the one that the checkpoint has for single tokens.
-    """
+    # `pool_norm` says which norm the mean of the patches goes through: ``"plain"``, without a scale, as the
+    # authors' loader leaves it, or ``"file"``, the one that the checkpoint has for single tokens.
 
     def __init__(
         self, trunk: Trunk, *, size: int = 224, patch: int = 16, wave_dim: int = 128, pool_norm: str = "plain"

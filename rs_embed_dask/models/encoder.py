@@ -17,11 +17,9 @@ __all__ = ["Encoder", "builder"]
 def builder(
     make: Callable[..., nn.Module], *, unused: tuple[str, ...] = (), later: tuple[str, ...] = (), **sizes: Any
 ) -> Callable[..., nn.Module]:
-    """Return what builds an encoder from a card's configuration: from its trunk, and the rest by name.
-
-    `sizes` hold where the configuration has none. What is named in `unused` makes no difference to the network, nor do
-    the ``bands`` in use; what is in `later` are attributes, set once it stands.
-    """
+    """Return what builds an encoder from a card's configuration: from its trunk, and the rest by name."""
+    # `sizes` hold where the configuration has none. What is named in `unused` makes no difference to the network,
+    # nor do the ``bands`` in use; what is in `later` are attributes, set once it stands.
 
     def build(**config: Any) -> nn.Module:
         rest = {**sizes, **config}
@@ -36,11 +34,10 @@ def builder(
 
 
 class Encoder(nn.Module):
-    """A class token, blocks and an ending, with a table of positions of `side` x `side` patches where it has one.
+    """A class token, blocks and an ending, with a table of positions of `side` x `side` patches where it has one."""
 
-    `ending` is ``"norm"``, the norm of every token; ``"none"``, which keeps that norm but leaves it out; or
-    ``"fc_norm"``, of a fine-tuned network, the norm of the mean alone.
-    """
+    # `ending` is ``"norm"``, the norm of every token; ``"none"``, which keeps that norm but leaves it out; or
+    # ``"fc_norm"``, of a fine-tuned network, the norm of the mean alone.
 
     def __init__(self, trunk: Trunk, *, side: int = 0, ending: Literal["norm", "none", "fc_norm"] = "norm") -> None:
         super().__init__()
@@ -53,10 +50,8 @@ class Encoder(nn.Module):
         self.add_module(self._norm, trunk.norm())
 
     def encode(self, patches: Tensor, first: Tensor | None = None, *told: Tensor) -> Tokens:
-        """Run the blocks on (B, ..., D) patches, positions included, behind the class token or `first` and others.
-
-        `told` is what each block gets beside its tokens.
-        """
+        """Run the blocks on (B, ..., D) patches, positions included, behind the class token or `first` and others."""
+        # `told` is what each block gets beside its tokens.
         first = self.cls_token if first is None else first
         x = torch.cat([first.expand(len(patches), -1, -1), patches.flatten(1, -2)], dim=1)  # (B, 1 + N, D)
         for block in self.blocks:

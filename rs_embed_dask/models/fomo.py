@@ -14,10 +14,10 @@ __all__ = ["FoMo", "build"]
 
 
 class FoMo(nn.Module):
-    """Attribute names are the published keys.
+    """Attribute names are the published keys."""
 
-    `channels` are those it has a code for (and one spare), `size` and `patch` the sides of image and token in pixels.
-    """
+    # `channels` are those it has a code for (and one spare), `size` and `patch` the sides of image and token in
+    # pixels.
 
     def __init__(
         self, trunk: Trunk, *, size: int = 64, patch: int = 16, channels: int = 37, head_dim: int = 64

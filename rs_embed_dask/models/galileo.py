@@ -44,11 +44,10 @@ class _Kind:
 
 
 class Galileo(nn.Module):
-    """Attribute names are the published keys.
+    """Attribute names are the published keys."""
 
-    `patch_px` is the side of a token, below `kernel_px` (the stored kernels' side) by resampling; `location` adds the
-    place as a token; `max_frames` are the rows of the table of time positions.
-    """
+    # `patch_px` is the side of a token, below `kernel_px` (the stored kernels' side) by resampling; `location`
+    # adds the place as a token; `max_frames` are the rows of the table of time positions.
 
     def __init__(
         self, trunk: Trunk, *, patch_px: int = 8, location: bool = False, max_frames: int = 24, kernel_px: int = 8

@@ -62,12 +62,12 @@ class _Pooler(nn.Module):
 
 
 class OlmoEarth(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``.
+    """Attribute names are the published keys, less ``encoder.``."""
 
-    `patch_px` is the side of a token, below 8 by enlarging the image. `hidden` is the width of a pixel's layer (0: a
-    convolution a set of bands, version 1); `rotary` gives attention the place and the time instead of adding them;
-    `vectors` are the tokens, or with a `pooler` (version 1.3) what it makes of each place, or the small copy of that.
-    """
+    # `patch_px` is the side of a token, below 8 by enlarging the image. `hidden` is the width of a pixel's layer
+    # (0: a convolution a set of bands, version 1); `rotary` gives attention the place and the time instead of
+    # adding them; `vectors` are the tokens, or with a `pooler` (version 1.3) what it makes of each place, or the
+    # small copy of that.
 
     vectors: Literal["tokens", "location", "student"] = "tokens"
 

@@ -18,12 +18,11 @@ _POLARISATIONS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
 class _ChannelPatches(nn.Module):
-    """A token a patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels.
+    """A token a patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels."""
 
-    The query is the same for all; what comes before the softmax is linear, and so is what comes after. So pixels are
-    weighed and added up by head, and only sums go through the matrices: the same to rounding as a key and a value for
-    every channel of every patch, at a small part of the cost.
-    """
+    # The query is the same for all; what comes before the softmax is linear, and so is what comes after. So
+    # pixels are weighed and added up by head, and only sums go through the matrices: the same to rounding as a
+    # key and a value for every channel of every patch, at a small part of the cost.
 
     conv3d: Any
     chnfus: Any

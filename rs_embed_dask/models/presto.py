@@ -22,10 +22,9 @@ _TOKENS = {"cpu": 1 << 13, "cuda": 1 << 17}  # how many at once are fastest: on 
 
 
 class Presto(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``.
+    """Attribute names are the published keys, less ``encoder.``."""
 
-    `max_frames` are the rows of the table of positions in time; `month` is the width of a month's code.
-    """
+    # `max_frames` are the rows of the table of positions in time; `month` is the width of a month's code.
 
     def __init__(self, trunk: Trunk, *, max_frames: int = 24, channel: int = 32, month: int = 32) -> None:
         super().__init__()

@@ -40,11 +40,10 @@ class _Code(nn.Module):
 
 
 class Prithvi(Encoder):
-    """Attribute names are the published keys, less ``encoder.``.
+    """Attribute names are the published keys, less ``encoder.``."""
 
-    `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained with,
-    `side` says which of them are used, the others how.
-    """
+    # `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained
+    # with, `side` says which of them are used, the others how.
 
     side: Literal["both", "dates", "place", "none"] = "both"
     first_day: int = 0

@@ -17,11 +17,11 @@ _AT_ONCE = 64
 
 
 class RandomFeatures(nn.Module):
-    """Filters that nobody trained: the mean over a cell of relu(r - bias) and relu(-r - bias), r the filter's answer.
+    """Filters that nobody trained."""
 
-    Of `bands` only the number counts; there are `features` filters of `kernel_px`, and the vector is twice as long; a
-    cell is `patch_px`; `bias` is in standard deviations of the answer to white noise.
-    """
+    # the mean over a cell of relu(r - bias) and relu(-r - bias), r the filter's answer.
+    # Of `bands` only the number counts; there are `features` filters of `kernel_px`, and the vector is twice as
+    # long; a cell is `patch_px`; `bias` is in standard deviations of the answer to white noise.
 
     def __init__(
         self,
@@ -76,17 +76,7 @@ def _unit(filters: NDArray[np.float64]) -> NDArray[np.float64]:
 def filters_from_images(
     images: NDArray[np.float32], *, features: int = 256, kernel_px: int = 3, seed: int = 0, whitening: float = 0.1
 ) -> dict[str, NDArray[np.float32]]:
-    """Cut filters out of images and whiten them, as MOSAIKS does; the variant ``patches`` takes them as weights.
-
-    Parameters
-    ----------
-    images : ndarray
-        (N, C, H, W), standardised as the card does; no missing values.
-    features, kernel_px, seed : int
-        How many filters, of what side, cut out where.
-    whitening : float
-        Added to the patches' variances before they are evened out.
-    """
+    """Cut filters out of images and whiten them, as MOSAIKS does; the variant ``patches`` takes them as weights."""
     count, channels, height, width = images.shape
     if min(height, width) < kernel_px or not np.isfinite(images).all():
         fix = "give larger images without NaN"

@@ -31,10 +31,10 @@ class Bottleneck(nn.Module):
 
 
 class Stages(nn.Module):
-    """Stages ``layer1``, ``layer2``, ... of bottlenecks; each but the first halves the map and doubles its channels.
+    """Stages ``layer1``, ``layer2``, ... of bottlenecks; each but the first halves the map and doubles its channels."""
 
-    The maps have their channels last in memory, and so have the kernels once `Model` holds the network: a third faster.
-    """
+    # The maps have their channels last in memory, and so have the kernels once `Model` holds the network: a third
+    # faster.
 
     channels_last = True
 

@@ -18,12 +18,11 @@ GROUPS: Groups = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
 
 
 class GroupedSatMAE(Encoder):
-    """Attribute names are the published keys.
+    """Attribute names are the published keys."""
 
-    A patch makes a token of each of the `groups` of bands; the last `group_dim` numbers of a position tell the group
-    and the others the place. `over` says how a grid joins the groups. A fine-tuned network also has a position for its
-    class token.
-    """
+    # A patch makes a token of each of the `groups` of bands; the last `group_dim` numbers of a position tell the
+    # group and the others the place. `over` says how a grid joins the groups. A fine-tuned network also has a
+    # position for its class token.
 
     over: Literal["mean", "max"] = "mean"
 

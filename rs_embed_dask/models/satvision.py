@@ -58,10 +58,9 @@ class _Block(WindowBlock):
 
 
 class SatVision(Stages):
-    """Attribute names are the published keys, less ``encoder.``; every `norm_period`-th block has a third norm.
+    """Attribute names are the published keys, less ``encoder.``; every `norm_period`-th block has a third norm."""
 
-    With `ending` "none" a grid is of the tokens before the final norm.
-    """
+    # With `ending` "none" a grid is of the tokens before the final norm.
 
     def __init__(
         self, trunks: list[Trunk], *, ending: str, window: int = 8, norm_period: int = 6, stem: Sides = (14, 4)

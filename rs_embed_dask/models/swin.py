@@ -27,11 +27,9 @@ class WindowAttention(Attention):
         self.relative_position_bias_table = nn.Parameter(torch.zeros(math.prod(2 * w - 1 for w in window), heads))
 
     def bias(self, window: Sides) -> Tensor:
-        """Bias of every pair of tokens of a window: (heads, N, N).
-
-        Of a smaller one than the table's, the rows that the first of its tokens have: right where only the first axis
-        is shorter, and as published where another one is.
-        """
+        """Bias of every pair of tokens of a window: (heads, N, N)."""
+        # Of a smaller one than the table's, the rows that the first of its tokens have: right where only the
+        # first axis is shorter, and as published where another one is.
         table, count = self.relative_position_bias_table, math.prod(window)
         return table[offsets(self.window, table.device)[:count, :count]].permute(2, 0, 1)
 
@@ -73,10 +71,10 @@ class PatchMerging(nn.Module):
 
 
 class Stages(nn.Module):
-    """Stages of blocks, of each a trunk, with a merging between each two, and a norm: by the names of Swin's authors.
+    """Stages of blocks, of each a trunk, with a merging between each two, and a norm."""
 
-    `block` makes one out of its trunk and number, `merging` one out of the width before it.
-    """
+    # by the names of Swin's authors.
+    # `block` makes one out of its trunk and number, `merging` one out of the width before it.
 
     def __init__(
         self, trunks: list[Trunk], block: Callable[[Trunk, int], nn.Module], merging: Callable[[int], nn.Module]
@@ -107,12 +105,10 @@ def pyramid(dim: int, depths: Sides, heads: Sides, *, mlp_ratio: float = 4.0) ->
 
 
 def attend_in_windows(attention: Any, x: Tensor, shift: Sides, *, clamped: bool = False) -> Tensor:
-    """Run attention within the windows of a map (B, *S, D), shifted along axes longer than a window.
-
-    Along axes that are shorter than one, the map is one window, if `clamped`.
-    A map of no whole number of windows is padded with zeros, which are attended to like any token. Where the map was
-    rolled, tokens of its two ends meet in a window and are kept apart.
-    """
+    """Run attention within the windows of a map (B, *S, D), shifted along axes longer than a window."""
+    # Along axes that are shorter than one, the map is one window, if `clamped`. A map of no whole number of
+    # windows is padded with zeros, which are attended to like any token. Where the map was rolled, tokens of its
+    # two ends meet in a window and are kept apart.
     window, shape = attention.window, tuple(x.shape[1:-1])
     window = tuple(map(min, window, shape)) if clamped else window
     padded = tuple(-(-side // w) * w for side, w in zip(shape, window, strict=True))

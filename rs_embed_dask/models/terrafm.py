@@ -35,10 +35,9 @@ class _Stems(nn.Module):
 
 
 class TerraFM(Encoder):
-    """Attribute names are the published keys; `size` and `patch` are in pixels.
+    """Attribute names are the published keys; `size` and `patch` are in pixels."""
 
-    `stem` is that of Sentinel-2: ``"l2a"``, ``"l1c"``, or ``"auto"``, the one of the image's own level.
-    """
+    # `stem` is that of Sentinel-2: ``"l2a"``, ``"l1c"``, or ``"auto"``, the one of the image's own level.
 
     def __init__(
         self, trunk: Trunk, *, size: int = 224, patch: int = 16, stem: Literal["auto", "l2a", "l1c"] = "auto"

@@ -44,10 +44,9 @@ class _Embedding(nn.Module):
 
 
 class TerraMind(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone.
+    """Attribute names are the published keys; built for the `modalities` in use alone."""
 
-    `size` and `patch` are in pixels; `merge` joins the tokens that the modalities have at one place.
-    """
+    # `size` and `patch` are in pixels; `merge` joins the tokens that the modalities have at one place.
 
     merge: Literal["mean", "max"] = "mean"
 

@@ -30,11 +30,10 @@ GROUPS: tuple[tuple[int, dict[str, str]], ...] = (
 
 
 class THOR(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``.
+    """Attribute names are the published keys, less ``encoder.``."""
 
-    `patch_px` is the side of a token in its group's pixels, `group_dim` the part of a code that tells the group; for
-    the others see the card's options.
-    """
+    # `patch_px` is the side of a token in its group's pixels, `group_dim` the part of a code that tells the
+    # group; for the others see the card's options.
 
     def __init__(
         self, trunk: Trunk, *, patch_px: int, group_dim: int, over: Literal["mean", "concat"], ending: str, gsd: str

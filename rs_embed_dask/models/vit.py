@@ -16,10 +16,9 @@ __all__ = ["Attention", "Block", "ChannelsLast", "Mlp", "PatchEmbed", "Trunk", "
 
 @dataclass(frozen=True)
 class Trunk:
-    """Sizes of a stack of blocks, as a card's configuration names them.
+    """Sizes of a stack of blocks, as a card's configuration names them."""
 
-    `gated` is of the `Mlp`; `layer_scale` weighs each channel of what a block adds.
-    """
+    # `gated` is of the `Mlp`; `layer_scale` weighs each channel of what a block adds.
 
     dim: int
     depth: int
@@ -80,10 +79,9 @@ class Attention(nn.Module):
         turn: tuple[Turn, Turn] | None = None,
         bias: Turn | None = None,
     ) -> Tensor:
-        """As `forward`, at other tokens `keys` (B, K, D) where `split`.
-
-        `turn` is what happens to queries and to keys (B, heads, N, D / heads), `bias` what makes a mask of queries.
-        """
+        """As `forward`, at other tokens `keys` (B, K, D) where `split`."""
+        # `turn` is what happens to queries and to keys (B, heads, N, D / heads), `bias` what makes a mask of
+        # queries.
         parts = self.parts(x, x if keys is None else keys)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
         q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
@@ -146,10 +144,9 @@ class ChannelsLast(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """A convolution whose kernel is its stride: one token a patch.
+    """A convolution whose kernel is its stride: one token a patch."""
 
-    A patch other than the kernel's is reached by resampling the kernel (FlexiViT).
-    """
+    # A patch other than the kernel's is reached by resampling the kernel (FlexiViT).
 
     def __init__(self, channels: int, dim: int, patch: int) -> None:
         super().__init__()
@@ -165,10 +162,8 @@ class PatchEmbed(nn.Module):
 
 
 def resample_kernel(kernel: Tensor, side: int) -> Tensor:
-    """Resample (D, C, K, K) to (D, C, side, side) so that a resized patch gives the token of the original.
-
-    The pseudo-inverse of the bicubic, antialiased resize of K x K to side x side, applied to each kernel.
-    """
+    """Resample (D, C, K, K) to (D, C, side, side) so that a resized patch gives the token of the original."""
+    # The pseudo-inverse of the bicubic, antialiased resize of K x K to side x side, applied to each kernel.
     size = kernel.shape[-1]
     if side == size:
         return kernel

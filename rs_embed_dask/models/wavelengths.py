@@ -15,11 +15,10 @@ __all__ = ["KeptKernels", "KernelGenerator", "Mixer", "WavePatches"]
 
 
 class KernelGenerator(nn.Module):
-    """A small transformer from the codes of bands to the numbers of a kernel for each, and a bias.
+    """A small transformer from the codes of bands to the numbers of a kernel for each, and a bias."""
 
-    `encoder` is the attribute name of that transformer in the checkpoint, `more` its sizes by PyTorch's names;
-    `numbers` are those of a band's kernel.
-    """
+    # `encoder` is the attribute name of that transformer in the checkpoint, `more` its sizes by PyTorch's names;
+    # `numbers` are those of a band's kernel.
 
     def __init__(
         self, numbers: int, dim: int, *, wave_dim: int = 128, tokens: int = 128, encoder: str = "encoder", **more: Any
@@ -43,11 +42,10 @@ class KernelGenerator(nn.Module):
 
 
 class KeptKernels(nn.Module):
-    """Kernels that follow from a few facts on the bands, their wavelengths say.
+    """Kernels that follow from a few facts on the bands, their wavelengths say."""
 
-    As long as neither these nor the parameters change, the kernels of the last image serve again; only in inference
-    mode, for a gradient has to reach the parameters.
-    """
+    # As long as neither these nor the parameters change, the kernels of the last image serve again; only in
+    # inference mode, for a gradient has to reach the parameters.
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,10 +100,8 @@ class WavePatches(KeptKernels):
         return resample_kernel((square * 0.01).contiguous(), patch), bias * 0.01
 
     def forward(self, x: Tensor, facts: object, codes: Callable[[], Tensor], *, patch: int = 0) -> Tensor:
-        """(B, C, H, W) to (B, h, w, D), by the facts that the codes (C, W) follow from.
-
-        A border of one zero puts each patch a pixel up and left.
-        """
+        """(B, C, H, W) to (B, h, w, D), by the facts that the codes (C, W) follow from."""
+        # A border of one zero puts each patch a pixel up and left.
         side = patch or self.kernel[0]
         kernels, bias = self.kept((facts, side), lambda: self.made(codes(), side))
         return functional.conv2d(x, kernels, bias, stride=side, padding=1).permute(0, 2, 3, 1)

@@ -45,11 +45,9 @@ _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeEr
 
 
 def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """Read ``.safetensors``, or what ``torch.save`` wrote, without running anything in it.
-
-    `safe_classes` are full names of harmless classes that the pickle may hold. Raises WeightsError where the file is
-    cut off, no checkpoint, or holds anything that would have to be run.
-    """
+    """Read ``.safetensors``, or what ``torch.save`` wrote, without running anything in it."""
+    # `safe_classes` are full names of harmless classes that the pickle may hold. Raises WeightsError where the
+    # file is cut off, no checkpoint, or holds anything that would have to be run.
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -83,11 +81,9 @@ def _class(name: str) -> type:
 def load_into(
     module: nn.Module, content: Mapping[str, Any], weights: Weights, *, what: str, copy: bool = False
 ) -> None:
-    """Put a checkpoint's tensors into a module, every name accounted for.
-
-    `copy` those that are used, so that the file may change afterwards; else they are shared. Raises WeightsError with
-    the first five names that are missing, unexpected or misshapen.
-    """
+    """Put a checkpoint's tensors into a module, every name accounted for."""
+    # `copy` those that are used, so that the file may change afterwards; else they are shared. Raises
+    # WeightsError with the first five names that are missing, unexpected or misshapen.
     wanted = module.state_dict()
     given = _without_spare(_renamed(_selected(content, weights.keys), weights), wanted, weights.spare)
     given = {
@@ -191,11 +187,11 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Which weights a model runs with, for the receipt.
+    """Which weights a model runs with, for the receipt."""
 
-    `source` is the file's name, ``"random"``, ``"given"`` (tensors from the caller) or ``"none"`` (it needs none);
-    `official` says that the digest is the card's; `random` that nothing was trained, so that vectors mean nothing.
-    """
+    # `source` is the file's name, ``"random"``, ``"given"`` (tensors from the caller) or ``"none"`` (it needs
+    # none); `official` says that the digest is the card's; `random` that nothing was trained, so that vectors
+    # mean nothing.
 
     source: str = "none"
     sha256: str = ""
@@ -205,22 +201,7 @@ class WeightsInfo:
 
 
 def fetch(card: Card, variant: Variant, *, folder: Path | None = None, accept_licence: bool = False) -> Path:
-    """Bring a checkpoint onto this machine: what ``rs-embed-dask weights fetch ID`` runs.
-
-    Parameters
-    ----------
-    card, variant : Card, Variant
-        Whose weights.
-    folder : Path, optional
-        A folder to put the file in; by default the Hugging Face cache, where `load_model` looks.
-    accept_licence : bool, default False
-        Agree to restricted terms.
-
-    Raises
-    ------
-    LicenceError, WeightsError
-        The terms were not accepted; there is no download, it failed, or the file is not the one the card means.
-    """
+    """Bring a checkpoint onto this machine: what ``rs-embed-dask weights fetch ID`` runs."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -40,19 +40,7 @@ _EMBEDDED: Final = (int(Status.OK), int(Status.PARTIAL))
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What one panel shows.
-
-    Attributes
-    ----------
-    label : str
-        The model.
-    about : str
-        Its cells, or why there are none.
-    random : bool
-        Whether its weights were drawn at random.
-    draw : callable or None
-        Draws it on axes in a reference system; None where there is nothing to draw.
-    """
+    """What one panel shows."""
 
     label: str
     about: str
@@ -63,13 +51,7 @@ class Entry:
 def entries_of(
     given: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
 ) -> tuple[tuple[Entry, ...], str]:
-    """Find the models to show, and the reference system that suits them.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        Where there is none, no such label, or an embedding that lies nowhere.
-    """
+    """Find the models to show, and the reference system that suits them."""
     if isinstance(given, Mapping):
         fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
         held = tuple(_held(name, field, given[name]) for name, field in fields.items())

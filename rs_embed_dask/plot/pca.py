@@ -145,10 +145,8 @@ def _samples(vectors: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _directions(centred: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the first orthonormal axes, and the variance along all of them, the largest first and none of zero.
-
-    The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
-    """
+    """Find the first orthonormal axes, and the variance along all of them, the largest first and none of zero."""
+    # The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
     count, dim = centred.shape
     wide = count <= dim
     found, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)

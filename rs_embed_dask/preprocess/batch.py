@@ -102,13 +102,12 @@ def same_places(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 @dataclass
 class Tokens:
-    """What an encoder returns.
+    """What an encoder returns."""
 
-    `patches` (B, h, w, D) in raster order, what a grid is made of; or (B, h, w, G, D), several tokens a place, of which
-    a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled` (B, D) the model's own
-    vector of the whole image, where that is not the mean of the patches; `after` what that mean still goes through, a
-    norm say; `extra` other outputs by the name that the model's card gives them.
-    """
+    # `patches` (B, h, w, D) in raster order, what a grid is made of; or (B, h, w, G, D), several tokens a place,
+    # of which a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled` (B, D)
+    # the model's own vector of the whole image, where that is not the mean of the patches; `after` what that mean
+    # still goes through, a norm say; `extra` other outputs by the name that the model's card gives them.
 
     patches: Tensor
     cls: Tensor | None = None

@@ -25,13 +25,13 @@ _NEARLY_SQUARE = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """The plan for one image; pairs are (down, across).
+    """The plan for one image; pairs are (down, across)."""
 
-    `image` is the part that is used and `pad` the reflected pixels added below and to the right, in source pixels;
-    `resized_px` the size after the resize, `net_px` the centre of that which the network sees; `starts` the first rows
-    and columns of the tiles, `tile_px` their size; `tokens` are counted over the whole image, and `keep` are those that
-    come out; a token covers `cell_px` source pixels and the first one begins at `origin_px`.
-    """
+    # `image` is the part that is used and `pad` the reflected pixels added below and to the right, in source
+    # pixels; `resized_px` the size after the resize, `net_px` the centre of that which the network sees; `starts`
+    # the first rows and columns of the tiles, `tile_px` their size; `tokens` are counted over the whole image,
+    # and `keep` are those that come out; a token covers `cell_px` source pixels and the first one begins at
+    # `origin_px`.
 
     image: Window
     pad: tuple[int, int]
@@ -58,15 +58,13 @@ class Fit:
 def fit_image(
     inputs: Inputs, patch: int, shape: tuple[int, int], *, prep: InputPrep, crop: Window | None = None
 ) -> Fit:
-    """Plan how an image of (H, W) pixels goes through a network of `patch` pixels a token.
-
-    ``resize``: the whole image takes the network's size: `size_px`, or, for a network that takes any, the multiple of
-    its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's size, the last one
-    of a row or column shifted back so that it ends with the image (rounded up to a whole token by less than a token of
-    reflected pixels), so that every token lies on one lattice; an image smaller than a tile is resized. ``auto``: tiles
-    where the image is larger than the network and `max_tiles` suffice, else a resize. `crop` is the part that was asked
-    for, where the image is a square read around it.
-    """
+    """Plan how an image of (H, W) pixels goes through a network of `patch` pixels a token."""
+    # ``resize``: the whole image takes the network's size: `size_px`, or, for a network that takes any, the
+    # multiple of its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's
+    # size, the last one of a row or column shifted back so that it ends with the image (rounded up to a whole
+    # token by less than a token of reflected pixels), so that every token lies on one lattice; an image smaller
+    # than a tile is resized. ``auto``: tiles where the image is larger than the network and `max_tiles` suffice,
+    # else a resize. `crop` is the part that was asked for, where the image is a square read around it.
     whole = Window(0, 0, *shape)
     asked = crop or whole
     if inputs.native:

@@ -26,11 +26,10 @@ Scalar = str | int | float | bool | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Option:
-    """A choice of the user's, by name: ``load_model("galileo", patch_px=4)``.
+    """A choice of the user's, by name: ``load_model("galileo", patch_px=4)``."""
 
-    `choices` are the values that are understood (empty: any of the default's type, and of these whole multiples of
-    `multiple` where there is one); `config` hands the value to the encoder's constructor too.
-    """
+    # `choices` are the values that are understood (empty: any of the default's type, and of these whole multiples
+    # of `multiple` where there is one); `config` hands the value to the encoder's constructor too.
 
     name: str
     default: Scalar
@@ -78,47 +77,7 @@ class When:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One modality that a model takes.
-
-    Attributes
-    ----------
-    modality, sensors, bands : str, tuple of str, tuple of str
-        Its name (``"s2"``), sensor ids (the best first), common names in the network's order.
-    steps, unit : tuple of Step, str
-        From canonical units to the network's; the unit: ``"reflectance_e4"``, ``"db"`` or ``"kelvin"``.
-    resolution_m : float
-        Metres a pixel to read at.
-    size_px, short_px : int or None
-        Side of the network's image. Given `short_px` too, the shorter side is resized to that and the centre cut out.
-    multiple_px, max_px : int or None
-        Without `size_px`: any multiple of this (by default of the patch), up to that.
-    snap_px : int
-        Not 0: an image within 8 px of a square is not resized, but the largest square of a size that the network takes
-        cut out of its middle; any other one takes this size.
-    patch_px : int or None
-        Side of a token, where this modality has its own.
-    fold : int
-        Its pixels along one pixel of the first modality; sizes that options or requests name are times this.
-    apart : bool
-        Its frames and their dates are its own; empty ones are left out without those of other modalities.
-    native : bool
-        No size at all: pixels are taken as they are, the last cells of a grid may be cut.
-    rectangle : {"pad", "stretch"}
-        An image that is not square, where no square of real imagery was read: reflected, or stretched.
-    frames, max_cloud_pct, composite, mask
-        How a span becomes frames, and scenes a frame; None leaves it to the sensor.
-    dated : {"middle", "start"}
-        Which day of a frame is its date.
-    fill : {"frame_mean", "zero", "keep", "hide"} or tuple of float
-        What stands for a missing pixel: the mean of its frame and band, 0, NaN itself, NaN that the encoder hides (a
-        frame then counts where any band has a pixel), or a value a band.
-    empty, min_valid : {"drop", "mask"}, float
-        A frame in which some band has no more valid pixels than this share is left out, or hidden from attention.
-    per_band : tuple of (str, tuple)
-        Side values, one a band, such as ``("wavelength_um", (...))``.
-    when : tuple of When
-        Fields that options change.
-    """
+    """One modality that a model takes."""
 
     modality: str
     sensors: tuple[str, ...]

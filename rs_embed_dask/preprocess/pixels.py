@@ -25,11 +25,9 @@ _BITS = 22
 def run_steps(
     images: Tensor, steps: tuple[Step, ...], size: tuple[int, int], *, crop: tuple[int, int] | None = None
 ) -> Tensor:
-    """Take (N, C, H, W) float32 in canonical units to what a network wants.
-
-    The resize to `size` happens where the steps have a `Resize`, else first, bilinearly; `crop` is the centre that is
-    kept at the end.
-    """
+    """Take (N, C, H, W) float32 in canonical units to what a network wants."""
+    # The resize to `size` happens where the steps have a `Resize`, else first, bilinearly; `crop` is the centre
+    # that is kept at the end.
     if not any(isinstance(step, Resize) for step in steps):
         steps = (Resize(), *steps)
     for step in steps:
@@ -53,10 +51,8 @@ def resize(images: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
 
 
 def _pillow(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize 8-bit values as Pillow does: across, then down, rounded to 8 bits after each.
-
-    Float64 holds every sum exactly, so a matrix product gives the integers of Pillow's loop.
-    """
+    """Resize 8-bit values as Pillow does: across, then down, rounded to 8 bits after each."""
+    # Float64 holds every sum exactly, so a matrix product gives the integers of Pillow's loop.
     home = images.device
     x = images.to("cpu" if home.type == "mps" else home).double()
     height, width = x.shape[-2:]

@@ -30,24 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One item: raw pixels and what is known of them.
-
-    Attributes
-    ----------
-    pixels : dict of str to ndarray
-        By modality, (T, C, H, W) float32 in canonical units; NaN is missing.
-    dates, lonlat, resolution_m, grid
-        A day of each frame (see `Inputs.dated`), degrees, ground size of a pixel, place of the pixels; empty or None if
-        not known.
-    dates_of : dict of str to tuple of date
-        By modality, where the frames of each are its own.
-    crop : Window or None
-        The part that was asked for.
-    fill : {"card", "none"} or float
-        What stands for missing pixels: the card's rule, nothing, or a number.
-    visible, valid_fraction, filled_fraction, notes
-        Set by `admit`: (T,) bool by modality; as in `Features`.
-    """
+    """One item: raw pixels and what is known of them."""
 
     pixels: dict[str, NDArray[np.float32]]
     dates: tuple[dt.date, ...] = ()
@@ -70,13 +53,7 @@ class Sample:
 
 
 def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window | None = None) -> Sample:
-    """Take a model's bands out of the cubes that were read for an item.
-
-    Raises
-    ------
-    ModelInputError
-        A modality or a band is not there, or in another unit.
-    """
+    """Take a model's bands out of the cubes that were read for an item."""
     pixels = {}
     for inputs in wanted:
         cube = cubes.get(inputs.modality)
@@ -100,15 +77,7 @@ def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window
 
 
 def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
-    """Leave empty frames out or hide them, fill missing pixels, and note both.
-
-    Raises
-    ------
-    ModelInputError
-        The modalities have unequal numbers of frames.
-    NoImageryError
-        No frame of a modality has what the model needs.
-    """
+    """Leave empty frames out or hide them, fill missing pixels, and note both."""
     counts = {name: len(frames) for name, frames in sample.pixels.items()}
     apart = all(inputs.apart for inputs in wanted)
     if len(set(counts.values())) > 1 and not apart:

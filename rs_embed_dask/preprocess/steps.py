@@ -124,10 +124,9 @@ class Standard(Step):
 
 @dataclass(frozen=True)
 class Span(Step):
-    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for.
+    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for."""
 
-    With `byte`, to 0..255 instead, as `Byte` cuts it before anything is rounded to float32.
-    """
+    # With `byte`, to 0..255 instead, as `Byte` cuts it before anything is rounded to float32.
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -145,10 +144,9 @@ class Span(Step):
 
 @dataclass(frozen=True)
 class OwnSpan(Step):
-    """Each image's own mean -/+ k std of each band to 0..1, clipped; with `byte`, cut to 256 levels.
+    """Each image's own mean -/+ k std of each band to 0..1, clipped; with `byte`, cut to 256 levels."""
 
-    A band that is the same everywhere becomes a half.
-    """
+    # A band that is the same everywhere becomes a half.
 
     k: float = 2.0
     byte: bool = False
@@ -197,10 +195,9 @@ class Log1p(Step):
 
 @dataclass(frozen=True)
 class Stretch(Step):
-    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`).
+    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`)."""
 
-    A range shorter than `least` counts as that long, and is not stretched to 1.
-    """
+    # A range shorter than `least` counts as that long, and is not stretched to 1.
 
     flat: float = 1e-6
     least: float = 0.0
@@ -228,12 +225,11 @@ class Percentile(Step):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Where among the steps the image takes the network's size, and how; `pixels.resize` does it.
+    """Where among the steps the image takes the network's size, and how; `pixels.resize` does it."""
 
-    ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit, ``bilinear_u8`` PyTorch's; they
-    always widen their kernel when shrinking, the float ones where `antialias`. With `corners`, the centres of the
-    corner pixels are what both images share, else the edges.
-    """
+    # ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit, ``bilinear_u8``
+    # PyTorch's; they always widen their kernel when shrinking, the float ones where `antialias`. With `corners`,
+    # the centres of the corner pixels are what both images share, else the edges.
 
     kernel: Literal["bilinear", "bicubic", "bicubic_u8", "bilinear_u8"] = "bilinear"
     antialias: bool = False

@@ -18,22 +18,7 @@ _OURS = ("copernicus", "gse", "tessera")
 
 
 def reader_for(card: Card, spec: ModelSpec, provider: object = None) -> Reader:
-    """Return what reads a product, with a request's options. Nothing is opened or asked.
-
-    Parameters
-    ----------
-    card : Card
-        A product's.
-    spec : ModelSpec
-        Variant and options.
-    provider : object, optional
-        Of the request; a product that a `ServesProducts` provider has is read through it.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        Where an option or the variant cannot be used.
-    """
+    """Return what reads a product, with a request's options. Nothing is opened or asked."""
     own = card.id in _OURS and card == import_module(f"{cards.__name__}.{card.id}").CARD
     make = import_module(f"{__name__}.{card.id}").make if own else models.factory(card.id)
     reader: Reader = make(card, spec, provider)

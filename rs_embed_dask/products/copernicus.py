@@ -43,19 +43,7 @@ def make(card: Card, spec: ModelSpec, provider: object = None) -> Copernicus:  #
 
 @dataclass(frozen=True)
 class Copernicus:
-    """Reads the product.
-
-    Attributes
-    ----------
-    mirror : Mirror
-        Folder of the file.
-    file : str
-        Its name.
-    dim : int
-        Bands of the file.
-    area : bool
-        Whether cells count by their area in a mean.
-    """
+    """Reads the product."""
 
     mirror: Mirror
     file: str

@@ -36,23 +36,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """The vectors of one place.
-
-    Attributes
-    ----------
-    values : ndarray of float32 (D, h, w)
-        NaN where the product has no vector.
-    grid : Grid
-        Where each of them lies.
-    span : Span or None
-        The time that they stand for; None for a product of one time.
-    tiles : tuple of str
-        Names of the files that they came from.
-    weights : ndarray (h, w) or None
-        What each counts in a mean; None: all the same.
-    unit : bool
-        Whether a mean is brought to length one.
-    """
+    """The vectors of one place."""
 
     values: Vectors
     grid: Grid
@@ -99,17 +83,7 @@ class Reader(Protocol):
         """Return the pixels of a place, at the product's own resolution where none is asked for. Raises SpecError."""
 
     def read(self, grid: Grid, temporal: TemporalSpec) -> Field:
-        """Read the vectors of a grid.
-
-        Raises
-        ------
-        NoImageryError
-            Nothing was published there and then.
-        SpecError
-            The span fits no vector of the product.
-        TransientError, ProviderError
-            The files could not be read.
-        """
+        """Read the vectors of a grid."""
 
     def estimate(self, grid: Grid) -> Estimate:
         """Say what a read will cost, without asking anyone."""
@@ -124,15 +98,7 @@ class ServesProducts(Protocol):
 
 
 def year_of(temporal: TemporalSpec, name: str, years: tuple[int, int]) -> tuple[int, Span]:
-    """Return the year that a span lies in, and the whole of it.
-
-    Raises
-    ------
-    SpecError
-        Where the span is of several years.
-    NoImageryError
-        Where the product has not been published for that year.
-    """
+    """Return the year that a span lies in, and the whole of it."""
     year, last = temporal.start_date.year, (temporal.end_date - dt.timedelta(days=1)).year
     if year != last:
         reason = f"there is one vector a year, and this span reaches from {year} to {last}"
@@ -184,28 +150,10 @@ def centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Bring tiles to a grid.
-
-    A pixel takes the vector under its centre: of the tile that it belongs to, or of the first other one that has a
-    vector there, where its own does not reach it or is not final. Nothing is interpolated, and no pixel goes through
-    two projections.
-
-    Parameters
-    ----------
-    grid : Grid
-        Where to.
-    tiles : sequence of Tile
-        In a fixed order.
-    dim : int
-        Length of a vector.
-
-    Returns
-    -------
-    values : ndarray of float32 (dim, h, w)
-        NaN where no tile has a vector.
-    names : tuple of str
-        The tiles that gave one.
-    """
+    """Bring tiles to a grid."""
+    # A pixel takes the vector under its centre: of the tile that it belongs to, or of the first other one that
+    # has a vector there, where its own does not reach it or is not final. Nothing is interpolated, and no pixel
+    # goes through two projections.
     values = np.full((dim, *grid.shape), np.nan, np.float32)
     open_ = np.ones(grid.shape, dtype=bool)
     used: dict[str, None] = {}

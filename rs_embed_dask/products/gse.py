@@ -50,21 +50,7 @@ def make(card: Card, spec: ModelSpec, provider: object = None) -> Gse:
 
 @dataclass(frozen=True)
 class Gse:
-    """Reads the product.
-
-    Attributes
-    ----------
-    mirror : Mirror
-        Folder of the years, with the index beside them.
-    years : (int, int)
-        First and last.
-    index : str
-        Name of the index; "" for the first of those that are known.
-    unit : bool
-        Whether a mean is brought to length one.
-    through : ServesProducts, optional
-        A provider to read through instead.
-    """
+    """Reads the product."""
 
     mirror: Mirror
     years: tuple[int, int]

@@ -47,19 +47,7 @@ _HEADERS: Final = {
 
 @dataclass(frozen=True)
 class Npy:
-    """An array in a file: plain numbers, row after row.
-
-    Attributes
-    ----------
-    href : str
-        The file.
-    dtype : str
-        Type of its numbers.
-    shape : tuple of int
-        At least two sides.
-    start, size : int
-        Where the numbers begin, and bytes of the file.
-    """
+    """An array in a file: plain numbers, row after row."""
 
     href: str
     dtype: str
@@ -77,22 +65,7 @@ class Npy:
 
 
 def open_npy(href: str, *, access: Access, size: int | None = None) -> Npy:
-    """Read the head of a file and check that the file is whole.
-
-    Parameters
-    ----------
-    href : str
-        Address or path.
-    access : Access
-        How patiently.
-    size : int, optional
-        Bytes that its index says.
-
-    Raises
-    ------
-    ProviderError
-        Where it is no array of plain numbers, cut short, or of another size than the index says.
-    """
+    """Read the head of a file and check that the file is whole."""
     piece = read_range(href, 0, _HEAD, access=access)
     head = io.BytesIO(piece.data)
     try:
@@ -118,15 +91,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of files that can be fetched again.
-
-    Parameters
-    ----------
-    folder : str
-        An absolute path or one in the home folder (``~``); "" is the user's cache folder. Never the current folder.
-    limit_gb : float
-        GiB that the files may take; what was not used for longest goes first.
-    """
+    """A folder of files that can be fetched again."""
 
     folder: str = ""
     limit_gb: float = 20.0
@@ -149,19 +114,7 @@ class Cache:
     def use(
         self, name: str, make: Callable[[Path], None], then: Callable[[Path], Result], *, size: int | None = None
     ) -> Result:
-        """Do something with a file, after making it where it is not there or not of its size.
-
-        Parameters
-        ----------
-        name : str
-            Path inside the folder; another content needs another name.
-        make : callable
-            Writes the file to the path it is given; one process at a time does.
-        then : callable
-            Reads it; the file stays while this runs.
-        size : int, optional
-            Bytes of the whole file.
-        """
+        """Do something with a file, after making it where it is not there or not of its size."""
         path = self.root / name
         self._folder_of(path)
         while True:
@@ -254,15 +207,7 @@ def short(text: str) -> str:
 
 
 def download(href: str, path: Path, *, access: Access, cache: Cache, sha256: str = "", size: int | None = None) -> None:
-    """Bring a whole file, a piece at a time.
-
-    Raises
-    ------
-    ProviderError
-        Where it is not there, larger than the cache, or not the file that its index describes.
-    TransientError
-        Where the faults outlast the patience.
-    """
+    """Bring a whole file, a piece at a time."""
     name, digest, at = href.rpartition("/")[2], hashlib.sha256(), 0
     with path.open("wb") as file:
         while True:
@@ -292,17 +237,7 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Mirror:
-    """A place with a product's files.
-
-    Parameters
-    ----------
-    base_url : str
-        http(s) address, ``file://`` address or path of a folder.
-    cache : Cache
-        Keeps tables and whole files that come over HTTP.
-    access : Access
-        How patiently files are asked for.
-    """
+    """A place with a product's files."""
 
     base_url: str
     cache: Cache = field(default_factory=Cache)
@@ -331,20 +266,7 @@ class Mirror:
         return f"{short(self.base_url)}/{short(str(mark))}/{tail}"
 
     def table(self, tail: str, *, needs: tuple[str, ...], more: tuple[str, ...] = (), year: int) -> Table | None:
-        """Return the rows of one year of a table of files, or None where there is no such table.
-
-        Parameters
-        ----------
-        tail : str
-            Parquet or CSV, with a column ``year``.
-        needs, more : tuple of str
-            Columns that it must have, and those that it may.
-
-        Raises
-        ------
-        ProviderError
-            Where it cannot be read.
-        """
+        """Return the rows of one year of a table of files, or None where there is no such table."""
         size = _size(self, tail)
         return None if size is None else _table(self, tail, size, columns=(needs, more), year=year)
 

@@ -118,17 +118,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """The tiles of one year.
-
-    Attributes
-    ----------
-    layout : Layout
-        Of the mirror.
-    rows : table
-        As it lies there.
-    keys : ndarray
-        `Cell.key` of each row.
-    """
+    """The tiles of one year."""
 
     layout: Layout
     rows: Table
@@ -191,19 +181,7 @@ def make(card: Card, spec: ModelSpec, provider: object = None) -> Tessera:  # no
 
 @dataclass(frozen=True)
 class Tessera:
-    """Reads the product.
-
-    Attributes
-    ----------
-    mirror : Mirror
-        Folder with a layout of `LAYOUTS`.
-    years : (int, int)
-        First and last.
-    version : str
-        Dataset, such as ``"v1"``.
-    files : {"auto", "ranges", "whole"}
-        Rows of a file by ranges, whole files through the cache, or whole ones where they are small or mostly needed.
-    """
+    """Reads the product."""
 
     mirror: Mirror
     years: tuple[int, int]

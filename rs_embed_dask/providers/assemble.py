@@ -44,31 +44,7 @@ _Keys = tuple[Any, ...]
 def lazy_cube(
     read: Read, source: Source, *, scenes: Sequence[Scene], fetch: Fetch, block_px: int = _BLOCK_PX
 ) -> xr.Dataset:
-    """Build the lazy cube of a read, one task a frame and block.
-
-    Parameters
-    ----------
-    read : Read
-        What is wanted.
-    source : Source
-        How it is served.
-    scenes : sequence of Scene
-        What the search found, in any order. A scene may list its asset names in ``properties["assets"]``.
-    fetch : Fetch
-        Brings raw numbers; called inside the tasks, must pickle.
-    block_px : int
-        Side of a block. Composites of the clearest scene are always one block, for it is chosen for the whole grid.
-
-    Returns
-    -------
-    xarray.Dataset
-        As `Provider.cube` says, with ``used`` (scene), the pixels that each scene gave.
-
-    Raises
-    ------
-    NoImageryError
-        If no scene falls into any frame.
-    """
+    """Build the lazy cube of a read, one task a frame and block."""
     recipe = recipe_for(read, source)
     plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
     name = _fresh("frame")
@@ -80,29 +56,7 @@ def lazy_cube(
 
 
 def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
-    """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one.
-
-    Parameters
-    ----------
-    read : Read
-        What is wanted.
-    source : Source
-        How it is served.
-    scenes : sequence of Scene
-        The N scenes of the stack, unique by id.
-    raw : dask array (N, A, H, W)
-        Raw numbers of the layers that `recipe_for` names, in that order. Its chunks along H and W become the blocks.
-
-    Returns
-    -------
-    xarray.Dataset
-        As `lazy_cube`.
-
-    Raises
-    ------
-    NoImageryError
-        If no scene falls into any frame.
-    """
+    """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
     recipe = recipe_for(read, source)
     frames = _by_frame(read, scenes)
     at = {scene.id: i for i, scene in enumerate(scenes)}

@@ -65,25 +65,7 @@ Pixels = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class GeoTiff:
-    """A file whose head is known: where its pixels lie on the ground and in the file.
-
-    Parameters
-    ----------
-    href
-        Plain link, with a label for messages behind ``#``.
-    crs
-        Coordinate system as WKT, and as ``EPSG:n`` where it has a code.
-    transform
-        From (column, row) to (x, y) in `crs`.
-    nodata
-        The value that the file says is missing, or None.
-    bands
-        Number of bands.
-    layout
-        Where the blocks lie.
-    head
-        The bytes read so far.
-    """
+    """A file whose head is known: where its pixels lie on the ground and in the file."""
 
     href: str
     crs: str
@@ -94,22 +76,7 @@ class GeoTiff:
     head: tuple[Piece, ...]
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
-        """Return the pixels [rows) x [columns) of a band as float32, NaN where the file says that they are missing.
-
-        Parameters
-        ----------
-        band
-            From 1.
-        rows, columns
-            First pixel and the one behind the last, inside the image.
-        access
-            How the file is reached.
-
-        Raises
-        ------
-        ProviderError
-            As `rs_embed_dask.providers.http.read_range`, or if the bytes cannot be decoded.
-        """
+        """Return the pixels [rows) x [columns) of a band as float32, NaN where the file says that they are missing."""
         raw = self.raw(rows, columns, access=access, band=band)[0]
         pixels: Pixels = raw.astype(np.float32)
         if self.nodata is not None and not np.isnan(self.nodata):
@@ -119,11 +86,9 @@ class GeoTiff:
     def raw(
         self, rows: tuple[int, int], columns: tuple[int, int], *, access: Access, band: int | None = None
     ) -> npt.NDArray[Any]:
-        """Return the numbers of a band, or of all bands, as they lie in the file: (B, H, W).
-
-        Blocks that hold every band are fetched once for all of them; bands in planes of their own are fetched side by
-        side. Parameters and errors are those of `read`.
-        """
+        """Return the numbers of a band, or of all bands, as they lie in the file: (B, H, W)."""
+        # Blocks that hold every band are fetched once for all of them; bands in planes of their own are
+        # fetched side by side. Parameters and errors are those of `read`.
         blocks = self.layout.under(rows, columns)
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
@@ -211,20 +176,7 @@ def forget_heads() -> None:
 
 
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:
-    """Return a file with its head read, from memory where this process has read it before.
-
-    Parameters
-    ----------
-    href
-        Plain link, with a label for messages behind ``#``.
-    access
-        How the file is reached.
-
-    Raises
-    ------
-    ProviderError
-        If the file is no GeoTIFF, or does not say where it lies.
-    """
+    """Return a file with its head read, from memory where this process has read it before."""
     kept = _HEADS.get(href)
     if kept is not None:
         return kept
@@ -325,24 +277,7 @@ def specimen(layout: Layout) -> bytes:
 
 
 def excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
-    """Return a TIFF of a rectangle of blocks.
-
-    Parameters
-    ----------
-    layout
-        Of the large file.
-    blocks
-        Which blocks; the image is cut to them.
-    band
-        From 0; where bands lie in planes of their own, only this one has data.
-    found
-        The bytes of each block that has data, by row and column.
-
-    Returns
-    -------
-    bytes
-        A file of the same kind (byte order, classic or big), which GDAL opens from memory. It has no coordinate system.
-    """
+    """Return a TIFF of a rectangle of blocks."""
     entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
     plain = replace(layout, directory=replace(layout.directory, entries=entries))
     return _excerpt(plain, blocks, band=band, found=found)
@@ -415,21 +350,7 @@ NOWHERE: Final = 1e15
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A rectangle of a north-up grid.
-
-    Parameters
-    ----------
-    crs
-        Of the grid.
-    corner
-        Coordinates of the upper left corner of the whole grid.
-    resolution
-        Pixel width and height, both positive.
-    offset
-        Row and column of the grid where the block begins.
-    shape
-        Rows and columns.
-    """
+    """A rectangle of a north-up grid."""
 
     crs: str
     corner: tuple[float, float]
@@ -447,21 +368,7 @@ class Block:
 
 
 def nearest_pixels(block: Block, crs: str, transform: Affine) -> tuple[Indices, Indices]:
-    """Return row and column of the pixel of a file under each pixel centre of a block.
-
-    Parameters
-    ----------
-    block
-        Where to.
-    crs, transform
-        Of the file.
-
-    Returns
-    -------
-    rows, columns
-        Integers, which may lie outside the file. Shapes (H, 1) and (1, W) where both grids run along the same axes,
-        (H, W) otherwise; they broadcast to (H, W) in both cases.
-    """
+    """Return row and column of the pixel of a file under each pixel centre of a block."""
     x, y = _centres(block, crs)
     inverse = ~transform
     if x.ndim == 1 and not (inverse.b or inverse.d):

@@ -157,22 +157,14 @@ def forget_tokens() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PlanetaryComputerTokens:
-    """Read tokens of the Planetary Computer, obtained by the `planetary_computer` package.
+    """Read tokens of the Planetary Computer, obtained by the `planetary_computer` package."""
 
-    That package decides where tokens come from and whether a subscription key goes along, by its own settings. One
-    token a storage container and process is fetched and used until the expiry that it states itself (``se``).
-    """
+    # That package decides where tokens come from and whether a subscription key goes along, by its own settings.
+    # One token a storage container and process is fetched and used until the expiry that it states itself
+    # (``se``).
 
     def sign(self, href: str) -> str:
-        """Return `href` with a token behind it, or as it is where none is needed.
-
-        Raises
-        ------
-        AccessError
-            If the issuer refuses.
-        TransientError
-            If the issuer cannot be reached, or asks to come back later.
-        """
+        """Return `href` with a token behind it, or as it is where none is needed."""
         place = _container(href)
         return href if place is None else f"{href}?{_WALLET.token(*place)}"
 
@@ -270,17 +262,7 @@ class AbsentError(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to bear with a server before giving up.
-
-    Parameters
-    ----------
-    attempts
-        Requests in all for one range.
-    first_wait_s, longest_wait_s
-        The wait after a fault doubles from the first to the longest; up to half of it is left out at random.
-    timeout_s
-        Longest silence of a server, in seconds.
-    """
+    """How long to bear with a server before giving up."""
 
     attempts: int = 6
     first_wait_s: float = 0.25
@@ -346,28 +328,7 @@ class _Fault:
 
 
 def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
-    """Return `length` bytes of a file from `start` on, or fewer where the file ends.
-
-    Parameters
-    ----------
-    href
-        Plain address: http(s), file:// or a path. What follows ``#`` names the thing in messages and is not sent.
-    start, length
-        In bytes.
-    access
-        Who signs, and how patiently.
-
-    Raises
-    ------
-    AccessError
-        If the storage refuses a fresh signature too.
-    AbsentError
-        If there is no such file.
-    ProviderError
-        If there is no such range.
-    TransientError
-        If the faults outlast the patience, or the server asks for a longer wait than that.
-    """
+    """Return `length` bytes of a file from `start` on, or fewer where the file ends."""
     url, fragment = urldefrag(href)
     what = unquote(fragment) or "file"
     scheme = urlsplit(url).scheme

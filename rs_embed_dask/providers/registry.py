@@ -140,19 +140,7 @@ class SharesReads(Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """How quickly a provider answers, for estimates.
-
-    Parameters
-    ----------
-    latency_s : float
-        Seconds before a request begins to answer.
-    bytes_per_s : float
-        Then so many bytes a second.
-    requests_per_asset : float
-        Requests for the parts of one file that a small place needs.
-    at_once : int
-        Requests that one read keeps in flight.
-    """
+    """How quickly a provider answers, for estimates."""
 
     latency_s: float = 0.12
     bytes_per_s: float = 20e6
@@ -166,22 +154,7 @@ _CLOUD_SPREAD: Final = 0.5  # of half the scenes half are clear enough: a limit 
 
 
 def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
-    """Estimate a read from how often the sensor passes and how its files are blocked. Asks nobody.
-
-    Parameters
-    ----------
-    read : Read
-        What is to be read.
-    source : Source
-        How it is served.
-    pace : Pace
-        How quickly.
-
-    Returns
-    -------
-    Estimate
-        Good to a factor of two or so.
-    """
+    """Estimate a read from how often the sensor passes and how its files are blocked. Asks nobody."""
     of = sensor(read.sensor)
     days = sum(span.days for span in read.frames)
     limit = read.fetch.max_cloud_pct
@@ -256,27 +229,7 @@ def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
 
 
 def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | NoImageryError]:
-    """Read several cubes of one place and sensor together: what they share is read once, where the provider can.
-
-    Parameters
-    ----------
-    provider : Provider
-        Where pixels come from.
-    reads : sequence of Read
-        Of one place and sensor, with frames, cloud limits and pixel sizes of their own.
-    threads : int, optional
-        As for `load`.
-
-    Returns
-    -------
-    list of Cube or NoImageryError
-        One a read: a read without any scene does not cost the others theirs.
-
-    Raises
-    ------
-    TransientError, AccessError, ProviderError, SpecError, UnknownNameError
-        As for `load`.
-    """
+    """Read several cubes of one place and sensor together: what they share is read once, where the provider can."""
     try:
         lazy = provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
         return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
@@ -335,10 +288,8 @@ def _computed(parts: list[Any], threads: int) -> list[Any]:
 
 
 def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
-    """Return the scenes that gave pixels and their first and last date in each frame.
-
-    A provider without counts a scene is believed what its attributes say.
-    """
+    """Return the scenes that gave pixels and their first and last date in each frame."""
+    # A provider without counts a scene is believed what its attributes say.
     if used is None:
         first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
         stated = (
@@ -514,15 +465,7 @@ def _factory(name: str) -> Factory | None:
 
 @dataclass(frozen=True)
 class Check:
-    """One question and its answer.
-
-    Parameters
-    ----------
-    question, answer : str
-        For people.
-    is_well : bool, optional
-        Whether the answer is what this package counts on; None where it counts on nothing.
-    """
+    """One question and its answer."""
 
     question: str
     answer: str
@@ -538,24 +481,7 @@ class ChecksItself(Protocol):
 
 
 def checkup(provider: object, *, live: bool) -> list[Check]:
-    """Let a provider check itself.
-
-    Parameters
-    ----------
-    provider : Provider
-        Which.
-    live : bool
-        Whether the service may be asked.
-
-    Returns
-    -------
-    list of Check
-
-    Raises
-    ------
-    SpecError
-        If it cannot.
-    """
+    """Let a provider check itself."""
     if isinstance(provider, ChecksItself):
         return provider.checks(live=live)
     name = getattr(provider, "name", type(provider).__name__)
@@ -576,33 +502,13 @@ _SHARED: Final[list[Sharing]] = []
 
 
 def share_by(sharing: Sharing | None) -> None:
-    """Say how processes count together, from now on and in this process.
-
-    Parameters
-    ----------
-    sharing : callable or None
-        Takes a name and a number, and returns the gate that so many requests may pass at once, or None where there is
-        no such gate any more. None ends it.
-    """
+    """Say how processes count together, from now on and in this process."""
     with _LOCK:
         _SHARED[:] = [] if sharing is None else [sharing]
 
 
 def gate(name: str, most: int) -> Gate:
-    """Return what lets at most so many requests of a name through at once.
-
-    Parameters
-    ----------
-    name : str
-        Whose requests.
-    most : int
-        How many.
-
-    Returns
-    -------
-    context manager
-        Shared by the processes of a cluster where `share_by` was told how, else by the threads of this process.
-    """
+    """Return what lets at most so many requests of a name through at once."""
     for sharing in tuple(_SHARED):
         shared = sharing(name, most)
         if shared is not None:

@@ -47,30 +47,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All entries of the first image, with what is needed to read or write them.
-
-    Parameters
-    ----------
-    order
-        ``<`` or ``>``.
-    big
-        Whether the file is a BigTIFF.
-    entries
-        By tag.
-    """
+    """All entries of the first image, with what is needed to read or write them."""
 
     order: str
     big: bool
     entries: Mapping[int, Entry]
 
     def numbers(self, tag: int) -> Numbers:
-        """Return the values of a tag of whole numbers.
-
-        Raises
-        ------
-        NotTiffError
-            If the tag is missing or of another type.
-        """
+        """Return the values of a tag of whole numbers."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in NUMBERS or not entry.count:
             msg = f"its directory has no usable tag {tag}"
@@ -96,21 +80,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Layout:
-    """Size of an image and of its blocks, and where each block lies.
-
-    Parameters
-    ----------
-    directory
-        The entries it was made from.
-    width, height
-        Of the image, in pixels.
-    block_width, block_height
-        Of a block; the last column and row may hang over.
-    offsets, counts
-        Offset and length in bytes of each block, shape (planes, rows, columns); length 0 is a block without data.
-    tiled
-        Tiles, or strips of the whole width.
-    """
+    """Size of an image and of its blocks, and where each block lies."""
 
     directory: Directory
     width: int
@@ -137,15 +107,7 @@ class Layout:
         return min(band, int(self.offsets.shape[0]) - 1)
 
     def spans(self, blocks: Blocks, band: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield row, column, offset and length of each block that has data.
-
-        Parameters
-        ----------
-        blocks
-            Which ones.
-        band
-            From 0.
-        """
+        """Yield row, column, offset and length of each block that has data."""
         plane = self.plane(band)
         for row in range(blocks.row, blocks.row + blocks.rows):
             for column in range(blocks.column, blocks.column + blocks.columns):
@@ -155,18 +117,7 @@ class Layout:
 
 
 def read_layout(fetch: Fetch) -> Layout:
-    """Return the layout of the first image of a TIFF.
-
-    Parameters
-    ----------
-    fetch
-        Returns bytes from an offset on; called for the header, the directory and long values.
-
-    Raises
-    ------
-    NotTiffError
-        If the bytes are something else, or cut short.
-    """
+    """Return the layout of the first image of a TIFF."""
     try:
         return _layout(_directory(fetch))
     except (struct.error, ValueError, ZeroDivisionError) as error:

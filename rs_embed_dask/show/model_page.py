@@ -52,19 +52,7 @@ IMPORTS: Final = ("import numpy as np", "import rs_embed_dask as rs", "")
 
 
 def example(card: Card) -> str:
-    """Write Python that embeds a place, and an array, with the model's default variant.
-
-    Parameters
-    ----------
-    card : Card
-        The model.
-
-    Returns
-    -------
-    str
-        Lines that need `numpy`, this package and the model's weights, and nothing else. A published product has no
-        array to embed, and a modality that no provider serves has no place.
-    """
+    """Write Python that embeds a place, and an array, with the model's default variant."""
     if card.product is not None:
         return "\n".join(_product(card, card.product))
     first = card.resolved_inputs(ModelSpec(card.id))[0]
@@ -453,19 +441,7 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def short_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Write the rows of `list_models` for a table of 100 columns.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        Those of `list_models`.
-
-    Returns
-    -------
-    list of dict
-        ``model``, ``variants``, ``million`` (parameters) and ``numbers`` (a vector's), a line a variant, ``inputs``,
-        ``licence``, and ``parity``: the largest error against the authors' code.
-    """
+    """Write the rows of `list_models` for a table of 100 columns."""
     return [_short(row) for row in rows]
 
 

@@ -25,22 +25,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def table_text(title: str, header: Sequence[str], rows: Rows) -> str:
-    """Write a table in columns.
-
-    Parameters
-    ----------
-    title : str
-        Its first line.
-    header : sequence of str
-        Names of the columns; empty for none.
-    rows : sequence of sequence of str
-        Its cells.
-
-    Returns
-    -------
-    str
-        Lines without trailing spaces.
-    """
+    """Write a table in columns."""
     lines = [list(header), *map(list, rows)] if any(header) else [list(row) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     written = [
@@ -50,21 +35,7 @@ def table_text(title: str, header: Sequence[str], rows: Rows) -> str:
 
 
 def table_html(title: str, header: Sequence[str], rows: Rows) -> str:
-    """Write a table as HTML; every cell is escaped.
-
-    Parameters
-    ----------
-    title : str
-        Its caption.
-    header : sequence of str
-        Names of the columns; empty for none.
-    rows : sequence of sequence of str
-        Its cells.
-
-    Returns
-    -------
-    str
-    """
+    """Write a table as HTML; every cell is escaped."""
     head = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in header)}</tr>" if any(header) else ""
     style = ' style="text-align:left"'
     body = "".join(f"<tr>{''.join(f'<td{style}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
@@ -82,20 +53,7 @@ SectionRows = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page.
-
-    Attributes
-    ----------
-    title : str
-        Its heading.
-    rows : tuple of tuple of str
-        With a `header`, the rows of a table; else pairs of a name and what is said of it, or single points of a list.
-        Backticks mark what is typed.
-    header : tuple of str
-        Names of the table's columns.
-    code : str
-        Python, shown under the rows.
-    """
+    """A titled part of a page."""
 
     title: str
     rows: SectionRows = ()

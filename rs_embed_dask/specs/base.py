@@ -32,26 +32,7 @@ _T = TypeVar("_T")
 
 
 def number(what: str, value: object, *, reason: str = "a finite number is needed", fix: str = "give a number") -> float:
-    """Return a finite number as float; booleans, texts, NaN and infinities are refused.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave; any real number, NumPy's included.
-    reason, fix : str, optional
-        What the message says where the value is no number.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    SpecError
-        Where the value is not a finite real number.
-    """
+    """Return a finite number as float; booleans, texts, NaN and infinities are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise SpecError(what, value=value, reason=f"{reason}, this is {type(value).__name__}", fix=fix)
     try:
@@ -64,30 +45,7 @@ def number(what: str, value: object, *, reason: str = "a finite number is needed
 
 
 def positive(what: str, value: object, *, at_most: float = math.inf, unit: str = "", fix: str = "") -> float:
-    """Return a number above zero and at most `at_most` as float.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave.
-    at_most : float, optional
-        The largest value allowed, in `unit`. Default: no limit.
-    unit : str, optional
-        Unit for the message, for example ``"m"``.
-    fix : str, optional
-        What the message advises. Default: give a number in the range.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    SpecError
-        Where the value is not a finite number in the range.
-    """
+    """Return a number above zero and at most `at_most` as float."""
     span = f"above 0{f' and at most {at_most:g}' if math.isfinite(at_most) else ''}{f' {unit}' if unit else ''}"
     advice = fix or f"give a number {span}"
     real = number(what, value, fix=advice)
@@ -97,28 +55,7 @@ def positive(what: str, value: object, *, at_most: float = math.inf, unit: str =
 
 
 def whole(what: str, value: object, *, low: int, high: int, fix: str = "") -> int:
-    """Return a whole number within [low, high] as int; ``3.0`` and booleans are refused.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave.
-    low, high : int
-        The range, both ends allowed.
-    fix : str, optional
-        What the message advises. Default: give a whole number in the range.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    SpecError
-        Where the value is not a whole number in the range.
-    """
+    """Return a whole number within [low, high] as int; ``3.0`` and booleans are refused."""
     advice = fix or f"give a whole number in [{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         reason = f"a whole number is needed, this is {type(value).__name__}"
@@ -129,26 +66,7 @@ def whole(what: str, value: object, *, low: int, high: int, fix: str = "") -> in
 
 
 def text(what: str, value: object, *, fix: str) -> str:
-    """Return a text that is not empty, without the blanks round it.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave.
-    fix : str
-        What the message advises.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecError
-        Where the value is no text, or an empty one.
-    """
+    """Return a text that is not empty, without the blanks round it."""
     if not isinstance(value, str):
         raise SpecError(what, value=value, reason=f"a text is needed, this is {type(value).__name__}", fix=fix)
     if not value.strip():
@@ -157,26 +75,7 @@ def text(what: str, value: object, *, fix: str) -> str:
 
 
 def flag(what: str, value: object, *, fix: str) -> bool:
-    """Return True or False; 1, 0 and texts are refused.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave.
-    fix : str
-        What the message advises.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    SpecError
-        Where the value is neither.
-    """
+    """Return True or False; 1, 0 and texts are refused."""
     if not isinstance(value, bool):
         reason = f"True or False is needed, this is {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=fix)
@@ -184,28 +83,7 @@ def flag(what: str, value: object, *, fix: str) -> bool:
 
 
 def choice(what: str, value: object, known: Collection[str]) -> str:
-    """Return a name that is among the known ones.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        What the user gave.
-    known : collection of str
-        The names allowed.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecError
-        Where the value is no text.
-    UnknownNameError
-        Where it is not among the names; the closest ones are the fix.
-    """
+    """Return a name that is among the known ones."""
     if not isinstance(value, str):
         reason = f"a name is needed, this is {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(known))}")
@@ -215,18 +93,7 @@ def choice(what: str, value: object, known: Collection[str]) -> str:
 
 
 def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
-    """Let a dataclass be made and read by second names of its fields (those of rs-embed).
-
-    Parameters
-    ----------
-    **names : str
-        Second name = field, for example ``scale_m="resolution_m"``.
-
-    Returns
-    -------
-    callable
-        The class decorator. Giving both names with different values is a `SpecError`.
-    """
+    """Let a dataclass be made and read by second names of its fields (those of rs-embed)."""
 
     def decorate(kind: type[_T]) -> type[_T]:
         plain: Callable[..., None] = kind.__init__
@@ -264,24 +131,7 @@ def _plain(value: object) -> Any:
 
 
 def as_mapping(what: str, data: object) -> Mapping[str, Any]:
-    """Return data as it is where it is a mapping.
-
-    Parameters
-    ----------
-    what : str
-        What is to be made of it, for the message.
-    data : object
-        What the user gave.
-
-    Returns
-    -------
-    mapping
-
-    Raises
-    ------
-    SpecError
-        Where it is none.
-    """
+    """Return data as it is where it is a mapping."""
     if not isinstance(data, Mapping):
         reason = f"a dictionary is needed, this is {type(data).__name__}"
         raise SpecError(what, value=data, reason=reason, fix="give what to_dict() returns")
@@ -294,36 +144,13 @@ class Record:
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that are not None as JSON values.
-
-        Returns
-        -------
-        dict
-            Texts, numbers, booleans, lists and dictionaries only.
-        """
+        """Return the fields that are not None as JSON values."""
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {name: _plain(value) for name, value in values if value is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the record from a dictionary, which is validated like any other input.
-
-        Parameters
-        ----------
-        data : mapping
-            What `to_dict` gave.
-
-        Returns
-        -------
-        Self
-
-        Raises
-        ------
-        SpecError
-            Where it is no mapping, lacks a field or holds a bad value.
-        UnknownNameError
-            Where it has a field that the record does not know.
-        """
+        """Make the record from a dictionary, which is validated like any other input."""
         data = as_mapping(cls.__name__, data)
         fields = {field.name: field for field in dataclasses.fields(cls)}
         given = {name: value for name, value in data.items() if name != "type" or "type" in fields}
@@ -344,32 +171,12 @@ class Record:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON with sorted keys.
-
-        Returns
-        -------
-        str
-        """
+        """Return the record as one line of JSON with sorted keys."""
         return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """Make the record from JSON.
-
-        Parameters
-        ----------
-        line : str
-            What `to_json` gave.
-
-        Returns
-        -------
-        Self
-
-        Raises
-        ------
-        SpecError
-            Where it is no JSON, or as `from_dict`.
-        """
+        """Make the record from JSON."""
         try:
             data = json.loads(line)
         except (json.JSONDecodeError, TypeError) as error:

@@ -50,17 +50,7 @@ _CRS_FIX: Final = "give an EPSG code such as 'EPSG:32631', or leave crs out for 
 
 @dataclass(frozen=True)
 class CrsFacts:
-    """What must be known of a reference system.
-
-    Parameters
-    ----------
-    geographic : bool
-        Coordinates are longitude and latitude.
-    unit : float
-        Metres (projected) or radians (geographic) in one unit of the first axis.
-    epsg : int or None
-        The EPSG code, if it has one.
-    """
+    """What must be known of a reference system."""
 
     geographic: bool
     unit: float
@@ -87,24 +77,7 @@ def _canonical(source: str) -> str:
 
 
 def crs_text(what: str, value: object) -> str:
-    """Return a reference system as its one text: ``"EPSG:n"`` where it has a code, else PROJ or WKT text.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        An EPSG number, a text, or the CRS of pyproj, rasterio or odc-geo.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecError
-        Where pyproj does not know it, or it has no horizontal coordinates.
-    """
+    """Return a reference system as its one text: ``"EPSG:n"`` where it has a code, else PROJ or WKT text."""
     if value is None or isinstance(value, bool):
         raise SpecError(what, value=value, reason="this is no reference system", fix=_CRS_FIX)
     try:
@@ -126,17 +99,7 @@ def _first_line(error: Exception) -> str:
 
 @lru_cache(maxsize=512)
 def crs_facts(crs: str) -> CrsFacts:
-    """Return what must be known of a reference system.
-
-    Parameters
-    ----------
-    crs : str
-        As `crs_text` gives it.
-
-    Returns
-    -------
-    CrsFacts
-    """
+    """Return what must be known of a reference system."""
     parsed = _parsed(crs)
     return CrsFacts(
         geographic=bool(parsed.is_geographic),
@@ -151,20 +114,7 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def project(source: str, target: str, *xy: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Bring coordinates from one reference system to another, always x (longitude) before y (latitude).
-
-    Parameters
-    ----------
-    source, target : str
-        As `crs_text` gives them.
-    *xy : two array-likes of float
-        x and y in `source`, of one shape.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        Coordinates in `target`; infinite where it has none.
-    """
+    """Bring coordinates from one reference system to another, always x (longitude) before y (latitude)."""
     x, y = (np.asarray(values, dtype=float) for values in xy)
     if source == target:
         return x, y
@@ -173,24 +123,7 @@ def project(source: str, target: str, *xy: ArrayLike) -> tuple[NDArray[Any], NDA
 
 
 def metric_crs(what: str, value: object) -> str:
-    """Return a projected reference system whose unit is the metre, as text.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : object
-        Anything that pyproj understands.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecError
-        Where it is not known, or its unit is degrees or feet.
-    """
+    """Return a projected reference system whose unit is the metre, as text."""
     crs = crs_text(what, value)
     facts = crs_facts(crs)
     if facts.geographic or facts.unit != 1.0:
@@ -239,21 +172,9 @@ def utm_zone(lon: float, lat: float) -> int:
 
 
 def polar_crs(lat: float) -> str:
-    """Return the polar stereographic projection for a latitude, as a PROJ text.
-
-    EPSG:3413 and EPSG:3031 are true at 70 and 71 degrees and 3 % off at the pole, UPS is 0.6 % off there. These are
-    true at 81, 83 or 86 degrees, whichever is near, and within 0.2 % over the band that they serve.
-
-    Parameters
-    ----------
-    lat : float
-        Degrees, beyond 80 south or 84 north.
-
-    Returns
-    -------
-    str
-        For example ``"+proj=stere +lat_0=90 +lat_ts=86 +lon_0=0 +datum=WGS84 +units=m +no_defs +type=crs"``.
-    """
+    """Return the polar stereographic projection for a latitude, as a PROJ text."""
+    # EPSG:3413 and EPSG:3031 are true at 70 and 71 degrees and 3 % off at the pole, UPS is 0.6 % off there. These
+    # are true at 81, 83 or 86 degrees, whichever is near, and within 0.2 % over the band that they serve.
     true_at = next(true for limit, true in _POLAR_BANDS if abs(lat) <= limit)
     pole, true_at = (90, true_at) if lat > 0 else (-90, -true_at)
     return f"+proj=stere +lat_0={pole} +lat_ts={true_at} +lon_0=0 +datum=WGS84 +units=m +no_defs +type=crs"
@@ -290,17 +211,7 @@ _EARTH_M: Final = 6_371_000.0
 
 
 def wrap_lon(lon: float) -> float:
-    """Return a longitude within [-180, 180); 180 itself stays.
-
-    Parameters
-    ----------
-    lon : float
-        Degrees, any number of turns.
-
-    Returns
-    -------
-    float
-    """
+    """Return a longitude within [-180, 180); 180 itself stays."""
     return lon if abs(lon) <= HALF_TURN else (lon + HALF_TURN) % 360.0 - HALF_TURN
 
 
@@ -317,40 +228,12 @@ def _step(shape: shapely.Geometry, crs: str, bend_m: float) -> float:
 
 
 def outline(shape: shapely.Geometry, crs: str, *, bend_m: float = 0.05) -> NDArray[np.float64]:
-    """Return points along a shape, so dense that straight lines between them stay true in another projection.
-
-    Parameters
-    ----------
-    shape : shapely Polygon or MultiPolygon
-        In `crs`.
-    crs : str
-        As `crs_text` gives it.
-    bend_m : float, default 0.05
-        How far, in metres, a true edge may lie from the line between two points.
-
-    Returns
-    -------
-    ndarray (N, 2)
-        Coordinates in `crs`.
-    """
+    """Return points along a shape, so dense that straight lines between them stay true in another projection."""
     return np.asarray(shapely.get_coordinates(shapely.segmentize(shape, _step(shape, crs, bend_m))))
 
 
 def scale_error(crs: str, bounds: tuple[float, float, float, float]) -> float:
-    """Return by how much a metre of a projection differs from a metre on the ground, at worst within bounds.
-
-    Parameters
-    ----------
-    crs : str
-        A projected system.
-    bounds : (left, bottom, right, top)
-        In `crs`.
-
-    Returns
-    -------
-    float
-        For example 0.0004 on the central meridian of a UTM zone.
-    """
+    """Return by how much a metre of a projection differs from a metre on the ground, at worst within bounds."""
     step = 1000.0 / crs_facts(crs).unit
     x, y = (part.ravel() for part in np.meshgrid(np.linspace(*bounds[::2], 5), np.linspace(*bounds[1::2], 5)))
     worst = 0.0
@@ -389,27 +272,7 @@ def _polygons(shape: shapely.Geometry) -> Iterator[shapely.Polygon]:
 
 
 def unwrapped(shape: shapely.Geometry, crs: str, what: str) -> shapely.Geometry:
-    """Bring a shape to degrees such that it hangs together across the antimeridian.
-
-    Parameters
-    ----------
-    shape : shapely Polygon or MultiPolygon
-        In `crs`.
-    crs : str
-        As `crs_text` gives it.
-    what : str
-        Name of the argument for messages.
-
-    Returns
-    -------
-    shapely Polygon or MultiPolygon
-        Longitudes start within [-180, 180) and may run past 180.
-
-    Raises
-    ------
-    SpecError
-        Where a coordinate cannot be brought to degrees or a pole is enclosed.
-    """
+    """Bring a shape to degrees such that it hangs together across the antimeridian."""
     if not crs_facts(crs).degrees:
         shape = shapely.segmentize(shape, _step(shape, crs, 1.0))
     parts = []
@@ -435,18 +298,7 @@ def _together(parts: list[shapely.Polygon]) -> shapely.Geometry:
 
 
 def split_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
-    """Cut an unwrapped shape where it passes 180 degrees and bring the far part back to -180.
-
-    Parameters
-    ----------
-    shape : shapely Polygon or MultiPolygon
-        As `unwrapped` gives it.
-
-    Returns
-    -------
-    shapely Polygon or MultiPolygon
-        All longitudes within [-180, 180].
-    """
+    """Cut an unwrapped shape where it passes 180 degrees and bring the far part back to -180."""
     if shape.bounds[2] <= HALF_TURN:
         return shape
     near = shapely.intersection(shape, shapely.box(-180, -90, 180, 90))
@@ -457,18 +309,7 @@ def split_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
 
 
 def lonlat_boxes(shape: shapely.Geometry) -> tuple[tuple[float, float, float, float], ...]:
-    """Return the one or two boxes round an unwrapped shape.
-
-    Parameters
-    ----------
-    shape : shapely geometry
-        As `unwrapped` gives it; parts on both sides of the antimeridian count as one place.
-
-    Returns
-    -------
-    tuple of (west, south, east, north)
-        Degrees; two boxes where the shape crosses the antimeridian.
-    """
+    """Return the one or two boxes round an unwrapped shape."""
     west, south, east, north = shape.bounds
     if east <= HALF_TURN:
         return ((west, south, east, north),)
@@ -476,18 +317,7 @@ def lonlat_boxes(shape: shapely.Geometry) -> tuple[tuple[float, float, float, fl
 
 
 def geodesic_area(shape: shapely.Geometry) -> float:
-    """Return the area of a lon/lat shape on the ellipsoid.
-
-    Parameters
-    ----------
-    shape : shapely Polygon or MultiPolygon
-        Degrees; edges are straight on the lon/lat plane.
-
-    Returns
-    -------
-    float
-        Square metres.
-    """
+    """Return the area of a lon/lat shape on the ellipsoid."""
     fine = shapely.segmentize(shape, max(0.1, shape.length / 4000))
     area, _ = GEOD.geometry_area_perimeter(shapely.orient_polygons(fine))
     return abs(float(area))

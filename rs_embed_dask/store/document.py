@@ -53,23 +53,7 @@ ROOT_KEY: Final = "zarr.json"
 
 @contextlib.contextmanager
 def explained(what: str, value: object, fix: str) -> Iterator[None]:
-    """Turn what storage and codecs raise into a `StoreError` with a fix.
-
-    Parameters
-    ----------
-    what : str
-        What was being read or written, for example ``"store chunk galileo/embedding"``.
-    value : object
-        The path or key at fault.
-    fix : str
-        What the user can do about a fault that is not one of permission or space.
-
-    Raises
-    ------
-    StoreError
-        In place of an `OSError`, and of the `ValueError`, `RuntimeError` or `KeyError` of a codec that met bytes
-        which are not a chunk.
-    """
+    """Turn what storage and codecs raise into a `StoreError` with a fix."""
     try:
         yield
     except PermissionError as error:
@@ -86,35 +70,14 @@ def explained(what: str, value: object, fix: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Location:
-    """The place of one store.
-
-    Parameters
-    ----------
-    target : str or zarr.abc.store.Store
-        As `Location.of` made it: an absolute path, a URL, or a Zarr store object.
-    read_only : bool, default False
-        Refuse every write.
-    """
+    """The place of one store."""
 
     target: str | ZarrStore
     read_only: bool = False
 
     @classmethod
     def of(cls, target: Target, *, read_only: bool = False) -> Location:
-        """Understand what a user gives as the place of a store.
-
-        Parameters
-        ----------
-        target : str, path-like or zarr.abc.store.Store
-            A local path, ``file://`` or another fsspec URL, or a Zarr store.
-        read_only : bool, default False
-            Refuse every write.
-
-        Raises
-        ------
-        StoreError
-            If it is none of these.
-        """
+        """Understand what a user gives as the place of a store."""
         if isinstance(target, ZarrStore):
             return cls(target, read_only)
         given: object = target
@@ -154,13 +117,7 @@ class Location:
             raise StoreError("store target", value=self.target, reason=str(error), fix=fix) from error
 
     def read(self, key: str) -> bytes | None:
-        """Read one key.
-
-        Returns
-        -------
-        bytes or None
-            None where there is no such key.
-        """
+        """Read one key."""
         with explained("store key", f"{self.name}/{key}", "check that the path is a store and can be read"):
             try:
                 found = sync(self.storage.get(key, default_buffer_prototype()))
@@ -238,29 +195,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Document:
-    """What the root document says.
-
-    Parameters
-    ----------
-    chunk_items : int
-        Rows of one chunk of a model's arrays.
-    item_rows : int
-        Rows of one chunk of the items' arrays, a multiple of ``chunk_items``.
-    n_items : int, default 0
-        Number of items.
-    layouts : tuple of ModelLayout, default ()
-        The models.
-    request : dict
-        What was asked for, as JSON.
-    receipt : dict
-        What it was made with, as JSON.
-    metadata : dict of dict
-        Zarr metadata of every group and array, by path.
-    created, updated : str
-        Times in UTC.
-    is_ready : bool, default False
-        Whether the store was made to its end.
-    """
+    """What the root document says."""
 
     chunk_items: int
     item_rows: int
@@ -279,13 +214,7 @@ class Document:
         return -(-self.n_items // self.chunk_items)
 
     def layout(self, label: str) -> ModelLayout:
-        """Find a model by its label.
-
-        Raises
-        ------
-        StoreError
-            If the store has no such model.
-        """
+        """Find a model by its label."""
         for one in self.layouts:
             if one.label == label:
                 return one
@@ -318,13 +247,7 @@ class Document:
 
     @classmethod
     def load(cls, location: Location) -> Document:
-        """Read the root document of a store.
-
-        Raises
-        ------
-        StoreError
-            If there is no store, if it is another program's, of another layout or not made to its end.
-        """
+        """Read the root document of a store."""
         document = cls.find(location)
         if document is None:
             reason = "there is no store at this place"
@@ -338,18 +261,7 @@ class Document:
 
     @classmethod
     def find(cls, location: Location) -> Document | None:
-        """Read the root document if there is one, ready or not.
-
-        Returns
-        -------
-        Document or None
-            None where there is no root document.
-
-        Raises
-        ------
-        StoreError
-            If there is one and it is not ours to understand.
-        """
+        """Read the root document if there is one, ready or not."""
         content = location.read(ROOT_KEY)
         if content is None:
             return None

@@ -40,17 +40,7 @@ _CORNERS: Final = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=
 
 
 def footprints(places: Sequence[Spatial]) -> np.ndarray[Any, Any]:
-    """Outline places in longitude and latitude.
-
-    Parameters
-    ----------
-    places : sequence of BBox, PointBuffer or Polygon
-
-    Returns
-    -------
-    numpy.ndarray of shapely geometry, shape (len(places),)
-        The same as each place's own ``geometry``.
-    """
+    """Outline places in longitude and latitude."""
     found = np.empty(len(places), dtype=object)
     zones: dict[str, list[int]] = defaultdict(list)
     for row, place in enumerate(places):
@@ -94,20 +84,7 @@ def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def encoded_items(items: Sequence[Item], first: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Write items as the stored rows of ``/items``.
-
-    Parameters
-    ----------
-    items : sequence of Item
-        In the order of their rows; their own ``index`` is not read.
-    first : int
-        Row of the first of them.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        One array of length ``len(items)`` a field, in stored form.
-    """
+    """Write items as the stored rows of ``/items``."""
     places = [item.spatial.to_json() for item in items]
     spans = [item.temporal.to_json() for item in items]
     centers = np.asarray([item.spatial.center for item in items], dtype="float64").reshape(-1, 2)  # (n, 2)
@@ -128,15 +105,7 @@ def encoded_items(items: Sequence[Item], first: int) -> dict[str, np.ndarray[Any
 
 
 def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item]:
-    """Read items back from their stored rows.
-
-    Parameters
-    ----------
-    columns : mapping
-        The fields ``id``, ``spatial`` and ``temporal``.
-    first : int
-        Row of the first of them.
-    """
+    """Read items back from their stored rows."""
     rows = zip(columns["id"], columns["spatial"], columns["temporal"], strict=True)
     return [
         Item(
@@ -151,17 +120,7 @@ def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item
 
 @dataclass(frozen=True)
 class ItemMatch:
-    """How a request's items compare with a store's.
-
-    Parameters
-    ----------
-    known : int
-        Items of the request that the store has.
-    new : tuple of Item
-        Items of the request that the store lacks.
-    absent : int
-        Items of the store that the request does not name.
-    """
+    """How a request's items compare with a store's."""
 
     known: int
     new: tuple[Item, ...]

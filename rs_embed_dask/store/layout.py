@@ -92,25 +92,7 @@ _DAYS: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregori
 
 @dataclass(frozen=True)
 class Field:
-    """One array of a group.
-
-    Parameters
-    ----------
-    name : str
-        The array's name in its group.
-    kind : {"number", "text", "day"}
-        What it holds; days are stored as integers and decode as ``datetime64``.
-    dtype : str
-        NumPy type of numbers.
-    dims : tuple of str
-        Names of its axes, the first always ``item``.
-    fill : float or int
-        What stands where nothing was written.
-    attrs : mapping
-        The array's attributes.
-    longest : int
-        Characters of a text that are kept; the rest is cut at the end of a line where there is one.
-    """
+    """One array of a group."""
 
     name: str
     kind: str = "number"
@@ -131,18 +113,7 @@ class Field:
         return dict(self.attrs) | (_DAYS if self.kind == "day" else {})
 
     def encoded(self, values: Any) -> np.ndarray[Any, Any]:
-        """Bring values into the form that is stored.
-
-        Parameters
-        ----------
-        values : array-like
-            Numbers, texts, or dates (``datetime64``, ``date`` or None).
-
-        Returns
-        -------
-        numpy.ndarray
-            Numbers of the stored type, text objects, or int32 days since 1970.
-        """
+        """Bring values into the form that is stored."""
         if self.kind == "text":
             return np.asarray([self._cut(str(value)) for value in values], dtype=object)
         if self.kind == "day":
@@ -247,19 +218,7 @@ _LARGEST_CHUNK: Final = 2**30
 
 @dataclass(frozen=True)
 class Item:
-    """One row of a store.
-
-    Parameters
-    ----------
-    index : int
-        The row.
-    spatial : BBox, PointBuffer or Polygon
-        The place.
-    temporal : TemporalSpec
-        The span.
-    id : str, default ""
-        The item's own name; the row's number where it is empty.
-    """
+    """One row of a store."""
 
     index: int
     spatial: Spatial
@@ -269,29 +228,7 @@ class Item:
 
 @dataclass(frozen=True)
 class ModelLayout:
-    """The shape of one model's results.
-
-    Parameters
-    ----------
-    label : str
-        The model's name in the store: letters, digits, dot, dash, underscore.
-    dim : int
-        Length of a vector.
-    grid_shape : tuple of int, optional
-        Rows and columns of the largest token grid of any item; None for pooled vectors.
-    frames : int, default 1
-        Number of frames (of all modalities together).
-    dtype : {"float32", "float16"}, default "float32"
-        Type of the stored vectors.
-    attrs : dict
-        What is known of the model, as JSON: ``card``, ``weights``, ``output`` and, for the conventions, ``model_url``,
-        ``source_data``, ``gsd_m``, ``chip_px``, ``frame_sources`` (one name a frame, such as ``"optical"``).
-
-    Raises
-    ------
-    StoreError
-        If the label, a size or the type cannot be stored.
-    """
+    """The shape of one model's results."""
 
     label: str
     dim: int
@@ -341,13 +278,7 @@ class ModelLayout:
         return (rows, *(self.sizes[name] for name in one.dims[1:]))
 
     def check_chunk(self, chunk_items: int) -> None:
-        """Refuse chunks that Zarr's codecs and a worker's memory cannot hold.
-
-        Raises
-        ------
-        StoreError
-            If one chunk of vectors is larger than 1 GiB.
-        """
+        """Refuse chunks that Zarr's codecs and a worker's memory cannot hold."""
         row = int(np.prod(self.shape(self.embedding, 1))) * np.dtype(self.dtype).itemsize
         if row * chunk_items > _LARGEST_CHUNK:
             reason = f"one chunk of {self.label} would be {row * chunk_items / 2**30:.1f} GiB, more than 1 GiB"
@@ -376,31 +307,7 @@ class ModelLayout:
 
 @dataclass
 class ChunkResult:
-    """What a task brings to be written: some or all rows of one chunk and one model.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray of int, shape (n,)
-        Offsets inside the chunk.
-    status : numpy.ndarray of uint8, shape (n,)
-        One `Status` a row.
-    embedding : numpy.ndarray, shape (n, dim) or (n, dim, h, w), or list of arrays, optional
-        Vectors, or token grids no larger than the layout's; a list may hold grids of different shapes and None for
-        rows that have no embedding. None where no row has one.
-    reason : list of str, optional
-        Why, where the status is not `Status.OK`.
-    valid_fraction : numpy.ndarray of float, shape (n, frames), optional
-    n_obs : numpy.ndarray of int, shape (n,), optional
-    first_date, last_date : numpy.ndarray of datetime64[D], shape (n,), optional
-    frame_start, frame_end : numpy.ndarray of datetime64[D], shape (n, frames), optional
-    transform : numpy.ndarray of float, shape (n, 6), optional
-        Affine a, b, c, d, e, f of each item's token grid.
-    crs : list of str, optional
-    grid_shape : numpy.ndarray of int, shape (n, 2), optional
-        Rows and columns of each item's own grid; taken from ``embedding`` where it is left out.
-    scenes : list of str, optional
-        Ids of the scenes that went in, one a line.
-    """
+    """What a task brings to be written: some or all rows of one chunk and one model."""
 
     rows: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]

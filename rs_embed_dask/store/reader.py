@@ -44,28 +44,7 @@ def open_store(path: Target) -> xr.DataTree:
 
 
 def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
-    """Read one item's token grid as a georeferenced map.
-
-    Parameters
-    ----------
-    store : Store
-        An open store.
-    label : str
-        The model.
-    item : int
-        The row.
-
-    Returns
-    -------
-    xarray.DataArray, shape (dim, y, x)
-        Without the padding, with pixel centres as coordinates, the CRS in ``spatial_ref`` (for rioxarray and GDAL)
-        and the ``proj:`` and ``spatial:`` properties as attributes.
-
-    Raises
-    ------
-    StoreError
-        If the store holds vectors, or if the item has no grid.
-    """
+    """Read one item's token grid as a georeferenced map."""
     layout = store.layout(label)
     if layout.grid_shape is None:
         fix = "run the request with OutputSpec.grid()"
@@ -100,18 +79,7 @@ def _georeferenced(grid: np.ndarray[Any, Any], transform: np.ndarray[Any, Any], 
 
 
 def items_frame(store: StoreView) -> gpd.GeoDataFrame:
-    """Read the items as a table of places.
-
-    Parameters
-    ----------
-    store : Store
-        An open store.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame
-        One row an item: ``id``, ``start``, ``end`` and the outline in EPSG:4326.
-    """
+    """Read the items as a table of places."""
     import geopandas as gpd
 
     columns = {name: store.values(ITEMS, name) for name in ("id", "start", "end")}

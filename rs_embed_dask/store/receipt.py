@@ -67,20 +67,7 @@ def _registered(*names: str) -> dict[str, Any]:
 
 
 def geoemb_attrs(layout: ModelLayout) -> dict[str, Any]:
-    """Describe a model's embeddings by the ``geoemb:`` convention.
-
-    Parameters
-    ----------
-    layout : ModelLayout
-        Its ``attrs`` may hold ``model_url``, ``source_data`` (URIs), ``gsd_m`` (metres), ``chip_px`` (rows and columns
-        that one vector describes, in pixels of the source) and ``card``, where the first and last are looked for if
-        they are missing. A model or source that nobody names gets a ``urn:``.
-
-    Returns
-    -------
-    dict
-        The convention's properties. Vectors and patch tokens are ``"chip"``; one vector a pixel is ``"pixel"``.
-    """
+    """Describe a model's embeddings by the ``geoemb:`` convention."""
     known = layout.attrs
     chip = _chip_px(layout)
     is_pixel = layout.grid_shape is not None and chip == [1, 1]
@@ -118,28 +105,14 @@ def _chip_px(layout: ModelLayout) -> list[int]:
 
 
 def proj_attrs(crs: str) -> dict[str, Any]:
-    """Name a CRS by the ``proj:`` convention: by its code, or as WKT2 where it has none.
-
-    Parameters
-    ----------
-    crs : str
-        Anything that pyproj understands.
-    """
+    """Name a CRS by the ``proj:`` convention: by its code, or as WKT2 where it has none."""
     if _CODE.fullmatch(crs):
         return {"proj:code": crs}
     return {"proj:wkt2": CRS.from_user_input(crs).to_wkt()}
 
 
 def spatial_attrs(transform: tuple[float, ...], shape: tuple[int, int]) -> dict[str, Any]:
-    """Describe a north-up grid by the ``spatial:`` convention.
-
-    Parameters
-    ----------
-    transform : tuple of float
-        Affine a, b, c, d, e, f from pixel corners to the CRS.
-    shape : tuple of int
-        Rows and columns.
-    """
+    """Describe a north-up grid by the ``spatial:`` convention."""
     a, b, c, d, e, f = (float(value) for value in transform)
     rows, columns = shape
     xs = [c + a * x + b * y for x in (0, columns) for y in (0, rows)]
@@ -160,11 +133,9 @@ def items_attrs() -> dict[str, Any]:
 
 
 def model_attrs(layout: ModelLayout) -> dict[str, Any]:
-    """Attributes of a model's group: the conventions, and under ``model`` all that is known of the model.
-
-    A store's items lie in many UTM zones, so a grid's CRS and affine are arrays along ``item`` (``crs``,
-    ``transform``) and the group says so by ``spatial:transform_type``.
-    """
+    """Attributes of a model's group: the conventions, and under ``model`` all that is known of the model."""
+    # A store's items lie in many UTM zones, so a grid's CRS and affine are arrays along ``item`` (``crs``,
+    # ``transform``) and the group says so by ``spatial:transform_type``.
     attrs: dict[str, Any] = {"coordinates": _COORDINATES}
     if layout.grid_shape is None:
         attrs |= _registered("geoemb")
@@ -194,13 +165,7 @@ _PACKAGES: Final = (
 
 
 def plain(data: Any) -> Any:
-    """Bring data to what JSON gives back, with the secret parts of URLs cut.
-
-    Raises
-    ------
-    StoreError
-        If it holds something that JSON cannot say.
-    """
+    """Bring data to what JSON gives back, with the secret parts of URLs cut."""
     try:
         return _redacted(json.loads(json.dumps(data, allow_nan=False)))
     except (TypeError, ValueError) as error:
@@ -244,26 +209,7 @@ def build_receipt(
     provider: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Put together what a run is made with.
-
-    Parameters
-    ----------
-    request : mapping
-        What was asked for.
-    cards : mapping, optional
-        By model label, each card's description.
-    weights : mapping, optional
-        By model label: file or repository and revision, ``sha256``, ``licence``, ``random``.
-    provider : mapping, optional
-        The provider's description, which rebuilds it.
-    versions : mapping, optional
-        Package versions; those of this process where they are left out.
-
-    Returns
-    -------
-    dict
-        JSON-ready, with the secret parts of URLs cut.
-    """
+    """Put together what a run is made with."""
     parts = {
         "request_sha256": request_digest(request),
         "cards": dict(cards or {}),

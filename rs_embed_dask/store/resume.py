@@ -24,15 +24,7 @@ _ABSENT: Final = "nothing"
 
 @dataclass(frozen=True)
 class Difference:
-    """One point at which two requests differ.
-
-    Parameters
-    ----------
-    where : str
-        Path to the value, such as ``fetch.resolution_m``.
-    old, new : object
-        What the store was made with, and what is asked for now; None where it is not said.
-    """
+    """One point at which two requests differ."""
 
     where: str
     old: object
@@ -47,19 +39,7 @@ def _said(value: object) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """List the points at which a request differs from the one that made a store.
-
-    Parameters
-    ----------
-    old, new : mapping
-        Requests as JSON. Their ``models`` are compared label by label: a model that only one of them names is no
-        difference, it is a top-up or a part of the work.
-
-    Returns
-    -------
-    list of Difference
-        Empty where the new request may go on with the store.
-    """
+    """List the points at which a request differs from the one that made a store."""
     found: list[Difference] = []
     first, second = plain(dict(old)), plain(dict(new))
     for key in sorted(set(first) | set(second)):
@@ -100,20 +80,7 @@ def _compared(where: str, old: Any, new: Any) -> Iterator[Difference]:
 
 
 def check_request(store: StoreView, request: Mapping[str, Any]) -> None:
-    """Refuse to go on with a store that another request made.
-
-    Parameters
-    ----------
-    store : StoreView
-        The store.
-    request : mapping
-        What is asked for now. More items, more models or fewer models are no difference.
-
-    Raises
-    ------
-    StoreMismatchError
-        It names each difference with the old value, the new value and what to do.
-    """
+    """Refuse to go on with a store that another request made."""
     found = differences(store.request, request)
     if not found:
         return

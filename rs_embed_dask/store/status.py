@@ -43,21 +43,7 @@ _MOST_NAMES: Final = 8
 
 @dataclass(frozen=True)
 class FrameGaps:
-    """The empty frames of one model and source.
-
-    Parameters
-    ----------
-    label : str
-        The model.
-    source : str
-        What the frames are of, such as ``"optical"``; empty where the model has one source.
-    frames : int
-        Number of frames, over all spans.
-    items : int
-        Number of items that were read.
-    empty : tuple of (str, int)
-        Each empty frame, by date, with the number of items that saw nothing in it.
-    """
+    """The empty frames of one model and source."""
 
     label: str
     source: str
@@ -103,19 +89,7 @@ def frame_name(start: np.datetime64, end: np.datetime64, number: int) -> str:
 
 
 def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
-    """Find the frames of a model in which some item saw nothing.
-
-    Parameters
-    ----------
-    store : StoreView
-    label : str
-        The model.
-
-    Returns
-    -------
-    list of FrameGaps
-        One a source that has an empty frame. A frame whose share is NaN does not exist for that item.
-    """
+    """Find the frames of a model in which some item saw nothing."""
     layout = store.layout(label)
     sources = list(layout.attrs.get("frame_sources") or [""] * layout.frames)
     rows = np.flatnonzero(np.isin(store.values(label, "status"), _LOOKED_AT))
@@ -307,21 +281,7 @@ _EXAMPLES: Final = 5
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """How many items share a reason.
-
-    Parameters
-    ----------
-    label : str
-        The model.
-    status : Status
-        What became of them.
-    reason : str
-        The reason of the first of them; the others' may differ in ids, dates and coordinates.
-    count : int
-        How many.
-    items : tuple of int
-        Rows of the first few.
-    """
+    """How many items share a reason."""
 
     label: str
     status: Status
@@ -331,21 +291,8 @@ class ReasonCount:
 
 
 def reasons(store: StoreView, label: str) -> list[ReasonCount]:
-    """Group the items of a model that are not wholly well by status and reason.
-
-    Reasons that differ only in ids, dates or coordinates are one group.
-
-    Parameters
-    ----------
-    store : StoreView
-    label : str
-        The model.
-
-    Returns
-    -------
-    list of ReasonCount
-        The worst status first, then the most frequent reason.
-    """
+    """Group the items of a model that are not wholly well by status and reason."""
+    # Reasons that differ only in ids, dates or coordinates are one group.
     codes = store.values(label, "status")
     rows = np.flatnonzero(np.isin(codes, [int(code) for code in FAILURES]))
     if not len(rows):
@@ -362,18 +309,7 @@ def reasons(store: StoreView, label: str) -> list[ReasonCount]:
 
 
 def status_table(store: StoreView) -> pd.DataFrame:
-    """List every item of every model.
-
-    Parameters
-    ----------
-    store : StoreView
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row an item and model: ``item``, ``id``, ``lon``, ``lat``, ``start``, ``end``, ``model``, ``status`` (a
-        categorical), ``reason``, ``valid_fraction`` (mean over frames), ``n_obs``, ``first_date``, ``last_date``.
-    """
+    """List every item of every model."""
     places = {name: store.values(ITEMS, name) for name in ("item", "id", "lon", "lat", "start", "end")}
     tables = []
     for label in store.labels:

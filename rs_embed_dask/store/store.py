@@ -38,25 +38,7 @@ _ITEM_ROWS: Final = 4096
 
 
 def claim(location: Location, chunk_items: int) -> Document:
-    """Take an empty place, or one where a store was begun and never finished.
-
-    Parameters
-    ----------
-    location : Location
-        The place.
-    chunk_items : int
-        Rows of a chunk.
-
-    Returns
-    -------
-    Document
-        The root document of a store in the making, already written.
-
-    Raises
-    ------
-    StoreError
-        If there is a finished store or anything else at the place.
-    """
+    """Take an empty place, or one where a store was begun and never finished."""
     if chunk_items < 1:
         reason = "a chunk holds at least one item"
         raise StoreError("chunk_items", value=chunk_items, reason=reason, fix="use 64 to 4096")
@@ -85,13 +67,7 @@ def fill(
     request: dict[str, Any],
     receipt: dict[str, Any],
 ) -> Document:
-    """Stream the items in, make the models' arrays and say that the store is ready.
-
-    Raises
-    ------
-    StoreError
-        If there is no item or no model, or if a model comes twice.
-    """
+    """Stream the items in, make the models' arrays and say that the store is ready."""
     if not models:
         raise StoreError("models", value=len(models), reason="a store holds at least one model", fix="name a model")
     _check_models(models, begun.chunk_items)
@@ -109,13 +85,7 @@ def fill(
 def append_items(
     location: Location, document: Document, items: Iterable[Item], *, request: dict[str, Any] | None = None
 ) -> Document:
-    """Add rows at the end: they are pending for every model.
-
-    Returns
-    -------
-    Document
-        The new root document, already written.
-    """
+    """Add rows at the end: they are pending for every model."""
     n_items = _write_items(location, document, items)
     if n_items == document.n_items:
         return document
@@ -130,13 +100,7 @@ def append_items(
 def add_models(
     location: Location, document: Document, models: Sequence[ModelLayout], *, request: dict[str, Any] | None = None
 ) -> Document:
-    """Add models: every item is pending for them.
-
-    Returns
-    -------
-    Document
-        The new root document, already written.
-    """
+    """Add models: every item is pending for them."""
     _check_models((*document.layouts, *models), document.chunk_items)
     for layout in models:
         location.remove(layout.label)
@@ -255,15 +219,7 @@ def _metadata(location: Location, document: Document) -> dict[str, dict[str, Any
 
 
 class StoreView:
-    """A store as a reader sees it.
-
-    Parameters
-    ----------
-    location : Location
-        Its place.
-    document : Document, optional
-        Its root document, read when it is first needed where it is left out.
-    """
+    """A store as a reader sees it."""
 
     def __init__(self, location: Location, document: Document | None = None) -> None:
         self._location = location
@@ -342,13 +298,7 @@ class StoreView:
         return self._document.layout(label)
 
     def span(self, chunk: int) -> tuple[int, int]:
-        """First row of a chunk and the row after its last.
-
-        Raises
-        ------
-        StoreError
-            If there is no such chunk.
-        """
+        """First row of a chunk and the row after its last."""
         if not 0 <= chunk < self.n_chunks:
             fix = f"use 0 to {self.n_chunks - 1}"
             raise StoreError("chunk", value=chunk, reason=f"the store has {self.n_chunks} chunks", fix=fix)
@@ -365,13 +315,7 @@ class StoreView:
         return matched(self.values(ITEMS, "key"), items)
 
     def values(self, group: str, name: str, span: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
-        """Read rows of one array in stored form (days as int32, texts as strings).
-
-        Raises
-        ------
-        StoreError
-            If there is no such array or a chunk of it cannot be understood.
-        """
+        """Read rows of one array in stored form (days as int32, texts as strings)."""
         return read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
 
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
@@ -398,22 +342,7 @@ class StoreView:
     def pending(
         self, label: str, *, only: AbstractSet[Status] | None = None, reason: str | None = None
     ) -> np.ndarray[Any, Any]:
-        """Find the chunks that have a row to compute; the status array is read once.
-
-        Parameters
-        ----------
-        label : str
-            The model.
-        only : set of Status, optional
-            Take up these; by default everything that is not done (`UNDONE`: pending, read failed, model failed).
-        reason : str, optional
-            Of those, only rows whose reason contains this text, in any case.
-
-        Returns
-        -------
-        numpy.ndarray of int64
-            Chunk numbers, ascending.
-        """
+        """Find the chunks that have a row to compute; the status array is read once."""
         return np.unique(self._rows(label, only, reason) // self.chunk_items)
 
     def pending_rows(
@@ -442,12 +371,7 @@ class StoreView:
         return found
 
     def status_table(self) -> pd.DataFrame:
-        """List every item of every model with its status, reason, valid share and dates.
-
-        See Also
-        --------
-        rs_embed_dask.store.status.status_table
-        """
+        """List every item of every model with its status, reason, valid share and dates."""
         from rs_embed_dask.store.status import status_table
 
         return status_table(self)

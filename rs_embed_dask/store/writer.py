@@ -33,21 +33,7 @@ _FIX: Final = "restore the file, or delete it and its chunk's status file: the i
 
 
 def read_rows(array: zarr.Array[Any], span: tuple[int, int], place: str) -> np.ndarray[Any, Any]:
-    """Read rows of an array in stored form.
-
-    Parameters
-    ----------
-    array : zarr.Array
-    span : tuple of int
-        First row and the row after the last.
-    place : str
-        Where the store is, for messages.
-
-    Raises
-    ------
-    StoreError
-        If a chunk is cut short, garbled or cannot be reached; it names the chunk's key.
-    """
+    """Read rows of an array in stored form."""
     try:
         return np.asarray(array[span[0] : span[1]])
     except OSError as error:
@@ -76,19 +62,7 @@ _CODES: Final = np.array([int(code) for code in Status])
 
 @dataclass(frozen=True)
 class Chunk:
-    """The arrays and rows of one chunk of one model.
-
-    Parameters
-    ----------
-    arrays : mapping of str to zarr.Array
-        The model's arrays by field name.
-    layout : ModelLayout
-        Their shapes.
-    start, stop : int
-        First row of the chunk and the row after its last.
-    place : str
-        Where the store is, for messages.
-    """
+    """The arrays and rows of one chunk of one model."""
 
     arrays: Mapping[str, zarr.Array[Any]]
     layout: ModelLayout
@@ -113,20 +87,7 @@ class Chunk:
 
 
 def write_rows(chunk: Chunk, result: ChunkResult) -> None:
-    """Write some or all rows of a chunk; the rows that the result does not name keep what they have.
-
-    Parameters
-    ----------
-    chunk : Chunk
-        Where to write.
-    result : ChunkResult
-        What to write.
-
-    Raises
-    ------
-    StoreError
-        If the result does not fit the chunk, or if a key cannot be read or written.
-    """
+    """Write some or all rows of a chunk; the rows that the result does not name keep what they have."""
     rows, codes = _checked(result, chunk.size)
     status = chunk.read("status")
     kept = np.flatnonzero(status != Status.PENDING)

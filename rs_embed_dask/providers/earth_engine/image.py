@@ -42,17 +42,7 @@ _PAIRS: Final = (frozenset({"VV", "VH"}), frozenset({"HH", "HV"}))
 
 
 def region_of(grid: Grid) -> Any:
-    """Return the ground of a grid as an Earth Engine geometry.
-
-    Parameters
-    ----------
-    grid : Grid
-        Its edges are straight in its own projection; one without an EPSG code is described in degrees.
-
-    Returns
-    -------
-    ee.Geometry
-    """
+    """Return the ground of a grid as an Earth Engine geometry."""
     import ee
 
     if grid.epsg is not None:
@@ -62,21 +52,7 @@ def region_of(grid: Grid) -> Any:
 
 
 def collection_of(order: Order, look: Look, source: Source) -> Any:
-    """Return the scenes of an order: by place, time, cloud cover, and for radar by mode, polarisation and orbit.
-
-    Parameters
-    ----------
-    order : Order
-        Place, provider, and frames, of which the whole time counts.
-    look : Look
-        Bands and cloud limit.
-    source : Source
-        How the sensor is served.
-
-    Returns
-    -------
-    ee.ImageCollection
-    """
+    """Return the scenes of an order: by place, time, cloud cover, and for radar by mode, polarisation and orbit."""
     import ee
 
     found = ee.ImageCollection(source.collection)
@@ -100,20 +76,7 @@ def collection_of(order: Order, look: Look, source: Source) -> Any:
 
 
 def image_of(order: Order, source: Source) -> Any:
-    """Return the image that holds all frames of an order.
-
-    Parameters
-    ----------
-    order : Order
-        What is wanted.
-    source : Source
-        How it is served.
-
-    Returns
-    -------
-    ee.Image
-        `Order.depth` bands of type float.
-    """
+    """Return the image that holds all frames of an order."""
     import ee
 
     once = order.provider.passes == "once"
@@ -152,23 +115,7 @@ def _mapped(collection: Any, function: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _cleaning(look: Look, source: Source, since: int, step: int, hours: int) -> Any:
-    """Describe what happens to each scene.
-
-    Parameters
-    ----------
-    look : Look
-        Bands and mask.
-    source : Source
-        How they are served.
-    since, step : int
-        How days are counted.
-    hours : int
-        By how much the sun is ahead of UTC there, which tells the day of a pass.
-
-    Returns
-    -------
-    ee.CustomFunction
-    """
+    """Describe what happens to each scene."""
     import ee
 
     masked = mask_of(look.mask or "none", source)

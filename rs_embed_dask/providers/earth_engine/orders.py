@@ -49,21 +49,7 @@ _LEAST_SIDE_PX: Final = 16
 
 
 class Look(NamedTuple):
-    """How the scenes of a frame become one image.
-
-    Attributes
-    ----------
-    bands : tuple of str
-        Common names.
-    cloud : float or None
-        Scenes with more cloud than this are left out, in per cent.
-    mask : str or None
-        The rule; None masks nothing.
-    how : str
-        ``median`` or ``mosaic``.
-    plain : bool
-        As rs-embed does it: every image counts, and every band for itself.
-    """
+    """How the scenes of a frame become one image."""
 
     bands: tuple[str, ...]
     cloud: float | None
@@ -97,22 +83,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Order(Record):
-    """What one task asks for. It pickles to less than a kilobyte.
-
-    Parameters
-    ----------
-    provider : EarthEngine
-        Who asks, and how.
-    sensor : str
-        Id of the sensor.
-    grid : Grid
-        The pixels.
-    layers : tuple of Layer
-        The frames.
-    since, step : int
-        The day that the days of observations are counted from, since the year 1, and how many days count as one: more
-        than one for a time of over eleven years.
-    """
+    """What one task asks for. It pickles to less than a kilobyte."""
 
     provider: EarthEngine
     sensor: str
@@ -145,14 +116,7 @@ class Order(Record):
         return math.prod(self.grid.shape) * self.depth * BYTES_PER_VALUE
 
     def halves(self) -> tuple[int, tuple[Order, Order]] | None:
-        """Split an order that was too much: frames first, then the longer side.
-
-        Returns
-        -------
-        (int, (Order, Order)) or None
-            The axis along which the arrays of the two are joined again (0 bands, 1 rows, 2 columns); None where nothing
-            is left to split.
-        """
+        """Split an order that was too much: frames first, then the longer side."""
         if len(self.layers) > 1:
             middle = len(self.layers) // 2
             return 0, (replace(self, layers=self.layers[:middle]), replace(self, layers=self.layers[middle:]))
@@ -176,15 +140,7 @@ class Order(Record):
 
 @dataclass(frozen=True)
 class Cut:
-    """How a read is cut into requests: every run of layers over every block of the grid.
-
-    Parameters
-    ----------
-    runs : tuple of (int, int)
-        Positions of layers, from and up to.
-    rows, cols : tuple of int
-        Heights and widths of the blocks.
-    """
+    """How a read is cut into requests: every run of layers over every block of the grid."""
 
     runs: tuple[tuple[int, int], ...]
     rows: tuple[int, ...]
@@ -213,27 +169,7 @@ class Cut:
 
 
 def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[Layer, ...]:
-    """Say which layers a read wants, defaults filled in.
-
-    Parameters
-    ----------
-    read : Read
-        What is wanted.
-    source : Source
-        How it is served.
-    plain : bool
-        Whether every image counts, as rs-embed has it.
-
-    Returns
-    -------
-    tuple of Layer
-        One a frame.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If the source cannot serve a band, the mask or the composite.
-    """
+    """Say which layers a read wants, defaults filled in."""
     fetch = read.fetch
     for band in read.bands:
         source.asset(band)
@@ -250,22 +186,7 @@ def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[Layer, ...]:
 
 
 def cut(shape: tuple[int, int], layers: Sequence[Layer], *, limit_bytes: int = LIMIT_BYTES) -> Cut:
-    """Cut layers of a grid into requests that the service answers: by frames first, then the grid by halves.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the grid.
-    layers : sequence of Layer
-        The frames.
-    limit_bytes : int
-        Most bytes of a request.
-
-    Returns
-    -------
-    Cut
-        One request wherever that is possible.
-    """
+    """Cut layers of a grid into requests that the service answers: by frames first, then the grid by halves."""
     rows, cols = shape
     down = across = 1
     depths = [layer.look.depth for layer in layers]

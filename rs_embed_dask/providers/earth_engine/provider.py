@@ -64,20 +64,7 @@ SENSOR: Final = "satellite-embedding"
 
 
 def annual_read(grid: Grid, year: int) -> Read:
-    """Say what to read for one year of a place.
-
-    Parameters
-    ----------
-    grid : Grid
-        Where. Vectors are never averaged, so a grid of other pixels than 10 m takes the nearest.
-    year : int
-        From 2017.
-
-    Returns
-    -------
-    Read
-        64 bands, one frame, nothing masked; the tiles of neighbouring zones are laid upon each other.
-    """
+    """Say what to read for one year of a place."""
     whole = Span(dt.date(year, 1, 1), dt.date(year + 1, 1, 1))
     return Read(grid, SENSOR, sensor(SENSOR).band_names, (whole,), FetchSpec(mask="none", composite="mosaic"))
 
@@ -109,31 +96,7 @@ def annual_embedding(grid: Grid, year: int, *, provider: Provider) -> npt.NDArra
 
 
 def scenes_of(provider: EarthEngine, sensor: str, grid: Grid, *, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
-    """List the scenes that touch a grid.
-
-    Parameters
-    ----------
-    provider : EarthEngine
-        Who asks.
-    sensor : str
-        A sensor by any name.
-    grid : Grid
-        Where.
-    span : Span
-        When.
-    fetch : FetchSpec
-        Its cloud limit.
-
-    Returns
-    -------
-    tuple of Scene
-        In order of time.
-
-    Raises
-    ------
-    AccessError, TransientError, ProviderError
-        If the service refuses or is out of order.
-    """
+    """List the scenes that touch a grid."""
     source = provider.table(sensor)
     cloud = source.properties.cloud
     look = Look((source.assets[0][0],), fetch.max_cloud_pct if cloud else None, None, "median", plain=True)
@@ -165,17 +128,7 @@ Reply = npt.NDArray[np.float32]
 
 
 class Place(NamedTuple):
-    """Where a frame lies in a reply.
-
-    Attributes
-    ----------
-    run : int
-        Number of the run of layers.
-    offset : int
-        Its first band in the reply.
-    layer : Layer
-        What it is.
-    """
+    """Where a frame lies in a reply."""
 
     run: int
     offset: int
@@ -183,27 +136,7 @@ class Place(NamedTuple):
 
 
 def plan_orders(provider: EarthEngine, reads: Sequence[Read]) -> tuple[Cut, tuple[Layer, ...]]:
-    """Say which layers some reads of one grid want, each once, and into how many requests they are cut.
-
-    Parameters
-    ----------
-    provider : EarthEngine
-        Who reads.
-    reads : sequence of Read
-        Of one grid and sensor.
-
-    Returns
-    -------
-    cut : Cut
-        The requests.
-    layers : tuple of Layer
-        In the order of the reads.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If the provider cannot serve what a read wants.
-    """
+    """Say which layers some reads of one grid want, each once, and into how many requests they are cut."""
     source = provider.table(reads[0].sensor)
     plain = provider.passes == "each"
     layers = dict.fromkeys(layer for read in reads for layer in layers_of(read, source, plain=plain))
@@ -212,25 +145,7 @@ def plan_orders(provider: EarthEngine, reads: Sequence[Read]) -> tuple[Cut, tupl
 
 
 def lazy_cubes(provider: EarthEngine, reads: Sequence[Read]) -> list[xr.Dataset]:
-    """Build the lazy cubes of reads of one grid and sensor: all of them share the fewest requests that hold them.
-
-    Parameters
-    ----------
-    provider : EarthEngine
-        Who reads.
-    reads : sequence of Read
-        They may differ in bands, frames, cloud limit, mask and composite.
-
-    Returns
-    -------
-    list of xarray.Dataset
-        ``pixels`` (time, band, y, x), ``n_obs`` (time, y, x) and ``days`` (time, 2). Nothing has been asked of anyone.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If the provider cannot serve what a read wants.
-    """
+    """Build the lazy cubes of reads of one grid and sensor: all of them share the fewest requests that hold them."""
     from dask.base import tokenize
 
     made, layers = plan_orders(provider, reads)

@@ -33,23 +33,7 @@ _LONGEST_ASKED_S: Final = 900.0
 
 
 def order_task(order: Order) -> npt.NDArray[np.float32]:
-    """Bring the pixels of an order, in parts where the service cannot do it at once.
-
-    Parameters
-    ----------
-    order : Order
-        What is wanted.
-
-    Returns
-    -------
-    ndarray of float32 (C, H, W)
-        C is `Order.depth`; NaN where there is nothing.
-
-    Raises
-    ------
-    AccessError, TransientError, ProviderError
-        If the service refuses, is out of order, or cannot do even a small part.
-    """
+    """Bring the pixels of an order, in parts where the service cannot do it at once."""
     try:
         found: npt.NDArray[np.float32] = ask(order.provider.access, lambda: _pixels(order), what=_named(order))
     except TooMuchError:
@@ -65,29 +49,7 @@ def order_task(order: Order) -> npt.NDArray[np.float32]:
 def ask(
     access: EarthAccess, request: Callable[[], Any], *, what: str, sleep: Callable[[float], None] = time.sleep
 ) -> Any:
-    """Make a request, again after faults that pass.
-
-    Parameters
-    ----------
-    access : EarthAccess
-        The session, how many requests may be in flight, and how patient to be.
-    request : callable
-        Makes one request with the client.
-    what : str
-        What is asked for, for messages.
-    sleep : callable
-        Waits a number of seconds.
-
-    Returns
-    -------
-    object
-        What the request returned.
-
-    Raises
-    ------
-    AccessError, TransientError, ProviderError
-        As the last attempt ended.
-    """
+    """Make a request, again after faults that pass."""
     patience = access.patience
     for attempt in range(patience.attempts):
         try:
@@ -147,18 +109,7 @@ def _store() -> Any:
 
 
 def pixel_grid(grid: Grid) -> dict[str, Any]:
-    """Return a grid as a pixel request has it: negative step in y, so row 0 is north.
-
-    Parameters
-    ----------
-    grid : Grid
-        Any.
-
-    Returns
-    -------
-    dict
-        By EPSG code, or by WKT where the projection has no code.
-    """
+    """Return a grid as a pixel request has it: negative step in y, so row 0 is north."""
     rows, cols = grid.shape
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     place = {"crsCode": grid.crs} if grid.epsg is not None else {"crsWkt": _wkt(grid.crs)}

@@ -62,13 +62,7 @@ class TooMuchError(ProviderError):
 
 
 def fault_kinds() -> tuple[type[BaseException], ...]:
-    """Name what the client and what it stands on can raise over a request.
-
-    Returns
-    -------
-    tuple of classes
-        To be caught; the client is imported by now.
-    """
+    """Name what the client and what it stands on can raise over a request."""
     import ee
     import google.auth.exceptions
     import googleapiclient.errors
@@ -86,18 +80,7 @@ def _answer(error: BaseException) -> Any:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Tell the HTTP status of a fault.
-
-    Parameters
-    ----------
-    error : BaseException
-        As the client raised it.
-
-    Returns
-    -------
-    int or None
-        None where there was no answer.
-    """
+    """Tell the HTTP status of a fault."""
     answer = _answer(error)
     return None if answer is None else int(answer.status)
 
@@ -114,24 +97,7 @@ def _text(error: BaseException) -> str:
 
 
 def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = False) -> ProviderError:
-    """Say which of our faults one of the client's is.
-
-    Parameters
-    ----------
-    error : BaseException
-        As the client raised it.
-    what : str
-        What was asked for.
-    advice : str
-        What to run where access is refused.
-    opening : bool, default False
-        Whether the session was being opened, where a bad file or value means bad credentials.
-
-    Returns
-    -------
-    ProviderError
-        `AccessError`, `TransientError`, `TooMuchError`, or a lasting one.
-    """
+    """Say which of our faults one of the client's is."""
     import google.auth.exceptions
 
     status, text = status_of(error), _text(error)
@@ -170,15 +136,7 @@ def _later(what: str, reason: str, asked_s: float | None) -> TransientError:
 
 
 class Transport:
-    """Sends the client's requests.
-
-    Parameters
-    ----------
-    timeout_s : float
-        Longest silence of the service, in seconds.
-    connections : int
-        Connections that are kept.
-    """
+    """Sends the client's requests."""
 
     listeners: ClassVar[list[Callable[[Mapping[str, str]], None]]] = []
     """Told the status and headers of each answer, for the live check."""
@@ -196,29 +154,7 @@ class Transport:
         body: Any = None,
         **options: Any,
     ) -> tuple[httplib2.Response, bytes]:
-        """Send a request as httplib2 does.
-
-        Parameters
-        ----------
-        uri : str
-            Address.
-        method : str
-            Verb.
-        body : str or bytes, optional
-            What is sent.
-        **options
-            ``headers``; what else httplib2 takes has no meaning here.
-
-        Returns
-        -------
-        (httplib2.Response, bytes)
-            Headers with the status, and the body.
-
-        Raises
-        ------
-        ConnectionError, TimeoutError
-            Whatever went wrong on the way, without the address, which may hold a key.
-        """
+        """Send a request as httplib2 does."""
         try:
             answer = self._session.request(
                 method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
@@ -256,30 +192,7 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True)
 class EarthAccess(Record):
-    """Which account reads, through which address, and how patiently.
-
-    Parameters
-    ----------
-    project : str, optional
-        Cloud project that is charged. Default: the one that ``earthengine set_project`` stored, or the service
-        account's own.
-    endpoint : str
-        ``standard``, ``high_volume``, or an address.
-    credentials : str
-        ``user`` (what ``earthengine authenticate`` stored, else the application's default), ``application_default``,
-        ``service_account``, or ``package.module:function`` for a function that returns google-auth credentials.
-    key_file : str, optional
-        Where each worker has the service account's key.
-    at_once : int
-        Most requests in flight over all processes.
-    patience : Patience
-        How faults are borne; its ``timeout_s`` is the deadline of a request.
-
-    Raises
-    ------
-    SpecError
-        If a value cannot be used.
-    """
+    """Which account reads, through which address, and how patiently."""
 
     project: str | None = None
     endpoint: str = "standard"
@@ -327,22 +240,8 @@ _OPEN: Final[list[EarthAccess]] = []
 
 
 def open_session(access: EarthAccess) -> None:
-    """Connect this process to Earth Engine, once; threads that come together wait for the first.
-
-    The client library has one session a process: another account or address replaces it.
-
-    Parameters
-    ----------
-    access : EarthAccess
-        Which account and address.
-
-    Raises
-    ------
-    AccessError
-        If the libraries or the credentials are missing, or the service refuses them; says what to run.
-    TransientError, ProviderError
-        If the service is out of order.
-    """
+    """Connect this process to Earth Engine, once; threads that come together wait for the first."""
+    # The client library has one session a process: another account or address replaces it.
     if _OPEN[:1] == [access]:
         return
     with _LOCK:
@@ -360,23 +259,7 @@ def forget_sessions() -> None:
 
 
 def credentials_of(access: EarthAccess) -> Any:
-    """Find the credentials where this process has them, without asking the service.
-
-    Parameters
-    ----------
-    access : EarthAccess
-        Where to look.
-
-    Returns
-    -------
-    google.auth.credentials.Credentials
-        Not to be sent, written or shown.
-
-    Raises
-    ------
-    AccessError
-        If a library or the credentials are missing.
-    """
+    """Find the credentials where this process has them, without asking the service."""
     _need_libraries()
     try:
         return _credentials(access)

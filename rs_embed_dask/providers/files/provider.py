@@ -51,23 +51,7 @@ Spot = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Pixels in memory, or in a lazy array, with their place.
-
-    Parameters
-    ----------
-    values : array_like (T, B, H, W)
-        NumPy or Dask.
-    layers : tuple of str
-        Layer of each band; empty for a band that the sensor does not have.
-    scenes : tuple of Scene
-        The T images.
-    crs : str
-        Reference system.
-    transform : tuple of float
-        From (column, row) of pixel corners to coordinates.
-    decibels : bool
-        Whether the array says that it holds decibels.
-    """
+    """Pixels in memory, or in a lazy array, with their place."""
 
     values: Any = field(repr=False)
     layers: tuple[str, ...]
@@ -87,22 +71,7 @@ class Held:
         return self.shape[2], self.shape[3]
 
     def take(self, scene: str, layer: str, spot: Spot) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """Return the numbers of one layer of one image at some pixels.
-
-        Parameters
-        ----------
-        scene : str
-            Id of the image.
-        layer : str
-            Its name.
-        spot : (rows, columns, inside)
-            As `rasters.gather` gives them.
-
-        Returns
-        -------
-        (ndarray (P,), ndarray of bool (H, W)) or None
-            None if the layer is not there, or no pixel lies inside.
-        """
+        """Return the numbers of one layer of one image at some pixels."""
         rows, columns, inside = spot
         if layer not in self.layers or not rows.size:
             return None
@@ -114,32 +83,7 @@ class Held:
 
 
 def held(source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None) -> Held:
-    """Find out what an array holds and where.
-
-    Parameters
-    ----------
-    source : DataArray, Dataset or ndarray
-        (T, B, H, W) or (B, H, W).
-    sensor : Sensor
-        What took it.
-    bands : sequence of str, optional
-        Names of its bands.
-    grid : Grid, optional
-        Where it lies.
-    crs : str, optional
-        Its reference system, if it does not state one.
-
-    Returns
-    -------
-    Held
-
-    Raises
-    ------
-    ProviderError
-        If an xarray object has no reference system.
-    SpecError
-        If bands or place are not known, or do not fit the shape.
-    """
+    """Find out what an array holds and where."""
     values, place, days, said = _unlabelled(source, grid, crs)
     values = values if len(values.shape) != _IMAGE else values.reshape(1, *values.shape)  # (T, B, H, W)
     if len(values.shape) != _SERIES:
@@ -214,19 +158,7 @@ def _in_decibels(source: Any) -> bool:
 
 @dataclass(frozen=True)
 class FileFetch:
-    """Brings the raw numbers of files or arrays on a grid.
-
-    Parameters
-    ----------
-    shots : mapping of str to Shot
-        Scenes by id.
-    held : Held, optional
-        The array, if it is one.
-    sensor : Sensor
-        Whose numbers.
-    nodata : float, optional
-        The number that means missing, if the user says so.
-    """
+    """Brings the raw numbers of files or arrays on a grid."""
 
     shots: Mapping[str, Shot]
     held: Held | None
@@ -236,21 +168,7 @@ class FileFetch:
     def __call__(
         self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]
     ) -> npt.NDArray[np.float32]:
-        """Return the raw numbers of some scenes on a grid, NaN where there are none.
-
-        Parameters
-        ----------
-        scenes : sequence of Scene
-            N scenes.
-        grid : Grid
-            Where.
-        assets : tuple of tuple of str
-            Names of each layer, the common name first.
-
-        Returns
-        -------
-        ndarray of float32 (N, A, H, W)
-        """
+        """Return the raw numbers of some scenes on a grid, NaN where there are none."""
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
         if self.held is not None:

@@ -57,18 +57,7 @@ _NOON: Final = dt.time(12)
 
 
 def moment_in(text: str) -> dt.datetime | None:
-    """Find a date in a name: ``20220605``, ``2022-06-05``, ``20220605T103629``, ``2022156`` and the like.
-
-    Parameters
-    ----------
-    text : str
-        A file's or folder's name, or a tag.
-
-    Returns
-    -------
-    datetime.datetime or None
-        In UTC, noon where only a day is stated; None if there is no date. The first date counts.
-    """
+    """Find a date in a name: ``20220605``, ``2022-06-05``, ``20220605T103629``, ``2022156`` and the like."""
     for found in _DAY.finditer(text):
         try:
             day = dt.date(int(found["y"]), int(found["m"]), int(found["d"]))
@@ -89,37 +78,13 @@ def _moment(day: dt.date, time: str | None) -> dt.datetime:
 
 
 def baseline_in(text: str) -> str | None:
-    """Find a Sentinel-2 processing baseline in a product's name.
-
-    Parameters
-    ----------
-    text : str
-        For example ``S2A_MSIL2A_20230601T103629_N0509_R008_T32ULC_20230601T182400.SAFE``.
-
-    Returns
-    -------
-    str or None
-        For example ``05.09``.
-    """
+    """Find a Sentinel-2 processing baseline in a product's name."""
     found = _BASELINE.search(text)
     return None if found is None else f"{found[1]}.{found[2]}"
 
 
 def layer_named(name: str, sensor: Sensor) -> str | None:
-    """Say which layer a band name means: a band's common name, or a quality band's name.
-
-    Parameters
-    ----------
-    name : str
-        As a user or a file has it.
-    sensor : Sensor
-        Whose.
-
-    Returns
-    -------
-    str or None
-        None if the sensor has no such layer.
-    """
+    """Say which layer a band name means: a band's common name, or a quality band's name."""
     for mask in sensor.masks:
         if plain_band_name(name) == plain_band_name(mask.band):
             return mask.band
@@ -130,21 +95,7 @@ def layer_named(name: str, sensor: Sensor) -> str | None:
 
 
 def layer_in(stem: str, sensor: Sensor) -> tuple[str, str] | None:
-    """Find the layer that a file's name says it holds.
-
-    Parameters
-    ----------
-    stem : str
-        Name without its ending, for example ``T31UFS_20200101T105441_B02_10m`` or ``iw-vv``.
-    sensor : Sensor
-        Whose bands.
-
-    Returns
-    -------
-    (str, str) or None
-        The layer, and the rest of the name, which files of one scene share. None if the name says nothing. Of several
-        words that name layers the last counts.
-    """
+    """Find the layer that a file's name says it holds."""
     words = _TOKENS.split(stem)
     for at in range(len(words) - 1, -1, -1):
         layer = layer_named(words[at], sensor) if words[at] else None
@@ -156,23 +107,7 @@ def layer_in(stem: str, sensor: Sensor) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Layer:
-    """One band of one file.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    index : int
-        Band, from 1.
-    crs : str
-        WKT.
-    transform : tuple of float
-        Six numbers, from (column, row) of pixel corners to coordinates.
-    shape : (int, int)
-        Rows and columns.
-    nodata : float, optional
-        What the file says means missing.
-    """
+    """One band of one file."""
 
     path: str
     index: int
@@ -184,21 +119,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says without its pixels.
-
-    Parameters
-    ----------
-    crs : str or None
-        WKT.
-    gcps : int
-        Number of ground control points.
-    transform, shape, nodata
-        As for a `Layer`.
-    names : tuple of str or None
-        Description of each band.
-    tags : tuple of (str, str)
-        Tags of the file, names in lower case.
-    """
+    """What a file says without its pixels."""
 
     crs: str | None
     gcps: int
@@ -230,22 +151,7 @@ def _head(path: str, _modified_ns: int) -> Head:
 
 
 def head_of(path: Path) -> Head:
-    """Return what a file says without its pixels, refusing one that lies nowhere.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    Head
-
-    Raises
-    ------
-    ProviderError
-        If it is missing, no raster, or has no reference system.
-    """
+    """Return what a file says without its pixels, refusing one that lies nowhere."""
     try:
         modified = path.stat().st_mtime_ns
     except FileNotFoundError as error:
@@ -272,22 +178,7 @@ def _block_of(grid: Grid) -> Block:
 def gather(
     grid: Grid, crs: str, *, transform: Sequence[float], shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Find the pixel under each pixel centre of a grid.
-
-    Parameters
-    ----------
-    grid : Grid
-        Where to, (H, W).
-    crs, transform, shape
-        Of the image.
-
-    Returns
-    -------
-    rows, columns : ndarray of int64 (P,)
-        Of the P pixels of the grid that lie inside the image, in raster order.
-    inside : ndarray of bool (H, W)
-        Which they are.
-    """
+    """Find the pixel under each pixel centre of a grid."""
     rows, columns = nearest_pixels(_block_of(grid), crs, Affine(*transform))
     rows, columns = np.broadcast_arrays(rows, columns)
     inside: npt.NDArray[np.bool_] = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
@@ -295,20 +186,7 @@ def gather(
 
 
 def read_layer(layer: Layer, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-    """Read the pixels of a file under a grid, nearest neighbours.
-
-    Parameters
-    ----------
-    layer : Layer
-        One band of one file.
-    grid : Grid
-        Where to, (H, W).
-
-    Returns
-    -------
-    (ndarray (P,), ndarray of bool (H, W)) or None
-        Raw numbers of the pixels inside the file, and which those are. None if none is.
-    """
+    """Read the pixels of a file under a grid, nearest neighbours."""
     rows, columns, inside = gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)
     if not rows.size:
         return None
@@ -328,44 +206,14 @@ _DATE_TAGS: Final = ("datetime", "acquisition_datetime", "acquisition_date", "da
 
 @dataclass(frozen=True)
 class Shot:
-    """A scene and the layers that hold it.
-
-    Parameters
-    ----------
-    scene : Scene
-        Its ``assets`` property lists the layers.
-    layers : mapping of str to Layer
-        By common name of the band, or name of the quality band.
-    """
+    """A scene and the layers that hold it."""
 
     scene: Scene
     layers: Mapping[str, Layer]
 
 
 def shots_of(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[Shot, ...]:
-    """Sort raster files into scenes.
-
-    Parameters
-    ----------
-    paths : sequence of str
-        Files and folders; folders are searched with all that is in them.
-    sensor : Sensor
-        Whose bands to look for.
-    bands : tuple of str, optional
-        Names of the bands of each file with several, in its order.
-
-    Returns
-    -------
-    tuple of Shot
-        In order of name. A scene without a date in names and tags has `NO_DATE`, for the caller to refuse or set.
-
-    Raises
-    ------
-    ProviderError
-        If there is no file, or one lies nowhere.
-    SpecError
-        If a file with several bands does not name them, or two files hold the same band of the same scene.
-    """
+    """Sort raster files into scenes."""
     found: dict[tuple[str, str], dict[str, Layer]] = {}
     facts: dict[tuple[str, str], tuple[dt.datetime | None, str | None]] = {}
     for root, path in _files(paths):
@@ -456,17 +304,5 @@ def _shot(key: tuple[str, str], layers: Mapping[str, Layer], facts: tuple[dt.dat
 
 
 def dated(shot: Shot, when: dt.datetime) -> Shot:
-    """Return a shot with another date.
-
-    Parameters
-    ----------
-    shot : Shot
-        Any.
-    when : datetime.datetime
-        The date.
-
-    Returns
-    -------
-    Shot
-    """
+    """Return a shot with another date."""
     return replace(shot, scene=replace(shot.scene, datetime=when))

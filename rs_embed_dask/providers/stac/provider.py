@@ -78,15 +78,7 @@ def serving(found: Sequence[StacItem], read: Read, known: Source) -> tuple[StacI
 
 @dataclass(frozen=True)
 class Shared:
-    """The items and layers of a stack.
-
-    Parameters
-    ----------
-    items : tuple of StacItem
-        Along its first axis.
-    layers : tuple of tuple of str
-        Along its second: the names of the assets that may carry each.
-    """
+    """The items and layers of a stack."""
 
     items: tuple[StacItem, ...]
     layers: tuple[Layer, ...]

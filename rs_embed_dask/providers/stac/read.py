@@ -41,37 +41,15 @@ URL_INDEX: Final = "&index="
 
 
 def labelled(href: str, name: str, index: int | None = None) -> str:
-    """Return a link that carries its name for messages, and the band to take of a file with several.
-
-    Parameters
-    ----------
-    href
-        Plain link.
-    name
-        For example ``asset B04 of item S2A_...``.
-    index
-        Band from 1, or None for a file that must have one band only.
-    """
+    """Return a link that carries its name for messages, and the band to take of a file with several."""
     return f"{href}#{quote(name)}" + ("" if index is None else f"{URL_INDEX}{index}")
 
 
 @dataclass(frozen=True)
 class AssetReader:
-    """One asset of one item, seen through the output grid. Opens nothing before `read`; holds no secret.
+    """One asset of one item, seen through the output grid. Opens nothing before `read`; holds no secret."""
 
-    Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
-
-    Parameters
-    ----------
-    url
-        A `labelled` link.
-    spec
-        Corner, pixel size and shape of the output grid; its EPSG code is not looked at.
-    crs
-        Coordinate system of the output grid.
-    access
-        Who signs, and how patiently.
-    """
+    # Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
 
     url: str
     spec: RasterSpec
@@ -79,18 +57,7 @@ class AssetReader:
     access: Access = field(repr=False)
 
     def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
-        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none.
-
-        Parameters
-        ----------
-        window
-            Rows and columns of the output grid.
-
-        Raises
-        ------
-        ProviderError
-            If the asset is missing, refused, damaged or has several bands and no index.
-        """
+        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none."""
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -147,27 +114,10 @@ class ReadAmplificationWarning(UserWarning):
 
 
 def chunks_for(grid: Grid, assets: Iterable[Asset], *, block_px: int, chunk_px: int | None = None) -> tuple[Cut, Cut]:
-    """Return how a grid is cut along y and x, as sizes of chunks in pixels.
-
-    A grid of at most 2048 pixels a side is one chunk. A larger one is cut where the blocks of the files end, as far as
-    the catalogue says where they lie; several blocks make a chunk. With `chunk_px` it is cut there instead.
-
-    Parameters
-    ----------
-    grid
-        What is read.
-    assets
-        The files; the finest in the grid's own coordinate system decides.
-    block_px
-        Side of a block of the files, in their pixels.
-    chunk_px
-        Side of a chunk in pixels of the grid, if the user insists.
-
-    Warns
-    -----
-    ReadAmplificationWarning
-        If blocks will be fetched more than 1.25 times on average; names the factor.
-    """
+    """Return how a grid is cut along y and x, as sizes of chunks in pixels."""
+    # A grid of at most 2048 pixels a side is one chunk. A larger one is cut where the blocks of the files end, as
+    # far as the catalogue says where they lie; several blocks make a chunk. With `chunk_px` it is cut there
+    # instead.
     placed = [a for a in assets if a.crs == grid.crs and a.origin is not None and a.pixel is not None]
     finest = min(placed, key=lambda a: a.pixel or (0.0, 0.0), default=None)
     left, _, _, top = grid.bounds
@@ -234,15 +184,7 @@ _BUILDING: Final = threading.Lock()
 
 
 def asset_for(item: StacItem, names: Layer) -> tuple[str, Asset] | None:
-    """Return the first GeoTIFF asset of an item among `names`, with its name.
-
-    Parameters
-    ----------
-    item
-        The scene.
-    names
-        Asset names, the preferred first; ``visual#2`` is the second band of the asset ``visual``.
-    """
+    """Return the first GeoTIFF asset of an item among `names`, with its name."""
     for name in names:
         asset = item.assets.get(name.partition(INDEX)[0])
         if asset is not None and (not asset.media or "tif" in asset.media.lower()):
@@ -259,28 +201,7 @@ def stack_items(
     chunks: tuple[Cut, Cut],
     threads: int,
 ) -> da.Array:
-    """Return the raw numbers of all layers of all items on a grid, to be read when computed.
-
-    Parameters
-    ----------
-    items
-        N scenes.
-    layers
-        A layers, each as the names of the assets that may carry it.
-    grid
-        Where.
-    access
-        How files are reached.
-    chunks
-        How the grid is cut along y and x.
-    threads
-        How many tasks shall run at once; layers of an item share a task where there are tasks enough without.
-
-    Returns
-    -------
-    dask array of float32 (N, A, H, W)
-        NaN where an item lacks the layer or has no pixel.
-    """
+    """Return the raw numbers of all layers of all items on a grid, to be read when computed."""
     if not items:
         return _missing((0, len(layers), *grid.shape), chunks)
     links = [[_link(item, names, grid) for names in layers] for item in items]

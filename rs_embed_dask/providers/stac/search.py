@@ -48,21 +48,7 @@ TURN: Final = 360.0
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of an item: its plain link, and where it lies as far as the catalogue says.
-
-    Parameters
-    ----------
-    href
-        Plain link.
-    media
-        Media type, or an empty text.
-    crs
-        Coordinate system as ``EPSG:n`` or WKT, or None.
-    box
-        Left, bottom, right and top in `crs`, or None.
-    origin, pixel
-        Upper left corner and pixel size in `crs`, or None.
-    """
+    """A file of an item: its plain link, and where it lies as far as the catalogue says."""
 
     href: str
     media: str = ""
@@ -74,21 +60,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class StacItem:
-    """One scene of a catalogue, with what a read needs of it.
-
-    Parameters
-    ----------
-    id, collection
-        Names.
-    time
-        When it was taken, in UTC; the middle for one that spans a period.
-    box
-        West, south, east and north in degrees as the catalogue says; longitudes may lie beyond 180.
-    properties
-        Plain JSON values.
-    assets
-        Files by name.
-    """
+    """One scene of a catalogue, with what a read needs of it."""
 
     id: str
     collection: str
@@ -103,16 +75,9 @@ class StacItem:
 
 
 def parse_item(item: Mapping[str, Any]) -> StacItem:
-    """Return a STAC item dictionary as a `StacItem`.
-
-    Accepts ``proj:epsg``, ``proj:code``, ``proj:wkt2`` and ``proj:projjson`` on the item or on an asset, and
-    transforms of six or nine numbers.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If the dictionary lacks what every STAC item has.
-    """
+    """Return a STAC item dictionary as a `StacItem`."""
+    # Accepts ``proj:epsg``, ``proj:code``, ``proj:wkt2`` and ``proj:projjson`` on the item or on an asset, and
+    # transforms of six or nine numbers.
     properties = item["properties"]
     box = [float(v) for v in item["bbox"]]
     west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])  # noqa: PLR2004 - 3-D boxes
@@ -166,19 +131,10 @@ def _crs(fields: Mapping[str, Any]) -> str | None:
 
 
 def touches(item: StacItem, asset: Asset, grid: Grid) -> bool:
-    """Tell whether a file can hold pixels of a grid.
-
-    The grid's outline is moved into the file's own system, where the file is a rectangle: that holds across zones and
-    the antimeridian, where boxes in degrees do not. Where the catalogue states no footprint, its box in degrees is
-    taken, shifted by whole turns.
-
-    Parameters
-    ----------
-    item, asset
-        The scene and its file.
-    grid
-        What is to be read.
-    """
+    """Tell whether a file can hold pixels of a grid."""
+    # The grid's outline is moved into the file's own system, where the file is a rectangle: that holds across
+    # zones and the antimeridian, where boxes in degrees do not. Where the catalogue states no footprint, its box
+    # in degrees is taken, shifted by whole turns.
     if asset.crs is not None and asset.box is not None:
         x, y = project(grid.crs, asset.crs, *_outline(grid))
         known = np.isfinite(x) & np.isfinite(y)
@@ -206,19 +162,10 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, ...]:
-    """Return the items in order of time and id, without repeats.
-
-    An id counts once. Of scenes with the same tile, time, platform and datastrip start, which are one acquisition
-    processed more than once, the one that was generated last counts. Two datastrips of one tile are two halves: both
-    stay.
-
-    Parameters
-    ----------
-    items
-        In any order, with any repeats.
-    names
-        Where the catalogue keeps tile, platform, datastrip and time of generation.
-    """
+    """Return the items in order of time and id, without repeats."""
+    # An id counts once. Of scenes with the same tile, time, platform and datastrip start, which are one
+    # acquisition processed more than once, the one that was generated last counts. Two datastrips of one tile are
+    # two halves: both stay.
     kept: dict[tuple[Any, ...], StacItem] = {}
     for item in items:
         key = _acquisition(item, names)
@@ -254,23 +201,7 @@ TIMEOUT_S: Final = (10.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to look for. Frozen and hashable: the same question is asked once.
-
-    Parameters
-    ----------
-    url
-        Of the STAC API.
-    collections
-        Ids.
-    boxes
-        West, south, east and north in degrees, one or two.
-    span
-        Days, half-open.
-    cloud
-        Name of the property of cloud cover, or None.
-    most_cloud
-        Largest cloud cover in percent, or None.
-    """
+    """What to look for. Frozen and hashable: the same question is asked once."""
 
     url: str
     collections: tuple[str, ...]
@@ -281,13 +212,7 @@ class Question:
 
 
 def find(question: Question) -> tuple[StacItem, ...]:
-    """Return the items that answer a question, each once, in order of time and id.
-
-    Raises
-    ------
-    AccessError, TransientError, ProviderError
-        If the API refuses, is out of order, or does not know the collection.
-    """
+    """Return the items that answer a question, each once, in order of time and id."""
     return _ANSWERS.get(question)
 
 

@@ -58,17 +58,7 @@ _SPAN: Final = 1 << 32
 
 
 def number(*parts: int) -> float:
-    """Return a number in [0, 1) that depends on some whole numbers only.
-
-    Parameters
-    ----------
-    *parts : int
-        For example a seed and a day.
-
-    Returns
-    -------
-    float
-    """
+    """Return a number in [0, 1) that depends on some whole numbers only."""
     value = 0
     for part in parts:
         value = (value * _X ^ (part & _WORD) * _SEED) & _WORD
@@ -83,19 +73,7 @@ def _mixed(value: int) -> int:
 
 
 def cell_hash(column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], seed: int) -> Hashes:
-    """Return 32 well-mixed bits for each cell of a lattice.
-
-    Parameters
-    ----------
-    column, row : ndarray of int64
-        Cells; any shapes that broadcast.
-    seed : int
-        Another seed gives unrelated bits.
-
-    Returns
-    -------
-    ndarray of uint32
-    """
+    """Return 32 well-mixed bits for each cell of a lattice."""
     value = column.astype(np.uint32) * np.uint32(_X)
     value = value ^ (row.astype(np.uint32) * np.uint32(_Y))
     value ^= np.uint32((seed * _SEED + 1) & _WORD)
@@ -107,37 +85,12 @@ def cell_hash(column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], seed: i
 
 
 def unit(bits: Hashes) -> Floats:
-    """Return hashes as numbers in [0, 1).
-
-    Parameters
-    ----------
-    bits : ndarray of uint32
-        Hashes.
-
-    Returns
-    -------
-    ndarray of float32
-    """
+    """Return hashes as numbers in [0, 1)."""
     return (bits >> np.uint32(8)).astype(np.float32) * np.float32(1 / (1 << 24))
 
 
 def smooth(x: Places, y: Places, size_m: float, *, seed: int) -> Floats:
-    """Return smooth noise in [0, 1]: a number at each corner of a lattice, and a smooth passage between.
-
-    Parameters
-    ----------
-    x, y : ndarray of float64
-        Places in metres, one shape.
-    size_m : float
-        Distance of lattice corners, so about half the size of a hill.
-    seed : int
-        Another seed gives unrelated noise.
-
-    Returns
-    -------
-    ndarray of float32
-        At each place; the same whatever other places are asked for.
-    """
+    """Return smooth noise in [0, 1]: a number at each corner of a lattice, and a smooth passage between."""
     column, a = _between(x, size_m)
     row, b = _between(y, size_m)
     low_left, low_right, high_left, high_right = _corners(column, row, seed)
@@ -169,19 +122,7 @@ def _corners(
 
 
 def rough(x: Places, y: Places, size_m: float, *, seed: int, octaves: int = 2) -> Floats:
-    """Return noise in [0, 1] with detail: each octave half as large and half as strong.
-
-    Parameters
-    ----------
-    x, y, size_m, seed
-        As for `smooth`; the size is that of the largest octave.
-    octaves : int
-        How many.
-
-    Returns
-    -------
-    ndarray of float32
-    """
+    """Return noise in [0, 1] with detail: each octave half as large and half as strong."""
     total = smooth(x, y, size_m, seed=seed)
     weight = 1.0
     for octave in range(1, octaves):
@@ -208,19 +149,7 @@ _WINTER, _CROPS = 0.40, 0.75  # shares of the strips: winter crops, and all crop
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """The ground under the pixels of a grid. Arrays have one element a pixel, in raster order.
-
-    Parameters
-    ----------
-    tile : ndarray of int16 (2, P)
-        Whole degrees of longitude and latitude: the tile of scenes in which a pixel lies.
-    x, y : ndarray of float64
-        Metres of the map in which the landscape is made.
-    material : ndarray of uint8
-        What it is; see `spectra.MATERIALS`.
-    texture : ndarray of float32
-        Brightness about 1.
-    """
+    """The ground under the pixels of a grid. Arrays have one element a pixel, in raster order."""
 
     tile: npt.NDArray[np.int16]
     x: Places
@@ -231,19 +160,7 @@ class Ground:
 
 @lru_cache(maxsize=8)
 def ground_of(grid: Grid, seed: int) -> Ground:
-    """Return the ground under a grid; kept for a while, for the frames of a read share it.
-
-    Parameters
-    ----------
-    grid : Grid
-        Any grid.
-    seed : int
-        Of the landscape.
-
-    Returns
-    -------
-    Ground
-    """
+    """Return the ground under a grid; kept for a while, for the frames of a read share it."""
     columns, rows = np.meshgrid(grid.xs, grid.ys)
     lon, lat = (np.asarray(part).ravel() for part in project(grid.crs, WGS84, columns, rows))
     lon = _wrapped(lon)
@@ -257,20 +174,7 @@ def ground_of(grid: Grid, seed: int) -> Ground:
 
 
 def class_at(lon: npt.ArrayLike, lat: npt.ArrayLike, seed: int) -> Codes:
-    """Return the class of the ground at some places.
-
-    Parameters
-    ----------
-    lon, lat : array_like
-        Degrees, shapes that broadcast.
-    seed : int
-        Of the landscape.
-
-    Returns
-    -------
-    ndarray of uint8
-        Positions in `CLASSES`.
-    """
+    """Return the class of the ground at some places."""
     east, north = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
     x, y = _map(_wrapped(east.ravel()), north.ravel())
     found: Codes = np.asarray(CLASS_OF)[materials_at(x, y, seed)]
@@ -288,19 +192,7 @@ def _map(lon: Places, lat: Places) -> tuple[Places, Places]:
 
 
 def materials_at(x: Places, y: Places, seed: int) -> Codes:
-    """Return what lies at some places of the map.
-
-    Parameters
-    ----------
-    x, y : ndarray of float64 (P,)
-        Metres of the map.
-    seed : int
-        Of the landscape.
-
-    Returns
-    -------
-    ndarray of uint8 (P,)
-    """
+    """Return what lies at some places of the map."""
     bent = 40.0 * (smooth(x, y, 520.0, seed=seed + 1) - np.float32(0.5))
     east, north = x + bent, y - 1.3 * bent
     found = _fields(east, north, seed)
@@ -374,39 +266,14 @@ _SCL_WATER, _SCL_GREEN, _SCL_BARE = 6, 4, 5
 
 @dataclass(frozen=True, eq=False)
 class Sky:
-    """What stands between the ground and the sensor. Arrays have one element a pixel.
-
-    Parameters
-    ----------
-    state : ndarray of uint8
-        0 clear, 1 haze, 2 cloud, 3 dense cloud, 4 shadow.
-    density : ndarray of float32
-        How much of the light comes from cloud, 0..1.
-    """
+    """What stands between the ground and the sensor. Arrays have one element a pixel."""
 
     state: Codes
     density: Floats
 
 
 def cover(seed: int, cloud: float, *, tile: tuple[int, int], day: dt.date) -> float:
-    """Return the share of a tile that is cloudy on a day: mostly fair, sometimes overcast, `cloud` on average.
-
-    Parameters
-    ----------
-    seed : int
-        Of the landscape.
-    cloud : float
-        Mean cover, 0..1.
-    tile : (int, int)
-        Whole degrees of longitude and latitude.
-    day : datetime.date
-        The day.
-
-    Returns
-    -------
-    float
-        0..1.
-    """
+    """Return the share of a tile that is cloudy on a day: mostly fair, sometimes overcast, `cloud` on average."""
     if cloud <= 0 or cloud >= 1:
         return float(min(max(cloud, 0.0), 1.0))
     share: float = number(seed, 101, tile[0], tile[1], day.toordinal()) ** ((1 - cloud) / cloud)
@@ -414,24 +281,7 @@ def cover(seed: int, cloud: float, *, tile: tuple[int, int], day: dt.date) -> fl
 
 
 def sky_over(ground: Ground, share: float, *, seed: int, day: dt.date) -> Sky | None:
-    """Return the clouds over some ground on a day, and the shadows that they throw.
-
-    Parameters
-    ----------
-    ground : Ground
-        Where.
-    share : float
-        Cloud cover of the tile.
-    seed : int
-        Of the landscape.
-    day : datetime.date
-        The day.
-
-    Returns
-    -------
-    Sky or None
-        None where the whole tile is clear.
-    """
+    """Return the clouds over some ground on a day, and the shadows that they throw."""
     if share <= 0:
         return None
     of_day = seed + 104_729 * (day.toordinal() % 20_011)
@@ -446,22 +296,7 @@ def sky_over(ground: Ground, share: float, *, seed: int, day: dt.date) -> Sky | 
 
 
 def through(values: Floats, sky: Sky, bands: tuple[Band, ...]) -> Floats:
-    """Return what a sensor sees of the ground through the sky.
-
-    Parameters
-    ----------
-    values : ndarray of float32 (B, P)
-        Canonical values of the ground; changed in place.
-    sky : Sky
-        Over the same pixels.
-    bands : tuple of Band
-        The B bands.
-
-    Returns
-    -------
-    ndarray of float32 (B, P)
-        `values`.
-    """
+    """Return what a sensor sees of the ground through the sky."""
     cloudy = np.flatnonzero(sky.density)
     shade = np.flatnonzero(sky.state == _SHADE)
     density = sky.density[cloudy]
@@ -475,26 +310,7 @@ def through(values: Floats, sky: Sky, bands: tuple[Band, ...]) -> Floats:
 
 
 def quality(rule: str, ground: Ground, sky: Sky | None, *, day: dt.date, south: bool) -> npt.NDArray[Any]:
-    """Return the quality band that a mask rule reads.
-
-    Parameters
-    ----------
-    rule : str
-        Name of the rule, for example ``scl``.
-    ground : Ground
-        Where.
-    sky : Sky or None
-        Over it; None where it is clear.
-    day : datetime.date
-        The day.
-    south : bool
-        Whether the place lies in the southern hemisphere.
-
-    Returns
-    -------
-    ndarray (P,)
-        As the product would write it.
-    """
+    """Return the quality band that a mask rule reads."""
     written = np.array(_WRITTEN[rule], np.float32 if rule == "cloud_score_plus" else np.uint16)
     state = np.zeros(ground.material.shape, np.uint8) if sky is None else sky.state
     found: npt.NDArray[Any] = written[state]
@@ -527,19 +343,7 @@ _FLEETS: Final = {
 
 @dataclass(frozen=True)
 class Orbit:
-    """How often a sensor passes over the made landscape, and under what sky.
-
-    Parameters
-    ----------
-    sensor : Sensor
-        Which.
-    revisit_days : int
-        Days between two passes.
-    seed : int
-        Of the landscape.
-    cloud : float
-        Mean cloud cover, 0..1.
-    """
+    """How often a sensor passes over the made landscape, and under what sky."""
 
     sensor: Sensor
     revisit_days: int
@@ -548,18 +352,7 @@ class Orbit:
 
 
 def tiles_of(grid: Grid) -> tuple[Tile, ...]:
-    """Return the one-degree tiles that a grid touches.
-
-    Parameters
-    ----------
-    grid : Grid
-        Any grid.
-
-    Returns
-    -------
-    tuple of (int, int)
-        West and south edge of each, in whole degrees.
-    """
+    """Return the one-degree tiles that a grid touches."""
     found: set[Tile] = set()
     for west, south, east, north in grid.lonlat_boxes:
         for lon in range(math.floor(west), math.floor(east) + 1):
@@ -568,22 +361,7 @@ def tiles_of(grid: Grid) -> tuple[Tile, ...]:
 
 
 def passes(orbit: Orbit, tile: Tile, span: Span) -> list[Scene]:
-    """List the scenes of a tile in a span, by UTC date.
-
-    Parameters
-    ----------
-    orbit : Orbit
-        Who passes how often.
-    tile : (int, int)
-        The tile.
-    span : Span
-        Half-open.
-
-    Returns
-    -------
-    list of Scene
-        In order of time.
-    """
+    """List the scenes of a tile in a span, by UTC date."""
     phase = int(number(orbit.seed, 103, tile[0] // _SWATH_DEG) * orbit.revisit_days)
     day = span.start - _ONE_DAY
     day += dt.timedelta(days=-(day.toordinal() + phase) % orbit.revisit_days)

@@ -71,31 +71,7 @@ _LOCK: Final = threading.Lock()
 
 @dataclass(frozen=True)
 class Fault(Record):
-    """Reads that fail.
-
-    Parameters
-    ----------
-    kind : {"transient", "lasting", "access", "no_imagery", "slow"}
-        A fault that passes after `times` tries, one that lasts, a refusal, no scene at all, or a wait of `seconds`.
-    share : float
-        Share of the places that have it, chosen by their position and `seed`. Default: all of them.
-    bbox : (west, south, east, north), optional
-        Only places whose middle lies in this box of degrees.
-    times : int
-        Tries that fail, of a transient fault.
-    seconds : float
-        Wait of a slow read, on top of the latency.
-    seed : int
-        Chooses other places.
-    ledger : str, optional
-        A folder in which tries are counted, so that all processes of a run share the count. Default: each process
-        counts its own.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If the kind is not known or a number is out of range.
-    """
+    """Reads that fail."""
 
     kind: str
     share: float = 1.0
@@ -118,18 +94,7 @@ class Fault(Record):
                 )
 
     def hits(self, read: Read) -> bool:
-        """Tell whether a read has this fault.
-
-        Parameters
-        ----------
-        read : Read
-            What is read.
-
-        Returns
-        -------
-        bool
-            The same for the same place, whatever the process.
-        """
+        """Tell whether a read has this fault."""
         lon, lat = read.grid.center_lonlat
         if self.bbox is not None:
             west, south, east, north = self.bbox
@@ -138,18 +103,7 @@ class Fault(Record):
         return self.share >= 1 or number(self.seed, 301, round(lon * _MICRO), round(lat * _MICRO)) < self.share
 
     def strike(self, read: Read) -> None:
-        """Raise the fault if a read has it and it has not passed yet.
-
-        Parameters
-        ----------
-        read : Read
-            What is read.
-
-        Raises
-        ------
-        TransientError, ProviderError, AccessError
-            By its kind.
-        """
+        """Raise the fault if a read has it and it has not passed yet."""
         if self.kind in {"slow", "no_imagery"} or not self.hits(read):
             return
         lon, lat = read.grid.center_lonlat
@@ -192,51 +146,21 @@ _FILL: Final = {"scl": 0, "fmask": 255, "qa_pixel": 1}
 
 @dataclass(frozen=True)
 class Pause:
-    """A wait that stands for a slow service: once a read, in its first task.
-
-    Parameters
-    ----------
-    scene : str
-        Id of the first scene of the read.
-    corner : (float, float)
-        Upper left corner of the read's grid.
-    seconds : float
-        How long.
-    """
+    """A wait that stands for a slow service: once a read, in its first task."""
 
     scene: str
     corner: tuple[float, float]
     seconds: float
 
     def keep(self, scenes: Sequence[Scene], grid: Grid) -> None:
-        """Wait if this is the first task of the read.
-
-        Parameters
-        ----------
-        scenes : sequence of Scene
-            Of the task.
-        grid : Grid
-            Of the task.
-        """
+        """Wait if this is the first task of the read."""
         if scenes and scenes[0].id == self.scene and (grid.transform[2], grid.transform[5]) == self.corner:
             time.sleep(self.seconds)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Takes scenes; the `Fetch` of the synthetic provider.
-
-    Parameters
-    ----------
-    sensor : str
-        Id of the sensor.
-    seed : int
-        Of the landscape.
-    cloud : float
-        Mean cloud cover, 0..1.
-    pause : Pause, optional
-        A wait before the first scene.
-    """
+    """Takes scenes; the `Fetch` of the synthetic provider."""
 
     sensor: str
     seed: int
@@ -244,22 +168,7 @@ class Camera:
     pause: Pause | None = None
 
     def __call__(self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]) -> npt.NDArray[Any]:
-        """Return the raw numbers of some scenes on a grid.
-
-        Parameters
-        ----------
-        scenes : sequence of Scene
-            N scenes, as `passes` lists them.
-        grid : Grid
-            Where.
-        assets : tuple of tuple of str
-            Names of each layer, the common name first; the quality band's last.
-
-        Returns
-        -------
-        ndarray (N, A, H, W)
-            Numbers as in files.
-        """
+        """Return the raw numbers of some scenes on a grid."""
         if self.pause is not None:
             self.pause.keep(scenes, grid)
         of = sensor(self.sensor)

@@ -70,56 +70,19 @@ _AIR: Final = 0.010
 
 
 def first_of(name: str) -> int:
-    """Return the first material of a class.
-
-    Parameters
-    ----------
-    name : str
-        One of `CLASSES`.
-
-    Returns
-    -------
-    int
-    """
+    """Return the first material of a class."""
     return CLASSES.index(name) * VARIANTS
 
 
 @lru_cache(maxsize=256)
 def vegetated(day: dt.date, *, south: bool) -> npt.NDArray[np.bool_]:
-    """Tell which materials a scene classification would call vegetation on a day.
-
-    Parameters
-    ----------
-    day : datetime.date
-        The day.
-    south : bool
-        Whether the place lies in the southern hemisphere.
-
-    Returns
-    -------
-    ndarray of bool (materials,)
-    """
+    """Tell which materials a scene classification would call vegetation on a day."""
     green: npt.NDArray[np.bool_] = np.array([greenness(code, day, south=south) > 0.35 for code in range(len(CLASS_OF))])  # noqa: PLR2004 - half green
     return green
 
 
 def greenness(material: int, day: dt.date, *, south: bool) -> float:
-    """Return how green a material is on a day.
-
-    Parameters
-    ----------
-    material : int
-        A material.
-    day : datetime.date
-        The day.
-    south : bool
-        Shifts the seasons by half a year.
-
-    Returns
-    -------
-    float
-        0 (bare) .. 1 (full canopy).
-    """
+    """Return how green a material is on a day."""
     doy = ((day.timetuple().tm_yday + (_HALF_YEAR if south else 0)) % _YEAR) / _YEAR
     name, variant = CLASSES[material // VARIANTS], material % VARIANTS
     shift = (variant - (VARIANTS - 1) / 2) * 0.006
@@ -176,24 +139,7 @@ def _pure(bands: tuple[Band, ...]) -> Floats:
 
 @lru_cache(maxsize=256)
 def table(bands: tuple[Band, ...], day: dt.date, *, south: bool, toa: bool) -> Floats:
-    """Return the canonical value of every material in some bands on a day.
-
-    Parameters
-    ----------
-    bands : tuple of Band
-        Optical or thermal bands.
-    day : datetime.date
-        The day.
-    south : bool
-        Whether the place lies in the southern hemisphere.
-    toa : bool
-        Seen from above the air: adds its blue light, takes the light at 1.375 micrometres.
-
-    Returns
-    -------
-    ndarray of float32 (bands, materials)
-        Reflectance times 10 000, or kelvin.
-    """
+    """Return the canonical value of every material in some bands on a day."""
     out = _pure(bands) @ _mixes(day, south=south).T  # (bands, materials)
     for b, band in enumerate(bands):
         if band.unit == KELVIN:
@@ -215,22 +161,7 @@ def _kelvin(material: int, day: dt.date, *, south: bool) -> float:
 
 @lru_cache(maxsize=256)
 def backscatter_db(bands: tuple[str, ...], day: dt.date, *, south: bool) -> Floats:
-    """Return the mean backscatter of every material on a day.
-
-    Parameters
-    ----------
-    bands : tuple of str
-        ``vv``, ``vh``, ``hh`` or ``hv``.
-    day : datetime.date
-        The day.
-    south : bool
-        Whether the place lies in the southern hemisphere.
-
-    Returns
-    -------
-    ndarray of float32 (bands, materials)
-        Decibels.
-    """
+    """Return the mean backscatter of every material on a day."""
     out = np.empty((len(bands), len(CLASS_OF)), np.float32)
     for code in range(len(CLASS_OF)):
         bare, full = _BACKSCATTER[CLASSES[code // VARIANTS]]
