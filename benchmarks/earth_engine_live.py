@@ -25,7 +25,7 @@ from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.providers.earth_engine.image import collection_of, image_of, region_of
-from rs_embed_dask.providers.earth_engine.orders import Layer, Order, layers_of
+from rs_embed_dask.providers.earth_engine.orders import Order, OrderLayer, layers_of
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 from rs_embed_dask.providers.earth_engine.read import ask, order_task, pixel_grid
 from rs_embed_dask.providers.earth_engine.session import ENDPOINTS, Transport, open_session
@@ -251,7 +251,7 @@ def _large_medians(provider: EarthEngine) -> _Answer:
     look = small.layers[0].look
     parts = [np.full((1, 8, 8), np.nan, np.float32)]
     for first in range(0, len(days), MOST_FRAMES):
-        layers = tuple(Layer(look, day, day + 1) for day in days[first : first + MOST_FRAMES])
+        layers = tuple(OrderLayer(look, day, day + 1) for day in days[first : first + MOST_FRAMES])
         parts.append(order_task(replace(small, layers=layers))[:: look.depth])
     stack = np.concatenate(parts)
     seen = np.isfinite(stack)

@@ -8,11 +8,11 @@ import json
 import pytest
 
 from rs_embed_dask.cli import request as read
-from rs_embed_dask.cli.options import PlaceOptions, RequestOptions, TimeOptions
+from rs_embed_dask.cli.options import CliOptions, PlaceOptions, TimeOptions
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, TemporalSpec
 
-GOOD = RequestOptions(point=["4.35,50.85,500"], model=["rcf"], year=2022, provider="synthetic")
+GOOD = CliOptions(point=["4.35,50.85,500"], model=["rcf"], year=2022, provider="synthetic")
 
 
 def changed(**fields):

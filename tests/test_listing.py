@@ -16,7 +16,7 @@ from rs_embed_dask.cards.card import vectors
 from rs_embed_dask.cli import show
 from rs_embed_dask.models import Card, Inputs, Option, Variant, Weights, all_cards, card
 from rs_embed_dask.preprocess.inputs import When
-from rs_embed_dask.preprocess.steps import Clip, Divide, MinMax, Percentile, Resize, Span, Standard, Step, Stretch
+from rs_embed_dask.preprocess.steps import Clip, Divide, MinMax, Percentile, Resize, Standard, Step, Stretch, ValueSpan
 from rs_embed_dask.show import model_page, tables, wording
 from rs_embed_dask.show.model_page import example
 from tests.example_run import run_example
@@ -160,7 +160,7 @@ def rs_frames():
         (MinMax((0.0, 0.0), (10.0, 10.0)), "bring 0..10 to 0..1"),
         (Standard((-2000.0,) * 2, (0.275,) * 2), "subtract -2000, divide by 0.275"),
         (
-            Span((1.0,), (2.0,), float64=True),
+            ValueSpan((1.0,), (2.0,), float64=True),
             "bring each band's mean - 2 std..mean + 2 std to 0..1, nothing clipped, in float64",
         ),
         (

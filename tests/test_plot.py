@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.imagery.grid import grid_for
-from rs_embed_dask.plot import Scene, fit_pca, overview, pca_rgb, status_map
+from rs_embed_dask.plot import SceneImage, fit_pca, overview, pca_rgb, status_map
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import STATUS_COLOURS, ChunkResult, Item, ModelLayout, Status, Store
 from tests.store.samples import POOLED, make_items, make_result
@@ -124,7 +124,7 @@ def scene(crs="EPSG:32631"):
 
 
 def test_a_scene_is_stretched_and_placed():
-    made = Scene.of(scene())
+    made = SceneImage.of(scene())
     assert made.crs == "EPSG:32631"
     assert made.extent == (499_680, 502_240, 5_597_760, 5_600_320)
     assert made.image.shape == (128, 128, 3)
@@ -134,7 +134,7 @@ def test_a_scene_is_stretched_and_placed():
 
 
 def test_a_scene_without_data_is_empty():
-    assert np.isnan(Scene.of(scene() * np.nan).image).all()
+    assert np.isnan(SceneImage.of(scene() * np.nan).image).all()
 
 
 def test_the_overview_lays_three_panels_over_the_same_ground(store, tmp_path):
@@ -156,9 +156,9 @@ def test_what_cannot_be_drawn_says_why(tmp_path, store, monkeypatch):
     with pytest.raises(SpecError, match="none of 2 is whole"):
         pca_rgb(empty, "galileo")
     with pytest.raises(SpecError, match="no CRS"):
-        Scene.of(xr.DataArray(np.zeros((3, 2, 2)), dims=("band", "y", "x")))
+        SceneImage.of(xr.DataArray(np.zeros((3, 2, 2)), dims=("band", "y", "x")))
     with pytest.raises(SpecError, match="lacks these bands"):
-        Scene.of(scene(), bands=("red", "green", "swir16"))
+        SceneImage.of(scene(), bands=("red", "green", "swir16"))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(RsEmbedError, match="matplotlib is not installed") as caught:
         status_map(store)

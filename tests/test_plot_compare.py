@@ -7,14 +7,14 @@ from matplotlib.collections import QuadMesh
 
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.plot import Scene, compare, fit_pca
+from rs_embed_dask.plot import SceneImage, compare, fit_pca
 from rs_embed_dask.specs import BBox, PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store, item_grid
 
 LEFT, BOTTOM, SIDE_M, CRS = 622_000.0, 5_619_000.0, 2240.0, "EPSG:32631"
 EXTENT = (LEFT, LEFT + SIDE_M, BOTTOM, BOTTOM + SIDE_M)
 PLACE = BBox(LEFT, BOTTOM, LEFT + SIDE_M, BOTTOM + SIDE_M, crs=CRS)
-SCENE = Scene(np.zeros((4, 4, 3)), EXTENT, CRS)
+SCENE = SceneImage(np.zeros((4, 4, 3)), EXTENT, CRS)
 COUNTS = {"fine": 14, "coarse": 7}
 
 

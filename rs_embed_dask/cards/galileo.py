@@ -5,16 +5,16 @@ from typing import Any
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import Inputs, Option
-from rs_embed_dask.preprocess.steps import Span, names
+from rs_embed_dask.preprocess.steps import ValueSpan, names
 
-_S2 = Span.of(
+_S2 = ValueSpan.of(
     "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 2525.0932853316694 "
     "2410.3377187373408 2750.2854646886753 2234.911100061487 1474.5311266077113; "
     "917.7041440370853 913.2988423581528 1092.678723527555 1047.2206083460424 1048.0101611156767 1143.6903026819996 "
     "1098.979177731649 1204.472755085893 1145.9774063078878 980.2429840007796",
     float64=True,
 )
-_S1 = Span((-11.728724389184965, -18.85558188024017), (4.887145774840316, 5.730270320384293), float64=True)
+_S1 = ValueSpan((-11.728724389184965, -18.85558188024017), (4.887145774840316, 5.730270320384293), float64=True)
 
 
 def _variant(name: str, sizes: tuple[int, int, int], params: float, digest: str = "") -> Variant:
@@ -22,7 +22,7 @@ def _variant(name: str, sizes: tuple[int, int, int], params: float, digest: str 
     return Variant.vit(name, sizes, Weights(*where, sha256=digest, licence="MIT", rename=rename), params=params)
 
 
-def _inputs(modality: str, sensors: str, bands: str, scale: Span, **more: Any) -> Inputs:
+def _inputs(modality: str, sensors: str, bands: str, scale: ValueSpan, **more: Any) -> Inputs:
     frames = Frames("bins", days=30, cap=12)
     return Inputs(modality, names(sensors), names(bands), (scale,), max_px=96, frames=frames, empty="mask", **more)
 

@@ -5,7 +5,7 @@ from typing import Any
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
-from rs_embed_dask.preprocess.steps import Span, names
+from rs_embed_dask.preprocess.steps import ValueSpan, names
 
 # Bands, then means and standard deviations.
 _S2 = (
@@ -53,7 +53,7 @@ def _inputs(name: str, unit: str, numbers: str, *sensors: str) -> Inputs:
     bands, _, statistics = numbers.partition(";")
     more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
     more |= {"max_px": 128, "frames": Frames("bins", days=30, cap=12), "dated": "start", "empty": "mask"}
-    return Inputs(name, sensors, names(bands), (Span.of(statistics, float64=True),), unit, **more)
+    return Inputs(name, sensors, names(bands), (ValueSpan.of(statistics, float64=True),), unit, **more)
 
 
 CARD = Card(

@@ -6,9 +6,9 @@ from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.cards.rgb import BICUBIC, rgb
 from rs_embed_dask.cards.satmae import FLOAT
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, Scalar, When
-from rs_embed_dask.preprocess.steps import Divide, Span, Step, names
+from rs_embed_dask.preprocess.steps import Divide, Step, ValueSpan, names
 
-_SPAN = Span.of(
+_SPAN = ValueSpan.of(
     "1184.3824625 1120.77120066 1136.26026392 1263.73947144 1645.40315151 1846.87040806 1762.59530783 1972.62420416 "
     "1732.16362238 1247.91870117; "
     "650.2842772 712.12507725 965.23119807 948.9819932 1108.06650639 1258.36394548 1233.1492281 1364.38688993 "

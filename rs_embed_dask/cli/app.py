@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import ClusterOptions, ProviderOptions, RequestOptions, taking
+from rs_embed_dask.cli.options import CliOptions, ClusterOptions, ProviderOptions, taking
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def main() -> None:
 
 
 @app.command()
-@taking(RequestOptions, ClusterOptions)
+@taking(CliOptions, ClusterOptions)
 def embed(
-    options: RequestOptions,
+    options: CliOptions,
     place: ClusterOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="The store to write: a new path, or one to go on with.")],
@@ -92,8 +92,8 @@ def embed(
 
 
 @app.command()
-@taking(RequestOptions)
-def plan(options: RequestOptions, *, as_json: Json = False) -> None:
+@taking(CliOptions)
+def plan(options: CliOptions, *, as_json: Json = False) -> None:
     """Say what a request would read, compute and write, without doing it."""
     request = read.request_from(options)
     planned = rs.plan(request.places, request.models, request.span, **request.keywords)
@@ -173,9 +173,9 @@ def describe(
 
 
 @app.command()
-@taking(RequestOptions)
+@taking(CliOptions)
 def inspect(
-    options: RequestOptions,
+    options: CliOptions,
     *,
     as_json: Json = False,
     png: Annotated[Path | None, typer.Option(help="Write the images that the model would see.")] = None,

@@ -17,10 +17,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 __all__ = [
+    "CliOptions",
     "ClusterOptions",
     "PlaceOptions",
     "ProviderOptions",
-    "RequestOptions",
     "taking",
 ]
 
@@ -137,7 +137,7 @@ class FetchOptions:
 
 
 @dataclass(frozen=True)
-class RequestOptions(FetchOptions, ProviderOptions, OutputOptions, ModelOptions, TimeOptions, PlaceOptions):
+class CliOptions(FetchOptions, ProviderOptions, OutputOptions, ModelOptions, TimeOptions, PlaceOptions):
     """Everything that describes a request."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rs_embed_dask.cli.options import OutputOptions, PlaceOptions, ProviderOptions, RequestOptions, TimeOptions
+from rs_embed_dask.cli.options import CliOptions, OutputOptions, PlaceOptions, ProviderOptions, TimeOptions
 from rs_embed_dask.errors import SpecError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
 __all__ = [
-    "Request",
+    "CliRequest",
     "provider_from",
     "request_from",
     "span_from",
@@ -24,7 +24,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Request:
+class CliRequest:
     """A request as the verbs of the API take it."""
 
     places: list[BBox | PointBuffer | Polygon]
@@ -33,7 +33,7 @@ class Request:
     keywords: dict[str, Any]
 
 
-def request_from(options: RequestOptions) -> Request:
+def request_from(options: CliOptions) -> CliRequest:
     """Build the request that the options describe."""
     from rs_embed_dask.specs import FetchSpec, InputPrep, SensorSpec
 
@@ -53,7 +53,7 @@ def request_from(options: RequestOptions) -> Request:
         "prep": InputPrep(options.prep),
         "sensor": None if options.sensor is None else SensorSpec(options.sensor),
     }
-    return Request(places, models, span, keywords)
+    return CliRequest(places, models, span, keywords)
 
 
 def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
@@ -114,7 +114,7 @@ def span_from(options: TimeOptions) -> TemporalSpec:
     return TemporalSpec.range(options.start, options.end)
 
 
-def models_from(options: RequestOptions) -> list[ModelSpec]:
+def models_from(options: CliOptions) -> list[ModelSpec]:
     """Read the models, each with its weights, device, dtype and licence."""
     from rs_embed_dask.specs import ModelSpec
 

@@ -19,7 +19,7 @@ from distributed.client import ClosedClientError
 from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
-from rs_embed_dask.engine.graph import Chunk, GraphMaker, put_results
+from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import (
     ChunkDone,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from rs_embed_dask.engine.graph import Parcel
+    from rs_embed_dask.engine.graph import SharedValue
     from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.watch import Placement
@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 
-def record_failed(store: Store, chunk: Chunk, unit: Unit, *, error: BaseException) -> ChunkReceipt:
+def record_failed(store: Store, chunk: ChunkTask, unit: Unit, *, error: BaseException) -> ChunkReceipt:
     """Store an item as failed for every model it was to be embedded by."""
     outcome = _outcome(error)
     receipt = ChunkReceipt(chunk.number)
@@ -173,7 +173,7 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
     return [Unit(row, items[row], todo) for row, todo in found if todo]
 
 
-def warm_up(client: Client, recipe: Parcel, placement: Placement) -> None:
+def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
     """Load the models of a run on every worker that embeds; workers that come later load them with their first item."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
@@ -189,12 +189,12 @@ def warm_up(client: Client, recipe: Parcel, placement: Placement) -> None:
             raise answer
 
 
-async def _load(recipe: Parcel) -> None:
+async def _load(recipe: SharedValue) -> None:
     """Load beside the worker's event loop, which must go on answering."""
     await asyncio.to_thread(_load_all, recipe)
 
 
-def _load_all(recipe: Parcel) -> None:
+def _load_all(recipe: SharedValue) -> None:
     opened: Recipe = recipe.open()
     for entry in opened.models:
         resident(entry.key, entry.load, opened.batch_items).model.result()
@@ -276,7 +276,7 @@ class Driver:
             jobs.finish(job)
             return
         graph = self._graphs.graph(
-            Chunk(job.chunk, self._options.only), units, attempt=job.attempt, placement=self.watch.placement
+            ChunkTask(job.chunk, self._options.only), units, attempt=job.attempt, placement=self.watch.placement
         )
         future = self._client.compute(graph, optimize_graph=False, traverse=False, fifo_timeout="0s")
         self._flying[future.key] = _Flight(job, units, future, time.perf_counter())
@@ -316,7 +316,7 @@ class Driver:
         receipt: ChunkReceipt = result
         if not self._graphs.is_remote:
             results, receipt = result
-            put_results(self._store, Chunk(flight.job.chunk, self._options.only), results)
+            put_results(self._store, ChunkTask(flight.job.chunk, self._options.only), results)
         jobs.finish(flight.job)
         self._tell(receipt, flight, jobs.left)
 
@@ -351,7 +351,9 @@ class Driver:
             emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, f"{said(error)}; trying halves"))
             jobs.put(flight.job.halves(rows))
             return
-        receipt = record_failed(self._store, Chunk(flight.job.chunk, self._options.only), flight.units[0], error=error)
+        receipt = record_failed(
+            self._store, ChunkTask(flight.job.chunk, self._options.only), flight.units[0], error=error
+        )
         jobs.finish(flight.job)
         self._tell(receipt, flight, jobs.left)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, OutputSpec
 
-__all__ = ["EmbedModel", "Embedded", "Embedder", "Sample", "release", "resident"]
+__all__ = ["EmbedInput", "EmbedModel", "Embedded", "Embedder", "release", "resident"]
 
 _QUEUE_BATCHES: Final = 4
 _IDLE_S: Final = 600.0
@@ -58,7 +58,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class EmbedInput:
     """One item's pixels on their way into a model."""
 
     cubes: Mapping[str, Cube]
@@ -67,7 +67,7 @@ class Sample:
     crop: Window | None = None
     done: Future[Embedded] = field(default_factory=Future)
 
-    def alike(self, other: Sample) -> bool:
+    def alike(self, other: EmbedInput) -> bool:
         """Whether both can be in one batch."""
         return self.output == other.output and self.prep == other.prep
 
@@ -77,13 +77,13 @@ class Embedder:
 
     def __init__(self, load: Callable[[], EmbedModel], batch_items: int) -> None:
         self._batch_items = batch_items
-        self._queue: deque[Sample] = deque()
+        self._queue: deque[EmbedInput] = deque()
         self._room = threading.BoundedSemaphore(batch_items * _QUEUE_BATCHES)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rs-embedder")
         self.model: Future[EmbedModel] = self._thread.submit(load)
         self.used_at = time.monotonic()
 
-    def submit(self, sample: Sample) -> Future[Embedded]:
+    def submit(self, sample: EmbedInput) -> Future[Embedded]:
         """Queue a sample, waiting for room where the queue is full."""
         self._room.acquire()
         self.used_at = time.monotonic()
@@ -104,8 +104,8 @@ class Embedder:
         finally:
             self._settle_rest(batch)
 
-    def _take(self) -> list[Sample]:
-        batch: list[Sample] = []
+    def _take(self) -> list[EmbedInput]:
+        batch: list[EmbedInput] = []
         while self._queue and len(batch) < self._batch_items:
             if batch and not self._queue[0].alike(batch[0]):
                 break
@@ -113,7 +113,7 @@ class Embedder:
             self._room.release()
         return batch
 
-    def _run(self, batch: list[Sample]) -> None:
+    def _run(self, batch: list[EmbedInput]) -> None:
         broken = self.model.exception()
         if broken is not None:
             for sample in batch:
@@ -121,7 +121,7 @@ class Embedder:
             return
         self._infer(self.model.result(), batch)
 
-    def _infer(self, model: EmbedModel, batch: list[Sample]) -> None:
+    def _infer(self, model: EmbedModel, batch: list[EmbedInput]) -> None:
         started = time.perf_counter()
         try:
             cubes, crops = [sample.cubes for sample in batch], [sample.crop for sample in batch]
@@ -140,7 +140,7 @@ class Embedder:
             sample.done.set_result(Embedded(result, share, seconds))
 
     @staticmethod
-    def _settle_rest(batch: list[Sample]) -> None:
+    def _settle_rest(batch: list[EmbedInput]) -> None:
         """Leave nobody waiting, whatever ended the batch."""
         for sample in batch:
             if not sample.done.done():

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.store import ChunkResult, Status, Store
 
 __all__ = [
-    "Chunk",
+    "ChunkTask",
     "GraphMaker",
-    "Parcel",
+    "SharedValue",
     "embed_task",
     "gather_task",
     "product_task",
@@ -49,7 +49,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SharedValue:
     """A pickled value."""
 
     digest: str
@@ -67,7 +67,7 @@ class Parcel:
 
 
 @lru_cache(maxsize=16)
-def _opened(parcel: Parcel) -> Any:
+def _opened(parcel: SharedValue) -> Any:
     return dask_pickle.loads(parcel.blob)
 
 
@@ -75,7 +75,7 @@ Results: TypeAlias = "dict[str, ChunkResult]"
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ChunkTask:
     """Which chunk, and which of its rows may be written."""
 
     number: int
@@ -83,7 +83,7 @@ class Chunk:
 
 
 @dataclass(eq=False)
-class Embedded:
+class EmbeddedChunk:
     """What an embed task brings: outcomes, and what to count."""
 
     units: Sequence[Unit]
@@ -91,15 +91,15 @@ class Embedded:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: Parcel, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
+def read_task(recipe: SharedValue, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
     """Read one collection for one item or, from a cheap provider, for several."""
     share_caps()
     return [read_unit(recipe.open(), unit, visit) for unit in units]
 
 
 def embed_task(
-    recipe: Parcel, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
-) -> Embedded:
+    recipe: SharedValue, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
+) -> EmbeddedChunk:
     """Embed what was read, by every model that the items need."""
     opened: Recipe = recipe.open()
     rows = list(zip(*reads, strict=True))
@@ -111,7 +111,7 @@ def embed_task(
         }
         for row in rows
     ]
-    done = Embedded(units, embed_units(opened, units, by_item, leave=secede))
+    done = EmbeddedChunk(units, embed_units(opened, units, by_item, leave=secede))
     for unit, row in zip(units, rows, strict=True):
         for visit, found in zip(visits, row, strict=True):
             done.receipt.tally.add_visit(found)
@@ -122,11 +122,11 @@ def embed_task(
     return done
 
 
-def product_task(recipe: Parcel, unit: Unit) -> Embedded:
+def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedChunk:
     """Read an item's one product, which is its embedding."""
     (label,) = unit.labels
     found = read_product(recipe.open(), unit.item, label)
-    done = Embedded([unit], [{label: found.outcome}])
+    done = EmbeddedChunk([unit], [{label: found.outcome}])
     done.receipt.tally.add_product(found)
     if found.tries > 1:
         done.receipt.retried.append(Retried(unit.item.index, label, found.tries, found.fault))
@@ -134,7 +134,7 @@ def product_task(recipe: Parcel, unit: Unit) -> Embedded:
 
 
 def gather_task(
-    recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], layouts: Mapping[str, int]
+    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedChunk], layouts: Mapping[str, int]
 ) -> tuple[Results, ChunkReceipt]:
     """Put a chunk's outcomes into the store's terms."""
     opened: Recipe = recipe.open()
@@ -158,7 +158,9 @@ def gather_task(
     return results, receipt
 
 
-def write_task(recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], store: Parcel) -> ChunkReceipt:
+def write_task(
+    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedChunk], store: SharedValue
+) -> ChunkReceipt:
     """Write a chunk: for each model its data first, its status last."""
     opened: Store = store.open()
     results, receipt = gather_task(recipe, chunk, embedded, {one.label: one.frames for one in opened.layouts})
@@ -166,7 +168,7 @@ def write_task(recipe: Parcel, chunk: Chunk, embedded: Sequence[Embedded], store
     return receipt
 
 
-def put_results(store: Store, chunk: Chunk, results: Results) -> None:
+def put_results(store: Store, chunk: ChunkTask, results: Results) -> None:
     """Write a chunk's results, but for rows that someone else has finished meanwhile."""
     # A task whose worker was thought dead may end long after its chunk was computed anew; what is done stays.
     for label, result in results.items():
@@ -201,15 +203,15 @@ class GraphMaker:
 
     recipe: Recipe
     store: Store
-    parcel: Parcel = field(init=False)
-    store_parcel: Parcel | None = field(init=False)
+    parcel: SharedValue = field(init=False)
+    store_parcel: SharedValue | None = field(init=False)
     token: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parcel", Parcel.of(self.recipe))
+        object.__setattr__(self, "parcel", SharedValue.of(self.recipe))
         portable = isinstance(self.store.target, str)
         state = f"{self.store.updated} {self.store.n_items} {self.store.labels}"
-        object.__setattr__(self, "store_parcel", Parcel.of(self.store, state=state) if portable else None)
+        object.__setattr__(self, "store_parcel", SharedValue.of(self.store, state=state) if portable else None)
         place = str(self.store.target) if portable else id(self.store.target)
         object.__setattr__(self, "token", tokenize(self.parcel.digest, place, self.store.updated))
 
@@ -218,7 +220,7 @@ class GraphMaker:
         """Whether workers write to the store."""
         return self.store_parcel is not None
 
-    def graph(self, chunk: Chunk, units: Sequence[Unit], *, attempt: int, placement: Placement) -> Delayed:
+    def graph(self, chunk: ChunkTask, units: Sequence[Unit], *, attempt: int, placement: Placement) -> Delayed:
         """Make the graph of one chunk."""
         where = (chunk.number, _digest(chunk, units), attempt)
         products = self._products(units, where)
@@ -276,7 +278,7 @@ class GraphMaker:
             if label in self.recipe.product
         }
 
-    def _write(self, chunk: Chunk, embeds: list[_Key]) -> tuple[Any, ...]:
+    def _write(self, chunk: ChunkTask, embeds: list[_Key]) -> tuple[Any, ...]:
         if self.store_parcel is not None:
             return write_task, self.parcel, chunk, embeds, self.store_parcel
         frames = {layout.label: layout.frames for layout in self.store.layouts}
@@ -294,7 +296,7 @@ def _blocks(units: Sequence[Unit], size: int) -> list[list[Unit]]:
     return found
 
 
-def _digest(chunk: Chunk, units: Sequence[Unit]) -> str:
+def _digest(chunk: ChunkTask, units: Sequence[Unit]) -> str:
     """Tell work on the same chunk apart: other rows, other models, other items."""
     only = None if chunk.only is None else sorted(chunk.only)
     return hashlib.blake2b(pickle.dumps((only, list(units))), digest_size=6).hexdigest()

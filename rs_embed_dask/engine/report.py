@@ -25,10 +25,10 @@ __all__ = [
     "ModelLoaded",
     "PlanReport",
     "Retried",
+    "RunCounts",
     "RunFinished",
     "RunReport",
     "RunStarted",
-    "Tally",
     "Waiting",
     "WorkerLost",
     "emit",
@@ -136,7 +136,7 @@ def emit(listeners: tuple[Listener, ...], event: Event) -> None:
 
 
 @dataclass
-class Tally:
+class RunCounts:
     """What was done."""
 
     reads: int = 0
@@ -192,7 +192,7 @@ class ChunkReceipt:
     failed: list[ItemFailed] = field(default_factory=list)
     retried: list[Retried] = field(default_factory=list)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
+    tally: RunCounts = field(default_factory=RunCounts)
 
     def add_outcome(self, unit: Unit, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""
@@ -238,7 +238,7 @@ class RunReport:
         All of them.
     weights : dict
         What the models said of their weights, by label: for the store's receipt.
-    tally : Tally
+    tally : RunCounts
         Reads, bytes, batches, times.
     chunks : int
         Chunks that were written.
@@ -258,7 +258,7 @@ class RunReport:
     failures: list[ItemFailed] = field(default_factory=list)
     failed: int = 0
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
+    tally: RunCounts = field(default_factory=RunCounts)
     chunks: int = 0
     lost: int = 0
     workers_lost: int = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from rs_embed_dask.engine.embedder import Embedded, Sample, resident
+from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import Pixels, read_pixels, refused, tried
 from rs_embed_dask.engine.recipe import Recipe, square_of
 from rs_embed_dask.engine.retry import FATAL, said
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import ProductEntry
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.products import Field
+    from rs_embed_dask.products import ProductField
     from rs_embed_dask.store import Item
 
 __all__ = [
@@ -146,7 +146,7 @@ def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[flo
     return ProductRead(outcome, found.tries, found.fault, found.seconds, nbytes)
 
 
-def _outcome(entry: ProductEntry, found: Tried[Field]) -> tuple[Outcome, int]:
+def _outcome(entry: ProductEntry, found: Tried[ProductField]) -> tuple[Outcome, int]:
     field = found.value
     if field is None:
         status = next((status for kind, status in _ENDINGS if isinstance(found.error, kind)), found.status)
@@ -240,7 +240,7 @@ def _ask(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Asked |
     crop = square_of(unit.item.spatial, group.resolution_m, group.fetch.crs)[1]
     entry = recipe.entry[label]
     embedder = resident(entry.key, entry.load, recipe.batch_items)
-    return _Asked(cubes, frames, embedder.submit(Sample(cubes, recipe.output, recipe.prep, crop)))
+    return _Asked(cubes, frames, embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop)))
 
 
 def _failed(reads: Sequence[Pixels]) -> Pixels | None:

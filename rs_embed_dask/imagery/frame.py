@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FramePixels",
+    "FrameRecipe",
     "Raw",
-    "Recipe",
     "baseline_of",
     "finish",
     "harmonise",
@@ -149,7 +149,7 @@ Raw = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FrameRecipe:
     """What happens to raw numbers: data that travels in each task."""
 
     source: Source
@@ -169,7 +169,7 @@ class FramePixels:
     used: npt.NDArray[np.int64]
 
 
-def recipe_for(read: Read, source: Source) -> Recipe:
+def recipe_for(read: Read, source: Source) -> FrameRecipe:
     """Work out what a read does to the raw numbers of a source."""
     of = sensor(read.sensor)
     bands = tuple(of.band(name) for name in read.bands)
@@ -179,11 +179,11 @@ def recipe_for(read: Read, source: Source) -> Recipe:
         assets.append((chosen[1],))
     how = read.fetch.composite or "median"
     mask = None if chosen is None else chosen[0]
-    return Recipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0])
+    return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0])
 
 
 def make_frame(
-    raw: Raw, scenes: Sequence[Scene], recipe: Recipe, *, present: npt.NDArray[np.bool_] | None = None
+    raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe, *, present: npt.NDArray[np.bool_] | None = None
 ) -> FramePixels:
     """Turn the raw numbers of the scenes of one frame into one image."""
     n_bands = len(recipe.bands)
@@ -197,7 +197,7 @@ def make_frame(
     return FramePixels(finish(values, recipe.bands), n_obs, used)
 
 
-def present_in(scenes: Sequence[Scene], recipe: Recipe) -> npt.NDArray[np.bool_]:
+def present_in(scenes: Sequence[Scene], recipe: FrameRecipe) -> npt.NDArray[np.bool_]:
     """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none."""
     names = recipe.assets[: len(recipe.bands)]
     found = np.ones((len(scenes), len(names)), bool)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import OutputSpec
 
-__all__ = ["Side", "embedding", "labelled", "samples"]
+__all__ = ["SideInputs", "embedding", "labelled", "samples"]
 
 
 @dataclass(frozen=True)
-class Side:
+class SideInputs:
     """What a user says about an array; None where nothing was said."""
 
     dates: Any = None
@@ -40,7 +40,7 @@ class Side:
     resolution_m: float | None = None
 
 
-def samples(data: object, wanted: Sequence[Inputs], side: Side) -> tuple[list[Sample], bool]:
+def samples(data: object, wanted: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
     """Understand what `Model.embed` was given: the items, and whether they came as a batch."""
     given: Mapping[str, Any] = data if isinstance(data, Mapping) else {wanted[0].modality: data}
     absent = [inputs.modality for inputs in wanted if inputs.modality not in given]
@@ -114,7 +114,7 @@ def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
         raise ModelInputError(what, reason="nothing is negative; backscatter in dB is needed", fix=fix)
 
 
-def _told(sample: Sample, side: Side, index: int, *, count: int) -> Sample:
+def _told(sample: Sample, side: SideInputs, index: int, *, count: int) -> Sample:
     """Add what the user said about the item."""
     if isinstance(side.dates, Mapping):
         told = {name: _dates(days, index, count, len(sample.pixels[name])) for name, days in side.dates.items()}

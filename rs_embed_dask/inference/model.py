@@ -170,7 +170,7 @@ class Model:
         >>> load_model("rcf", features=8).embed(np.full((10, 16, 16), 900.0)).data.shape
         (16,)
         """
-        side = arrays.Side(dates, place, resolution_m)
+        side = arrays.SideInputs(dates, place, resolution_m)
         samples, batched = arrays.samples(data, self.inputs, side)
         results = self.embed_samples(samples, output, prep)
         for result in results:

@@ -18,7 +18,7 @@ __all__ = ["CROMA", "build"]
 NAMES = {"s2": ("optical", 12), "s1": ("SAR", 2)}
 
 
-class _Attention(nn.Module):
+class _CromaAttention(nn.Module):
     """Attention that norms its own input; `across`, to another image's tokens, which the same norm takes."""
 
     def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
@@ -41,7 +41,7 @@ class _Attention(nn.Module):
         return self.to_out(attend(q, k, v, heads=self.heads, mask=bias.to(q.dtype)[None]))
 
 
-class _Layers(nn.Module):
+class _CromaLayers(nn.Module):
     """Layers of attention, attention `across` to a context where told, and a feed-forward."""
 
     def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
@@ -51,7 +51,7 @@ class _Layers(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(trunk.depth):
             feed = nn.Sequential(OrderedDict(input_norm=trunk.norm(), net=feed_forward(trunk, ("0", "3"))))
-            self.layers.append(nn.ModuleList([*(_Attention(trunk, across=kind) for kind in kinds), feed]))
+            self.layers.append(nn.ModuleList([*(_CromaAttention(trunk, across=kind) for kind in kinds), feed]))
         self.norm_out = trunk.norm()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -81,12 +81,12 @@ class CROMA(nn.Module):
         for name in modalities:
             own = trunk if name == "s2" else replace(trunk, depth=s1_depth or half)
             first = nn.Linear(NAMES[name][1] * patch**2, trunk.dim)
-            parts = OrderedDict(linear_input=first, transformer=_Layers(own))
+            parts = OrderedDict(linear_input=first, transformer=_CromaLayers(own))
             last = OrderedDict([("0", trunk.norm()), *feed_forward(trunk, ("1", "3")).named_children()])
             self.add_module(f"{name}_encoder", nn.Sequential(parts))
             self.add_module(f"{name}_GAP_FFN", nn.Sequential(last))
         if len(modalities) > 1:
-            self.joint_encoder = _Layers(replace(trunk, depth=joint_depth or half), across=True)
+            self.joint_encoder = _CromaLayers(replace(trunk, depth=joint_depth or half), across=True)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) of each modality: the tokens of the one, or of radar once it saw the optical image."""

@@ -9,7 +9,7 @@ from rs_embed_dask.models.vit import Trunk, attend
 __all__ = ["Transformer"]
 
 
-class Attention(nn.Module):
+class LucidAttention(nn.Module):
     """Multi-head self-attention that norms its own input; no matrix has a bias, but the last where `dropout`."""
 
     def __init__(self, trunk: Trunk, head_dim: int, *, dropout: bool) -> None:
@@ -47,7 +47,7 @@ class Transformer(nn.Module):
     def __init__(self, trunk: Trunk, *, head_dim: int = 64, dropout: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            _Layer([Attention(trunk, head_dim, dropout=dropout), _feed_forward(trunk, dropout=dropout)])
+            _Layer([LucidAttention(trunk, head_dim, dropout=dropout), _feed_forward(trunk, dropout=dropout)])
             for _ in range(trunk.depth)
         )
         self.norm = nn.LayerNorm(trunk.dim)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.clip import AttentionPool, JointBlock, QuickGELU
 from rs_embed_dask.models.encoder import builder
-from rs_embed_dask.models.resnet import Stages
+from rs_embed_dask.models.resnet import ResnetStages
 from rs_embed_dask.models.vit import Trunk
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
@@ -43,7 +43,7 @@ class ViTTower(nn.Module):
         return Tokens(x[:, 1:].view(patches.shape), cls=vector, pooled=vector)
 
 
-class ResNetTower(Stages):
+class ResNetTower(ResnetStages):
     """A ResNet with three convolutions for a stem; its vector is what the mean of the map attends to."""
 
     def __init__(

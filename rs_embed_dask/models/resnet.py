@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Bottleneck", "Stages"]
+__all__ = ["Bottleneck", "ResnetStages"]
 
 
 class Bottleneck(nn.Module):
@@ -30,7 +30,7 @@ class Bottleneck(nn.Module):
         return functional.relu(y + (x if self.downsample is None else self.downsample(self.shrink(x))))
 
 
-class Stages(nn.Module):
+class ResnetStages(nn.Module):
     """Stages ``layer1``, ``layer2``, ... of bottlenecks; each but the first halves the map and doubles its channels."""
 
     # The maps have their channels last in memory, and so have the kernels once `Model` holds the network: a third

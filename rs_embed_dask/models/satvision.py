@@ -15,7 +15,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 __all__ = ["SatVision", "build"]
 
 
-class _Attention(Attention):
+class _SatvisionAttention(Attention):
     """Attention by the angles of q and k, with a bias that a small network makes of each offset of two tokens."""
 
     def __init__(self, trunk: Trunk, window: Sides) -> None:
@@ -48,7 +48,7 @@ class _Block(WindowBlock):
 
     def __init__(self, trunk: Trunk, window: Sides, *, shifted: bool, third: bool) -> None:
         super().__init__(trunk, window, shifted=shifted, clamped=True)
-        self.attn = _Attention(trunk, window)
+        self.attn = _SatvisionAttention(trunk, window)
         self.norm3 = trunk.norm() if third else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

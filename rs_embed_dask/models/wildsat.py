@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rs_embed_dask.models.clip import JointBlock, feed_forward
 from rs_embed_dask.models.positions import resized
-from rs_embed_dask.models.resnet import Stages
+from rs_embed_dask.models.resnet import ResnetStages
 from rs_embed_dask.models.swin import PatchMerging, Sides, WindowBlock
 from rs_embed_dask.models.vit import ChannelsLast, Trunk
 from rs_embed_dask.preprocess.batch import Batch, Tokens
@@ -20,7 +20,7 @@ __all__ = ["ResNet", "Swin", "ViT", "WildSAT", "build"]
 _Seen = tuple[Tensor, Tensor, Tensor]
 
 
-class _Layers(nn.Module):
+class _WildsatLayers(nn.Module):
     """Blocks between positions and a norm; positions are resampled to another grid."""
 
     def __init__(self, trunk: Trunk, side: int) -> None:
@@ -47,7 +47,7 @@ class ViT(nn.Module):
         trunk = Trunk(**{"dim": 768, "depth": 12, "heads": 12, **sizes})
         self.class_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
         self.conv_proj = nn.Conv2d(3, trunk.dim, patch, stride=patch)
-        self.encoder = _Layers(trunk, size // patch)
+        self.encoder = _WildsatLayers(trunk, size // patch)
         self.heads = nn.Sequential(OrderedDict(head=nn.Linear(trunk.dim, classes)))
 
     def forward(self, image: Tensor) -> _Seen:
@@ -57,7 +57,7 @@ class ViT(nn.Module):
         return x[:, 1:].view(patches.shape), x[:, 0], self.heads(x[:, 0])
 
 
-class ResNet(Stages):
+class ResNet(ResnetStages):
     """A residual network in torchvision's names."""
 
     def __init__(self, *, width: int = 64, depths: tuple[int, ...] = (3, 4, 6, 3), classes: int = 1000) -> None:

@@ -7,6 +7,6 @@ that nothing stays open: a notebook shows the one that a cell ends with, and ``f
 from rs_embed_dask.plot.maps import pca_rgb, status_map
 from rs_embed_dask.plot.panels import compare, overview
 from rs_embed_dask.plot.pca import Pca, fit_pca, pseudo_rgb
-from rs_embed_dask.plot.scene import Scene
+from rs_embed_dask.plot.scene import SceneImage
 
-__all__ = ["Pca", "Scene", "compare", "fit_pca", "overview", "pca_rgb", "pseudo_rgb", "status_map"]
+__all__ = ["Pca", "SceneImage", "compare", "fit_pca", "overview", "pca_rgb", "pseudo_rgb", "status_map"]

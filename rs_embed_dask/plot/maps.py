@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store import Target
 
 __all__ = [
-    "Entry",
+    "MapEntry",
     "draw_vectors",
     "entries_of",
     "opened",
@@ -39,7 +39,7 @@ _EMBEDDED: Final = (int(Status.OK), int(Status.PARTIAL))
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class MapEntry:
     """What one panel shows."""
 
     label: str
@@ -50,7 +50,7 @@ class Entry:
 
 def entries_of(
     given: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
-) -> tuple[tuple[Entry, ...], str]:
+) -> tuple[tuple[MapEntry, ...], str]:
     """Find the models to show, and the reference system that suits them."""
     if isinstance(given, Mapping):
         fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
@@ -70,20 +70,20 @@ def _chosen(known: Iterable[str], labels: Iterable[str] | None) -> tuple[str, ..
     return names
 
 
-def _stored(view: StoreView, label: str) -> Entry:
+def _stored(view: StoreView, label: str) -> MapEntry:
     random = bool(view.receipt.get("weights", {}).get(label, {}).get("random"))
     done = np.isin(view.values(label, "status"), _EMBEDDED)
     if not done.any():
         reason = next((str(one) for one in view.values(label, "reason") if one), "not computed yet")
-        return Entry(label, reason, random, None)
+        return MapEntry(label, reason, random, None)
     if view.layout(label).grid_shape is None:
         about = "one vector" if done.sum() == 1 else f"{done.sum():,} vectors"
-        return Entry(label, about, random, partial(_draw_stored, view, label))
+        return MapEntry(label, about, random, partial(_draw_stored, view, label))
     first = int(np.flatnonzero(done)[0])
     shape, transform = view.values(label, "grid_shape")[first], view.values(label, "transform")[first]
     cells = _cells(shape, transform, str(view.values(label, "crs")[first]))
     about = cells if done.sum() == 1 else f"{done.sum():,} grids of {cells}"
-    return Entry(label, about, random, partial(_draw_stored, view, label))
+    return MapEntry(label, about, random, partial(_draw_stored, view, label))
 
 
 def _draw_stored(view: StoreView, label: str, axes: Axes, crs: str) -> Pca:
@@ -104,11 +104,11 @@ def _located(label: str, given: Embedding | xr.DataArray) -> xr.DataArray:
     return turned
 
 
-def _held(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> Entry:
+def _held(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> MapEntry:
     weights = given.meta.get("weights") if isinstance(given, Embedding) else None
     random = bool(isinstance(weights, Mapping) and weights.get("random"))
     about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())
-    return Entry(label, about, random, partial(_draw_held, field))
+    return MapEntry(label, about, random, partial(_draw_held, field))
 
 
 def _draw_held(field: xr.DataArray, axes: Axes, crs: str) -> Pca:

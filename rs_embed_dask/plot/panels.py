@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.plot.canvas import aspect_of, ground_ticks, ground_units, new_figure
-from rs_embed_dask.plot.maps import Entry, entries_of, opened, pca_rgb, status_map
+from rs_embed_dask.plot.maps import MapEntry, entries_of, opened, pca_rgb, status_map
 from rs_embed_dask.plot.scene import draw_scene, scene_of
 from rs_embed_dask.specs.base import whole
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rs_embed_dask.embedding import Embedding
-    from rs_embed_dask.plot.scene import Scene
+    from rs_embed_dask.plot.scene import SceneImage
     from rs_embed_dask.store import StoreView, Target
 
 __all__ = ["compare", "overview"]
@@ -34,7 +34,7 @@ def overview(
     store: Target | StoreView,
     label: str | None = None,
     *,
-    scene: Scene | xr.DataArray | None = None,
+    scene: SceneImage | xr.DataArray | None = None,
     crs: str | None = None,
 ) -> Figure:
     """Draw the scene, the embeddings as colours and the status of every item side by side.
@@ -45,7 +45,7 @@ def overview(
         The store.
     label : str, optional
         The model; the first by default.
-    scene : Scene or xarray.DataArray, optional
+    scene : SceneImage or xarray.DataArray, optional
         The ground, left out by default; its CRS is that of all panels.
     crs : str, optional
         As in `pca_rgb`, where there is no scene.
@@ -78,7 +78,7 @@ def compare(
     fields: Target | StoreView | Mapping[str, Embedding | xr.DataArray],
     labels: Iterable[str] | None = None,
     *,
-    scene: Scene | xr.DataArray | None = None,
+    scene: SceneImage | xr.DataArray | None = None,
     crs: str | None = None,
     columns: int | None = None,
     title: str = "",
@@ -94,7 +94,7 @@ def compare(
         The store of a run with all models, or georeferenced grids (dim, y, x) by name, as `get_embedding` gives them.
     labels : sequence of str, optional
         Which models, and in which order; all by default.
-    scene : Scene or xarray.DataArray, optional
+    scene : SceneImage or xarray.DataArray, optional
         The ground, shown first; its CRS and extent are those of all panels.
     crs : str, optional
         Reference system where there is no scene. By default the items' own UTM zone, or that of the first grid.
@@ -131,7 +131,7 @@ def compare(
     return figure
 
 
-def _draw(axes: Axes, entry: Entry, crs: str) -> None:
+def _draw(axes: Axes, entry: MapEntry, crs: str) -> None:
     if entry.draw is None:
         axes.set_facecolor("0.95")
         _name(axes, entry.label, "")
@@ -180,7 +180,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], columns: int, crs: str) -> N
     figure.supylabel(up, fontsize=9, color=_GREY)
 
 
-def _warning(entries: Sequence[Entry]) -> str:
+def _warning(entries: Sequence[MapEntry]) -> str:
     """Say which pictures show a network that nobody trained."""
     random = [entry.label for entry in entries if entry.random]
     if not random:

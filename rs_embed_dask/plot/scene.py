@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-__all__ = ["Scene", "draw_scene", "scene_of"]
+__all__ = ["SceneImage", "draw_scene", "scene_of"]
 
 _STRETCH: Final = (2, 98)
 _TRUE_COLOUR: Final = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class SceneImage:
     """A picture of the ground.
 
     Parameters
@@ -38,7 +38,7 @@ class Scene:
     crs: str
 
     @classmethod
-    def of(cls, pixels: xr.DataArray, *, bands: tuple[str, str, str] = _TRUE_COLOUR) -> Scene:
+    def of(cls, pixels: xr.DataArray, *, bands: tuple[str, str, str] = _TRUE_COLOUR) -> SceneImage:
         """Make a picture of imagery, stretched between the 2nd and 98th percentile.
 
         Parameters
@@ -57,7 +57,9 @@ class Scene:
         import rioxarray  # noqa: F401  it adds .rio
 
         if pixels.rio.crs is None:
-            raise SpecError("scene", reason="it has no CRS", fix="call .rio.write_crs(...), or make a Scene yourself")
+            raise SpecError(
+                "scene", reason="it has no CRS", fix="call .rio.write_crs(...), or make a SceneImage yourself"
+            )
         missing = sorted(set(bands) - set(pixels["band"].values.tolist()))
         if missing:
             raise SpecError("scene", value=missing, reason="it lacks these bands", fix="name three of its bands=")
@@ -77,11 +79,11 @@ def _stretched(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
-def scene_of(given: Scene | xr.DataArray | None) -> Scene | None:
+def scene_of(given: SceneImage | xr.DataArray | None) -> SceneImage | None:
     """Make a scene of imagery; a scene, or none, stays what it is."""
-    return given if given is None or isinstance(given, Scene) else Scene.of(given)
+    return given if given is None or isinstance(given, SceneImage) else SceneImage.of(given)
 
 
-def draw_scene(axes: Axes, scene: Scene) -> None:
+def draw_scene(axes: Axes, scene: SceneImage) -> None:
     """Draw a scene where it lies."""
     axes.imshow(scene.image, extent=scene.extent, interpolation="nearest")

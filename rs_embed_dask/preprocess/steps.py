@@ -24,10 +24,10 @@ __all__ = [
     "Percentile",
     "Ratio",
     "Resize",
-    "Span",
     "Standard",
     "Step",
     "Stretch",
+    "ValueSpan",
     "floats",
     "names",
 ]
@@ -123,7 +123,7 @@ class Standard(Step):
 
 
 @dataclass(frozen=True)
-class Span(Step):
+class ValueSpan(Step):
     """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for."""
 
     # With `byte`, to 0..255 instead, as `Byte` cuts it before anything is rounded to float32.

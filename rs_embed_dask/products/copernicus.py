@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import Field, centres
+from rs_embed_dask.products.field import ProductField, centres
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.registry import Estimate
@@ -64,7 +64,7 @@ class Copernicus:
             return grid_for(spatial, resolution_m or STEP * 111_320, crs=crs)
         return cells_of(spatial.unwrapped.bounds)
 
-    def read(self, grid: Grid, temporal: TemporalSpec) -> Field:  # noqa: ARG002 - one layer for all times
+    def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:  # noqa: ARG002 - one layer for all times
         """Read the vectors of a grid; see `Reader`."""
         lon, lat = centres(grid)
         rows = np.clip(np.floor((NORTH - lat) / STEP), 0, ROWS - 1).astype(np.int64)
@@ -77,7 +77,7 @@ class Copernicus:
             raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
         values = np.ascontiguousarray(vectors.T)[:, where.reshape(grid.shape)]
         weights = np.cos(np.radians(lat)) if self.area and grid.crs == WGS84 else None
-        return Field(values, grid, None, (self.file,), weights)
+        return ProductField(values, grid, None, (self.file,), weights)
 
     def estimate(self, grid: Grid) -> Estimate:  # noqa: ARG002 - the same for every place
         """Say what a read will cost: nearly always nothing, for blocks of 64 degrees are kept once they were read."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.geotiff import Block, nearest_pixels
+from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels
 from rs_embed_dask.specs.ground import WGS84, project
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
 __all__ = [
-    "Field",
+    "ProductField",
     "Reader",
     "ServesProducts",
     "Tile",
@@ -35,7 +35,7 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class ProductField:
     """The vectors of one place."""
 
     values: Vectors
@@ -82,7 +82,7 @@ class Reader(Protocol):
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
         """Return the pixels of a place, at the product's own resolution where none is asked for. Raises SpecError."""
 
-    def read(self, grid: Grid, temporal: TemporalSpec) -> Field:
+    def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:
         """Read the vectors of a grid."""
 
     def estimate(self, grid: Grid) -> Estimate:
@@ -178,7 +178,7 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
 def _spot(grid: Grid, tile: Tile) -> tuple[Any, Any, Mask]:
     """Return row, column and whether they lie in the tile, for every pixel centre of a grid."""
     a, _, c, _, e, f = grid.transform
-    block = Block(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
+    block = TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
     found = nearest_pixels(block, tile.crs, tile.transform)
     rows, columns = (np.broadcast_to(axis, grid.shape) for axis in found)
     height, width = tile.shape

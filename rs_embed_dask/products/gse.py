@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import Field, ServesProducts, mosaic, year_of
+from rs_embed_dask.products.field import ProductField, ServesProducts, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.registry import Estimate
@@ -70,19 +70,19 @@ class Gse:
         """Return the pixels of a place: its local UTM grid, on which the product lies too."""
         return grid_for(spatial, resolution_m or self.native_m, crs=crs)
 
-    def read(self, grid: Grid, temporal: TemporalSpec) -> Field:
+    def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:
         """Read the vectors of a grid; see `Reader`."""
         year, span = year_of(temporal, self.name, self.years)
         if self.through is not None:
             values = np.asarray(self.through.product(COLLECTION, BANDS, grid, span=span), np.float32)
-            return Field(values, grid, span, (f"{COLLECTION}/{year}",), unit=self.unit)
+            return ProductField(values, grid, span, (f"{COLLECTION}/{year}",), unit=self.unit)
         tiles = self._tiles(grid, year)
         if not tiles:
             reason = f"no tile of {year} touches it"
             fix = "choose a place on land, or another year"
             raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
         values, names = mosaic(grid, tiles, len(BANDS))
-        return Field(values, grid, span, names, unit=self.unit)
+        return ProductField(values, grid, span, names, unit=self.unit)
 
     def estimate(self, grid: Grid) -> Estimate:
         """Say what a read will cost: about one block of all bands a side of 256 pixels."""
@@ -90,7 +90,7 @@ class Gse:
         size = blocks * 256 * 256 * len(BANDS)
         return Estimate(1, blocks + 1, size, size / 20e6 + 0.2 * blocks)
 
-    def _tiles(self, grid: Grid, year: int) -> list[_Tile]:
+    def _tiles(self, grid: Grid, year: int) -> list[_GseTile]:
         """Find the files under a grid by the index, whose boxes are exact where names say nothing."""
         rows = self._rows(year)
         systems = np.asarray(rows["crs"], dtype=str)
@@ -120,13 +120,13 @@ class Gse:
             return rows
         raise damaged(self.mirror.href(names[0]), "there is no index of the tiles")
 
-    def _opened(self, tail: str, zone: int) -> _Tile:
+    def _opened(self, tail: str, zone: int) -> _GseTile:
         href = self.mirror.href(tail)
-        return _Tile(open_geotiff(href, access=self.mirror.access), tail, zone, self.mirror)
+        return _GseTile(open_geotiff(href, access=self.mirror.access), tail, zone, self.mirror)
 
 
 @dataclass(frozen=True, eq=False)
-class _Tile:
+class _GseTile:
     """One file; it owns what lies in its zone of six degrees."""
 
     file: GeoTiff

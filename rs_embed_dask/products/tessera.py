@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import Field, mosaic, year_of
+from rs_embed_dask.products.field import ProductField, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, Npy, damaged, download, mirror_of, open_npy
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.http import AbsentError
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYOUTS",
     "Cell",
-    "Entry",
-    "Layout",
+    "IndexEntry",
     "Registry",
     "Tessera",
+    "TesseraLayout",
     "cells_under",
     "make",
     "registry_of",
@@ -73,7 +73,7 @@ def cells_under(boxes: Iterable[tuple[float, float, float, float]]) -> list[Cell
 
 
 @dataclass(frozen=True)
-class Layout:
+class TesseraLayout:
     """How a release names its files."""
 
     registry: str
@@ -90,15 +90,15 @@ class Layout:
 
 
 LAYOUTS: Final = (
-    Layout(
+    TesseraLayout(
         "npy/{version}/manifest.parquet", "npy/{version}/{year}/{grid}/{grid}", "landmasks/v1/{grid}.tiff"
     ),  # of geotessera 0.11
-    Layout(
+    TesseraLayout(
         "{version}/registry.parquet",
         "{version}/global_0.1_degree_representation/{year}/{grid}/{grid}",
         "{version}/global_0.1_degree_tiff_all/{grid}.tiff",
     ),  # of 0.7
-    Layout(
+    TesseraLayout(
         "registry.parquet",
         "global_0.1_degree_representation/{year}/{grid}/{grid}",
         "global_0.1_degree_tiff_all/{grid}.tiff",
@@ -107,7 +107,7 @@ LAYOUTS: Final = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """What a registry says of a tile's two files: sizes and sha256, where it knows them."""
 
     size: int | None = None
@@ -120,7 +120,7 @@ class Entry:
 class Registry:
     """The tiles of one year."""
 
-    layout: Layout
+    layout: TesseraLayout
     rows: Table
     keys: NDArray[np.int64]
 
@@ -129,14 +129,14 @@ class Registry:
         """Number of tiles."""
         return len(self.keys)
 
-    def find(self, cell: Cell) -> Entry | None:
+    def find(self, cell: Cell) -> IndexEntry | None:
         """Look a tile up; None where it was not published."""
         (found,) = np.nonzero(self.keys == cell.key)
         if not len(found):
             return None
         at = int(found[-1])
         size = self._number("file_size", at)
-        return Entry(
+        return IndexEntry(
             self._number("grid_size", at) if size is None else size,
             self._number("scales_size", at),
             self._text("hash", at),
@@ -200,7 +200,7 @@ class Tessera:
         """Return the pixels of a place: its local UTM grid, on which the product lies too."""
         return grid_for(spatial, resolution_m or self.native_m, crs=crs)
 
-    def read(self, grid: Grid, temporal: TemporalSpec) -> Field:
+    def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:
         """Read the vectors of a grid; see `Reader`."""
         year, span = year_of(temporal, self.name, self.years)
         registry = registry_of(self.mirror, self.version, year)
@@ -214,7 +214,7 @@ class Tessera:
             fix = "choose a place or year that the registry lists"
             raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
         values, names = mosaic(grid, tiles, DIM)
-        return Field(values, grid, span, names)
+        return ProductField(values, grid, span, names)
 
     def estimate(self, grid: Grid) -> Estimate:
         """Say what a read will cost: the rows of about one tile, 93 kB each."""
@@ -222,9 +222,9 @@ class Tessera:
         size = int(rows * 730 * (DIM + 4)) + 2**17
         return Estimate(1, 7, size, size / 20e6 + 1.0)
 
-    def _tile(self, cell: Cell, year: int, registry: Registry | None) -> _Tile | None:
+    def _tile(self, cell: Cell, year: int, registry: Registry | None) -> _TesseraTile | None:
         """Open a cell's files, or return None where nothing was published there."""
-        entry = Entry() if registry is None else registry.find(cell)
+        entry = IndexEntry() if registry is None else registry.find(cell)
         if entry is None:
             return None
         for layout in LAYOUTS if registry is None else (registry.layout,):
@@ -235,7 +235,7 @@ class Tessera:
                     raise
         return None
 
-    def _opened(self, cell: Cell, layout: Layout, entry: Entry, *, year: int) -> _Tile:
+    def _opened(self, cell: Cell, layout: TesseraLayout, entry: IndexEntry, *, year: int) -> _TesseraTile:
         access = self.mirror.access
         landmask = open_geotiff(self.mirror.href(layout.landmask_of(self.version, cell)), access=access)
         tail = layout.tile_of(self.version, cell, year)
@@ -246,7 +246,7 @@ class Tessera:
             raise damaged(vectors.href, f"it holds {vectors.dtype} {vectors.shape}, its landmask has {shape} pixels")
         if np.dtype(scales.dtype) != np.float32 or scales.shape not in {shape, (*shape, DIM)}:
             raise damaged(scales.href, f"it holds {scales.dtype} {scales.shape}, its landmask has {shape} pixels")
-        return _Tile(cell, landmask, (vectors, scales), (entry.sha256, entry.scales_sha256), self)
+        return _TesseraTile(cell, landmask, (vectors, scales), (entry.sha256, entry.scales_sha256), self)
 
     def rows(self, file: Npy, first: int, stop: int, *, sha256: str) -> NDArray[Any]:
         """Return some rows of a file: by ranges, or out of the cache after a download that is checked."""
@@ -266,7 +266,7 @@ class Tessera:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tile:
+class _TesseraTile:
     """The files of one cell; it owns what lies in the cell, though its raster reaches beyond."""
 
     cell: Cell

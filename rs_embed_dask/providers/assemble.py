@@ -18,7 +18,7 @@ import numpy as np
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.composite import frame_of
-from rs_embed_dask.imagery.frame import FramePixels, Raw, Recipe, make_frame, present_in, recipe_for
+from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.imagery.scenes import Scene, ordered
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
-__all__ = ["Fetch", "FramePixels", "Recipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
+__all__ = ["Fetch", "FramePixels", "FrameRecipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
 
 Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
 """Brings raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it is told the names of the asset that
@@ -75,11 +75,11 @@ def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Arr
     return plan.dataset(name, layers)
 
 
-def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: Recipe) -> FramePixels:
+def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameRecipe) -> FramePixels:
     return make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
 
 
-def _stacked(raw: Raw, *, scenes: tuple[Scene, ...], recipe: Recipe) -> FramePixels:
+def _stacked(raw: Raw, *, scenes: tuple[Scene, ...], recipe: FrameRecipe) -> FramePixels:
     return make_frame(raw, scenes, recipe, present=present_in(scenes, recipe))
 
 
@@ -87,7 +87,7 @@ def _fresh(name: str) -> str:
     return f"{name}-{uuid4().hex}"
 
 
-def _cuts(shape: tuple[int, int], recipe: Recipe, block_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _cuts(shape: tuple[int, int], recipe: FrameRecipe, block_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Cut a grid into blocks; one block where the clearest scene is chosen for the whole of it."""
     if recipe.how == "clearest":
         return (shape[0],), (shape[1],)

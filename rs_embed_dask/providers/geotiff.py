@@ -38,15 +38,15 @@ from rs_embed_dask.providers.tiff import (
     WIDTH,
     Blocks,
     Directory,
-    Entry,
-    Layout,
     NotTiffError,
+    TiffEntry,
+    TiffLayout,
     read_layout,
 )
 
 __all__ = [
-    "Block",
     "GeoTiff",
+    "TiffBlock",
     "excerpt",
     "nearest_pixels",
     "open_geotiff",
@@ -72,7 +72,7 @@ class GeoTiff:
     transform: Affine
     nodata: float | None
     bands: int
-    layout: Layout
+    layout: TiffLayout
     head: tuple[Piece, ...]
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
@@ -202,7 +202,7 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     return opened
 
 
-def _describe(href: str, layout: Layout, head: tuple[Piece, ...]) -> GeoTiff:
+def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:
     """Ask GDAL for what only it understands: coordinate system, transform and missing value."""
     if layout.placed:
         with ExitStack() as stack:
@@ -271,19 +271,19 @@ GEO_KEYS: Final = frozenset({34735, 34736, 34737})
 LONG, LONG8 = 4, 16
 
 
-def specimen(layout: Layout) -> bytes:
+def specimen(layout: TiffLayout) -> bytes:
     """Return a TIFF of one block without data, for GDAL to say what the large file is: system, transform, bands."""
     return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, found={})
 
 
-def excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+def excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
     """Return a TIFF of a rectangle of blocks."""
     entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
     plain = replace(layout, directory=replace(layout.directory, entries=entries))
     return _excerpt(plain, blocks, band=band, found=found)
 
 
-def _excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+def _excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
     directory = layout.directory
     planes = layout.offsets.shape[0]
     counts = np.zeros((planes, blocks.rows, blocks.columns), np.uint64)
@@ -299,15 +299,15 @@ def _excerpt(layout: Layout, blocks: Blocks, *, band: int, found: Mapping[tuple[
     return _directory_bytes(directory, tags) + b"".join(found.values())
 
 
-def _tags(layout: Layout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, Entry]:
+def _tags(layout: TiffLayout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, TiffEntry]:
     """Return the large file's entries with size and blocks of the excerpt."""
     directory = layout.directory
     width = min(blocks.columns * layout.block_width, layout.width - blocks.column * layout.block_width)
     height = min(blocks.rows * layout.block_height, layout.height - blocks.row * layout.block_height)
     kind = LONG8 if directory.big else LONG
 
-    def entry(*values: int) -> Entry:
-        return Entry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
+    def entry(*values: int) -> TiffEntry:
+        return TiffEntry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
 
     tags = {tag: known for tag, known in directory.entries.items() if tag not in POINTERS}
     places, lengths = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
@@ -318,7 +318,7 @@ def _tags(layout: Layout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarra
     return dict(sorted(tags.items()))
 
 
-def _directory_bytes(directory: Directory, tags: Mapping[int, Entry]) -> bytes:
+def _directory_bytes(directory: Directory, tags: Mapping[int, TiffEntry]) -> bytes:
     """Return header, directory and long values of a file; its length does not depend on the values."""
     order, word = directory.order, "Q" if directory.big else "I"
     mark = b"II" if order == "<" else b"MM"
@@ -349,7 +349,7 @@ NOWHERE: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TiffBlock:
     """A rectangle of a north-up grid."""
 
     crs: str
@@ -367,7 +367,7 @@ class Block:
         return self.corner[0] + self.resolution[0] * (columns + 0.5), self.corner[1] - self.resolution[1] * (rows + 0.5)
 
 
-def nearest_pixels(block: Block, crs: str, transform: Affine) -> tuple[Indices, Indices]:
+def nearest_pixels(block: TiffBlock, crs: str, transform: Affine) -> tuple[Indices, Indices]:
     """Return row and column of the pixel of a file under each pixel centre of a block."""
     x, y = _centres(block, crs)
     inverse = ~transform
@@ -384,13 +384,13 @@ def nearest_pixels(block: Block, crs: str, transform: Affine) -> tuple[Indices, 
 _LOCK: Final = threading.Lock()
 
 
-def _centres(block: Block, crs: str) -> tuple[Coordinates, Coordinates]:
+def _centres(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
     with _LOCK:  # many bands of one scene ask the same at once: one computes, the others take it from the cache
         return _projected(block, crs)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _projected(block: Block, crs: str) -> tuple[Coordinates, Coordinates]:
+def _projected(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
     """Return the centres of a block in a file's system: two axes where that is the block's own, else two planes."""
     x, y = block.axes
     transformer = _transformer(block.crs, crs)

@@ -33,11 +33,11 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError, red
 __all__ = [
     "AbsentError",
     "Access",
-    "Kept",
-    "Patience",
+    "ByteCache",
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
+    "RetryPolicy",
     "Signer",
     "read_range",
 ]
@@ -106,7 +106,7 @@ class _Failure:
         return asked <= self.at or (isinstance(self.fault, AccessError) and asked - self.at < REFUSAL_LASTS_S)
 
 
-class _Wallet:
+class _TokenCache:
     """The tokens of this process: one a container, fetched by one thread while the others wait for its outcome."""
 
     def __init__(self) -> None:
@@ -145,12 +145,12 @@ class _Wallet:
             self._failures.clear()
 
 
-_WALLET: Final = _Wallet()
+_TOKENS: Final = _TokenCache()
 
 
 def forget_tokens() -> None:
     """Drop every token, and where they come from, as a new process would have none."""
-    _WALLET.clear()
+    _TOKENS.clear()
     _client().TOKEN_CACHE.clear()
     _client().Settings.get.cache_clear()
 
@@ -166,14 +166,14 @@ class PlanetaryComputerTokens:
     def sign(self, href: str) -> str:
         """Return `href` with a token behind it, or as it is where none is needed."""
         place = _container(href)
-        return href if place is None else f"{href}?{_WALLET.token(*place)}"
+        return href if place is None else f"{href}?{_TOKENS.token(*place)}"
 
     def forget(self, signed: str) -> None:
         """Drop the token that `signed` carries."""
         href, _, text = signed.partition("?")
         place = _container(href)
         if place is not None:
-            _WALLET.forget(*place, text=text)
+            _TOKENS.forget(*place, text=text)
 
     @property
     def advice(self) -> str:
@@ -261,7 +261,7 @@ class AbsentError(ProviderError):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to bear with a server before giving up."""
 
     attempts: int = 6
@@ -289,7 +289,7 @@ class Piece:
         return self.start + len(self.data)
 
 
-class Kept:
+class ByteCache:
     """What was fetched for one grid, for the next grid of the same place to take; what travels is empty."""
 
     def __init__(self) -> None:
@@ -306,8 +306,8 @@ class Kept:
         with self._lock:
             self._pieces[href] += (piece,)
 
-    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
-        return Kept, ()
+    def __reduce__(self) -> tuple[type[ByteCache], tuple[()]]:
+        return ByteCache, ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +315,8 @@ class Access:
     """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
 
     signer: Signer = field(default_factory=PlainLinks)
-    patience: Patience = field(default_factory=Patience)
-    kept: Kept | None = field(default=None, compare=False, repr=False)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    kept: ByteCache | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

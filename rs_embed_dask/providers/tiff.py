@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Blocks", "Directory", "Entry", "Layout", "NotTiffError", "read_layout"]
+__all__ = ["Blocks", "Directory", "NotTiffError", "TiffEntry", "TiffLayout", "read_layout"]
 
 Fetch = Callable[[int, int], bytes]
 Numbers = npt.NDArray[np.uint64]
@@ -37,7 +37,7 @@ class NotTiffError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TiffEntry:
     """One entry of a directory: TIFF type, number of values, and their bytes."""
 
     kind: int
@@ -51,7 +51,7 @@ class Directory:
 
     order: str
     big: bool
-    entries: Mapping[int, Entry]
+    entries: Mapping[int, TiffEntry]
 
     def numbers(self, tag: int) -> Numbers:
         """Return the values of a tag of whole numbers."""
@@ -79,7 +79,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TiffLayout:
     """Size of an image and of its blocks, and where each block lies."""
 
     directory: Directory
@@ -116,7 +116,7 @@ class Layout:
                     yield row, column, int(self.offsets[plane, row, column]), length
 
 
-def read_layout(fetch: Fetch) -> Layout:
+def read_layout(fetch: Fetch) -> TiffLayout:
     """Return the layout of the first image of a TIFF."""
     try:
         return _layout(_directory(fetch))
@@ -145,7 +145,7 @@ def _directory(fetch: Fetch) -> Directory:
     table = fetch(start + struct.calcsize(f"={number}"), count * struct.calcsize(form))
     entries = {}
     for tag, kind, n, inline in struct.iter_unpack(form, table):
-        entries[tag] = Entry(kind, n, _value(fetch, f"{order}{word}", SIZES.get(kind, 0) * n, inline))
+        entries[tag] = TiffEntry(kind, n, _value(fetch, f"{order}{word}", SIZES.get(kind, 0) * n, inline))
     return Directory(order, big, entries)
 
 
@@ -164,7 +164,7 @@ def _value(fetch: Fetch, pointer: str, length: int, inline: bytes) -> bytes:
     return value
 
 
-def _layout(directory: Directory) -> Layout:
+def _layout(directory: Directory) -> TiffLayout:
     width, height = directory.number(WIDTH), directory.number(HEIGHT)
     tiled = TILE_OFFSETS in directory.entries
     if tiled:
@@ -178,7 +178,7 @@ def _layout(directory: Directory) -> Layout:
     if offsets.size != counts.size or offsets.size != np.prod(shape):
         msg = f"its directory lists {offsets.size} blocks where {shape} are needed"
         raise NotTiffError(msg)
-    return Layout(
+    return TiffLayout(
         directory=directory,
         width=width,
         height=height,

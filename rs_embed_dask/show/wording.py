@@ -18,10 +18,10 @@ from rs_embed_dask.preprocess.steps import (
     Percentile,
     Ratio,
     Resize,
-    Span,
     Standard,
     Step,
     Stretch,
+    ValueSpan,
 )
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
@@ -106,7 +106,7 @@ def _standard(step: Standard) -> str:
     return "subtract each band's mean, divide by its std"
 
 
-def _span(step: Span) -> str:
+def _span(step: ValueSpan) -> str:
     ends = f"bring each band's mean - {number(step.k)} std..mean + {number(step.k)} std to "
     rest = "0..255, limit to that and cut the fraction off" if step.byte else "0..1, nothing clipped"
     return ends + rest + (", in float64" if step.float64 else "")
@@ -134,7 +134,7 @@ WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
     Multiply: lambda step: f"multiply by {number(step.by)}",
     MinMax: _min_max,
     Standard: _standard,
-    Span: _span,
+    ValueSpan: _span,
     OwnSpan: _own_span,
     Ratio: lambda _: "add a band: the first over the second, in linear power",
     Byte: lambda _: "limit to 0..255 and cut the fraction off, as 8-bit numbers",

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from rs_embed_dask.engine import embedder
-from rs_embed_dask.engine.embedder import Embedder, Sample
+from rs_embed_dask.engine.embedder import Embedder, EmbedInput
 from rs_embed_dask.errors import WeightsError
 from rs_embed_dask.specs import InputPrep, OutputSpec
 
@@ -47,7 +47,7 @@ def actor(model):
 
 
 def sample(x, output=POOLED):
-    return Sample({"x": x}, output, RESIZE)
+    return EmbedInput({"x": x}, output, RESIZE)
 
 
 def test_batches_form_from_what_is_queued_when_the_device_is_free(model, actor):

@@ -10,7 +10,7 @@ from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import Card, Inputs, Option, Variant, all_cards, card
 from rs_embed_dask.preprocess.inputs import When
-from rs_embed_dask.preprocess.steps import Clip, Resize, Span, Standard
+from rs_embed_dask.preprocess.steps import Clip, Resize, Standard, ValueSpan
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from tests.models.conftest import TEN, Mirror, mirror_card
 
@@ -163,7 +163,7 @@ def test_options_change_inputs():
 def test_galileo_states_its_scaling():
     (s2,) = card("galileo").resolved_inputs(ModelSpec("galileo"))
     (step,) = s2.steps
-    assert isinstance(step, Span)
+    assert isinstance(step, ValueSpan)
     assert step.mean[0] == 1395.3408730676722
     assert step.float64
 

@@ -35,7 +35,7 @@ def test_what_a_network_sees():
     raw["s1"] *= -15
     raw["era5"] *= 282.15
     raw["srtm"] *= 100
-    seen = model.prepare(arrays.samples(raw, model.inputs, arrays.Side(**SIDE))[0]).images
+    seen = model.prepare(arrays.samples(raw, model.inputs, arrays.SideInputs(**SIDE))[0]).images
     first = {name: images[0, 0, :, 0, 0].tolist() for name, images in seen.items()}
     assert first["s2"] == pytest.approx([0.25] * 10)
     assert first["s1"] == pytest.approx([0.4, 0.4])

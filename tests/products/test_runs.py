@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
 from rs_embed_dask import models
-from rs_embed_dask.engine.graph import Chunk, GraphMaker
+from rs_embed_dask.engine.graph import ChunkTask, GraphMaker
 from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.recipe import ProductEntry, Recipe
 from rs_embed_dask.engine.request import Request
@@ -21,7 +21,7 @@ from rs_embed_dask.engine.watch import Placement
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.models import Card, Product, Variant
-from rs_embed_dask.products import Field
+from rs_embed_dask.products import ProductField
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import InputPrep, OutputSpec
@@ -189,7 +189,7 @@ def test_a_chunk_has_one_task_for_each_product_of_an_item(three, tmp_path):
         tmp_path / "s.zarr", items=items, models=plan.layouts, request=plan.request.to_dict(), chunk_items=3
     )
     units = [Unit(row, item, plan.recipe.labels) for row, item in enumerate(items)]
-    graph = GraphMaker(plan.recipe, store).graph(Chunk(0), units, attempt=1, placement=Placement({"FETCH": 1}, {}))
+    graph = GraphMaker(plan.recipe, store).graph(ChunkTask(0), units, attempt=1, placement=Placement({"FETCH": 1}, {}))
     layers = graph.dask.layers
     assert {name: len(layers[name]) for name in ("read", "product", "embed", "write")} == {
         "read": 3,
@@ -214,7 +214,7 @@ class Faulty:
     def read(self, grid, temporal):
         if self.errors:
             raise self.errors.pop(0)
-        return Field(np.ones((2, *grid.shape), np.float32), grid)
+        return ProductField(np.ones((2, *grid.shape), np.float32), grid)
 
     def estimate(self, grid):
         return Estimate(1, 1, 100, 0.1)

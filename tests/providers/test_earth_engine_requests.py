@@ -14,7 +14,7 @@ from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.preprocess.steps import names
 from rs_embed_dask.providers import load, load_all, open_provider
-from rs_embed_dask.providers.earth_engine.orders import LIMIT_BYTES, Layer, Look, Order, cut
+from rs_embed_dask.providers.earth_engine.orders import LIMIT_BYTES, Look, Order, OrderLayer, cut
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine, plan_orders
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.specs.when import TemporalSpec
@@ -28,7 +28,7 @@ SMALL_LIMIT = 16 * 16 * 1024 * 5
 
 def layers(count, bands=12):
     look = Look(tuple(f"b{n}" for n in range(bands)), None, None, "median", plain=False)
-    return [Layer(look, 738_000 + n, 738_001 + n) for n in range(count)]
+    return [OrderLayer(look, 738_000 + n, 738_001 + n) for n in range(count)]
 
 
 @pytest.fixture

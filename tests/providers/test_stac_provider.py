@@ -20,7 +20,7 @@ from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import Provider, load, open_provider
-from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.providers.stac.provider import URL, PlanetaryComputer, StacProvider
 from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
 from rs_embed_dask.providers.stac.search import forget_answers
@@ -31,7 +31,7 @@ from tests.services.loopback import Fault
 from tests.services.scenes import grid, layer, s2_scene
 
 JUNE = Span("2022-06-01", "2022-07-01")
-HASTE = Patience(attempts=4, first_wait_s=0.01, longest_wait_s=0.5)
+HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.5)
 NOISE = np.random.default_rng(0).integers(1000, 6000, (600, 600))
 
 

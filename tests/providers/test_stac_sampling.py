@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from rs_embed_dask.errors import ProviderError
-from rs_embed_dask.providers.geotiff import Block, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels, open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.stac.read import AssetReader, labelled, reader
 from tests.services.catalog import Layer, write_cog
@@ -167,7 +167,7 @@ def test_r14_files_with_control_points_only_are_refused(tmp_path):
 
 
 def test_the_same_place_said_two_ways_is_not_reprojected():
-    block = Block("EPSG:32631", (600_000.0, 5_700_000.0), (20.0, 20.0), (0, 0), (4, 4))
+    block = TiffBlock("EPSG:32631", (600_000.0, 5_700_000.0), (20.0, 20.0), (0, 0), (4, 4))
     again = "+proj=utm +zone=31 +datum=WGS84 +units=m +no_defs +type=crs"
     transform = Affine(10, 0, 600_000, 0, -10, 5_700_000)
     for crs in ("EPSG:32631", again):
@@ -178,7 +178,7 @@ def test_the_same_place_said_two_ways_is_not_reprojected():
 
 
 def test_places_that_the_files_projection_does_not_reach_lie_outside():
-    block = Block("EPSG:4326", (-180.0, 90.0), (90.0, 90.0), (0, 0), (2, 4))
+    block = TiffBlock("EPSG:4326", (-180.0, 90.0), (90.0, 90.0), (0, 0), (2, 4))
     rows, columns = nearest_pixels(block, "+proj=gnom +lat_0=90", Affine(1e5, 0, -1e7, 0, -1e5, 1e7))
     assert (np.abs(columns[1]) > 1e9).all()
     assert (np.abs(rows[1]) > 1e9).all()

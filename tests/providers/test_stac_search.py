@@ -13,7 +13,7 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.stac import search
-from rs_embed_dask.providers.stac.search import Question, find, forget_answers, newest, parse_item, touches
+from rs_embed_dask.providers.stac.search import Query, find, forget_answers, newest, parse_item, touches
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
 from tests.services.loopback import Fault
@@ -24,7 +24,7 @@ NAMES = PropertyNames()
 
 
 def ask(service, **changes):
-    question = Question(service.url, ("sentinel-2-l2a",), grid().lonlat_boxes, JUNE, "eo:cloud_cover", None)
+    question = Query(service.url, ("sentinel-2-l2a",), grid().lonlat_boxes, JUNE, "eo:cloud_cover", None)
     return find(dataclasses.replace(question, **changes))
 
 
@@ -112,7 +112,7 @@ def test_passing_faults_of_the_api_are_retried(plain):
 def test_an_api_that_is_not_there_is_transient(new_process, monkeypatch):
     monkeypatch.setattr(search, "RETRIES", 0)
     with pytest.raises(TransientError, match=r"STAC API = 'http://127.0.0.1:9/'"):
-        find(Question("http://127.0.0.1:9/", ("x",), ((0, 0, 1, 1),), JUNE))
+        find(Query("http://127.0.0.1:9/", ("x",), ((0, 0, 1, 1),), JUNE))
 
 
 # ------------------------------------------------------------------------------------------------ R8: repeats

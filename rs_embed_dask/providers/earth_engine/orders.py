@@ -26,9 +26,9 @@ __all__ = [
     "KEPT",
     "LIMIT_BYTES",
     "Cut",
-    "Layer",
     "Look",
     "Order",
+    "OrderLayer",
     "cut",
     "layers_of",
 ]
@@ -63,7 +63,7 @@ class Look(NamedTuple):
         return len(self.bands) + KEPT
 
 
-class Layer(NamedTuple):
+class OrderLayer(NamedTuple):
     """One frame: half-open, in days since the year 1."""
 
     look: Look
@@ -88,12 +88,12 @@ class Order(Record):
     provider: EarthEngine
     sensor: str
     grid: Grid
-    layers: tuple[Layer, ...]
+    layers: tuple[OrderLayer, ...]
     since: int
     step: int
 
     @classmethod
-    def of(cls, provider: EarthEngine, read: Read, layers: tuple[Layer, ...]) -> Self:
+    def of(cls, provider: EarthEngine, read: Read, layers: tuple[OrderLayer, ...]) -> Self:
         """Make the order of all layers over the whole grid of a read."""
         since = min(layer.start for layer in layers)
         days = max(layer.end for layer in layers) - since
@@ -168,7 +168,7 @@ class Cut:
         return next((number, first) for number, (first, after) in enumerate(self.runs) if first <= layer < after)
 
 
-def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[Layer, ...]:
+def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, ...]:
     """Say which layers a read wants, defaults filled in."""
     fetch = read.fetch
     for band in read.bands:
@@ -182,10 +182,10 @@ def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[Layer, ...]:
     named = None if masked is None else fetch.mask or masked[0].name
     limit = fetch.max_cloud_pct if source.properties.cloud else None
     look = Look(read.bands, limit, named, how, plain or read.grid.crs == PARITY_CRS)
-    return tuple(Layer(look, span.start.toordinal(), span.end.toordinal()) for span in read.frames)
+    return tuple(OrderLayer(look, span.start.toordinal(), span.end.toordinal()) for span in read.frames)
 
 
-def cut(shape: tuple[int, int], layers: Sequence[Layer], *, limit_bytes: int = LIMIT_BYTES) -> Cut:
+def cut(shape: tuple[int, int], layers: Sequence[OrderLayer], *, limit_bytes: int = LIMIT_BYTES) -> Cut:
     """Cut layers of a grid into requests that the service answers: by frames first, then the grid by halves."""
     rows, cols = shape
     down = across = 1

@@ -30,15 +30,15 @@ from rs_embed_dask.providers.earth_engine.orders import (
     DAYS_BASE,
     LIMIT_BYTES,
     Cut,
-    Layer,
     Look,
     Order,
+    OrderLayer,
     cut,
     layers_of,
 )
 from rs_embed_dask.providers.earth_engine.read import ask, order_task
 from rs_embed_dask.providers.earth_engine.session import EarthAccess, credentials_of, open_session
-from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.providers.registry import Check, Estimate, load
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -102,7 +102,7 @@ def scenes_of(provider: EarthEngine, sensor: str, grid: Grid, *, span: Span, fet
     look = Look((source.assets[0][0],), fetch.max_cloud_pct if cloud else None, None, "median", plain=True)
     of = sensor_named(sensor)
     bands = ("vv",) if of.kind == "radar" else look.bands
-    layer = Layer(look._replace(bands=bands), span.start.toordinal(), span.end.toordinal())
+    layer = OrderLayer(look._replace(bands=bands), span.start.toordinal(), span.end.toordinal())
     order = Order(provider, of.id, grid, (layer,), layer.start, 1)
     columns = ["system:index", "system:time_start", *cloud[:1]]
 
@@ -127,15 +127,15 @@ _Tasks = dict[tuple[Any, ...], Any]
 Reply = npt.NDArray[np.float32]
 
 
-class Place(NamedTuple):
+class EarthPlace(NamedTuple):
     """Where a frame lies in a reply."""
 
     run: int
     offset: int
-    layer: Layer
+    layer: OrderLayer
 
 
-def plan_orders(provider: EarthEngine, reads: Sequence[Read]) -> tuple[Cut, tuple[Layer, ...]]:
+def plan_orders(provider: EarthEngine, reads: Sequence[Read]) -> tuple[Cut, tuple[OrderLayer, ...]]:
     """Say which layers some reads of one grid want, each once, and into how many requests they are cut."""
     source = provider.table(reads[0].sensor)
     plain = provider.passes == "each"
@@ -193,10 +193,10 @@ def _dataset(read: Read, whole: Order, made: Cut, *, name: str, tasks: _Tasks) -
     return _labelled(read, whole, arrays)
 
 
-def _place(layer: Layer, whole: Order, made: Cut) -> Place:
+def _place(layer: OrderLayer, whole: Order, made: Cut) -> EarthPlace:
     number = whole.layers.index(layer)
     run, first = made.run_of(number)
-    return Place(run, sum(before.look.depth for before in whole.layers[first:number]), layer)
+    return EarthPlace(run, sum(before.look.depth for before in whole.layers[first:number]), layer)
 
 
 def _values(read: Read, whole: Order) -> partial[Reply]:
@@ -211,7 +211,7 @@ def _values(read: Read, whole: Order) -> partial[Reply]:
 
 
 def _finished(
-    reply: Reply, *, places: Sequence[Place], scales: Sequence[float], offsets: Sequence[float], bands: Any
+    reply: Reply, *, places: Sequence[EarthPlace], scales: Sequence[float], offsets: Sequence[float], bands: Any
 ) -> Reply:
     raw = np.stack([reply[at.offset : at.offset + len(scales)] for at in places])  # (T, B, H, W)
     if any(scale != 1 for scale in scales):
@@ -221,13 +221,13 @@ def _finished(
     return finish(raw, bands) if bands else raw
 
 
-def _counts(reply: Reply, *, places: Sequence[Place]) -> npt.NDArray[np.uint16]:
+def _counts(reply: Reply, *, places: Sequence[EarthPlace]) -> npt.NDArray[np.uint16]:
     found = np.stack([reply[at.offset + len(at.layer.look.bands)] for at in places])  # (T, H, W)
     counted: npt.NDArray[np.uint16] = np.nan_to_num(found, nan=0.0).astype(np.uint16)
     return counted
 
 
-def _days(replies: Sequence[Reply], *, places: Sequence[Place], since: int, step: int) -> npt.NDArray[np.int64]:
+def _days(replies: Sequence[Reply], *, places: Sequence[EarthPlace], since: int, step: int) -> npt.NDArray[np.int64]:
     """Return the first and the last day of each frame's observations, counted from the year 1; 0 for none."""
     found = np.zeros((len(places), 2), np.int64)
     for row, at in zip(found, places, strict=True):
@@ -327,7 +327,7 @@ class EarthEngine:
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = EarthAccess.at_once
-    patience: Patience = field(default_factory=lambda: EarthAccess().patience)
+    patience: RetryPolicy = field(default_factory=lambda: EarthAccess().patience)
     radar: Literal["linear", "db"] = "linear"
     orbit: Literal["ascending", "descending"] | None = None
     any_mode: bool = False
@@ -339,7 +339,7 @@ class EarthEngine:
 
     def __post_init__(self) -> None:
         if isinstance(self.patience, Mapping):
-            object.__setattr__(self, "patience", Patience(**self.patience))
+            object.__setattr__(self, "patience", RetryPolicy(**self.patience))
         choice("EarthEngine.radar", self.radar, ("linear", "db"))
         choice("EarthEngine.passes", self.passes, ("once", "each"))
         if self.orbit is not None:

@@ -20,7 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -199,7 +199,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    patience: Patience = field(default_factory=lambda: Patience(5, 1.0, 60.0, 310.0))
+    patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0))
 
     def __post_init__(self) -> None:
         if self.project is not None:

@@ -25,7 +25,7 @@ from rs_embed_dask.imagery.sensors import (
     source,
     source as source_of,
 )
-from rs_embed_dask.providers.files.rasters import NO_DATE, Shot, dated, gather, layer_named, read_layer, shots_of
+from rs_embed_dask.providers.files.rasters import NO_DATE, SceneFiles, dated, gather, layer_named, read_layer, shots_of
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
 from rs_embed_dask.specs.ground import crs_text
 from rs_embed_dask.specs.when import day
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.fetch import FetchSpec
 
 __all__ = [
+    "ArraySource",
     "FileFetch",
     "Files",
-    "Held",
     "held",
 ]
 
@@ -50,7 +50,7 @@ Spot = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class ArraySource:
     """Pixels in memory, or in a lazy array, with their place."""
 
     values: Any = field(repr=False)
@@ -82,7 +82,9 @@ class Held:
         return pixels[rows - top, columns - left], inside
 
 
-def held(source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None) -> Held:
+def held(
+    source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None
+) -> ArraySource:
     """Find out what an array holds and where."""
     values, place, days, said = _unlabelled(source, grid, crs)
     values = values if len(values.shape) != _IMAGE else values.reshape(1, *values.shape)  # (T, B, H, W)
@@ -100,7 +102,7 @@ def held(source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid
     moments = days or (None,) * values.shape[0]
     scenes = tuple(_scene(i, when, layers) for i, when in enumerate(moments))
     where, transform = place
-    return Held(values, layers, scenes, where, transform, _in_decibels(source))
+    return ArraySource(values, layers, scenes, where, transform, _in_decibels(source))
 
 
 def _scene(index: int, when: dt.datetime | None, layers: tuple[str, ...]) -> Scene:
@@ -160,8 +162,8 @@ def _in_decibels(source: Any) -> bool:
 class FileFetch:
     """Brings the raw numbers of files or arrays on a grid."""
 
-    shots: Mapping[str, Shot]
-    held: Held | None
+    shots: Mapping[str, SceneFiles]
+    held: ArraySource | None
     sensor: Sensor
     nodata: float | None
 
@@ -248,7 +250,7 @@ class Files:
     baseline: str | None = None
     nodata: float | None = None
     scaling: Scaling | Mapping[str, Any] | None = None
-    _held: Held | None = field(default=None, init=False, repr=False, compare=False)
+    _held: ArraySource | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         paths = _paths(self.source)
@@ -316,7 +318,7 @@ class Files:
         """
         return ordered(shot.scene for shot in self._near(sensor, grid, span))
 
-    def _near(self, sensor: str, grid: Grid, span: Span) -> list[Shot]:
+    def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
         """Find the scenes of a span that touch a grid."""
         if sensor_named(sensor).id != self.sensor:
             fix = f"open files of {sensor} with sensor={sensor!r}"
@@ -372,12 +374,12 @@ class Files:
             return replace(known, scalings=tuple((unit, self.scaling) for unit in _UNITS))
         return replace(known, scalings=tuple((unit, replace(each, nodata=None)) for unit, each in known.scalings))
 
-    def _shots(self) -> list[Shot]:
+    def _shots(self) -> list[SceneFiles]:
         """List all scenes with their dates."""
         if self._held is None:
             shots = list(shots_of(self.source, self._of, None if self.bands is None else tuple(self.bands)))
         else:
-            shots = [Shot(scene, {}) for scene in self._held.scenes]
+            shots = [SceneFiles(scene, {}) for scene in self._held.scenes]
         if self.dates is not None:
             if len(self.dates) != len(shots):
                 reason = f"{len(self.dates)} dates for {len(shots)} scenes"
@@ -449,7 +451,7 @@ def _days(dates: Any) -> tuple[dt.date, ...]:
     return tuple(day("Files.dates", one) for one in each)
 
 
-def _check_quality(shots: Sequence[Shot], name: str | None, table: Source) -> None:
+def _check_quality(shots: Sequence[SceneFiles], name: str | None, table: Source) -> None:
     """Refuse scenes without the quality band that others have: nobody could tell which of their pixels are clouds."""
     chosen = mask_of(name, table) if shots else None
     lacking = [s.scene.id for s in shots if chosen is not None and chosen[1] not in s.scene.properties["assets"]]
@@ -459,7 +461,7 @@ def _check_quality(shots: Sequence[Shot], name: str | None, table: Source) -> No
         raise SpecError("mask of files", value=lacking[0], reason=reason, fix=fix)
 
 
-def _touches(shot: Shot, grid: Grid) -> bool:
+def _touches(shot: SceneFiles, grid: Grid) -> bool:
     """Tell whether some file of a scene has a pixel under the grid."""
     return any(
         gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)[0].size

@@ -22,7 +22,7 @@ from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensor_types import plain_band_name
 from rs_embed_dask.imagery.sensors import Sensor
-from rs_embed_dask.providers.geotiff import Block, nearest_pixels
+from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
@@ -31,8 +31,8 @@ __all__ = [
     "ENDINGS",
     "NO_DATE",
     "Head",
-    "Layer",
-    "Shot",
+    "RasterLayer",
+    "SceneFiles",
     "baseline_in",
     "dated",
     "gather",
@@ -106,7 +106,7 @@ def layer_in(stem: str, sensor: Sensor) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True)
-class Layer:
+class RasterLayer:
     """One band of one file."""
 
     path: str
@@ -170,9 +170,9 @@ def head_of(path: Path) -> Head:
     return head
 
 
-def _block_of(grid: Grid) -> Block:
+def _block_of(grid: Grid) -> TiffBlock:
     a, _, c, _, e, f = grid.transform
-    return Block(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
+    return TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
 
 
 def gather(
@@ -185,7 +185,7 @@ def gather(
     return rows[inside], columns[inside], inside
 
 
-def read_layer(layer: Layer, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+def read_layer(layer: RasterLayer, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
     """Read the pixels of a file under a grid, nearest neighbours."""
     rows, columns, inside = gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)
     if not rows.size:
@@ -205,16 +205,16 @@ _DATE_TAGS: Final = ("datetime", "acquisition_datetime", "acquisition_date", "da
 
 
 @dataclass(frozen=True)
-class Shot:
+class SceneFiles:
     """A scene and the layers that hold it."""
 
     scene: Scene
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, RasterLayer]
 
 
-def shots_of(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[Shot, ...]:
+def shots_of(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[SceneFiles, ...]:
     """Sort raster files into scenes."""
-    found: dict[tuple[str, str], dict[str, Layer]] = {}
+    found: dict[tuple[str, str], dict[str, RasterLayer]] = {}
     facts: dict[tuple[str, str], tuple[dt.datetime | None, str | None]] = {}
     for root, path in _files(paths):
         named = layer_in(path.stem, sensor)
@@ -245,12 +245,12 @@ def _files(paths: Sequence[str]) -> list[tuple[Path, Path]]:
     return found
 
 
-def _layer(path: Path, index: int) -> Layer:
+def _layer(path: Path, index: int) -> RasterLayer:
     head = head_of(path)
-    return Layer(str(path), index, head.crs or "", head.transform, head.shape, head.nodata)
+    return RasterLayer(str(path), index, head.crs or "", head.transform, head.shape, head.nodata)
 
 
-def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[str, Layer]:
+def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[str, RasterLayer]:
     """Find out what the bands of a file are: from the user, or from their descriptions."""
     head = head_of(path)
     count = len(head.names)
@@ -270,7 +270,7 @@ def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[
     return layers
 
 
-def _finer(kept: Layer | None, new: Layer, name: str) -> Layer:
+def _finer(kept: RasterLayer | None, new: RasterLayer, name: str) -> RasterLayer:
     """Choose among two files of one band the one with smaller pixels."""
     if kept is None:
         return new
@@ -293,16 +293,18 @@ def _facts(root: Path, path: Path) -> tuple[dt.datetime | None, str | None]:
     return next(moments, None), next(baselines, None)
 
 
-def _shot(key: tuple[str, str], layers: Mapping[str, Layer], facts: tuple[dt.datetime | None, str | None]) -> Shot:
+def _shot(
+    key: tuple[str, str], layers: Mapping[str, RasterLayer], facts: tuple[dt.datetime | None, str | None]
+) -> SceneFiles:
     when, baseline = facts
     properties: dict[str, Any] = {"assets": sorted(layers)}
     if baseline is not None:
         properties["s2:processing_baseline"] = baseline
     folder = Path(key[0]).name
     name = "_".join(part for part in (folder, key[1]) if part)
-    return Shot(Scene(name, when or NO_DATE, None, properties), layers)
+    return SceneFiles(Scene(name, when or NO_DATE, None, properties), layers)
 
 
-def dated(shot: Shot, when: dt.datetime) -> Shot:
+def dated(shot: SceneFiles, when: dt.datetime) -> SceneFiles:
     """Return a shot with another date."""
     return replace(shot, scene=replace(shot.scene, datetime=when))

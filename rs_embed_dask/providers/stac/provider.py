@@ -12,11 +12,11 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
-from rs_embed_dask.providers.assemble import Recipe, raw_cube, recipe_for
-from rs_embed_dask.providers.http import Access, Kept, Patience, PlainLinks, PlanetaryComputerTokens, Signer
+from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
+from rs_embed_dask.providers.http import Access, ByteCache, PlainLinks, PlanetaryComputerTokens, RetryPolicy, Signer
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
-from rs_embed_dask.providers.stac.search import Question, StacItem, find, newest, touches
+from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
 from rs_embed_dask.specs.base import choice, text, whole
 from rs_embed_dask.specs.fetch import FetchSpec
 
@@ -84,7 +84,7 @@ class Shared:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def of(cls, wanted: Sequence[Sequence[StacItem]], recipes: Sequence[Recipe]) -> Self:
+    def of(cls, wanted: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
         """Take what some read wants, each item and layer once."""
         items = {item.id: item for each in wanted for item in each}
         layers = dict.fromkeys(names for recipe in recipes for names in recipe.assets)
@@ -160,7 +160,7 @@ class StacProvider:
     absent: Literal["nan", "error"] = "nan"
     threads: int = 16
     chunk_px: int | None = None
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     name: ClassVar[str] = "stac"
 
@@ -181,7 +181,7 @@ class StacProvider:
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
         if isinstance(self.patience, Mapping):
-            object.__setattr__(self, "patience", Patience(**self.patience))
+            object.__setattr__(self, "patience", RetryPolicy(**self.patience))
 
     @property
     def signer(self) -> Signer:
@@ -245,7 +245,7 @@ class StacProvider:
 
     def _find(self, known: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(known.sensor).kind == "optical"
-        question = Question(
+        question = Query(
             url=self.url,
             collections=(known.collection, *known.more_collections),
             boxes=around(grids),
@@ -302,7 +302,7 @@ class StacProvider:
         known = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
         found = self._find(known, grids, *loosest(reads))
-        access = self.access if len(grids) == 1 else replace(self.access, kept=Kept())
+        access = self.access if len(grids) == 1 else replace(self.access, kept=ByteCache())
         made: dict[int, xr.Dataset | NoImageryError] = {}
         for grid in grids:
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
@@ -329,7 +329,7 @@ class StacProvider:
         ]
 
     def _cut(
-        self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: Recipe
+        self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe
     ) -> xr.Dataset | NoImageryError:
         known = self.table(read.sensor)
         wanted = [name for names in recipe.assets for name in names]
@@ -339,7 +339,7 @@ class StacProvider:
         except NoImageryError as nothing:
             return nothing
 
-    def _check_assets(self, items: Iterable[StacItem], recipe: Recipe) -> None:
+    def _check_assets(self, items: Iterable[StacItem], recipe: FrameRecipe) -> None:
         """Refuse what cannot be served: bands that must be there, and a mask that no scene has the layer for."""
         scenes = tuple(items)
         if self.absent == "error":

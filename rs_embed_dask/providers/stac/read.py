@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.geotiff import Block, label, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.geotiff import TiffBlock, label, nearest_pixels, open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.stac.search import Asset, StacItem, touches
 
@@ -80,9 +80,9 @@ class AssetReader:
         out[inside] = pixels[rows - top, columns - left]
         return out
 
-    def _block(self, window: Window) -> Block:
+    def _block(self, window: Window) -> TiffBlock:
         left, _, _, top = self.spec.bounds
-        return Block(
+        return TiffBlock(
             crs=self.crs,
             corner=(left, top),
             resolution=tuple(self.spec.resolutions_xy),

@@ -32,7 +32,7 @@ from rs_embed_dask.specs.ground import project
 
 __all__ = [
     "Asset",
-    "Question",
+    "Query",
     "StacItem",
     "find",
     "newest",
@@ -200,7 +200,7 @@ TIMEOUT_S: Final = (10.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """What to look for. Frozen and hashable: the same question is asked once."""
 
     url: str
@@ -211,7 +211,7 @@ class Question:
     most_cloud: float | None = None
 
 
-def find(question: Question) -> tuple[StacItem, ...]:
+def find(question: Query) -> tuple[StacItem, ...]:
     """Return the items that answer a question, each once, in order of time and id."""
     return _ANSWERS.get(question)
 
@@ -220,11 +220,11 @@ class _Answers:
     """The answers of the last ten minutes; while one thread asks, the others who want the same wait for it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Question, tuple[float, tuple[StacItem, ...]]] = OrderedDict()
+        self._kept: OrderedDict[Query, tuple[float, tuple[StacItem, ...]]] = OrderedDict()
         self._guard = threading.Lock()
-        self._asking: defaultdict[Question, threading.Lock] = defaultdict(threading.Lock)
+        self._asking: defaultdict[Query, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, question: Question) -> tuple[StacItem, ...]:
+    def get(self, question: Query) -> tuple[StacItem, ...]:
         with self._guard:
             lock = self._asking[question]
         try:
@@ -238,7 +238,7 @@ class _Answers:
             with self._guard:
                 self._asking.pop(question, None)
 
-    def _keep(self, question: Question, answer: tuple[float, tuple[StacItem, ...]]) -> None:
+    def _keep(self, question: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
         with self._guard:
             self._kept[question] = answer
             self._kept.move_to_end(question)
@@ -259,7 +259,7 @@ def forget_answers() -> None:
     _client.cache_clear()
 
 
-def _ask(question: Question) -> tuple[StacItem, ...]:
+def _ask(question: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
         client = _client(question.url)
@@ -288,7 +288,7 @@ def _client(url: str) -> pystac_client.Client:
     return pystac_client.Client.open(url, stac_io=talk)
 
 
-def _search(client: pystac_client.Client, question: Question, box: Box) -> Any:
+def _search(client: pystac_client.Client, question: Query, box: Box) -> Any:
     last = question.span.end - dt.timedelta(days=1)
     limits = None
     if question.most_cloud is not None and question.cloud is not None and client.conforms_to("QUERY"):
@@ -328,7 +328,7 @@ def _parsed(item: dict[str, Any]) -> StacItem:
     )
 
 
-def _fits(item: StacItem, question: Question) -> bool:
+def _fits(item: StacItem, question: Query) -> bool:
     """Tell again what the server should have told: day and cloud. Unknown cloud does not pass a limit."""
     if item.time.date() not in question.span:
         return False
@@ -338,7 +338,7 @@ def _fits(item: StacItem, question: Question) -> bool:
     return isinstance(cover, int | float) and cover <= question.most_cloud
 
 
-def _failed(question: Question, status: int | None, text: str) -> ProviderError:
+def _failed(question: Query, status: int | None, text: str) -> ProviderError:
     reason = redact(" ".join(text.split()))[:200] or f"it answered {status}"
     if status in REFUSED:
         return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")

@@ -41,7 +41,7 @@ def run(case: Case) -> Outputs:
     if named:
         known = sensor("sentinel-2-l2a").common(tuple(named))
         film = film[:, :, [known.index(band) for band in model.inputs[0].bands]]
-    batch = model.prepare(arrays.samples(film, model.inputs, arrays.Side())[0])
+    batch = model.prepare(arrays.samples(film, model.inputs, arrays.SideInputs())[0])
     found = _outputs(case, model, batch)
     for name, output in {"pooled": OutputSpec.pooled(), "grid": GRID}.items():
         found[name] = np.asarray(model.embed(film, output=output).data)

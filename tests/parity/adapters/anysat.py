@@ -42,7 +42,7 @@ def run(case: Case) -> Outputs:
             ]
             for name, told in days.items()
         }
-        batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.Side(dates=dates))[0])
+        batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.SideInputs(dates=dates))[0])
     else:
         batch = Batch({name: torch.from_numpy(values) for name, values in pixels.items()})
         batch.dates_of = {

@@ -54,7 +54,7 @@ def run(case: Case) -> Outputs:
         frames = frames * np.float32(0.275) - np.float32(2000)
     known = {"dates": [[date[:10]] for date in side["dates"]], "resolution_m": gsd}
     known["place"] = [[lon, lat] for lat, lon in side["lat_lon"]]
-    batch = model.prepare(arrays.samples(frames, model.inputs, arrays.Side(**known))[0])
+    batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs(**known))[0])
     found = _outputs(model, batch)
     found["pooled"] = np.asarray(model.embed(frames, output=OutputSpec.pooled("cls"), **known).data)
     return first_item(case, found)

@@ -51,7 +51,7 @@ def run(case: Case) -> Outputs:
     side = int(found.group(1)) if found else next(iter(pixels.values())).shape[-1]
     scale = "reflectance" if "/ 10000" in case.recipe_text else "statistics"
     model = _load(case, modality=order, scale=scale, size_px=side, rectangle="stretch", **options)
-    batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.Side())[0])
+    batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.SideInputs())[0])
     batch.images = {name: batch.images[name] for name in pixels}
     found = outputs(model, model.tokens(batch))
     found["model_input"] = torch.cat([batch.only_frame(name) for name in pixels], dim=1).numpy()

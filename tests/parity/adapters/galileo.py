@@ -56,7 +56,7 @@ def run(case: Case) -> Outputs:
                 pixels[name][i, row] = np.nan
         dates = [[dt.date(2022, int(month) + 1, 15) for month in row] for row in months]
         told = {"dates": dates, "resolution_m": gsd, "place": lonlat}
-        batch = model.prepare([*arrays.samples(pixels, model.inputs, arrays.Side(**told))[0]])
+        batch = model.prepare([*arrays.samples(pixels, model.inputs, arrays.SideInputs(**told))[0]])
         found = outputs(model, model.tokens(batch))
         for name, output in {"pooled": OutputSpec.pooled(), "grid": GRID}.items():
             found[name] = np.asarray(model.embed(pixels, output=output, **told).data)

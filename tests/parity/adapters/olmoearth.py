@@ -50,7 +50,7 @@ def _raw(case: Case, pixels: dict[str, np.ndarray], stamps: np.ndarray, metres: 
     model = _load(case, pixels, **({"size_px": int(found.group(1))} if found else {"max_px": 1 << 12}))
     dates = [[dt.date(int(year), int(month) + 1, int(day)) for day, month, year in row] for row in stamps]
     told: dict[str, Any] = {"dates": dates, "resolution_m": metres}
-    batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.Side(**told))[0])
+    batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.SideInputs(**told))[0])
     given = outputs(model, model.tokens(batch))
     for name, output in {"pooled": OutputSpec.pooled(), "grid": GRID}.items():
         given[name] = np.asarray(model.embed(pixels, output=output, **told).data)

@@ -48,7 +48,7 @@ def run(case: Case) -> Outputs:
     if case.raw:
         dates = [[dt.date(2022, int(month) + 1, 15) for month in row] for row in months]
         told = {"dates": dates, "place": latlon[:, ::-1].tolist()}
-        batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.Side(**told))[0])
+        batch = model.prepare(arrays.samples(pixels, model.inputs, arrays.SideInputs(**told))[0])
         found = _outputs(model, batch)
         found["grid"] = np.asarray(model.embed(pixels, output=GRID, **told).data)
         found["image"] = found["pooled"] = np.asarray(model.embed(pixels, **told).data)

@@ -41,7 +41,7 @@ def run(case: Case) -> Outputs:
         frames = items(values, 5)  # (N, T, C, H, W)
         dates = _dates(times, first_day) if times else [side["dates"]] * len(frames)
         known = {"dates": dates if used & {"dates"} else None, "place": _lonlat(side) if used & {"place"} else None}
-        batch = model.prepare(arrays.samples(frames, model.inputs, arrays.Side(**known))[0])
+        batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs(**known))[0])
         found = _outputs(case, model, batch)
         found["pooled"] = np.asarray(model.embed(frames, output=OutputSpec.pooled(), **known).data)
         return first_item(case, found)

@@ -49,7 +49,7 @@ def run(case: Case) -> Outputs:
     frames = images[:, None]
     batch = Batch({modality: torch.from_numpy(frames)})
     if case.raw:
-        batch = model.prepare(arrays.samples(frames, model.inputs, arrays.Side())[0])
+        batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs())[0])
     found = outputs(model, model.tokens(batch))
     found["pooled"] = found["cls"]
     if case.raw:

@@ -54,7 +54,7 @@ def run(case: Case) -> Outputs:
     if not case.raw:
         batch = Batch({name: torch.from_numpy(values) for name, values in frames.items()})
         return first_item(case, _outputs(model, batch))
-    found = _outputs(model, model.prepare(arrays.samples(frames, model.inputs, arrays.Side())[0]))
+    found = _outputs(model, model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs())[0]))
     found["pooled"] = np.asarray(model.embed(frames, output=OutputSpec.pooled()).data)
     return first_item(case, found)
 

@@ -73,7 +73,7 @@ def _raw(case: Case, bands: tuple[str, ...]) -> Outputs:
     model = load(case, "thor", renamed=RENAMED, **told)
     frames = {name: images[:, None] for name, images in given.items()}
     frames = {name: _ordered(frames[name], bands, model, name) for name in frames}
-    batch = model.prepare(arrays.samples(frames, model.inputs, arrays.Side(resolution_m=metres))[0])
+    batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs(resolution_m=metres))[0])
     seen = torch.cat([images[:, 0] for images in batch.images.values()], dim=1)
     outcome = _all(case, model, batch) | {"model_input": seen.numpy()}
     for name, output in {"pooled": OutputSpec.pooled(), "grid": GRID}.items():

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
-from rs_embed_dask.providers.http import Patience
+from rs_embed_dask.providers.http import RetryPolicy
 from tests.services.child import Child
 from tests.services.earth.mishaps import Fault, Settings
 from tests.services.earth.server import Earth
 
 ANONYMOUS = "google.auth.credentials:AnonymousCredentials"
-QUICK = Patience(4, 0.01, 0.05, 30.0)
+QUICK = RetryPolicy(4, 0.01, 0.05, 30.0)
 
 
 class EarthProcess(Child):
