@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
-from rs_embed_dask.show.tables import as_html, as_text
+from rs_embed_dask.show.tables import table_html, table_text
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_wall_time_is_the_longer_of_reading_and_embedding():
 
 def test_tables():
     rows = [("reads", "1,000"), ("a<b", "2")]
-    assert as_text("Plan", ("", ""), rows) == "Plan\n  reads  1,000\n  a<b    2"
-    assert as_text("T", ("what", "n"), rows).splitlines()[1] == "  what   n"
-    html = as_html("Plan", ("what", "n"), rows)
+    assert table_text("Plan", ("", ""), rows) == "Plan\n  reads  1,000\n  a<b    2"
+    assert table_text("T", ("what", "n"), rows).splitlines()[1] == "  what   n"
+    html = table_html("Plan", ("what", "n"), rows)
     assert '<td style="text-align:left">a&lt;b</td>' in html
     assert "<th>what</th>" in html
