@@ -107,7 +107,7 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     slept = []
     access = earth.provider().access
     real = earth_read.ask
-    monkeypatch.setattr(read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
+    monkeypatch.setattr(earth_read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
     load(earth.provider(), read(GRID, ("red",)))
     assert access.patience.longest_wait_s < 1
     assert len(slept) == 1
