@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.receipt import proj_attrs, spatial_attrs
 from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:

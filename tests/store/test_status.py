@@ -90,7 +90,6 @@ def test_the_table_lists_every_item_of_every_model(report):
     assert row["start"] == pd.Timestamp("2021-01-01")
     pending = table[(table.model == "galileo") & (table.item == 9)].iloc[0]
     assert pending["status"] == "pending"
-    assert report.store.status_table().equals(table)
 
 
 def test_what_is_not_known_is_not_a_number_or_date(tmp_path):
