@@ -240,7 +240,7 @@ def status_map(
     frame_axes(axes, frame, used)
     counts = {code: int((codes == code).sum()) for code in Status}
     entries = [
-        Patch(facecolor=STATUS_COLOURS[code], label=f"{code.name.lower().replace('_', ' ')}: {count:,}")
+        Patch(facecolor=STATUS_COLOURS[code], label=f"{code.words}: {count:,}")
         for code, count in counts.items()
         if count
     ]

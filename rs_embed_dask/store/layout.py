@@ -61,6 +61,11 @@ class Status(IntEnum):
     INVALID = 6
     """The item can never be embedded; the reason says why."""
 
+    @property
+    def words(self) -> str:
+        """The name as people read it: ``read failed``."""
+        return self.name.lower().replace("_", " ")
+
 
 DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
 """Decided for good: nothing is computed again."""
