@@ -1,4 +1,4 @@
-"""The store: one Zarr v3 group a run, which plain xarray opens.
+"""The store: one Zarr v3 group per run, which plain xarray opens.
 
 ``/items`` holds the places and spans, each model has a group of its own (``embedding``, ``status``, ``reason`` and
 quality layers), and the root's attributes hold the request and the receipt.

@@ -57,7 +57,7 @@ def fill(
     request: dict[str, Any],
     receipt: dict[str, Any],
 ) -> Document:
-    """Stream the items in, make the models' arrays and say that the store is ready."""
+    """Stream the items in, make the models' arrays and mark the store as ready."""
     if not models:
         raise StoreError("models", value=len(models), reason="a store holds at least one model", fix="name a model")
     _check_models(models, begun.chunk_items)
@@ -126,7 +126,7 @@ def _make_group(location: Location, path: str, attributes: dict[str, Any]) -> No
 
 
 def _sharded(document: Document) -> dict[str, Any]:
-    """Tell how the items' arrays are stored: in the chunks of the data, as xarray wants them, but in few files."""
+    """Storage of the items' arrays: in the chunks of the data, as xarray needs them, but in few files."""
     chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), "compressors": None}
     return {"shape": (document.n_items,), **chunks}
 
@@ -151,8 +151,8 @@ def _array_document(location: Location, path: str) -> dict[str, Any]:
     if content is None:
         fix = "restore it, or make the store anew"
         raise StoreError("store array", value=f"{location.name}/{path}", reason="it is missing", fix=fix)
-    found: dict[str, Any] = json.loads(content)
-    return found
+    document: dict[str, Any] = json.loads(content)
+    return document
 
 
 def _grow(location: Location, path: str, rows: int) -> None:
@@ -198,11 +198,11 @@ def _copy_coords(location: Location, document: Document, label: str, *, first: i
 
 
 def _metadata(location: Location, document: Document) -> dict[str, dict[str, Any]]:
-    """Collect what the root document says of every group and array."""
+    """Collect the metadata of every group and array for the root document."""
     groups = {ITEMS: ITEM_FIELDS} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
-    found: dict[str, dict[str, Any]] = {}
+    metadata: dict[str, dict[str, Any]] = {}
     for group, fields in groups.items():
-        found[group] = _array_document(location, group)
+        metadata[group] = _array_document(location, group)
         for field in fields:
-            found[f"{group}/{field.name}"] = _array_document(location, f"{group}/{field.name}")
-    return found
+            metadata[f"{group}/{field.name}"] = _array_document(location, f"{group}/{field.name}")
+    return metadata

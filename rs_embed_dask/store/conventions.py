@@ -46,31 +46,31 @@ def _registered(*names: str) -> dict[str, Any]:
 
 def geoemb_attrs(layout: ModelLayout) -> dict[str, Any]:
     """Describe a model's embeddings by the ``geoemb:`` convention."""
-    known = layout.attrs
+    facts = layout.attrs
     chip = _chip_px(layout)
     is_pixel = layout.grid_shape is not None and chip == [1, 1]
-    found: dict[str, Any] = {
+    attrs: dict[str, Any] = {
         "geoemb:type": "pixel" if is_pixel else "chip",
         "geoemb:dimensions": layout.dim,
         "geoemb:model": _model_uri(layout),
-        "geoemb:source_data": list(known.get("source_data") or ["urn:rs-embed-dask:source:unknown"]),
+        "geoemb:source_data": list(facts.get("source_data") or ["urn:rs-embed-dask:source:unknown"]),
         "geoemb:data_type": layout.dtype,
         "geoemb:build_version": f"rs-embed-dask {package_version() or 'unknown'}",
     }
-    if known.get("gsd_m"):
-        found["geoemb:gsd"] = float(known["gsd_m"])
+    if facts.get("gsd_m"):
+        attrs["geoemb:gsd"] = float(facts["gsd_m"])
     if not is_pixel:
         kind = "irregular" if layout.grid_shape is None else "regular_grid"
-        found["geoemb:chip_layout"] = {"layout_type": kind, "chip_size": chip}
-    return found
+        attrs["geoemb:chip_layout"] = {"layout_type": kind, "chip_size": chip}
+    return attrs
 
 
 def _model_uri(layout: ModelLayout) -> str:
     """Find a reference to the model: its own, its source or its paper."""
     card = layout.attrs.get("card") or {}
-    for found in (layout.attrs.get("model_url"), card.get("source"), card.get("paper")):
-        if isinstance(found, str) and _URI.fullmatch(found):
-            return found
+    for uri in (layout.attrs.get("model_url"), card.get("source"), card.get("paper")):
+        if isinstance(uri, str) and _URI.fullmatch(uri):
+            return uri
     return f"urn:rs-embed-dask:model:{layout.label}"
 
 
@@ -120,5 +120,5 @@ def model_attrs(layout: ModelLayout) -> dict[str, Any]:
     else:
         attrs |= _registered("geoemb", "spatial")
         attrs |= {"spatial:dimensions": ["y", "x"], "spatial:transform_type": "per_item_affine"}
-    found: dict[str, Any] = plain(attrs | geoemb_attrs(layout) | {"model": layout.attrs})
-    return found
+    described: dict[str, Any] = plain(attrs | geoemb_attrs(layout) | {"model": layout.attrs})
+    return described

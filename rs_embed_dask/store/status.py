@@ -92,7 +92,7 @@ def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
     if not (valid == 0).any():
         return []
     starts, ends = (_days(store.values(label, name)[rows]) for name in ("frame_start", "frame_end"))
-    found = []
+    gaps = []
     for source in dict.fromkeys(sources):
         columns = [number for number, name in enumerate(sources[: layout.frames]) if name == source]
         names = _names(starts[:, columns], ends[:, columns])
@@ -101,8 +101,8 @@ def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
         if empty:
             items = int(seen.any(axis=1).sum())
             frames = len(set(names[seen].tolist()))
-            found.append(FrameGaps(label, source, frames, items, tuple(sorted(empty.items()))))
-    return found
+            gaps.append(FrameGaps(label, source, frames, items, tuple(sorted(empty.items()))))
+    return gaps
 
 
 def _days(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -155,11 +155,11 @@ def reasons(store: StoreView, label: str) -> list[ReasonCount]:
     groups: dict[tuple[int, str], list[int]] = {}
     for row in rows.tolist():
         groups.setdefault((int(codes[row]), _NAME.sub("#", str(texts[row]))), []).append(row)
-    found = [
+    groups_counted = [
         ReasonCount(label, Status(code), str(texts[members[0]]), len(members), tuple(members[:_EXAMPLES]))
         for (code, _), members in groups.items()
     ]
-    return sorted(found, key=lambda one: (FAILURES.index(one.status), -one.count, one.reason))
+    return sorted(groups_counted, key=lambda one: (FAILURES.index(one.status), -one.count, one.reason))
 
 
 def status_table(store: StoreView) -> pd.DataFrame:
@@ -192,15 +192,15 @@ def _named(codes: np.ndarray[Any, Any]) -> pd.Categorical[Any]:
 
 
 def _dates(days: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Read stored days as dates, in the nanoseconds that pandas 2 wants."""
-    known = days != np.iinfo("int32").min
-    dates = np.where(known, days, 0).astype("datetime64[D]").astype("datetime64[ns]")
-    return np.where(known, dates, np.datetime64("NaT", "ns"))
+    """Read stored days as dates, in the nanoseconds that pandas 2 needs."""
+    has_date = days != NO_DAY
+    dates = np.where(has_date, days, 0).astype("datetime64[D]").astype("datetime64[ns]")
+    return np.where(has_date, dates, np.datetime64("NaT", "ns"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StatusReport:
-    """What became of every item of a store, at the time it was asked.
+    """What became of every item of a store, at the time of the call.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class StatusReport:
 
     @property
     def n_retryable(self) -> int:
-        """Number of failures that another try may mend, over all models."""
+        """Number of failures that another try may fix, over all models."""
         return sum(counts.get(code, 0) for counts in self.counts.values() for code in RETRYABLE)
 
     @cached_property
@@ -298,7 +298,7 @@ def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:
 
 
 def status(path: Target) -> StatusReport:
-    """Tell what became of every item of a store.
+    """Report what became of every item of a store.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class StoreView:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What was asked for."""
+        """The request."""
         return self._document.request
 
     @property
@@ -130,7 +130,7 @@ class StoreView:
         if path not in self._arrays:
             self._open_group(group)
         if path not in self._arrays:
-            names = ", ".join(known.partition("/")[2] for known in self._arrays if known.startswith(f"{group}/"))
+            names = ", ".join(path.partition("/")[2] for path in self._arrays if path.startswith(f"{group}/"))
             raise StoreError("array", value=path, reason="the store has no such array", fix=f"use one of {names}")
         return self._arrays[path]
 
@@ -142,9 +142,9 @@ class StoreView:
         with explained("store", self._location.name, "check that the path is a store and can be read"):
             opened = zarr.open_group(self._location.storage, mode=mode, use_consolidated=True)
         for name in names:
-            found = opened[f"{group}/{name}"]
-            if isinstance(found, zarr.Array):
-                self._arrays[f"{group}/{name}"] = found
+            array = opened[f"{group}/{name}"]
+            if isinstance(array, zarr.Array):
+                self._arrays[f"{group}/{name}"] = array
 
     def pending(
         self, label: str, *, only: AbstractSet[Status] | None = None, reason: str | None = None
@@ -171,15 +171,15 @@ class StoreView:
 
     def counts(self) -> dict[str, dict[Status, int]]:
         """Count the items of each model by status; a status that no item has is left out."""
-        found = {}
+        counts = {}
         for label in self.labels:
             codes, times = np.unique(self.values(label, "status"), return_counts=True)
-            found[label] = {Status(int(code)): int(count) for code, count in zip(codes, times, strict=True)}
-        return found
+            counts[label] = {Status(int(code)): int(count) for code, count in zip(codes, times, strict=True)}
+        return counts
 
 
 class Store(StoreView):
-    """One Zarr v3 group: items, one group a model, and the receipt.
+    """One Zarr v3 group: items, one group per model, and the receipt.
 
     A store is opened or made by its class methods. It is small and picklable (its place and mode only) where its place
     is a path or a URL. One process at a time writes a chunk; one client at a time adds items or models.
@@ -207,7 +207,7 @@ class Store(StoreView):
         models : sequence of ModelLayout
             At least one.
         request : dict
-            What was asked for, as JSON; `check_request` compares it later.
+            The request, as JSON; `check_request` compares it later.
         chunk_items : int
             Rows of one chunk, the unit of writing.
         receipt : dict, optional
@@ -255,12 +255,12 @@ class Store(StoreView):
 
     @classmethod
     def exists(cls, target: Target) -> bool:
-        """Tell whether there is a finished store at a place.
+        """Return whether there is a finished store at a place.
 
         Raises
         ------
         StoreError
-            If there is a root document that is not ours to understand.
+            If there is a root document that is not ours.
         """
         found = Document.find(Location.of(target, read_only=True))
         return found is not None and found.is_ready
