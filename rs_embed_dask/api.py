@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from rs_embed_dask.engine.request import RequestOptions, items_of, request_of, statuses_of, store_for
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.show.model_page import describe_model, fetch_weights, list_models
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.places import places
 from rs_embed_dask.store.reader import open_store
@@ -29,12 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RequestOptions",
     "compute_embeddings",
-    "describe_model",
-    "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
     "inspect_input",
-    "list_models",
     "open_store",
     "plan",
     "resume",

@@ -149,7 +149,7 @@ def resume(
 @app.command()
 def models(*, as_json: Json = False) -> None:
     """List the models: variants, inputs, sizes, licences, and how far they are from the authors' code."""
-    from rs_embed_dask.show.model_page import short_rows
+    from rs_embed_dask.pages.model import short_rows
 
     found = rs.list_models()
     if as_json:

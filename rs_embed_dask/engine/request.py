@@ -203,7 +203,7 @@ def _topped_up(store: Store, made: Plan) -> Plan:
     from rs_embed_dask.store import check_request
 
     request = made.request.to_dict()
-    check_request(store, request)
+    check_request(store.request, request, place=str(store.target))
     _check_room(store, made)
     found = store.match_items(made.items)
     if not (found.new or found.absent or {layout.label for layout in made.layouts} - set(store.labels)):

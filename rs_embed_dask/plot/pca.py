@@ -71,7 +71,7 @@ class Pca:
         """
         given = np.asarray(vectors, dtype="float64")
         if given.shape[-1:] != self.mean.shape:
-            reason = f"the fit is for vectors of {len(self.mean)} numbers"
+            reason = f"the fit is for vectors of {len(self.mean)} dimensions"
             raise SpecError("vectors", value=given, reason=reason, fix="give embeddings of the same model, dim last")
         return np.asarray((given - self.mean) @ self.axes.T)
 

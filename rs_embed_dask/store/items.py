@@ -41,23 +41,23 @@ _CORNERS: Final = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=
 
 def footprints(places: Sequence[Spatial]) -> np.ndarray[Any, Any]:
     """Outline places in longitude and latitude."""
-    found = np.empty(len(places), dtype=object)
+    outlines = np.empty(len(places), dtype=object)
     zones: dict[str, list[int]] = defaultdict(list)
     for row, place in enumerate(places):
         if isinstance(place, PointBuffer) and place.buffer_m <= _SMALL_M and abs(place.center[1]) < _POLE_FREE:
             zones[local_crs(*place.center)].append(row)
         else:
-            found[row] = place.geometry
+            outlines[row] = place.geometry
     for crs, rows in zones.items():
         squares, crosses = _squares([places[row] for row in rows], crs)
-        found[rows] = squares
+        outlines[rows] = squares
         for row in np.asarray(rows)[crosses]:
-            found[row] = places[row].geometry
-    return found
+            outlines[row] = places[row].geometry
+    return outlines
 
 
 def _squares(places: Sequence[Any], crs: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Outline small squares of one zone, and tell which cross the antimeridian and need more care."""
+    """Outline small squares of one zone, and mark those that cross the antimeridian and need more care."""
     centers = np.asarray([place.center for place in places])  # (n, 2)
     halves = np.asarray([place.buffer_m for place in places])  # (n,)
     x, y = project(_WGS84, crs, centers[:, 0], centers[:, 1])
