@@ -65,13 +65,13 @@ def collection_of(order: Order, look: Look, source: Source) -> Any:
         found = found.filter(ee.Filter.lessThanOrEquals(leftField=cover, rightValue=look.cloud))
     if sensor(order.sensor).kind == "radar":
         wanted = {source.asset(band)[0] for band in look.bands}
-        if not order.provider.any_mode:
+        if not order.settings.any_mode:
             found = found.filter(ee.Filter.eq("instrumentMode", "IW"))
             wanted = wanted.union(*(pair for pair in _PAIRS if pair & wanted))
         for name in sorted(wanted):
             found = found.filter(ee.Filter.listContains("transmitterReceiverPolarisation", name))
-        if order.provider.orbit is not None:
-            found = found.filter(ee.Filter.eq("orbitProperties_pass", order.provider.orbit.upper()))
+        if order.settings.orbit is not None:
+            found = found.filter(ee.Filter.eq("orbitProperties_pass", order.settings.orbit.upper()))
     return found
 
 
@@ -79,7 +79,7 @@ def image_of(order: Order, source: Source) -> Any:
     """Return the image that holds all frames of an order."""
     import ee
 
-    once = order.provider.passes == "once"
+    once = not order.settings.plain
     clean = {look: _clean(order, look, source) for look in dict.fromkeys(layer.look for layer in order.layers)}
     frames = []
     for number, layer in enumerate(order.layers):
