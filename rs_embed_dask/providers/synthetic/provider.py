@@ -7,25 +7,21 @@ quality bands included), and go the same way to a cube.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import math
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import AccessError, ProviderError, SpecError, TransientError
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.frame import baseline_of
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import KELVIN
-from rs_embed_dask.imagery.sensors import Band, Scaling, sensor, sensor as sensor_named, source, sources_of
+from rs_embed_dask.imagery.sensors import Band, Scaling, sensor as sensor_named, source, sources_of
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.providers.synthetic.landscape import (
     Floats,
@@ -44,7 +40,6 @@ from rs_embed_dask.providers.synthetic.landscape import (
     tiles_of,
 )
 from rs_embed_dask.providers.synthetic.spectra import CLASSES, backscatter_db, table
-from rs_embed_dask.specs.base import Record, choice
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,86 +51,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSES",
-    "KINDS",
     "Camera",
-    "Fault",
     "Pause",
     "Synthetic",
 ]
 
-KINDS: Final = ("transient", "lasting", "access", "no_imagery", "slow")
 _MICRO: Final = 1_000_000
-_TRIES: Final[Counter[str]] = Counter()
-_LOCK: Final = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Fault(Record):
-    """Reads that fail."""
-
-    kind: str
-    share: float = 1.0
-    bbox: tuple[float, float, float, float] | None = None
-    times: int = 1
-    seconds: float = 0.0
-    seed: int = 0
-    ledger: str | None = None
-
-    def __post_init__(self) -> None:
-        choice("Fault.kind", self.kind, KINDS)
-        if self.bbox is not None:
-            object.__setattr__(self, "bbox", tuple(self.bbox))
-        if not 0 <= self.share <= 1:
-            raise SpecError("Fault.share", value=self.share, reason="a share lies in [0, 1]", fix="give 0.1 for 10 %")
-        for name in ("times", "seconds"):
-            if getattr(self, name) < 0:
-                raise SpecError(
-                    f"Fault.{name}", value=getattr(self, name), reason="it is negative", fix="give 0 or more"
-                )
-
-    def hits(self, read: Read) -> bool:
-        """Tell whether a read has this fault."""
-        lon, lat = read.grid.center_lonlat
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (west <= lon <= east and south <= lat <= north):
-                return False
-        return self.share >= 1 or number(self.seed, 301, round(lon * _MICRO), round(lat * _MICRO)) < self.share
-
-    def strike(self, read: Read) -> None:
-        """Raise the fault if a read has it and it has not passed yet."""
-        if self.kind in {"slow", "no_imagery"} or not self.hits(read):
-            return
-        lon, lat = read.grid.center_lonlat
-        what = f"synthetic: {read.sensor} at {lon:.4f}, {lat:.4f}"
-        if self.kind == "access":
-            raise AccessError(what, reason="a fault on demand: access refused", fix="take the fault out")
-        if self.kind == "lasting":
-            raise ProviderError(what, reason="a fault on demand: it lasts", fix="take the fault out")
-        tried = self._count(read)
-        if tried <= self.times:
-            reason = f"a fault on demand: try {tried} of {self.times} that fail"
-            raise TransientError(what, reason=reason, fix="try again")
-
-    def _count(self, read: Read) -> int:
-        """Count this try of a read, from 1."""
-        key = hashlib.sha256(f"{self.to_json()} {read.to_json()}".encode()).hexdigest()[:24]
-        if self.ledger is None:
-            with _LOCK:
-                _TRIES[key] += 1
-                return _TRIES[key]
-        folder = Path(self.ledger)
-        folder.mkdir(parents=True, exist_ok=True)
-        tried = 1
-        while True:
-            try:
-                (folder / f"{key}-{tried}").touch(exist_ok=False)
-            except FileExistsError:
-                tried += 1
-            else:
-                return tried
-
-
 _CELL_M: Final = 10.0
 _SPECKLE: Final = 0.26
 _OFFSET_SINCE: Final = 4.0
@@ -171,7 +92,7 @@ class Camera:
         """Return the raw numbers of some scenes on a grid."""
         if self.pause is not None:
             self.pause.keep(scenes, grid)
-        of = sensor(self.sensor)
+        of = sensor_named(self.sensor)
         known = set(of.band_names)
         bands = tuple(of.band(names[0]) for names in assets if names[0] in known)
         rule = next((mask.name for mask in of.masks for names in assets[len(bands) :] if mask.band == names[0]), None)
@@ -192,7 +113,7 @@ class Camera:
         day = dt.date.fromisoformat(scene.properties["made:day"])
         tile = scene.properties["made:tile"]
         south = tile[1] < 0
-        if sensor(self.sensor).kind == "radar":
+        if sensor_named(self.sensor).kind == "radar":
             self._listen(layers, ground, (bands, day), south=south)
         else:
             share = cover(self.seed, self.cloud, tile=(tile[0], tile[1]), day=day)
@@ -290,8 +211,6 @@ class Synthetic:
     latency_s : float or (float, float), optional
         Seconds that each read waits, as a service would: the median of a lognormal distribution, or median and sigma.
         Default: none.
-    faults : sequence of Fault
-        Places that cannot be read, and how. Default: none.
 
     Raises
     ------
@@ -303,7 +222,8 @@ class Synthetic:
     cloud: float = 0.3
     revisit_days: int = 5
     latency_s: tuple[float, float] | None = None
-    faults: tuple[Fault, ...] = ()
+
+    name: ClassVar[str] = "synthetic"
 
     def __init__(
         self,
@@ -312,21 +232,14 @@ class Synthetic:
         cloud: float = 0.3,
         revisit_days: int = 5,
         latency_s: float | Iterable[float] | None = None,
-        faults: Iterable[Fault | Mapping[str, Any]] = (),
     ) -> None:
         if not 0 <= cloud <= 1:
             raise SpecError("Synthetic.cloud", value=cloud, reason="a share lies in [0, 1]", fix="give 0.3 for 30 %")
         if not revisit_days >= 1:
             raise SpecError("Synthetic.revisit_days", value=revisit_days, reason="it is below 1", fix="give 1 or more")
-        made = tuple(fault if isinstance(fault, Fault) else Fault.from_dict(fault) for fault in faults)
         values = {"seed": int(seed), "cloud": float(cloud), "revisit_days": int(revisit_days)}
-        for name, value in {**values, "latency_s": _latency(latency_s), "faults": made}.items():
+        for name, value in {**values, "latency_s": _latency(latency_s)}.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def name(self) -> str:
-        """``synthetic``."""
-        return "synthetic"
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of all sensors of the tables.
@@ -380,15 +293,10 @@ class Synthetic:
         ------
         NoImageryError
             If no scene is clear enough.
-        TransientError, ProviderError, AccessError
-            Faults on demand.
         """
         from rs_embed_dask.providers.assemble import lazy_cube
 
-        for fault in self.faults:
-            fault.strike(read)
-        gone = any(fault.kind == "no_imagery" and fault.hits(read) for fault in self.faults)
-        scenes = () if gone else self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
+        scenes = self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
         camera = Camera(read.sensor, self.seed, self.cloud, self._pause(read, scenes))
         return lazy_cube(read, source(self.name, read.sensor), scenes=scenes, fetch=camera)
 
@@ -401,14 +309,13 @@ class Synthetic:
 
     def _wait_s(self, read: Read) -> float:
         """Return how long a read waits: the same for the same place, sensor and span."""
-        slow = sum(fault.seconds for fault in self.faults if fault.kind == "slow" and fault.hits(read))
         if self.latency_s is None:
-            return slow
+            return 0.0
         median, sigma = self.latency_s
         lon, lat = read.grid.center_lonlat
         place = (round(lon * _MICRO), round(lat * _MICRO), read.span.start.toordinal(), len(read.sensor))
         share = min(max(number(self.seed, 401, *place), 1e-9), 1 - 1e-9)
-        return slow + median * math.exp(sigma * NormalDist().inv_cdf(share))
+        return median * math.exp(sigma * NormalDist().inv_cdf(share))
 
     def estimate(self, read: Read) -> Estimate:
         """Say what a read will cost: time only, nothing travels.
@@ -438,14 +345,7 @@ class Synthetic:
             JSON values.
         """
         latency = None if self.latency_s is None else list(self.latency_s)
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "cloud": self.cloud,
-            "revisit_days": self.revisit_days,
-            "latency_s": latency,
-            "faults": [fault.to_dict() for fault in self.faults],
-        }
+        return {"name": self.name, **asdict(self), "latency_s": latency}
 
     def truth(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Return what really lies at some places.
