@@ -1,4 +1,4 @@
-"""What one request asks of Earth Engine, and how a read is cut into requests: arithmetic on plain, small values."""
+"""What one request asks of Earth Engine, and how a read is cut into requests: plain arithmetic on small values."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Order(Record):
 
     @property
     def depth(self) -> int:
-        """Bands of the image that is asked for."""
+        """Bands of the requested image."""
         return sum(layer.look.depth for layer in self.layers)
 
     @property
@@ -150,7 +150,7 @@ class Order(Record):
         return math.prod(self.grid.shape) * self.depth * BYTES_PER_VALUE
 
     def halves(self) -> tuple[int, tuple[Order, Order]] | None:
-        """Split an order that was too much: frames first, then the longer side."""
+        """Split an order that was too large: frames first, then the longer side."""
         if len(self.layers) > 1:
             middle = len(self.layers) // 2
             return 0, (replace(self, layers=self.layers[:middle]), replace(self, layers=self.layers[middle:]))
@@ -167,7 +167,7 @@ class Order(Record):
         return (1 if rows >= cols else 2), (first, second)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        """Return what the pixels depend on; not with how much patience they are asked for."""
+        """Return what the pixels depend on, which the account and the retry policy are not part of."""
         layers = tuple((tuple(layer.look), layer.start, layer.end) for layer in self.layers)
         return "rs_embed_dask.Order", repr((self.settings.pixel_options, self.sensor, self.grid.to_json(), layers))
 
@@ -188,14 +188,14 @@ class Cut:
     @property
     def windows(self) -> list[tuple[int, int, Window]]:
         """Number of the block down and across, and its pixels."""
-        found, top = [], 0
+        windows, top = [], 0
         for i, height in enumerate(self.rows):
             left = 0
             for j, width in enumerate(self.cols):
-                found.append((i, j, Window(top, left, height, width)))
+                windows.append((i, j, Window(top, left, height, width)))
                 left += width
             top += height
-        return found
+        return windows
 
     def run_of(self, layer: int) -> tuple[int, int]:
         """Return the number of the run that holds a layer, and the position of its first layer."""
@@ -203,7 +203,7 @@ class Cut:
 
 
 def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, ...]:
-    """Say which layers a read wants, defaults filled in."""
+    """Return the layers of a read, defaults filled in."""
     fetch = read.fetch
     for band in read.bands:
         source.asset(band)
@@ -212,10 +212,10 @@ def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, .
         fix = "use median or mosaic, or another provider"
         reason = "Earth Engine composites on its side, where no scene is the clearest of a whole place"
         raise SpecError("FetchSpec.composite", value=how, reason=reason, fix=fix)
-    masked = mask_of(fetch.mask, source)
-    named = None if masked is None else fetch.mask or masked[0].name
+    mask = mask_of(fetch.mask, source)
+    mask_name = None if mask is None else fetch.mask or mask[0].name
     limit = fetch.max_cloud_pct if source.properties.cloud else None
-    look = Look(read.bands, limit, named, how, plain or read.grid.crs == PARITY_CRS)
+    look = Look(read.bands, limit, mask_name, how, plain or read.grid.crs == PARITY_CRS)
     return tuple(OrderLayer(look, span.start.toordinal(), span.end.toordinal()) for span in read.frames)
 
 

@@ -46,11 +46,9 @@ SENSOR: Final = "satellite-embedding"
 
 
 def annual_read(grid: Grid, year: int) -> Read:
-    """Say what to read for one year of a place."""
-    calendar_year = Span(dt.date(year, 1, 1), dt.date(year + 1, 1, 1))
-    return Read(
-        grid, SENSOR, sensor_named(SENSOR).band_names, (calendar_year,), FetchSpec(mask="none", composite="mosaic")
-    )
+    """Return the read of all embedding bands for one calendar year of a place."""
+    span = Span(dt.date(year, 1, 1), dt.date(year + 1, 1, 1))
+    return Read(grid, SENSOR, sensor_named(SENSOR).band_names, (span,), FetchSpec(mask="none", composite="mosaic"))
 
 
 def annual_embedding(grid: Grid, year: int, *, provider: Provider) -> npt.NDArray[np.float32]:
@@ -75,12 +73,12 @@ def annual_embedding(grid: Grid, year: int, *, provider: Provider) -> npt.NDArra
     AccessError, TransientError, ProviderError
         If the service refuses or is out of order.
     """
-    found: npt.NDArray[np.float32] = load(provider, annual_read(grid, year)).values[0]
-    return found
+    vectors: npt.NDArray[np.float32] = load(provider, annual_read(grid, year)).values[0]
+    return vectors
 
 
-_SECONDS_A_REQUEST: Final = 1.0  # a guess: an eighth of a second to several, by what is composited
-_SECONDS_A_SCENE_BAND: Final = 0.005
+_SECONDS_PER_REQUEST: Final = 1.0  # a guess: an eighth of a second to several, by what is composited
+_SECONDS_PER_SCENE_BAND: Final = 0.005
 _BYTES_PER_S: Final = 20e6
 _BYTES_ON_THE_WIRE: Final = 4
 _LEAST_BYTES: Final = 16 * 16 * 1024 * BYTES_PER_VALUE
@@ -98,7 +96,7 @@ class EarthEngine:
         As of `EarthAccess`: who is charged, the address (``standard`` or ``high_volume``), where workers find
         credentials, and the most requests in flight over all workers of a run, default 40.
     patience
-        How faults are borne; ``timeout_s`` is the deadline of a request, default 310 s.
+        Attempts and waits after transient faults; ``timeout_s`` is the deadline of a request, default 310 s.
     radar
         In what Sentinel-1 is composited: ``linear`` power (default) or ``db``. Cubes hold decibels either way.
     orbit
@@ -167,42 +165,13 @@ class EarthEngine:
         return frozenset(each.sensor for each in sources_of(self.name))
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
-        """List the scenes that touch a grid, in order of time. A read does not need it.
-
-        Parameters
-        ----------
-        sensor
-            A sensor by any name.
-        grid, span
-            Where and when.
-        fetch
-            Its cloud limit counts.
-
-        Raises
-        ------
-        AccessError, TransientError, ProviderError
-            If the service refuses or is out of order.
-        """
+        """List the scenes that touch a grid, in order of time; see `Provider`. A read does not need it."""
         return scenes_of(self.settings, sensor, grid, span=span, fetch=fetch)
 
     def cube(self, read: Read) -> xr.Dataset:
-        """Return the lazy cube of a read. Nothing is asked until it is computed.
+        """Return the lazy cube of a read; see `Provider`. Nothing is requested until it is computed.
 
-        Parameters
-        ----------
-        read
-            What is wanted.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``pixels`` (time, band, y, x) float32 in canonical units and ``n_obs`` (time, y, x). A frame without
-            imagery is NaN with a count of 0: whether there is any is known when the pixels come.
-
-        Raises
-        ------
-        SpecError, UnknownNameError
-            If a band, mask or composite is not served.
+        A frame without imagery is NaN with a count of 0, for only the pixels show whether there is any.
         """
         return self.cubes((read,))[0]
 
@@ -217,43 +186,30 @@ class EarthEngine:
         Returns
         -------
         list of xarray.Dataset
-            One a read, as `cube` makes it.
+            One per read, as `cube` makes it.
         """
-        made: dict[int, xr.Dataset] = {}
+        cubes: dict[int, xr.Dataset] = {}
         for grid in dict.fromkeys(read.grid for read in reads):
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
-            made |= zip(mine, lazy_cubes(self.settings, tuple(mine.values())), strict=True)
-        return [made[number] for number in range(len(reads))]
+            cubes |= zip(mine, lazy_cubes(self.settings, tuple(mine.values())), strict=True)
+        return [cubes[number] for number in range(len(reads))]
 
     def product(self, collection: str, bands: tuple[str, ...], grid: Grid, *, span: Span) -> npt.NDArray[np.float32]:
-        """Read vectors that the service has: (D, H, W), NaN where there are none; see `annual_embedding`.
-
-        Parameters
-        ----------
-        collection, bands
-            The product's id, and which of its bands.
-        grid, span
-            Where, and which year.
-
-        Raises
-        ------
-        AccessError, TransientError, ProviderError
-            If the service refuses or is out of order.
-        """
+        """Read some bands of a product for the year of a span: (D, H, W), NaN where there are none."""
         read = annual_read(grid, span.start.year)
         cube = load(self, replace(read, sensor=sensor_named(collection).id, bands=bands))
-        found: npt.NDArray[np.float32] = cube.values[0]
-        return found
+        vectors: npt.NDArray[np.float32] = cube.values[0]
+        return vectors
 
     def estimate(self, read: Read) -> Estimate:
-        """Say what a read will cost, without asking anyone: the requests are exact, the seconds a guess."""
-        made, layers = plan_orders(self.settings, (read,))
+        """Estimate the cost of a read without a request: the requests are exact, the seconds a guess."""
+        pieces, layers = plan_orders(self.settings, (read,))
         rows, cols = read.grid.shape
         size = rows * cols * sum(layer.look.depth for layer in layers) * _BYTES_ON_THE_WIRE
         days = sum(span.days for span in read.frames)
         scenes = max(1, round(days / sensor_named(read.sensor).revisit_days))
-        seconds = made.requests * _SECONDS_A_REQUEST + scenes * len(read.bands) * _SECONDS_A_SCENE_BAND
-        return Estimate(scenes, made.requests, size, seconds + size / _BYTES_PER_S)
+        seconds = pieces.requests * _SECONDS_PER_REQUEST + scenes * len(read.bands) * _SECONDS_PER_SCENE_BAND
+        return Estimate(scenes, pieces.requests, size, seconds + size / _BYTES_PER_S)
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values from which `open_provider` makes the provider again. They hold no credentials."""
@@ -265,22 +221,22 @@ class EarthEngine:
         return {"name": self.name, **plain}
 
     def checks(self, *, live: bool) -> list[Check]:
-        """Say whether libraries and credentials are here; `live` asks the service what only it can settle.
+        """Check whether libraries and credentials are here, and if `live` whether the service opens a session.
 
         Raises
         ------
         AccessError
             If the service refuses.
         """
-        found = [_libraries(), _credentials(self)]
-        if not live or not all(check.is_well for check in found):
-            return found
+        local = [_libraries(), _credentials(self)]
+        if not live or not all(check.is_well for check in local):
+            return local
         question = "does the service open a session?"
         try:
             open_session(self.access)
         except ProviderError as error:
-            return [*found, Check(question, str(error), is_well=False)]
-        return [*found, Check(question, f"yes: {self.access.url}", is_well=True)]
+            return [*local, Check(question, str(error), is_well=False)]
+        return [*local, Check(question, f"yes: {self.access.url}", is_well=True)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what differs from the defaults only, for one travels in every task."""

@@ -56,13 +56,13 @@ _LONGEST_ASKED_S: Final = 900.0
 def order_task(order: Order) -> npt.NDArray[np.float32]:
     """Bring the pixels of an order, in parts where the service cannot do it at once."""
     try:
-        found: npt.NDArray[np.float32] = ask(order.settings.access, lambda: _pixels(order), what=_named(order))
+        pixels: npt.NDArray[np.float32] = ask(order.settings.access, lambda: _pixels(order), what=_named(order))
     except TooMuchError:
         halves = order.halves()
         if halves is None:
             raise
     else:
-        return found
+        return pixels
     axis, parts = halves
     return np.concatenate([order_task(part) for part in parts], axis=axis)
 
@@ -101,7 +101,7 @@ def _named(order: Order) -> str:
 
 
 def _pixels(order: Order) -> npt.NDArray[np.float32]:
-    """Read an order through xee's store, which is told what it would otherwise ask for."""
+    """Read an order through xee's store, which has its metadata already and so requests none."""
     import ee
 
     rows, cols = order.grid.shape
@@ -113,10 +113,10 @@ def _pixels(order: Order) -> npt.NDArray[np.float32]:
         shape_2d=(cols, rows),
         getitem_kwargs={"max_retries": 0, "initial_delay": 0},
     )
-    found: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
-    if found.shape != (order.depth, rows, cols):
-        raise ValueError(f"{found.shape} values came where {(order.depth, rows, cols)} were asked for")
-    return found.astype(np.float32, copy=False)
+    pixels: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
+    if pixels.shape != (order.depth, rows, cols):
+        raise ValueError(f"{pixels.shape} values came where {(order.depth, rows, cols)} were requested")
+    return pixels.astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=1)
