@@ -17,6 +17,7 @@ from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.earth_engine import read as earth_read
+from rs_embed_dask.providers.earth_engine.orders import Settings
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -158,7 +159,7 @@ def test_r17_a_wrong_band_or_collection_fails_after_one_request(earth, scenes, w
     bad = (
         replace(table, assets=(("red", ("B99",)),)) if what == "band" else replace(table, collection="COPERNICUS/NONE")
     )
-    monkeypatch.setattr(EarthEngine, "table", lambda self, name: bad)
+    monkeypatch.setattr(Settings, "table", lambda self, name: bad)
     load_once = earth.provider()
     with pytest.raises(ProviderError, match=r"B99|COPERNICUS/NONE") as raised:
         load(load_once, read(GRID, ("red",)))

@@ -1,4 +1,4 @@
-"""What the made materials look like through the year: reflectance at any wavelength, backscatter, temperature."""
+"""The look of the landscape's materials through the year: reflectance at any wavelength, backscatter, temperature."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def first_of(name: str) -> int:
 
 @lru_cache(maxsize=256)
 def vegetated(day: dt.date, *, south: bool) -> npt.NDArray[np.bool_]:
-    """Tell which materials a scene classification would call vegetation on a day."""
+    """Return which materials a scene classification would call vegetation on a day."""
     green: npt.NDArray[np.bool_] = np.array([greenness(code, day, south=south) > 0.35 for code in range(len(CLASS_OF))])  # noqa: PLR2004 - half green
     return green
 
