@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rs_embed_dask.demo.stage import SPRING, Square
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.providers.synthetic.provider import Camera, Synthetic
-from rs_embed_dask.specs import BBox, FetchSpec, TemporalSpec
+from rs_embed_dask.specs import FetchSpec, TemporalSpec
 from tests.services.catalog import Catalog, Layer, Scene as Delivery
 
 if TYPE_CHECKING:
@@ -21,36 +22,18 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.imagery.scenes import Scene
 
-__all__ = [
-    "Landscape",
-]
-
-_SENSOR: Final = "sentinel-2-l2a"
-_FINE_M: Final = 10.0
-_COARSE_M: Final = 20.0
-_FINE: Final = ("B02", "B03", "B04", "B08")
-_COARSE: Final = ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")
-_PLACE_PX: Final = 64
-_TILE_PLACES: Final = 4
-_SWATH_ENDS: Final = 1.72
-_SPRING: Final = TemporalSpec.range("2022-04-01", "2022-07-30")
+SENSOR = "sentinel-2-l2a"
+FINE_M = 10.0
+COARSE_M = 20.0
+FINE = ("B02", "B03", "B04", "B08")
+COARSE = ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")
+TILE_PLACES = 4
+SWATH_ENDS = 1.72
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of the scenes.
-
-    Parameters
-    ----------
-    name : str
-        As agencies name theirs.
-    crs : str
-        Its projection.
-    corner : (float, float)
-        Its north-western corner.
-    shape : (int, int)
-        Rows and columns of its finest pixels.
-    """
+    """One tile of the scenes: its north-western corner, and rows and columns of its finest pixels."""
 
     name: str
     crs: str
@@ -59,86 +42,36 @@ class Tile:
 
     def grid(self, pixel_m: float) -> Grid:
         """Return its pixels of some size."""
-        rows, columns = (round(side * _FINE_M / pixel_m) for side in self.shape)
+        rows, columns = (round(side * FINE_M / pixel_m) for side in self.shape)
         return Grid(self.crs, (pixel_m, 0.0, self.corner[0], 0.0, -pixel_m, self.corner[1]), (rows, columns))
 
 
 @dataclass(frozen=True)
-class Landscape:
-    """A square of made ground with river, town, wood and fields, cut into places side by side.
+class Landscape(Square):
+    """A square of made ground with river, town, wood and fields; a scene is taken every ten days of `span`."""
 
-    Parameters
-    ----------
-    side : int
-        Places along each side.
-    seed : int
-        Of the landscape.
-    cloud : float
-        Mean cloud cover, 0..1.
-    crs, corner : str, (float, float)
-        Where: a projection, and its coordinates of the south-western corner.
-    span : TemporalSpec
-        When the scenes are taken, one every ten days.
-    """
-
-    side: int = 8
     seed: int = 11
     cloud: float = 0.35
-    crs: str = "EPSG:32631"
-    corner: tuple[float, float] = (617_680.0, 5_620_480.0)
-    span: TemporalSpec = _SPRING
-
-    @property
-    def place_m(self) -> float:
-        """Side of a place."""
-        return _PLACE_PX * _FINE_M
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top in metres of the projection."""
-        left, bottom = self.corner
-        return left, left + self.side * self.place_m, bottom, bottom + self.side * self.place_m
+    span: TemporalSpec = SPRING
 
     def tiles(self) -> list[Tile]:
         """Return the tiles that scenes are delivered in, of at most four by four places."""
         left, _, _, top = self.extent
-        found = []
-        for row in range(0, self.side, _TILE_PLACES):
-            for column in range(0, self.side, _TILE_PLACES):
-                shape = min(_TILE_PLACES, self.side - row), min(_TILE_PLACES, self.side - column)
+        place_px = round(self.place_m / FINE_M)
+        tiles = []
+        for row in range(0, self.side, TILE_PLACES):
+            for column in range(0, self.side, TILE_PLACES):
+                shape = min(TILE_PLACES, self.side - row), min(TILE_PLACES, self.side - column)
                 corner = left + column * self.place_m, top - row * self.place_m
-                found.append(Tile(f"31UF{row}{column}", self.crs, corner, (shape[0] * _PLACE_PX, shape[1] * _PLACE_PX)))
-        return found
-
-    def places(self) -> list[BBox]:
-        """Return the places, row by row from the north-west."""
-        left, bottom = self.corner
-        found = []
-        for row in reversed(range(self.side)):
-            for column in range(self.side):
-                x, y = left + column * self.place_m, bottom + row * self.place_m
-                found.append(BBox(x, y, x + self.place_m, y + self.place_m, crs=self.crs))
-        return found
+                tiles.append(Tile(f"31UF{row}{column}", self.crs, corner, (shape[0] * place_px, shape[1] * place_px)))
+        return tiles
 
     def write(self, root: Path) -> int:
-        """Write every scene as cloud-optimised GeoTIFFs with STAC items.
-
-        The south-eastern corner lies outside the swath, so that some places have no imagery.
-
-        Parameters
-        ----------
-        root : Path
-            A folder for the catalogue.
-
-        Returns
-        -------
-        int
-            Number of scenes, one a tile and day.
-        """
+        """Write every scene as GeoTIFFs with STAC items into a folder, and return how many: one per tile and day."""
         catalog = Catalog(root)
         provider = Synthetic(self.seed, cloud=self.cloud, revisit_days=10)
         span = Span(self.span.start_date, self.span.end_date)
-        scenes = provider.search(_SENSOR, self.tiles()[0].grid(_FINE_M), span, fetch=FetchSpec())
+        scenes = provider.search(SENSOR, self.tiles()[0].grid(FINE_M), span, fetch=FetchSpec())
         for scene in scenes:
             for tile in self.tiles():
                 catalog.add(self._delivered(scene, tile))
@@ -147,16 +80,16 @@ class Landscape:
 
     def _delivered(self, scene: Scene, tile: Tile) -> Delivery:
         """Photograph one tile of a scene, in the pixel sizes of the agency's files."""
-        layers = (*self._layers(scene, tile.grid(_FINE_M), _FINE), *self._layers(scene, tile.grid(_COARSE_M), _COARSE))
+        layers = (*self._layers(scene, tile.grid(FINE_M), FINE), *self._layers(scene, tile.grid(COARSE_M), COARSE))
         about = {**scene.properties, "eo:cloud_cover": scene.cloud_pct, "s2:mgrs_tile": tile.name}
         name = f"S2_{tile.name}_{scene.datetime:%Y%m%d}"
-        return Delivery(name, _SENSOR, scene.datetime, self.crs, layers, about)
+        return Delivery(name, SENSOR, scene.datetime, self.crs, layers, about)
 
     def _layers(self, scene: Scene, grid: Grid, names: tuple[str, ...]) -> tuple[Layer, ...]:
         """Photograph some bands of a scene."""
-        known = {band.name: band.common for band in sensor(_SENSOR).bands}
-        assets = tuple((known[name], name) if name in known else (name,) for name in names)
-        raw = Camera(_SENSOR, self.seed, self.cloud)([scene], grid, assets)[0]  # (A, H, W)
+        common_names = {band.name: band.common for band in sensor(SENSOR).bands}
+        assets = tuple((common_names[name], name) if name in common_names else (name,) for name in names)
+        raw = Camera(SENSOR, self.seed, self.cloud)([scene], grid, assets)[0]  # (A, H, W)
         raw[:, self._outside(grid)] = 0
         return tuple(Layer(name, values, grid.transform, nodata=0) for name, values in zip(names, raw, strict=True))
 
@@ -164,4 +97,4 @@ class Landscape:
         """Tell which pixels lie beyond the swath's edge, a line across the south-eastern corner."""
         left, right, bottom, top = self.extent
         x, y = np.meshgrid(grid.xs, grid.ys)
-        return np.asarray((x - left) / (right - left) + (top - y) / (top - bottom) > _SWATH_ENDS)
+        return np.asarray((x - left) / (right - left) + (top - y) / (top - bottom) > SWATH_ENDS)
