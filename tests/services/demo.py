@@ -13,7 +13,7 @@ from pathlib import Path
 from rs_embed_dask.demo.run import clear, walk
 from rs_embed_dask.demo.stage import Stage
 from rs_embed_dask.providers import open_provider
-from tests.services.landscape import Landscape
+from tests.services.landscape_catalog import Landscape
 from tests.services.loopback import Call, Fault
 from tests.services.service import Service
 

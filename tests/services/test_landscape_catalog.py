@@ -11,7 +11,7 @@ import xarray as xr
 
 from rs_embed_dask.store import Status
 from tests.services.demo import serve_and_walk
-from tests.services.landscape import Landscape
+from tests.services.landscape_catalog import Landscape
 
 
 def test_tiles_cover_the_square_once():
