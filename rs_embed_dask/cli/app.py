@@ -233,10 +233,11 @@ def demo(
     ),
     side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
 ) -> None:
-    """Show everything on this machine, without a network: a cluster, a catalogue, a run that loses a worker."""
+    """Show everything on this machine, without a network: a cluster, a landscape, a run that loses a worker."""
     from rs_embed_dask.demo.run import walk
+    from rs_embed_dask.demo.stage import synthetic_stage
 
-    raise typer.Exit(walk(out, side=side))
+    raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
 def _finish(report: StatusReport, *, quiet: bool) -> None:

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.engine.report import RunReport
 
-__all__ = ["KillsOneWorker", "process_ids"]
+__all__ = ["KillsOneWorker"]
 
 
 class KillsOneWorker:
-    """A listener that kills a worker process after some chunks, without a warning to it, and keeps the run's report."""
+    """A listener that kills one of some processes after some chunks, without warning, and keeps the run's report."""
 
-    def __init__(self, victims: Mapping[str, int], *, after: int, say: Callable[[str], None]) -> None:
-        self._victims = dict(victims)
+    def __init__(self, process_ids: Mapping[str, int], *, after: int, write: Callable[[str], None]) -> None:
+        self._process_ids = dict(process_ids)
         self._after = after
-        self._say = say
+        self._write = write
         self._stored = 0
         self.killed = 0
         self.report: RunReport | None = None
@@ -38,11 +38,8 @@ class KillsOneWorker:
             self.report = event.report
 
     def _kill(self, left: int) -> None:
-        address, self.killed = next(iter(self._victims.items()))
+        address, self.killed = next(iter(self._process_ids.items()))
+        # SIGKILL cannot be caught: the worker says no goodbye, as when a machine is preempted
         os.kill(self.killed, signal.SIGKILL)
-        self._say(f"SIGKILL to worker {address} (process {self.killed}) with {left} chunks to go")
-
-
-def process_ids() -> int:
-    """Tell the process id of whoever runs this; given to `distributed.Client.run`."""
-    return os.getpid()
+        chunks = "1 chunk" if left == 1 else f"{left} chunks"
+        self._write(f"SIGKILL to worker {address} (process {self.killed}) with {chunks} to go")
