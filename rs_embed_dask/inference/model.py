@@ -177,7 +177,15 @@ class Model:
             if isinstance(result, RsEmbedError):
                 raise result
         done = [result for result in results if isinstance(result, Features)]
-        return arrays.embedding(done, self, output, batched=batched)
+        about: dict[str, Any] = {
+            "model": self.card.id,
+            "variant": self.card.variant_for(self.spec).name,
+            "modality": "+".join(inputs.modality for inputs in self.inputs),
+            "output": self.card.named(output).to_dict(),
+            "weights": self.weights_info,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        return arrays.embedding(done, about, batched=batched)
 
     def embed_cubes(
         self,
