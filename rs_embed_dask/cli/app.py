@@ -71,9 +71,7 @@ def embed(
     options: CliOptions,
     place: ClusterOptions,
     *,
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="Store to write: a new path, or one to continue.")
-    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new path, or one to continue.")],
     quiet: Quiet = False,
 ) -> None:
     """Embed places with models into a Zarr store. Run the same command again to continue after a stop."""
