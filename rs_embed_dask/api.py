@@ -107,7 +107,7 @@ def compute_embeddings(
             )
             return tree.load()
     request, sizes = request_of(models, options), _sizes(options)
-    store, todo = store_for(out, _items(spatials, temporal, options), request, sizes)
+    store, todo = store_for(out, _items(spatials, temporal, options), request, sizes=sizes)
     _run(todo, store, client=client, progress=progress)
     return open_store(out)
 

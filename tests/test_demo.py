@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rs_embed_dask.demo.mishap import KillsOneWorker
-from rs_embed_dask.demo.run import clear, walk
+from rs_embed_dask.demo.run import KillsOneWorker, clear, walk
 from rs_embed_dask.demo.stage import Square, synthetic_stage
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunReport
 from rs_embed_dask.imagery.grid import grid_for

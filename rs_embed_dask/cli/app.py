@@ -20,10 +20,7 @@ from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedE
 if TYPE_CHECKING:
     from rs_embed_dask.store import StatusReport
 
-__all__ = [
-    "app",
-    "main",
-]
+__all__ = ["app", "main"]
 
 FAILED, AT_FAULT, STOPPED = 1, 2, 130
 

@@ -16,13 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = [
-    "CliOptions",
-    "ClusterOptions",
-    "PlaceOptions",
-    "ProviderOptions",
-    "taking",
-]
+__all__ = ["CliOptions", "ClusterOptions", "PlaceOptions", "ProviderOptions", "taking"]
 
 PLACE, TIME, MODEL, IMAGERY, RUN = "Places", "Time", "Models and output", "Imagery", "Where it runs"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["store_for"]
 
 
-def store_for(out: str | Path, items: Sequence[Item], request: Request, sizes: Sizes) -> tuple[Store, Plan]:
+def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
     """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")

@@ -35,13 +35,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs.where import Spatial
 
-__all__ = [
-    "LARGEST_SCALE_ERROR",
-    "LARGEST_SIDE_PX",
-    "Grid",
-    "Window",
-    "grid_for",
-]
+__all__ = ["LARGEST_SCALE_ERROR", "LARGEST_SIDE_PX", "Grid", "Window", "grid_for"]
 
 _LONGEST_NAME: Final = 16
 _Transform = tuple[float, float, float, float, float, float]

@@ -23,15 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.cards.card import Card, Product, Variant
     from rs_embed_dask.preprocess.inputs import Inputs, Option
 
-__all__ = [
-    "ModelPage",
-    "describe_model",
-    "example",
-    "fetch_weights",
-    "largest_error",
-    "list_models",
-    "short_rows",
-]
+__all__ = ["ModelPage", "describe_model", "example", "fetch_weights", "largest_error", "list_models", "short_rows"]
 
 ALIKE: Final = {REFLECTANCE: 1200.0, DB: -12.0, KELVIN: 290.0, "byte": 90.0, "m": 120.0}
 SIDES: Final = {"dates": "dates=dates", "place": "place=(4.35, 50.85)", "gsd": "resolution_m={metres:g}"}
@@ -131,13 +123,7 @@ EVERYTHING: Final = "files and synthetic have every sensor"
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model's card to be read by a person.
-
-    Attributes
-    ----------
-    card : Card
-        The facts.
-    """
+    """A model's card to be read by a person."""
 
     card: Card
 
@@ -355,61 +341,17 @@ FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
 def list_models() -> list[dict[str, Any]]:
-    """List the models that can be asked for; torch is not loaded.
-
-    Returns
-    -------
-    list of dict
-        ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of parameters, by
-        variant), ``dim`` (embedding dimension, by variant), ``licence`` of the weights ("none needed" where there are
-        none) or of a product's vectors, ``code_licence``, ``parity``.
-    """
+    """List the models that can be asked for; torch is not loaded."""
     return [_row(card) for card in all_cards()]
 
 
 def describe_model(name: str) -> ModelPage:
-    """Describe a model in full.
-
-    Parameters
-    ----------
-    name : str
-        Its id or an alias.
-
-    Returns
-    -------
-    ModelPage
-        Prints as text, HTML and Markdown; ``.to_dict()`` is the whole card as JSON.
-
-    Raises
-    ------
-    UnknownNameError
-        With the closest names, where there is no such model.
-    """
+    """Describe a model in full."""
     return ModelPage(card_of(name))
 
 
 def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool = False) -> Path:
-    """Fetch a model's weights into the hub cache and check them, so that workers need no network.
-
-    Parameters
-    ----------
-    name : str
-        The model.
-    variant : str, optional
-        Its size; the default one where it is left out.
-    accept_licence : bool, default False
-        Agree to restricted terms.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    LicenceError, WeightsError
-        Where the terms were not accepted, or the file could not be had.
-    """
+    """Fetch a model's weights into the hub cache and check them, so that workers need no network."""
     from rs_embed_dask.models.weights import fetch
 
     card = card_of(name)

@@ -148,17 +148,7 @@ _TRUE_COLOUR: Final = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class SceneImage:
-    """A picture of the ground.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (rows, columns, 3)
-        From 0 to 1, north up; NaN where nothing is known.
-    extent : tuple of float
-        Left, right, bottom and top in ``crs``.
-    crs : str
-        Its reference system.
-    """
+    """A picture of the ground."""
 
     image: np.ndarray[Any, Any]
     extent: tuple[float, float, float, float]
@@ -166,21 +156,7 @@ class SceneImage:
 
     @classmethod
     def of(cls, pixels: xr.DataArray, *, bands: tuple[str, str, str] = _TRUE_COLOUR) -> SceneImage:
-        """Make a picture of imagery, stretched between the 2nd and 98th percentile.
-
-        Parameters
-        ----------
-        pixels : xarray.DataArray
-            (band, y, x) or (time, band, y, x) with pixel centres as coordinates and a CRS that rioxarray finds, such
-            as ``cube.to_xarray()``; of several times the median is shown.
-        bands : tuple of str
-            The bands for red, green and blue.
-
-        Raises
-        ------
-        SpecError
-            If it has no CRS, or lacks a band.
-        """
+        """Make a picture of imagery, stretched between the 2nd and 98th percentile."""
         import rioxarray  # noqa: F401  it adds .rio
 
         if pixels.rio.crs is None:

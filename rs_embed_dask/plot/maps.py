@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store import Target
 
-__all__ = [
-    "MapEntry",
-    "draw_vectors",
-    "entries_of",
-    "opened",
-    "pca_rgb",
-    "places_of",
-    "status_map",
-]
+__all__ = ["MapEntry", "draw_vectors", "entries_of", "opened", "pca_rgb", "places_of", "status_map"]
 
 _SQUARE: Final = 0.01
 _WHOLE_M: Final = 10

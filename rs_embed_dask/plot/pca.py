@@ -17,11 +17,7 @@ from rs_embed_dask.errors import SpecError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Pca",
-    "fit_pca",
-    "pseudo_rgb",
-]
+__all__ = ["Pca", "fit_pca", "pseudo_rgb"]
 
 DIM: Final = "dim"
 _MOST_SAMPLES: Final = 50_000

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = [
-    "Batch",
-    "Tokens",
-    "same_places",
-]
+__all__ = ["Batch", "Tokens", "same_places"]
 
 
 @dataclass

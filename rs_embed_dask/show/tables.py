@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "Bar",
     "Counts",
     "Row",
     "Section",
+    "ShareBar",
     "counted",
     "page_html",
     "page_markdown",
@@ -59,7 +59,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Bar:
+class ShareBar:
     """A cell that shows the parts of a whole as a bar, and in text how much of it is done."""
 
     counts: Counts
@@ -76,8 +76,8 @@ class Bar:
         return f"<div class='bar'>{''.join(spans)}</div>"
 
 
-Cell: TypeAlias = "str | Counts | Bar"
-Row: TypeAlias = "Sequence[str | Counts | Bar]"
+Cell: TypeAlias = "str | Counts | ShareBar"
+Row: TypeAlias = "Sequence[str | Counts | ShareBar]"
 
 
 @dataclass(frozen=True)

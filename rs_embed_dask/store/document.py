@@ -30,17 +30,7 @@ from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-__all__ = [
-    "ITEMS",
-    "MARK",
-    "ROOT_KEY",
-    "Document",
-    "Location",
-    "Target",
-    "explained",
-    "group_document",
-    "now",
-]
+__all__ = ["ITEMS", "MARK", "ROOT_KEY", "Document", "Location", "Target", "explained", "group_document", "now"]
 
 T = TypeVar("T")
 

@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs import Spatial
 
-__all__ = [
-    "ItemMatch",
-    "blocks",
-    "decoded_items",
-    "encoded_items",
-    "footprints",
-    "item_key",
-    "matched",
-]
+__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "item_key", "matched"]
 
 _WGS84: Final = "EPSG:4326"
 _SMALL_M: Final = 1_500.0

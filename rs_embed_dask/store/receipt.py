@@ -16,15 +16,7 @@ from rs_embed_dask.specs import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "Difference",
-    "build_receipt",
-    "check_request",
-    "differences",
-    "package_version",
-    "plain",
-    "request_digest",
-]
+__all__ = ["Difference", "build_receipt", "check_request", "differences", "package_version", "plain", "request_digest"]
 
 
 def package_version(name: str = "rs-embed-dask") -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from rs_embed_dask.show.tables import Bar, Counts, Row, Section, counted, page_html, page_text
+from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
 from rs_embed_dask.store.store import Store
@@ -286,9 +286,9 @@ def _counts(counts: dict[Status, int]) -> Counts:
     return Counts(tuple((count, code.words, STATUS_COLOURS[code]) for code, count in ordered))
 
 
-def _model_row(label: str, counts: dict[Status, int], total: int) -> tuple[str, Bar, Counts]:
+def _model_row(label: str, counts: dict[Status, int], total: int) -> tuple[str, ShareBar, Counts]:
     done = sum(count for code, count in counts.items() if code in DONE)
-    return label, Bar(_counts(counts), done / total), _counts(counts)
+    return label, ShareBar(_counts(counts), done / total), _counts(counts)
 
 
 def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.layout import ChunkResult, Field, ModelLayout
 
-__all__ = [
-    "Chunk",
-    "read_rows",
-    "write_rows",
-]
+__all__ = ["Chunk", "read_rows", "write_rows"]
 
 _BAD_BYTES: Final = (ValueError, RuntimeError, KeyError, EOFError)
 _FIX: Final = "restore the file, or delete it and its chunk's status file: the items are then computed again"

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.sensors import Mask, Source
     from rs_embed_dask.providers.earth_engine.orders import Look, Order
 
-__all__ = [
-    "collection_of",
-    "image_of",
-    "region_of",
-]
+__all__ = ["collection_of", "image_of", "region_of"]
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _TIME: Final = "system:time_start"

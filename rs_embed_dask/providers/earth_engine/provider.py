@@ -35,12 +35,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.providers.registry import Provider
 
-__all__ = [
-    "SENSOR",
-    "EarthEngine",
-    "annual_embedding",
-    "annual_read",
-]
+__all__ = ["SENSOR", "EarthEngine", "annual_embedding", "annual_read"]
 
 SENSOR: Final = "satellite-embedding"
 

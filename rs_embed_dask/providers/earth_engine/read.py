@@ -41,14 +41,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers.earth_engine.session import EarthAccess
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "ask",
-    "lazy_cubes",
-    "order_task",
-    "pixel_grid",
-    "plan_orders",
-    "scenes_of",
-]
+__all__ = ["ask", "lazy_cubes", "order_task", "pixel_grid", "plan_orders", "scenes_of"]
 
 _LONGEST_ASKED_S: Final = 900.0
 

@@ -29,12 +29,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "ArraySource",
-    "FileFetch",
-    "Files",
-    "array_source",
-]
+__all__ = ["ArraySource", "FileFetch", "Files", "array_source"]
 
 _IMAGE: Final = len("bhw")
 _SERIES: Final = len("tbhw")

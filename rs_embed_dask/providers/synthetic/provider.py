@@ -48,12 +48,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "CLASSES",
-    "Camera",
-    "Pause",
-    "Synthetic",
-]
+__all__ = ["CLASSES", "Camera", "Pause", "Synthetic"]
 
 _MICRO: Final = 1_000_000
 _CELL_M: Final = 10.0

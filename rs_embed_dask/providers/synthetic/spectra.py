@@ -12,16 +12,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.imagery.sensor_types import KELVIN, Band
 
-__all__ = [
-    "CLASSES",
-    "CLASS_OF",
-    "VARIANTS",
-    "backscatter_db",
-    "first_of",
-    "greenness",
-    "table",
-    "vegetated",
-]
+__all__ = ["CLASSES", "CLASS_OF", "VARIANTS", "backscatter_db", "first_of", "greenness", "table", "vegetated"]
 
 CLASSES: Final = ("water", "forest", "grassland", "winter_crop", "summer_crop", "built")
 VARIANTS: Final = 8
