@@ -131,7 +131,7 @@ def test_a_finished_store_is_known_to_be_finished_from_its_status_alone(client, 
     out = tmp_path / "g.zarr"
     rs.compute_embeddings([place(0)], "bandstats", SPAN, provider=clear, out=out, client=client, progress=False)
     store = Store.open(out, mode="r+")
-    store.set_request(store.request | {"provider": {"name": "files", "rebuild": False}})
+    store.add_models([], request=store.request | {"provider": {"name": "files", "rebuild": False}})
     report = rs.resume(out, progress=False)
     assert (report.chunks, report.is_over, report.store) == (0, True, str(out))
     assert "nothing was left to do" in str(report)

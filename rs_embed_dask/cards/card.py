@@ -241,11 +241,6 @@ class Card:
         """First and last year of a product; (0, 0) where it has none."""
         return (0, 0) if self.product is None else self.product.years
 
-    @property
-    def needs_weights(self) -> bool:
-        """Whether the default variant has a checkpoint."""
-        return self.variant(None).weights is not None
-
     def variant(self, name: str | None) -> Variant:
         """Look a variant up (None = the default). Raises UnknownNameError."""
         wanted = name or self.default_variant or self.variants[0].name

@@ -313,14 +313,6 @@ class Store(StoreView):
         self._check_writable()
         self._renew(replace(self._document, receipt=self.receipt | plain(parts)).save(self._location))
 
-    def set_request(self, request: dict[str, Any]) -> None:
-        """Replace the request, for example with one that names more models.
-
-        Only the client calls this.
-        """
-        self._check_writable()
-        self._renew(replace(self._document, request=plain(request)).save(self._location))
-
     def _renew(self, document: Document) -> None:
         self._document_read = document
         self._arrays.clear()
