@@ -13,8 +13,8 @@ import torch
 from rs_embed_dask.errors import ModelError, RsEmbedError, SpecError
 from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.features import Features, cells, cut_tiles, joined, pooled, stitched
-from rs_embed_dask.preprocess.batch import Batch
-from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid, run_steps
+from rs_embed_dask.preprocess.batch import Batch, run_steps
+from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 

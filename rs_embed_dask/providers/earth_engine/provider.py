@@ -216,13 +216,7 @@ class EarthEngine:
         return {"name": self.name, **plain}
 
     def checks(self, *, live: bool) -> list[Check]:
-        """Check whether libraries and credentials are here, and if `live` whether the service opens a session.
-
-        Raises
-        ------
-        AccessError
-            If the service refuses.
-        """
+        """Check libraries and credentials here, and if `live` that the service opens a session (AccessError if not)."""
         local = [_libraries(), _credentials(self)]
         if not live or not all(check.is_well for check in local):
             return local
