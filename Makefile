@@ -20,11 +20,11 @@ PIP_ARGS ?=
 .PHONY: help setup demo test test-long real lint types imports tests bench notebooks clean
 
 help:
-	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with numbers, a store and a picture"
-	@echo "make test             lint, types, import directions and the whole suite"
-	@echo "make test-long        the same, and all models in all variants against the published numbers in MODELS=DIR"
-	@echo "make real DATA=DIR    real Sentinel-2 images and real Galileo weights from DIR"
-	@echo "make bench            the pipeline against its bound"
+	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
+	@echo "make test             lint, types, import layers and the whole suite"
+	@echo "make test-long        the same, then all models against the recorded numbers in MODELS=DIR"
+	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
+	@echo "make bench            compare the pipeline with its lower bound"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
 
 setup: $(READY)
@@ -34,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "rs-embed-dask needs Python >= 3.11, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Fix: install a newer Python and run 'make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "'$(PYTHON)' cannot make virtual environments. Fix: install its venv package (Debian: apt install python3-venv)."; exit 1; }
+	  echo "'$(PYTHON)' cannot create virtual environments. Fix: install its venv package (Debian: apt install python3-venv)."; exit 1; }
 	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch
