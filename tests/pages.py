@@ -18,7 +18,7 @@ COMMAND = "python -m tests.pages --write"
 SHORT, LONG = 4, 99
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 MADE = f"<!-- Made from the card by `{COMMAND}`: change the card, not this page. -->\n\n"
-MADE_OF_RECORD = f"<!-- Made from the cards and parity.json by `{COMMAND}`: change those, not this page. -->\n\n"
+MADE_OF_RECORD = f"<!-- Generated from the cards and parity.json by `{COMMAND}`: edit those, not this page. -->\n\n"
 
 
 def table(folder, most):

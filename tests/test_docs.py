@@ -67,7 +67,8 @@ def test_a_model_without_a_record_is_said_to_have_none():
     page = correctness_page.page({}, pages.compared)
     assert "| [`clay`](#clay) | not recorded |  |  |  |  | differs |" in page
     assert (
-        "- Not recorded: [parity.json](parity.json) has no run of its cases. The card says: the authors' code:" in page
+        "- Not recorded: [parity.json](parity.json) has no run of its cases. The card states: the authors' code:"
+        in page
     )
     assert "| [`gse`](#gse) | exact | samples in the published format |  |  |  | differs |" in page
     assert "| [`rcf`](#rcf) | nothing to compare |" in page
