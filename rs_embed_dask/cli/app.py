@@ -208,7 +208,7 @@ def weights_fetch(
 def doctor(
     provider: ProviderOptions,
     *,
-    live: Annotated[bool, typer.Option("--live", help="Ask the service too, a few dozen small requests.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also open a session with the service.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check whether a provider works here: libraries, credentials and, with --live, the service itself."""
