@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity import recipe
+from tests.parity.fields import Fields
 
 REPOSITORY = Path(__file__).parents[2]
 NUMBERS = Path(__file__).parent / "numbers"
@@ -22,16 +24,20 @@ _RAW = {"reflectance", "backscatter_db"}
 
 
 class NotUnderstoodError(Exception):
-    """A field of a case that the harness cannot read; the case counts as failed."""
+    """Something in a case that nobody reads, or that cannot be read; the case has not passed, nor the model failed."""
 
 
-@dataclass(frozen=True)
 class Input:
-    """An array that goes in, with what the case says of it."""
+    """An array that goes in, with what the case says of it; remembers whether anyone took it."""
 
-    role: str
-    values: np.ndarray
-    facts: dict[str, Any]
+    def __init__(self, role: str, values: np.ndarray, facts: Mapping[str, Any]) -> None:
+        self.role, self._values, self.facts = role, values, facts
+        self.taken = False
+
+    @property
+    def values(self) -> np.ndarray:
+        self.taken = True
+        return self._values
 
 
 @dataclass
@@ -63,14 +69,15 @@ class Folder:
                     return known[variant]
         raise NotUnderstoodError(f"no shapes {reference!r} of {model}")
 
-    def weights(self, model: str, spec: dict[str, Any]) -> recipe.Weights | Path:
+    def weights(self, model: str, spec: Mapping[str, Any]) -> recipe.Weights | Path:
         """Draw a case's weights, or find their file; the last draw is kept, for the next case often wants it too."""
         if "file" in spec:
             return self.find(spec["file"])
-        key = (model, json.dumps(spec, sort_keys=True))
+        shapes, seed = spec["shapes"], int(spec.get("seed", 0))
+        key = (model, json.dumps(shapes, sort_keys=True), seed)
         if self._drawn is None or self._drawn[0] != key:
             self._drawn = None  # so that two are never held at once
-            self._drawn = (key, recipe.Weights.draw(self.shapes(model, spec["shapes"]), int(spec.get("seed", 0))))
+            self._drawn = (key, recipe.Weights.draw(self.shapes(model, shapes), seed))
         return self._drawn[1]
 
 
@@ -79,16 +86,31 @@ class Case:
     """One case."""
 
     model: str
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     folder: Folder
     arrays: Any
+
+    def __post_init__(self) -> None:
+        self.facts = Fields(self.facts)
+
+    def check_read(self) -> None:
+        """Refuse a case that has something which nobody has looked up."""
+        if self.unread:
+            raise NotUnderstoodError(f"nothing reads {', '.join(self.unread)}")
+
+    @property
+    def unread(self) -> list[str]:
+        """What says how to run the case and that nobody has looked up so far: fields, and inputs as a whole."""
+        inputs = self.__dict__.get("inputs", ())  # drawn by now, or of no interest
+        left = [f"inputs[{number}] {one.role}".rstrip() for number, one in enumerate(inputs) if not one.taken]
+        return [*self.facts.unread(), *left]
 
     @property
     def name(self) -> str:
         return str(self.facts["name"])
 
     @property
-    def side(self) -> dict[str, Any]:
+    def side(self) -> Mapping[str, Any]:
         return self.facts.get("side") or {}
 
     @property
@@ -108,13 +130,12 @@ class Case:
 
     @cached_property
     def inputs(self) -> list[Input]:
-        given = self.facts["inputs"]
-        listed = [{"input": role, **facts} for role, facts in given.items()] if isinstance(given, dict) else given
         return [
-            Input(_role(facts), _then(_array(facts, self.folder), facts.get("then"), facts), facts) for facts in listed
+            Input(_role(facts), _then(_array(facts, self.folder), facts.get("then"), facts), facts)
+            for facts in self.facts["inputs"]
         ]
 
-    def allowed(self, facts: dict[str, Any]) -> float:
+    def allowed(self, facts: Mapping[str, Any]) -> float:
         """Ten times the stated rounding, never under 2e-6; 1e-5 where none is stated."""
         stated = facts.get("rounding")
         for name in ("float64_relative_error", "rounding"):
@@ -126,12 +147,12 @@ class Case:
         return 1e-5 if stated is None else max(2e-6, 10 * float(stated))
 
 
-def _role(facts: dict[str, Any]) -> str:
+def _role(facts: Mapping[str, Any]) -> str:
     role = facts.get("input") or facts.get("modality") or facts.get("is") or ""
     return role if isinstance(role, str) else "+".join(role)
 
 
-def _array(facts: dict[str, Any], folder: Folder) -> np.ndarray:
+def _array(facts: Mapping[str, Any], folder: Folder) -> np.ndarray:
     if "file" in facts:
         return _from_file(facts, folder)
     draw = _DRAWS.get(facts["fn"])
@@ -140,7 +161,7 @@ def _array(facts: dict[str, Any], folder: Folder) -> np.ndarray:
     return draw(facts["name"], tuple(facts["shape"]), int(facts.get("seed", 0)))
 
 
-def _from_file(facts: dict[str, Any], folder: Folder) -> np.ndarray:
+def _from_file(facts: Mapping[str, Any], folder: Folder) -> np.ndarray:
     file, _, member = str(facts["file"]).partition(":")
     path = folder.find(file)
     if path.suffix == ".npz":
@@ -162,7 +183,7 @@ def _from_file(facts: dict[str, Any], folder: Folder) -> np.ndarray:
     return values[:, top:bottom, left:right].astype(np.float32)
 
 
-def _then(values: np.ndarray, what: str | None, facts: dict[str, Any] | None = None) -> np.ndarray:
+def _then(values: np.ndarray, what: str | None, facts: Mapping[str, Any] | None = None) -> np.ndarray:
     """Do what is done with a draw before it goes in."""
     if what is None:
         return values
@@ -185,7 +206,7 @@ def _then(values: np.ndarray, what: str | None, facts: dict[str, Any] | None = N
     raise NotUnderstoodError(f"then: {what!r}")
 
 
-def _percent_or_kelvin(values: np.ndarray, what: str, facts: dict[str, Any]) -> np.ndarray:
+def _percent_or_kelvin(values: np.ndarray, what: str, facts: Mapping[str, Any]) -> np.ndarray:
     """Make a draw (..., C, H, W) percent in some bands and kelvin, between two numbers a band, in the others."""
     percent, kelvin = (
         [int(word) for word in found.split(",")]

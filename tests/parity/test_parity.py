@@ -58,7 +58,7 @@ def folder(tmp_path):
 
 def test_another_folder_runs(folder, capsys):
     assert harness.main([folder()]) == 0
-    assert "1 cases, 3 outputs, 0 failed" in capsys.readouterr().out
+    assert "1 case, 3 outputs, 0 failed\n" in capsys.readouterr().out
 
 
 def spoil(path, value):
@@ -88,13 +88,13 @@ def gap(_, arrays):
         (spoil(["weights", "seed"], 1), "FAILED"),
         (spoil(["expected", 0, "output"], "pooled_rms"), "gave no such output"),
         (spoil(["expected", 0, "shape"], [127]), r"shape \(1, 128\), not \(127,\)"),
-        (spoil(["expected", 1, "indices"], "np.arange(256)"), "NotUnderstoodError: kind 'sampled'"),
+        (spoil(["expected", 1, "indices"], "np.arange(256)"), "NOT UNDERSTOOD: kind 'sampled'"),
         (spoil(["expected", 1, "mean"], 0.5), "mean or std off"),
         (spoil(["expected"], []), "nothing is expected"),
-        (spoil(["inputs", 0, "fn"], "gamma"), "NotUnderstoodError: input function 'gamma'"),
-        (spoil(["inputs", 0, "then"], "sort it"), "NotUnderstoodError: then"),
-        (spoil(["weights", "shapes"], "keys.json.gz:micro"), "NotUnderstoodError: no shapes"),
-        (spoil(["weights"], {"file": "shared/data/none.pt"}), "NotUnderstoodError: no file"),
+        (spoil(["inputs", 0, "fn"], "gamma"), "NOT UNDERSTOOD: input function 'gamma'"),
+        (spoil(["inputs", 0, "then"], "sort it"), "NOT UNDERSTOOD: then"),
+        (spoil(["weights", "shapes"], "keys.json.gz:micro"), "NOT UNDERSTOOD: no shapes"),
+        (spoil(["weights"], {"file": "shared/data/none.pt"}), "NOT UNDERSTOOD: no file"),
         (spoil(["variant"], "micro"), "UnknownNameError"),
     ],
 )
@@ -104,11 +104,107 @@ def test_the_harness_notices(folder, capsys, change, message):
     assert re.search(message, told), told
 
 
-def test_a_model_without_an_adapter_fails(folder, capsys, monkeypatch):
+EXTRA = {"fn": "standard_normal", "name": "more", "shape": [1, 3, 10, 32, 32], "input": "landsat"}
+
+
+def more_input(content, _):
+    content["cases"][0]["inputs"].append(EXTRA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoil(["resolution"], 20), "nothing reads resolution"),
+        (spoil(["side", "hide"], [1]), "nothing reads side.hide"),
+        (spoil(["side", "resolution"], 20), "nothing reads side.resolution"),
+        (spoil(["inputs", 0, "nodata"], -9999), r"nothing reads inputs\[0\].nodata"),
+        (spoil(["weights", "prefix"], "module."), "nothing reads weights.prefix"),
+        (spoil(["expected", 1, "norm"], "l2"), r"nothing reads expected\[1\].norm"),
+        (more_input, r"inputs \['landsat'\]"),
+    ],
+)
+def test_what_nobody_reads_is_not_understood(folder, capsys, change, message):
+    """Whatever the outputs are: here they are right, for the field has been ignored."""
+    assert harness.main([folder(change)]) == 1
+    told = capsys.readouterr().out
+    assert re.search(rf"NOT UNDERSTOOD: {message}\n", told), told
+    assert "1 case, 0 outputs, 0 failed, 1 case not understood\n" in told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoil(["description"], "a note"),
+        spoil(["rs_embed_grid_relative_error"], 0.2),
+        spoil(["inputs", 0, "meaning"], "ten bands"),
+        spoil(["expected", 0, "note"], "of all pixels"),
+    ],
+)
+def test_what_only_describes_a_case_is_passed_over(folder, capsys, change):
+    assert harness.main([folder(change)]) == 0, capsys.readouterr().out
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Run a made case of a made model, whose adapter is given."""
+
+    def run(adapter, **facts):
+        place = tmp_path / "made"
+        place.mkdir(exist_ok=True)
+        expected = [{"output": "pooled", "array": "one", "shape": [1], "kind": "whole"}]
+        weights = {"shapes": {"a": [1]}}
+        case = {"name": "one", "weights": weights, "inputs": [], "expected": expected, **facts}
+        (place / "parity.json").write_text(json.dumps({"cases": [case]}))
+        np.savez(place / "parity.npz", one=np.ones(1))
+        monkeypatch.setattr(harness, "ADAPTERS", {"made": adapter})
+        return harness.main([str(tmp_path)])
+
+    return run
+
+
+def read_frames(case):
+    """An adapter that knows one side input alone."""
+    assert case.weights
+    return {"pooled": np.ones(1) * case.side["frames"]}
+
+
+def test_a_field_is_understood_by_the_adapter_that_reads_it(made, capsys):
+    assert made(read_frames, side={"frames": 1}) == 0
+    assert made(read_frames, side={"frames": 1, "missing_frames": [0], "hide": 2}) == 1
+    assert "NOT UNDERSTOOD: nothing reads side.missing_frames, side.hide\n" in capsys.readouterr().out
+
+
+def test_looking_through_all_names_is_not_reading(made, capsys):
+    def look(case):
+        assert "hide" in case.side
+        assert [name for name, _ in case.side.items()] == list(case.side)
+        return read_frames(case)
+
+    assert made(look, side={"frames": 1, "hide": 1}) == 1
+    assert "NOT UNDERSTOOD: nothing reads side.hide\n" in capsys.readouterr().out
+
+
+def test_an_input_that_nobody_takes_is_not_understood(made, capsys):
+    def take_first(case):
+        assert case.inputs[0].values.shape == (1, 3, 10, 32, 32)
+        return read_frames(case)
+
+    assert made(take_first, side={"frames": 1}, inputs=[EXTRA]) == 0
+    assert made(take_first, side={"frames": 1}, inputs=[EXTRA, EXTRA]) == 1
+    assert made(take_first, side={"frames": 1}, inputs={"first": EXTRA, "second": EXTRA}) == 1
+    assert capsys.readouterr().out.count("NOT UNDERSTOOD: nothing reads inputs[1] landsat\n") == 2
+
+
+def test_an_adapter_that_stops_shows_what_it_had_not_read(made, capsys):
+    assert made(read_frames, side={"dates": [1]}) == 1
+    assert "ERROR: KeyError: 'frames' (not read before: side.dates)\n" in capsys.readouterr().out
+
+
+def test_a_model_without_an_adapter_is_not_understood(folder, capsys, monkeypatch):
     monkeypatch.setattr(adapters, "ADAPTERS", {})
     monkeypatch.setattr(harness, "ADAPTERS", {})
     assert harness.main([folder()]) == 1
-    assert "no adapter for galileo" in capsys.readouterr().out
+    assert "NOT UNDERSTOOD: no adapter for galileo" in capsys.readouterr().out
 
 
 def test_a_model_without_cases_fails(capsys):

@@ -84,7 +84,7 @@ def _pixels(case: Case) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         if cut and "aerial" in given:
             inside = slice(*map(int, cut.groups()))
             given["aerial"] = given["aerial"][..., inside, inside]
-    given |= {name: value for name, value in case.side.items() if name.endswith("_dates")}
+    given |= {name: case.side[name] for name in case.side if name.endswith("_dates")}
     days = {n.removesuffix("_dates"): items(np.asarray(v, int), 2) for n, v in given.items() if n.endswith("_dates")}
     pixels = {}
     for name, values in given.items():

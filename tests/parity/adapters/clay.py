@@ -55,6 +55,7 @@ def run(case: Case) -> Outputs:
     known = {"dates": [[date[:10]] for date in side["dates"]], "resolution_m": gsd}
     known["place"] = [[lon, lat] for lat, lon in side["lat_lon"]]
     batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs(**known))[0])
+    batch.inputs = {modality: _bands(case, model, modality)}
     found = _outputs(model, batch)
     found["pooled"] = np.asarray(model.embed(frames, output=OutputSpec.pooled("cls"), **known).data)
     return first_item(case, found)
@@ -68,6 +69,7 @@ def _load(case: Case, modality: str, images: np.ndarray) -> Model:
     if case.raw:
         hours = {_hours(date)[3] for date in case.side["dates"]}
         options |= {"hour": hours.pop(), **told_px(case, images)}
+    codes = [bool(np.any(case.side.get(name, 1))) for name in ("time", "latlon")]
     model = load_model(
         "clay",
         variant=known_variant(case),
@@ -76,7 +78,7 @@ def _load(case: Case, modality: str, images: np.ndarray) -> Model:
         modality=modality,
         device="cpu",
         dtype="float32",
-        metadata=bool(np.any(case.side.get("time", 1)) or np.any(case.side.get("latlon", 1))),
+        metadata=any(codes),
         **options,
     )
     model.max_images = 1 << 16

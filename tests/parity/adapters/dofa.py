@@ -17,6 +17,8 @@ from rs_embed_dask.preprocess.samples import Sample
 from tests.parity.running import first_item, items, known_variant, load, outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rs_embed_dask.inference.model import Model
     from tests.parity.cases import Case
     from tests.parity.running import Outputs
@@ -60,7 +62,7 @@ def _load(case: Case, **options: Any) -> Model:
     return load(case, "dofa", renamed=RENAMED, variant=known_variant(case), rectangle="stretch", **options)
 
 
-def _options(case: Case, facts: dict[str, Any], count: int) -> dict[str, Any]:
+def _options(case: Case, facts: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Which modality, bands and 8-bit scale a raw case means."""
     modality = "s1" if facts.get("fn") == "backscatter_db" else "s2"
     (known,) = (inputs for inputs in card("dofa").inputs if inputs.modality == modality)

@@ -17,6 +17,8 @@ from tests.parity.cases import NotUnderstoodError
 from tests.parity.running import GRID, items, load, outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.parity.cases import Case
     from tests.parity.running import Outputs
 
@@ -34,6 +36,8 @@ def run(case: Case) -> Outputs:
     given = {one.role: _galileo_bands(one.role, one.values, one.facts) for one in case.inputs}
     given = {name: items(values, {"space": 4, "time": 3, "static": 2}.get(name, 5)) for name, values in given.items()}
     pixels = {name: values for name, values in given.items() if name in {"s2", "s1", "ndvi"}}
+    if strange := given.keys() - pixels.keys() - {"space", "time", "static"}:
+        raise NotUnderstoodError(f"inputs {sorted(strange)}")
     hidden = _hidden(side, tuple(pixels))
     modality = "+".join(name for name in ("s2", "s1") if name in pixels) or "s2"
     sides = [values.shape[-1] for values in pixels.values()]
@@ -73,24 +77,25 @@ def run(case: Case) -> Outputs:
     return outputs(model, model.tokens(batch))
 
 
-def _lonlat(side: dict[str, Any]) -> list[float] | None:
+def _lonlat(side: Mapping[str, Any]) -> list[float] | None:
     """Find a place among the side inputs, as (longitude, latitude)."""
     if "lon" in side and "lat" in side:
         return [side["lon"], side["lat"]]
     return np.asarray(side["latlon"])[..., ::-1].tolist() if side.get("latlon") is not None else None
 
 
-def _hidden(side: dict[str, Any], everywhere: tuple[str, ...]) -> dict[str, Any]:
+def _hidden(side: Mapping[str, Any], everywhere: tuple[str, ...]) -> dict[str, Any]:
     """Find frames that a case hides: a list of them, of all pixels or by input or group, for all items or for each."""
-    found = next((value for name, value in side.items() if re.search("hidden|masked|missing", name)), None) or {}
-    return found if isinstance(found, dict) else dict.fromkeys(everywhere, found)
+    name = next((name for name in side if re.search("hidden|masked|missing", name)), "")
+    frames = side.get(name) or {}
+    return frames if isinstance(frames, dict) else dict.fromkeys(everywhere, frames)
 
 
 def _each(frames: list[Any], count: int) -> list[list[int]]:
     return frames if frames and isinstance(frames[0], list) else [list(frames)] * count
 
 
-def _galileo_bands(role: str, values: np.ndarray, facts: dict[str, Any]) -> np.ndarray:
+def _galileo_bands(role: str, values: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
     if "bands_in_file" not in facts:
         return values
     wanted = {"s2": names("B2 B3 B4 B5 B6 B7 B8 B8A B11 B12"), "s1": names("VV VH")}[role]

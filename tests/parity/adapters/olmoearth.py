@@ -26,7 +26,8 @@ RENAMED = {"embedding_size": "dim", "depth": "depth", "num_heads": "heads", "mlp
 
 def run(case: Case) -> Outputs:
     ours = {known: name for name, (known, _) in NAMES.items()}
-    pixels = {ours.get(one.role, one.role): items(one.values, 5).astype(np.float32) for one in case.inputs}
+    given = {ours.get(one.role, one.role): one for one in case.inputs}
+    pixels = {name: items(one.values, 5).astype(np.float32) for name, one in given.items() if name in NAMES}
     pixels = {name: pixels[name] for name in NAMES if name in pixels}
     count, frames = next(iter(pixels.values())).shape[:2]
     metres = float(case.side.get("input_resolution_m", 10))

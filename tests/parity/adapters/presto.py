@@ -12,6 +12,7 @@ from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.preprocess.batch import Batch
 from rs_embed_dask.preprocess.steps import names
+from tests.parity.cases import NotUnderstoodError
 from tests.parity.running import GRID, items, outputs, sizes
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def _months(told: Any, count: int, frames: int) -> np.ndarray:
 
 
 def _hidden(case: Case, count: int) -> list[list[int]]:
+    if case.side.get("visible_bands", "all") != "all":
+        raise NotUnderstoodError(f"visible_bands {case.side['visible_bands']!r}")
     told = case.side.get("hidden_bands_per_sample") or [case.side.get("hidden_bands") or []] * count
     return [[BANDS.index(band) if isinstance(band, str) else band for band in bands] for bands in told]
 

@@ -12,9 +12,12 @@ from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.preprocess.batch import Batch
 from rs_embed_dask.specs import OutputSpec
+from tests.parity.cases import NotUnderstoodError
 from tests.parity.running import first_item, items, known_variant, outputs, sizes, told_px
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rs_embed_dask.inference.model import Model
     from tests.parity.cases import Case
     from tests.parity.running import Outputs
@@ -32,14 +35,15 @@ RENAMED = {
 
 def run(case: Case) -> Outputs:
     side = case.side
-    times, places = side.get("temporal_coords"), side.get("location_coords")
+    times, places, calendar = side.get("temporal_coords"), side.get("location_coords"), side.get("dates")
     first_day = int(side.get("day_of_year_base", _first_day(times)))
-    used = {name for name, given in (("dates", times or side.get("dates")), ("place", places)) if given}
+    _check_place(side)
+    used = {name for name, given in (("dates", times or calendar), ("place", places)) if given}
     model = _load(case, first_day, "both" if len(used) == 2 else next(iter(used), "none"))
     values = case.inputs[0].values
     if case.raw:
         frames = items(values, 5)  # (N, T, C, H, W)
-        dates = _dates(times, first_day) if times else [side["dates"]] * len(frames)
+        dates = _dates(times, first_day) if times else [calendar] * len(frames)
         known = {"dates": dates if used & {"dates"} else None, "place": _lonlat(side) if used & {"place"} else None}
         batch = model.prepare(arrays.samples(frames, model.inputs, arrays.SideInputs(**known))[0])
         found = _outputs(case, model, batch)
@@ -99,7 +103,14 @@ def _dates(times: Any, first_day: int) -> list[list[dt.date]]:
     return [[dt.date(int(y), 1, 1) + dt.timedelta(days=int(d) - first_day) for y, d in row] for row in times]
 
 
-def _lonlat(side: dict[str, Any]) -> list[list[float]]:
+def _check_place(side: Mapping[str, Any]) -> None:
+    """Refuse a place in plain degrees that is not the one the network gets."""
+    places = side.get("location_coords")
+    if {"lat", "lon"} & set(side) and not (places and _lonlat(side)[0] == [side.get("lon"), side.get("lat")]):
+        raise NotUnderstoodError(f"lat and lon beside location_coords {places}")
+
+
+def _lonlat(side: Mapping[str, Any]) -> list[list[float]]:
     """Longitude and latitude of each item, from whichever the case gives."""
     told = side["location_coords"]
     return told if "lon, lat" in str(side.get("location_order")) else [[lon, lat] for lat, lon in told]

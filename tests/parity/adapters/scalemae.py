@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(case: Case) -> Outputs:
     images = items(case.inputs[0].values, 4)
-    facts = {**case.facts, **case.side}
+    facts = ChainMap(case.side, case.facts)
     seen = np.broadcast_to(np.asarray(facts.get("input_res", 10.0), np.float32), len(images))
     if not case.raw:
         batch = Batch({"rgb": torch.from_numpy(images)[:, None]}, gsd_m=torch.tensor(seen))

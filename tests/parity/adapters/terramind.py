@@ -29,7 +29,8 @@ RENAMED = {
 
 
 def run(case: Case) -> Outputs:
-    roles = [one.role or str(case.facts["modalities"][i]) for i, one in enumerate(case.inputs)]
+    modalities = case.facts.get("modalities")
+    roles = [one.role or str(modalities[i]) for i, one in enumerate(case.inputs)]
     frames = {
         role.lower(): items(one.values, 4)[:, None].astype(np.float32)
         for role, one in zip(roles, case.inputs, strict=True)
