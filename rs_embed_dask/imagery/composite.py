@@ -7,20 +7,19 @@ order in which scenes are given.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.specs.base import choice
+from rs_embed_dask.specs.fetch import COMPOSITES
 
-__all__ = ["HOWS", "Composite", "composite", "composite_frame", "frame_of", "median"]
+__all__ = ["composite_frame", "frame_of", "median"]
 
 _VALUES_AT_ONCE: Final = 1 << 20  # what is sorted together stays in the cache
 
@@ -60,53 +59,13 @@ def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.uint16]
-How = Literal["median", "mosaic", "clearest"]
-HOWS: Final = ("median", "mosaic", "clearest")
 _NAMES: Final = PropertyNames()
-
-
-@dataclass(frozen=True, eq=False)
-class Composite:
-    """One image or several, with counts."""
-
-    values: Floats
-    n_obs: Counts
-    used: npt.NDArray[np.int64]
-    dates: tuple[tuple[dt.date, dt.date] | None, ...]
 
 
 def frame_of(scene: Scene, frames: Sequence[Span]) -> int | None:
     """Tell in which frame a scene falls by its UTC date."""
     day = scene.datetime.date()
     return next((i for i, span in enumerate(frames) if span.start <= day < span.end), None)
-
-
-def composite(
-    stack: Floats,
-    scenes: Sequence[Scene],
-    frames: Sequence[Span],
-    *,
-    lon: float,
-    how: str = "median",
-    present: Bools | None = None,
-) -> Composite:
-    """Make one image for each frame."""
-    height, width = stack.shape[-2:]
-    values = np.full((len(frames), stack.shape[1], height, width), np.nan, np.float32)
-    counts = np.zeros((len(frames), height, width), np.uint16)
-    used = np.zeros(len(scenes), np.int64)
-    where = [frame_of(scene, frames) for scene in scenes]
-    dates: list[tuple[dt.date, dt.date] | None] = []
-    for t in range(len(frames)):
-        members = [i for i, frame in enumerate(where) if frame == t]
-        part = None if present is None else present[members]
-        values[t], counts[t], gave = composite_frame(
-            stack[members], [scenes[i] for i in members], lon=lon, how=how, present=part
-        )
-        used[members] = gave
-        days = [scenes[i].datetime.date() for i, n in zip(members, gave, strict=True) if n]
-        dates.append((min(days), max(days)) if days else None)
-    return Composite(values, counts, used, tuple(dates))
 
 
 def composite_frame(
@@ -119,8 +78,7 @@ def composite_frame(
     names: PropertyNames = _NAMES,
 ) -> tuple[Floats, Counts, npt.NDArray[np.int64]]:
     """Make one image of the scenes of one frame."""
-    if how not in HOWS:
-        raise UnknownNameError.among("composite", how, HOWS)
+    choice("composite", how, COMPOSITES)
     _, n_bands, height, width = stack.shape
     used = np.zeros(len(scenes), np.int64)
     groups = observations(scenes, lon=lon, names=names)

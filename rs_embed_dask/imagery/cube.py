@@ -289,62 +289,6 @@ class Cube:
         """
         return label_cube(self)
 
-    @classmethod
-    def from_array(
-        cls,
-        values: Any,
-        *,
-        bands: Sequence[str] | None = None,
-        sensor: str | None = None,
-        grid: Grid | None = None,
-        frames: Sequence[Span] | None = None,
-    ) -> Cube:
-        """Make a cube of the user's own pixels.
-
-        Parameters
-        ----------
-        values : array_like or DataArray or Dataset
-            Canonical units, shape (B, H, W) or (T, B, H, W); NaN where missing. A Dataset has one variable a band.
-        bands : sequence of str, optional
-            Names of the B bands. Default: those of the array's ``band`` coordinate.
-        sensor : str, optional
-            The sensor. Default: the array's attribute ``sensor``.
-        grid : Grid, optional
-            Where the pixels lie. Default: from the array's coordinates and CRS.
-        frames : sequence of Span, optional
-            One for each image. Default: the day of each image from the array's ``time`` coordinate.
-
-        Returns
-        -------
-        Cube
-            A pixel counts as one observation where all bands that its frame has at all are finite.
-
-        Raises
-        ------
-        SpecError
-            If something is neither given nor in the array, or shapes do not fit.
-        """
-        said = read_labels(values)
-        where, which = grid or said.grid, sensor or said.sensor
-        names, spans = tuple(bands or said.bands), tuple(frames or said.frames)
-        if where is None or which is None or not names or not spans:
-            known = {"grid": where, "sensor": which, "bands": names, "frames": spans}
-            lacking = next(name for name, value in known.items() if not value)
-            raise SpecError(f"Cube.from_array {lacking}", reason="the array does not tell it", fix=f"pass {lacking}=")
-        pixels = np.asarray(said.values, np.float32)
-        pixels = pixels.reshape(1, *pixels.shape) if pixels.ndim == len("bhw") else pixels  # (T, B, H, W)
-        return cls(pixels, _counts(pixels), Read(where, which, names, spans))
-
-
-def _counts(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Count one observation where every band that the image has at all is finite."""
-    finite: npt.NDArray[np.bool_] = np.isfinite(pixels)
-    if finite.ndim != len("tbhw"):
-        return np.zeros(finite.shape, np.uint16)
-    has = np.logical_or.reduce(finite, axis=(2, 3), keepdims=True)
-    whole: npt.NDArray[np.bool_] = np.logical_and.reduce(finite | ~has, axis=1) & np.logical_or.reduce(has, axis=1)
-    return whole.astype(np.uint16)
-
 
 _STEP_TOLERANCE: Final = 1e-3
 _NAMES: Final = {

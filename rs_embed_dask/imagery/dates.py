@@ -14,9 +14,8 @@ from rs_embed_dask.specs.when import day
 if TYPE_CHECKING:
     from rs_embed_dask.specs.when import TemporalSpec
 
-__all__ = ["POLICIES", "Frames", "Span"]
+__all__ = ["Frames", "Span"]
 
-POLICIES: Final = ("single", "fixed", "bins", "equal")
 _MOST: Final = 10_000
 
 # policy -> the numbers that it needs; all others must be None
@@ -135,7 +134,7 @@ class Frames(Record):
     cap: int | None = None
 
     def __post_init__(self) -> None:
-        choice("Frames.policy", self.policy, POLICIES)
+        choice("Frames.policy", self.policy, _NEEDS)
         needs = _NEEDS[self.policy]
         for name in ("n", "days", "cap"):
             value = getattr(self, name)

@@ -151,44 +151,6 @@ class Grid(Record):
         moved = (a, b, c + a * window.col, d, e, f + e * window.row)
         return replace(self, transform=moved, shape=window.shape)
 
-    def pad(self, px: int) -> Grid:
-        """Return the grid with as many more pixels on each of the four sides.
-
-        Parameters
-        ----------
-        px : int
-            Pixels, at least 0.
-
-        Returns
-        -------
-        Grid
-
-        Raises
-        ------
-        SpecError
-            Where `px` is no whole number from 0.
-        """
-        px = whole("Grid.pad", px, low=0, high=LARGEST_SIDE_PX)
-        rows, cols = self.shape
-        return self.crop(Window(-px, -px, rows + 2 * px, cols + 2 * px))
-
-    def with_shape(self, rows: int, cols: int) -> Grid:
-        """Return a grid of the same ground with another number of pixels, for example that of the tokens.
-
-        Parameters
-        ----------
-        rows, cols : int
-            Pixels, at least 1.
-
-        Returns
-        -------
-        Grid
-            The same bounds.
-        """
-        a, b, c, d, e, f = self.transform
-        scaled = (a * self.shape[1] / cols, b, c, d, e * self.shape[0] / rows, f)
-        return replace(self, transform=scaled, shape=(rows, cols))
-
     def with_resolution(self, resolution_m: float) -> Grid:
         """Return a grid from the same upper left corner with pixels of another size that covers this one.
 
@@ -209,7 +171,12 @@ class Grid(Record):
         facts = crs_facts(self.crs)
         if facts.geographic:
             reason = "this grid is in degrees"
-            raise SpecError("Grid.with_resolution", value=resolution_m, reason=reason, fix="use with_shape instead")
+            raise SpecError(
+                "Grid.with_resolution",
+                value=resolution_m,
+                reason=reason,
+                fix="bring it to a projection in metres first",
+            )
         size = positive("Grid.with_resolution", resolution_m, unit="m") / facts.unit
         left, bottom, right, top = self.bounds
         rows, cols = (max(1, math.ceil(extent / size - 1e-6)) for extent in (top - bottom, right - left))

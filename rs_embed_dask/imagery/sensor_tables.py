@@ -282,7 +282,6 @@ _PLANETARY_COMPUTER: Final = (
         assets=_common_names("sentinel-1-rtc"),
         scalings=_POWER,
         bytes_per_px=3.4,
-        needs_account=True,
     ),
     Source(
         "planetary_computer",
@@ -349,7 +348,6 @@ _EARTH_SEARCH: Final = (
         scalings=_LANDSAT_SCALINGS,
         masks=(("qa_pixel", "qa_pixel"),),
         block_px=256,
-        needs_account=True,
     ),
 )
 
@@ -365,7 +363,6 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=(("scl", "SCL"), *_S2_EE_MASKS),
         mask_collections=_SCORE_HOME,
-        needs_account=True,
         properties=_EE_S2,
     ),
     Source(
@@ -376,7 +373,6 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=_S2_EE_MASKS,
         mask_collections=_SCORE_HOME,
-        needs_account=True,
         properties=_EE_S2,
     ),
     Source(
@@ -385,7 +381,6 @@ _EARTH_ENGINE: Final = (
         collection="COPERNICUS/S1_GRD",
         assets=_own_names("sentinel-1-grd"),
         scalings=_DECIBEL,
-        needs_account=True,
         properties=_EE_S1,
     ),
     Source(
@@ -394,7 +389,6 @@ _EARTH_ENGINE: Final = (
         collection="COPERNICUS/S1_GRD_FLOAT",
         assets=_own_names("sentinel-1-grd"),
         scalings=((DB, Scaling(above=0)),),
-        needs_account=True,
         properties=_EE_S1,
     ),
     Source(
@@ -405,7 +399,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("landsat-c2-l2"),
         scalings=_LANDSAT_SCALINGS,
         masks=(("qa_pixel", "QA_PIXEL"),),
-        needs_account=True,
         properties=_EE_LANDSAT,
     ),
     Source(
@@ -415,7 +408,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-l30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        needs_account=True,
         properties=_EE_HLS,
     ),
     Source(
@@ -425,7 +417,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-s30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        needs_account=True,
         properties=_EE_HLS,
     ),
     Source(
@@ -435,7 +426,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("modis-09a1"),
         scalings=_MODIS_SCALINGS,
         masks=(("state", "StateQA"),),
-        needs_account=True,
         properties=_EE_NOTHING,
     ),
     Source(
@@ -444,7 +434,6 @@ _EARTH_ENGINE: Final = (
         collection="GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",
         assets=_own_names("satellite-embedding"),
         scalings=(),
-        needs_account=True,
         properties=_EE_NOTHING,
     ),
 )

@@ -308,8 +308,6 @@ class Source:
         Where scenes keep what we need.
     block_px, bytes_per_px : int, float
         Block side and mean compressed size of a pixel in the files, for estimates.
-    needs_account : bool
-        Whether reading asks for an account.
     assumed_baseline : float, optional
         The Sentinel-2 processing baseline of scenes that do not state one. Default None: such a scene is an error.
     """
@@ -325,7 +323,6 @@ class Source:
     properties: PropertyNames = field(default_factory=PropertyNames)
     block_px: int = 512
     bytes_per_px: float = 1.4
-    needs_account: bool = False
     assumed_baseline: float | None = None
 
     def asset(self, common: str) -> tuple[str, ...]:

@@ -68,19 +68,6 @@ class TestGrid:
         assert part.xs.tolist() == [600_005 + 10 * (col + step) for step in range(width)]
         assert part.ys.tolist() == [5_699_995 - 10 * (row + step) for step in range(height)]
 
-    def test_pad(self):
-        padded = UTM31.pad(3)
-        assert padded.bounds == (599_970, 5_699_770, 600_340, 5_700_030)
-        assert padded.crop(Window(3, 3, 20, 31)) == UTM31
-        assert UTM31.pad(0) == UTM31
-
-    def test_with_shape_keeps_the_ground(self):
-        tokens = UTM31.with_shape(5, 4)
-        assert tokens.bounds == pytest.approx(UTM31.bounds, abs=1e-9)
-        assert tokens.transform[0] == 77.5
-        assert tokens.transform[4] == -40.0
-        assert tokens.resolution_m == pytest.approx(math.sqrt(77.5 * 40))
-
     def test_with_resolution_covers(self):
         assert UTM31.with_resolution(20).shape == (10, 16)
         assert UTM31.with_resolution(20).bounds == (600_000, 5_699_800, 600_320, 5_700_000)
@@ -126,8 +113,7 @@ BAD = {
     "grid without crs": (lambda: Grid(None, NORTH_UP, (5, 5)), "None", "no reference system", "EPSG code"),
     "a window without height": (lambda: Window(0, 0, 0, 5), "0", "[1, 1000000]", "whole number"),
     "a window of floats": (lambda: Window(0.5, 0, 1, 5), "0.5", "this is float", "whole number"),
-    "pad negative": (lambda: UTM31.pad(-1), "-1", "[0, 1000000]", "whole number"),
-    "degrees in metres": (lambda: Grid(4326, NORTH_UP, (5, 5)).with_resolution(10), "10", "in degrees", "with_shape"),
+    "degrees in metres": (lambda: Grid(4326, NORTH_UP, (5, 5)).with_resolution(10), "10", "in degrees", "in metres"),
 }
 
 
