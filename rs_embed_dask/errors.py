@@ -161,7 +161,7 @@ class UnknownNameError(RsEmbedError, LookupError):
     """A model, provider, sensor, band or variant that nobody knows."""
 
     @classmethod
-    def among(cls, what: str, value: object, known: Iterable[str]) -> Self:
+    def among(cls, what: str, value: object, known_names: Iterable[str]) -> Self:
         """Make the error for a name that is not among the known ones, with the closest of them as the fix.
 
         Parameters
@@ -170,7 +170,7 @@ class UnknownNameError(RsEmbedError, LookupError):
             What was asked for, for example ``"model"``.
         value : object
             The name that was given.
-        known : iterable of str
+        known_names : iterable of str
             The names that would have been understood.
 
         Returns
@@ -178,7 +178,7 @@ class UnknownNameError(RsEmbedError, LookupError):
         UnknownNameError
             To be raised by the caller.
         """
-        names = sorted({str(name) for name in known})
+        names = sorted({str(name) for name in known_names})
         plain = {name.lower().replace("_", "-"): name for name in names}
         near = difflib.get_close_matches(str(value).lower().replace("_", "-"), plain, n=3, cutoff=0.6)
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -112,7 +112,7 @@ class Read(Record):
     fetch: FetchSpec = field(default_factory=FetchSpec)
 
     def __post_init__(self) -> None:
-        found = sensor_named(self.sensor)
+        sensor = sensor_named(self.sensor)
         frames = tuple(self.frames)
         if not self.bands or isinstance(cast("object", self.bands), str):
             raise SpecError(
@@ -125,8 +125,8 @@ class Read(Record):
                 raise SpecError(
                     "Read.frames", value=after, reason=f"it begins before {before} has ended", fix="give spans in order"
                 )
-        object.__setattr__(self, "sensor", found.id)
-        object.__setattr__(self, "bands", found.common(tuple(self.bands)))
+        object.__setattr__(self, "sensor", sensor.id)
+        object.__setattr__(self, "bands", sensor.common(tuple(self.bands)))
         object.__setattr__(self, "frames", frames)
 
     @property
@@ -137,8 +137,8 @@ class Read(Record):
     @property
     def units(self) -> tuple[str, ...]:
         """Canonical unit of each band."""
-        found = sensor_named(self.sensor)
-        return tuple(found.band(band).unit for band in self.bands)
+        sensor = sensor_named(self.sensor)
+        return tuple(sensor.band(band).unit for band in self.bands)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -255,8 +255,8 @@ class Cube:
         SpecError
             If a band or frame is not in the cube.
         """
-        wanted = self.bands if bands is None else sensor_named(self.read.sensor).common(tuple(bands))
-        for band in wanted:
+        names = self.bands if bands is None else sensor_named(self.read.sensor).common(tuple(bands))
+        for band in names:
             if band not in self.bands:
                 raise SpecError(
                     "Cube.select bands",
@@ -271,9 +271,9 @@ class Cube:
                 raise SpecError(
                     "Cube.select frames", value=span, reason=f"the cube has {have}", fix="read that frame too"
                 )
-        read = replace(self.read, bands=wanted, frames=spans)
+        read = replace(self.read, bands=names, frames=spans)
         t = [self.read.frames.index(span) for span in spans]
-        b = [self.bands.index(band) for band in wanted]
+        b = [self.bands.index(band) for band in names]
         values = self.values if t == list(range(len(self.read.frames))) else self.values[t]
         values = values if b == list(range(len(self.bands))) else values[:, b]
         dates = tuple(self.dates[i] for i in t)
@@ -346,8 +346,8 @@ def _stacked(values: xr.Dataset) -> xr.DataArray:
         raise SpecError("array", value=list(values.data_vars), reason="no variable is an image", fix=fix)
     array = values[images].to_dataarray("band").assign_attrs(values.attrs)
     stated = [v.attrs.get("grid_mapping", v.encoding.get("grid_mapping")) for v in values.variables.values()]
-    found = next((name for name in (*stated, "spatial_ref", "crs") if name in values.variables), None)
-    return array if found is None else array.assign_coords({"spatial_ref": ((), 0, values.variables[found].attrs)})
+    mapping = next((name for name in (*stated, "spatial_ref", "crs") if name in values.variables), None)
+    return array if mapping is None else array.assign_coords({"spatial_ref": ((), 0, values.variables[mapping].attrs)})
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
@@ -377,8 +377,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> str | None:
 
 
 def _stated(attrs: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:
-    found = next((attrs[name] for name in names if attrs.get(name)), None)
-    return None if found is None else str(found).removeprefix("+init=")
+    value = next((attrs[name] for name in names if attrs.get(name)), None)
+    return None if value is None else str(value).removeprefix("+init=")
 
 
 def grid_of(array: xr.DataArray) -> Grid | None:

@@ -46,9 +46,9 @@ def baseline_of(scene: Scene, source: Source) -> float | None:
     """Tell the Sentinel-2 processing baseline of a scene."""
     stated = scene.first(source.properties.baseline)
     product = scene.first(source.properties.product)
-    found = _BASELINE.match(str(stated).strip()) if stated is not None else None
-    found = found or (_IN_PRODUCT.search(str(product)) if product is not None else None)
-    return None if found is None else int(found[1]) + int(found[2]) / 100
+    version = _BASELINE.match(str(stated).strip()) if stated is not None else None
+    version = version or (_IN_PRODUCT.search(str(product)) if product is not None else None)
+    return None if version is None else int(version[1]) + int(version[2]) / 100
 
 
 def _s2_offset(scene: Scene, source: Source) -> float:
@@ -200,9 +200,9 @@ def make_frame(
 def present_in(scenes: Sequence[Scene], recipe: FrameRecipe) -> npt.NDArray[np.bool_]:
     """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none."""
     names = recipe.assets[: len(recipe.bands)]
-    found = np.ones((len(scenes), len(names)), bool)
-    for row, scene in zip(found, scenes, strict=True):
+    present = np.ones((len(scenes), len(names)), bool)
+    for row, scene in zip(present, scenes, strict=True):
         assets = scene.properties.get("assets")
         if assets is not None:
             row[:] = [any(name in assets for name in each) for each in names]
-    return found
+    return present

@@ -199,12 +199,12 @@ class Sensor:
         for band in self.bands:
             if name == band.common:
                 return band
-        wanted = plain_band_name(name)
+        plain = plain_band_name(name)
         for band in self.bands:
-            if wanted in {plain_band_name(known) for known in (band.common, band.name, *band.aliases)}:
+            if plain in {plain_band_name(alias) for alias in (band.common, band.name, *band.aliases)}:
                 return band
-        for known, where in self.elsewhere:
-            if wanted == plain_band_name(known):
+        for alias, where in self.elsewhere:
+            if plain == plain_band_name(alias):
                 raise UnknownNameError(
                     f"band of {self.id}", value=name, reason=f"{self.id} does not carry it", fix=where
                 )
@@ -231,17 +231,17 @@ class Sensor:
         SpecError
             If one band is named twice.
         """
-        found = tuple(self.band(name).common for name in names)
-        for common in found:
-            if found.count(common) > 1:
-                twice = tuple(name for name, known in zip(names, found, strict=True) if known == common)
+        commons = tuple(self.band(name).common for name in names)
+        for common in commons:
+            if commons.count(common) > 1:
+                twice = tuple(name for name, other in zip(names, commons, strict=True) if other == common)
                 raise SpecError(
                     f"bands of {self.id}",
                     value=twice,
                     reason=f"the band {common!r} is named more than once",
                     fix="name each band once",
                 )
-        return found
+        return commons
 
     def mask(self, name: str) -> Mask:
         """Find a mask rule by name.

@@ -60,10 +60,10 @@ def sensor(name: str) -> Sensor:
     >>> sensor("COPERNICUS/S2_SR_HARMONIZED").id
     'sentinel-2-l2a'
     """
-    found = _BY_NAME.get(_plain(str(name)))
-    if found is None:
+    match = _BY_NAME.get(_plain(str(name)))
+    if match is None:
         raise UnknownNameError.among("sensor", name, [each.id for each in SENSORS])
-    return found
+    return match
 
 
 def sources_of(provider: str) -> tuple[Source, ...]:
@@ -79,22 +79,24 @@ def source(provider: str, name: str) -> Source:
     for each in served:
         if name in {each.collection, *each.more_collections}:
             return each
-    wanted = sensor(name).id
+    sensor_id = sensor(name).id
     for each in served:
-        if each.sensor == wanted:
+        if each.sensor == sensor_id:
             return each
     listed = ", ".join(dict.fromkeys(each.sensor for each in served))
-    reason, fix = NOT_SERVED.get(wanted, ("it does not serve this sensor", f"use one of {listed}, or another provider"))
-    raise SpecError(f"sensor at {provider}", value=wanted, reason=reason, fix=fix)
+    reason, fix = NOT_SERVED.get(
+        sensor_id, ("it does not serve this sensor", f"use one of {listed}, or another provider")
+    )
+    raise SpecError(f"sensor at {provider}", value=sensor_id, reason=reason, fix=fix)
 
 
 def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
     """Choose the mask rule of a read and the asset that it needs."""
     of = sensor(where.sensor)
-    wanted = of.default_mask if name is None else name
-    if wanted == "none":
+    mask_name = of.default_mask if name is None else name
+    if mask_name == "none":
         return None
-    rule = of.mask(wanted)
+    rule = of.mask(mask_name)
     served = dict(where.masks)
     if rule.name in served:
         return rule, served[rule.name]

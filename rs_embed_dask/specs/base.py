@@ -72,13 +72,13 @@ def flag(what: str, value: object, *, fix: str) -> bool:
     return value
 
 
-def choice(what: str, value: object, known: Collection[str]) -> str:
-    """Return a name that is among the known ones."""
+def choice(what: str, value: object, names: Collection[str]) -> str:
+    """Return a name that is among `names`."""
     if not isinstance(value, str):
         reason = f"a name is needed, this is {type(value).__name__}"
-        raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(known))}")
-    if value not in known:
-        raise UnknownNameError.among(what, value, known)
+        raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(names))}")
+    if value not in names:
+        raise UnknownNameError.among(what, value, names)
     return value
 
 
@@ -90,18 +90,18 @@ def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
         order = tuple(kind.__annotations__)
 
         @functools.wraps(plain)
-        def init(self: object, *args: Any, **given: Any) -> None:
-            for second in names.keys() & given.keys():
-                first, value = names[second], given.pop(second)
-                taken = {**dict(zip(order, args, strict=False)), **given}.get(first)
+        def init(self: object, *args: Any, **options: Any) -> None:
+            for second in names.keys() & options.keys():
+                first, value = names[second], options.pop(second)
+                taken = {**dict(zip(order, args, strict=False)), **options}.get(first)
                 if value is None:
                     continue
                 if taken is None:
-                    given[first] = value
+                    options[first] = value
                 elif taken != value:
                     reason = f"{first} = {taken!r} was given too, and it is the same thing"
                     raise SpecError(f"{kind.__name__}.{second}", value=value, reason=reason, fix=f"give {first} only")
-            plain(self, *args, **given)
+            plain(self, *args, **options)
 
         setattr(kind, "__init__", init)  # noqa: B010  mypy refuses the plain assignment
         for second, first in names.items():
@@ -143,22 +143,22 @@ class Record:
         """Make the record from a dictionary, which is validated like any other input."""
         data = as_mapping(cls.__name__, data)
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        given = {name: value for name, value in data.items() if name != "type" or "type" in fields}
-        for name in given:
+        values = {name: value for name, value in data.items() if name != "type" or "type" in fields}
+        for name in values:
             if name not in fields:
                 raise UnknownNameError.among(f"{cls.__name__} field", name, fields)
         for name, field in fields.items():
             optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-            if name not in given and not optional:
+            if name not in values and not optional:
                 reason = f"the field {name!r} is missing"
                 raise SpecError(cls.__name__, value=dict(data), reason=reason, fix=f"add {name!r}")
-        return cls(**given)
+        return cls(**values)
 
     def __repr__(self) -> str:
         """Write the fields that differ from their defaults."""
         fields = dataclasses.fields(self)
-        given = [(f.name, getattr(self, f.name)) for f in fields if getattr(self, f.name) != f.default]
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+        changed = [(f.name, getattr(self, f.name)) for f in fields if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed)})"
 
     def to_json(self) -> str:
         """Return the record as one line of JSON with sorted keys."""

@@ -67,14 +67,14 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     >>> places([(4.35, 50.85), (5.57, 50.63)], buffer_m=500)
     [PointBuffer(4.35, 50.85, buffer_m=500), PointBuffer(5.57, 50.63, buffer_m=500)]
     """
-    given = None if crs is None else crs_text("places.crs", crs)
+    user_crs = None if crs is None else crs_text("places.crs", crs)
     if isinstance(source, str | PathLike):
-        return _from_file(fspath(source), given, buffer_m)
+        return _from_file(fspath(source), user_crs, buffer_m)
     if _is_frame(source):
-        return _from_frame(source, given, buffer_m)
+        return _from_frame(source, user_crs, buffer_m)
     if isinstance(source, Mapping) and source.get("type") == "FeatureCollection":
-        return _from_collection(source, given, buffer_m)
-    convert = partial(_place, crs=given or WGS84, buffer_m=buffer_m)
+        return _from_collection(source, user_crs, buffer_m)
+    convert = partial(_place, crs=user_crs or WGS84, buffer_m=buffer_m)
     if _is_single(source):
         return [convert(source)]
     if not isinstance(source, Iterable):
@@ -101,11 +101,11 @@ def _is_pair(source: object) -> bool:
 
 def _rows(rows: Iterable[object], convert: Callable[[object], Spatial], labels: Any = None) -> list[Spatial]:
     """Convert every row; the error names the first bad one and says which others there are."""
-    made: list[Spatial] = []
+    converted: list[Spatial] = []
     bad: list[tuple[int, RsEmbedError]] = []
     for index, row in enumerate(rows):
         try:
-            made.append(convert(row))
+            converted.append(convert(row))
         except (SpecError, UnknownNameError) as error:
             bad.append((index, error))
     if bad:
@@ -117,9 +117,9 @@ def _rows(rows: Iterable[object], convert: Callable[[object], Spatial], labels: 
         raise type(first)(
             f"{name} {first.what}", value=first.value, reason=first.reason + more, fix=first.fix
         ) from first
-    if not made:
+    if not converted:
         raise SpecError("places", value=[], reason="there are no places", fix="give at least one")
-    return made
+    return converted
 
 
 def _place(row: object, *, crs: str, buffer_m: float | None) -> Spatial:
@@ -165,30 +165,30 @@ def _shape(row: object) -> shapely.Geometry:
         raise SpecError("geometry", value=dict(data), reason=reason, fix="check its type and coordinates") from error
 
 
-def _agreed(found: str | None, given: str | None, what: str) -> str:
+def _agreed(own_crs: str | None, user_crs: str | None, what: str) -> str:
     """Return the reference system of a source that may carry its own."""
-    if found is not None and given is not None and found != given:
-        reason = f"{what} says {found[:40]}"
+    if own_crs is not None and user_crs is not None and own_crs != user_crs:
+        reason = f"{what} says {own_crs[:40]}"
         fix = "leave crs out, or change the source's own (to_crs, set_crs)"
-        raise SpecError("places.crs", value=given, reason=reason, fix=fix)
-    return found or given or WGS84
+        raise SpecError("places.crs", value=user_crs, reason=reason, fix=fix)
+    return own_crs or user_crs or WGS84
 
 
-def _from_frame(frame: Any, given: str | None, buffer_m: float | None) -> list[Spatial]:
-    found = None if frame.crs is None else crs_text("places.crs", frame.crs)
-    if found is None and given is None:
+def _from_frame(frame: Any, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
+    own_crs = None if frame.crs is None else crs_text("places.crs", frame.crs)
+    if own_crs is None and user_crs is None:
         fix = "pass crs=, for example places(frame, crs='EPSG:4326'), or use frame.set_crs"
         raise SpecError("places", value=type(frame).__name__, reason="the frame does not say its crs", fix=fix)
-    convert = partial(_place, crs=_agreed(found, given, "the frame"), buffer_m=buffer_m)
+    convert = partial(_place, crs=_agreed(own_crs, user_crs, "the frame"), buffer_m=buffer_m)
     return _rows(frame.geometry, convert, labels=list(frame.index))
 
 
-def _from_collection(data: Mapping[str, Any], given: str | None, buffer_m: float | None) -> list[Spatial]:
+def _from_collection(data: Mapping[str, Any], user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
     features = data.get("features")
     if not isinstance(features, list):
         reason = "the FeatureCollection has no list of features"
         raise SpecError("places", value=data, reason=reason, fix="add 'features': [...]")
-    crs = _agreed(_declared_crs(data), given, "the GeoJSON")
+    crs = _agreed(_declared_crs(data), user_crs, "the GeoJSON")
     return _rows(features, partial(_place, crs=crs, buffer_m=buffer_m))
 
 
@@ -199,12 +199,12 @@ def _declared_crs(data: Mapping[str, Any]) -> str | None:
     return crs_text("places.crs", name) if name is not None else None
 
 
-def _from_file(path: str, given: str | None, buffer_m: float | None) -> list[Spatial]:
+def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
     suffix = Path(path).suffix.lower()
     if "://" not in path and not Path(path).exists():
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
     if suffix in _JSON and "://" not in path:
-        return _from_json(path, given, buffer_m)
+        return _from_json(path, user_crs, buffer_m)
     try:
         geopandas = importlib.import_module("geopandas")
     except ModuleNotFoundError as error:
@@ -217,10 +217,10 @@ def _from_file(path: str, given: str | None, buffer_m: float | None) -> list[Spa
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
         fix = "save it as GeoJSON, GeoPackage or GeoParquet"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
-    return _from_frame(frame, given, buffer_m)
+    return _from_frame(frame, user_crs, buffer_m)
 
 
-def _from_json(path: str, given: str | None, buffer_m: float | None) -> list[Spatial]:
+def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
@@ -230,6 +230,6 @@ def _from_json(path: str, given: str | None, buffer_m: float | None) -> list[Spa
         fix = "wrap the features in a FeatureCollection"
         raise SpecError("places", value=path, reason="it is JSON but no GeoJSON", fix=fix)
     if data["type"] == "FeatureCollection":
-        return _from_collection(data, given, buffer_m)
-    crs = _agreed(_declared_crs(data), given, "the GeoJSON")
+        return _from_collection(data, user_crs, buffer_m)
+    crs = _agreed(_declared_crs(data), user_crs, "the GeoJSON")
     return [_place(data, crs=crs, buffer_m=buffer_m)]
