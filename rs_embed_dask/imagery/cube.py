@@ -1,4 +1,4 @@
-"""The user's own pixels: what an array says of itself, and a cube made of it."""
+"""Cubes: what one read asks for and returns, and what an array's labels state about its pixels."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def coordinates(grid: Grid) -> dict[Hashable, Any]:
 
 @lru_cache(maxsize=64)
 def _described(name: str) -> dict[str, Any]:
-    """Return the attributes that describe a reference system; slow to make, and few are needed."""
+    """Return the attributes that describe a reference system; cached because they are slow to build."""
     crs = CRS.from_user_input(name)
     return {**crs.to_cf(), "spatial_ref": crs.to_wkt()}
 
 
 def _day_or_none(day: dt.date | None) -> np.datetime64:
-    """Return a date for an array of dates; not-a-time for None."""
+    """Return a date for an array of dates; NaT for None."""
     return np.datetime64("NaT", "ns") if day is None else np.datetime64(day, "ns")
 
 
@@ -82,27 +82,27 @@ Dates = tuple[tuple[dt.date, dt.date] | None, ...]
 
 @dataclass(frozen=True)
 class Read(Record):
-    """One place, one grid, and the bands and frames wanted of one sensor.
+    """One grid, and the bands and frames to read from one sensor.
 
     Parameters
     ----------
     grid : Grid
-        Where.
+        The pixels on the ground.
     sensor : str
-        A sensor by any name; kept as its id.
+        A sensor under any of its names; stored as its id.
     bands : tuple of str
-        Band names of any kind; kept as common names, in this order.
+        Band names of any kind; stored as common names, in this order.
     frames : tuple of Span
-        One image each; half-open spans in order of time that do not overlap.
+        One image per frame; half-open spans in order of time that do not overlap.
     fetch : FetchSpec
-        Cloud limit, mask and composite. Default: the sensor's.
+        Cloud limit, mask and composite. Default: those of the sensor.
 
     Raises
     ------
     SpecError
         If there is no band or frame, a band is named twice, or frames overlap.
     UnknownNameError
-        If the sensor or a band is not known.
+        If the sensor or a band is unknown.
     """
 
     grid: Grid
@@ -116,10 +116,10 @@ class Read(Record):
         frames = tuple(self.frames)
         if not self.bands or isinstance(cast("object", self.bands), str):
             raise SpecError(
-                "Read.bands", value=self.bands, reason="it is no list of one or more", fix="name some bands"
+                "Read.bands", value=self.bands, reason="expected a list of at least one band", fix="list the bands"
             )
         if not frames:
-            raise SpecError("Read.frames", value=frames, reason="there is none", fix="give one span or more")
+            raise SpecError("Read.frames", value=frames, reason="there are no frames", fix="give at least one span")
         for before, after in pairwise(frames):
             if after.start < before.end:
                 raise SpecError(
@@ -142,7 +142,7 @@ class Read(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the read from what `to_dict` gave.
+        """Build the read from what `to_dict` returned.
 
         Parameters
         ----------
@@ -175,18 +175,18 @@ class Cube:
     values : ndarray of float32 (T, B, H, W)
         Canonical units; NaN where missing.
     n_obs : ndarray of uint16 (T, H, W)
-        Valid observations of each pixel.
+        Number of valid observations per pixel.
     read : Read
         What was asked for: grid, sensor, bands, frames.
     scenes : tuple of str
-        Ids of the scenes that gave pixels, in order of time.
+        Ids of the scenes that contributed pixels, in order of time.
     dates : tuple of (date, date) or None
         First and last observation of each frame; None for an empty one.
 
     Raises
     ------
     SpecError
-        If the shapes do not fit the read.
+        If the shapes do not match the read.
     """
 
     values: npt.NDArray[np.float32]
@@ -201,15 +201,15 @@ class Cube:
             raise SpecError(
                 "Cube.values",
                 value=self.values,
-                reason=f"the read wants shape {shape} (T, B, H, W)",
+                reason=f"the read has shape {shape} (T, B, H, W)",
                 fix="give frames, bands, rows and columns in this order",
             )
         if self.n_obs.shape != (shape[0], *shape[2:]):
             raise SpecError(
                 "Cube.n_obs",
                 value=self.n_obs,
-                reason=f"the read wants shape {(shape[0], *shape[2:])} (T, H, W)",
-                fix="give one count for each frame and pixel",
+                reason=f"the read has shape {(shape[0], *shape[2:])} (T, H, W)",
+                fix="give one count per frame and pixel",
             )
         if not self.dates:
             object.__setattr__(self, "dates", (None,) * shape[0])
@@ -248,7 +248,7 @@ class Cube:
         Returns
         -------
         Cube
-            A view where nothing had to be moved, else a copy.
+            A view if no pixels had to be moved, else a copy.
 
         Raises
         ------
@@ -301,7 +301,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pixels of the user's, with whatever the object that holds them says."""
+    """An array, with what its labels state about it."""
 
     values: Any
     bands: tuple[str, ...] = ()
@@ -311,7 +311,7 @@ class Labelled:
 
 
 def read_labels(values: Any) -> Labelled:
-    """Find out what an array says of its own pixels."""
+    """Return what an array's labels state about its pixels."""
     if not isinstance(values, xr.DataArray | xr.Dataset):
         return Labelled(values)
     array = one_array(values)
@@ -322,7 +322,7 @@ def read_labels(values: Any) -> Labelled:
 
 
 def one_array(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Bring an xarray object into one form: (time, band, y, x), the time left out where there is none."""
+    """Return an xarray object as (time, band, y, x), or (band, y, x) if it has no time."""
     array = _stacked(values) if isinstance(values, xr.Dataset) else values
     array = array.rename({name: _NAMES[str(name)] for name in array.dims if str(name) in _NAMES})
     if not {"y", "x"} <= set(array.dims):
@@ -332,7 +332,7 @@ def one_array(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
     extra = [str(name) for name in array.dims if name not in {*lead, "y", "x"}]
     if extra:
         fix = "name them time, band, y and x, or select one of each"
-        reason = f"the dimensions {', '.join(extra)} are not understood"
+        reason = f"the dimensions {', '.join(extra)} are unknown"
         raise SpecError("array", value=array.dims, reason=reason, fix=fix)
     array = array.transpose(*lead, "y", "x")
     return array if "band" in array.dims else array.expand_dims("band", axis=len(lead))
@@ -351,7 +351,7 @@ def _stacked(values: xr.Dataset) -> xr.DataArray:
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the names in the ``band`` coordinate; none if it holds numbers or is not there."""
+    """Return the names in the ``band`` coordinate; none if it holds numbers or is absent."""
     if "band" not in array.coords or array.coords["band"].dtype.kind not in "UOT":
         return ()
     return tuple(str(name) for name in np.atleast_1d(array.coords["band"].values))
@@ -366,7 +366,7 @@ def days_of(array: xr.DataArray) -> tuple[dt.date, ...]:
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> str | None:
-    """Find the CRS that an xarray object states, in any of the usual ways."""
+    """Return the CRS that an xarray object states in any of the usual ways."""
     named = (array.encoding.get("grid_mapping"), array.attrs.get("grid_mapping"), "spatial_ref", "crs")
     for name in named:
         if name is not None and name in array.coords:
@@ -399,7 +399,7 @@ def axis_of(array: xr.DataArray, name: str) -> tuple[float, float]:
     fix = "give evenly spaced pixel centres, or pass grid="
     if values.size < 2:  # noqa: PLR2004 - a step needs two
         raise SpecError(
-            f"array.{name}", value=values.size, reason="the pixel size cannot be told from one pixel", fix=fix
+            f"array.{name}", value=values.size, reason="the pixel size cannot be inferred from one pixel", fix=fix
         )
     step = (values[-1] - values[0]) / (values.size - 1)
     if step == 0 or np.abs(np.diff(values) - step).max() > abs(step) * _STEP_TOLERANCE:

@@ -180,7 +180,7 @@ SENSORS: Final[tuple[Sensor, ...]] = (
     _MODIS,
     Sensor(
         id="satellite-embedding",
-        title="Annual satellite embeddings: 64 numbers of a vector of length 1 for each 10 m of a year",
+        title="Annual satellite embeddings: one unit vector of dimension 64 per 10 m pixel and year",
         kind="product",
         bands=tuple(Band(f"a{number:02d}", f"A{number:02d}", 10, EMBEDDING) for number in range(64)),
         resolution_m=10,
@@ -194,7 +194,7 @@ _Assets = tuple[tuple[str, tuple[str, ...]], ...]
 _BANDS: Final = {sensor.id: sensor.bands for sensor in SENSORS}
 _MASKS: Final = {sensor.id: tuple((mask.name, mask.band) for mask in sensor.masks) for sensor in SENSORS}
 
-# reflectance_e4 of each encoding
+# how each encoding becomes reflectance_e4, decibels or kelvin
 _S2_BASELINE: Final = ((REFLECTANCE, Scaling(offset_rule="s2_baseline", nodata=0)),)
 _S2_HARMONISED: Final = ((REFLECTANCE, Scaling(nodata=0)),)
 _POWER: Final = ((DB, Scaling(nodata=-32768, above=0)),)
@@ -207,7 +207,7 @@ _HLS: Final = ((REFLECTANCE, Scaling(nodata=-9999)), (KELVIN, Scaling(scale=0.01
 _HLS_FRACTION: Final = ((REFLECTANCE, Scaling(scale=10_000)), (KELVIN, Scaling(offset=273.15)))
 _MODIS_SCALINGS: Final = ((REFLECTANCE, Scaling(nodata=-28672, above=-101, at_most=16_000)),)
 
-# what each collection of Earth Engine states of all its images; filters there drop an image without the property
+# properties that all images of an Earth Engine collection have; its filters drop images without the property
 _EE_NOTHING: Final = PropertyNames(cloud=(), platform=(), orbit=())
 _EE_S2: Final = PropertyNames(
     cloud=("CLOUDY_PIXEL_PERCENTAGE",),
@@ -225,7 +225,7 @@ _EE_HLS: Final = PropertyNames(cloud=("CLOUD_COVERAGE",), platform=(), orbit=())
 
 
 def _own_names(sensor: str, *, short: bool = False) -> _Assets:
-    """Assets named as the agency names the bands; `short` drops the zero of B01, as Earth Engine does."""
+    """Return assets named as the agency names the bands; `short` drops the zero of B01, as Earth Engine does."""
     return tuple((b.common, (b.name.replace("B0", "B") if short else b.name,)) for b in _BANDS[sensor])
 
 
@@ -234,12 +234,12 @@ def _common_names(sensor: str) -> _Assets:
 
 
 def _any_name(sensor: str) -> _Assets:
-    """Any name that a user may have given to a band."""
+    """Accept any name that a user may have given to a band."""
     return tuple((b.common, tuple(dict.fromkeys((b.common, b.name, *b.aliases)))) for b in _BANDS[sensor])
 
 
 def _made(provider: str, sensor: str, scalings: tuple[tuple[str, Scaling], ...]) -> Source:
-    """Files of the user's, or the made landscape: bands under any of their names, no offset unless stated."""
+    """Return the user's files or the synthetic landscape: bands under any name, no offset unless stated."""
     return Source(
         provider,
         sensor,
@@ -321,7 +321,7 @@ _PLANETARY_COMPUTER: Final = (
 )
 
 _EARTH_SEARCH: Final = (
-    # the offset is taken off already, whatever raster:bands says (earth-search issues 66 and 71)
+    # the offset is already applied, whatever raster:bands states (earth-search issues 66 and 71)
     Source(
         "earth_search",
         "sentinel-2-l2a",
@@ -448,7 +448,7 @@ SOURCES: Final[tuple[Source, ...]] = (
 
 NOT_SERVED: Final = {
     "sentinel-1-grd": (
-        "catalogues serve GRD as uncalibrated amplitudes without a coordinate system, which is no backscatter",
+        "catalogues serve GRD as uncalibrated amplitudes without a coordinate system, which are not backscatter",
         "read sentinel-1-rtc, or sentinel-1-grd from earth_engine, which calibrates it",
     ),
     "sentinel-2-l1c": (
@@ -456,4 +456,4 @@ NOT_SERVED: Final = {
         "read sentinel-2-l2a, or sentinel-2-l1c from earth_engine or from files",
     ),
 }
-"""Why a provider lacks a sensor that people ask it for, and what to do."""
+"""Why a provider lacks a sensor that users ask it for, and what to do."""

@@ -1,4 +1,4 @@
-"""Finding sensors and sources by name. The tables themselves are data: `sensor_tables` and `source_tables`."""
+"""Finding sensors and sources by name. The tables themselves are data, in `sensor_tables`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BY_NAME: Final = {_plain(name): each for each in SENSORS for name in (each.id, 
 
 
 def sensors() -> tuple[Sensor, ...]:
-    """List all sensors."""
+    """Return all sensors."""
     return SENSORS
 
 
@@ -67,7 +67,7 @@ def sensor(name: str) -> Sensor:
 
 
 def sources_of(provider: str) -> tuple[Source, ...]:
-    """List what a provider serves."""
+    """Return the sources that a provider serves."""
     return tuple(each for each in SOURCES if each.provider == provider)
 
 
@@ -91,7 +91,7 @@ def source(provider: str, name: str) -> Source:
 
 
 def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
-    """Choose the mask rule of a read and the asset that it needs."""
+    """Return the mask rule of a read and the asset that it needs."""
     of = sensor(where.sensor)
     mask_name = of.default_mask if name is None else name
     if mask_name == "none":

@@ -92,15 +92,20 @@ POINT = PointBuffer(4.35, 50.85, 1000)
 NORTH_UP = (10, 0, 0, 0, -10, 0)
 BAD = {
     "resolution zero": (lambda: grid_for(POINT, 0), "0", "above 0", "at most 100000 m"),
-    "resolution text": (lambda: grid_for(POINT, "10"), "'10'", "this is str", "above 0"),
+    "resolution text": (lambda: grid_for(POINT, "10"), "'10'", "got str", "above 0"),
     "resolution nan": (lambda: grid_for(POINT, math.nan), "nan", "not finite", "above 0"),
     "too many pixels": (lambda: grid_for(POINT, 0.001), "0.001", "2000000 x 2000000", "coarser pixels"),
     "snap zero": (lambda: grid_for(POINT, 10, snap_m=0), "0", "above 0", "give a number"),
-    "anchor text": (lambda: grid_for(POINT, 10, anchor_m="15"), "'15'", "this is str", "give a number"),
+    "anchor text": (lambda: grid_for(POINT, 10, anchor_m="15"), "'15'", "got str", "give a number"),
     "crs in degrees": (lambda: grid_for(POINT, 10, crs=4326), "4326", "degrees", "local UTM"),
     "crs unknown": (lambda: grid_for(POINT, 10, crs="EPSG:1"), "EPSG:1", "pyproj", "EPSG code"),
-    "crs out of reach": (lambda: grid_for(BBox(0, 10, 1, 11), 10, crs="+proj=gnom +lat_0=-80"), "gnom", "reach", "UTM"),
-    "no place": (lambda: grid_for((4.35, 50.85), 10), "(4.35, 50.85)", "tuple is no place", "places()"),
+    "crs out of reach": (
+        lambda: grid_for(BBox(0, 10, 1, 11), 10, crs="+proj=gnom +lat_0=-80"),
+        "gnom",
+        "does not cover",
+        "UTM",
+    ),
+    "no place": (lambda: grid_for((4.35, 50.85), 10), "(4.35, 50.85)", "tuple is not a place", "places()"),
     "a transform of text": (lambda: Grid(32631, "abcdef", (1, 1)), "'abcdef'", "six numbers", "(a, 0, c, 0, e, f)"),
     "a short transform": (lambda: Grid(32631, (10, 0, 0), (1, 1)), "(10, 0, 0)", "six numbers", "(a, 0, c, 0, e, f)"),
     "no transform": (lambda: Grid(32631, None, (1, 1)), "None", "six numbers", "(a, 0, c, 0, e, f)"),
@@ -109,10 +114,10 @@ BAD = {
     "a nan transform": (lambda: Grid(32631, (10, 0, math.nan, 0, -10, 0), (1, 1)), "nan", "not finite", "(a, 0, c"),
     "shape of one": (lambda: Grid(32631, NORTH_UP, (5,)), "(5,)", "two whole numbers", "(rows, columns)"),
     "shape of zero": (lambda: Grid(32631, NORTH_UP, (0, 5)), "0", "[1, 1000000]", "whole number"),
-    "shape of floats": (lambda: Grid(32631, NORTH_UP, (5.0, 5)), "5.0", "this is float", "whole number"),
-    "grid without crs": (lambda: Grid(None, NORTH_UP, (5, 5)), "None", "no reference system", "EPSG code"),
+    "shape of floats": (lambda: Grid(32631, NORTH_UP, (5.0, 5)), "5.0", "got float", "whole number"),
+    "grid without crs": (lambda: Grid(None, NORTH_UP, (5, 5)), "None", "not a reference system", "EPSG code"),
     "a window without height": (lambda: Window(0, 0, 0, 5), "0", "[1, 1000000]", "whole number"),
-    "a window of floats": (lambda: Window(0.5, 0, 1, 5), "0.5", "this is float", "whole number"),
+    "a window of floats": (lambda: Window(0.5, 0, 1, 5), "0.5", "got float", "whole number"),
     "degrees in metres": (lambda: Grid(4326, NORTH_UP, (5, 5)).with_resolution(10), "10", "in degrees", "in metres"),
 }
 
