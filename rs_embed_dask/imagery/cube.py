@@ -290,7 +290,7 @@ class Cube:
         return label_cube(self)
 
 
-_STEP_TOLERANCE: Final = 1e-3
+_STEP_TOLERANCE: Final = 1e-3  # of a step, for coordinates that were stored rounded
 _NAMES: Final = {
     **dict.fromkeys(("lon", "longitude", "easting", "X"), "x"),
     **dict.fromkeys(("lat", "latitude", "northing", "Y"), "y"),

@@ -36,6 +36,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+# ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0
 _S2_OFFSET_SINCE: Final = 4.0
 _BASELINE: Final = re.compile(r"^\D{0,3}(\d{2})\.?(\d{2})$")
@@ -84,7 +85,7 @@ def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
     total = offsets + np.float32(scaling.offset)
     if total.any():
         out += total[:, None, None, None]
-    if scaling.encoding == "db":
+    if scaling.encoding == "db":  # composites average power, and the mean of decibels is not that of the power
         out = np.float32(10) ** (out / np.float32(10))
     if missing is not None:
         out[missing] = np.nan

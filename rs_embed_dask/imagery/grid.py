@@ -240,10 +240,10 @@ def _boxes(crs: str, bounds: tuple[float, float, float, float]) -> tuple[tuple[f
 
 LARGEST_SCALE_ERROR: Final = 0.002
 _EARTH_M: Final = 6_371_000.0
-_ON_LATTICE: Final = 1e-6
+_ON_LATTICE: Final = 1e-6  # in steps: rounding must not push an edge that lies on the lattice to the next line
 _FALSE_EASTING_M: Final = 500_000.0
 _UTM_REACH_M: Final = 430_000.0  # 0.9996 (1 + x^2 / 2 R^2) stays below 1.002 up to here
-_JUMP_M: Final = 1e7
+_JUMP_M: Final = 1e7  # neighbouring points of an outline this far apart lie on both sides of the edge of a map
 _REACH_M: Final = 1e6
 
 _Bounds = tuple[float, float, float, float]

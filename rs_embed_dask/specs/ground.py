@@ -221,6 +221,7 @@ def _step(shape: shapely.Geometry, crs: str, bend_m: float) -> float:
     mid_x, mid_y = (left + right) / 2, (bottom + top) / 2
     _, lats = project(crs, WGS84, [left, left, right, right, mid_x], [bottom, top, bottom, top, mid_y])
     from_pole = math.radians(max(90.0 - float(np.max(np.abs(lats))), 1e-4)) * _EARTH_M
+    # A parallel bends most: about like a circle round the pole, whose chord of sagitta s is sqrt(8 * radius * s) long.
     metres = min(_LONGEST_STEP_M, math.sqrt(8 * from_pole * bend_m))
     facts = crs_facts(crs)
     units = metres / (facts.unit * (_EARTH_M if facts.geographic else 1.0))

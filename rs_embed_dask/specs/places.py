@@ -93,6 +93,7 @@ def _is_single(source: object) -> bool:
 
 
 def _is_pair(source: object) -> bool:
+    """Detect a (longitude, latitude) tuple; a list always holds several places."""
     match source:
         case (int() | float(), int() | float()):
             return isinstance(source, tuple)

@@ -113,7 +113,7 @@ class Place(Record, ABC):
 
 
 _FEWEST_CORNERS: Final = 3
-_TOUCH: Final = 1e-9
+_TOUCH: Final = 1e-9  # share of the area: parts that touch lose less than this in their union, by rounding
 _EXACT_DECIMALS: Final = 30  # high enough for GEOS to write the shortest text that reads back as the same floats
 
 
