@@ -1,4 +1,4 @@
-"""What an embedding call gives back: the numbers, and where they come from."""
+"""What an embedding call returns: the vectors and their provenance."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Embedding"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
-    """A vector or a grid of vectors, with its history.
+    """A vector or a grid of vectors, with its provenance.
 
     Parameters
     ----------
     data : ndarray or DataArray
-        (D,) or (D, h, w) float32; with a batch in front where a batch was asked for. A georeferenced grid is a
+        (D,) or (D, h, w) float32; with a leading batch axis for a batch. A georeferenced grid is a
         DataArray (dim, y, x).
     meta : dict
         Model, variant, weights, what was filled or left out, and what the caller adds.
@@ -44,11 +44,11 @@ class Embedding:
 
     @property
     def dim(self) -> int:
-        """Length of a vector: the first axis, or the second where the batch's size comes first."""
+        """Embedding dimension: the length of the first axis, or of the second if the batch axis comes first."""
         return self.shape[1] if len(self.shape) in {2, 4} else self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001 - NumPy's protocol
-        """Give the data to NumPy."""
+        """Return the data as a NumPy array."""
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class Embedding:
         return f"Embedding({name or 'no model'}, {self.shape} {self.data.dtype}{random})"
 
     def _repr_html_(self) -> str:
-        """Show the embedding in a notebook: its shape, then its history as a table."""
+        """Show the embedding in a notebook: its shape, then its metadata as a table."""
         rows = "".join(
             f"<tr><td style='text-align:left'>{html.escape(str(key))}</td>"
             f"<td style='text-align:left'>{html.escape(str(value)[:200])}</td></tr>"

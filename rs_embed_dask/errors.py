@@ -1,10 +1,10 @@
-"""The errors of rs-embed-dask: one base, one class a situation.
+"""The errors of rs-embed-dask: one base, one class per situation.
 
 Every error names the value, the reason and the fix::
 
     BBox.minlon = 200: longitudes lie in [-180, 180]. Fix: give degrees, or pass crs=.
 
-Nothing secret is kept: a signed URL is cut at its question mark before it reaches a message or an attribute.
+Errors hold no secrets: a signed URL is cut at its question mark before it reaches a message or an attribute.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PLAIN: Final = (bool, int, float, type(None), dt.date)
 
 
 class _Missing:
-    """The type of `MISSING`: there is no value to name."""
+    """The type of `MISSING`, which stands for no value."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -60,10 +60,10 @@ MISSING: Final = _Missing()
 
 
 def redact(text: str) -> str:
-    """Cut what may be secret out of a text.
+    """Remove whatever may be secret from a text.
 
-    Every question mark and what follows it up to a space, quote or bracket goes (the query of a signed URL), and so
-    do ``sig=...`` and the like outside a query, and a user name or password before a host.
+    That is: every question mark with what follows it up to a space, quote or bracket (the query of a signed URL),
+    the value of ``sig=...`` and the like outside a query, and a user name or password before a host.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def redact(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value as it stands in a message: its repr, redacted, at most 80 characters.
+    """Return a value as messages show it: its repr, redacted, at most 80 characters.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def shown(value: object) -> str:
     Returns
     -------
     str
-        One line of at most 80 characters that holds no question mark.
+        One line of at most 80 characters without a question mark.
     """
     shape = getattr(value, "shape", None)
     array = isinstance(shape, tuple) and shape
@@ -106,7 +106,7 @@ def shown(value: object) -> str:
 
 
 def _rebuild(kind: type[RsEmbedError], message: str, state: dict[str, object]) -> RsEmbedError:
-    """Make an error again from its pickle, whatever the signature of its class."""
+    """Restore a pickled error, whatever the signature of its class."""
     error = kind.__new__(kind, message)
     error.args = (message,)
     error.__dict__.update(state)
@@ -119,9 +119,9 @@ class RsEmbedError(Exception):
     Parameters
     ----------
     what : str
-        The thing at fault, as the user would write it, for example ``"BBox.minlon"``.
+        What is at fault, as the user would write it, for example ``"BBox.minlon"``.
     value : object, optional
-        The value that was given. Left out where there is none.
+        The value that was given, if there is one.
     reason : str
         Why it cannot be used.
     fix : str
@@ -132,7 +132,7 @@ class RsEmbedError(Exception):
     what, reason, fix : str
         As given, redacted.
     value : object
-        The value itself where it is a number, a date or None; its shortened, redacted text otherwise.
+        The value itself if it is a number, a date or None; otherwise its shortened, redacted text.
     """
 
     what: str
@@ -154,47 +154,47 @@ class RsEmbedError(Exception):
 
 
 class SpecError(RsEmbedError, ValueError):
-    """A spec or an argument that cannot be used."""
+    """A spec or an argument that is not valid."""
 
 
 class UnknownNameError(RsEmbedError, LookupError):
-    """A model, provider, sensor, band or variant that nobody knows."""
+    """A model, provider, sensor, band or variant that does not exist."""
 
     @classmethod
-    def among(cls, what: str, value: object, known: Iterable[str]) -> Self:
-        """Make the error for a name that is not among the known ones, with the closest of them as the fix.
+    def among(cls, what: str, value: object, known_names: Iterable[str]) -> Self:
+        """Return the error for an unknown name, with the closest known names as the fix.
 
         Parameters
         ----------
         what : str
-            What was asked for, for example ``"model"``.
+            What is named, for example ``"model"``.
         value : object
             The name that was given.
-        known : iterable of str
-            The names that would have been understood.
+        known_names : iterable of str
+            The names that exist.
 
         Returns
         -------
         UnknownNameError
-            To be raised by the caller.
+            For the caller to raise.
         """
-        names = sorted({str(name) for name in known})
+        names = sorted({str(name) for name in known_names})
         plain = {name.lower().replace("_", "-"): name for name in names}
         near = difflib.get_close_matches(str(value).lower().replace("_", "-"), plain, n=3, cutoff=0.6)
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         listed = ", ".join(names[:_MOST_NAMES]) + more
         close = " or ".join(repr(plain[name]) for name in near)
         if not names:
-            fix = "register one first, none is known"
+            fix = "register one first; there are none yet"
         elif close:
             fix = f"did you mean {close}; known are {listed}"
         else:
             fix = f"use one of {listed}"
-        return cls(what, value=value, reason="this name is not known", fix=fix)
+        return cls(what, value=value, reason="unknown name", fix=fix)
 
 
 class ModelInputError(RsEmbedError, ValueError):
-    """Arrays that a model's card cannot take."""
+    """Arrays that do not match a model's card."""
 
 
 class WeightsError(RsEmbedError):
@@ -206,22 +206,22 @@ class LicenceError(WeightsError):
 
 
 class ProviderError(RsEmbedError):
-    """A read that failed for a lasting reason."""
+    """A read that failed for a permanent reason."""
 
 
 class NoImageryError(ProviderError):
-    """The provider was searched and has nothing there and then."""
+    """The provider has no imagery for this place and span."""
 
 
 class TransientError(ProviderError):
-    """A read that failed and may well succeed when tried again.
+    """A read that failed and may succeed when retried.
 
     Parameters
     ----------
     what, value, reason, fix
         As in `RsEmbedError`.
     retry_after_s : float, optional
-        Seconds that the service asked to wait, if it said so.
+        Seconds that the service asked to wait, if it did.
     """
 
     retry_after_s: float | None
@@ -234,7 +234,7 @@ class TransientError(ProviderError):
 
 
 class AccessError(ProviderError):
-    """The provider refused: credentials are missing, wrong or not enough."""
+    """The provider refused access: credentials are missing, wrong or insufficient."""
 
 
 class StoreError(RsEmbedError):
@@ -242,11 +242,11 @@ class StoreError(RsEmbedError):
 
 
 class StoreMismatchError(StoreError):
-    """A store that was made by another request."""
+    """A store that belongs to another request."""
 
 
 class EngineError(RsEmbedError):
-    """A run that cannot go on."""
+    """A run that cannot continue."""
 
 
 class PlanError(EngineError):

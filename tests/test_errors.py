@@ -133,7 +133,7 @@ def test_long_values_are_shortened_from_the_middle():
 def test_an_unknown_name_suggests_the_nearest():
     error = UnknownNameError.among("model", "Galilo", ["satmae", "galileo", "rcf"])
     assert str(error) == (
-        "model = 'Galilo': this name is not known. Fix: did you mean 'galileo'; known are galileo, rcf, satmae."
+        "model = 'Galilo': unknown name. Fix: did you mean 'galileo'; known are galileo, rcf, satmae."
     )
 
 
@@ -146,7 +146,7 @@ def test_an_unknown_name_far_from_all_lists_them():
 
 
 def test_an_unknown_name_where_nothing_is_known():
-    assert UnknownNameError.among("provider", "x", []).fix == "register one first, none is known"
+    assert UnknownNameError.among("provider", "x", []).fix == "register one first; there are none yet"
 
 
 def test_many_known_names_are_counted():

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -71,6 +72,28 @@ def test_the_wheel_needs_no_folder_of_the_checkout():
         modules = {alias.name for node in imports for alias in node.names}
         modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
         assert not {name for name in modules if name.split(".")[0] in {"tests", "benchmarks", "examples"}}, path
+
+
+# Importing a submodule binds its name in its package, so a function of the same name could be hidden by a module.
+IMPORT_SUBMODULES = """
+for module in pkgutil.walk_packages(rs.__path__, "rs_embed_dask."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+CHECK_NAMES = """
+for name in rs.__all__:
+    value = getattr(rs, name)
+    assert not isinstance(value, types.ModuleType), name
+    assert callable(value), name
+    assert value is getattr(sys.modules[rs._HOME_OF[name]], name), name
+"""
+
+
+@pytest.mark.parametrize("steps", [(IMPORT_SUBMODULES, CHECK_NAMES), (CHECK_NAMES, IMPORT_SUBMODULES, CHECK_NAMES)])
+def test_public_names_are_the_same_whatever_was_imported_before(steps):
+    script = "import importlib, pkgutil, sys, types\nimport rs_embed_dask as rs\n" + "".join(steps)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_extras_are_those_that_the_documents_name():

@@ -254,7 +254,7 @@ class TestCrs:
         (BBox(0, 0, 9, 9, crs=32631), "BBox(0, 0, 9, 9, crs='EPSG:32631')"),
         (PointBuffer(-88.2, 40.1, 1120), "PointBuffer(-88.2, 40.1, buffer_m=1120)"),
         (PointBuffer(1 / 3, 2 / 3, 10), "PointBuffer(0.333333333, 0.666666667, buffer_m=10)"),
-        (Polygon.from_coordinates(CORNERS), "Polygon(3 corners round 4.4, 50.85)"),
+        (Polygon.from_coordinates(CORNERS), "Polygon(3 corners around 4.4, 50.85)"),
     ],
 )
 def test_reprs(spec, text):

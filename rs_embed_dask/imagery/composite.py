@@ -1,28 +1,27 @@
-"""From the scenes of a frame to one image, with what was observed and when.
+"""From the scenes of a frame to one image and the number of observations per pixel.
 
-Three ways: the *median* of each band, the *mosaic* of the newest pixels, or the *clearest* scene with its gaps filled
-by the next clearest. All count one pass of a satellite once, however many tiles of it overlap, and none depends on the
-order in which scenes are given.
+There are three methods: the *median* per band, the *mosaic* of the newest pixels, or the *clearest* scene with its gaps
+filled from the next clearest. All count one pass of a satellite once, however many of its tiles overlap, and none
+depends on the order in which scenes are given.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.specs.base import choice
+from rs_embed_dask.specs.fetch import COMPOSITES
 
-__all__ = ["HOWS", "Composite", "composite", "composite_frame", "frame_of", "median"]
+__all__ = ["composite_frame", "frame_of", "median"]
 
-_VALUES_AT_ONCE: Final = 1 << 20  # what is sorted together stays in the cache
+_VALUES_AT_ONCE: Final = 1 << 20  # small enough that the sort stays in the cache
 
 
 def median(layers: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -42,7 +41,7 @@ def median(layers: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> npt.
 
 
 def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Sort with the missing ones last and take the middle of those that count."""
+    """Return the median along the first axis, ignoring values that are not kept."""
     ranked = np.where(keep, values, np.float32(np.nan))
     ranked.sort(axis=0)  # NaN sorts last
     last = len(values) - 1
@@ -60,53 +59,13 @@ def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.uint16]
-How = Literal["median", "mosaic", "clearest"]
-HOWS: Final = ("median", "mosaic", "clearest")
 _NAMES: Final = PropertyNames()
 
 
-@dataclass(frozen=True, eq=False)
-class Composite:
-    """One image or several, with counts."""
-
-    values: Floats
-    n_obs: Counts
-    used: npt.NDArray[np.int64]
-    dates: tuple[tuple[dt.date, dt.date] | None, ...]
-
-
 def frame_of(scene: Scene, frames: Sequence[Span]) -> int | None:
-    """Tell in which frame a scene falls by its UTC date."""
+    """Return the index of the frame that holds a scene's UTC date."""
     day = scene.datetime.date()
     return next((i for i, span in enumerate(frames) if span.start <= day < span.end), None)
-
-
-def composite(
-    stack: Floats,
-    scenes: Sequence[Scene],
-    frames: Sequence[Span],
-    *,
-    lon: float,
-    how: str = "median",
-    present: Bools | None = None,
-) -> Composite:
-    """Make one image for each frame."""
-    height, width = stack.shape[-2:]
-    values = np.full((len(frames), stack.shape[1], height, width), np.nan, np.float32)
-    counts = np.zeros((len(frames), height, width), np.uint16)
-    used = np.zeros(len(scenes), np.int64)
-    where = [frame_of(scene, frames) for scene in scenes]
-    dates: list[tuple[dt.date, dt.date] | None] = []
-    for t in range(len(frames)):
-        members = [i for i, frame in enumerate(where) if frame == t]
-        part = None if present is None else present[members]
-        values[t], counts[t], gave = composite_frame(
-            stack[members], [scenes[i] for i in members], lon=lon, how=how, present=part
-        )
-        used[members] = gave
-        days = [scenes[i].datetime.date() for i, n in zip(members, gave, strict=True) if n]
-        dates.append((min(days), max(days)) if days else None)
-    return Composite(values, counts, used, tuple(dates))
 
 
 def composite_frame(
@@ -118,9 +77,8 @@ def composite_frame(
     present: Bools | None = None,
     names: PropertyNames = _NAMES,
 ) -> tuple[Floats, Counts, npt.NDArray[np.int64]]:
-    """Make one image of the scenes of one frame."""
-    if how not in HOWS:
-        raise UnknownNameError.among("composite", how, HOWS)
+    """Composite the scenes of one frame: the image, its observation counts, and pixels used per scene."""
+    choice("composite", how, COMPOSITES)
     _, n_bands, height, width = stack.shape
     used = np.zeros(len(scenes), np.int64)
     groups = observations(scenes, lon=lon, names=names)
@@ -139,7 +97,7 @@ def composite_frame(
 
 
 def _valid(stack: Floats, present: Bools | None) -> Bools:
-    """Tell where each scene is a whole observation: every band that it has is finite, and it has one."""
+    """Return where each scene has a complete observation: all bands that it has, at least one, are finite."""
     whole: Bools = np.isfinite(stack)
     if present is not None:
         whole |= ~present[:, :, None, None]
@@ -150,7 +108,7 @@ def _valid(stack: Floats, present: Bools | None) -> Bools:
 
 
 def _merge(stack: Floats, valid: Bools, groups: Sequence[Sequence[int]]) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Make one layer of each group: the pixels of its first scene, gaps filled by its next."""
+    """Merge each group into one layer: the pixels of its first scene, gaps filled from the next."""
     if all(len(members) == 1 for members in groups):
         order = np.array([members[0] for members in groups])
         in_order = bool((order == np.arange(len(stack))).all())
@@ -167,7 +125,7 @@ def _merge(stack: Floats, valid: Bools, groups: Sequence[Sequence[int]]) -> tupl
 
 
 def _ranking(seen: Bools, how: str) -> list[int]:
-    """Order layers (in order of time) by preference: newest first, or most valid pixels first, then oldest."""
+    """Rank layers, given in order of time: newest first, or most valid pixels first and then oldest."""
     if how == "mosaic":
         return list(range(len(seen)))[::-1]
     counts = seen.sum((1, 2))

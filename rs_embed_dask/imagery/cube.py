@@ -1,4 +1,4 @@
-"""The user's own pixels: what an array says of itself, and a cube made of it."""
+"""Cubes: what one read asks for and returns, and what an array's labels state about its pixels."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def coordinates(grid: Grid) -> dict[Hashable, Any]:
 
 @lru_cache(maxsize=64)
 def _described(name: str) -> dict[str, Any]:
-    """Return the attributes that describe a reference system; slow to make, and few are needed."""
+    """Return the attributes that describe a reference system; cached because they are slow to build."""
     crs = CRS.from_user_input(name)
     return {**crs.to_cf(), "spatial_ref": crs.to_wkt()}
 
 
 def _day_or_none(day: dt.date | None) -> np.datetime64:
-    """Return a date for an array of dates; not-a-time for None."""
+    """Return a date for an array of dates; NaT for None."""
     return np.datetime64("NaT", "ns") if day is None else np.datetime64(day, "ns")
 
 
@@ -82,27 +82,27 @@ Dates = tuple[tuple[dt.date, dt.date] | None, ...]
 
 @dataclass(frozen=True)
 class Read(Record):
-    """One place, one grid, and the bands and frames wanted of one sensor.
+    """One grid, and the bands and frames to read from one sensor.
 
     Parameters
     ----------
     grid : Grid
-        Where.
+        The pixels on the ground.
     sensor : str
-        A sensor by any name; kept as its id.
+        A sensor under any of its names; stored as its id.
     bands : tuple of str
-        Band names of any kind; kept as common names, in this order.
+        Band names of any kind; stored as common names, in this order.
     frames : tuple of Span
-        One image each; half-open spans in order of time that do not overlap.
+        One image per frame; half-open spans in order of time that do not overlap.
     fetch : FetchSpec
-        Cloud limit, mask and composite. Default: the sensor's.
+        Cloud limit, mask and composite. Default: those of the sensor.
 
     Raises
     ------
     SpecError
         If there is no band or frame, a band is named twice, or frames overlap.
     UnknownNameError
-        If the sensor or a band is not known.
+        If the sensor or a band is unknown.
     """
 
     grid: Grid
@@ -112,21 +112,21 @@ class Read(Record):
     fetch: FetchSpec = field(default_factory=FetchSpec)
 
     def __post_init__(self) -> None:
-        found = sensor_named(self.sensor)
+        sensor = sensor_named(self.sensor)
         frames = tuple(self.frames)
         if not self.bands or isinstance(cast("object", self.bands), str):
             raise SpecError(
-                "Read.bands", value=self.bands, reason="it is no list of one or more", fix="name some bands"
+                "Read.bands", value=self.bands, reason="expected a list of at least one band", fix="list the bands"
             )
         if not frames:
-            raise SpecError("Read.frames", value=frames, reason="there is none", fix="give one span or more")
+            raise SpecError("Read.frames", value=frames, reason="there are no frames", fix="give at least one span")
         for before, after in pairwise(frames):
             if after.start < before.end:
                 raise SpecError(
                     "Read.frames", value=after, reason=f"it begins before {before} has ended", fix="give spans in order"
                 )
-        object.__setattr__(self, "sensor", found.id)
-        object.__setattr__(self, "bands", found.common(tuple(self.bands)))
+        object.__setattr__(self, "sensor", sensor.id)
+        object.__setattr__(self, "bands", sensor.common(tuple(self.bands)))
         object.__setattr__(self, "frames", frames)
 
     @property
@@ -137,12 +137,12 @@ class Read(Record):
     @property
     def units(self) -> tuple[str, ...]:
         """Canonical unit of each band."""
-        found = sensor_named(self.sensor)
-        return tuple(found.band(band).unit for band in self.bands)
+        sensor = sensor_named(self.sensor)
+        return tuple(sensor.band(band).unit for band in self.bands)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the read from what `to_dict` gave.
+        """Build the read from what `to_dict` returned.
 
         Parameters
         ----------
@@ -175,18 +175,18 @@ class Cube:
     values : ndarray of float32 (T, B, H, W)
         Canonical units; NaN where missing.
     n_obs : ndarray of uint16 (T, H, W)
-        Valid observations of each pixel.
+        Number of valid observations per pixel.
     read : Read
         What was asked for: grid, sensor, bands, frames.
     scenes : tuple of str
-        Ids of the scenes that gave pixels, in order of time.
+        Ids of the scenes that contributed pixels, in order of time.
     dates : tuple of (date, date) or None
         First and last observation of each frame; None for an empty one.
 
     Raises
     ------
     SpecError
-        If the shapes do not fit the read.
+        If the shapes do not match the read.
     """
 
     values: npt.NDArray[np.float32]
@@ -201,15 +201,15 @@ class Cube:
             raise SpecError(
                 "Cube.values",
                 value=self.values,
-                reason=f"the read wants shape {shape} (T, B, H, W)",
+                reason=f"the read has shape {shape} (T, B, H, W)",
                 fix="give frames, bands, rows and columns in this order",
             )
         if self.n_obs.shape != (shape[0], *shape[2:]):
             raise SpecError(
                 "Cube.n_obs",
                 value=self.n_obs,
-                reason=f"the read wants shape {(shape[0], *shape[2:])} (T, H, W)",
-                fix="give one count for each frame and pixel",
+                reason=f"the read has shape {(shape[0], *shape[2:])} (T, H, W)",
+                fix="give one count per frame and pixel",
             )
         if not self.dates:
             object.__setattr__(self, "dates", (None,) * shape[0])
@@ -248,15 +248,15 @@ class Cube:
         Returns
         -------
         Cube
-            A view where nothing had to be moved, else a copy.
+            A view if no pixels had to be moved, else a copy.
 
         Raises
         ------
         SpecError
             If a band or frame is not in the cube.
         """
-        wanted = self.bands if bands is None else sensor_named(self.read.sensor).common(tuple(bands))
-        for band in wanted:
+        names = self.bands if bands is None else sensor_named(self.read.sensor).common(tuple(bands))
+        for band in names:
             if band not in self.bands:
                 raise SpecError(
                     "Cube.select bands",
@@ -271,9 +271,9 @@ class Cube:
                 raise SpecError(
                     "Cube.select frames", value=span, reason=f"the cube has {have}", fix="read that frame too"
                 )
-        read = replace(self.read, bands=wanted, frames=spans)
+        read = replace(self.read, bands=names, frames=spans)
         t = [self.read.frames.index(span) for span in spans]
-        b = [self.bands.index(band) for band in wanted]
+        b = [self.bands.index(band) for band in names]
         values = self.values if t == list(range(len(self.read.frames))) else self.values[t]
         values = values if b == list(range(len(self.bands))) else values[:, b]
         dates = tuple(self.dates[i] for i in t)
@@ -289,64 +289,8 @@ class Cube:
         """
         return label_cube(self)
 
-    @classmethod
-    def from_array(
-        cls,
-        values: Any,
-        *,
-        bands: Sequence[str] | None = None,
-        sensor: str | None = None,
-        grid: Grid | None = None,
-        frames: Sequence[Span] | None = None,
-    ) -> Cube:
-        """Make a cube of the user's own pixels.
 
-        Parameters
-        ----------
-        values : array_like or DataArray or Dataset
-            Canonical units, shape (B, H, W) or (T, B, H, W); NaN where missing. A Dataset has one variable a band.
-        bands : sequence of str, optional
-            Names of the B bands. Default: those of the array's ``band`` coordinate.
-        sensor : str, optional
-            The sensor. Default: the array's attribute ``sensor``.
-        grid : Grid, optional
-            Where the pixels lie. Default: from the array's coordinates and CRS.
-        frames : sequence of Span, optional
-            One for each image. Default: the day of each image from the array's ``time`` coordinate.
-
-        Returns
-        -------
-        Cube
-            A pixel counts as one observation where all bands that its frame has at all are finite.
-
-        Raises
-        ------
-        SpecError
-            If something is neither given nor in the array, or shapes do not fit.
-        """
-        said = read_labels(values)
-        where, which = grid or said.grid, sensor or said.sensor
-        names, spans = tuple(bands or said.bands), tuple(frames or said.frames)
-        if where is None or which is None or not names or not spans:
-            known = {"grid": where, "sensor": which, "bands": names, "frames": spans}
-            lacking = next(name for name, value in known.items() if not value)
-            raise SpecError(f"Cube.from_array {lacking}", reason="the array does not tell it", fix=f"pass {lacking}=")
-        pixels = np.asarray(said.values, np.float32)
-        pixels = pixels.reshape(1, *pixels.shape) if pixels.ndim == len("bhw") else pixels  # (T, B, H, W)
-        return cls(pixels, _counts(pixels), Read(where, which, names, spans))
-
-
-def _counts(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Count one observation where every band that the image has at all is finite."""
-    finite: npt.NDArray[np.bool_] = np.isfinite(pixels)
-    if finite.ndim != len("tbhw"):
-        return np.zeros(finite.shape, np.uint16)
-    has = np.logical_or.reduce(finite, axis=(2, 3), keepdims=True)
-    whole: npt.NDArray[np.bool_] = np.logical_and.reduce(finite | ~has, axis=1) & np.logical_or.reduce(has, axis=1)
-    return whole.astype(np.uint16)
-
-
-_STEP_TOLERANCE: Final = 1e-3
+_STEP_TOLERANCE: Final = 1e-3  # of a step, for coordinates that were stored rounded
 _NAMES: Final = {
     **dict.fromkeys(("lon", "longitude", "easting", "X"), "x"),
     **dict.fromkeys(("lat", "latitude", "northing", "Y"), "y"),
@@ -357,7 +301,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pixels of the user's, with whatever the object that holds them says."""
+    """An array, with what its labels state about it."""
 
     values: Any
     bands: tuple[str, ...] = ()
@@ -367,7 +311,7 @@ class Labelled:
 
 
 def read_labels(values: Any) -> Labelled:
-    """Find out what an array says of its own pixels."""
+    """Return what an array's labels state about its pixels."""
     if not isinstance(values, xr.DataArray | xr.Dataset):
         return Labelled(values)
     array = one_array(values)
@@ -378,7 +322,7 @@ def read_labels(values: Any) -> Labelled:
 
 
 def one_array(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Bring an xarray object into one form: (time, band, y, x), the time left out where there is none."""
+    """Return an xarray object as (time, band, y, x), or (band, y, x) if it has no time."""
     array = _stacked(values) if isinstance(values, xr.Dataset) else values
     array = array.rename({name: _NAMES[str(name)] for name in array.dims if str(name) in _NAMES})
     if not {"y", "x"} <= set(array.dims):
@@ -388,7 +332,7 @@ def one_array(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
     extra = [str(name) for name in array.dims if name not in {*lead, "y", "x"}]
     if extra:
         fix = "name them time, band, y and x, or select one of each"
-        reason = f"the dimensions {', '.join(extra)} are not understood"
+        reason = f"the dimensions {', '.join(extra)} are unknown"
         raise SpecError("array", value=array.dims, reason=reason, fix=fix)
     array = array.transpose(*lead, "y", "x")
     return array if "band" in array.dims else array.expand_dims("band", axis=len(lead))
@@ -402,12 +346,12 @@ def _stacked(values: xr.Dataset) -> xr.DataArray:
         raise SpecError("array", value=list(values.data_vars), reason="no variable is an image", fix=fix)
     array = values[images].to_dataarray("band").assign_attrs(values.attrs)
     stated = [v.attrs.get("grid_mapping", v.encoding.get("grid_mapping")) for v in values.variables.values()]
-    found = next((name for name in (*stated, "spatial_ref", "crs") if name in values.variables), None)
-    return array if found is None else array.assign_coords({"spatial_ref": ((), 0, values.variables[found].attrs)})
+    mapping = next((name for name in (*stated, "spatial_ref", "crs") if name in values.variables), None)
+    return array if mapping is None else array.assign_coords({"spatial_ref": ((), 0, values.variables[mapping].attrs)})
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the names in the ``band`` coordinate; none if it holds numbers or is not there."""
+    """Return the names in the ``band`` coordinate; none if it holds numbers or is absent."""
     if "band" not in array.coords or array.coords["band"].dtype.kind not in "UOT":
         return ()
     return tuple(str(name) for name in np.atleast_1d(array.coords["band"].values))
@@ -422,7 +366,7 @@ def days_of(array: xr.DataArray) -> tuple[dt.date, ...]:
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> str | None:
-    """Find the CRS that an xarray object states, in any of the usual ways."""
+    """Return the CRS that an xarray object states in any of the usual ways."""
     named = (array.encoding.get("grid_mapping"), array.attrs.get("grid_mapping"), "spatial_ref", "crs")
     for name in named:
         if name is not None and name in array.coords:
@@ -433,8 +377,8 @@ def crs_of(array: xr.DataArray | xr.Dataset) -> str | None:
 
 
 def _stated(attrs: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:
-    found = next((attrs[name] for name in names if attrs.get(name)), None)
-    return None if found is None else str(found).removeprefix("+init=")
+    value = next((attrs[name] for name in names if attrs.get(name)), None)
+    return None if value is None else str(value).removeprefix("+init=")
 
 
 def grid_of(array: xr.DataArray) -> Grid | None:
@@ -455,7 +399,7 @@ def axis_of(array: xr.DataArray, name: str) -> tuple[float, float]:
     fix = "give evenly spaced pixel centres, or pass grid="
     if values.size < 2:  # noqa: PLR2004 - a step needs two
         raise SpecError(
-            f"array.{name}", value=values.size, reason="the pixel size cannot be told from one pixel", fix=fix
+            f"array.{name}", value=values.size, reason="the pixel size cannot be inferred from one pixel", fix=fix
         )
     step = (values[-1] - values[0]) / (values.size - 1)
     if step == 0 or np.abs(np.diff(values) - step).max() > abs(step) * _STEP_TOLERANCE:

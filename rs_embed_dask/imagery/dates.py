@@ -1,4 +1,4 @@
-"""From a span of time to the frames that a model takes: one image each, half-open, in order."""
+"""From a span of time to the frames that a model takes: one image per frame, half-open, in order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from rs_embed_dask.specs.when import day
 if TYPE_CHECKING:
     from rs_embed_dask.specs.when import TemporalSpec
 
-__all__ = ["POLICIES", "Frames", "Span"]
+__all__ = ["Frames", "Span"]
 
-POLICIES: Final = ("single", "fixed", "bins", "equal")
 _MOST: Final = 10_000
 
-# policy -> the numbers that it needs; all others must be None
+# policy -> the parameters that it uses; all others must be None
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "single": (),
     "fixed": ("n",),
@@ -40,7 +39,7 @@ class Span(Record):
     Raises
     ------
     SpecError
-        Where a day is not real or `end` does not come after `start`.
+        If a day is not real or `end` does not come after `start`.
     """
 
     start: dt.date
@@ -84,7 +83,7 @@ class Span(Record):
         return self.start <= plain < self.end
 
     def to_dict(self) -> dict[str, Any]:
-        """Return both days as ISO texts.
+        """Return both days as ISO strings.
 
         Returns
         -------
@@ -98,29 +97,29 @@ class Span(Record):
 
 @dataclass(frozen=True, repr=False)
 class Frames(Record):
-    """How a model wants a span cut into frames.
+    """How a span is cut into frames for a model.
 
     Parameters
     ----------
     policy : {"single", "fixed", "bins", "equal"}
         - "single": the whole span is one frame.
         - "fixed": `n` parts of equal length; edge i lies ``days * i // n`` days after the start. A span of fewer than
-          `n` days gives one frame a day, so fewer than `n`.
-        - "bins": bins of `days` days from the start, the last one maybe shorter, at most `cap` of them. Bins beyond
+          `n` days gives one frame per day, so fewer than `n`.
+        - "bins": bins of `days` days from the start, the last one possibly shorter, at most `cap` of them. Bins beyond
           the cap are dropped from the end of the span.
         - "equal": ``total_days // days`` parts, at least 1 and at most `cap`, of equal length; edge i lies
           ``total_days * i // parts`` days after the start.
     n : int, optional
         Number of frames of "fixed".
     days : int, optional
-        Length of a bin ("bins") or the length aimed at ("equal"), in days.
+        Length of a bin ("bins") or the target length ("equal"), in days.
     cap : int, optional
-        Most frames of "bins" and "equal". Default: no limit.
+        Maximum number of frames of "bins" and "equal". Default: no limit.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where the policy is not known, or a number is missing, out of range or has no meaning for it.
+        If the policy is unknown, or a parameter is missing, out of range or not used by it.
 
     Examples
     --------
@@ -135,7 +134,7 @@ class Frames(Record):
     cap: int | None = None
 
     def __post_init__(self) -> None:
-        choice("Frames.policy", self.policy, POLICIES)
+        choice("Frames.policy", self.policy, _NEEDS)
         needs = _NEEDS[self.policy]
         for name in ("n", "days", "cap"):
             value = getattr(self, name)
@@ -157,7 +156,7 @@ class Frames(Record):
         return tuple(Span(first, last) for first, last in pairwise(edges))
 
     def _edges(self, total: int) -> list[int]:
-        """Return the edges of the frames in days from the start; one more than there are frames."""
+        """Return the edges of the frames in days from the start; one more than the number of frames."""
         cap = self.cap if self.cap is not None else total
         if self.policy == "bins" and self.days is not None:
             count = min(-(-total // self.days), cap)

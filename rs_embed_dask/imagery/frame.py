@@ -1,4 +1,4 @@
-"""What happens to the raw numbers of a frame, whoever provides them: harmonise, mask, composite, convert, count."""
+"""From the raw values of a frame, whatever the provider, to its image: harmonise, mask, composite, convert."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+# ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0
 _S2_OFFSET_SINCE: Final = 4.0
 _BASELINE: Final = re.compile(r"^\D{0,3}(\d{2})\.?(\d{2})$")
@@ -43,12 +44,12 @@ _IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
 
 
 def baseline_of(scene: Scene, source: Source) -> float | None:
-    """Tell the Sentinel-2 processing baseline of a scene."""
+    """Return the Sentinel-2 processing baseline of a scene."""
     stated = scene.first(source.properties.baseline)
     product = scene.first(source.properties.product)
-    found = _BASELINE.match(str(stated).strip()) if stated is not None else None
-    found = found or (_IN_PRODUCT.search(str(product)) if product is not None else None)
-    return None if found is None else int(found[1]) + int(found[2]) / 100
+    version = _BASELINE.match(str(stated).strip()) if stated is not None else None
+    version = version or (_IN_PRODUCT.search(str(product)) if product is not None else None)
+    return None if version is None else int(version[1]) + int(version[2]) / 100
 
 
 def _s2_offset(scene: Scene, source: Source) -> float:
@@ -57,14 +58,14 @@ def _s2_offset(scene: Scene, source: Source) -> float:
     if baseline is None:
         raise ProviderError(
             f"scene {scene.id}",
-            reason=f"{source.provider} states no processing baseline for it, so its offset is not known",
+            reason=f"{source.provider} states no processing baseline for it, so its offset is unknown",
             fix=f"leave the scene out, or give one of {', '.join(source.properties.baseline)} in its properties",
         )
     return _S2_OFFSET if baseline >= _S2_OFFSET_SINCE else 0.0
 
 
 def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
-    """Return which raw numbers mean nothing; None if the scaling names none."""
+    """Return where raw values are missing; None if the scaling defines no missing values."""
     tests = []
     if scaling.nodata is not None:
         tests.append(raw == scaling.nodata)
@@ -76,7 +77,7 @@ def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
 
 
 def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
-    """Turn raw numbers (N, B, H, W) of one scaling into working units; offsets (N,) come on top of the scaling's."""
+    """Convert raw values (N, B, H, W) to working units; offsets (N,) are added to that of the scaling."""
     out = np.asarray(raw, dtype=np.float32) if raw.dtype != np.float32 else raw.copy()
     missing = _missing(raw, scaling)
     if scaling.scale != 1:
@@ -84,7 +85,7 @@ def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
     total = offsets + np.float32(scaling.offset)
     if total.any():
         out += total[:, None, None, None]
-    if scaling.encoding == "db":
+    if scaling.encoding == "db":  # composites average power, and the mean of decibels is not that of the power
         out = np.float32(10) ** (out / np.float32(10))
     if missing is not None:
         out[missing] = np.nan
@@ -94,7 +95,7 @@ def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
 
 
 def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], scenes: Sequence[Scene]) -> Floats:
-    """Turn the numbers in files into working units, each scene by its own baseline."""
+    """Convert the values in files to working units, each scene by its own baseline."""
     raw = np.asarray(raw)
     scalings = [source.scaling(band) for band in bands]
     baseline = np.zeros(len(scenes), np.float32)
@@ -112,10 +113,10 @@ def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], s
 
 
 def spoilt(quality: npt.NDArray[Any], mask: Mask) -> Bools:
-    """Tell which pixels a quality band marks as clouds, shadows or fill."""
+    """Return which pixels a quality band marks as clouds, shadows or fill."""
     missing = np.isnan(quality) if quality.dtype.kind == "f" else None
     if mask.kind == "below":
-        return np.logical_not(quality >= np.asarray(mask.below, quality.dtype))  # so NaN is spoilt
+        return np.logical_not(quality >= np.asarray(mask.below, quality.dtype))  # negated so that NaN is masked
     whole = quality if missing is None else np.where(missing, 0, quality)
     bad = _bad_codes(mask)[whole.astype(np.uint16)]
     return bad if missing is None else bad | missing
@@ -123,7 +124,7 @@ def spoilt(quality: npt.NDArray[Any], mask: Mask) -> Bools:
 
 @lru_cache(maxsize=32)
 def _bad_codes(mask: Mask) -> Bools:
-    """Return for each number of 16 bits whether it spoils a pixel."""
+    """Return for each 16-bit value whether it masks a pixel."""
     codes = np.arange(1 << 16, dtype=np.uint32)
     if mask.kind == "classes":
         return np.isin(codes, mask.classes)
@@ -134,7 +135,7 @@ def _bad_codes(mask: Mask) -> Bools:
 
 
 def finish(values: Floats, bands: Sequence[Band]) -> Floats:
-    """Turn composited working units into the canonical units of a cube: linear power becomes decibels."""
+    """Convert composited working units to the canonical units of a cube: linear power becomes decibels."""
     radar = [i for i, band in enumerate(bands) if band.unit == DB]
     if not radar:
         return values
@@ -150,7 +151,7 @@ Raw = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class FrameRecipe:
-    """What happens to raw numbers: data that travels in each task."""
+    """How raw values are processed; plain data that is sent with each task."""
 
     source: Source
     bands: tuple[Band, ...]
@@ -170,7 +171,7 @@ class FramePixels:
 
 
 def recipe_for(read: Read, source: Source) -> FrameRecipe:
-    """Work out what a read does to the raw numbers of a source."""
+    """Return how a read processes the raw values of a source."""
     of = sensor(read.sensor)
     bands = tuple(of.band(name) for name in read.bands)
     chosen = mask_of(read.fetch.mask, source)
@@ -185,7 +186,7 @@ def recipe_for(read: Read, source: Source) -> FrameRecipe:
 def make_frame(
     raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe, *, present: npt.NDArray[np.bool_] | None = None
 ) -> FramePixels:
-    """Turn the raw numbers of the scenes of one frame into one image."""
+    """Turn the raw values of the scenes of one frame into one image."""
     n_bands = len(recipe.bands)
     stack = harmonise(raw[:, :n_bands], recipe.source, bands=recipe.bands, scenes=scenes)
     if recipe.mask is not None:
@@ -198,11 +199,11 @@ def make_frame(
 
 
 def present_in(scenes: Sequence[Scene], recipe: FrameRecipe) -> npt.NDArray[np.bool_]:
-    """Tell which bands each scene has, by the asset names in its properties; all of them where it lists none."""
+    """Return which bands each scene has, by the asset names in its properties; all if it lists none."""
     names = recipe.assets[: len(recipe.bands)]
-    found = np.ones((len(scenes), len(names)), bool)
-    for row, scene in zip(found, scenes, strict=True):
+    present = np.ones((len(scenes), len(names)), bool)
+    for row, scene in zip(present, scenes, strict=True):
         assets = scene.properties.get("assets")
         if assets is not None:
             row[:] = [any(name in assets for name in each) for each in names]
-    return found
+    return present

@@ -1,4 +1,4 @@
-"""A rectangle of pixels within a grid, or beyond it."""
+"""Grids of pixels on the ground, windows of them, and the grid of a place."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Grid(Record):
     Parameters
     ----------
     crs : str or int or CRS
-        Anything that pyproj understands.
+        Anything that pyproj accepts.
     transform : six floats
         (a, b, c, d, e, f): x = a col + b row + c, y = d col + e row + f, of pixel corners. North up only: a > 0,
         e < 0, b = d = 0.
@@ -58,7 +58,7 @@ class Grid(Record):
     Raises
     ------
     SpecError
-        Where the transform is not north up, a number is not finite, or the shape is not positive.
+        If the transform is not north up, a number is not finite, or the shape is not positive.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Grid(Record):
 
     @property
     def epsg(self) -> int | None:
-        """The EPSG code of the reference system; None for the polar and other made ones."""
+        """The EPSG code of the reference system; None for projections without one, such as the polar ones."""
         return crs_facts(self.crs).epsg
 
     @property
@@ -99,7 +99,7 @@ class Grid(Record):
 
     @property
     def resolution_m(self) -> float:
-        """Side of a pixel in metres of the projection; in a geographic system the geodesic one at the middle."""
+        """Side of a pixel in metres of the projection; in a geographic system the geodesic side at the centre."""
         a, e = self.transform[0], -self.transform[4]
         facts = crs_facts(self.crs)
         if facts.geographic:
@@ -112,23 +112,23 @@ class Grid(Record):
 
     @property
     def center_lonlat(self) -> tuple[float, float]:
-        """Longitude and latitude of the middle, in degrees."""
+        """Longitude and latitude of the centre, in degrees."""
         left, bottom, right, top = self.bounds
         lon, lat = project(self.crs, WGS84, (left + right) / 2, (bottom + top) / 2)
         return wrap_lon(float(lon)), float(lat)
 
     @property
     def lonlat_boxes(self) -> tuple[tuple[float, float, float, float], ...]:
-        """One (west, south, east, north) in degrees round all pixels, or two across the antimeridian."""
+        """One (west, south, east, north) in degrees around all pixels, or two across the antimeridian."""
         return _boxes(self.crs, self.bounds)
 
     def square(self) -> tuple[Grid, Window]:
-        """Enlarge the shorter side on both ends, by whole pixels of real ground, until the grid is square.
+        """Enlarge the shorter side at both ends, by whole pixels of real ground, until the grid is square.
 
         Returns
         -------
         (Grid, Window)
-            The square grid, and the window of it that is this grid. An odd pixel goes to the south or the east.
+            The square grid, and the window of it that this grid occupies. An odd pixel goes to the south or the east.
         """
         rows, cols = self.shape
         side = max(rows, cols)
@@ -151,44 +151,6 @@ class Grid(Record):
         moved = (a, b, c + a * window.col, d, e, f + e * window.row)
         return replace(self, transform=moved, shape=window.shape)
 
-    def pad(self, px: int) -> Grid:
-        """Return the grid with as many more pixels on each of the four sides.
-
-        Parameters
-        ----------
-        px : int
-            Pixels, at least 0.
-
-        Returns
-        -------
-        Grid
-
-        Raises
-        ------
-        SpecError
-            Where `px` is no whole number from 0.
-        """
-        px = whole("Grid.pad", px, low=0, high=LARGEST_SIDE_PX)
-        rows, cols = self.shape
-        return self.crop(Window(-px, -px, rows + 2 * px, cols + 2 * px))
-
-    def with_shape(self, rows: int, cols: int) -> Grid:
-        """Return a grid of the same ground with another number of pixels, for example that of the tokens.
-
-        Parameters
-        ----------
-        rows, cols : int
-            Pixels, at least 1.
-
-        Returns
-        -------
-        Grid
-            The same bounds.
-        """
-        a, b, c, d, e, f = self.transform
-        scaled = (a * self.shape[1] / cols, b, c, d, e * self.shape[0] / rows, f)
-        return replace(self, transform=scaled, shape=(rows, cols))
-
     def with_resolution(self, resolution_m: float) -> Grid:
         """Return a grid from the same upper left corner with pixels of another size that covers this one.
 
@@ -204,12 +166,17 @@ class Grid(Record):
         Raises
         ------
         SpecError
-            Where it is not above 0, or the system is geographic.
+            If it is not above 0, or the reference system is geographic.
         """
         facts = crs_facts(self.crs)
         if facts.geographic:
             reason = "this grid is in degrees"
-            raise SpecError("Grid.with_resolution", value=resolution_m, reason=reason, fix="use with_shape instead")
+            raise SpecError(
+                "Grid.with_resolution",
+                value=resolution_m,
+                reason=reason,
+                fix="bring it to a projection in metres first",
+            )
         size = positive("Grid.with_resolution", resolution_m, unit="m") / facts.unit
         left, bottom, right, top = self.bounds
         rows, cols = (max(1, math.ceil(extent / size - 1e-6)) for extent in (top - bottom, right - left))
@@ -233,7 +200,7 @@ class Grid(Record):
 
 
 def _listed(values: object) -> object:
-    """Turn an Affine, an array or another iterable into a tuple; leave the rest for the message."""
+    """Turn an Affine, an array or another iterable into a tuple; return anything else unchanged."""
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
@@ -243,7 +210,7 @@ def _two_sides(shape: object) -> tuple[int, int]:
             low, high = 1, LARGEST_SIDE_PX
             return whole("Grid.shape", rows, low=low, high=high), whole("Grid.shape", cols, low=low, high=high)
         case _:
-            reason = "two whole numbers are needed"
+            reason = "expected two whole numbers"
             raise SpecError("Grid.shape", value=shape, reason=reason, fix="give (rows, columns)")
 
 
@@ -253,7 +220,7 @@ def _north_up(transform: object) -> _Transform:
         case (a, b, c, d, e, f) | (a, b, c, d, e, f, _, _, _):
             a, b, c, d, e, f = (number("Grid.transform", value, fix=fix) for value in (a, b, c, d, e, f))
         case _:
-            raise SpecError("Grid.transform", value=transform, reason="six numbers are needed", fix=fix)
+            raise SpecError("Grid.transform", value=transform, reason="expected six numbers", fix=fix)
     if a <= 0 or e >= 0 or b != 0 or d != 0:
         raise SpecError("Grid.transform", value=transform, reason="the grid is not north up", fix=fix)
     return a, 0.0, c, 0.0, e, f
@@ -273,10 +240,10 @@ def _boxes(crs: str, bounds: tuple[float, float, float, float]) -> tuple[tuple[f
 
 LARGEST_SCALE_ERROR: Final = 0.002
 _EARTH_M: Final = 6_371_000.0
-_ON_LATTICE: Final = 1e-6
+_ON_LATTICE: Final = 1e-6  # in steps: rounding must not push an edge that lies on the lattice to the next line
 _FALSE_EASTING_M: Final = 500_000.0
 _UTM_REACH_M: Final = 430_000.0  # 0.9996 (1 + x^2 / 2 R^2) stays below 1.002 up to here
-_JUMP_M: Final = 1e7
+_JUMP_M: Final = 1e7  # neighbouring points of an outline this far apart lie on both sides of the edge of a map
 _REACH_M: Final = 1e6
 
 _Bounds = tuple[float, float, float, float]
@@ -285,23 +252,23 @@ _Bounds = tuple[float, float, float, float]
 def grid_for(
     spatial: Spatial, resolution_m: float, *, crs: object = None, snap_m: float | None = None, anchor_m: float = 0.0
 ) -> Grid:
-    """Return the pixels of a place.
+    """Return the grid of a place.
 
-    The projection is the UTM zone of the middle of the place, with the exceptions of Norway and Svalbard; past 84
+    The projection is the UTM zone of the centre of the place, with the exceptions of Norway and Svalbard; beyond 84
     north and 80 south it is polar stereographic; a place too wide for either gets a stereographic projection of its
-    own. Within the place a metre of the grid is a metre on the ground to 0.2 % everywhere on earth.
+    own. Within the place a metre of the grid is a metre on the ground to 0.2 %, everywhere on earth.
 
     Parameters
     ----------
     spatial : BBox or PointBuffer or Polygon
-        A point with a buffer gives ``2 * buffer_m / resolution_m`` pixels a side, rounded half up and at least 1, with
-        the point within half a step of the lattice of the middle. The others give the smallest grid on the lattice
+        A point with a buffer gives ``2 * buffer_m / resolution_m`` pixels per side, rounded half up and at least 1,
+        with the point within half a lattice step of the centre. The others give the smallest grid on the lattice
         that covers them.
     resolution_m : float
-        Side of a pixel in metres, at most 100 000.
+        Side of a pixel in metres, at most 100,000.
     crs : str or int or CRS, optional
-        Use this projection instead, whose metres may be far from true: ``"EPSG:3857"`` reads as rs-embed does, buffers
-        being Mercator metres too. Default: the local one.
+        Use this projection instead, whose metres may be far from true: ``"EPSG:3857"`` reads as rs-embed does, where
+        buffers are Mercator metres too. Default: the local one.
     snap_m : float, optional
         Step of the lattice on which the upper left corner lies. Default: `resolution_m`.
     anchor_m : float, default 0
@@ -315,8 +282,8 @@ def grid_for(
     Raises
     ------
     SpecError
-        Where the resolution is not above 0, the grid would have more than a million pixels a side, the given
-        projection is not in metres or does not reach the place, or the place is wider than a projection can hold.
+        If the resolution is not above 0, the grid would have more than a million pixels per side, the given
+        projection is not in metres or does not cover the place, or the place is too wide for any projection.
 
     Examples
     --------
@@ -341,19 +308,19 @@ def grid_for(
 def _check_place(spatial: object) -> None:
     if not isinstance(spatial, BBox | PointBuffer | Polygon):
         fix = "give a BBox, PointBuffer or Polygon; places() makes them from other geometries"
-        raise SpecError("spatial", value=spatial, reason=f"{type(spatial).__name__} is no place", fix=fix)
+        raise SpecError("spatial", value=spatial, reason=f"{type(spatial).__name__} is not a place", fix=fix)
 
 
 def _grid(crs: str, corner: tuple[float, float], resolution: float, shape: tuple[int, int]) -> Grid:
     if max(shape) > LARGEST_SIDE_PX:
-        reason = f"the grid would have {shape[0]} x {shape[1]} pixels and a side has at most {LARGEST_SIDE_PX}"
-        raise SpecError("resolution_m", value=resolution, reason=reason, fix="take coarser pixels or a smaller place")
+        reason = f"the grid would have {shape[0]} x {shape[1]} pixels, and a side has at most {LARGEST_SIDE_PX}"
+        raise SpecError("resolution_m", value=resolution, reason=reason, fix="use coarser pixels or a smaller place")
     left, top = corner
     return Grid(crs, (resolution, 0.0, left, 0.0, -resolution, top), shape)
 
 
 def _round_point(spatial: PointBuffer, resolution: float, crs: str | None, lattice: tuple[float, float]) -> Grid:
-    """Lay a square of exactly as many pixels as asked round a point."""
+    """Return the square grid around a point, with exactly the number of pixels asked for."""
     lon, lat = spatial.center
     name = local_crs(lon, lat) if crs is None else crs
     x, y = (float(value) for value in project(WGS84, name, lon, lat))
@@ -362,7 +329,7 @@ def _round_point(spatial: PointBuffer, resolution: float, crs: str | None, latti
         name = _own_projection(lon, lat, half * math.sqrt(2))
         x, y = (float(value) for value in project(WGS84, name, lon, lat))
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise SpecError("crs", value=name, reason=f"it does not reach {spatial!r}", fix="leave crs out for local UTM")
+        raise SpecError("crs", value=name, reason=f"it does not cover {spatial!r}", fix="leave crs out for local UTM")
     side = max(1, math.floor(2 * half / resolution + 0.5))
     snap, anchor = lattice
     left = anchor + round((x - side * resolution / 2 - anchor) / snap) * snap
@@ -371,8 +338,8 @@ def _round_point(spatial: PointBuffer, resolution: float, crs: str | None, latti
 
 
 def _bounds(spatial: BBox | Polygon, crs: str) -> _Bounds:
-    """Return the bounds of a place in a projection, infinite where it does not reach the place."""
-    # Where the place is given in that projection they are exactly its own numbers.
+    """Return the bounds of a place in a projection, infinite if it does not cover the place."""
+    # A place given in that projection keeps exactly its own numbers, free of rounding.
     if spatial.crs == crs:
         return spatial.own_bounds
     points = outline(spatial.unwrapped, WGS84)
@@ -381,10 +348,10 @@ def _bounds(spatial: BBox | Polygon, crs: str) -> _Bounds:
 
 
 def _bounds_in_one_map(spatial: BBox | Polygon, crs: str) -> _Bounds:
-    """Return the bounds of a place in a projection that the user chose, which may not hold the place."""
+    """Return the bounds of a place in a projection that the user chose, which may not cover the place."""
     bounds = _bounds(spatial, crs)
     if not all(map(math.isfinite, bounds)):
-        raise SpecError("crs", value=crs, reason=f"it does not reach {spatial!r}", fix="leave crs out for local UTM")
+        raise SpecError("crs", value=crs, reason=f"it does not cover {spatial!r}", fix="leave crs out for local UTM")
     around = outline(spatial.unwrapped.envelope, WGS84)
     x, y = project(WGS84, crs, around[:, 0], around[:, 1])
     if max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) > _JUMP_M:
@@ -394,7 +361,7 @@ def _bounds_in_one_map(spatial: BBox | Polygon, crs: str) -> _Bounds:
 
 
 def _is_true(crs: str, bounds: _Bounds) -> bool:
-    """Tell whether a metre of a projection is a metre on the ground within the bounds."""
+    """Return whether a metre of a projection is a metre on the ground within the bounds."""
     from_meridian = max(abs(bounds[0] - _FALSE_EASTING_M), abs(bounds[2] - _FALSE_EASTING_M))
     if crs.startswith("EPSG:") and from_meridian < _UTM_REACH_M:
         return True
@@ -420,7 +387,7 @@ def _true_bounds(spatial: BBox | Polygon) -> tuple[str, _Bounds]:
 
 
 def _own_projection(lon: float, lat: float, reach_m: float) -> str:
-    """Return a stereographic projection about a place whose scale error is shared between the middle and the rim."""
+    """Return a stereographic projection whose scale error is balanced between the centre and the rim of a place."""
     scale = 1.0 - reach_m**2 / (8 * _EARTH_M**2)
     return (
         f"+proj=stere +lat_0={lat:.1f} +lon_0={lon:.1f} +k_0={scale:.4f} +x_0=0 +y_0=0 +datum=WGS84 +units=m "

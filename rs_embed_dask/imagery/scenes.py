@@ -1,4 +1,4 @@
-"""Scenes: one acquisition each, and which of them are one observation seen twice."""
+"""Scenes: one acquisition each, and which of them show the same observation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rs_embed_dask.imagery.sensor_types import PropertyNames
 
 __all__ = ["Scene", "observations", "ordered", "solar_day"]
 
-_DEGREES_AN_HOUR: Final = 15.0
+_DEGREES_PER_HOUR: Final = 15.0
 _NAMES: Final = PropertyNames()
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition as a provider lists it: plain, unsigned, small.
+    """One acquisition as a provider lists it, without signed links.
 
     Parameters
     ----------
     id : str
         Unique within its collection.
     datetime : datetime.datetime
-        When it was taken; UTC is assumed where no zone is given.
+        Acquisition time; UTC is assumed if it has no time zone.
     cloud_pct : float, optional
-        Cloud cover that the provider states, 0..100; None where it states none.
+        Cloud cover that the provider states, 0 to 100; None if it states none.
     properties : mapping
-        What the catalogue says of it, JSON values only.
+        What the catalogue states about it, JSON values only.
     """
 
     id: str
@@ -58,17 +58,17 @@ class Scene:
 
 
 def solar_day(when: dt.datetime, lon: float) -> dt.date:
-    """Tell the date at a place by the sun, which does not change within one pass of a satellite."""
-    return (when + dt.timedelta(hours=lon / _DEGREES_AN_HOUR)).date()
+    """Return the local solar date, which does not change within one pass of a satellite."""
+    return (when + dt.timedelta(hours=lon / _DEGREES_PER_HOUR)).date()
 
 
 def ordered(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """Put scenes in the one order that results are made in: by time, then by id; the same id counts once."""
+    """Sort scenes by time, then by id, so that results do not depend on the catalogue's order; drop repeated ids."""
     return tuple(sorted({scene.id: scene for scene in scenes}.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
 def observations(scenes: Sequence[Scene], *, lon: float, names: PropertyNames = _NAMES) -> tuple[tuple[int, ...], ...]:
-    """Group scenes that are one observation: the same solar day, platform and direction of flight."""
+    """Group scenes of the same observation: the same solar day, platform and orbit direction."""
     # Neighbouring tiles of one pass overlap, and so do the halves of a pass in two UTM zones. Their pixels were
     # taken in the same second, so a composite must count them once.
     rank = sorted(range(len(scenes)), key=lambda i: (scenes[i].datetime, scenes[i].id))

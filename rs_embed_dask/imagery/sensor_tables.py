@@ -180,7 +180,7 @@ SENSORS: Final[tuple[Sensor, ...]] = (
     _MODIS,
     Sensor(
         id="satellite-embedding",
-        title="Annual satellite embeddings: 64 numbers of a vector of length 1 for each 10 m of a year",
+        title="Annual satellite embeddings: one unit vector of dimension 64 per 10 m pixel and year",
         kind="product",
         bands=tuple(Band(f"a{number:02d}", f"A{number:02d}", 10, EMBEDDING) for number in range(64)),
         resolution_m=10,
@@ -194,7 +194,7 @@ _Assets = tuple[tuple[str, tuple[str, ...]], ...]
 _BANDS: Final = {sensor.id: sensor.bands for sensor in SENSORS}
 _MASKS: Final = {sensor.id: tuple((mask.name, mask.band) for mask in sensor.masks) for sensor in SENSORS}
 
-# reflectance_e4 of each encoding
+# how each encoding becomes reflectance_e4, decibels or kelvin
 _S2_BASELINE: Final = ((REFLECTANCE, Scaling(offset_rule="s2_baseline", nodata=0)),)
 _S2_HARMONISED: Final = ((REFLECTANCE, Scaling(nodata=0)),)
 _POWER: Final = ((DB, Scaling(nodata=-32768, above=0)),)
@@ -207,7 +207,7 @@ _HLS: Final = ((REFLECTANCE, Scaling(nodata=-9999)), (KELVIN, Scaling(scale=0.01
 _HLS_FRACTION: Final = ((REFLECTANCE, Scaling(scale=10_000)), (KELVIN, Scaling(offset=273.15)))
 _MODIS_SCALINGS: Final = ((REFLECTANCE, Scaling(nodata=-28672, above=-101, at_most=16_000)),)
 
-# what each collection of Earth Engine states of all its images; filters there drop an image without the property
+# properties that all images of an Earth Engine collection have; its filters drop images without the property
 _EE_NOTHING: Final = PropertyNames(cloud=(), platform=(), orbit=())
 _EE_S2: Final = PropertyNames(
     cloud=("CLOUDY_PIXEL_PERCENTAGE",),
@@ -225,7 +225,7 @@ _EE_HLS: Final = PropertyNames(cloud=("CLOUD_COVERAGE",), platform=(), orbit=())
 
 
 def _own_names(sensor: str, *, short: bool = False) -> _Assets:
-    """Assets named as the agency names the bands; `short` drops the zero of B01, as Earth Engine does."""
+    """Return assets named as the agency names the bands; `short` drops the zero of B01, as Earth Engine does."""
     return tuple((b.common, (b.name.replace("B0", "B") if short else b.name,)) for b in _BANDS[sensor])
 
 
@@ -234,12 +234,12 @@ def _common_names(sensor: str) -> _Assets:
 
 
 def _any_name(sensor: str) -> _Assets:
-    """Any name that a user may have given to a band."""
+    """Accept any name that a user may have given to a band."""
     return tuple((b.common, tuple(dict.fromkeys((b.common, b.name, *b.aliases)))) for b in _BANDS[sensor])
 
 
 def _made(provider: str, sensor: str, scalings: tuple[tuple[str, Scaling], ...]) -> Source:
-    """Files of the user's, or the made landscape: bands under any of their names, no offset unless stated."""
+    """Return the user's files or the synthetic landscape: bands under any name, no offset unless stated."""
     return Source(
         provider,
         sensor,
@@ -282,7 +282,6 @@ _PLANETARY_COMPUTER: Final = (
         assets=_common_names("sentinel-1-rtc"),
         scalings=_POWER,
         bytes_per_px=3.4,
-        needs_account=True,
     ),
     Source(
         "planetary_computer",
@@ -322,7 +321,7 @@ _PLANETARY_COMPUTER: Final = (
 )
 
 _EARTH_SEARCH: Final = (
-    # the offset is taken off already, whatever raster:bands says (earth-search issues 66 and 71)
+    # the offset is already applied, whatever raster:bands states (earth-search issues 66 and 71)
     Source(
         "earth_search",
         "sentinel-2-l2a",
@@ -349,7 +348,6 @@ _EARTH_SEARCH: Final = (
         scalings=_LANDSAT_SCALINGS,
         masks=(("qa_pixel", "qa_pixel"),),
         block_px=256,
-        needs_account=True,
     ),
 )
 
@@ -365,7 +363,6 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=(("scl", "SCL"), *_S2_EE_MASKS),
         mask_collections=_SCORE_HOME,
-        needs_account=True,
         properties=_EE_S2,
     ),
     Source(
@@ -376,7 +373,6 @@ _EARTH_ENGINE: Final = (
         scalings=_S2_HARMONISED,
         masks=_S2_EE_MASKS,
         mask_collections=_SCORE_HOME,
-        needs_account=True,
         properties=_EE_S2,
     ),
     Source(
@@ -385,7 +381,6 @@ _EARTH_ENGINE: Final = (
         collection="COPERNICUS/S1_GRD",
         assets=_own_names("sentinel-1-grd"),
         scalings=_DECIBEL,
-        needs_account=True,
         properties=_EE_S1,
     ),
     Source(
@@ -394,7 +389,6 @@ _EARTH_ENGINE: Final = (
         collection="COPERNICUS/S1_GRD_FLOAT",
         assets=_own_names("sentinel-1-grd"),
         scalings=((DB, Scaling(above=0)),),
-        needs_account=True,
         properties=_EE_S1,
     ),
     Source(
@@ -405,7 +399,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("landsat-c2-l2"),
         scalings=_LANDSAT_SCALINGS,
         masks=(("qa_pixel", "QA_PIXEL"),),
-        needs_account=True,
         properties=_EE_LANDSAT,
     ),
     Source(
@@ -415,7 +408,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-l30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        needs_account=True,
         properties=_EE_HLS,
     ),
     Source(
@@ -425,7 +417,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("hls2-s30", short=True),
         scalings=_HLS_FRACTION,
         masks=(("fmask", "Fmask"),),
-        needs_account=True,
         properties=_EE_HLS,
     ),
     Source(
@@ -435,7 +426,6 @@ _EARTH_ENGINE: Final = (
         assets=_own_names("modis-09a1"),
         scalings=_MODIS_SCALINGS,
         masks=(("state", "StateQA"),),
-        needs_account=True,
         properties=_EE_NOTHING,
     ),
     Source(
@@ -444,7 +434,6 @@ _EARTH_ENGINE: Final = (
         collection="GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",
         assets=_own_names("satellite-embedding"),
         scalings=(),
-        needs_account=True,
         properties=_EE_NOTHING,
     ),
 )
@@ -459,7 +448,7 @@ SOURCES: Final[tuple[Source, ...]] = (
 
 NOT_SERVED: Final = {
     "sentinel-1-grd": (
-        "catalogues serve GRD as uncalibrated amplitudes without a coordinate system, which is no backscatter",
+        "catalogues serve GRD as uncalibrated amplitudes without a coordinate system, which are not backscatter",
         "read sentinel-1-rtc, or sentinel-1-grd from earth_engine, which calibrates it",
     ),
     "sentinel-2-l1c": (
@@ -467,4 +456,4 @@ NOT_SERVED: Final = {
         "read sentinel-2-l2a, or sentinel-2-l1c from earth_engine or from files",
     ),
 }
-"""Why a provider lacks a sensor that people ask it for, and what to do."""
+"""Why a provider lacks a sensor that users ask it for, and what to do."""

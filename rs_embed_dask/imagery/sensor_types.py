@@ -31,7 +31,7 @@ EMBEDDING: Final[Unit] = "embedding"
 
 
 def plain_band_name(name: str) -> str:
-    """Write a band name without case, underscores, dashes and leading zeros: ``B04`` and ``b4`` are one band."""
+    """Return a band name without case, underscores, dashes and leading zeros: ``B04`` and ``b4`` are the same."""
     text = name.strip().lower().replace("_", "").replace("-", "")
     return "b" + text[1:].lstrip("0") if text[:1] == "b" and text[1:2].isdigit() else text
 
@@ -43,7 +43,7 @@ class Band:
     Parameters
     ----------
     common : str
-        The name used inside, for example ``red``, ``nir08`` or ``vv``.
+        The internal name, for example ``red``, ``nir08`` or ``vv``.
     name : str
         The agency's name, for example ``B04``.
     resolution_m : float
@@ -53,7 +53,7 @@ class Band:
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.
     aliases : tuple of str
-        Other names under which users know it.
+        Other names that users may give.
     """
 
     common: str
@@ -66,7 +66,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """A field of bits in a quality band and the values of it that spoil a pixel."""
+    """A bit field of a quality band and those of its values that mask a pixel."""
 
     shift: int
     width: int
@@ -75,7 +75,7 @@ class Bits:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A rule that tells which pixels of a scene are clouds, shadows or otherwise spoilt.
+    """A rule for which pixels of a scene are clouds, shadows or otherwise unusable.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Mask:
     classes : tuple of int
         For ``classes``: the values that mask a pixel.
     bits : tuple of Bits
-        For ``bits``: the fields of which any masks a pixel.
+        For ``bits``: the fields, any of which masks a pixel.
     below : float, optional
         For ``below``: smaller scores mask a pixel.
     """
@@ -103,20 +103,20 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How the numbers of a source become working units: ``raw * scale + offset``.
+    """How the values of a source are converted to working units: ``raw * scale + offset``.
 
     Parameters
     ----------
     scale, offset : float
-        Applied to the raw numbers. Defaults 1 and 0.
+        Applied to the raw values. Defaults: 1 and 0.
     offset_rule : {"none", "s2_baseline"}
-        ``s2_baseline`` takes 1000 off every scene whose own processing baseline is 04.00 or later.
+        ``s2_baseline`` subtracts 1000 from every scene whose own processing baseline is 04.00 or later.
     encoding : {"linear", "db"}
-        ``db`` says that the raw numbers are decibels of what compositing averages.
+        With ``db`` the raw values are decibels; they are composited as linear power.
     nodata : float, optional
-        The raw number that means missing, whether or not the file says so.
+        The raw value that means missing, whether or not the file declares it.
     above, at_most : float, optional
-        Raw numbers at or below `above`, or beyond `at_most`, are missing.
+        Raw values at or below `above`, or greater than `at_most`, are missing.
     """
 
     scale: float = 1.0
@@ -135,7 +135,7 @@ class Sensor:
     Parameters
     ----------
     id : str
-        The name used inside, for example ``sentinel-2-l2a``.
+        The internal name, for example ``sentinel-2-l2a``.
     title : str
         For people.
     kind : {"optical", "radar", "product"}
@@ -143,17 +143,17 @@ class Sensor:
     bands : tuple of Band
         All bands, in the agency's order.
     resolution_m : float
-        The grid that a read gets when nobody says otherwise.
+        Default resolution of a read.
     revisit_days : float
         Mean days between two scenes of one place, for estimates.
     masks : tuple of Mask
-        The rules that its quality bands allow.
+        The rules that its quality bands support.
     default_mask : str
-        The rule used when nobody says otherwise; ``none`` for no rule.
+        The rule used by default; ``none`` for no rule.
     aliases : tuple of str
         Other names of the sensor: collection ids at each provider.
     elsewhere : tuple of (str, str)
-        Bands that people expect here and where they are, for the error message.
+        Bands that users expect here and where to find them, for the error message.
     """
 
     id: str
@@ -173,7 +173,7 @@ class Sensor:
         return tuple(band.common for band in self.bands)
 
     def band(self, name: str) -> Band:
-        """Find a band by its common name, its agency's name or another name of it.
+        """Return a band by its common name, its agency's name or an alias.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class Sensor:
         Raises
         ------
         UnknownNameError
-            If the sensor has no such band; names the sensor that has it where we know one.
+            If the sensor has no such band; the error names the sensor that has it, if there is one.
 
         Examples
         --------
@@ -199,12 +199,12 @@ class Sensor:
         for band in self.bands:
             if name == band.common:
                 return band
-        wanted = plain_band_name(name)
+        plain = plain_band_name(name)
         for band in self.bands:
-            if wanted in {plain_band_name(known) for known in (band.common, band.name, *band.aliases)}:
+            if plain in {plain_band_name(alias) for alias in (band.common, band.name, *band.aliases)}:
                 return band
-        for known, where in self.elsewhere:
-            if wanted == plain_band_name(known):
+        for alias, where in self.elsewhere:
+            if plain == plain_band_name(alias):
                 raise UnknownNameError(
                     f"band of {self.id}", value=name, reason=f"{self.id} does not carry it", fix=where
                 )
@@ -227,24 +227,24 @@ class Sensor:
         Raises
         ------
         UnknownNameError
-            If one is not known.
+            If one is unknown.
         SpecError
             If one band is named twice.
         """
-        found = tuple(self.band(name).common for name in names)
-        for common in found:
-            if found.count(common) > 1:
-                twice = tuple(name for name, known in zip(names, found, strict=True) if known == common)
+        commons = tuple(self.band(name).common for name in names)
+        for common in commons:
+            if commons.count(common) > 1:
+                twice = tuple(name for name, other in zip(names, commons, strict=True) if other == common)
                 raise SpecError(
                     f"bands of {self.id}",
                     value=twice,
                     reason=f"the band {common!r} is named more than once",
                     fix="name each band once",
                 )
-        return found
+        return commons
 
     def mask(self, name: str) -> Mask:
-        """Find a mask rule by name.
+        """Return a mask rule by name.
 
         Parameters
         ----------
@@ -274,7 +274,7 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class PropertyNames:
-    """Where a catalogue keeps what we need to know of a scene; the first name present counts."""
+    """Which properties of a catalogue's scenes hold what is needed; the first one present counts."""
 
     cloud: tuple[str, ...] = ("eo:cloud_cover",)
     platform: tuple[str, ...] = ("platform",)
@@ -293,7 +293,7 @@ class Source:
     Parameters
     ----------
     provider, sensor, collection : str
-        Who serves what under which collection id.
+        Who serves which sensor under which collection id.
     assets : tuple of (str, tuple of str)
         For each common name the asset (or band) names that carry it; the first present counts.
     scalings : tuple of (str, Scaling)
@@ -305,11 +305,9 @@ class Source:
     mask_collections : tuple of (str, str)
         For masks that live in a collection of their own.
     properties : PropertyNames
-        Where scenes keep what we need.
+        Which properties of its scenes hold what is needed.
     block_px, bytes_per_px : int, float
         Block side and mean compressed size of a pixel in the files, for estimates.
-    needs_account : bool
-        Whether reading asks for an account.
     assumed_baseline : float, optional
         The Sentinel-2 processing baseline of scenes that do not state one. Default None: such a scene is an error.
     """
@@ -325,11 +323,10 @@ class Source:
     properties: PropertyNames = field(default_factory=PropertyNames)
     block_px: int = 512
     bytes_per_px: float = 1.4
-    needs_account: bool = False
     assumed_baseline: float | None = None
 
     def asset(self, common: str) -> tuple[str, ...]:
-        """Name the assets that may carry a band.
+        """Return the assets that may carry a band.
 
         Parameters
         ----------
@@ -354,7 +351,7 @@ class Source:
         )
 
     def scaling(self, band: Band) -> Scaling:
-        """Tell how the raw numbers of a band become working units.
+        """Return how the raw values of a band are converted to working units.
 
         Parameters
         ----------
@@ -364,7 +361,7 @@ class Source:
         Returns
         -------
         Scaling
-            By the band's name if the table has one, else by its unit.
+            By the band's name if the table has an entry for it, else by its unit.
         """
         table = dict(self.scalings)
         return table.get(band.common) or table.get(band.unit) or Scaling()

@@ -1,4 +1,4 @@
-"""Finding sensors and sources by name. The tables themselves are data: `sensor_tables` and `source_tables`."""
+"""Finding sensors and sources by name. The tables themselves are data, in `sensor_tables`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BY_NAME: Final = {_plain(name): each for each in SENSORS for name in (each.id, 
 
 
 def sensors() -> tuple[Sensor, ...]:
-    """List all sensors."""
+    """Return all sensors."""
     return SENSORS
 
 
@@ -60,14 +60,14 @@ def sensor(name: str) -> Sensor:
     >>> sensor("COPERNICUS/S2_SR_HARMONIZED").id
     'sentinel-2-l2a'
     """
-    found = _BY_NAME.get(_plain(str(name)))
-    if found is None:
+    match = _BY_NAME.get(_plain(str(name)))
+    if match is None:
         raise UnknownNameError.among("sensor", name, [each.id for each in SENSORS])
-    return found
+    return match
 
 
 def sources_of(provider: str) -> tuple[Source, ...]:
-    """List what a provider serves."""
+    """Return the sources that a provider serves."""
     return tuple(each for each in SOURCES if each.provider == provider)
 
 
@@ -79,22 +79,24 @@ def source(provider: str, name: str) -> Source:
     for each in served:
         if name in {each.collection, *each.more_collections}:
             return each
-    wanted = sensor(name).id
+    sensor_id = sensor(name).id
     for each in served:
-        if each.sensor == wanted:
+        if each.sensor == sensor_id:
             return each
     listed = ", ".join(dict.fromkeys(each.sensor for each in served))
-    reason, fix = NOT_SERVED.get(wanted, ("it does not serve this sensor", f"use one of {listed}, or another provider"))
-    raise SpecError(f"sensor at {provider}", value=wanted, reason=reason, fix=fix)
+    reason, fix = NOT_SERVED.get(
+        sensor_id, ("it does not serve this sensor", f"use one of {listed}, or another provider")
+    )
+    raise SpecError(f"sensor at {provider}", value=sensor_id, reason=reason, fix=fix)
 
 
 def mask_of(name: str | None, where: Source) -> tuple[Mask, str] | None:
-    """Choose the mask rule of a read and the asset that it needs."""
+    """Return the mask rule of a read and the asset that it needs."""
     of = sensor(where.sensor)
-    wanted = of.default_mask if name is None else name
-    if wanted == "none":
+    mask_name = of.default_mask if name is None else name
+    if mask_name == "none":
         return None
-    rule = of.mask(wanted)
+    rule = of.mask(mask_name)
     served = dict(where.masks)
     if rule.name in served:
         return rule, served[rule.name]

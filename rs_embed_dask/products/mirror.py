@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.providers.http import AbsentError, Access, read_range
 
-__all__ = ["Cache", "Mirror", "Npy", "Table", "download", "forget_tables", "mirror_of", "open_npy", "short"]
+__all__ = ["Cache", "Mirror", "Npy", "Table", "download", "mirror_of", "open_npy", "short"]
 
 _HEAD: Final = 4096
 _HEADERS: Final = {
@@ -319,9 +319,3 @@ def _csv(path: Path, columns: tuple[tuple[str, ...], tuple[str, ...]], year: int
 def _of_year(rows: csv.DictReader[str], year: int) -> Iterator[dict[str, str]]:
     wanted = str(year)
     return (row for row in rows if row["year"] == wanted)
-
-
-def forget_tables() -> None:
-    """Drop every table that this process holds, as a new one would have none."""
-    _size.cache_clear()
-    _table.cache_clear()

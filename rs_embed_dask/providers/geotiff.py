@@ -155,17 +155,8 @@ class _Heads:
         with self._lock:
             self._kept.pop(urldefrag(href).url, None)
 
-    def clear(self) -> None:
-        with self._lock:
-            self._kept.clear()
-
 
 _HEADS: Final = _Heads()
-
-
-def forget_heads() -> None:
-    """Drop every kept head, as a new process would have none."""
-    _HEADS.clear()
 
 
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:

@@ -139,20 +139,8 @@ class _TokenCache:
             if kept is not None and kept.text == text:
                 del self._tokens[account, container]
 
-    def clear(self) -> None:
-        with self._guard:
-            self._tokens.clear()
-            self._failures.clear()
-
 
 _TOKENS: Final = _TokenCache()
-
-
-def forget_tokens() -> None:
-    """Drop every token, and where they come from, as a new process would have none."""
-    _TOKENS.clear()
-    _client().TOKEN_CACHE.clear()
-    _client().Settings.get.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,11 +411,6 @@ def _proxy(scheme: str, host: str) -> str | None:
     """Return the proxy that the system names for a host, if any; the standard library knows where to look."""
     proxies = urllib.request.getproxies()
     return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
-
-
-def forget_proxies() -> None:
-    """Ask the system for proxies again, as a new process would."""
-    _proxy.cache_clear()
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """The nouns that a user writes: where, when, which model, what shape.
 
-Every one is frozen, checked when made, survives JSON and pickling, and has a Dask token that is the same in every
+Each is frozen, validated on construction, survives JSON and pickling, and has a Dask token that is the same in every
 process.
 """
 

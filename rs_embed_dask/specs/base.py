@@ -1,4 +1,4 @@
-"""What every spec can do: become a dictionary or JSON, come back, and give Dask a stable token."""
+"""What every spec can do: convert to a dictionary or JSON and back, and give Dask a stable token."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Record", "as_mapping", "choice", "flag", "number", "positive", "rena
 _T = TypeVar("_T")
 
 
-def number(what: str, value: object, *, reason: str = "a finite number is needed", fix: str = "give a number") -> float:
-    """Return a finite number as float; booleans, texts, NaN and infinities are refused."""
+def number(what: str, value: object, *, fix: str = "give a number") -> float:
+    """Return a finite number as float; refuse booleans, strings, NaN and infinities."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise SpecError(what, value=value, reason=f"{reason}, this is {type(value).__name__}", fix=fix)
+        raise SpecError(what, value=value, reason=f"expected a finite number, got {type(value).__name__}", fix=fix)
     try:
         real = float(value)
     except OverflowError:
         real = math.inf
     if not math.isfinite(real):
-        raise SpecError(what, value=value, reason=f"{reason}, this is not finite", fix=fix)
-    return real + 0.0  # no negative zero, which is equal to zero and has another token
+        raise SpecError(what, value=value, reason="the number is not finite", fix=fix)
+    return real + 0.0  # turns -0.0 into 0.0: they compare equal but would get different tokens
 
 
 def positive(what: str, value: object, *, at_most: float = math.inf, unit: str = "", fix: str = "") -> float:
@@ -45,10 +45,10 @@ def positive(what: str, value: object, *, at_most: float = math.inf, unit: str =
 
 
 def whole(what: str, value: object, *, low: int, high: int, fix: str = "") -> int:
-    """Return a whole number within [low, high] as int; ``3.0`` and booleans are refused."""
+    """Return a whole number in [low, high] as int; refuse ``3.0`` and booleans."""
     advice = fix or f"give a whole number in [{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        reason = f"a whole number is needed, this is {type(value).__name__}"
+        reason = f"expected a whole number, got {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=advice)
     if not low <= int(value) <= high:
         raise SpecError(what, value=value, reason=f"it must lie in [{low}, {high}]", fix=advice)
@@ -56,52 +56,52 @@ def whole(what: str, value: object, *, low: int, high: int, fix: str = "") -> in
 
 
 def text(what: str, value: object, *, fix: str) -> str:
-    """Return a text that is not empty, without the blanks round it."""
+    """Return a non-empty string without leading and trailing whitespace."""
     if not isinstance(value, str):
-        raise SpecError(what, value=value, reason=f"a text is needed, this is {type(value).__name__}", fix=fix)
+        raise SpecError(what, value=value, reason=f"expected a string, got {type(value).__name__}", fix=fix)
     if not value.strip():
-        raise SpecError(what, value=value, reason="the text is empty", fix=fix)
+        raise SpecError(what, value=value, reason="the string is empty", fix=fix)
     return value.strip()
 
 
 def flag(what: str, value: object, *, fix: str) -> bool:
-    """Return True or False; 1, 0 and texts are refused."""
+    """Return True or False; refuse 1, 0 and strings."""
     if not isinstance(value, bool):
-        reason = f"True or False is needed, this is {type(value).__name__}"
+        reason = f"expected True or False, got {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=fix)
     return value
 
 
-def choice(what: str, value: object, known: Collection[str]) -> str:
-    """Return a name that is among the known ones."""
+def choice(what: str, value: object, names: Collection[str]) -> str:
+    """Return a name that is among `names`."""
     if not isinstance(value, str):
-        reason = f"a name is needed, this is {type(value).__name__}"
-        raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(known))}")
-    if value not in known:
-        raise UnknownNameError.among(what, value, known)
+        reason = f"expected a name, got {type(value).__name__}"
+        raise SpecError(what, value=value, reason=reason, fix=f"use one of {', '.join(sorted(names))}")
+    if value not in names:
+        raise UnknownNameError.among(what, value, names)
     return value
 
 
 def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
-    """Let a dataclass be made and read by second names of its fields (those of rs-embed)."""
+    """Let the fields of a dataclass be passed and read under a second name, that of rs-embed."""
 
     def decorate(kind: type[_T]) -> type[_T]:
         plain: Callable[..., None] = kind.__init__
         order = tuple(kind.__annotations__)
 
         @functools.wraps(plain)
-        def init(self: object, *args: Any, **given: Any) -> None:
-            for second in names.keys() & given.keys():
-                first, value = names[second], given.pop(second)
-                taken = {**dict(zip(order, args, strict=False)), **given}.get(first)
+        def init(self: object, *args: Any, **options: Any) -> None:
+            for second in names.keys() & options.keys():
+                first, value = names[second], options.pop(second)
+                taken = {**dict(zip(order, args, strict=False)), **options}.get(first)
                 if value is None:
                     continue
                 if taken is None:
-                    given[first] = value
+                    options[first] = value
                 elif taken != value:
-                    reason = f"{first} = {taken!r} was given too, and it is the same thing"
+                    reason = f"{first} = {taken!r} was given too, and both mean the same"
                     raise SpecError(f"{kind.__name__}.{second}", value=value, reason=reason, fix=f"give {first} only")
-            plain(self, *args, **given)
+            plain(self, *args, **options)
 
         setattr(kind, "__init__", init)  # noqa: B010  mypy refuses the plain assignment
         for second, first in names.items():
@@ -112,7 +112,7 @@ def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
 
 
 def _plain(value: object) -> Any:
-    """Turn tuples into lists and nested records into dictionaries, as JSON wants them."""
+    """Turn tuples into lists and nested records into dictionaries, as JSON requires."""
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, tuple):
@@ -121,9 +121,9 @@ def _plain(value: object) -> Any:
 
 
 def as_mapping(what: str, data: object) -> Mapping[str, Any]:
-    """Return data as it is where it is a mapping."""
+    """Return the data unchanged if it is a mapping."""
     if not isinstance(data, Mapping):
-        reason = f"a dictionary is needed, this is {type(data).__name__}"
+        reason = f"expected a dictionary, got {type(data).__name__}"
         raise SpecError(what, value=data, reason=reason, fix="give what to_dict() returns")
     return data
 
@@ -140,25 +140,25 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the record from a dictionary, which is validated like any other input."""
+        """Build the record from a dictionary, validated like any other input."""
         data = as_mapping(cls.__name__, data)
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        given = {name: value for name, value in data.items() if name != "type" or "type" in fields}
-        for name in given:
+        values = {name: value for name, value in data.items() if name != "type" or "type" in fields}
+        for name in values:
             if name not in fields:
                 raise UnknownNameError.among(f"{cls.__name__} field", name, fields)
         for name, field in fields.items():
             optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-            if name not in given and not optional:
+            if name not in values and not optional:
                 reason = f"the field {name!r} is missing"
                 raise SpecError(cls.__name__, value=dict(data), reason=reason, fix=f"add {name!r}")
-        return cls(**given)
+        return cls(**values)
 
     def __repr__(self) -> str:
         """Write the fields that differ from their defaults."""
         fields = dataclasses.fields(self)
-        given = [(f.name, getattr(self, f.name)) for f in fields if getattr(self, f.name) != f.default]
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+        changed = [(f.name, getattr(self, f.name)) for f in fields if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed)})"
 
     def to_json(self) -> str:
         """Return the record as one line of JSON with sorted keys."""
@@ -166,7 +166,7 @@ class Record:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """Make the record from JSON."""
+        """Build the record from JSON."""
         try:
             data = json.loads(line)
         except (json.JSONDecodeError, TypeError) as error:
@@ -175,5 +175,5 @@ class Record:
         return cls.from_dict(data)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        """Return what identifies the record: the same in every process and on every machine."""
+        """Return what identifies the record, the same in every process and on every machine."""
         return f"rs_embed_dask.{type(self).__name__}", self.to_json()

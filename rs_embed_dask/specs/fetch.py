@@ -27,18 +27,18 @@ class SensorSpec(Record):
     Parameters
     ----------
     collection : str
-        A sensor or a provider's name of it, for example ``"sentinel-2-l2a"``.
+        A sensor, or a provider's name for it, for example ``"sentinel-2-l2a"``.
     bands : sequence of str, optional
-        Common names (``"red"``) or the sensor's (``"B04"``), in the order the encoder takes. Default: the card's.
+        Common names (``"red"``) or the sensor's (``"B04"``), in the order the encoder expects. Default: the card's.
     resolution_m : float, optional
-        Metres; ``scale_m`` is understood too. Default: the card's.
+        In metres; ``scale_m`` is accepted too. Default: the card's.
     modality : str, optional
-        Which input of the model this feeds, for example ``"s2"``. Default: the one that has this sensor.
+        Which input of the model this feeds, for example ``"s2"``. Default: the one that uses this sensor.
 
     Raises
     ------
     SpecError
-        Where a name is empty, a band is given twice, or the resolution is not above 0.
+        If a name is empty, a band is given twice, or the resolution is not above 0.
     """
 
     collection: str
@@ -62,14 +62,14 @@ class SensorSpec(Record):
 def _bands(bands: object) -> tuple[str, ...]:
     fix = "give a list such as ['red', 'green', 'blue']"
     if isinstance(bands, str) or not isinstance(bands, Sequence):
-        raise SpecError("SensorSpec.bands", value=bands, reason="a list of band names is needed", fix=fix)
+        raise SpecError("SensorSpec.bands", value=bands, reason="expected a list of band names", fix=fix)
     if not bands:
-        fix = "leave bands out for the card's"
+        fix = "leave bands out to use the card's"
         raise SpecError("SensorSpec.bands", value=bands, reason="the list is empty", fix=fix)
     names = tuple(text(f"SensorSpec.bands[{index}]", band, fix=fix) for index, band in enumerate(bands))
     for name in names:
         if names.count(name) > 1:
-            reason = f"the band {name!r} is there twice"
+            reason = f"the band {name!r} is listed twice"
             raise SpecError("SensorSpec.bands", value=names, reason=reason, fix="name each band once")
     return names
 
@@ -82,29 +82,28 @@ class FetchSpec(Record):
     Parameters
     ----------
     resolution_m : float, optional
-        Metres; ``scale_m`` is understood too.
+        In metres; ``scale_m`` is accepted too.
     max_cloud_pct : float, optional
-        Scenes with more cloud than this, 0 to 100, are left out.
+        Scenes with more cloud cover than this, 0 to 100, are left out.
     mask : {"none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state"}, optional
-        Which layer tells clouds from ground. ``"scl:3,8,9"`` chooses the classes of SCL that spoil a pixel; ``"scl"``
-        alone means 0, 1, 3, 8, 9 and 10. ``"cloud_score_plus:0.5"`` chooses the score below which a pixel is spoilt;
-        alone it means 0.6.
+        Which layer masks clouds. ``"scl:3,8,9"`` chooses the SCL classes that are masked; ``"scl"`` alone means 0, 1,
+        3, 8, 9 and 10. ``"cloud_score_plus:0.5"`` chooses the score below which a pixel is masked; alone it means 0.6.
     composite : {"median", "mosaic", "clearest"}, optional
-        How the scenes of a frame become one image.
+        How the scenes of a frame are combined into one image.
     fill : {"card", "none"} or float, optional
-        What a model sees where there is no observation: what its card says, NaN, or this number.
+        What a model sees where there is no observation: the value its card states, NaN, or this number.
     crs : str or int or CRS, optional
-        One projection in metres for every place, for example ``"EPSG:3857"``, which reads as rs-embed does, in
-        Mercator metres. Default: the local UTM zone of each place.
+        One projection in metres for all places, for example ``"EPSG:3857"``, which reads in Mercator metres as
+        rs-embed does. Default: the local UTM zone of each place.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where a value cannot be used.
+        If a value is not valid.
 
     Notes
     -----
-    The names of rs-embed, ``scale_m``, ``cloudy_pct`` and ``fill_value``, are understood too.
+    The names used by rs-embed, ``scale_m``, ``cloudy_pct`` and ``fill_value``, are accepted too.
     """
 
     resolution_m: float | None = None
@@ -133,7 +132,7 @@ class FetchSpec(Record):
 
 
 def _check_mask(mask: object) -> None:
-    """Check the name of a mask and the classes that may follow it."""
+    """Validate the name of a mask and the classes that may follow it."""
     if not isinstance(mask, str):
         choice("FetchSpec.mask", mask, MASKS)
         return
@@ -144,7 +143,7 @@ def _check_mask(mask: object) -> None:
         return
     numbers = [part.strip() for part in classes.split(",")]
     if colon and not (name == "scl" and all(part.isdecimal() and int(part) <= MOST_CLASS for part in numbers)):
-        fix = "write mask='scl:0,1,3,8,9,10' with the classes that spoil a pixel, or the mask's name alone"
+        fix = "write mask='scl:0,1,3,8,9,10' with the classes to mask, or the mask's name alone"
         reason = f"classes are whole numbers from 0 to {MOST_CLASS}, and only scl has any"
         raise SpecError("FetchSpec.mask", value=mask, reason=reason, fix=fix)
 
@@ -166,7 +165,7 @@ def _percent(value: object) -> float:
 
 
 def resolution_of(fetch: FetchSpec, output: OutputSpec) -> float | None:
-    """Return the resolution that a request asks for, however it was said.
+    """Return the resolution that a request asks for, whichever spec states it.
 
     Parameters
     ----------
@@ -183,9 +182,9 @@ def resolution_of(fetch: FetchSpec, output: OutputSpec) -> float | None:
     Raises
     ------
     SpecError
-        Where the two say different things.
+        If the two differ.
     """
     if fetch.resolution_m is not None and output.scale_m is not None and fetch.resolution_m != output.scale_m:
-        reason = f"FetchSpec.resolution_m = {fetch.resolution_m:g} says another resolution"
-        raise SpecError("OutputSpec.scale_m", value=output.scale_m, reason=reason, fix="give one of the two")
+        reason = f"it contradicts FetchSpec.resolution_m = {fetch.resolution_m:g}"
+        raise SpecError("OutputSpec.scale_m", value=output.scale_m, reason=reason, fix="give only one of the two")
     return fetch.resolution_m if fetch.resolution_m is not None else output.scale_m

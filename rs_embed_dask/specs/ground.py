@@ -1,4 +1,4 @@
-"""Shapes on the earth: longitudes across 180 degrees, areas, and how true a projection is."""
+"""Shapes on the earth: longitudes across 180 degrees, areas, and the scale error of projections."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CRS_FIX: Final = "give an EPSG code such as 'EPSG:32631', or leave crs out for 
 
 @dataclass(frozen=True)
 class CrsFacts:
-    """What must be known of a reference system."""
+    """Properties of a reference system."""
 
     geographic: bool
     unit: float
@@ -77,9 +77,9 @@ def _canonical(source: str) -> str:
 
 
 def crs_text(what: str, value: object) -> str:
-    """Return a reference system as its one text: ``"EPSG:n"`` where it has a code, else PROJ or WKT text."""
+    """Return the canonical text of a reference system: ``"EPSG:n"`` if it has a code, else PROJ or WKT."""
     if value is None or isinstance(value, bool):
-        raise SpecError(what, value=value, reason="this is no reference system", fix=_CRS_FIX)
+        raise SpecError(what, value=value, reason="this is not a reference system", fix=_CRS_FIX)
     try:
         source = value if isinstance(value, str) else CRS.from_user_input(value).to_string()
         name = _canonical(source)
@@ -99,7 +99,7 @@ def _first_line(error: Exception) -> str:
 
 @lru_cache(maxsize=512)
 def crs_facts(crs: str) -> CrsFacts:
-    """Return what must be known of a reference system."""
+    """Return the properties of a reference system."""
     parsed = _parsed(crs)
     return CrsFacts(
         geographic=bool(parsed.is_geographic),
@@ -114,7 +114,7 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def project(source: str, target: str, *xy: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Bring coordinates from one reference system to another, always x (longitude) before y (latitude)."""
+    """Transform coordinates between reference systems, always x (longitude) before y (latitude)."""
     x, y = (np.asarray(values, dtype=float) for values in xy)
     if source == target:
         return x, y
@@ -127,7 +127,7 @@ def metric_crs(what: str, value: object) -> str:
     crs = crs_text(what, value)
     facts = crs_facts(crs)
     if facts.geographic or facts.unit != 1.0:
-        reason = f"pixels are measured in metres and this is in {'degrees' if facts.geographic else 'another unit'}"
+        reason = f"pixels are measured in metres, and this is in {'degrees' if facts.geographic else 'another unit'}"
         raise SpecError(what, value=value, reason=reason, fix="leave crs out for local UTM, or give one in metres")
     return crs
 
@@ -135,11 +135,11 @@ def metric_crs(what: str, value: object) -> str:
 UTM_NORTH_LIMIT: Final = 84.0
 UTM_SOUTH_LIMIT: Final = -80.0
 
-# From latitude, to latitude, and the zones there that are not 6 degrees wide: from longitude, to longitude, number
+# (south, north, zones that are not 6 degrees wide as (west, east, number)), in degrees
 _NORWAY: Final = (56.0, 64.0, ((3.0, 12.0, 32),))
 _SVALBARD: Final = (72.0, 84.0, ((0.0, 9.0, 31), (9.0, 21.0, 33), (21.0, 33.0, 35), (33.0, 42.0, 37)))
 
-# Past UTM, |latitude| up to the first number uses the parallel of true scale that is the second: scale error < 0.2 %
+# Beyond UTM: (highest |latitude|, parallel of true scale), chosen so that the scale error stays below 0.2 %
 _POLAR_BANDS: Final = ((82.0, 81), (84.0, 83), (90.0, 86))
 
 
@@ -172,7 +172,7 @@ def utm_zone(lon: float, lat: float) -> int:
 
 
 def polar_crs(lat: float) -> str:
-    """Return the polar stereographic projection for a latitude, as a PROJ text."""
+    """Return the polar stereographic projection for a latitude, as a PROJ string."""
     # EPSG:3413 and EPSG:3031 are true at 70 and 71 degrees and 3 % off at the pole, UPS is 0.6 % off there. These
     # are true at 81, 83 or 86 degrees, whichever is near, and within 0.2 % over the band that they serve.
     true_at = next(true for limit, true in _POLAR_BANDS if abs(lat) <= limit)
@@ -181,7 +181,7 @@ def polar_crs(lat: float) -> str:
 
 
 def local_crs(lon: float, lat: float) -> str:
-    """Return the projection in whose metres a place is measured.
+    """Return the projection in which a place is measured in metres.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def local_crs(lon: float, lat: float) -> str:
     Returns
     -------
     str
-        ``"EPSG:326zz"`` (UTM north), ``"EPSG:327zz"`` (south), or a polar stereographic PROJ text.
+        ``"EPSG:326zz"`` (UTM north), ``"EPSG:327zz"`` (south), or a polar stereographic PROJ string.
 
     Examples
     --------
@@ -221,6 +221,7 @@ def _step(shape: shapely.Geometry, crs: str, bend_m: float) -> float:
     mid_x, mid_y = (left + right) / 2, (bottom + top) / 2
     _, lats = project(crs, WGS84, [left, left, right, right, mid_x], [bottom, top, bottom, top, mid_y])
     from_pole = math.radians(max(90.0 - float(np.max(np.abs(lats))), 1e-4)) * _EARTH_M
+    # A parallel bends most: about like a circle round the pole, whose chord of sagitta s is sqrt(8 * radius * s) long.
     metres = min(_LONGEST_STEP_M, math.sqrt(8 * from_pole * bend_m))
     facts = crs_facts(crs)
     units = metres / (facts.unit * (_EARTH_M if facts.geographic else 1.0))
@@ -228,12 +229,12 @@ def _step(shape: shapely.Geometry, crs: str, bend_m: float) -> float:
 
 
 def outline(shape: shapely.Geometry, crs: str, *, bend_m: float = 0.05) -> NDArray[np.float64]:
-    """Return points along a shape, so dense that straight lines between them stay true in another projection."""
+    """Return points along a shape, dense enough that straight lines between them hold in another projection."""
     return np.asarray(shapely.get_coordinates(shapely.segmentize(shape, _step(shape, crs, bend_m))))
 
 
 def scale_error(crs: str, bounds: tuple[float, float, float, float]) -> float:
-    """Return by how much a metre of a projection differs from a metre on the ground, at worst within bounds."""
+    """Return the largest relative difference between a metre of a projection and one on the ground, within bounds."""
     step = 1000.0 / crs_facts(crs).unit
     x, y = (part.ravel() for part in np.meshgrid(np.linspace(*bounds[::2], 5), np.linspace(*bounds[1::2], 5)))
     worst = 0.0
@@ -245,7 +246,7 @@ def scale_error(crs: str, bounds: tuple[float, float, float, float]) -> float:
 
 
 def _ring(coords: NDArray[Any], crs: str, what: str) -> NDArray[Any]:
-    """Turn a ring into degrees with no jump between neighbours; (N, 2)."""
+    """Transform a ring to degrees with no jump between neighbouring corners; (N, 2)."""
     lon, lat = project(crs, WGS84, coords[:, 0], coords[:, 1])
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         reason = f"some of its coordinates lie outside the reach of {crs[:40]}"
@@ -272,7 +273,7 @@ def _polygons(shape: shapely.Geometry) -> Iterator[shapely.Polygon]:
 
 
 def unwrapped(shape: shapely.Geometry, crs: str, what: str) -> shapely.Geometry:
-    """Bring a shape to degrees such that it hangs together across the antimeridian."""
+    """Transform a shape to degrees so that it stays connected across the antimeridian."""
     if not crs_facts(crs).degrees:
         shape = shapely.segmentize(shape, _step(shape, crs, 1.0))
     parts = []
@@ -288,7 +289,7 @@ def unwrapped(shape: shapely.Geometry, crs: str, what: str) -> shapely.Geometry:
 
 
 def _together(parts: list[shapely.Polygon]) -> shapely.Geometry:
-    """Gather parts that lie on both sides of the antimeridian on its far side, where that is narrower."""
+    """Move parts on both sides of the antimeridian to its far side, if that makes the whole narrower."""
     west, _, east, _ = shapely.MultiPolygon(parts).bounds
     shifted = [shapely.transform(p, lambda xy: xy + np.array([360.0, 0.0])) if p.bounds[2] <= 0 else p for p in parts]
     moved = shapely.MultiPolygon(shifted)
@@ -298,7 +299,7 @@ def _together(parts: list[shapely.Polygon]) -> shapely.Geometry:
 
 
 def split_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
-    """Cut an unwrapped shape where it passes 180 degrees and bring the far part back to -180."""
+    """Cut an unwrapped shape at 180 degrees and move the far part back to -180."""
     if shape.bounds[2] <= HALF_TURN:
         return shape
     near = shapely.intersection(shape, shapely.box(-180, -90, 180, 90))
@@ -309,7 +310,7 @@ def split_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
 
 
 def lonlat_boxes(shape: shapely.Geometry) -> tuple[tuple[float, float, float, float], ...]:
-    """Return the one or two boxes round an unwrapped shape."""
+    """Return the one or two boxes around an unwrapped shape."""
     west, south, east, north = shape.bounds
     if east <= HALF_TURN:
         return ((west, south, east, north),)

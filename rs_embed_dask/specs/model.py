@@ -1,4 +1,4 @@
-"""Which model: its id, and what was chosen where its card leaves a choice."""
+"""Which model: its id, and the choices that its card leaves open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ModelSpec(Record):
     variant : str, optional
         For example ``"nano"``. Default: the card's.
     weights : str or path, default "auto"
-        "auto" (the hub), "random" (tests only, and recorded as such), or a file.
+        "auto" (from the hub), "random" (for tests, and recorded as such), or a file.
     modality : str or sequence of str, optional
         Which inputs to use, for example ``"s1"``, or ``"s1+s2"`` for both. Default: the card's.
     options : mapping, optional
@@ -44,14 +44,14 @@ class ModelSpec(Record):
     device : str, default "auto"
         "auto", "cpu", "cuda", "cuda:1", "mps" or "xpu".
     accept_licence : bool, default False
-        The user has read and accepts a licence that is not free.
+        Whether the user has read and accepts a licence that is not free.
     name : str, optional
-        Name in the store. Default: made of id, variant and modality.
+        Name in the store. Default: built from id, variant and modality.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where a value cannot be used.
+        If a value is not valid.
 
     Examples
     --------
@@ -84,12 +84,12 @@ class ModelSpec(Record):
         for field, value in checked.items():
             object.__setattr__(self, field, value)
         if self.label in _RESERVED:
-            reason = "the store keeps its own table under this name"
+            reason = "the store uses this name for its own table"
             raise SpecError("ModelSpec.name", value=self.label, reason=reason, fix="choose another name")
 
     @classmethod
     def of(cls, value: object) -> ModelSpec:
-        """Understand a model however it is written.
+        """Return the spec of a model, in whatever form it is written.
 
         Parameters
         ----------
@@ -103,14 +103,14 @@ class ModelSpec(Record):
         Raises
         ------
         SpecError
-            Where it is none of them, or as the class says.
+            If it is none of these, or as for the class.
         """
         if isinstance(value, ModelSpec):
             return value
         if isinstance(value, Mapping):
             return cls.from_dict(value)
         if not isinstance(value, str):
-            raise SpecError("model", value=value, reason=f"{type(value).__name__} names no model", fix=_ID_FIX)
+            raise SpecError("model", value=value, reason=f"{type(value).__name__} does not name a model", fix=_ID_FIX)
         parts = [part.strip() for part in value.split(":")]
         if len(parts) > _MOST_PARTS or not parts[0]:
             raise SpecError("model", value=value, reason="this is not id:variant:modality", fix=_ID_FIX)
@@ -154,7 +154,7 @@ def _optional_name(what: str, value: object) -> str | None:
 def _label(name: object) -> str | None:
     label = _optional_name("ModelSpec.name", name)
     if label is not None and "+" in label:
-        reason = "the store uses it as the name of a group, where '+' is no good"
+        reason = "the store uses it as the name of a group, which must not contain '+'"
         raise SpecError("ModelSpec.name", value=name, reason=reason, fix="write '-' instead of '+'")
     return label
 
@@ -182,11 +182,11 @@ def _listed(value: object) -> object:
 def _frozen_options(options: object) -> tuple[tuple[str, Any], ...]:
     fix = "give a dictionary such as {'patch_px': 8}"
     if isinstance(options, str) or not isinstance(options, Mapping | Iterable):
-        raise SpecError("ModelSpec.options", value=options, reason="names and values are needed", fix=fix)
+        raise SpecError("ModelSpec.options", value=options, reason="expected names and values", fix=fix)
     try:
         pairs: dict[Any, Any] = dict(options)
     except (TypeError, ValueError) as error:
-        raise SpecError("ModelSpec.options", value=options, reason="names and values are needed", fix=fix) from error
+        raise SpecError("ModelSpec.options", value=options, reason="expected names and values", fix=fix) from error
     return tuple(sorted((text("ModelSpec.options", key, fix=fix), _frozen(key, value)) for key, value in pairs.items()))
 
 
@@ -197,5 +197,7 @@ def _frozen(name: str, value: object) -> Any:
         return number(f"ModelSpec.options[{name!r}]", value)
     if value is None or isinstance(value, str | bool | int):
         return value
-    reason = f"options are plain values that JSON can hold, this is {type(value).__name__}"
-    raise SpecError(f"ModelSpec.options[{name!r}]", value=value, reason=reason, fix="give a number, text, bool or list")
+    reason = f"expected a plain value that JSON can hold, got {type(value).__name__}"
+    raise SpecError(
+        f"ModelSpec.options[{name!r}]", value=value, reason=reason, fix="give a number, string, bool or list"
+    )

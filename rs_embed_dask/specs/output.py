@@ -1,4 +1,4 @@
-"""What shape: one vector a place or a grid of them, and how an image meets a network of fixed size."""
+"""What shape: one vector per place or a grid of them, and how an image is fitted to a network of fixed size."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _LARGEST_PX: Final = 65_536
 
 @dataclass(frozen=True, repr=False)
 class OutputSpec(Record):
-    """One vector a place, or a grid of vectors that is a map of it.
+    """One vector per place, or a grid of vectors that maps it.
 
     Parameters
     ----------
     mode : {"pooled", "grid"}
         Which of the two.
     pooling : {"mean", "max", "cls"}, optional
-        How the tokens become one vector; a grid has no use for it. Default: the vector that each model's authors use.
+        How the tokens are pooled into one vector; not for grids. Default: the vector that each model's authors use.
     scale_m : float, optional
         Resolution of the read in metres, the same as ``FetchSpec.resolution_m``. Default: the model's own.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where a value cannot be used.
+        If a value is not valid.
 
     Examples
     --------
@@ -55,13 +55,13 @@ class OutputSpec(Record):
 
     @classmethod
     def pooled(cls, pooling: str | None = None) -> Self:
-        """Ask for one vector a place.
+        """Ask for one vector per place.
 
         Parameters
         ----------
         pooling : {"mean", "max", "cls"}, optional
-            Mean or largest value over the tokens, or the class token. Default: the vector that each model's authors
-            use, the first that its card names: the mean of most, the class token of Clay and TerraFM.
+            Mean or maximum over the tokens, or the class token. Default: the vector that each model's authors use, the
+            first that its card lists: the mean for most, the class token for Clay and TerraFM.
 
         Returns
         -------
@@ -71,7 +71,7 @@ class OutputSpec(Record):
 
     @classmethod
     def grid(cls, scale_m: float | None = None) -> Self:
-        """Ask for a vector a patch, as a map (D, h, w).
+        """Ask for one vector per patch, as a map (D, h, w).
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class OutputSpec(Record):
 @renamed(tile_size="tile_px", tile_stride="stride_px")
 @dataclass(frozen=True, repr=False)
 class InputPrep(Record):
-    """How an image that has not the network's size is brought to it.
+    """How an image that does not have the network's size is fitted to it.
 
     Parameters
     ----------
@@ -98,18 +98,18 @@ class InputPrep(Record):
     tile_px : int, optional
         Side of a tile in pixels. Default: the network's size.
     stride_px : int, optional
-        Pixels from tile to tile, at most `tile_px`. Default: no overlap.
+        Distance between tiles in pixels, at most `tile_px`. Default: no overlap.
     max_tiles : int, default 64
-        Most tiles of one image.
+        Maximum number of tiles per image.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where a value cannot be used.
+        If a value is not valid.
 
     Notes
     -----
-    The names of rs-embed, ``tile_size`` and ``tile_stride``, are understood too.
+    The names used by rs-embed, ``tile_size`` and ``tile_stride``, are accepted too.
     """
 
     mode: str = "resize"
@@ -126,10 +126,10 @@ class InputPrep(Record):
             object.__setattr__(self, name, whole(f"InputPrep.{name}", value, low=1, high=_LARGEST_PX))
             if self.mode == "resize":
                 fix = "use InputPrep.tile, or leave it out"
-                raise SpecError(f"InputPrep.{name}", value=value, reason="resizing cuts no tiles", fix=fix)
+                raise SpecError(f"InputPrep.{name}", value=value, reason="resizing does not cut tiles", fix=fix)
         if self.tile_px is not None and self.stride_px is not None and self.stride_px > self.tile_px:
-            reason = f"a stride above the tile, {self.tile_px} px, leaves gaps"
-            fix = "take a stride of at most tile_px"
+            reason = f"a stride larger than the tile, {self.tile_px} px, leaves gaps"
+            fix = "use a stride of at most tile_px"
             raise SpecError("InputPrep.stride_px", value=self.stride_px, reason=reason, fix=fix)
         object.__setattr__(self, "max_tiles", whole("InputPrep.max_tiles", self.max_tiles, low=1, high=1_000_000))
 
@@ -150,9 +150,9 @@ class InputPrep(Record):
         Parameters
         ----------
         tile_px, stride_px : int, optional
-            Side of a tile and the way from tile to tile, in pixels.
+            Side of a tile and distance between tiles, in pixels.
         **more
-            ``max_tiles``, and the names of rs-embed.
+            ``max_tiles``, and the names used by rs-embed.
 
         Returns
         -------
@@ -162,14 +162,14 @@ class InputPrep(Record):
 
     @classmethod
     def auto(cls, tile_px: int | None = None, stride_px: int | None = None, **more: Any) -> Self:
-        """Cut the image into tiles where they are few, else scale it.
+        """Cut the image into tiles if at most `max_tiles` are needed, else scale it.
 
         Parameters
         ----------
         tile_px, stride_px : int, optional
-            Side of a tile and the way from tile to tile, in pixels.
+            Side of a tile and distance between tiles, in pixels.
         **more
-            ``max_tiles``, and the names of rs-embed.
+            ``max_tiles``, and the names used by rs-embed.
 
         Returns
         -------

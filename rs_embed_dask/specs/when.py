@@ -1,4 +1,4 @@
-"""When: a calendar year or a half-open range of days, checked when made."""
+"""When: a calendar year or a half-open range of days, validated on construction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DATE_FIX: Final = "write 'YYYY-MM-DD', or give a datetime.date"
 
 
 def day(what: str, value: object) -> dt.date:
-    """Return a day from a text, a date, a datetime at midnight or a NumPy datetime.
+    """Return a day from a string, a date, a datetime at midnight or a NumPy datetime.
 
     Parameters
     ----------
@@ -40,18 +40,18 @@ def day(what: str, value: object) -> dt.date:
     Raises
     ------
     SpecError
-        Where it is no real day, has a time of day, or lies outside 1972 to 2100.
+        If it is not a real day, has a time of day, or lies outside 1972 to 2100.
     """
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     if isinstance(value, str):
         value = _from_text(what, value)
     if not isinstance(value, dt.date) or value != value:  # noqa: PLR0124  pandas.NaT is a datetime unlike itself
-        reason = f"a day is needed, this is {type(value).__name__}"
+        reason = f"expected a day, got {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=_DATE_FIX)
     if isinstance(value, dt.datetime):
         if value.timetz().replace(tzinfo=None) != dt.time():
-            reason = "spans are made of whole days and this has a time of day"
+            reason = "spans consist of whole days, and this has a time of day"
             raise SpecError(what, value=str(value), reason=reason, fix="give its .date()")
         value = value.date()
     if not _FIRST <= value <= _LAST:
@@ -62,11 +62,11 @@ def day(what: str, value: object) -> dt.date:
 
 def _from_text(what: str, value: str) -> dt.date:
     if not _ISO.fullmatch(value.strip()):
-        raise SpecError(what, value=value, reason="this is not an ISO day", fix=_DATE_FIX)
+        raise SpecError(what, value=value, reason="this is not an ISO date", fix=_DATE_FIX)
     try:
         return dt.date.fromisoformat(value.strip()[:10])
     except ValueError as error:
-        reason = f"there is no such day ({error})"
+        reason = f"there is no such date ({error})"
         raise SpecError(what, value=value, reason=reason, fix="check month and day") from error
 
 
@@ -111,7 +111,7 @@ class TemporalSpec(Record):
     Raises
     ------
     SpecError
-        Where a day is not real or out of range, the order is wrong, or fields of the other mode are given.
+        If a day is not real or out of range, the order is wrong, or fields of the other mode are given.
 
     Examples
     --------
@@ -131,13 +131,13 @@ class TemporalSpec(Record):
         choice("TemporalSpec.mode", mode, ("year", "range"))
         if mode == "year":
             if start is not None or end is not None:
-                reason = "a year has no start or end of its own"
+                reason = "a year takes neither start nor end"
                 raise SpecError("TemporalSpec.start", value=start if end is None else end, reason=reason, fix=fix)
             year = whole("TemporalSpec.year", year, low=FIRST_YEAR, high=LAST_YEAR)
             first = last = None
         else:
             if year is not None:
-                raise SpecError("TemporalSpec.year", value=year, reason="a range has no year", fix=fix)
+                raise SpecError("TemporalSpec.year", value=year, reason="a range does not take a year", fix=fix)
             first, last = day("TemporalSpec.start", start), day("TemporalSpec.end", end)
             _check_order(first, last)
         object.__setattr__(self, "mode", mode)
@@ -149,7 +149,7 @@ class TemporalSpec(Record):
 
     @classmethod
     def of_year(cls, year: int) -> TemporalSpec:
-        """Make the span of a calendar year; what `TemporalSpec.year` calls.
+        """Make the span of a calendar year; `TemporalSpec.year` calls it.
 
         Parameters
         ----------
@@ -180,18 +180,18 @@ class TemporalSpec(Record):
         Raises
         ------
         SpecError
-            Where a day is not real or `end` does not come after `start`.
+            If a day is not real or `end` does not come after `start`.
         """
         return cls("range", start=start, end=end)
 
     @classmethod
     def of(cls, value: object) -> TemporalSpec:
-        """Understand a span however it is written.
+        """Return a span, in whatever form it is written.
 
         Parameters
         ----------
         value : TemporalSpec or int or (start, end) or mapping
-            A year is an int, a range is a pair, a mapping is what `to_dict` gave.
+            A year is an int, a range is a pair, a mapping is what `to_dict` returns.
 
         Returns
         -------
@@ -200,7 +200,7 @@ class TemporalSpec(Record):
         Raises
         ------
         SpecError
-            Where it is none of them.
+            If it is none of these.
         """
         if isinstance(value, TemporalSpec):
             return value
@@ -212,7 +212,7 @@ class TemporalSpec(Record):
             case (start, end):
                 return cls.range(start, end)
         fix = "use TemporalSpec.year(2022) or TemporalSpec.range('2022-06-01', '2022-09-01')"
-        raise SpecError("temporal", value=value, reason=f"{type(value).__name__} is no span", fix=fix)
+        raise SpecError("temporal", value=value, reason=f"{type(value).__name__} is not a span", fix=fix)
 
     @property
     def start_date(self) -> dt.date:
@@ -251,7 +251,7 @@ class TemporalSpec(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make the span from what `to_dict` gave.
+        """Make the span from what `to_dict` returns.
 
         Parameters
         ----------
@@ -265,9 +265,9 @@ class TemporalSpec(Record):
         Raises
         ------
         SpecError
-            Where it is no mapping or as the class says.
+            If it is not a mapping, or as for the class.
         UnknownNameError
-            Where it holds another key.
+            If it holds another key.
         """
         fields = as_mapping("TemporalSpec", data)
         for name in fields:
@@ -288,12 +288,12 @@ def _check_order(first: dt.date, last: dt.date) -> None:
 
 
 def spans(temporal: object, n: int) -> list[TemporalSpec]:
-    """Give every one of n places its span: one for all, or one each.
+    """Return the span of each of n places: one for all, or one each.
 
     Parameters
     ----------
     temporal : TemporalSpec or sequence of TemporalSpec
-        Also anything that `TemporalSpec.of` understands.
+        Also anything that `TemporalSpec.of` accepts.
     n : int
         Number of places.
 
@@ -305,7 +305,7 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
     Raises
     ------
     SpecError
-        Where a list of spans has another length than n, or holds what is no span.
+        If a list of spans has another length than n, or holds anything that is not a span.
     """
     if isinstance(temporal, TemporalSpec | Mapping | str) or _is_pair(temporal) or not isinstance(temporal, Iterable):
         return [TemporalSpec.of(temporal)] * n
@@ -318,7 +318,7 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
 
 
 def _is_pair(value: object) -> bool:
-    """Tell ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans."""
+    """Distinguish ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans."""
     match value:
         case (str() | dt.date() | np.datetime64(), str() | dt.date() | np.datetime64()):
             return isinstance(value, tuple)

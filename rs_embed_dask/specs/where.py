@@ -1,4 +1,4 @@
-"""Where: a box, a point with a buffer, or a polygon, in any reference system, checked when made."""
+"""Where: a box, a point with a buffer, or a polygon, in any reference system, validated on construction."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_lat(what: str, value: float) -> None:
 
 
 def check_area(what: str, area_m2: float, value: object) -> None:
-    """Refuse a place that is too large to be read at once."""
+    """Refuse a place that is too large for one read."""
     if area_m2 > LARGEST_AREA_M2:
         reason = (
             f"its area is {area_m2 / 1e6:,.0f} km2 and at most {LARGEST_AREA_M2 / 1e6:,.0f} km2 are read as one place"
@@ -74,12 +74,12 @@ def check_area(what: str, area_m2: float, value: object) -> None:
 
 
 class Place(Record, ABC):
-    """What the three kinds of place share: all is derived from the shape in degrees."""
+    """What the three kinds of place share, derived from the shape in degrees."""
 
     @property
     @abstractmethod
     def unwrapped(self) -> shapely.Geometry:
-        """The place in degrees, hanging together across the antimeridian: longitudes may run past 180."""
+        """The place in degrees, connected across the antimeridian: longitudes may exceed 180."""
 
     @property
     def center(self) -> tuple[float, float]:
@@ -89,12 +89,12 @@ class Place(Record, ABC):
 
     @property
     def geometry(self) -> shapely.Geometry:
-        """The place in EPSG:4326, cut in two (a MultiPolygon) where it crosses the antimeridian."""
+        """The place in EPSG:4326, cut in two (a MultiPolygon) if it crosses the antimeridian."""
         return split_at_antimeridian(self.unwrapped)
 
     @property
     def lonlat_boxes(self) -> tuple[tuple[float, float, float, float], ...]:
-        """One (west, south, east, north) round the place, or two where it crosses the antimeridian; degrees."""
+        """One (west, south, east, north) around the place, or two if it crosses the antimeridian; degrees."""
         return lonlat_boxes(self.unwrapped)
 
     @property
@@ -113,8 +113,8 @@ class Place(Record, ABC):
 
 
 _FEWEST_CORNERS: Final = 3
-_TOUCH: Final = 1e-9
-_EXACT_DECIMALS: Final = 30  # beyond which the shortest exact text is written
+_TOUCH: Final = 1e-9  # share of the area: parts that touch lose less than this in their union, by rounding
+_EXACT_DECIMALS: Final = 30  # high enough for GEOS to write the shortest text that reads back as the same floats
 
 
 @lru_cache(maxsize=256)
@@ -124,13 +124,13 @@ def _parse(wkt: str) -> shapely.Geometry:
 
 
 def _wkt(shape: shapely.Geometry) -> str:
-    """Write a shape such that reading it gives the same floats."""
+    """Write a shape so that reading it returns the same floats."""
     return str(shapely.to_wkt(shape, rounding_precision=_EXACT_DECIMALS))
 
 
 @dataclass(frozen=True, repr=False)
 class Polygon(Place):
-    """A polygon, or several that count as one place.
+    """A polygon, or several that form one place.
 
     Parameters
     ----------
@@ -138,18 +138,18 @@ class Polygon(Place):
         Well-known text of a Polygon or MultiPolygon; heights are dropped. In degrees an edge longer than 180 degrees
         is taken the short way, across the antimeridian.
     crs : str or int or CRS, default "EPSG:4326"
-        Anything that pyproj understands.
+        Anything that pyproj accepts.
 
     Raises
     ------
     SpecError
-        Where the text is no polygon, is empty, crosses itself, holds coordinates out of range, encloses a pole, is
-        larger than 1 000 000 km2, or the reference system is not known.
+        If the text is not a polygon, is empty, crosses itself, has coordinates out of range, encloses a pole, is
+        larger than 1,000,000 km2, or the reference system is unknown.
 
     Examples
     --------
     >>> Polygon.from_coordinates([(4.3, 50.8), (4.5, 50.8), (4.4, 50.9)])
-    Polygon(3 corners round 4.4, 50.85)
+    Polygon(3 corners around 4.4, 50.85)
     """
 
     wkt: str
@@ -161,7 +161,7 @@ class Polygon(Place):
         try:
             shape = _parse(wkt)
         except shapely.errors.GEOSException as error:
-            reason = f"this is no well-known text ({error})"
+            reason = f"this is not well-known text ({error})"
             fix = "write 'POLYGON ((x y, x y, x y, x y))', the last point equal to the first"
             raise SpecError("Polygon.wkt", value=self.wkt, reason=reason, fix=fix) from error
         self._check(shape)
@@ -170,7 +170,7 @@ class Polygon(Place):
     def _check(self, shape: shapely.Geometry) -> None:
         if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
             fix = "use PointBuffer for a point" if "Point" in shape.geom_type else "buffer it, or draw its outline"
-            reason = f"a Polygon or MultiPolygon is needed, this is a {shape.geom_type}"
+            reason = f"expected a Polygon or MultiPolygon, got a {shape.geom_type}"
             raise SpecError("Polygon.wkt", value=self.wkt, reason=reason, fix=fix)
         if shape.is_empty:
             fix = "give at least three corners"
@@ -181,7 +181,7 @@ class Polygon(Place):
         check_area("Polygon", geodesic_area(degrees), self.wkt)
 
     def _check_outline(self, parts: NDArray[np.object_]) -> None:
-        """Refuse parts that cross themselves, cover one another or enclose nothing; they may touch."""
+        """Refuse parts that cross themselves, overlap or enclose nothing; they may touch."""
         fix = "repair it, for example with shapely.make_valid"
         for part in parts:
             if not part.is_valid:
@@ -189,10 +189,10 @@ class Polygon(Place):
                 raise SpecError("Polygon.wkt", value=self.wkt, reason=reason, fix=fix)
         area = float(shapely.area(parts).sum())
         if area == 0:
-            fix = "give corners that enclose something; edges over 180 degrees go the short way round"
+            fix = "give corners that enclose something; edges longer than 180 degrees go the short way around"
             raise SpecError("Polygon.wkt", value=self.wkt, reason="it encloses no area", fix=fix)
         if len(parts) > 1 and shapely.union_all(parts).area < area * (1 - _TOUCH):
-            raise SpecError("Polygon.wkt", value=self.wkt, reason="its parts cover one another", fix=fix)
+            raise SpecError("Polygon.wkt", value=self.wkt, reason="its parts overlap", fix=fix)
 
     def _check_corners(self, corners: NDArray[np.float64]) -> None:
         """Refuse the first corner that is not finite or, in degrees, out of range."""
@@ -211,7 +211,7 @@ class Polygon(Place):
         shape : shapely geometry
             In `crs`.
         crs : str or int or CRS, default "EPSG:4326"
-            Anything that pyproj understands.
+            Anything that pyproj accepts.
 
         Returns
         -------
@@ -220,10 +220,10 @@ class Polygon(Place):
         Raises
         ------
         SpecError
-            Where it is no shapely geometry, or as the class says.
+            If it is not a shapely geometry, or as for the class.
         """
         if not isinstance(shape, shapely.Geometry):
-            reason = f"a shapely geometry is needed, this is {type(shape).__name__}"
+            reason = f"expected a shapely geometry, got {type(shape).__name__}"
             raise SpecError("Polygon.from_geometry", value=shape, reason=reason, fix="pass a shapely Polygon")
         return cls(_wkt(shape), crs_text("Polygon.crs", crs))
 
@@ -234,9 +234,9 @@ class Polygon(Place):
         Parameters
         ----------
         corners : iterable of (x, y)
-            At least three; longitude before latitude. The outline is closed by itself.
+            At least three; longitude before latitude. The outline is closed automatically.
         crs : str or int or CRS, default "EPSG:4326"
-            Anything that pyproj understands.
+            Anything that pyproj accepts.
 
         Returns
         -------
@@ -245,11 +245,11 @@ class Polygon(Place):
         Raises
         ------
         SpecError
-            Where there are fewer than three corners or one is no pair of numbers, or as the class says.
+            If there are fewer than three corners or one is not a pair of numbers, or as for the class.
         """
         fix = "give at least three (x, y) pairs"
         if not isinstance(corners, Iterable):
-            reason = f"a list of corners is needed, this is {type(corners).__name__}"
+            reason = f"expected a list of corners, got {type(corners).__name__}"
             raise SpecError("Polygon.corners", value=corners, reason=reason, fix=fix)
         pairs = []
         for index, corner in enumerate(corners):
@@ -257,7 +257,7 @@ class Polygon(Place):
             try:
                 x, y = corner
             except (TypeError, ValueError) as error:
-                raise SpecError(what, value=corner, reason="a pair (x, y) is needed", fix=fix) from error
+                raise SpecError(what, value=corner, reason="expected a pair (x, y)", fix=fix) from error
             pairs.append((number(what, x), number(what, y)))
         if len(set(pairs)) < _FEWEST_CORNERS:
             reason = f"{len(set(pairs))} distinct corners enclose nothing"
@@ -266,7 +266,7 @@ class Polygon(Place):
 
     @property
     def unwrapped(self) -> shapely.Geometry:
-        """The place in degrees, hanging together across the antimeridian: longitudes may run past 180."""
+        """The place in degrees, connected across the antimeridian: longitudes may exceed 180."""
         return unwrapped(_parse(self.wkt), self.crs, "Polygon")
 
     @property
@@ -280,7 +280,7 @@ class Polygon(Place):
         shape = _parse(self.wkt)
         count = len(shapely.get_coordinates(shape)) - sum(1 + len(p.interiors) for p in shapely.get_parts(shape))
         tail = "" if self.crs == WGS84 else f", crs={shown(self.crs)}"
-        return f"Polygon({count} corners round {lon:.6g}, {lat:.6g}{tail})"
+        return f"Polygon({count} corners around {lon:.6g}, {lat:.6g}{tail})"
 
 
 LARGEST_BUFFER_M: Final = 100_000.0
@@ -295,15 +295,15 @@ class BBox(Place):
     ----------
     minlon, minlat, maxlon, maxlat : float
         West, south, east and north in degrees; in a projected system the smallest x and y and the largest x and y.
-        In degrees `minlon` above `maxlon` means a box across the antimeridian.
+        In degrees, `minlon` above `maxlon` means a box across the antimeridian.
     crs : str or int or CRS, default "EPSG:4326"
-        Anything that pyproj understands.
+        Anything that pyproj accepts.
 
     Raises
     ------
     SpecError
-        Where a number is not finite or out of range, the order is wrong, the box is larger than 1 000 000 km2, it
-        touches a pole, or the reference system is not known.
+        If a number is not finite or out of range, the order is wrong, the box is larger than 1,000,000 km2, it
+        touches a pole, or the reference system is unknown.
 
     Examples
     --------
@@ -347,7 +347,7 @@ class BBox(Place):
 
     @property
     def unwrapped(self) -> shapely.Geometry:
-        """The place in degrees, hanging together across the antimeridian: longitudes may run past 180."""
+        """The place in degrees, connected across the antimeridian: longitudes may exceed 180."""
         west, east = self.minlon, self.maxlon
         if west > east:
             west, east = (-HALF_TURN, east) if west == HALF_TURN else (west, east + 2 * HALF_TURN)
@@ -381,22 +381,22 @@ def _zone_area(lat: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class PointBuffer(Place):
-    """A square round a point, north up in the local projection, measured in true metres.
+    """A square around a point, north up in the local projection, measured in true metres.
 
     Parameters
     ----------
     lon, lat : float
-        The middle in degrees; in a projected system x and y.
+        The centre in degrees; in a projected system x and y.
     buffer_m : float
-        Half the side in metres, above 0 and at most 100 000.
+        Half the side in metres, above 0 and at most 100,000.
     crs : str or int or CRS, default "EPSG:4326"
         The reference system of `lon` and `lat`, not of the buffer.
 
     Raises
     ------
     SpecError
-        Where a number is not finite or out of range, the square would reach over a pole, or the reference system is
-        not known.
+        If a number is not finite or out of range, the square would reach a pole, or the reference system is
+        unknown.
 
     Examples
     --------
@@ -424,7 +424,7 @@ class PointBuffer(Place):
             raise SpecError("PointBuffer.lon", value=self.lon, reason=reason, fix="check the order (x, y) and the crs")
         if (90 - abs(lat)) * _DEGREE_M <= buffer_m * math.sqrt(2):
             reason = "the square reaches a pole, where west and east have no meaning and no sensor used here looks"
-            fix = "move the point or take a smaller buffer"
+            fix = "move the point or use a smaller buffer"
             raise SpecError("PointBuffer.lat", value=self.lat, reason=reason, fix=fix)
 
     @property
@@ -437,7 +437,7 @@ class PointBuffer(Place):
 
     @property
     def unwrapped(self) -> shapely.Geometry:
-        """The place in degrees, hanging together across the antimeridian: longitudes may run past 180."""
+        """The place in degrees, connected across the antimeridian: longitudes may exceed 180."""
         crs = local_crs(*self.center)
         x, y = (float(v) for v in project(WGS84, crs, *self.center))
         half = self.buffer_m
@@ -457,7 +457,7 @@ _KINDS: Final[dict[str, type[BBox | PointBuffer | Polygon]]] = {
 
 
 def spatial_from_dict(data: Mapping[str, Any]) -> Spatial:
-    """Make a place from what its ``to_dict`` gave.
+    """Make a place from what its ``to_dict`` returned.
 
     Parameters
     ----------
@@ -471,9 +471,9 @@ def spatial_from_dict(data: Mapping[str, Any]) -> Spatial:
     Raises
     ------
     UnknownNameError
-        Where the type is none of the three.
+        If the type is none of the three.
     SpecError
-        As the class of that type says.
+        As for the class of that type.
     """
     kind = choice("place type", as_mapping("place", data).get("type"), _KINDS)
     return _KINDS[kind].from_dict(data)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from rs_embed_dask.errors import UnknownNameError
-from rs_embed_dask.imagery.composite import HOWS, composite, composite_frame, frame_of, median
+from rs_embed_dask.imagery.composite import composite_frame, frame_of, median
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations, ordered, solar_day
+from rs_embed_dask.specs.fetch import COMPOSITES
 
-JUNE = Span("2022-06-01", "2022-07-01")
 NAN = np.nan
 
 
@@ -58,14 +58,15 @@ def test_the_median_of_a_large_stack_is_cut_without_a_trace(monkeypatch):
     np.testing.assert_array_equal(median(values, seen), whole)
 
 
-def test_median_counts_and_dates():
+def test_median_and_counts():
     scenes = [scene(3), scene(8), scene(13), scene(18)]
-    found = composite(stack([1, NAN, 5, NAN], [2, NAN, 7, NAN], [9, 4, NAN, NAN], [NAN] * 4), scenes, [JUNE], lon=4.0)
-    np.testing.assert_array_equal(row(found.values), [2, 4, 6, NAN])
-    np.testing.assert_array_equal(row(found.n_obs), [3, 1, 2, 0])
-    np.testing.assert_array_equal(found.used, [2, 2, 2, 0])
-    assert found.n_obs.dtype == np.uint16
-    assert found.dates == ((dt.date(2022, 6, 3), dt.date(2022, 6, 13)),)
+    values, counts, used = composite_frame(
+        stack([1, NAN, 5, NAN], [2, NAN, 7, NAN], [9, 4, NAN, NAN], [NAN] * 4), scenes, lon=4.0
+    )
+    np.testing.assert_array_equal(row(values), [2, 4, 6, NAN])
+    np.testing.assert_array_equal(row(counts), [3, 1, 2, 0])
+    np.testing.assert_array_equal(used, [2, 2, 2, 0])
+    assert counts.dtype == np.uint16
 
 
 def test_mosaic_takes_the_newest_valid_pixel():
@@ -100,16 +101,17 @@ def test_equally_clear_scenes_go_by_age():
     np.testing.assert_array_equal(used, [1, 0, 1])
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", COMPOSITES)
 def test_r11_a_frame_without_scenes_or_valid_pixels_is_missing_not_zero(how):
-    frames = [Span("2022-06-01", "2022-06-05"), Span("2022-06-05", "2022-06-10"), Span("2022-06-10", "2022-06-15")]
-    found = composite(stack([5, 5], [NAN, NAN]), [scene(3), scene(8)], frames, lon=4.0, how=how)
-    np.testing.assert_array_equal(row(found.values), [5, 5, NAN, NAN, NAN, NAN])
-    np.testing.assert_array_equal(row(found.n_obs), [1, 1, 0, 0, 0, 0])
-    assert found.dates == ((dt.date(2022, 6, 3), dt.date(2022, 6, 3)), None, None)
+    nothing_seen = composite_frame(stack([NAN, NAN]), [scene(8)], lon=4.0, how=how)
+    no_scenes = composite_frame(np.empty((0, 1, 1, 2), np.float32), [], lon=4.0, how=how)
+    for values, counts, used in (nothing_seen, no_scenes):
+        np.testing.assert_array_equal(row(values), [NAN, NAN])
+        np.testing.assert_array_equal(row(counts), [0, 0])
+        assert not used.any()
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", COMPOSITES)
 def test_r8_tiles_of_one_pass_count_once(how):
     scenes = [scene(3, "a-tile1"), scene(3, "b-tile2"), scene(8, "c-tile1")]
     values, counts, used = composite_frame(
@@ -138,19 +140,18 @@ def test_the_solar_day_does_not_change_within_a_pass_over_the_pacific():
     assert observations(scenes, lon=-170.0) == ((0, 1),)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", COMPOSITES)
 def test_r9_r12_the_order_of_scenes_does_not_matter(how):
     rng = np.random.default_rng(3)
     values = rng.normal(size=(4, 2, 6, 5)).astype(np.float32)
     values[np.broadcast_to(rng.random((4, 1, 6, 5)) < 0.4, values.shape)] = NAN
     scenes = [scene(3, "a"), scene(3, "b"), scene(8, "c"), scene(13, "d")]
-    first = composite(values, scenes, [JUNE], lon=4.0, how=how)
+    image, counts, used = composite_frame(values, scenes, lon=4.0, how=how)
     for order in itertools.permutations(range(4)):
-        again = composite(values[list(order)], [scenes[i] for i in order], [JUNE], lon=4.0, how=how)
-        np.testing.assert_array_equal(again.values, first.values)
-        np.testing.assert_array_equal(again.n_obs, first.n_obs)
-        np.testing.assert_array_equal(again.used, first.used[list(order)])
-        assert again.dates == first.dates
+        again = composite_frame(values[list(order)], [scenes[i] for i in order], lon=4.0, how=how)
+        np.testing.assert_array_equal(again[0], image)
+        np.testing.assert_array_equal(again[1], counts)
+        np.testing.assert_array_equal(again[2], used[list(order)])
 
 
 @pytest.mark.parametrize("how", ["median", "mosaic"])
@@ -202,7 +203,7 @@ def test_an_unknown_way_is_refused():
 def test_what_is_given_is_not_changed():
     values = stack([1, NAN], [3, 4])
     kept = values.copy()
-    for how in HOWS:
+    for how in COMPOSITES:
         composite_frame(values, [scene(3), scene(3, "b")], lon=4.0, how=how)
     np.testing.assert_array_equal(values, kept)
 
@@ -214,7 +215,7 @@ def test_what_is_given_is_not_changed():
         min_size=1,
         max_size=6,
     ),
-    how=st.sampled_from(HOWS),
+    how=st.sampled_from(COMPOSITES),
 )
 def test_every_composite_lies_among_its_observations(data, how):
     values = stack(*data)

@@ -139,17 +139,17 @@ class TestFrames:
 BAD = {
     "a span backwards": (lambda: Span("2022-02-01", "2022-01-01"), "2022", "before the end, 2022-01-01", "swap"),
     "an empty span": (lambda: Span("2022-02-01", "2022-02-01"), "2022", "not part of the span", "a day later"),
-    "no such day": (lambda: Span("2022-02-31", "2022-03-01"), "2022-02-31", "no such day", "month and day"),
+    "no such day": (lambda: Span("2022-02-31", "2022-03-01"), "2022-02-31", "no such date", "month and day"),
     "n missing": (lambda: Frames("fixed"), "None", "'fixed' needs it", "Frames('fixed', n=4)"),
     "days missing": (lambda: Frames("bins", cap=3), "None", "'bins' needs it", "Frames('bins', days=4)"),
     "days missing for equal": (lambda: Frames("equal"), "None", "'equal' needs it", "days=4"),
     "n too many": (lambda: Frames("single", n=3), "3", "'single' does not use it", "leave n out"),
     "cap too many": (lambda: Frames("fixed", n=3, cap=2), "2", "'fixed' does not use it", "leave cap out"),
     "n zero": (lambda: Frames("fixed", n=0), "0", "[1, 10000]", "whole number"),
-    "n float": (lambda: Frames("fixed", n=2.0), "2.0", "this is float", "whole number"),
-    "n bool": (lambda: Frames("fixed", n=True), "True", "this is bool", "whole number"),
+    "n float": (lambda: Frames("fixed", n=2.0), "2.0", "got float", "whole number"),
+    "n bool": (lambda: Frames("fixed", n=True), "True", "got bool", "whole number"),
     "days negative": (lambda: Frames("bins", days=-30), "-30", "[1, 10000]", "whole number"),
-    "cap text": (lambda: Frames("bins", days=30, cap="12"), "'12'", "this is str", "whole number"),
+    "cap text": (lambda: Frames("bins", days=30, cap="12"), "'12'", "got str", "whole number"),
 }
 
 

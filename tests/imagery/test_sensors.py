@@ -79,7 +79,7 @@ def test_unknown_names_suggest_known_ones():
 
 @pytest.mark.parametrize("provider", ["planetary_computer", "earth_search"])
 def test_r14_catalogued_grd_is_refused_and_rtc_is_the_fix(provider):
-    with pytest.raises(SpecError, match=r"no backscatter.*sentinel-1-rtc"):
+    with pytest.raises(SpecError, match=r"not backscatter.*sentinel-1-rtc"):
         source(provider, "sentinel-1-grd")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rs_embed_dask.products.mirror import forget_tables
+from rs_embed_dask.products import mirror
 from rs_embed_dask.products.tessera import registry_of
-from rs_embed_dask.providers.geotiff import forget_heads
 from tests.products import mirrors
+from tests.services.fixtures import forget_heads
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,8 @@ def served(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def new_process():
     """Every test begins without tables or heads of files."""
-    forget_tables()
+    mirror._size.cache_clear()
+    mirror._table.cache_clear()
     registry_of.cache_clear()
     forget_heads()
 

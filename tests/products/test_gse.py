@@ -10,10 +10,11 @@ from pyproj import Transformer
 import rs_embed_dask as rs
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError
 from rs_embed_dask.products.gse import decoded
-from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff
+from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.synthetic.provider import Synthetic
 from tests.products import mirrors
+from tests.services.fixtures import forget_heads
 
 FACTS, ARRAYS = mirrors.sample("gse")
 TILE = rs.BBox(*mirrors.GSE_BOUNDS, crs="EPSG:32631")

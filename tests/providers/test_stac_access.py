@@ -14,10 +14,11 @@ import pytest
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.providers import http
-from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff
+from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, RetryPolicy, read_range
 from rs_embed_dask.providers.stac.read import labelled
 from tests.services.faults import BUSY, FaultPlan, Happening
+from tests.services.fixtures import forget_heads
 from tests.services.loopback import Fault
 from tests.services.scenes import layer, s2_scene
 

@@ -11,9 +11,9 @@ import rioxarray  # noqa: F401 - the accessor
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.stac.search import forget_answers
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder
+from tests.services.fixtures import forget_answers
 from tests.services.reads import JULY, JUNE, cube, only, provider, read
 from tests.services.scenes import CORNER, acquisition, flat, grid, layer, s2_scene, seam_scenes, when
 

@@ -23,10 +23,9 @@ from rs_embed_dask.providers import Provider, load, open_provider
 from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.providers.stac.provider import URL, PlanetaryComputer, StacProvider
 from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
-from rs_embed_dask.providers.stac.search import forget_answers
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.faults import BUSY, FaultPlan, Happening
-from tests.services.fixtures import forget_everything
+from tests.services.fixtures import forget_answers, forget_everything
 from tests.services.loopback import Fault
 from tests.services.scenes import grid, layer, s2_scene
 

@@ -13,9 +13,10 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.stac import search
-from rs_embed_dask.providers.stac.search import Query, find, forget_answers, newest, parse_item, touches
+from rs_embed_dask.providers.stac.search import Query, find, newest, parse_item, touches
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
+from tests.services.fixtures import forget_answers
 from tests.services.loopback import Fault
 from tests.services.scenes import FOOTPRINTS, SIDE_M, acquisition, flat, grid, s2_scene, when
 

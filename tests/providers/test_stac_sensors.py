@@ -11,8 +11,8 @@ from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.stac.provider import StacProvider
-from rs_embed_dask.providers.stac.search import forget_answers
 from tests.services.catalog import Scene
+from tests.services.fixtures import forget_answers
 from tests.services.reads import JULY, JUNE, cube, only, provider, read
 from tests.services.scenes import CORNER, FOOTPRINTS, flat, grid, layer, s2_scene, transform, when
 

@@ -8,9 +8,10 @@ import rasterio
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.providers import geotiff
-from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff, runs
+from rs_embed_dask.providers.geotiff import open_geotiff, runs
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.tiff import NotTiffError, read_layout
+from tests.services.fixtures import forget_heads
 
 KINDS = {
     "strips": {"tiled": False},

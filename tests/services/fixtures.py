@@ -12,19 +12,30 @@ from contextlib import ExitStack
 
 import pytest
 
-from rs_embed_dask.providers import http
-from rs_embed_dask.providers.geotiff import forget_heads
-from rs_embed_dask.providers.http import forget_proxies, forget_tokens
-from rs_embed_dask.providers.stac.search import forget_answers
+from rs_embed_dask.providers import geotiff, http
+from rs_embed_dask.providers.stac import search
 from tests.services.scenes import catalogue
 from tests.services.service import Service
 
 
+def forget_heads():
+    geotiff._HEADS._kept.clear()
+
+
+def forget_answers():
+    search._ANSWERS._kept.clear()
+    search._client.cache_clear()
+
+
 def forget_everything():
+    """Empty every cache of this process, as a new process would have it."""
     forget_heads()
-    forget_proxies()
     forget_answers()
-    forget_tokens()
+    http._proxy.cache_clear()
+    http._TOKENS._tokens.clear()
+    http._TOKENS._failures.clear()
+    http._client().TOKEN_CACHE.clear()
+    http._client().Settings.get.cache_clear()
 
 
 def reading(thread_frame):

@@ -32,7 +32,6 @@ __all__ = [
     "as_ours",
     "credentials_of",
     "fault_kinds",
-    "forget_sessions",
     "open_session",
     "status_of",
 ]
@@ -252,12 +251,6 @@ def open_session(access: EarthAccess) -> None:
         _OPEN.clear()
         _initialize(access)
         _OPEN.append(access)
-
-
-def forget_sessions() -> None:
-    """Forget the session, as a new process has none."""
-    with _LOCK:
-        _OPEN.clear()
 
 
 def credentials_of(access: EarthAccess) -> Any:

@@ -237,18 +237,8 @@ class _Answers:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
-    def clear(self) -> None:
-        with self._guard:
-            self._kept.clear()
-
 
 _ANSWERS: Final = _Answers()
-
-
-def forget_answers() -> None:
-    """Drop kept answers and open connections, as a new process would have none."""
-    _ANSWERS.clear()
-    _client.cache_clear()
 
 
 def _ask(question: Query) -> tuple[StacItem, ...]:

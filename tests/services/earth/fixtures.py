@@ -5,7 +5,7 @@ from __future__ import annotations
 import ee
 import pytest
 
-from rs_embed_dask.providers.earth_engine.session import forget_sessions
+from rs_embed_dask.providers.earth_engine import session
 from rs_embed_dask.providers.registry import share_by
 from tests.services.earth.process import EarthProcess
 
@@ -27,8 +27,8 @@ def earth(earth_process):
 @pytest.fixture
 def new_session():
     """No session of earlier tests, nor any left for later ones, in our memory and in the client's."""
-    forget_sessions()
+    session._OPEN.clear()
     ee.Reset()
     yield
-    forget_sessions()
+    session._OPEN.clear()
     ee.Reset()
