@@ -37,11 +37,11 @@ def test_the_list_has_every_modality_and_length():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_short_rows_have_a_line_a_variant():
+def test_short_rows_have_one_line_per_variant():
     rows = {row["model"]: row for row in model_page.short_rows(rs.list_models())}
     assert rows["clay"]["variants"] == "v1.5\nv1"
     assert rows["clay"]["million"] == "311.4\n92.1"
-    assert rows["clay"]["numbers"] == "1024\n768"
+    assert rows["clay"]["dim"] == "1024\n768"
     assert rows["clay"]["parity"] == "1e-6"
     assert rows["rcf"]["parity"] == "-"
     assert rows["gse"]["parity"] == "exact"

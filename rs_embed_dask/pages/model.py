@@ -385,7 +385,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
         "model": row["id"],
         "variants": "\n".join(row["variants"]),
         "million": "\n".join(f"{sizes[name]:g}" if sizes[name] else "-" for name in row["variants"]),
-        "numbers": "\n".join(str(lengths_of[name]) for name in row["variants"]),
+        "dim": "\n".join(str(lengths_of[name]) for name in row["variants"]),
         "inputs": ", ".join(row["inputs"]),
         "licence": row["licence"],
         "parity": largest_error(row["parity"]) or "-",
