@@ -1,13 +1,14 @@
-"""The verbs: plan, compute, resume, look, and one embedding at a time."""
+"""The verbs: plan, compute, resume, inspect, and one embedding at a time."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from rs_embed_dask.engine.request import Request, RequestOptions, request_of
-from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.places import places
 from rs_embed_dask.specs.when import spans
@@ -60,32 +61,32 @@ def compute_embeddings(
     temporal : TemporalSpec, or a list of them
         One span for all places, or one each.
     out : path or URL, optional
-        The Zarr store. If it is there already, the run goes on with it: what is done stays, new places and models are
-        added, a different request is refused. Without it the result is in memory.
+        The Zarr store. If it exists, the run continues it: what is done stays, new places and models are added, a
+        different request is refused. Without it the result is in memory.
     client : distributed.Client, optional
         The cluster to use; it is left open. Without it a local cluster is made and closed. Its workers must be able to
         write to `out`.
     progress : bool, "bar", "log" or callable, default True
-        How to watch.
+        How progress is shown; a callable receives every event.
     **options
         See `RequestOptions`.
 
     Returns
     -------
     xarray.DataTree
-        ``/items`` and one group a model with ``embedding`` (item, dim) or (item, dim, y, x), ``status``, ``reason`` and
-        quality layers.
+        ``/items`` and one group per model with ``embedding`` (item, dim) or (item, dim, y, x), ``status``, ``reason``
+        and quality layers.
 
     Raises
     ------
     SpecError, UnknownNameError
-        Where an argument cannot be used.
+        If an argument is invalid.
     PlanError
-        Where the request cannot be run at all.
+        If the request cannot be run at all.
     StoreMismatchError
-        Where the store at `out` was made by another request.
+        If the store at `out` was made by another request.
     EngineError
-        Where the cluster was lost; what is stored stays, and the same call goes on.
+        If the cluster was lost; what is stored stays, and the same call continues the run.
 
     Examples
     --------
@@ -113,17 +114,28 @@ def compute_embeddings(
 
 
 def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
-    """Say what a call of `compute_embeddings` with the same arguments would do, without reading a pixel.
+    """Return what `compute_embeddings` would do with the same arguments, without reading a pixel.
+
+    Parameters
+    ----------
+    spatials, models, temporal, **options
+        As `compute_embeddings`.
 
     Returns
     -------
     Plan
-        Prints reads, requests, bytes, batches, the store's size and an estimate of the time.
+        Prints reads, requests, bytes, batches, the size of the store and an estimate of the time.
 
     Raises
     ------
     SpecError, UnknownNameError, PlanError
         As `compute_embeddings`.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
+    >>> print(rs.plan(place, "bandstats", rs.TemporalSpec.year(2022), provider="synthetic"))  # doctest: +SKIP
     """
     from rs_embed_dask.engine.plan import make_plan
 
@@ -139,16 +151,17 @@ def resume(
     client: Client | None = None,
     progress: Progress = True,
 ) -> RunReport:
-    """Go on with a store: compute what is pending or failed.
+    """Continue the run of a store: compute what is pending or failed.
 
     Parameters
     ----------
     path : path or URL
         The store.
     only : str, Status, or a list of them, optional
-        Take up items of these states alone, such as "read_failed". Default: pending and failed ones.
+        Compute only items with these statuses, such as "read_failed"; "failed" is every kind of failure. Default:
+        pending and failed items.
     provider : Provider or str, optional
-        Instead of the one that the store's request names; needed where that was made of arrays in memory.
+        Replaces the provider of the stored request; needed where that one was made of arrays in memory.
     client, progress
         As `compute_embeddings`.
 
@@ -160,7 +173,14 @@ def resume(
     Raises
     ------
     StoreError
-        Where there is no store, or where it cannot be read.
+        If there is no store, or if it cannot be read.
+    UnknownNameError
+        If there is no such status.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> rs.resume("run.zarr", only="read_failed")  # doctest: +SKIP
     """
     from rs_embed_dask.engine.driver import is_finished, nothing_left
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
@@ -168,7 +188,7 @@ def resume(
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
 
-    store, statuses = Store.open(path, mode="r+"), _statuses(only)
+    store, statuses = Store.open(path, mode="r+"), statuses_of(only)
     if is_finished(store, statuses):
         return nothing_left(store, Options(progress=progress))
     source = open_provider(provider) if isinstance(provider, str) else provider
@@ -194,12 +214,12 @@ def get_embedding(model: object, spatial: object, temporal: object, **options: U
     Returns
     -------
     Embedding
-        ``data`` (D,), or a georeferenced DataArray (D, y, x) for a grid; ``meta`` says what it was made of.
+        ``data`` (dim,), or a georeferenced DataArray (dim, y, x) for a grid; ``meta`` holds its provenance.
 
     Raises
     ------
     RsEmbedError
-        What kept it from being made: NoImageryError, ProviderError, ModelError and so on.
+        The reason for a failure: NoImageryError, ProviderError, ModelError and so on.
 
     Examples
     --------
@@ -211,14 +231,15 @@ def get_embedding(model: object, spatial: object, temporal: object, **options: U
     spatials = places(spatial, options.get("crs"), buffer_m=options.get("buffer_m"))
     if len(spatials) != 1:
         fix = "use get_embeddings_batch or compute_embeddings for several"
-        raise SpecError("spatial", value=f"{len(spatials)} places", reason="one place is needed", fix=fix)
+        reason = "exactly one place is needed"
+        raise SpecError("spatial", value=counted(len(spatials), "place"), reason=reason, fix=fix)
     return get_embeddings_batch(model, spatials=spatials, temporal=temporal, **options)[0]
 
 
 def get_embeddings_batch(
     model: object, spatials: object, temporal: object, **options: Unpack[RequestOptions]
 ) -> list[Embedding]:
-    """Embed some places by one model, in this process; `compute_embeddings` is for many.
+    """Embed a few places by one model, in this process; `compute_embeddings` is for many.
 
     Parameters
     ----------
@@ -239,7 +260,14 @@ def get_embeddings_batch(
     Raises
     ------
     RsEmbedError
-        The first that kept an embedding from being made.
+        The first failure, in the order of the places.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> places = [rs.PointBuffer(lon, 50.7, buffer_m=160) for lon in (4.5, 4.6)]
+    >>> rs.get_embeddings_batch("bandstats", places, rs.TemporalSpec.year(2022), provider="synthetic")
+    ... # doctest: +SKIP
     """
     from rs_embed_dask.engine.local import embeddings_of
 
@@ -259,13 +287,20 @@ def inspect_input(
     Returns
     -------
     dict of str to Cube
-        By modality: pixels (T, B, H, W) in working units with their counts of observations; ``.to_xarray()`` gives
-        a georeferenced array, ``.valid_fraction`` the share of valid pixels in each frame.
+        By modality: pixels (time, band, y, x) in working units with the number of observations behind each;
+        ``.to_xarray()`` gives a georeferenced array, ``.valid_fraction`` the share of valid pixels per frame.
 
     Raises
     ------
     RsEmbedError
-        What kept the pixels from being read.
+        Why the pixels could not be read.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
+    >>> cubes = rs.inspect_input("rcf", place, rs.TemporalSpec.year(2022), provider="synthetic")  # doctest: +SKIP
+    >>> cubes["s2"].to_xarray()  # doctest: +SKIP
     """
     from rs_embed_dask.engine.local import inputs_of
 
@@ -279,8 +314,8 @@ def _items(spatials: object, temporal: object, options: RequestOptions) -> list[
     listed = places(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
     names = options.get("ids")
     if names is not None and len(names) != len(listed):
-        reason, fix = f"there are {len(listed)} places", "give one name per place, or leave ids= out"
-        raise SpecError("ids", value=f"{len(names)} names", reason=reason, fix=fix)
+        reason, fix = f"there are {counted(len(listed), 'place')}", "give one name per place, or leave ids= out"
+        raise SpecError("ids", value=counted(len(names), "name"), reason=reason, fix=fix)
     pairs = zip(listed, spans(temporal, len(listed)), strict=True)
     return [
         Item(index, place, span, "" if names is None else str(names[index]))
@@ -294,25 +329,10 @@ def _sizes(options: RequestOptions) -> Sizes:
     return Sizes(chunk_items=options.get("chunk_items"), batch_items=options.get("batch_items", Sizes.batch_items))
 
 
-def _statuses(only: object) -> frozenset[Status] | None:
-    """Resolve the names of states. Raises UnknownNameError."""
-    from rs_embed_dask.store import Status
-
-    if only is None:
-        return None
-    given: Any = only
-    listed = [given] if isinstance(given, (str, Status)) else list(given)
-    names = [one.name if isinstance(one, Status) else str(one).upper() for one in listed]
-    for name in names:
-        if name not in Status.__members__:
-            raise UnknownNameError.among("only", name.lower(), [one.lower() for one in Status.__members__])
-    return frozenset(Status[name] for name in names)
-
-
 def _run(
     todo: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
 ) -> RunReport:
-    """Compute what is left, and note in the receipt what it was computed with."""
+    """Compute what is left, and record in the receipt which weights it was computed with."""
     from rs_embed_dask.engine.driver import run_plan
     from rs_embed_dask.engine.watch import Options
 

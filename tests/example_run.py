@@ -50,7 +50,7 @@ def run_example(found, code):
     scope = {"rs": namespace}
     exec(compile(code.replace("import rs_embed_dask as rs\n", ""), "example", "exec"), scope)
     assert ("mine" in scope) == bool(found.inputs and found.inputs[0].sensors)
-    assert scope.get("mine", scope["found"]).data.ndim == 1
+    assert scope.get("mine", scope["embedding"]).data.ndim == 1
     assert ("np" in scope) == (found.kind == "encoder")
     weights = found.variant(None).weights
     assert told["spec"].accept_licence == bool(weights and weights.restricted)

@@ -231,7 +231,7 @@ def test_a_table_of_fields_is_taken_with_its_names(client, clear, tmp_path):
 def test_the_plan_prices_a_run_without_reading(clear):
     made = rs.plan([place(0), place(1)], ["bandstats", "rcf"], SPAN, provider=clear)
     text = str(made)
-    assert "2 in 1 chunks" in text
+    assert "2 in 1 chunk" in text
     assert made.figures.reads == 2
     assert made.to_dict()["figures"]["items"] == 2
 
@@ -258,7 +258,7 @@ def test_the_plan_prices_a_run_without_reading(clear):
         ({"output": 3}, SpecError, ("3", "OutputSpec")),
         ({"output": rs.OutputSpec.pooled("cls")}, SpecError, ("cls", "mean")),
         ({"prep": "crop"}, UnknownNameError, ("crop", "tile")),
-        ({"ids": ["a", "b"]}, SpecError, ("2 names", "1 places")),
+        ({"ids": ["a", "b"]}, SpecError, ("2 names", "1 place")),
         ({"chunk_items": 0}, PlanError, ("chunk_items", "0")),
         ({"batch_items": True}, PlanError, ("batch_items", "True")),
         ({"outpt": "grid"}, UnknownNameError, ("outpt", "output")),

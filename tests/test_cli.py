@@ -13,8 +13,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import rs_embed_dask
-from rs_embed_dask.cli import app as command_line, show
+from rs_embed_dask.cli import app as command_line
 from rs_embed_dask.cli.app import app
+from rs_embed_dask.engine.request import statuses_of
 from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
@@ -132,9 +133,9 @@ def test_an_unknown_state_names_the_close_one(shell, finished):
 
 
 def test_states_as_typed():
-    assert show.states(["Read-Failed"]) == {Status.READ_FAILED}
-    assert show.states(["failed", "pending"]) == {Status.READ_FAILED, Status.MODEL_FAILED, Status.PENDING}
-    assert show.states([]) == frozenset()
+    assert statuses_of(["Read-Failed"]) == {Status.READ_FAILED}
+    assert statuses_of(["failed", "pending"]) == {Status.READ_FAILED, Status.MODEL_FAILED, Status.PENDING}
+    assert statuses_of([]) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_describe_an_unknown_model(shell):
 def test_plan_prints_what_will_happen(shell):
     code, out, _ = shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "-m", "bandstats")
     assert code == 0
-    for word in ("reads", "requests", "batches", "rcf", "bandstats", "sentinel-2-l2a"):
+    for word in ("reads", "requests", "1 batch", "rcf", "bandstats", "sentinel-2-l2a"):
         assert word in out
     planned = json.loads(shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "--json")[1])
     assert planned["figures"]["items"] == 2

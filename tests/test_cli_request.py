@@ -99,12 +99,12 @@ def test_without_a_provider_the_choice_is_left_open():
 BAD = {
     "no place": ({"point": []}, SpecError, "no place was given"),
     "no such file": ({"places": "missing.geojson"}, SpecError, "no such file"),
-    "point with two numbers": ({"point": ["4.35,50.85"]}, SpecError, "3 numbers are needed, 2 were given"),
+    "point with two numbers": ({"point": ["4.35,50.85"]}, SpecError, "3 numbers are needed, not 2"),
     "point with a word": ({"point": ["4.35,north,500"]}, SpecError, "not every part is a number"),
     "point out of range": ({"point": ["190,50,500"]}, SpecError, "Fix:"),
     "point without size": ({"point": ["4.35,50.85,0"]}, SpecError, "Fix:"),
     "point not finite": ({"point": ["nan,50.85,500"]}, SpecError, "Fix:"),
-    "box with three numbers": ({"bbox": ["1,2,3"]}, SpecError, "4 numbers are needed, 3 were given"),
+    "box with three numbers": ({"bbox": ["1,2,3"]}, SpecError, "4 numbers are needed, not 3"),
     "box upside down": ({"bbox": ["4,51,5,50"]}, SpecError, "Fix:"),
     "no model": ({"model": []}, SpecError, "no model was named"),
     "empty model": ({"model": [":nano"]}, SpecError, "id:variant:modality"),
@@ -116,7 +116,7 @@ BAD = {
     "no real day": ({"year": None, "start": "2022-02-30", "end": "2022-03-02"}, SpecError, "Fix:"),
     "end before start": ({"year": None, "start": "2022-03-02", "end": "2022-03-01"}, SpecError, "Fix:"),
     "year too early": ({"year": 1901}, SpecError, "Fix:"),
-    "no such output": ({"output": "map"}, SpecError, "vector or a map"),
+    "no such output": ({"output": "map"}, SpecError, "there is no such output"),
     "no such pooling": ({"pooling": "median"}, UnknownNameError, "Fix:"),
     "no such prep": ({"prep": "crop"}, UnknownNameError, "Fix:"),
     "no such mask": ({"mask": "sci"}, UnknownNameError, "scl"),
@@ -130,8 +130,8 @@ BAD = {
     "choice without a value": ({"model_option": ["patch_px"]}, SpecError, "NAME=VALUE"),
     "no such provider": ({"provider": "planetery_computer"}, UnknownNameError, "planetary_computer"),
     "option without a value": ({"provider_option": ["seed"]}, SpecError, "NAME=VALUE"),
-    "option for no provider": ({"provider": "auto", "provider_option": ["seed=1"]}, SpecError, "not chosen yet"),
-    "address for no provider": ({"provider": "auto", "url": "http://127.0.0.1:1"}, SpecError, "url cannot be given"),
+    "option for no provider": ({"provider": "auto", "provider_option": ["seed=1"]}, SpecError, "not named"),
+    "address for no provider": ({"provider": "auto", "url": "http://127.0.0.1:1"}, SpecError, "url cannot be passed"),
 }
 
 

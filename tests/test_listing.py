@@ -28,7 +28,7 @@ CARDS = pytest.mark.parametrize("found", all_cards(), ids=lambda found: found.id
 def test_the_list_has_every_modality_and_length():
     rows = {row["id"]: row for row in rs.list_models()}
     assert rows["clay"]["inputs"] == ["s2", "s1", "landsat", "naip"]
-    assert rows["terramind"]["inputs"][-2:] == ["dem", "or any of them together"]
+    assert rows["terramind"]["inputs"][-2:] == ["dem", "or any combination"]
     assert rows["galileo"]["inputs"] == ["s2", "s1", "s2+s1"]
     assert rows["bandstats"]["dim"] == {"default": 90}
     assert rows["rcf"]["licence"] == "none needed, your images'"
@@ -37,11 +37,11 @@ def test_the_list_has_every_modality_and_length():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_short_rows_have_a_line_a_variant():
+def test_short_rows_have_one_line_per_variant():
     rows = {row["model"]: row for row in model_page.short_rows(rs.list_models())}
     assert rows["clay"]["variants"] == "v1.5\nv1"
     assert rows["clay"]["million"] == "311.4\n92.1"
-    assert rows["clay"]["numbers"] == "1024\n768"
+    assert rows["clay"]["dim"] == "1024\n768"
     assert rows["clay"]["parity"] == "1e-6"
     assert rows["rcf"]["parity"] == "-"
     assert rows["gse"]["parity"] == "exact"
@@ -113,7 +113,7 @@ class TestEveryPage:
     def test_has_an_example_that_runs(self, found):
         code = example(found)
         assert max(map(len, code.splitlines())) <= 100
-        wanted = re.search(r"found\.data\.shape  # (\(\d+,\))", code).group(1)
+        wanted = re.search(r"embedding\.data\.shape  # (\(\d+,\))", code).group(1)
         assert run_example(found, code) == ast.literal_eval(wanted)
 
 
@@ -155,14 +155,14 @@ def rs_frames():
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (Clip(0, 10_000), "limit to 0..10000"),
+        (Clip(0, 10_000), "clip to 0..10000"),
         (Divide(10_000.0), "divide by 10000"),
         (MinMax((0.0, 0.0), (3558.0, 8160.0)), "bring each band's low..high to 0..1"),
         (MinMax((0.0, 0.0), (10.0, 10.0)), "bring 0..10 to 0..1"),
         (Standard((-2000.0,) * 2, (0.275,) * 2), "subtract -2000, divide by 0.275"),
         (
             ValueSpan((1.0,), (2.0,), float64=True),
-            "bring each band's mean - 2 std..mean + 2 std to 0..1, nothing clipped, in float64",
+            "bring each band's mean - 2 std..mean + 2 std to 0..1, not clipped, in float64",
         ),
         (
             Percentile(98.0, 2.0),
@@ -171,7 +171,7 @@ def rs_frames():
         (
             Stretch(least=1.0),
             (
-                "bring each image's own lowest and highest number, over all bands together, to 0 and 1, "
+                "bring each image's own minimum and maximum, over all bands together, to 0 and 1, "
                 "a range under 1 counting as 1"
             ),
         ),
@@ -210,12 +210,12 @@ def test_what_options_change_is_told():
         When("wave", 5.4, (("per_band", (("wavelength_um", (5.4, 5.4)),)),)),
     )
     assert wording.when_texts(made(when=cases).inputs[0]) == [
-        ("with `resize='crop'`", "resize to 80 px on the shorter side, bilinear; cut out the centre, 64 x 64 px"),
+        ("with `resize='crop'`", "resize to 80 px on the shorter side, bilinear; crop the centre, 64 x 64 px"),
         ("with `scale='whole'`", "divide by 2; resize to 64 x 64 px, bilinear"),
         ("with `wave=5.4`", "wavelength_um 5.4, 5.4"),
     ]
     known = dict(wording.when_texts(card("remoteclip").inputs[0]))
-    assert known["with `rectangle='crop'`"] == "an image that is not square: its centre is cut out"
+    assert known["with `rectangle='crop'`"] == "an image that is not square: its centre is cropped"
 
 
 @pytest.mark.parametrize(

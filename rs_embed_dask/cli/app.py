@@ -1,6 +1,6 @@
 """The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | models | ...``.
 
-Exit codes: 0 done, 1 the run ended but items failed (or could not go on), 2 the request is at fault, 130 stopped by
+Exit codes: 0 done, 1 the run ended but items failed (or could not continue), 2 the request is invalid, 130 stopped by
 Ctrl-C. An error is one message with the value, the reason and the fix.
 """
 
@@ -26,7 +26,7 @@ FAILED, AT_FAULT, STOPPED = 1, 2, 130
 
 
 class Commands(TyperGroup):
-    """The commands, which print an error of ours as one message and leave with its code."""
+    """The commands; an error of the package is printed as one message and sets the exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
@@ -37,7 +37,7 @@ class Commands(TyperGroup):
             of_the_run = isinstance(error, EngineError | ProviderError) and not isinstance(error, PlanError)
             raise typer.Exit(FAILED if of_the_run else AT_FAULT) from None
         except KeyboardInterrupt:
-            show.problem("stopped. What was written is kept: `rs-embed-dask resume STORE` goes on from there.")
+            show.problem("stopped. What was written is kept: `rs-embed-dask resume STORE` continues from there.")
             raise typer.Exit(STOPPED) from None
 
 
@@ -49,16 +49,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights_app = typer.Typer(help="Weights of models.", no_args_is_help=True)
+weights_app = typer.Typer(help="Manage the weights of models.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor summary.")]
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     app()
 
 
@@ -68,10 +68,10 @@ def embed(
     options: CliOptions,
     place: ClusterOptions,
     *,
-    out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new path, or one to continue.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new one, or one to continue.")],
     quiet: Quiet = False,
 ) -> None:
-    """Embed places with models into a Zarr store. Run the same command again to continue after a stop."""
+    """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
     request = read.request_from(options)
     if not quiet:
         show.text(rs.plan(request.places, request.models, request.span, **request.keywords))
@@ -104,9 +104,9 @@ def plan(options: CliOptions, *, as_json: Json = False) -> None:
 def status(
     store: StorePath,
     *,
-    items: Annotated[bool, typer.Option("--items", help="Every item, with its state and reason.")] = False,
+    items: Annotated[bool, typer.Option("--items", help="List every item with its status and reason.")] = False,
     state: Annotated[
-        list[str] | None, typer.Option(help="Only items in this state, e.g. read_failed; repeatable.")
+        list[str] | None, typer.Option(help="List only items with this status, e.g. read_failed. Can be repeated.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +127,9 @@ def resume(
     place: ClusterOptions,
     *,
     store: StorePath,
-    only: Annotated[list[str] | None, typer.Option(help="Only this state, e.g. read_failed; repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Compute only items with this status, e.g. read_failed. Can be repeated.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run that was stopped, or retry failed items."""
@@ -135,7 +137,7 @@ def resume(
     with show.connected(place) as client:
         rs.resume(
             store,
-            only=sorted(show.states(only or [])) or None,
+            only=only or None,
             provider=None if opened == "auto" else opened,
             client=client,
             progress=not quiet,
@@ -145,14 +147,14 @@ def resume(
 
 @app.command()
 def models(*, as_json: Json = False) -> None:
-    """List the models: variants, inputs, sizes, licences, and how far they are from the authors' code."""
+    """List the models: variants, inputs, sizes, licences, and the deviation from the authors' code."""
     from rs_embed_dask.pages.model import short_rows
 
-    found = rs.list_models()
+    rows = rs.list_models()
     if as_json:
-        show.json_text(found)
+        show.json_text(rows)
     else:
-        show.table(short_rows(found), title="models (numbers: of a vector; million: parameters)", ruled=True)
+        show.table(short_rows(rows), title="models (million: parameters; dim: embedding dimension)", ruled=True)
 
 
 @app.command()
@@ -162,11 +164,11 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Describe a model: its inputs, outputs and licence."""
-    found = rs.describe_model(model)
+    page = rs.describe_model(model)
     if as_json:
-        show.json_text(found.to_dict())
+        show.json_text(page.to_dict())
     else:
-        show.text(found)
+        show.text(page)
 
 
 @app.command()
@@ -175,31 +177,31 @@ def inspect(
     options: CliOptions,
     *,
     as_json: Json = False,
-    png: Annotated[Path | None, typer.Option(help="Write the images that the model would see.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write the input images to this file.")] = None,
 ) -> None:
-    """Read the input of the first place and model, and summarise it."""
+    """Read what the first model would see of the first place, and summarise it."""
     from rs_embed_dask.cli import inspect as inputs
 
     request = read.request_from(options)
-    seen = rs.inspect_input(request.models[0], request.places[0], request.span, **request.keywords)
-    bands, frames = inputs.band_rows(seen), inputs.frame_rows(seen)
+    cubes = rs.inspect_input(request.models[0], request.places[0], request.span, **request.keywords)
+    bands, frames = inputs.band_rows(cubes), inputs.frame_rows(cubes)
     if as_json:
         show.json_text({"bands": bands, "frames": frames})
     else:
-        show.table(bands, title=f"what {request.models[0].label} would see of {request.places[0]}")
+        show.table(bands, title=f"input of {request.models[0].label} at {request.places[0]}")
         show.table(frames)
     if png is not None:
-        inputs.save_picture(seen, png)
+        inputs.save_picture(cubes, png)
 
 
 @weights_app.command("fetch")
 def weights_fetch(
     model: Annotated[str, typer.Argument(help="Id of a model.")],
     *,
-    variant: Annotated[str | None, typer.Option(help="Its variant; the default one without it.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant of the model. Default: the model's own.")] = None,
     accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept a non-commercial licence.")] = False,
 ) -> None:
-    """Fetch and check a model's weights, so that workers without a network have them."""
+    """Download and verify a model's weights, so that workers need no network."""
     show.text(rs.fetch_weights(model, variant=variant, accept_licence=accept_licence))
 
 
@@ -215,22 +217,20 @@ def doctor(
     from rs_embed_dask.cli.inspect import check_rows
     from rs_embed_dask.providers.registry import checkup
 
-    found = checkup(rs.open_provider(read.provider_from(provider)), live=live)
+    checks = checkup(rs.open_provider(read.provider_from(provider)), live=live)
     if as_json:
-        show.json_text(check_rows(found))
+        show.json_text(check_rows(checks))
     else:
-        show.table(check_rows(found), title=f"{provider.provider}, {'live' if live else 'here'}")
-    raise typer.Exit(FAILED if any(check.is_well is False for check in found) else 0)
+        show.table(check_rows(checks), title=f"{provider.provider}, {'live' if live else 'local'}")
+    raise typer.Exit(FAILED if any(check.is_well is False for check in checks) else 0)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the store and the picture.")] = Path(
-        "demo-out"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store and the picture.")] = Path("demo-out"),
     side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
 ) -> None:
-    """Show everything on this machine, without a network: a cluster, a landscape, a run that loses a worker."""
+    """Run everything on this machine, without a network: a cluster, a landscape, and a run that loses a worker."""
     from rs_embed_dask.demo.run import walk
     from rs_embed_dask.demo.stage import synthetic_stage
 
@@ -238,7 +238,7 @@ def demo(
 
 
 def _finish(report: StatusReport, *, quiet: bool) -> None:
-    """Print the summary and leave with the code that it deserves."""
+    """Print the summary and exit with its code."""
     if not quiet:
         show.status_text(report, None)
     raise typer.Exit(show.exit_code(report))

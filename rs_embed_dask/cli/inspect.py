@@ -1,4 +1,4 @@
-"""What a model would see, as rows and as a picture."""
+"""What a model would see, as rows and as a picture; and what a provider's checks found."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["band_rows", "check_rows", "composed", "frame_rows", "save_picture"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 LOW_PCT, HIGH_PCT = 2, 98
-INCHES_A_PANEL = 3.0
+PANEL_IN = 3.0
 
 
-def check_rows(found: Iterable[Check]) -> list[dict[str, object]]:
-    """Turn what a provider found out about itself into rows."""
-    words = {True: "well", False: "NOT AS EXPECTED", None: ""}
-    return [{"question": one.question, "answer": one.answer, "": words[one.is_well]} for one in found]
+def check_rows(checks: Iterable[Check]) -> list[dict[str, object]]:
+    """Turn the checks of a provider into rows."""
+    words = {True: "ok", False: "NOT AS EXPECTED", None: ""}
+    return [{"question": check.question, "answer": check.answer, "": words[check.is_well]} for check in checks]
 
 
-def band_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
+def band_rows(cubes: Mapping[str, Cube]) -> list[dict[str, object]]:
     """Describe each band over all frames."""
     rows: list[dict[str, object]] = []
-    for modality, cube in seen.items():
+    for modality, cube in cubes.items():
         for index, band in enumerate(cube.read.bands):
             values = cube.values[:, index]  # (T, H, W)
             valid = values[np.isfinite(values)]
@@ -44,10 +44,10 @@ def band_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
     return rows
 
 
-def frame_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
-    """Describe each frame: its days, how much of it is valid, and the observations that went in."""
+def frame_rows(cubes: Mapping[str, Cube]) -> list[dict[str, object]]:
+    """Describe each frame: its days, how much of it is valid, and the observations behind it."""
     rows: list[dict[str, object]] = []
-    for modality, cube in seen.items():
+    for modality, cube in cubes.items():
         for number, span in enumerate(cube.read.frames):
             first, last = cube.dates[number] or ("", "")
             rows.append(
@@ -64,29 +64,29 @@ def frame_rows(seen: Mapping[str, Cube]) -> list[dict[str, object]]:
 
 
 def composed(cube: Cube, frame: int) -> NDArray[np.float32]:
-    """Make one frame an image: true colour where the bands are there, else its first band in grey."""
+    """Turn one frame into an image: true colour where the cube has the bands, else its first band in grey."""
     bands = cube.read.bands
     chosen = TRUE_COLOUR if set(TRUE_COLOUR) <= set(bands) else (bands[0],) * 3
     image = np.stack([cube.values[frame, bands.index(band)] for band in chosen], axis=-1)  # (H, W, 3)
-    known = np.isfinite(image).all(axis=-1)
-    if not known.any():
+    valid = np.isfinite(image).all(axis=-1)
+    if not valid.any():
         return np.ones_like(image)
-    low, high = np.percentile(image[known], [LOW_PCT, HIGH_PCT])
+    low, high = np.percentile(image[valid], [LOW_PCT, HIGH_PCT])
     scaled = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
-    return np.where(known[..., None], scaled, 1.0).astype(np.float32)
+    return np.where(valid[..., None], scaled, 1.0).astype(np.float32)
 
 
-def save_picture(seen: Mapping[str, Cube], path: Path) -> None:
+def save_picture(cubes: Mapping[str, Cube], path: Path) -> None:
     """Draw every frame of every modality."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         fix = "pip install 'rs-embed-dask[plot]'"
         raise EngineError("--png", value=str(path), reason="matplotlib is not installed", fix=fix) from error
-    columns = max(len(cube.read.frames) for cube in seen.values())
-    figure = Figure(figsize=(INCHES_A_PANEL * columns, (INCHES_A_PANEL + 0.4) * len(seen)), layout="constrained")
-    panels: Any = figure.subplots(len(seen), columns, squeeze=False)
-    for row, (modality, cube) in zip(panels, seen.items(), strict=True):
+    columns = max(len(cube.read.frames) for cube in cubes.values())
+    figure = Figure(figsize=(PANEL_IN * columns, (PANEL_IN + 0.4) * len(cubes)), layout="constrained")
+    panels: Any = figure.subplots(len(cubes), columns, squeeze=False)
+    for row, (modality, cube) in zip(panels, cubes.items(), strict=True):
         for number, panel in enumerate(row):
             panel.set_axis_off()
             if number < len(cube.read.frames):

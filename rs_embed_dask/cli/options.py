@@ -1,7 +1,7 @@
-"""What can be typed after a command: the options of a request, said once and shared by the commands that take one.
+"""What can be typed after a command: the options of a request, written once and shared by the commands that take one.
 
 Typer reads a command's options from its signature. `taking` writes that signature from dataclasses, so that
-`embed`, `plan` and `inspect` offer the same words with the same help.
+`embed`, `plan` and `inspect` offer the same options with the same help.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import typer
 
 __all__ = ["CliOptions", "ClusterOptions", "PlaceOptions", "ProviderOptions", "taking"]
 
-PLACE, TIME, MODEL, IMAGERY, RUN = "Places", "Time", "Models and output", "Imagery", "Where it runs"
+_places, _time, _model, _imagery, _run = (
+    functools.partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Places", "Time", "Models and output", "Imagery", "Where it runs")
+)
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,16 @@ class PlaceOptions:
     places: Annotated[
         Path | None,
         typer.Argument(
-            help="A vector file (GeoJSON, GeoPackage, Shapefile, ...) of polygons or points.", show_default=False
+            help="Vector file (GeoJSON, GeoPackage, Shapefile, ...) of polygons or points.", show_default=False
         ),
     ] = None
     point: Annotated[
-        list[str],
-        typer.Option(help="LON,LAT,BUFFER: a square of 2 x BUFFER metres. Can be repeated.", rich_help_panel=PLACE),
+        list[str], _places(help="LON,LAT,BUFFER: a square with a side of 2 x BUFFER metres. Can be repeated.")
     ] = field(default_factory=list)
-    bbox: Annotated[
-        list[str], typer.Option(help="WEST,SOUTH,EAST,NORTH in degrees. Can be repeated.", rich_help_panel=PLACE)
-    ] = field(default_factory=list)
-    buffer: Annotated[
-        float | None, typer.Option(help="Metres around each point of the file.", rich_help_panel=PLACE)
-    ] = None
+    bbox: Annotated[list[str], _places(help="WEST,SOUTH,EAST,NORTH in degrees. Can be repeated.")] = field(
+        default_factory=list
+    )
+    buffer: Annotated[float | None, _places(help="Half the side of a square around each point, in metres.")] = None
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,11 @@ class ProviderOptions:
     """Where pixels come from."""
 
     provider: Annotated[
-        str,
-        typer.Option(
-            help="auto, planetary_computer, stac, synthetic, files, or a registered one.", rich_help_panel=IMAGERY
-        ),
+        str, _imagery(help="auto, planetary_computer, stac, earth_engine, files, synthetic or a registered one.")
     ] = "auto"
-    url: Annotated[
-        str | None, typer.Option(help="Address of a STAC API, for --provider stac.", rich_help_panel=IMAGERY)
-    ] = None
+    url: Annotated[str | None, _imagery(help="Address of a STAC API, for --provider stac.")] = None
     provider_option: Annotated[
-        list[str],
-        typer.Option(help="NAME=VALUE, given to the provider; JSON values. Can be repeated.", rich_help_panel=IMAGERY),
+        list[str], _imagery(help="NAME=VALUE, passed to the provider; values may be JSON. Can be repeated.")
     ] = field(default_factory=list)
 
 
@@ -66,9 +60,9 @@ class ProviderOptions:
 class TimeOptions:
     """When."""
 
-    year: Annotated[int | None, typer.Option(help="One calendar year.", rich_help_panel=TIME)] = None
-    start: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD.", rich_help_panel=TIME)] = None
-    end: Annotated[str | None, typer.Option(help="The day after the last, YYYY-MM-DD.", rich_help_panel=TIME)] = None
+    year: Annotated[int | None, _time(help="One calendar year.")] = None
+    start: Annotated[str | None, _time(help="First day, YYYY-MM-DD.")] = None
+    end: Annotated[str | None, _time(help="Day after the last, YYYY-MM-DD.")] = None
 
 
 @dataclass(frozen=True)
@@ -76,58 +70,41 @@ class ModelOptions:
     """Which models, and how they are run."""
 
     model: Annotated[
-        list[str],
-        typer.Option(
-            "--model", "-m", help="ID, ID:VARIANT or ID:VARIANT:MODALITY. Can be repeated.", rich_help_panel=MODEL
-        ),
+        list[str], _model("--model", "-m", help="ID, ID:VARIANT or ID:VARIANT:MODALITY. Can be repeated.")
     ] = field(default_factory=list)
-    weights: Annotated[
-        list[str],
-        typer.Option(help="auto, random, or a path; or MODEL=PATH, repeated.", rich_help_panel=MODEL),
-    ] = field(default_factory=list)
+    weights: Annotated[list[str], _model(help="auto, random, or a path; or MODEL=PATH. Can be repeated.")] = field(
+        default_factory=list
+    )
     model_option: Annotated[
-        list[str],
-        typer.Option(help="NAME=VALUE for all models, or MODEL.NAME=VALUE. Can be repeated.", rich_help_panel=MODEL),
+        list[str], _model(help="NAME=VALUE for all models, or MODEL.NAME=VALUE. Can be repeated.")
     ] = field(default_factory=list)
     accept_licence: Annotated[
-        bool,
-        typer.Option("--accept-licence", help="Accept weights with a non-commercial licence.", rich_help_panel=MODEL),
+        bool, _model("--accept-licence", help="Accept weights with a non-commercial licence.")
     ] = False
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=MODEL)] = "auto"
+    device: Annotated[str, _model(help="auto, cpu or cuda.")] = "auto"
+    dtype: Annotated[str, _model(help="auto, float32, bfloat16 or float16.")] = "auto"
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What comes out, and how images are made to fit."""
+    """What comes out, and how images are fitted to the network."""
 
-    output: Annotated[
-        str, typer.Option(help="pooled (one vector per place) or grid (a map of vectors).", rich_help_panel=MODEL)
-    ] = "pooled"
+    output: Annotated[str, _model(help="pooled (one vector per place) or grid (a map of vectors).")] = "pooled"
     pooling: Annotated[
-        str | None,
-        typer.Option(help="mean, max or cls, for pooled; left out: each model's own vector.", rich_help_panel=MODEL),
+        str | None, _model(help="Pooling of --output pooled: mean, max or cls. Default: each model's own.")
     ] = None
-    prep: Annotated[
-        str, typer.Option(help="resize, tile or auto: how an image is made to fit.", rich_help_panel=MODEL)
-    ] = "resize"
+    prep: Annotated[str, _model(help="How images are fitted to the network: resize, tile or auto.")] = "resize"
 
 
 @dataclass(frozen=True)
 class FetchOptions:
     """How imagery is read."""
 
-    sensor: Annotated[
-        str | None, typer.Option(help="Read this collection instead of the model's first.", rich_help_panel=IMAGERY)
-    ] = None
-    resolution_m: Annotated[
-        float | None, typer.Option(help="Metres per pixel, instead of the model's.", rich_help_panel=IMAGERY)
-    ] = None
-    max_cloud_pct: Annotated[
-        float | None, typer.Option(help="Leave out scenes with more cloud.", rich_help_panel=IMAGERY)
-    ] = None
-    mask: Annotated[str | None, typer.Option(help="Cloud mask, or none.", rich_help_panel=IMAGERY)] = None
-    composite: Annotated[str | None, typer.Option(help="median, mosaic or clearest.", rich_help_panel=IMAGERY)] = None
+    sensor: Annotated[str | None, _imagery(help="Read this collection instead of the model's default.")] = None
+    resolution_m: Annotated[float | None, _imagery(help="Metres per pixel. Default: the model's own.")] = None
+    max_cloud_pct: Annotated[float | None, _imagery(help="Leave out scenes with more cloud, in percent.")] = None
+    mask: Annotated[str | None, _imagery(help="Name of a cloud mask, or none.")] = None
+    composite: Annotated[str | None, _imagery(help="median, mosaic or clearest.")] = None
 
 
 @dataclass(frozen=True)
@@ -139,17 +116,12 @@ class CliOptions(FetchOptions, ProviderOptions, OutputOptions, ModelOptions, Tim
 class ClusterOptions:
     """Where a run happens."""
 
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="Address of a Dask scheduler; without it, one is made on this machine.", rich_help_panel=RUN),
-    ] = None
-    workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes of the cluster made here.", rich_help_panel=RUN)
-    ] = 2
+    cluster: Annotated[str | None, _run(help="Address of a Dask scheduler. Default: a local cluster.")] = None
+    workers: Annotated[int, _run(min=1, help="Worker processes of the local cluster.")] = 2
 
 
 def taking(*kinds: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some dataclasses, each handed over as one value."""
+    """Give a command the options of some dataclasses, each passed to it as one value."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parts = {kind: _parameters(kind) for kind in kinds}

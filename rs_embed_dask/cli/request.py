@@ -1,4 +1,4 @@
-"""From what was typed to a request: places, span, models, output, provider, fetch."""
+"""From the options on the command line to a request: places, span, models, output, provider, fetch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CliRequest", "provider_from", "request_from", "span_from"]
 
 @dataclass(frozen=True)
 class CliRequest:
-    """A request as the verbs of the API take it."""
+    """The arguments of a verb of the API."""
 
     places: list[BBox | PointBuffer | Polygon]
     models: list[ModelSpec]
@@ -56,24 +56,24 @@ def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
     from rs_embed_dask.specs import BBox, PointBuffer
     from rs_embed_dask.specs.places import places
 
-    found: list[BBox | PointBuffer | Polygon] = []
+    listed: list[BBox | PointBuffer | Polygon] = []
     if options.places is not None:
         if not options.places.exists():
             raise SpecError("PLACES", value=str(options.places), reason="there is no such file", fix="check the path")
-        found += places(options.places, buffer_m=options.buffer)
+        listed += places(options.places, buffer_m=options.buffer)
     for text in options.point:
         lon, lat, buffer_m = numbers("--point", text, names=("LON", "LAT", "BUFFER"))
-        found.append(PointBuffer(lon, lat, buffer_m))
+        listed.append(PointBuffer(lon, lat, buffer_m))
     for text in options.bbox:
         west, south, east, north = numbers("--bbox", text, names=("WEST", "SOUTH", "EAST", "NORTH"))
-        found.append(BBox(west, south, east, north))
-    if not found:
+        listed.append(BBox(west, south, east, north))
+    if not listed:
         raise SpecError(
             "places",
             reason="no place was given",
             fix="name a vector file, or give --point LON,LAT,BUFFER or --bbox WEST,SOUTH,EAST,NORTH",
         )
-    return found
+    return listed
 
 
 def numbers(option: str, text: str, *, names: tuple[str, ...]) -> list[float]:
@@ -81,7 +81,7 @@ def numbers(option: str, text: str, *, names: tuple[str, ...]) -> list[float]:
     form = ",".join(names)
     parts = text.split(",")
     if len(parts) != len(names):
-        reason = f"{len(names)} numbers are needed, {len(parts)} were given"
+        reason = f"{len(names)} numbers are needed, not {len(parts)}"
         raise SpecError(option, value=text, reason=reason, fix=f"write {option} {form}")
     try:
         return [float(part) for part in parts]
@@ -115,12 +115,12 @@ def models_from(options: CliOptions) -> list[ModelSpec]:
 
     if not options.model:
         raise SpecError(
-            "--model", reason="no model was named", fix="add --model ID; `rs-embed-dask models` lists what there is"
+            "--model", reason="no model was named", fix="add --model ID; `rs-embed-dask models` lists the ids"
         )
     weights = weights_from(options.weights)
     choices = choices_from(options.model_option)
-    for option, named in (("--weights", weights), ("--model-option", choices)):
-        unused = sorted(set(named) - {"", *options.model})
+    for option, by_model in (("--weights", weights), ("--model-option", choices)):
+        unused = sorted(set(by_model) - {"", *options.model})
         if unused:
             fix = f"name one of {', '.join(options.model)}"
             raise SpecError(option, value=unused[0], reason="no --model has this name", fix=fix)
@@ -138,26 +138,26 @@ def models_from(options: CliOptions) -> list[ModelSpec]:
 
 
 def weights_from(texts: list[str]) -> dict[str, str]:
-    """Read ``--weights``: MODEL=PATH by model, a lone value for all under the empty name."""
-    found: dict[str, str] = {}
+    """Read ``--weights``: MODEL=PATH by model, a value for all models under the empty name."""
+    by_model: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        if equals and not Path(text).exists():
-            found[name] = path
+        if equals and not Path(text).exists():  # an existing file may have "=" in its name
+            by_model[name] = path
         else:
-            found[""] = text
-    return found
+            by_model[""] = text
+    return by_model
 
 
 def choices_from(texts: list[str]) -> dict[str, dict[str, Any]]:
     """Read ``--model-option``: by model, those for all under the empty name."""
-    found: dict[str, dict[str, Any]] = {}
+    by_model: dict[str, dict[str, Any]] = {}
     for text in texts:
-        named, equals, value = text.partition("=")
-        model, _, name = named.rpartition(".")
+        target, equals, value = text.partition("=")
+        model, _, name = target.rpartition(".")
         key, choice = setting(f"{name}{equals}{value}", option="--model-option", example="patch_px=4")
-        found.setdefault(model, {})[key] = choice
-    return found
+        by_model.setdefault(model, {})[key] = choice
+    return by_model
 
 
 def output_from(options: OutputOptions) -> OutputSpec:
@@ -171,7 +171,7 @@ def output_from(options: OutputOptions) -> OutputSpec:
     raise SpecError(
         "--output",
         value=options.output,
-        reason="an output is a vector or a map",
+        reason="there is no such output",
         fix="write --output pooled or --output grid",
     )
 
@@ -189,17 +189,17 @@ def provider_from(options: ProviderOptions) -> Provider | str:
         raise SpecError(
             "--provider",
             value="auto",
-            reason=f"{', '.join(sorted(settings))} cannot be given to a provider that is not chosen yet",
+            reason=f"{', '.join(sorted(settings))} cannot be passed to a provider that is not named",
             fix="name the provider, for example --provider stac",
         )
     return "auto"
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:
-    """Read NAME=VALUE; the value is JSON where it can be read so, else the text itself."""
+    """Read NAME=VALUE; the value is parsed as JSON where that is possible, else it is the text itself."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise SpecError(option, value=text, reason="it is not NAME=VALUE", fix=f"write {option} {example}, for example")
+        raise SpecError(option, value=text, reason="it is not NAME=VALUE", fix=f"write for example {option} {example}")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

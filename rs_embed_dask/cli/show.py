@@ -7,25 +7,22 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.errors import UnknownNameError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from distributed import Client
 
     from rs_embed_dask.cli.options import ClusterOptions
-    from rs_embed_dask.store import Status
     from rs_embed_dask.store.status import StatusReport
 
-__all__ = ["connected", "exit_code", "json_text", "problem", "states", "status_dict", "table", "text"]
+__all__ = ["connected", "exit_code", "json_text", "problem", "status_dict", "table", "text"]
 
 DECIMALS = 4
 ITEM_COLUMNS = (
     *("item", "id", "lon", "lat", "start", "end"),
     *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
 )
-LONG_WORD: Final = 14  # a longer one, an address say, may be broken
+LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
 
 
 def text(value: object) -> None:
@@ -45,8 +42,7 @@ def json_text(value: object) -> None:
 
 def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, ruled: bool = False) -> None:
     """Print rows as a table: whole words in a terminal, tab-separated lines where the output is piped."""
-    # `ruled` draws a line between rows, for those of several lines; cells that have lines of their own are not
-    # wrapped.
+    # `ruled` draws a line between rows of several lines; a cell with line breaks of its own is not wrapped.
     from rich.console import Console
     from rich.table import Table
 
@@ -68,48 +64,38 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
     Console().print(drawn)
 
 
-def states(names: Sequence[str]) -> frozenset[Status]:
-    """Read states as they are typed."""
-    from rs_embed_dask.store import RETRYABLE, Status
-
-    known = {state.name.lower(): frozenset({state}) for state in Status} | {"failed": RETRYABLE}
-    found: frozenset[Status] = frozenset()
-    for name in names:
-        word = name.strip().lower().replace("-", "_")
-        if word not in known:
-            raise UnknownNameError.among("state", name, known)
-        found |= known[word]
-    return found
-
-
 def exit_code(report: StatusReport) -> int:
-    """Return 1 if any item failed or is left to do, else 0."""
+    """Return 1 if any item failed or is pending, else 0."""
     from rs_embed_dask.store import DONE
 
-    return int(any(n for counts in report.counts.values() for state, n in counts.items() if state not in DONE))
+    return int(any(n for counts in report.counts.values() for status, n in counts.items() if status not in DONE))
 
 
 def status_dict(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:
     """Turn a report into JSON."""
-    counts = {label: {state.name.lower(): n for state, n in found.items()} for label, found in report.counts.items()}
+    counts = {
+        label: {status.name.lower(): n for status, n in by_status.items()} for label, by_status in report.counts.items()
+    }
     return {"counts": counts} if rows is None else {"counts": counts, "items": list(rows)}
 
 
-def chosen_rows(report: StatusReport, wanted: Sequence[str]) -> list[dict[str, object]]:
-    """List the items in some states, or all of them, with short numbers and dates."""
-    names = {state.name.lower() for state in states(wanted)}
+def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str, object]]:
+    """List the items with some statuses, or all of them, with short numbers and dates."""
+    from rs_embed_dask.engine.request import statuses_of
+
+    names = {status.name.lower() for status in statuses_of(statuses) or ()}
     rows = [{name: _short(row[name]) for name in ITEM_COLUMNS} for row in report.table.to_dict("records")]
     return [row for row in rows if not names or row["status"] in names]
 
 
 def _short(value: Any) -> object:
     if hasattr(value, "isoformat"):
-        return "" if value != value else value.date().isoformat()  # noqa: PLR0124  a date that is not known
+        return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> None:
-    """Print a report, and the items where they were asked for."""
+    """Print a report, and the items where rows are given."""
     text(report)
     if rows is not None:
         table(rows, title="items")
@@ -117,7 +103,7 @@ def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
 
 @contextlib.contextmanager
 def connected(place: ClusterOptions) -> Iterator[Client]:
-    """Give a client of the cluster that was named, or of one made here for as long as it is needed."""
+    """Connect to the cluster at an address, or to a local one that lives as long as the context."""
     from distributed import Client
 
     from rs_embed_dask.engine.clusters import cluster
@@ -126,5 +112,5 @@ def connected(place: ClusterOptions) -> Iterator[Client]:
         with Client(place.cluster) as client:
             yield client
         return
-    with cluster("local", processes=place.workers) as made, Client(made, set_as_default=False) as client:
+    with cluster("local", processes=place.workers) as local, Client(local, set_as_default=False) as client:
         yield client

@@ -35,7 +35,7 @@ def save(stage: Stage, out: Path) -> None:
 
 
 def _draw_scene(scene_axes: Axes, counts_axes: Axes, stage: Stage) -> None:
-    """Draw the median of the span with the places' outlines, and how many clear observations it is of."""
+    """Draw the median of the span with the places' outlines, and the number of clear observations behind it."""
     cube = api.inspect_input("rcf", stage.square.whole, stage.span, provider=stage.provider)["s2"]
     scene = plot.SceneImage.of(cube.to_xarray())
     # a pixel that no scene covers is NaN, which has no colour: white
@@ -45,5 +45,5 @@ def _draw_scene(scene_axes: Axes, counts_axes: Axes, stage: Stage) -> None:
         x, y = (place.minlon, place.maxlon), (place.minlat, place.maxlat)
         scene_axes.plot([x[0], x[1], x[1]], [y[1], y[1], y[0]], color="white", linewidth=0.4)
     counts = counts_axes.imshow(cube.n_obs.sum(axis=0), extent=scene.extent, cmap="cividis", vmin=0)
-    counts_axes.set_title("clear observations of each pixel")
+    counts_axes.set_title("clear observations per pixel")
     counts_axes.figure.colorbar(counts, ax=counts_axes, shrink=0.8)

@@ -1,4 +1,4 @@
-"""The walk: plan, run on two worker processes of which one is killed, then numbers, a Zarr store and a picture."""
+"""The walk: plan, run on two worker processes of which one is killed, then figures, a Zarr store and a picture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rs_embed_dask.demo import picture
 from rs_embed_dask.engine.clusters import cluster
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import ChunkDone, Event, Listener, RunFinished, emit
+from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.store import Status
 
@@ -32,7 +33,7 @@ __all__ = ["KillsOneWorker", "clear", "walk"]
 
 
 class KillsOneWorker:
-    """A listener that kills one of some processes after some chunks, without warning, and keeps the run's report."""
+    """A listener that kills one process after some chunks, without warning, and keeps the run's report."""
 
     def __init__(self, process_ids: Mapping[str, int], *, after: int, write: Callable[[str], None]) -> None:
         self._process_ids = dict(process_ids)
@@ -53,10 +54,9 @@ class KillsOneWorker:
 
     def _kill(self, left: int) -> None:
         address, self.killed = next(iter(self._process_ids.items()))
-        # SIGKILL cannot be caught: the worker says no goodbye, as when a machine is preempted
+        # SIGKILL cannot be caught, so the worker cannot deregister: what happens when a machine is preempted
         os.kill(self.killed, signal.SIGKILL)
-        chunks = "1 chunk" if left == 1 else f"{left} chunks"
-        self._write(f"SIGKILL to worker {address} (process {self.killed}) with {chunks} to go")
+        self._write(f"SIGKILL to worker {address} (process {self.killed}) with {counted(left, 'chunk')} to go")
 
 
 _CHUNK_ITEMS: Final = 4
@@ -75,7 +75,7 @@ def walk(out: Path, stage: Stage) -> int:
     _write(_summary(status, decided=decided))
     _write(f"store    {out / 'demo.zarr'}: rs-embed-dask status {out / 'demo.zarr'} --items")
     _write(f"picture  {out / 'demo.png'}")
-    _write(f"time     {time.perf_counter() - started:.0f} s in all, {report.seconds:.0f} s of them the run")
+    _write(f"time     {time.perf_counter() - started:.0f} s in all, of which the run took {report.seconds:.0f} s")
     return 0 if decided else 1
 
 
@@ -116,8 +116,9 @@ def _embed(stage: Stage, store: Path) -> RunReport:
 
 
 def _summary(status: StatusReport, *, decided: bool) -> str:
-    outcome = "nothing was lost: every item is decided" if decided else "something is left to do"
-    line = f"\n{status.n_items} places x {len(status.counts)} models; a worker was killed on the way, and {outcome}"
+    outcome = "nothing was lost: every item is decided" if decided else "some items are left to do"
+    sizes = f"{counted(status.n_items, 'place')} x {counted(len(status.counts), 'model')}"
+    line = f"\n{sizes}; a worker was killed on the way, and {outcome}"
     if any(Status.NO_DATA in counts for counts in status.counts.values()):
         line += "\n(places without data have no clear observation in any frame)"
     return line

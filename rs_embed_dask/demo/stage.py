@@ -1,4 +1,4 @@
-"""Where the demo takes place: a square of places, a span of time and the provider of its pixels."""
+"""The setting of the demo: a square of places, a span of time and the provider of its pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a walk needs to know."""
+    """Places, provider and span of a walk."""
 
     square: Square
     provider: Provider
@@ -59,6 +59,6 @@ class Stage:
 
 
 def synthetic_stage(side: int) -> Stage:
-    """Return a stage that needs no service. Reads wait, so that the worker is killed in the middle of some."""
+    """Return a stage that needs no service; reads are slowed down so that the worker dies in the middle of some."""
     provider = open_provider("synthetic", seed=11, cloud=0.35, revisit_days=10, latency_s=_LATENCY_S)
     return Stage(Square(side), provider)

@@ -1,4 +1,4 @@
-"""Clusters: the local one that a run makes for itself, and clusters on Slurm, Kubernetes and GPUs by one function."""
+"""Clusters: the local one that a run makes for itself, and those on Slurm, Kubernetes and GPUs, by one function."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def client_for(client: Client | None, stack: ExitStack) -> Client:
         return own
     given: object = client
     if not isinstance(given, Client) or given.asynchronous:
-        fix = "make it by distributed.Client(address), outside async code"
+        fix = "make it with distributed.Client(address), outside async code"
         raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
     if client.status != "running":
         raise EngineError(
@@ -94,28 +94,30 @@ def cluster(kind: str = "local", **options: Any) -> Any:
     ----------
     kind : {"local", "cuda", "slurm", "kubernetes"}, default "local"
         - "local": worker processes on this machine; options are those of `LocalPlan`. Needs no ``__main__`` guard.
-        - "cuda": a worker a GPU of this machine, by dask-cuda.
+        - "cuda": one worker per GPU of this machine, by dask-cuda.
         - "slurm": ``workers`` jobs by dask-jobqueue; ``gpus=1`` for jobs with a GPU.
         - "kubernetes": ``workers`` pods by dask-kubernetes; ``gpus=1`` for pods with a GPU.
     **options
-        ``workers``, ``fetch_slots`` (for each worker) and ``gpus``; all others go to the library.
+        ``workers``, ``fetch_slots`` (per worker) and ``gpus``; all others are passed to the library.
 
     Returns
     -------
     distributed.deploy.Cluster
-        Give it to ``distributed.Client``; close it after.
+        Pass it to ``distributed.Client``; close it afterwards.
 
     Raises
     ------
     UnknownNameError
-        Where the kind is not known.
+        If there is no such kind, or a local cluster has no such option.
     EngineError
-        Where the library is not installed, or the cluster does not start.
+        If the library is not installed, or the cluster does not start.
 
     Examples
     --------
-    >>> with cluster("local", processes=2) as made, Client(made) as client:  # doctest: +SKIP
-    ...     rs.compute_embeddings(..., client=client)
+    >>> import rs_embed_dask as rs
+    >>> from distributed import Client
+    >>> with rs.cluster("local", processes=2) as local, Client(local) as client:  # doctest: +SKIP
+    ...     rs.compute_embeddings(places, "galileo", span, out="run.zarr", client=client)
     """
     if kind not in _KINDS:
         raise UnknownNameError.among("cluster", kind, _KINDS)

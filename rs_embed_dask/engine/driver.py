@@ -6,7 +6,7 @@ import asyncio
 import queue
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Set as AbstractSet
+from collections.abc import Iterator, Set as AbstractSet
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -54,7 +54,6 @@ __all__ = [
     "Driver",
     "Job",
     "Jobs",
-    "chunks_to_do",
     "is_finished",
     "nothing_left",
     "record_failed",
@@ -77,14 +76,14 @@ def record_failed(store: Store, chunk: ChunkTask, unit: Unit, *, error: BaseExce
 
 
 def _outcome(error: BaseException) -> Outcome:
-    """Say at which stage an item failed: where the task was killed, or where the error comes from."""
+    """Attribute a failure to the read or to the model, by the key of the task that was killed or that raised."""
     stage = str(getattr(error, "task", ""))
     is_embedding = "rs-embed-" in stage
     if is_lost(error):
         reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({said(error)})"
         fix = "give workers more memory, or leave the item out"
     else:
-        reason, fix = f"its task raised {said(error)}", "report it; the other items are not concerned"
+        reason, fix = f"its task raised {said(error)}", "report it; the other items are not affected"
     failed: RsEmbedError
     if is_embedding:
         failed = ModelError("embedding", reason=reason, fix=fix)
@@ -100,6 +99,9 @@ MOST_LOSSES: Final = 20
 class Job:
     """Work on one chunk: all that is to do in it, or some of its rows."""
 
+    # A job whose tasks killed a worker is a suspect: it runs alone, so that it costs no other job its worker, and is
+    # halved until one item is left, which is the one at fault.
+
     chunk: int
     rows: tuple[int, ...] | None = None
     attempt: int = 1
@@ -108,17 +110,17 @@ class Job:
     rest: tuple[tuple[int, ...], ...] = ()
 
     def again(self, *, is_suspect: bool = False) -> Job:
-        """Return the same work once more, after its tasks were lost."""
+        """Return the same job for another attempt, after its tasks were lost."""
         suspect = is_suspect or self.is_suspect
         return replace(self, attempt=self.attempt + 1, losses=self.losses + 1, is_suspect=suspect)
 
     def halves(self, rows: tuple[int, ...]) -> Job:
-        """Cut it: the first half of its rows now, the second after it."""
+        """Return the first half of the rows, with the second to follow."""
         middle = len(rows) // 2
         return replace(self, rows=rows[:middle], attempt=self.attempt + 1, rest=(rows[middle:], *self.rest))
 
     def next(self) -> Job | None:
-        """Return what comes after it in the same chunk."""
+        """Return the next job of the same chunk."""
         if not self.rest:
             return None
         return replace(self, rows=self.rest[0], attempt=self.attempt + 1, rest=self.rest[1:])
@@ -143,11 +145,11 @@ class Jobs:
         return self._suspects.popleft() if self._suspects and is_idle else None
 
     def put(self, job: Job) -> None:
-        """Take a job up again later."""
+        """Queue a job for another attempt."""
         (self._suspects if job.is_suspect else self._again).append(job)
 
     def finish(self, job: Job) -> None:
-        """Note that a job is done, and go on with the rest of its chunk."""
+        """Mark a job as done, and queue the rest of its chunk."""
         after = job.next()
         if after is None:
             self.left -= 1
@@ -157,24 +159,18 @@ class Jobs:
             self._again.append(after)
 
 
-def chunks_to_do(
-    store: Store, labels: Iterable[str], only: AbstractSet[Status] | None
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Find the chunks that hold something to do, by model; each status array is read once."""
-    return {label: store.pending(label, only=only) for label in labels}
-
-
 def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
     """Find the items of a job that have something to do, reading this chunk alone from the store."""
     open_rows = {label: frozenset(store.pending_rows(job.chunk, label, only=only).tolist()) for label in labels}
     items: Mapping[int, Item] = dict(enumerate(store.items(job.chunk)))
     rows = sorted(frozenset().union(*open_rows.values())) if job.rows is None else job.rows
-    found = [(row, tuple(label for label in labels if row in open_rows[label])) for row in rows]
-    return [Unit(row, items[row], todo) for row, todo in found if todo]
+    todo = [(row, tuple(label for label in labels if row in open_rows[label])) for row in rows]
+    return [Unit(row, items[row], missing) for row, missing in todo if missing]
 
 
 def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
-    """Load the models of a run on every worker that embeds; workers that come later load them with their first item."""
+    """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
+    # What every item would meet (no weights, no licence) thus ends the run before the first read.
     workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
         address
@@ -190,7 +186,7 @@ def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
 
 
 async def _load(recipe: SharedValue) -> None:
-    """Load beside the worker's event loop, which must go on answering."""
+    """Load in a thread: a worker whose event loop does not answer is taken for dead."""
     await asyncio.to_thread(_load_all, recipe)
 
 
@@ -205,7 +201,7 @@ _TICK_S: Final = 1.0
 
 @dataclass(frozen=True, eq=False)
 class _Flight:
-    """A job on its way."""
+    """A job that was submitted."""
 
     job: Job
     units: list[Unit]
@@ -231,7 +227,7 @@ class Driver:
         self.report = RunReport(plan.figures, store=str(store.target))
 
     def run(self, jobs: Jobs) -> RunReport:
-        """Do every job."""
+        """Run all jobs."""
         started = time.perf_counter()
         is_over = False
         try:
@@ -245,7 +241,7 @@ class Driver:
             raise self.watch.gone() from error
         except KeyboardInterrupt as stop:
             target = self._store.target
-            stop.add_note(f"What is finished is stored in {target}: resume({str(target)!r}) or the same call goes on.")
+            stop.add_note(f"What is done is stored in {target}; continue by resume({str(target)!r}) or the same call.")
             raise
         finally:
             self._cancel()
@@ -271,7 +267,7 @@ class Driver:
             self._submit(job, jobs)
 
     def _submit(self, job: Job, jobs: Jobs) -> None:
-        units = units_of(self._store, job, plan_labels(self._plan), only=self._options.only)
+        units = units_of(self._store, job, self._plan.recipe.labels, only=self._options.only)
         if not units:
             jobs.finish(job)
             return
@@ -284,7 +280,7 @@ class Driver:
 
     # ---------------------------------------------------------------------------------------------------------- landing
     def _land(self, jobs: Jobs) -> None:
-        """Wait for one job to end, and see to it."""
+        """Wait for one job to end, and handle it."""
         try:
             future = self._landed.get(timeout=_TICK_S)
         except queue.Empty:
@@ -298,7 +294,7 @@ class Driver:
                 future.release()
 
     def _settle(self, flight: _Flight, jobs: Jobs) -> None:
-        """See to a job that ended: well, in an error, or lost."""
+        """Handle a job that ended: finished, failed or lost."""
         future = flight.future
         try:
             error = future.exception() if future.status == "error" else None
@@ -306,7 +302,7 @@ class Driver:
         except (OSError, CancelledError) as broken:
             error = broken
         if error is not None:
-            self._mend(flight, jobs, error)
+            self._recover(flight, jobs, error)
         elif result is None:
             self._lose(flight, jobs, f"its task was {future.status}", is_suspect=False)
         else:
@@ -314,14 +310,14 @@ class Driver:
 
     def _finish(self, flight: _Flight, jobs: Jobs, result: Any) -> None:
         receipt: ChunkReceipt = result
-        if not self._graphs.is_remote:
+        if not self._graphs.is_remote:  # a store in this process's memory, which workers cannot write to
             results, receipt = result
             put_results(self._store, ChunkTask(flight.job.chunk, self._options.only), results)
         jobs.finish(flight.job)
-        self._tell(receipt, flight, jobs.left)
+        self._record(receipt, flight, jobs.left)
 
-    def _tell(self, receipt: ChunkReceipt, flight: _Flight, left: int) -> None:
-        """Count a chunk that is stored, and tell the listeners."""
+    def _record(self, receipt: ChunkReceipt, flight: _Flight, left: int) -> None:
+        """Count a chunk that is stored, and emit its events."""
         for label in receipt.weights.keys() - self.report.weights.keys():
             emit(self._listeners, ModelLoaded(label, receipt.weights[label]))
         self.report.add(receipt)
@@ -338,8 +334,8 @@ class Driver:
         emit(self._listeners, done)
 
     # ------------------------------------------------------------------------------------------------------- what fails
-    def _mend(self, flight: _Flight, jobs: Jobs, error: BaseException) -> None:
-        """See to a job that ended in an error: it ends the run, is done again, or is cut to find the item at fault."""
+    def _recover(self, flight: _Flight, jobs: Jobs, error: BaseException) -> None:
+        """Handle an error: it ends the run, or the job is repeated, or halved to isolate the item at fault."""
         if is_fatal(error):
             raise error
         killed = isinstance(error, KilledWorker)
@@ -355,10 +351,11 @@ class Driver:
             self._store, ChunkTask(flight.job.chunk, self._options.only), flight.units[0], error=error
         )
         jobs.finish(flight.job)
-        self._tell(receipt, flight, jobs.left)
+        self._record(receipt, flight, jobs.left)
 
     def _lose(self, flight: _Flight, jobs: Jobs, reason: str, *, is_suspect: bool) -> None:
-        """Do a job again whose tasks were lost with their workers."""
+        """Queue a job again whose tasks were lost with their workers."""
+        # A lost scheduler loses every task: then the run ends here instead of counting losses.
         self.watch.check()
         job = flight.job
         if job.losses >= MOST_LOSSES:
@@ -371,50 +368,46 @@ class Driver:
         jobs.put(job.again(is_suspect=is_suspect))
 
     def _cancel(self) -> None:
-        """Let go of all that is in flight."""
+        """Cancel all that is in flight."""
         futures = [flight.future for flight in self._flying.values()]
         self._flying.clear()
         if futures and self._client.status == "running":
             self._client.cancel(futures, asynchronous=False)
 
 
-def plan_labels(plan: Plan) -> tuple[str, ...]:
-    """Names of the plan's models."""
-    return plan.recipe.labels
-
-
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
     """Compute all that is not done in a store."""
     chosen = options or Options()
-    todo = chunks_to_do(store, plan.recipe.labels, chosen.only)
+    todo = {label: store.pending(label, only=chosen.only) for label in plan.recipe.labels}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
         return nothing_left(store, chosen, plan.figures)
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
-        found = client_for(client, stack)
-        stop_profiler(found)
-        driver = Driver(plan, store, found, options=chosen, listeners=listeners)
+        connected = client_for(client, stack)
+        stop_profiler(connected)
+        driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
+        # Before the first read: a worker that is paused because its memory is full never comes back.
         driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,
             chunks=len(chunks),
-            todo={label: len(numbers) for label, numbers in todo.items()},
+            todo={label: len(pending) for label, pending in todo.items()},
             workers=len(driver.watch.workers.addresses),
-            dashboard=found.dashboard_link or "",
+            dashboard=connected.dashboard_link or "",
         )
         emit(listeners, started)
         return driver.run(Jobs(chunks))
 
 
 def is_finished(store: Store, only: AbstractSet[Status] | None = None) -> bool:
-    """Tell whether no item of a store is left to do, from its status arrays alone."""
-    return not any(len(chunks) for chunks in chunks_to_do(store, store.labels, only).values())
+    """Whether no item of a store is left to do, from its status arrays alone."""
+    return not any(len(store.pending(label, only=only)) for label in store.labels)
 
 
 def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:
-    """Report a run that had nothing to do."""
+    """Report a run with nothing to do."""
     report = RunReport(figures or Figures.nothing(), store=str(store.target))
     with ExitStack() as stack:
         emit((*listeners_for(options.progress, stack), *options.listeners), RunFinished(report))

@@ -1,4 +1,4 @@
-"""What a run will take: a few places are priced and the rest is scaled. Nothing is read."""
+"""What a run will cost: a few places are priced and the result is scaled to all. Nothing is read."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Survey:
 
 
 def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item]) -> tuple[ModelLayout, ...]:
-    """Find the shape of every model's results."""
+    """Determine the shape of every model's results."""
     surveys = [_Survey(one, request) for one in chosen]
     spans: set[TemporalSpec] = set()
     buffers: set[tuple[float, str]] = set()
@@ -83,7 +83,7 @@ def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item
 
 
 def _seen(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
-    """Whether a place of the same size was there: all points with one buffer have grids of one shape."""
+    """Whether a place of this size was seen before: all points with one buffer have grids of one shape."""
     if not isinstance(spatial, PointBuffer):
         return False
     key = (spatial.buffer_m, spatial.crs)
@@ -94,7 +94,7 @@ def _seen(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
 
 
 def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
-    """Write what the store says of a model, as JSON."""
+    """Write the attributes of a model in the store, as JSON."""
     return {
         "card": chosen.card.describe(),
         "spec": chosen.spec.to_dict(),
@@ -120,7 +120,7 @@ _DAY_S: Final = 86400.0
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run will take."""
+    """The estimated cost of a run."""
 
     items: int
     chunks: int
@@ -138,11 +138,11 @@ class Figures:
 
     @classmethod
     def nothing(cls) -> Self:
-        """Return the figures of a run that has nothing to do."""
+        """Return the figures of a run with nothing to do."""
         return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0.0, 0.0, 0, 0)
 
     def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
-        """How long a run takes on a cluster."""
+        """Return how long a run takes on a cluster: reads and inference overlap, so the slower of both counts."""
         return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Figures:
 
 
 def bytes_text(count: float) -> str:
-    """Write a number of bytes for people, in powers of 1000.
+    """Write a number of bytes with its unit, in powers of 1000.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def bytes_text(count: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a time for people.
+    """Write a duration with its unit.
 
     Examples
     --------
@@ -192,7 +192,7 @@ _FEWEST_CHUNKS: Final = 8
 
 @dataclass
 class Price:
-    """What one item takes on average."""
+    """The average cost of one item."""
 
     sampled: int = 0
     scenes: float = 0.0
@@ -254,7 +254,7 @@ def _add_product(total: Price, entry: ProductEntry, item: Item) -> int:
 
 
 def _whole(reads: Sequence[Read]) -> Read:
-    """Merge reads of the same pixels into one that brings what all of them need."""
+    """Merge reads of the same pixels into one that covers all of them."""
     limits = [read.fetch.max_cloud_pct for read in reads]
     known = [limit for limit in limits if limit is not None]
     fetch = replace(reads[0].fetch, max_cloud_pct=max(known) if len(known) == len(limits) else None)
@@ -266,7 +266,7 @@ def _whole(reads: Sequence[Read]) -> Read:
 
 
 def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Recipe) -> float:
-    """Two operations a parameter and token, on a device of 50 billion operations a second: a rough figure."""
+    """Estimate two operations per parameter and token at 50 billion operations per second: a rough figure."""
     rows, columns = one.card.grid_shape(one.spec, shape, recipe.prep)
     frames = len(one.inputs[0][0].frames.spans(item.temporal))
     parameters = one.card.variant_for(one.spec).params * 1e6

@@ -50,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SharedValue:
-    """A pickled value."""
+    """A pickled value, which a worker unpickles once for all tasks of a run."""
 
     digest: str
     blob: bytes = field(repr=False, compare=False)
@@ -84,7 +84,7 @@ class ChunkTask:
 
 @dataclass(eq=False)
 class EmbeddedChunk:
-    """What an embed task brings: outcomes, and what to count."""
+    """What an embed task returns: outcomes, and what to count."""
 
     units: Sequence[Unit]
     outcomes: list[dict[str, Outcome]]
@@ -106,18 +106,18 @@ def embed_task(
     by_item = [
         {
             number: one
-            for visit, found in zip(visits, row, strict=True)
-            for number, one in zip(visit, found, strict=True)
+            for visit, pixels in zip(visits, row, strict=True)
+            for number, one in zip(visit, pixels, strict=True)
         }
         for row in rows
     ]
     done = EmbeddedChunk(units, embed_units(opened, units, by_item, leave=secede))
     for unit, row in zip(units, rows, strict=True):
-        for visit, found in zip(visits, row, strict=True):
-            done.receipt.tally.add_visit(found)
-            if found[0].tries > 1:
+        for visit, pixels in zip(visits, row, strict=True):
+            done.receipt.tally.add_visit(pixels)
+            if pixels[0].tries > 1:
                 sensor = opened.groups[visit[0]].sensor
-                done.receipt.retried.append(Retried(unit.item.index, sensor, found[0].tries, found[0].fault))
+                done.receipt.retried.append(Retried(unit.item.index, sensor, pixels[0].tries, pixels[0].fault))
     done.receipt.weights = weights_of(opened, done.outcomes)
     return done
 
@@ -125,11 +125,11 @@ def embed_task(
 def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedChunk:
     """Read an item's one product, which is its embedding."""
     (label,) = unit.labels
-    found = read_product(recipe.open(), unit.item, label)
-    done = EmbeddedChunk([unit], [{label: found.outcome}])
-    done.receipt.tally.add_product(found)
-    if found.tries > 1:
-        done.receipt.retried.append(Retried(unit.item.index, label, found.tries, found.fault))
+    read = read_product(recipe.open(), unit.item, label)
+    done = EmbeddedChunk([unit], [{label: read.outcome}])
+    done.receipt.tally.add_product(read)
+    if read.tries > 1:
+        done.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
     return done
 
 
@@ -169,8 +169,8 @@ def write_task(
 
 
 def put_results(store: Store, chunk: ChunkTask, results: Results) -> None:
-    """Write a chunk's results, but for rows that someone else has finished meanwhile."""
-    # A task whose worker was thought dead may end long after its chunk was computed anew; what is done stays.
+    """Write a chunk's results, except for rows that someone else has finished meanwhile."""
+    # A task whose worker was thought dead may end long after its chunk was computed again; what is done stays.
     for label, result in results.items():
         open_rows = store.pending_rows(chunk.number, label, only=chunk.only)
         keep = [place for place, row in enumerate(result.rows) if row in open_rows]
@@ -243,15 +243,17 @@ class GraphMaker:
             "embed": {"read"},
             "write": {"embed", "product"},
         }
-        made: Delayed = Delayed(write, HighLevelGraph(layers, below), layer="write")
-        return made
+        # Built by hand: `dask.delayed` would tokenise and merge a graph per task, on the client.
+        chunk_graph: Delayed = Delayed(write, HighLevelGraph(layers, below), layer="write")
+        return chunk_graph
 
     def _parts(self, units: Sequence[Unit], where: _Key) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
         """Make the read tasks and the embed tasks."""
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
-        wanted = [unit for unit in units if unit.labels]
-        for block in _blocks(wanted, getattr(self.recipe.provider, "items_per_task", 1)):
+        # A provider whose reads cost less than a task may declare how many items share one.
+        encoded = [unit for unit in units if unit.labels]
+        for block in _blocks(encoded, getattr(self.recipe.provider, "items_per_task", 1)):
             visits = self.recipe.visits(block[0].labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
@@ -287,16 +289,16 @@ class GraphMaker:
 
 def _blocks(units: Sequence[Unit], size: int) -> list[list[Unit]]:
     """Cut units into lists of at most a size, all of one list with the same models to do."""
-    found: list[list[Unit]] = []
+    blocks: list[list[Unit]] = []
     for unit in units:
-        if found and len(found[-1]) < size and found[-1][0].labels == unit.labels:
-            found[-1].append(unit)
+        if blocks and len(blocks[-1]) < size and blocks[-1][0].labels == unit.labels:
+            blocks[-1].append(unit)
         else:
-            found.append([unit])
-    return found
+            blocks.append([unit])
+    return blocks
 
 
 def _digest(chunk: ChunkTask, units: Sequence[Unit]) -> str:
-    """Tell work on the same chunk apart: other rows, other models, other items."""
+    """Distinguish work on the same chunk: other rows, other models, other items."""
     only = None if chunk.only is None else sorted(chunk.only)
     return hashlib.blake2b(pickle.dumps((only, list(units))), digest_size=6).hexdigest()

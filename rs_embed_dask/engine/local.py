@@ -91,7 +91,7 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
     if outcome.error is not None:
         raise outcome.error
     if outcome.data is None:
-        reason = outcome.reason or "the model gave nothing"
+        reason = outcome.reason or "the model returned nothing"
         raise EngineError("embedding", value=found.item.id, reason=reason, fix="report it with the request")
     meta: dict[str, Any] = {
         "model": spec.id,
@@ -115,7 +115,7 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
 def inputs_of(made: Plan) -> dict[str, Cube]:
     """Read what the plan's one model would see of its first item, by modality."""
     for entry in made.recipe.products:
-        fix = "use get_embedding, whose grid is what there is to see"
+        fix = "use get_embedding(..., output='grid') to see its vectors"
         raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)
     _, pixels = next(read_items(made))
     cubes = {}
@@ -123,7 +123,7 @@ def inputs_of(made: Plan) -> dict[str, Cube]:
         found = pixels[number]
         if found.cube is None:
             if found.error is None:
-                raise EngineError("read", value=group.sensor, reason="it brought nothing", fix="report it")
+                raise EngineError("read", value=group.sensor, reason="it returned nothing", fix="report it")
             raise found.error
         for need in group.needs:
             cubes[need.modality] = found.cube.select(bands=need.bands)

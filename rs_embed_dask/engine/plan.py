@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,7 @@ from rs_embed_dask.engine.recipe import Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import PlanError
-from rs_embed_dask.show.tables import table_html, table_text
+from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Item, ModelLayout
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Sizes:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise PlanError(
-                    name, value=value, reason="a whole number of at least 1 is needed", fix="leave it out, or give 32"
+                    name, value=value, reason="an integer of at least 1 is needed", fix="leave it out, or give 32"
                 )
 
 
@@ -55,17 +54,17 @@ class Plan:
     Attributes
     ----------
     request : Request
-        What was asked for; `Request.to_dict` is what the store keeps.
+        The validated arguments; the store keeps `Request.to_dict`.
     recipe : Recipe
         What is done to every item.
     items : sequence of Item
-        The places and spans; looked at one at a time, so it may be lazy.
+        The places and spans; read one at a time, so it may be lazy.
     layouts : tuple of ModelLayout
-        What the store holds of each model.
+        The arrays of each model in the store.
     chunk_items : int
         Items that are written at once.
     figures : Figures
-        What it will take.
+        The estimated cost.
     """
 
     request: Request
@@ -79,7 +78,7 @@ class Plan:
         figures = self.figures
         slots = _FETCH_SLOTS
         rows = [
-            ("items", f"{figures.items:,} in {figures.chunks:,} chunks of {self.chunk_items}"),
+            ("items", f"{figures.items:,} in {counted(figures.chunks, 'chunk')} of {self.chunk_items}"),
             *([("provider", self.request.provider.name)] if self.recipe.groups else []),
         ]
         for group in self.recipe.groups:
@@ -90,17 +89,18 @@ class Plan:
             shape = (layout.dim, *(layout.grid_shape or ()))
             size = " x ".join(str(side) for side in shape)
             batches = figures.batches.get(layout.label)
-            how = "as it was published" if batches is None else f"{batches:,} batches"
-            rows.append(("model", f"{layout.label}: {size} an item, {how}"))
+            how = "as published" if batches is None else counted(batches, "batch", "batches")
+            rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
+        scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
         return [
             *rows,
-            ("reads", f"{figures.reads:,} of {figures.scenes:,.0f} scenes, {figures.requests:,.0f} requests"),
+            ("reads", f"{figures.reads:,} of {scenes}, {requests}"),
             ("bytes", f"{bytes_text(figures.download_bytes)} to download, {bytes_text(figures.decoded_bytes)} decoded"),
             ("store", f"{bytes_text(figures.store_bytes)} of vectors before compression"),
             ("time", f"about {wall} with {slots} reads at once and one device ({parts})"),
-            ("estimate", f"from {figures.sampled} places, without asking the provider"),
+            ("estimate", f"from {counted(figures.sampled, 'place')}, without asking the provider"),
         ]
 
     def __str__(self) -> str:
@@ -132,13 +132,9 @@ class Plan:
             "figures": self.figures.to_dict(),
         }
 
-    def to_json(self) -> str:
-        """Write as one line of JSON."""
-        return json.dumps(self.to_dict(), sort_keys=True)
-
 
 def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = None) -> Plan:
-    """Plan a run: validate, find cards and sensors, merge reads, size chunks, price it. Reads nothing."""
+    """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost."""
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
         raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")

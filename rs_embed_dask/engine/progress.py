@@ -1,4 +1,4 @@
-"""Listeners that show how far a run is: a bar in a terminal, a line in a notebook, a line a minute in a log."""
+"""Listeners that show progress: a bar in a terminal, a line in a notebook, one line per minute in a log."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rs_embed_dask.engine.report import (
     WorkerLost,
 )
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.show.tables import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, TaskID
@@ -70,10 +71,10 @@ class Score:
         share = self.done / self.chunks if self.chunks else 1.0
         left = self.seconds * (1 - share) / share if share else None
         parts = [
-            f"{self.done}/{self.chunks} chunks",
-            f"{self.items:,} items",
+            f"{self.done}/{counted(self.chunks, 'chunk')}",
+            counted(self.items, "item"),
             self.facts,
-            f"{self.workers_lost} workers lost" if self.workers_lost else "",
+            f"{counted(self.workers_lost, 'worker')} lost" if self.workers_lost else "",
             f"{self.items / self.seconds:.1f} items/s" if self.seconds > 0 else "",
             "" if left is None or share >= 1 else f"{seconds_text(left)} left",
         ]
@@ -81,25 +82,25 @@ class Score:
 
 
 class Log:
-    """One line a minute, and one for whatever is worth a line of its own."""
+    """One line per minute, and one for each notable event."""
 
-    def __init__(self, say: Callable[[str], None] | None = None, every_s: float = _EVERY_S) -> None:
-        self._say = say or _to_stderr
+    def __init__(self, write: Callable[[str], None] | None = None, every_s: float = _EVERY_S) -> None:
+        self._write = write or _to_stderr
         self._every_s = every_s
         self._score = Score()
-        self._said_at = time.monotonic()
+        self._written_at = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
         self._score.add(event)
-        line = _worth_a_line(event)
+        line = _notable(event)
         if line:
-            self._say(line)
-        elif time.monotonic() - self._said_at >= self._every_s:
-            self._said_at = time.monotonic()
-            self._say(self._score.line)
+            self._write(line)
+        elif time.monotonic() - self._written_at >= self._every_s:
+            self._written_at = time.monotonic()
+            self._write(self._score.line)
         if isinstance(event, RunFinished):
-            self._say(_last_line(event, self._score))
+            self._write(_last_line(event, self._score))
 
 
 class Bar:
@@ -129,7 +130,7 @@ class Bar:
         if isinstance(event, RunStarted):
             self._stack.enter_context(self._bar)
             self._task = self._bar.add_task("embedding", total=event.chunks, facts="")
-        line = _worth_a_line(event)
+        line = _notable(event)
         if line and self._task is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         if isinstance(event, ChunkDone) and self._task is not None:
@@ -140,7 +141,7 @@ class Bar:
 
 
 class Notebook:
-    """One line that is written anew in a notebook."""
+    """One line that is rewritten in a notebook."""
 
     def __init__(self, display: Callable[..., Any]) -> None:
         self._display = display
@@ -194,7 +195,7 @@ def listeners_for(progress: Progress, stack: ExitStack) -> tuple[Listener, ...]:
     raise SpecError(
         "progress",
         value=progress,
-        reason="nothing is shown that way",
+        reason="there is no such way to show progress",
         fix="use True, False, 'bar', 'log' or a function",
     )
 
@@ -205,8 +206,8 @@ def _notebook_display() -> Callable[..., Any] | None:
         return None
     from IPython.display import display
 
-    found: Callable[..., Any] = display
-    return found
+    show: Callable[..., Any] = display
+    return show
 
 
 def _to_stderr(line: str) -> None:
@@ -214,16 +215,16 @@ def _to_stderr(line: str) -> None:
     sys.stderr.flush()
 
 
-def _worth_a_line(event: Event) -> str:
+def _notable(event: Event) -> str:
     if isinstance(event, RunStarted):
-        return f"{event.chunks} chunks to do on {event.workers} workers -> {event.store}"
+        return f"{counted(event.chunks, 'chunk')} to do on {counted(event.workers, 'worker')} -> {event.store}"
     if isinstance(event, WorkerLost):
-        return f"worker {event.address} is gone, {event.left} left; its work is done again elsewhere"
+        return f"worker {event.address} is gone, {event.left} left; its work is repeated elsewhere"
     return event.reason if isinstance(event, Waiting) else ""
 
 
 def _last_line(event: RunFinished, score: Score) -> str:
     if event.interrupted:
-        store = event.report.store
-        return f"stopped: {score.done} of {score.chunks} chunks are stored; resume({store!r}) goes on from there"
+        stored = f"{score.done} of {counted(score.chunks, 'chunk')} stored"
+        return f"stopped: {stored}; resume({event.report.store!r}) continues from there"
     return f"done in {seconds_text(event.report.seconds)}: {score.facts or 'nothing was left to do'}"

@@ -66,7 +66,7 @@ class _Lease:
             self.semaphore.register()
             self.held = bool(self.semaphore.acquire())
         except OSError as error:
-            fix = "try again; if the scheduler is gone, start the run anew"
+            fix = "try again; if the scheduler is gone, resume the run on a new cluster"
             raise TransientError(self.semaphore.name, reason="the scheduler did not answer", fix=fix) from error
 
     def __exit__(
@@ -151,7 +151,7 @@ def tried(
     given_up = ProviderError(
         f"{TRANSIENT}: {name}",
         reason=f"{fault} (after {retry.tries} tries)",
-        fix="resume the store later, which tries it again",
+        fix="resume the store later, which reads it again",
     )
     return ended(given_up, retry.tries)
 
@@ -164,4 +164,4 @@ def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float)
 
 def _unexpected(name: str, error: BaseException) -> ProviderError:
     reason = f"it raised {said(error)}"
-    return ProviderError(name, reason=reason, fix="report it to whoever wrote the provider")
+    return ProviderError(name, reason=reason, fix="report it to the provider's author")

@@ -50,7 +50,7 @@ class Need:
 
 @dataclass(frozen=True)
 class ReadGroup:
-    """One cube a place: a collection in some frames, and the needs of every model that takes from it."""
+    """One cube per place: a collection in some frames, and the needs of every model that takes from it."""
 
     sensor: str
     resolution_m: float
@@ -60,8 +60,8 @@ class ReadGroup:
 
     def only(self, labels: Iterable[str]) -> ReadGroup:
         """Keep the needs of some models."""
-        wanted = frozenset(labels)
-        return replace(self, needs=tuple(need for need in self.needs if need.label in wanted))
+        kept = frozenset(labels)
+        return replace(self, needs=tuple(need for need in self.needs if need.label in kept))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class ReadGroup:
         return tuple(dict.fromkeys(band for need in self.needs for band in need.bands))
 
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
-        """Say what to read for one item."""
+        """Return what to read for one item."""
         grid, _ = square_of(spatial, self.resolution_m, self.fetch.crs)
         return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
 
@@ -128,22 +128,19 @@ class Recipe:
         """The models by label."""
         return {entry.label: entry for entry in self.models}
 
-    def groups_for(self, labels: Iterable[str]) -> dict[int, ReadGroup]:
-        """Find the reads that some of the models need, by number, each with only what they need."""
-        wanted = frozenset(labels)
-        found = {number: group.only(wanted) for number, group in enumerate(self.groups)}
-        return {number: group for number, group in found.items() if group.needs}
-
     def visits(self, labels: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-        """Say which reads, by number, are of the same source and so are made together: one visit a collection."""
-        found: dict[tuple[str, str | None], list[int]] = {}
-        for number, group in self.groups_for(labels).items():
-            found.setdefault((group.sensor, group.fetch.crs), []).append(number)
-        finest_first = (sorted(numbers, key=lambda n: self.groups[n].resolution_m) for numbers in found.values())
+        """Group the reads that some models need, by number: those of one source are made together, in one visit."""
+        needed = frozenset(labels)
+        by_source: dict[tuple[str, str | None], list[int]] = {}
+        for number, group in enumerate(self.groups):
+            if any(need.label in needed for need in group.needs):
+                by_source.setdefault((group.sensor, group.fetch.crs), []).append(number)
+        # The finest first: the bytes fetched for it serve the coarser grids of the visit.
+        finest_first = (sorted(numbers, key=lambda n: self.groups[n].resolution_m) for numbers in by_source.values())
         return tuple(tuple(numbers) for numbers in finest_first)
 
     def needs(self, label: str) -> tuple[tuple[int, Need], ...]:
-        """Say what a model takes, and from which read by number."""
+        """Return what a model takes, each with the number of its read."""
         return tuple(
             (number, need) for number, group in enumerate(self.groups) for need in group.needs if need.label == label
         )
@@ -159,7 +156,7 @@ _Plugin: TypeAlias = "tuple[Card, Any] | None"
 
 @dataclass(frozen=True)
 class Chosen:
-    """One model with its card and what it wants read."""
+    """One model with its card and the inputs to read."""
 
     spec: ModelSpec
     card: Card
@@ -168,7 +165,7 @@ class Chosen:
 
     @property
     def gsd_m(self) -> float | None:
-        """Metres a pixel that is read."""
+        """Metres per pixel that is read."""
         if self.product is None:
             return self.inputs[0][1]
         return self.product.resolution_m or self.product.reader.native_m
@@ -189,20 +186,20 @@ class Chosen:
 def choose(request: Request) -> tuple[Chosen, ...]:
     """Find the card, sensors, bands and resolution of every model of a request."""
     used: set[SensorSpec] = set()
-    found = []
+    chosen = []
     for spec in request.models:
         card = models.card(spec.id)
         card.dim(spec, request.output)
         if card.kind == "product":
-            found.append(Chosen(spec, card, (), _product(request, spec, card)))
+            chosen.append(Chosen(spec, card, (), _product(request, spec, card)))
         else:
-            found.append(Chosen(spec, card, tuple(_inputs(request, spec, card, used))))
+            chosen.append(Chosen(spec, card, tuple(_inputs(request, spec, card, used))))
     for override in request.sensors:
         if override not in used:
-            reason = "no model of the request takes it"
-            fix = "name an input with modality=, or leave it out"
+            reason = "no model of the request reads it"
+            fix = "name an input by modality=, or leave it out"
             raise PlanError("sensors", value=override.collection, reason=reason, fix=fix)
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _product(request: Request, spec: ModelSpec, card: Card) -> ProductEntry:
@@ -253,8 +250,8 @@ def _bands(card: Card, wanted: ModelInput, names: tuple[str, ...]) -> tuple[str,
     if found != wanted.bands:
         fix = f"give {', '.join(wanted.bands)}, or leave bands out"
         if card.any_bands:
-            fix = f"pick bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {found!r}}})"
-        raise PlanError(f"bands of {card.id}", value=names, reason="the model takes others", fix=fix)
+            fix = f"choose bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {found!r}}})"
+        raise PlanError(f"bands of {card.id}", value=names, reason="the model takes other bands", fix=fix)
     return found
 
 

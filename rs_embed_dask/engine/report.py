@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
-from rs_embed_dask.show.tables import table_html, table_text
+from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ChunkDone(Event):
 
 @dataclass(frozen=True)
 class ItemFailed(Event):
-    """An item has no embedding by a model, and the store says why."""
+    """An item has no embedding by a model; the store keeps the reason."""
 
     index: int
     id: str
@@ -77,7 +77,7 @@ class ItemFailed(Event):
 
 @dataclass(frozen=True)
 class Retried(Event):
-    """A read met passing faults and was tried again."""
+    """A read met transient faults and was tried again."""
 
     index: int
     sensor: str
@@ -87,7 +87,7 @@ class Retried(Event):
 
 @dataclass(frozen=True)
 class ModelLoaded(Event):
-    """A worker has loaded a model; said once a model and run."""
+    """A worker has loaded a model; emitted once per model and run."""
 
     label: str
     weights: Mapping[str, Any]
@@ -130,14 +130,14 @@ Listener: TypeAlias = Callable[[Event], None]
 
 
 def emit(listeners: tuple[Listener, ...], event: Event) -> None:
-    """Tell every listener, in order."""
+    """Pass an event to every listener, in order."""
     for listener in listeners:
         listener(event)
 
 
 @dataclass
 class RunCounts:
-    """What was done."""
+    """Reads, bytes, batches and times of a chunk or a run."""
 
     reads: int = 0
     read_bytes: int = 0
@@ -185,7 +185,7 @@ class RunCounts:
 
 @dataclass
 class ChunkReceipt:
-    """What the driver learns of a chunk that was written."""
+    """What a task reports to the driver about the chunk it wrote."""
 
     chunk: int
     counts: dict[str, Counter[Status]] = field(default_factory=dict)
@@ -227,29 +227,29 @@ class RunReport:
     Attributes
     ----------
     figures : Figures
-        What was planned.
+        The estimate of the plan.
     store : str
-        Where the results are.
+        Path or URL of the store.
     counts : dict of str to Counter of Status
-        How the items of this run ended, by model.
+        Number of items by status, for each model.
     failures : list of ItemFailed
-        The first twenty.
+        The first twenty failures.
     failed : int
-        All of them.
+        Number of all failures.
     weights : dict
-        What the models said of their weights, by label: for the store's receipt.
+        Path, digest and licence of the weights by model, for the store's receipt.
     tally : RunCounts
         Reads, bytes, batches, times.
     chunks : int
         Chunks that were written.
     lost : int
-        Chunks whose tasks were lost with a worker and done again.
+        Chunks that were computed again because a worker was lost.
     workers_lost : int
-        Workers that went away.
+        Workers that were lost.
     seconds : float
         Wall time.
     is_over : bool
-        Whether nothing is left to do.
+        Whether the run reached its end.
     """
 
     figures: Figures
@@ -291,9 +291,9 @@ class RunReport:
             ("scenes", f"{plan.scenes:,.0f}", f"{real.scenes:,}"),
             ("decoded pixels", bytes_text(plan.decoded_bytes), bytes_text(real.read_bytes)),
             ("batches", f"{sum(plan.batches.values()):,}", f"{batches:,}"),
-            ("reading, added up", seconds_text(plan.read_seconds), seconds_text(real.read_seconds)),
-            ("embedding, added up", seconds_text(plan.embed_seconds), seconds_text(sum(real.embed_seconds.values()))),
-            ("repeated tries", "0", f"{real.retries:,}"),
+            ("reading, in total", seconds_text(plan.read_seconds), seconds_text(real.read_seconds)),
+            ("embedding, in total", seconds_text(plan.embed_seconds), seconds_text(sum(real.embed_seconds.values()))),
+            ("retries", "0", f"{real.retries:,}"),
             ("wall time", "", seconds_text(self.seconds)),
         )
         return PlanReport(rows)
@@ -304,14 +304,15 @@ class RunReport:
             (f"item {one.id}", f"{one.label} {one.status.name.lower()}: {one.reason}") for one in self.failures[:_SHOWN]
         ]
         if self.failed > _SHOWN:
-            rows.append(("", f"and {self.failed - _SHOWN:,} more failed; the store has every reason"))
+            rows.append(("", f"and {counted(self.failed - _SHOWN, 'more failure')}; the store has every reason"))
         if self.lost or self.workers_lost:
-            rows.append(("recovered", f"{self.lost} chunks done again, {self.workers_lost} workers lost"))
+            workers = counted(self.workers_lost, "worker")
+            rows.append(("recovered", f"{counted(self.lost, 'chunk')} computed again, {workers} lost"))
         return rows or [("", "nothing was left to do")]
 
     def _title(self) -> str:
-        state = "done" if self.is_over else "stopped before its end; resume it to go on"
-        return f"Run {state} in {seconds_text(self.seconds)} -> {self.store}"
+        state = "done in" if self.is_over else "stopped before its end (resume it to continue) after"
+        return f"Run {state} {seconds_text(self.seconds)} -> {self.store}"
 
     def __str__(self) -> str:
         return table_text(self._title(), ("", ""), self._rows()) + "\n" + str(self.against_plan)
@@ -320,8 +321,8 @@ class RunReport:
         return table_html(self._title(), ("", ""), self._rows()) + self.against_plan._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
-        """Write as JSON, without the single failures."""
-        counts = {label: {status.name: n for status, n in found.items()} for label, found in self.counts.items()}
+        """Write as JSON, without the individual failures."""
+        counts = {label: {status.name: n for status, n in one.items()} for label, one in self.counts.items()}
         plain = ("store", "failed", "chunks", "lost", "workers_lost", "seconds", "is_over")
         tally = {"tally": dict(vars(self.tally)), "plan": self.figures.to_dict(), "counts": counts}
         return {name: getattr(self, name) for name in plain} | tally

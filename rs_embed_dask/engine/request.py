@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.providers import open_provider
 from rs_embed_dask.specs import FetchSpec, InputPrep, ModelSpec, OutputSpec, SensorSpec
+from rs_embed_dask.store import RETRYABLE, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rs_embed_dask.providers import Provider
 
-__all__ = ["Request", "RequestOptions", "request_of"]
+__all__ = ["Request", "RequestOptions", "request_of", "statuses_of"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Request:
         labels = [spec.label for spec in self.models]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
-            reason = "two models of the request would share one place in the store"
+            reason = "two models of the request would share one group of the store"
             raise PlanError("models", value=twice, reason=reason, fix="give one of them a name: ModelSpec(..., name=)")
 
     @property
@@ -76,31 +77,36 @@ _Mode = TypeVar("_Mode", OutputSpec, InputPrep)
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request may say besides places, models and span; each has a default.
+    """The options of a request besides places, models and span; each has a default.
 
     Attributes
     ----------
     output : OutputSpec or {"pooled", "grid"}
-        One vector a place (default, mean over the tokens), or a georeferenced field.
+        One vector per place (default), or a georeferenced grid of vectors.
     provider : str or Provider
         Where pixels come from: "planetary_computer", "stac", "files", "synthetic", "auto" (default) or one made by
         `open_provider`.
     backend : str or Provider
-        The same by rs-embed's name.
+        The same under rs-embed's name.
     fetch : FetchSpec
-        Resolution, cloud limit, mask, composite, fill, CRS. Default: what each model's card says.
+        Resolution, cloud limit, mask, composite, fill, CRS. Default: as each model's card declares.
     prep : InputPrep or {"resize", "tile", "auto"}
-        How images of another size than the network's meet it. Default resize.
+        How images of another size than the network's are fitted to it. Default resize.
     sensor : SensorSpec or sequence of SensorSpec
-        Sensors and bands instead of the cards'.
+        Sensors and bands that replace those of the cards.
     buffer_m : float
-        Half the side in metres of the square round each point.
+        Half the side, in metres, of the square around each point.
     crs : str
         CRS of places that carry none. Default EPSG:4326.
     ids : sequence of str
-        A name for each place. Default: its number.
+        One name per place. Default: its number.
     chunk_items, batch_items : int
-        Items that are written at once, and the most in a batch.
+        Items that are written at once, and the most in one batch.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> options: rs.RequestOptions = {"output": "grid", "provider": "synthetic", "buffer_m": 320}
     """
 
     output: OutputSpec | str | None
@@ -124,7 +130,7 @@ def request_of(models: object, options: RequestOptions) -> Request:
             raise UnknownNameError.among("option", name, names)
     provider, backend = options.get("provider"), options.get("backend")
     if provider is not None and backend is not None and provider is not backend:
-        fix = "give provider= alone; backend= is its name in rs-embed"
+        fix = "give provider= only; backend= is its name in rs-embed"
         raise SpecError("backend", value=backend, reason=f"provider={provider!r} was given too", fix=fix)
     source: Any = backend if provider is None else provider
     return Request(
@@ -135,6 +141,21 @@ def request_of(models: object, options: RequestOptions) -> Request:
         fetch=options.get("fetch") or FetchSpec(),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
     )
+
+
+def statuses_of(only: object) -> frozenset[Status] | None:
+    """Resolve statuses or their names, "failed" being all that can be retried. Raises UnknownNameError."""
+    if only is None:
+        return None
+    given: Any = only
+    by_name = {status.name.lower(): frozenset({status}) for status in Status} | {"failed": RETRYABLE}
+    statuses: frozenset[Status] = frozenset()
+    for one in [given] if isinstance(given, (str, Status)) else given:
+        name = one.name.lower() if isinstance(one, Status) else str(one).strip().lower().replace("-", "_")
+        if name not in by_name:
+            raise UnknownNameError.among("status", one, by_name)
+        statuses |= by_name[name]
+    return statuses
 
 
 def _spec_of(kind: type[_Mode], value: _Mode | str) -> _Mode:

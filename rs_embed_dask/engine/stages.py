@@ -155,7 +155,7 @@ def _outcome(entry: ProductEntry, found: Tried[ProductField]) -> tuple[Outcome, 
     share = float(field.valid.mean())
     known = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
     if share <= 0:
-        reason, fix = "the product has no vector at any of its pixels", "choose a place that it covers"
+        reason, fix = "the product has no vector at any of its pixels", "choose a place that the product covers"
         error = NoImageryError(f"{entry.label}: place", value=field.grid.center_lonlat, reason=reason, fix=fix)
         return Outcome(Status.NO_DATA, error=error, **known), field.values.nbytes  # type: ignore[arg-type]
     status, note = judged((share,))

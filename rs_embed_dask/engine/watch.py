@@ -87,26 +87,27 @@ class Workers:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Workers:
-        """Read what `Client.scheduler_info` says."""
-        found = info.get("workers", {})
+        """Read `Client.scheduler_info`."""
+        workers = info.get("workers", {})
         totals: dict[str, float] = {}
-        for worker in found.values():
+        for worker in workers.values():
             for name, amount in (worker.get("resources") or {}).items():
                 totals[name] = totals.get(name, 0.0) + amount
-        threads = sum(int(worker.get("nthreads", 1)) for worker in found.values())
-        limits = {address: int(worker.get("memory_limit") or 0) for address, worker in found.items()}
-        here = Placement.on(totals.keys()).embed.keys()
-        embedding = [limits[at] for at, worker in found.items() if here <= (worker.get("resources") or {}).keys()]
-        room = 0 if GPU in here else min(filter(None, embedding), default=0)
-        return cls(frozenset(found), totals, threads, sum(limits.values()), room)
+        threads = sum(int(worker.get("nthreads", 1)) for worker in workers.values())
+        limits = {address: int(worker.get("memory_limit") or 0) for address, worker in workers.items()}
+        needed = Placement.on(totals.keys()).embed.keys()
+        embedding = [limits[at] for at, worker in workers.items() if needed <= (worker.get("resources") or {}).keys()]
+        # On a GPU the weights lie in the device's memory, which Dask does not watch.
+        room = 0 if GPU in needed else min(filter(None, embedding), default=0)
+        return cls(frozenset(workers), totals, threads, sum(limits.values()), room)
 
     def hold(self, nbytes: int) -> None:
-        """Make sure that weights fit into a worker."""
-        # Dask pauses one that is full, for good where nothing can be freed.
+        """Make sure that weights fit into a worker's memory."""
+        # Dask pauses a worker that is full, for good where nothing can be freed.
         share = dask.config.get("distributed.worker.memory.pause", 0.8)
         if self.room and share and nbytes > share * self.room:
             has, needs = (f"{count / 2**30:.1f} GiB" for count in (self.room, nbytes))
-            fix = "give workers more memory, take fewer or smaller models a run, or embed on a GPU"
+            fix = "give workers more memory, use fewer or smaller models per run, or embed on a GPU"
             raise EngineError("memory of a worker", value=has, reason=f"the models' weights need {needs}", fix=fix)
 
     @property
@@ -134,8 +135,10 @@ class InFlight:
 
     def limit(self, workers: Workers, *, chunk_items: int, chunk_bytes: int, batch_items: int) -> int:
         """How many chunks may be in flight on these workers."""
-        wanted = _READS_AHEAD * workers.fetch_slots + 2 * batch_items * workers.embedders
-        chunks = self.chunks or -(-wanted // chunk_items) + 1
+        # Enough to keep every read slot and every device busy while results travel, and no more: each chunk in flight
+        # holds its pixels in some worker's memory.
+        items = _READS_AHEAD * workers.fetch_slots + 2 * batch_items * workers.embedders
+        chunks = self.chunks or -(-items // chunk_items) + 1
         room = self.nbytes or int(_MEMORY_SHARE * (workers.memory or _MEMORY_IF_UNKNOWN))
         return max(1, min(chunks, room // max(1, chunk_bytes)))
 
@@ -153,13 +156,13 @@ class Watch:
         self._listeners = listeners
         self._store = store
         self._seen_at = time.monotonic()
-        self._said = ""
+        self._last_message = ""
         self.lost = 0
         self.workers = Workers.of(client.scheduler_info(n_workers=-1))
         self._offered = self.workers.offered
 
     def look(self) -> Workers:
-        """Return the workers that are there, asked for at most every two seconds."""
+        """Return the current workers, queried at most every two seconds."""
         if time.monotonic() - self._seen_at < _EVERY_S and self.workers.addresses:
             return self.workers
         self._seen_at = time.monotonic()
@@ -174,7 +177,7 @@ class Watch:
             emit(self._listeners, WorkerLost(address, len(now.addresses)))
         self.workers = now
         self._offered |= now.offered
-        self._say_what_is_missing()
+        self._report_missing()
         return now
 
     @property
@@ -182,19 +185,19 @@ class Watch:
         """Where tasks go: a resource that was there once is waited for."""
         return Placement.on(self._offered)
 
-    def _say_what_is_missing(self) -> None:
+    def _report_missing(self) -> None:
         missing = sorted(self.placement.needed - self.workers.offered)
-        said = ""
+        message = ""
         if not self.workers.addresses:
-            said = "no worker is there; work goes on when one comes"
+            message = "there is no worker; the run continues when one joins"
         elif missing:
-            said = f"no worker has {' and '.join(missing)} now; work goes on when one comes"
-        if said and said != self._said:
-            emit(self._listeners, Waiting(said))
-        self._said = said
+            message = f"no worker has {' and '.join(missing)} now; the run continues when one joins"
+        if message and message != self._last_message:  # once per shortage, not every two seconds
+            emit(self._listeners, Waiting(message))
+        self._last_message = message
 
     def check(self) -> None:
-        """Make sure of the scheduler, waiting a little for a broken connection to mend."""
+        """Make sure that the scheduler is reachable; a broken connection gets a few seconds to come back."""
         deadline = time.monotonic() + _RECONNECT_S
         while self._client.status != "running":
             if self._client.status in {"closed", "closing"} or time.monotonic() > deadline:
@@ -202,7 +205,7 @@ class Watch:
             time.sleep(_PAUSE_S)
 
     def gone(self) -> EngineError:
-        """Make the error for a scheduler that is lost."""
+        """Return the error for a lost scheduler."""
         fix = f"start a cluster and resume {self._store}: only what is not stored yet is computed"
         return EngineError("Dask scheduler", reason="it is gone or cannot be reached", fix=fix)
 

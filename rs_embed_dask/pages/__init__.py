@@ -1,1 +1,1 @@
-"""What there is to choose from, in words: a list of the models and a page for each."""
+"""The models in words: a list, and a page for each."""

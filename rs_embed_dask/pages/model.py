@@ -1,4 +1,4 @@
-"""What there is to choose from: rows for a table, and a page for each model. No torch here."""
+"""The models to choose from: rows for a table, and one page per model. No torch here."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def example(card: Card) -> str:
     side = first.size_px or min(first.max_px or FREE_PX, FREE_PX)
     start = [*IMPORTS, f"model = {_spec(card)}", _output(card)]
     if not first.sensors:
-        return "\n".join([*start, *_arrays(card, first, side, name="found"), _shape(card)])
+        return "\n".join([*start, *_arrays(card, first, side, name="embedding"), _shape(card)])
     buffer = side * first.resolution_m / 2
     lines = [
         f"summer = {SUMMER}",
         f"place = rs.PointBuffer(4.35, 50.85, buffer_m={buffer:g})  # {side} px of {first.resolution_m:g} m",
-        "found = rs.get_embedding(model, place, summer, output=output)",
+        "embedding = rs.get_embedding(model, place, summer, output=output)",
         _shape(card),
     ]
     return "\n".join([*start, *lines, *_arrays(card, first, side, name="mine")])
@@ -62,7 +62,7 @@ def _product(card: Card, product: Product) -> list[str]:
         _output(card),
         f"span = {span}",
         f"place = rs.PointBuffer(4.35, 50.85, buffer_m={buffer:g})",
-        f'found = rs.get_embedding("{card.id}", place, span, output=output)',
+        f'embedding = rs.get_embedding("{card.id}", place, span, output=output)',
         _shape(card),
     ]
 
@@ -73,7 +73,7 @@ def _output(card: Card) -> str:
 
 def _shape(card: Card) -> str:
     length = card.dim(ModelSpec(card.id), OutputSpec.pooled(card.poolings[0]))
-    return f"found.data.shape  # ({length},)"
+    return f"embedding.data.shape  # ({length},)"
 
 
 def _spec(card: Card) -> str:
@@ -102,7 +102,7 @@ def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
 
 
 def _pixels(first: Inputs, shape: tuple[int, ...]) -> str:
-    """Write an array of plausible numbers: one for all bands, or where units differ the middle of each band's range."""
+    """Write an array of plausible values: one for all bands or, where units differ, the middle of each band's range."""
     ranges = next((step for step in first.steps if isinstance(step, MinMax)), None)
     if first.unit in ALIKE or ranges is None:
         return f"np.full({shape}, {ALIKE.get(first.unit, 1.0)})"
@@ -123,7 +123,13 @@ EVERYTHING: Final = "files and synthetic have every sensor"
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model's card to be read by a person."""
+    """A model's card to be read by a person.
+
+    Attributes
+    ----------
+    card : Card
+        The facts.
+    """
 
     card: Card
 
@@ -171,7 +177,7 @@ def _pairs(facts: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _names(rows: list[dict[str, str]]) -> tuple[str, ...]:
-    """Columns in which some row says something."""
+    """Columns that are not empty in every row."""
     return tuple(name for name in (rows[0] if rows else {}) if any(row[name] for row in rows))
 
 
@@ -180,10 +186,10 @@ def _columns(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _what(card: Card) -> Iterator[tuple[str, str]]:
-    yield "asked for as", ", ".join(f"`{name}`" for name in (card.id, *card.aliases))
-    plus = ", with `+` between" if card.together else ""
+    yield "id and aliases", ", ".join(f"`{name}`" for name in (card.id, *card.aliases))
+    plus = ", joined by `+`" if card.together else ""
     modalities = ", ".join(words.modality_texts(card))
-    yield "`modality=`", f"{modalities}{plus}; the first if none is named" if modalities else ""
+    yield "`modality=`", f"{modalities}{plus}; default: the first" if modalities else ""
     yield "kind", "its vectors are read, not computed" if card.kind == "product" else ""
     yield "paper", card.paper
     yield "citation", card.citation
@@ -191,7 +197,7 @@ def _what(card: Card) -> Iterator[tuple[str, str]]:
     yield "licence of the code", card.code_licence
     terms = dict.fromkeys(variant.weights for variant in card.variants if variant.weights)
     licences = ", ".join(dict.fromkeys(weights.licence for weights in terms))
-    yield "licence of the weights", licences or ("there are none" if card.product is None else "")
+    yield "licence of the weights", licences or ("it has no weights" if card.product is None else "")
     if any(weights.restricted for weights in terms):
         yield "to accept it", "`accept_licence=True` in ModelSpec or load_model, `--accept-licence` on the command line"
     yield "arithmetic", "always float32" if card.float32 else ""
@@ -271,7 +277,7 @@ def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
     yield "at", f"{inputs.resolution_m:g} m"
     yield "image", words.size_text(inputs, card.patch_px)
     square = f"where no square of real imagery was read: {words.rectangle_text(inputs)}"
-    yield "not square", "" if inputs.native else square
+    yield "other shapes", "" if inputs.native else square
     yield "frames", words.frames_text(inputs.frames)
     yield "composite", inputs.composite if inputs.sensors else ""
     yield "cloud", f"scenes of at most {inputs.max_cloud_pct:g} %" if inputs.max_cloud_pct is not None else ""
@@ -288,9 +294,9 @@ def _own_mask(inputs: Inputs) -> str:
 
 
 def _sensors_text(inputs: Inputs) -> str:
-    """Name the sensors, the preferred first, each with where it can be had."""
+    """Name the sensors, the preferred one first, each with the providers that offer it."""
     if not inputs.sensors:
-        return "arrays of your own; no provider has it"
+        return "arrays of your own; no provider offers it"
     had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
     for name, route in ROUTES.items():
         for source in sources_of(name):
@@ -328,7 +334,7 @@ def _option_rows(card: Card) -> tuple[tuple[str, str, str, str], ...]:
 
 
 def _default_text(card: Card, option: Option) -> str:
-    """Write an option's default; a product's address is told once on a page."""
+    """Write an option's default; a product's address appears once per page."""
     value = option.default
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
@@ -341,17 +347,77 @@ FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
 def list_models() -> list[dict[str, Any]]:
-    """List the models that can be asked for; torch is not loaded."""
+    """List the models that can be asked for; torch is not loaded.
+
+    Returns
+    -------
+    list of dict
+        One row per model: ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of
+        parameters, by variant), ``dim`` (embedding dimension, by variant), ``licence`` of the weights ("none needed"
+        where there are none) or of a product's vectors, ``code_licence``, ``parity``.
+
+    Examples
+    --------
+    >>> [row["dim"]["nano"] for row in list_models() if row["id"] == "galileo"]
+    [128]
+    """
     return [_row(card) for card in all_cards()]
 
 
 def describe_model(name: str) -> ModelPage:
-    """Describe a model in full."""
+    """Describe a model in full.
+
+    Parameters
+    ----------
+    name : str
+        Its id or an alias.
+
+    Returns
+    -------
+    ModelPage
+        Prints as text, HTML and Markdown; ``.to_dict()`` is the whole card as JSON.
+
+    Raises
+    ------
+    UnknownNameError
+        With the closest names, where there is no such model.
+
+    Examples
+    --------
+    >>> describe_model("SatMAE_RGB").card.id
+    'satmae'
+    """
     return ModelPage(card_of(name))
 
 
 def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool = False) -> Path:
-    """Fetch a model's weights into the hub cache and check them, so that workers need no network."""
+    """Fetch a model's weights into the hub cache and check them, so that workers need no network.
+
+    Parameters
+    ----------
+    name : str
+        The model.
+    variant : str, optional
+        Its size; the default one where it is left out.
+    accept_licence : bool, default False
+        Agree to restricted terms.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    LicenceError
+        Where the terms were not accepted.
+    WeightsError
+        Where the file could not be had, or differs from the card's digest.
+
+    Examples
+    --------
+    >>> fetch_weights("galileo", variant="nano")  # doctest: +SKIP
+    """
     from rs_embed_dask.models.weights import fetch
 
     card = card_of(name)
@@ -385,7 +451,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
         "model": row["id"],
         "variants": "\n".join(row["variants"]),
         "million": "\n".join(f"{sizes[name]:g}" if sizes[name] else "-" for name in row["variants"]),
-        "numbers": "\n".join(str(lengths_of[name]) for name in row["variants"]),
+        "dim": "\n".join(str(lengths_of[name]) for name in row["variants"]),
         "inputs": ", ".join(row["inputs"]),
         "licence": row["licence"],
         "parity": largest_error(row["parity"]) or "-",

@@ -55,7 +55,7 @@ UNITS: Final = {
     "reflectance_e4": "reflectance x 10 000",
     "db": "backscatter in dB",
     "kelvin": "kelvin",
-    "byte": "8-bit numbers, 0 to 255",
+    "byte": "8-bit values, 0 to 255",
     "m": "metres",
     "percent_kelvin": "percent reflectance or kelvin by band",
 }
@@ -78,12 +78,12 @@ def number(value: float) -> str:
 
 
 def alone(values: tuple[float, ...]) -> bool:
-    """Whether all bands have the same number, which then needs no table."""
+    """Whether all bands have the same value, which then needs no table."""
     return len(set(values)) == 1
 
 
 def step_text(step: Step, size: str = "the size of the network") -> str:
-    """Say in words what a step does; `size` is what a resize aims at. A step without words shows its values."""
+    """Describe a step; `size` is the target of a resize. A step without words shows its values."""
     if isinstance(step, Resize):
         kernel = KERNELS.get(step.kernel, step.kernel) + (", antialiased" if step.antialias else "")
         kernel += ", by the centres of the corner pixels" if step.corners else ""
@@ -108,19 +108,19 @@ def _standard(step: Standard) -> str:
 
 def _span(step: ValueSpan) -> str:
     ends = f"bring each band's mean - {number(step.k)} std..mean + {number(step.k)} std to "
-    rest = "0..255, limit to that and cut the fraction off" if step.byte else "0..1, nothing clipped"
+    rest = "0..255, clipped and truncated to integers" if step.byte else "0..1, not clipped"
     return ends + rest + (", in float64" if step.float64 else "")
 
 
 def _own_span(step: OwnSpan) -> str:
     k = number(step.k)
-    ends = f"bring each image's own mean - {k} std..mean + {k} std of each band to 0..1, limited to that"
+    ends = f"bring each image's own mean - {k} std..mean + {k} std of each band to 0..1, clipped"
     return ends + (", in 256 levels" if step.byte else "")
 
 
 def _stretch(step: Stretch) -> str:
     floor = f", a range under {number(step.least)} counting as {number(step.least)}" if step.least else ""
-    return f"bring each image's own lowest and highest number, over all bands together, to 0 and 1{floor}"
+    return f"bring each image's own minimum and maximum, over all bands together, to 0 and 1{floor}"
 
 
 def _percentile(step: Percentile) -> str:
@@ -129,7 +129,7 @@ def _percentile(step: Percentile) -> str:
 
 
 WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
-    Clip: lambda step: f"limit to {number(step.low)}..{number(step.high)}",
+    Clip: lambda step: f"clip to {number(step.low)}..{number(step.high)}",
     Divide: lambda step: f"divide by {number(step.by)}",
     Multiply: lambda step: f"multiply by {number(step.by)}",
     MinMax: _min_max,
@@ -137,9 +137,9 @@ WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
     ValueSpan: _span,
     OwnSpan: _own_span,
     Ratio: lambda _: "add a band: the first over the second, in linear power",
-    Byte: lambda _: "limit to 0..255 and cut the fraction off, as 8-bit numbers",
+    Byte: lambda _: "clip to 0..255 and truncate to 8-bit integers",
     Linear: lambda _: "from dB to linear power",
-    Log1p: lambda _: "log(1 + x), nothing below 0",
+    Log1p: lambda _: "log(1 + x), with negative values set to 0",
     Stretch: _stretch,
     Percentile: _percentile,
 }
@@ -147,12 +147,12 @@ WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
 
 
 def steps_texts(inputs: Inputs) -> list[str]:
-    """Say in words what becomes of the pixels, in order; where no step says when to resize, that comes first."""
+    """Describe the steps in order; where none of them resizes, that comes first."""
     steps: tuple[Step, ...] = inputs.steps
     if not inputs.native and not any(isinstance(step, Resize) for step in steps):
         steps = (Resize(), *steps)
     done = [step_text(step, _target(inputs)) for step in steps]
-    return [*done, f"cut out the centre, {inputs.size_px} x {inputs.size_px} px"] if _cuts(inputs) else done
+    return [*done, f"crop the centre, {inputs.size_px} x {inputs.size_px} px"] if _cuts(inputs) else done
 
 
 def _target(inputs: Inputs) -> str:
@@ -166,9 +166,9 @@ def _cuts(inputs: Inputs) -> bool:
 
 
 def size_text(inputs: Inputs, patch: int) -> str:
-    """Say what sizes of image the network takes."""
+    """Describe which image sizes the network takes."""
     if inputs.native:
-        return "any, taken as it is; the last cells of a grid may be cut"
+        return "any, used as it is; the last cells of a grid may be partial"
     if inputs.snap_px:
         near = f"a square to within {SNAP_PX} px: the largest square in its middle that the network takes"
         return f"{near}; any other image is resized to {inputs.snap_px} x {inputs.snap_px} px"
@@ -179,7 +179,7 @@ def size_text(inputs: Inputs, patch: int) -> str:
 
 
 def frames_text(frames: Frames) -> str:
-    """Say how a span becomes frames."""
+    """Describe how a span is cut into frames."""
     most = f", at most {frames.cap}" if frames.cap else ""
     return {
         "single": "one image of the whole span",
@@ -190,7 +190,7 @@ def frames_text(frames: Frames) -> str:
 
 
 def fill_text(inputs: Inputs) -> str:
-    """Say what stands for a missing pixel, and what becomes of an empty frame."""
+    """Describe what replaces a missing pixel, and what happens to an empty frame."""
     rules = {
         "frame_mean": "a missing pixel becomes the mean of its frame and band",
         "zero": "a missing pixel becomes 0",
@@ -214,7 +214,7 @@ def per_band_numbers(inputs: Inputs) -> dict[str, tuple[float, ...]]:
 
 
 def when_texts(inputs: Inputs) -> list[tuple[str, str]]:
-    """Say what options change of an input, beyond what the table of options says."""
+    """Describe what options change in an input, beyond the table of options."""
     return [(f"with `{case.option}={case.value!r}`", _changed(inputs, case)) for case in inputs.when]
 
 
@@ -233,14 +233,14 @@ def _changed(inputs: Inputs, case: When) -> str:
 
 
 def rectangle_text(inputs: Inputs) -> str:
-    """Say what becomes of an image that is not square."""
+    """Describe what happens to an image that is not square."""
     if inputs.rectangle == "pad":
         return "reflected to a square"
-    return "its centre is cut out" if inputs.short_px else "stretched"
+    return "its centre is cropped" if inputs.short_px else "stretched"
 
 
 def choices_text(option: Option) -> str:
-    """Say which values an option takes."""
+    """Describe which values an option takes."""
     kind = type(option.default)
     if option.choices:
         gaps = {b - a for a, b in pairwise(option.choices)} if kind is int else set()  # type: ignore[operator]
@@ -249,19 +249,19 @@ def choices_text(option: Option) -> str:
         return ", ".join(f"{value!r}" for value in option.choices)
     if option.multiple:
         return f"a multiple of {option.multiple}"
-    return {tuple: "names of bands", bool: "True, False", int: "a whole number", float: "a number"}.get(kind, "text")
+    return {tuple: "names of bands", bool: "True, False", int: "an integer", float: "a number"}.get(kind, "text")
 
 
 def modality_texts(card: Card) -> tuple[str, ...]:
-    """List what may be asked for as ``modality=``: sets of inputs, or each alone, and whether any may go together."""
+    """List the values of ``modality=``: sets of inputs, or each alone, and whether they may be combined."""
     if card.modalities and not card.together:
         return tuple("+".join(names) for names in card.modalities)
     each = tuple(inputs.modality for inputs in card.inputs)
-    return (*each, "or any of them together") if card.together and len(each) > 1 else each
+    return (*each, "or any combination") if card.together and len(each) > 1 else each
 
 
 def lengths(card: Card, kind: str) -> dict[str, int]:
-    """Length of a vector, by variant: of a pooling, or of a token of a ``"grid"``."""
+    """Return the embedding dimension by variant: of a pooling, or of one token of a ``"grid"``."""
     output = OutputSpec.grid() if kind == "grid" else OutputSpec.pooled(kind)
     return {variant.name: card.dim(ModelSpec(card.id, variant.name), output) for variant in card.variants}
 

@@ -148,7 +148,17 @@ _TRUE_COLOUR: Final = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class SceneImage:
-    """A picture of the ground."""
+    """A picture of the ground.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns, 3)
+        From 0 to 1, north up; NaN where nothing is known.
+    extent : tuple of float
+        Left, right, bottom and top in ``crs``.
+    crs : str
+        Its reference system.
+    """
 
     image: np.ndarray[Any, Any]
     extent: tuple[float, float, float, float]

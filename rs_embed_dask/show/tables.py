@@ -91,13 +91,13 @@ class Section:
 
     @property
     def is_list(self) -> bool:
-        """Whether the rows are single points."""
+        """Whether every row is a single point."""
         return not self.header and all(len(row) == 1 for row in self.rows)
 
 
-def counted(count: int, noun: str) -> str:
-    """Write a number of things: ``1 model``, ``2,000 models``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Write a number of things: ``1 model``, ``2,000 models``, ``2 batches``."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def table_text(title: str, header: Sequence[str], rows: Sequence[Row]) -> str:

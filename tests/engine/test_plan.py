@@ -76,10 +76,10 @@ def test_a_sensor_of_the_users_choice():
 @pytest.mark.parametrize(
     ("sensors", "message"),
     [
-        (SensorSpec("landsat-c2-l2"), "no model of the request takes it"),
+        (SensorSpec("landsat-c2-l2"), "no model of the request reads it"),
         (
             SensorSpec("sentinel-2-l2a", bands=("B04", "B03")),
-            r"bands of rcf .*the model takes others.*ModelSpec\('rcf'",
+            r"bands of rcf .*the model takes other bands.*ModelSpec\('rcf'",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_sensor_that_the_provider_lacks():
     ("models", "error", "message"),
     [
         ([], PlanError, "nothing to compute"),
-        (["rcf", "rcf"], PlanError, "would share one place in the store"),
+        (["rcf", "rcf"], PlanError, "would share one group of the store"),
         (["rfc"], UnknownNameError, "did you mean 'rcf'"),
         (["galileo:huge"], UnknownNameError, "variant of galileo"),
         ([ModelSpec("rcf", options={"features": "many"})], SpecError, "rcf: features"),
@@ -122,9 +122,9 @@ def test_no_places_is_no_plan():
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "8"])
 def test_sizes_are_whole_numbers(size):
-    with pytest.raises(PlanError, match="a whole number of at least 1"):
+    with pytest.raises(PlanError, match="an integer of at least 1"):
         Sizes(chunk_items=size)
-    with pytest.raises(PlanError, match="a whole number of at least 1"):
+    with pytest.raises(PlanError, match="an integer of at least 1"):
         Sizes(batch_items=size)
 
 
@@ -142,7 +142,7 @@ def test_chunks_are_bounded_by_bytes_and_are_many_for_a_short_run():
     assert plan("rcf", items=Places(100, YEAR)).chunk_items == 13
     assert plan("rcf", items=Places(3, YEAR)).chunk_items == 8
     large = [Item(0, PointBuffer(lon=4, lat=50, buffer_m=2560), YEAR)] * 1000
-    assert plan("bandstats", items=large).chunk_items == 8  # 157 MB of pixels an item
+    assert plan("bandstats", items=large).chunk_items == 8  # 157 MB of pixels per item
     assert plan("rcf", sizes=Sizes(chunk_items=50)).chunk_items == 50
 
 
@@ -168,13 +168,13 @@ def test_words_and_json():
     text = str(made)
     assert text.startswith("Plan\n  items     100 in 8 chunks of 13\n  provider  synthetic")
     assert "read      sentinel-2-l2a at 10 m: blue, green, red" in text
-    assert "model     rcf: 512 an item, 4 batches" in text
+    assert "model     rcf: 512 per item, 4 batches" in text
     assert max(len(line) for line in text.splitlines()) < 160
     assert "<td" in made._repr_html_()
-    data = json.loads(made.to_json())
+    data = json.loads(json.dumps(made.to_dict()))
     assert data["request"]["models"][0]["id"] == "rcf"
     assert data["figures"]["reads"] == 100
-    assert made.to_json() == plan(["rcf"]).to_json()
+    assert made.to_dict() == plan(["rcf"]).to_dict()
     assert repr(made).count("\n") == 0
     assert "Places" not in repr(made)
 

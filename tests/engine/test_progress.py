@@ -44,7 +44,7 @@ def test_a_log_says_a_line_a_minute_and_what_is_worth_one(monkeypatch):
     tell(log, Waiting("no worker is there"), RunFinished(RunReport(FIGURES, seconds=75.0)))
     assert lines[0] == "3 chunks to do on 2 workers -> run.zarr"
     assert lines[1] == "2/3 chunks | 64 items | 60 ok, 4 read_failed | 1.0 items/s | 31 s left"
-    assert lines[2] == "worker tcp://a is gone, 1 left; its work is done again elsewhere"
+    assert lines[2] == "worker tcp://a is gone, 1 left; its work is repeated elsewhere"
     assert lines[3] == "no worker is there"
     assert lines[4] == "done in 1.2 min: 60 ok, 4 read_failed"
     assert len(lines) == 5
@@ -54,7 +54,7 @@ def test_an_interrupted_run_says_how_to_go_on():
     lines = []
     log = progress.Log(lines.append)
     tell(log, STARTED, done(0, 2), RunFinished(RunReport(FIGURES, store="run.zarr"), interrupted=True))
-    assert lines[-1] == "stopped: 1 of 3 chunks are stored; resume('run.zarr') goes on from there"
+    assert lines[-1] == "stopped: 1 of 3 chunks stored; resume('run.zarr') continues from there"
 
 
 def test_a_terminal_gets_a_bar(capsys):

@@ -36,7 +36,7 @@ def test_a_lost_worker_is_told_and_its_resource_waited_for(seen):
     del client.workers["embedder"]
     assert watched.look().addresses == {"reader"}
     watched.look()
-    assert events == [WorkerLost("embedder", 1), Waiting("no worker has EMBED now; work goes on when one comes")]
+    assert events == [WorkerLost("embedder", 1), Waiting("no worker has EMBED now; the run continues when one joins")]
     assert watched.placement.embed == {"EMBED": 1 / 64}
     client.workers["gpu"] = {"GPU": 1}
     watched.look()
@@ -49,7 +49,7 @@ def test_no_worker_at_all_is_told_once(seen):
     client.workers = {}
     watched.look()
     watched.look()
-    assert events[2:] == [Waiting("no worker is there; work goes on when one comes")]
+    assert events[2:] == [Waiting("there is no worker; the run continues when one joins")]
 
 
 def test_a_connection_that_mends_is_no_error(seen):

@@ -119,7 +119,7 @@ def test_the_command(year):
     rows = json.loads(run.stdout)
     assert len(rows) == 3
     assert rows[2]["answer"] == f"yes: {year.provider().access.url}"
-    assert rows[2][""] == "well"
+    assert rows[2][""] == "ok"
     plain = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", *options])
     assert plain.exit_code == 0
     assert "yes: AnonymousCredentials, not shown" in plain.stdout
