@@ -267,6 +267,7 @@ def test_every_public_name_is_there_and_documented():
     assert len(public) > 15
     objects = {word: getattr(rs_embed_dask, word) for word in public}
     none([word for word, thing in objects.items() if not (getattr(thing, "__doc__", None) or "").strip()])
+    none([word for word, thing in objects.items() if word != "RsEmbedError" and "Examples\n" not in thing.__doc__])
     assert set(public) <= set(dir(rs_embed_dask))
 
 

@@ -70,6 +70,11 @@ def load_model(
         The weights are missing, damaged, unsafe or another model's.
     SpecError
         A choice cannot be used; or `compile` without a compiler.
+
+    Examples
+    --------
+    >>> load_model("bandstats").card.id
+    'bandstats'
     """
     spec = ModelSpec.of(model)
     options = {name: value for name, value in choices.items() if name not in _FIELDS}

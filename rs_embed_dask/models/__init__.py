@@ -60,6 +60,10 @@ def register_model(card: Card, factory: Callable[..., Any]) -> None:
     factory : callable
         Called with the variant's `config` as keywords; returns an ``nn.Module`` whose ``forward`` takes a `Batch` and
         returns `Tokens`.
+
+    Examples
+    --------
+    >>> register_model(MY_CARD, MyEncoder)  # doctest: +SKIP
     """
     _registered[card.id] = (card, factory)
 

@@ -339,6 +339,10 @@ def register_provider(name: str, factory: Factory) -> None:
     ------
     SpecError
         If the name is taken or empty, or the factory cannot be called.
+
+    Examples
+    --------
+    >>> register_provider("my_archive", MyArchive)  # doctest: +SKIP
     """
     if not str(name).strip():
         raise SpecError("provider name", value=name, reason="it is no name", fix="give a word such as 'my_archive'")
@@ -356,6 +360,11 @@ def list_providers() -> tuple[str, ...]:
     -------
     tuple of str
         Sorted.
+
+    Examples
+    --------
+    >>> "planetary_computer" in list_providers()
+    True
     """
     return tuple(sorted({*_OURS, *_REGISTERED, *(point.name for point in entry_points(group=_GROUP))}))
 
@@ -381,6 +390,11 @@ def open_provider(which: str | Provider | Mapping[str, Any] = "auto", **options:
         If nobody knows the name.
     SpecError
         If it is none of these, or the options do not fit.
+
+    Examples
+    --------
+    >>> open_provider("synthetic", seed=3).seed
+    3
     """
     if isinstance(which, str):
         return _make(which, options)

@@ -39,6 +39,11 @@ class SensorSpec(Record):
     ------
     SpecError
         If a name is empty, a band is given twice, or the resolution is not above 0.
+
+    Examples
+    --------
+    >>> SensorSpec("sentinel-2-l2a", bands=("red", "nir")).bands
+    ('red', 'nir')
     """
 
     collection: str
@@ -104,6 +109,11 @@ class FetchSpec(Record):
     Notes
     -----
     The names used by rs-embed, ``scale_m``, ``cloudy_pct`` and ``fill_value``, are accepted too.
+
+    Examples
+    --------
+    >>> FetchSpec(resolution_m=20, max_cloud_pct=30).resolution_m
+    20.0
     """
 
     resolution_m: float | None = None

@@ -110,6 +110,11 @@ class InputPrep(Record):
     Notes
     -----
     The names used by rs-embed, ``tile_size`` and ``tile_stride``, are accepted too.
+
+    Examples
+    --------
+    >>> InputPrep("tile").mode
+    'tile'
     """
 
     mode: str = "resize"

@@ -38,6 +38,10 @@ def open_store(path: Target) -> xr.DataTree:
     ------
     StoreError
         If there is no store, or one that cannot be read.
+
+    Examples
+    --------
+    >>> open_store("run.zarr")["rcf"].embedding.isel(item=0)  # doctest: +SKIP
     """
     opening: Any = Store.open(path).location.target
     return xr.open_datatree(opening, engine="zarr", chunks={})
