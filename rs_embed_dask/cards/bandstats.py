@@ -31,10 +31,7 @@ CARD = Card(
             fill="keep",
         ),
     ),
-    options=(
-        Option("bands", TEN, doc="bands to use"),
-        Option("patch_px", 8, doc="side of a grid's cell", config=True),
-    ),
+    options=(Option("bands", TEN, doc="bands to use"), Option("patch_px", 8, doc="side of a grid's cell", config=True)),
     notes=(
         "For each band: mean, std, min, max and percentiles 10, 25, 50, 75, 90 over a pixel's valid frames, averaged.",
         "Missing pixels are left out, never filled; a grid's cell without any is NaN.",

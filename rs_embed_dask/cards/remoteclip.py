@@ -5,6 +5,7 @@ from rs_embed_dask.preprocess.inputs import Option, Scalar, When
 from rs_embed_dask.preprocess.steps import Divide, Standard
 
 _STANDARD = Standard((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_GELUS = ("quick_gelu", "gelu")
 
 
 def _variant(name: str, official: str, sizes: tuple[int, int, int, float], size: str, **config: Scalar) -> Variant:
@@ -44,13 +45,7 @@ CARD = Card(
         rgb(*either(Divide(255.0), _STANDARD), When("rectangle", "crop", (("rectangle", "stretch"),)), short_px=224),
     ),
     options=(
-        Option(
-            "activation",
-            "quick_gelu",
-            ("quick_gelu", "gelu"),
-            "of the ViTs; gelu: the exact one, of the demos",
-            config=True,
-        ),
+        Option("activation", "quick_gelu", _GELUS, "of the ViTs; gelu: the exact one, of the demos", config=True),
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
         Option("rectangle", "pad", ("pad", "crop"), "reflect an image that is not square, or cut its centre out"),
     ),

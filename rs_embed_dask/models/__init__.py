@@ -1,4 +1,4 @@
-"""Models: cards and encoders. Listing them imports no torch."""
+"""Models: cards, and encoders whose attribute names are the published keys. Listing them imports no torch."""
 
 from collections.abc import Callable
 from functools import cache

@@ -1,16 +1,15 @@
 """AgriFM: a Swin transformer over time and space, which halves both from stage to stage."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, pyramid
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.encoder import from_keywords
+from rs_embed_dask.models.swin import PatchMerging, PyramidConfig, Sides, Stages, WindowBlock
+from rs_embed_dask.models.vit import TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["AgriFM", "build", "folded"]
 
 
 class _Stem(nn.Module):
@@ -36,20 +35,28 @@ class _Halving(PatchMerging):
         return super().forward((x[:, ::2] + x[:, 1::2]) / 2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgriFMConfig(PyramidConfig):
+    dim: int = 128
+    depths: Sides = (2, 2, 18, 2)
+    heads: Sides = (4, 8, 16, 32)
+    window: Sides = (8, 7, 7)
+    patch_px: int = 32  # what a token covers after three mergings
+    box: Sides = ()  # what it covers at first, in frames and pixels; where empty, 4 frames
+    channels: int = 10
+
+
 class AgriFM(nn.Module):
     """Attribute names are the published keys, less ``encoder.``; those of other sensors' stems are not used."""
 
-    # `box` is what a token covers at first, in frames and pixels.
-
-    def __init__(
-        self, trunks: list[Trunk], *, window: Sides = (8, 7, 7), box: Sides = (4, 4, 4), channels: int = 10
-    ) -> None:
+    def __init__(self, config: AgriFMConfig) -> None:
         super().__init__()
+        trunks, side = config.trunks(), config.patch_px // 8
 
-        def block(trunk: Trunk, i: int) -> nn.Module:
-            return WindowBlock(trunk, window, shifted=i % 2 == 1, clamped=True)
+        def block(trunk: TrunkConfig, i: int) -> nn.Module:
+            return WindowBlock(trunk, config.window, shifted=i % 2 == 1, clamped=True)
 
-        self.S2_patch_emd = _Stem(channels, trunks[0].dim, box)
+        self.S2_patch_emd = _Stem(config.channels, config.dim, config.box or (4, side, side))
         self.backbone = Stages(trunks, block, _Halving)
 
     def forward(self, batch: Batch) -> Tokens:
@@ -67,9 +74,4 @@ def folded(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 4, 1).flatten(3)
 
 
-def build(
-    dim: int = 128, depths: Sides = (2, 2, 18, 2), heads: Sides = (4, 8, 16, 32), *, patch_px: int = 32, **rest: Any
-) -> AgriFM:
-    """Build the encoder from a card's configuration; `patch_px` is what a token covers after three mergings."""
-    trunks = pyramid(dim, depths, heads, mlp_ratio=rest.pop("mlp_ratio", 4.0))
-    return AgriFM(trunks, **{"box": (4, patch_px // 8, patch_px // 8), **rest})
+build = from_keywords(AgriFM, AgriFMConfig)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from typing import Literal
@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import plane, sincos
-from rs_embed_dask.models.vit import ChannelsLast, Mlp, Trunk
+from rs_embed_dask.models.vit import ChannelsLast, Mlp, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
 from rs_embed_dask.preprocess.inputs import Inputs
-
-__all__ = ["IMAGES", "SERIES", "AnySat", "build", "scaled"]
 
 SERIES = {"s2": 10, "s1": 3, "s1-asc": 2, "l8": 11}  # channels; a pixel is 10 m
 IMAGES = {"aerial": (4, 10, 2), "aerial-flair": (5, 10, 2), "spot": (3, 10, 10), "naip": (4, 8, 10)}  # kernel, metres
@@ -73,7 +71,7 @@ def _image(name: str, dim: int) -> nn.Sequential:
 class _Spatial(nn.Module):
     """Sub-patches of one patch (P, n, n, D), `metres` wide, to its vector and theirs: (P, 1 + n n, D)."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
         self.predictor_blocks = trunk.blocks()
@@ -97,13 +95,13 @@ class _Spatial(nn.Module):
 class _CrossBlock(nn.Module):
     """Learned queries, told apart by positions alone, look at every token; no sum around that, one around the MLP."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
         self.norm1, self.norm2, self.heads = trunk.norm(), trunk.norm(), trunk.heads
         self.attn = nn.ModuleDict({name: nn.Linear(trunk.dim, trunk.dim) for name in ("wk", "wv", "proj")})
         self.attn.register_parameter("q_learned", nn.Parameter(torch.zeros(1, 1, trunk.dim)))
         self.attn["rpe_k"] = _table(trunk)
-        self.mlp = Mlp(trunk.dim, trunk.hidden)
+        self.mlp = Mlp(trunk.dim, trunk.mlp_hidden)
 
     def forward(self, x: Tensor, places: Tensor, buckets: Tensor) -> Tensor:
         """Tokens (B, N, D), positions of queries (1, Q, D) and buckets (Q, N) to (B, Q, D)."""
@@ -118,28 +116,28 @@ class _CrossBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnySatConfig(TrunkConfig):
+    modalities: tuple[str, ...]
+    patch_px: int = 1  # side of a patch in units of 10 m
+    grid: Literal["patch", "dense"] = "patch"  # tokens are patches, or sub-patches beside the vectors of theirs
+    first_day: int = 0  # the number of 1 January
+    days_since: str = ""  # the date from which days count instead
+
+
 class AnySat(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone."""
+    dense_of = ""  # the modality whose sub-patches a dense grid has; the first
 
-    # `patch_px` is the side of a patch in units of 10 m. The tokens are the patches, or where `grid` is dense the
-    # sub-patches of `dense_of` (the first modality) beside the vectors of theirs. Days count from 1 January as
-    # `first_day`, or from the date `days_since`.
-
-    grid: Literal["patch", "dense"] = "patch"
-    dense_of: str = ""
-    first_day: int = 0
-    days_since: str = ""
-
-    def __init__(self, trunk: Trunk, modalities: tuple[str, ...], *, patch_px: int = 1) -> None:
+    def __init__(self, config: AnySatConfig) -> None:
         super().__init__()
-        self.patch_px = patch_px
-        for name in modalities:
+        self.config, self.grid, self.patch_px = config, config.grid, config.patch_px
+        for name in config.modalities:
             series = name in SERIES
-            module = nn.ModuleDict({"patch_embed": _Series(name, trunk.dim)}) if series else _image(name, trunk.dim)
+            module = nn.ModuleDict({"patch_embed": _Series(name, config.dim)}) if series else _image(name, config.dim)
             self.add_module(f"projector_{name}", module)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
-        self.spatial_encoder = _Spatial(replace(trunk, norm_eps=1e-5))
-        self.blocks = nn.ModuleList([*trunk.blocks(), _CrossBlock(trunk)])
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.spatial_encoder = _Spatial(replace(config, norm_eps=1e-5))
+        self.blocks = nn.ModuleList([*config.blocks(), _CrossBlock(config)])
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode series (B, T, C, H, W) and images (B, 1, C, H, W) of one square, each at its resolution."""
@@ -180,8 +178,9 @@ class AnySat(nn.Module):
         return seen[:, 1:].reshape(x.shape), seen[:, 0].unflatten(0, x.shape[:3])
 
     def _day(self, day: dt.date) -> float:
-        start = dt.date.fromisoformat(self.days_since) if self.days_since else dt.date(day.year, 1, 1)
-        return (day - start).days + (0 if self.days_since else self.first_day)
+        if self.config.days_since:
+            return (day - dt.date.fromisoformat(self.config.days_since)).days
+        return (day - dt.date(day.year, 1, 1)).days + self.config.first_day
 
 
 def scaled(images: Tensor, inputs: Inputs) -> Tensor:
@@ -199,7 +198,7 @@ def _metres(name: str) -> int:
     return IMAGES[name][2] if name in IMAGES else 10
 
 
-def _table(trunk: Trunk) -> nn.ParameterDict:
+def _table(trunk: TrunkConfig) -> nn.ParameterDict:
     return nn.ParameterDict({"lookup_table_weight": nn.Parameter(torch.zeros(1, trunk.dim // trunk.heads, _BUCKETS))})
 
 
@@ -229,4 +228,4 @@ def _dense(patches: Tensor, parts: Tensor) -> Tensor:
     return both.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-build = builder(AnySat, later=("grid", "first_day", "days_since"))
+build = from_keywords(AnySat, AnySatConfig)

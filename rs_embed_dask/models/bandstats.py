@@ -6,8 +6,6 @@ from torch.nn import functional
 
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-__all__ = ["PERCENTILES", "STATISTICS", "BandStatistics", "build"]
-
 PERCENTILES = (10, 25, 50, 75, 90)
 STATISTICS = ("mean", "std", "min", "max", *(f"p{p}" for p in PERCENTILES))
 
@@ -17,8 +15,7 @@ class BandStatistics(nn.Module):
 
     def __init__(self, *, bands: tuple[str, ...], patch_px: int = 8) -> None:
         super().__init__()
-        self.bands = bands
-        self.cell_px = patch_px
+        self.bands, self.cell_px = bands, patch_px
 
     def forward(self, batch: Batch) -> Tokens:
         """Describe (B, T, C, H, W), NaN where missing: all statistics of the first band, then of the next."""

@@ -1,5 +1,6 @@
 """Clay: bands by their wavelengths, and a position that says where on the ground, when and where on Earth."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -7,24 +8,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.lucid import Transformer
 from rs_embed_dask.models.positions import joined, sincos
-from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.models.wavelengths import KeptKernels, KernelGenerator, Mixer
+from rs_embed_dask.models.wavelengths import KeptKernels, KernelGenerator, Mixer, WaveConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-__all__ = ["Clay", "build"]
+
+@dataclass(frozen=True, kw_only=True)
+class ClayConfig(WaveConfig):
+    size: int = 256  # of the image that is prepared; the network is the same at every size
+    patch: int = 8
+    head_dim: int = 64
+    hour: int = 0  # of dates without one
+    gsd: Literal["read", "resized"] = "read"  # which image's ground size of a pixel it is given
+    metadata: bool = True  # without, time and place are zeros and the ground size 1
 
 
 class _BandPatches(KeptKernels):
     """A token a patch, (B, C, H, W) to (B, h, w, D), by kernels made from C wavelengths in micrometres."""
 
-    def __init__(self, dim: int, patch: int, *, wave_dim: int = 128, tokens: int = 128) -> None:
+    def __init__(self, config: ClayConfig) -> None:
         super().__init__()
-        self.kernel, self.wave_dim = (dim, patch, patch), wave_dim
-        self.weight_generator = KernelGenerator(patch * patch * dim, dim, wave_dim=wave_dim, tokens=tokens)
-        self.fclayer = Mixer(wave_dim, ("l1", "l2"), functional.gelu)
+        self.kernel, self.wave_dim = (config.dim, config.patch, config.patch), config.wave_dim
+        self.weight_generator = KernelGenerator(config, "encoder")
+        self.fclayer = Mixer(config.wave_dim, ("l1", "l2"), functional.gelu)
 
     def made(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         """Make kernels (D, C, p, p) and the bias (D,) of C wavelengths."""
@@ -41,29 +49,20 @@ class _BandPatches(KeptKernels):
 
 
 class Clay(nn.Module):
-    """Attribute names are the published keys, less ``model.encoder.``."""
-
-    # `hour` is that of dates without one; `gsd` says whether the ground size of a pixel is that of the read or of
-    # the resized image; without `metadata`, time and place are zeros and the ground size 1.
-
-    hour: int = 0
-    gsd: Literal["read", "resized"] = "read"
-    metadata: bool = True
-
-    def __init__(self, trunk: Trunk, *, patch: int = 8, head_dim: int = 64, **generator: int) -> None:
+    def __init__(self, config: ClayConfig) -> None:
         super().__init__()
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
-        self.patch_embedding = _BandPatches(trunk.dim, patch, **generator)
-        self.transformer = Transformer(trunk, head_dim=head_dim)
+        self.config = config
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.patch_embedding = _BandPatches(config)
+        self.transformer = Transformer(config, head_dim=config.head_dim)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W): the class token and every patch, in raster order, after the final norm."""
         (inputs,) = batch.inputs.values()
         patches = self.patch_embedding(batch.image, inputs.values("wavelength_um"))  # (B, h, w, D)
         count, height, width, dim = patches.shape
-        metres, told = (
-            self._told(batch) if self.metadata else (batch.image.new_ones(count), patches.new_zeros(count, 8))
-        )
+        unknown = batch.image.new_ones(count), patches.new_zeros(count, 8)
+        metres, told = self._told(batch) if self.config.metadata else unknown
         ground = _ground((height, width), dim - 8, metres)
         patches = patches + joined(patches.shape[:3], ground, told[:, None, None])
         x = torch.cat([self.cls_token.expand(count, -1, -1), patches.flatten(1, 2)], dim=1)  # (B, 1 + N, D)
@@ -72,9 +71,9 @@ class Clay(nn.Module):
 
     def _told(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Metres of a pixel (B,); week, hour, latitude and longitude, each as sine and cosine (B, 8)."""
-        metres = batch.need("gsd_m") if self.gsd == "resized" or batch.read_m is None else batch.read_m
+        metres = batch.need("gsd_m") if self.config.gsd == "resized" or batch.read_m is None else batch.read_m
         week, dates = batch.calendar(lambda day: day.isocalendar().week)[:, 0].double(), batch.need("dates")
-        hour = dates[:, 0, 3].double() if dates.shape[-1] > 3 else torch.full_like(week, self.hour)
+        hour = dates[:, 0, 3].double() if dates.shape[-1] > 3 else torch.full_like(week, self.config.hour)
         lon, lat = batch.need("lonlat").double().deg2rad().unbind(-1)
         angles = torch.stack([week * (2 * torch.pi / 52), hour * (2 * torch.pi / 24), lat, lon], dim=-1)  # (B, 4)
         return metres, torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
@@ -91,4 +90,4 @@ def _ground(shape: tuple[int, int], dim: int, metres: Tensor) -> Tensor:
     return joined((len(metres), *shape), columns[:, None], rows[:, :, None])
 
 
-build = builder(Clay, unused=("size",), later=("hour", "gsd", "metadata"))
+build = from_keywords(Clay, ClayConfig)

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.vit import Trunk, attend
-
-__all__ = ["AttentionPool", "JointBlock", "QuickGELU", "feed_forward"]
+from rs_embed_dask.models.vit import TrunkConfig, attend
 
 
 class QuickGELU(nn.Module):
@@ -19,9 +17,9 @@ class QuickGELU(nn.Module):
         return x * (1.702 * x).sigmoid()
 
 
-def feed_forward(trunk: Trunk, names: tuple[str, str], act: nn.Module | None = None) -> nn.Sequential:
+def feed_forward(trunk: TrunkConfig, names: tuple[str, str], act: nn.Module | None = None) -> nn.Sequential:
     """Two linear layers of these names with an activation between, the exact GELU where none is given."""
-    first, second = nn.Linear(trunk.dim, trunk.hidden), nn.Linear(trunk.hidden, trunk.dim)
+    first, second = nn.Linear(trunk.dim, trunk.mlp_hidden), nn.Linear(trunk.mlp_hidden, trunk.dim)
     return nn.Sequential(OrderedDict([(names[0], first), ("act", act or nn.GELU()), (names[1], second)]))
 
 
@@ -43,7 +41,7 @@ class _JointAttention(nn.Module):
 class JointBlock(nn.Module):
     """Pre-norm transformer block in OpenCLIP's names, or in torchvision's."""
 
-    def __init__(self, trunk: Trunk, act: nn.Module | None = None, *, torchvision: bool = False) -> None:
+    def __init__(self, trunk: TrunkConfig, act: nn.Module | None = None, *, torchvision: bool = False) -> None:
         super().__init__()
         self.attention = "self_attention" if torchvision else "attn"
         self.ln_1, self.ln_2 = trunk.norm(), trunk.norm()

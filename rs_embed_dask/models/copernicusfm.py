@@ -2,22 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import WeightsError
-from rs_embed_dask.models.encoder import Encoder, builder
-from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.models.wavelengths import WavePatches
+from rs_embed_dask.models.encoder import Encoder, from_keywords
+from rs_embed_dask.models.wavelengths import WaveConfig, WavePatches
 from rs_embed_dask.models.weights import read
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["NAMES", "CopernicusFM", "build"]
 
 # Modalities that are known by a name, of which the authors publish a language model's vector.
 _GASES = {"no2": "Nitrogen Dioxide", "co": "Carbon Monoxide", "o3": "Ozone", "so2": "Sulfur Dioxide"}
@@ -32,30 +29,31 @@ def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CopernicusFMConfig(WaveConfig):
+    modalities: tuple[str, ...] = ()
+    language: str | Mapping[str, Tensor] = ""  # vectors of names, or their file
+    metadata: tuple[str, ...] = ("place", "dates", "area")  # what of these, the area a patch's, it is given
+    normed: bool = False  # whether the tokens of a grid go through the final norm
+
+
 class CopernicusFM(Encoder):
-    """Attribute names are the published keys; `size` and `patch` are those of the stored positions and kernels."""
+    """Attribute names are the published keys; WeightsError where a modality is known by a name without a vector."""
 
-    # `metadata` is what of place, dates and area of a patch it is told; `language` has the vectors of names by
-    # modality; `normed` puts the tokens of a grid through the final norm.
-
-    metadata: tuple[str, ...] = ("place", "dates", "area")
-    normed: bool = False
-
-    def __init__(self, trunk: Trunk, *, size: int = 224, patch: int = 16, wave_dim: int = 128, **more: int) -> None:
-        super().__init__(trunk, side=size // patch, ending="none")
-        self.dim, self.patch = trunk.dim, patch
-        self.language: dict[str, Tensor] = {}
-        self.patch_embed_spectral = WavePatches(trunk.dim, patch, wave_dim, **more)
-        self.patch_embed_variable = WavePatches(trunk.dim, patch, wave_dim, **more)
-        self.patch_embed_variable.add_module("language_proj", nn.Linear(2048, wave_dim))
-        tokens_of_none = (nn.Parameter(torch.zeros(1, 1, trunk.dim)) for _ in range(3))
+    def __init__(self, config: CopernicusFMConfig) -> None:
+        super().__init__(config, side=config.size // config.patch, ending="none")
+        self.config, self.dim = config, config.dim
+        self.language = {name: _vector(config.language, name) for name in config.modalities if name in NAMES}
+        self.patch_embed_spectral, self.patch_embed_variable = WavePatches(config), WavePatches(config)
+        self.patch_embed_variable.add_module("language_proj", nn.Linear(2048, config.wave_dim))
+        tokens_of_none = (nn.Parameter(torch.zeros(1, 1, config.dim)) for _ in range(3))
         self.coord_token, self.time_token, self.scale_token = tokens_of_none
-        self.coord_fc, self.time_fc, self.scale_fc = (nn.Linear(trunk.dim, trunk.dim) for _ in range(3))
+        self.coord_fc, self.time_fc, self.scale_fc = (nn.Linear(config.dim, config.dim) for _ in range(3))
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S): the patches as the last block leaves them, the class token normed."""
         ((name, inputs),) = batch.inputs.items()
-        patch = inputs.patch_px or self.patch
+        patch = inputs.patch_px or self.config.patch
         named = name in self.language
         embed = self.patch_embed_variable if named else self.patch_embed_spectral
         facts = name if named else tuple(inputs.values(f"{kind}_nm") for kind in ("wavelength", "bandwidth"))
@@ -66,7 +64,7 @@ class CopernicusFM(Encoder):
         normed, tokens.cls = norm(tokens.patches), norm(tokens.cls)
         tokens.extra["grid_normed"] = normed.permute(0, 3, 1, 2)
         tokens.after = partial(functional.layer_norm, normalized_shape=(self.dim,), eps=1e-6)
-        if self.normed:
+        if self.config.normed:
             tokens.pooled = tokens.after(tokens.patches.flatten(1, 2).mean(1).float())
             tokens.patches = normed
         return tokens
@@ -85,14 +83,14 @@ class CopernicusFM(Encoder):
         place: Tensor = self.coord_token
         days: Tensor = self.time_token
         area: Tensor = self.scale_token
-        if "place" in self.metadata and batch.lonlat is not None:
+        if "place" in self.config.metadata and batch.lonlat is not None:
             degrees = batch.lonlat.float() + place.new_tensor([180.0, 90.0])
             place = _fourier(degrees, self.dim // 2, 0.0001, 720).flatten(1)[:, None]
-        if "dates" in self.metadata and batch.dates is not None:
+        if "dates" in self.config.metadata and batch.dates is not None:
             since_1970 = batch.calendar(lambda day: day.toordinal() - 719_163)[:, 0]
             days = _fourier(since_1970 + batch.dates[:, 0, 3:].sum(-1) / 24, self.dim, 1, 365.25)[:, None]
         metres = batch.gsd_m if batch.read_m is None else batch.read_m
-        if "area" in self.metadata and metres is not None:
+        if "area" in self.config.metadata and metres is not None:
             area = _fourier(((metres.double() * patch / 1000) ** 2).float(), self.dim, 0.001, 5.1e8)[:, None]
         return self.coord_fc(place) + self.time_fc(days) + self.scale_fc(area)
 
@@ -108,13 +106,4 @@ def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
     raise WeightsError(f"copernicusfm {modality}: language", value=value, reason=reason, fix=fix)
 
 
-def _told_names(
-    trunk: Trunk, *, modalities: tuple[str, ...] = (), language: str | Mapping[str, Tensor] = "", **rest: Any
-) -> CopernicusFM:
-    """Make the encoder with the vectors of names; WeightsError where a modality is known by its and has none."""
-    encoder = CopernicusFM(trunk, **rest)
-    encoder.language = {name: _vector(language, name) for name in modalities if name in NAMES}
-    return encoder
-
-
-build = builder(_told_names, later=("metadata", "normed"))
+build = from_keywords(CopernicusFM, CopernicusFMConfig)

@@ -1,18 +1,16 @@
 """CROMA: an optical and a radar encoder, and a third in which radar looks at the optical image."""
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from rs_embed_dask.models.clip import feed_forward
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import alibi
-from rs_embed_dask.models.vit import Trunk, attend
+from rs_embed_dask.models.vit import TrunkConfig, attend
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["CROMA", "build"]
 
 # By modality: the authors' name, and its channels.
 NAMES = {"s2": ("optical", 12), "s1": ("SAR", 2)}
@@ -21,7 +19,7 @@ NAMES = {"s2": ("optical", 12), "s1": ("SAR", 2)}
 class _CromaAttention(nn.Module):
     """Attention that norms its own input; `across`, to another image's tokens, which the same norm takes."""
 
-    def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
+    def __init__(self, trunk: TrunkConfig, *, across: bool = False) -> None:
         super().__init__()
         dim, self.heads = trunk.dim, trunk.heads
         self.input_norm = trunk.norm()
@@ -44,7 +42,7 @@ class _CromaAttention(nn.Module):
 class _CromaLayers(nn.Module):
     """Layers of attention, attention `across` to a context where told, and a feed-forward."""
 
-    def __init__(self, trunk: Trunk, *, across: bool = False) -> None:
+    def __init__(self, trunk: TrunkConfig, *, across: bool = False) -> None:
         super().__init__()
         self.heads = trunk.heads
         kinds = (False, True) if across else (False,)
@@ -68,25 +66,28 @@ class _CromaLayers(nn.Module):
         return self.norm_out(x).view(shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CROMAConfig(TrunkConfig):
+    norm_eps: float = 1e-5
+    modalities: tuple[str, ...]
+    patch: int = 8
+    s1_depth: int = 0  # this and the next are half the optical encoder's where 0
+    joint_depth: int = 0
+
+
 class CROMA(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone."""
-
-    # The depth of the trunk is that of the optical encoder, the others' is half of it where none is given.
-
-    def __init__(
-        self, trunk: Trunk, modalities: tuple[str, ...], *, patch: int = 8, s1_depth: int = 0, joint_depth: int = 0
-    ) -> None:
+    def __init__(self, config: CROMAConfig) -> None:
         super().__init__()
-        self.patch, half = patch, trunk.depth // 2
-        for name in modalities:
-            own = trunk if name == "s2" else replace(trunk, depth=s1_depth or half)
-            first = nn.Linear(NAMES[name][1] * patch**2, trunk.dim)
+        self.patch, half = config.patch, config.depth // 2
+        for name in config.modalities:
+            own = config if name == "s2" else replace(config, depth=config.s1_depth or half)
+            first = nn.Linear(NAMES[name][1] * config.patch**2, config.dim)
             parts = OrderedDict(linear_input=first, transformer=_CromaLayers(own))
-            last = OrderedDict([("0", trunk.norm()), *feed_forward(trunk, ("1", "3")).named_children()])
+            last = OrderedDict([("0", config.norm()), *feed_forward(config, ("1", "3")).named_children()])
             self.add_module(f"{name}_encoder", nn.Sequential(parts))
             self.add_module(f"{name}_GAP_FFN", nn.Sequential(last))
-        if len(modalities) > 1:
-            self.joint_encoder = _CromaLayers(replace(trunk, depth=joint_depth or half), across=True)
+        if len(config.modalities) > 1:
+            self.joint_encoder = _CromaLayers(replace(config, depth=config.joint_depth or half), across=True)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) of each modality: the tokens of the one, or of radar once it saw the optical image."""
@@ -105,4 +106,4 @@ class CROMA(nn.Module):
         return Tokens(joint, extra=extra | {"joint_encodings": joint, "joint_GAP": joint.mean((1, 2))})
 
 
-build = builder(CROMA, norm_eps=1e-5)
+build = from_keywords(CROMA, CROMAConfig)

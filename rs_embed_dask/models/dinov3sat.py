@@ -1,16 +1,15 @@
 """DINOv3 trained on satellite images: a plain ViT with register tokens whose attention turns by place."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.encoder import Encoder, builder
-from rs_embed_dask.models.vit import Attention, PatchEmbed, Trunk
+from rs_embed_dask.models.encoder import Encoder, from_keywords
+from rs_embed_dask.models.vit import Attention, PatchEmbed, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["DINOv3", "build"]
 
 
 class _TurningAttention(Attention):
@@ -38,16 +37,25 @@ def _turned(turns: Tensor, x: Tensor) -> Tensor:
     return torch.cat([first, (patches * turns[0] + torch.cat([-two, one], dim=-1) * turns[1]).to(x.dtype)], dim=2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DINOv3Config(TrunkConfig):
+    norm_eps: float = 1e-5
+    layer_scale: bool = True
+    patch: int = 16
+    storage: int = 4
+    rope_base: float = 100.0
+
+
 class DINOv3(Encoder):
     """Attribute names are the published keys, but for those of the gated layers of the largest size."""
 
-    def __init__(self, trunk: Trunk, *, patch: int = 16, storage: int = 4, rope_base: float = 100.0) -> None:
-        super().__init__(trunk)
-        self.head, self.rope_base = trunk.dim // trunk.heads, rope_base
-        self.storage_tokens = nn.Parameter(torch.zeros(1, storage, trunk.dim))
-        self.patch_embed = PatchEmbed(3, trunk.dim, patch)
+    def __init__(self, config: DINOv3Config) -> None:
+        super().__init__(config)
+        self.head, self.rope_base = config.dim // config.heads, config.rope_base
+        self.storage_tokens = nn.Parameter(torch.zeros(1, config.storage, config.dim))
+        self.patch_embed = PatchEmbed(3, config.dim, config.patch)
         for block in self.blocks:
-            block.attn = _TurningAttention(trunk.dim, trunk.heads, bias=not trunk.gated)
+            block.attn = _TurningAttention(config.dim, config.heads, bias=not config.gated)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 3, H, W): the class token and every patch, in raster order, after the final norm."""
@@ -64,4 +72,4 @@ class DINOv3(Encoder):
         return torch.stack([angles.cos(), angles.sin()])
 
 
-build = builder(DINOv3, norm_eps=1e-5, layer_scale=True)
+build = from_keywords(DINOv3, DINOv3Config)

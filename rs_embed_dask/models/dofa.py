@@ -1,32 +1,28 @@
 """DOFA: one ViT for any bands, whose patch kernels are made from the bands' wavelengths."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.positions import sincos
-from rs_embed_dask.models.vit import Trunk
-from rs_embed_dask.models.wavelengths import WavePatches
+from rs_embed_dask.models.wavelengths import WaveConfig, WavePatches
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-__all__ = ["DOFA", "build"]
+
+@dataclass(frozen=True, kw_only=True)
+class DOFAConfig(WaveConfig):
+    pool_norm: str = "plain"  # the mean's norm: without a scale, as the authors' loader leaves it, or the "file"'s
 
 
 class DOFA(Encoder):
-    """Attribute names are the published keys."""
-
-    # `pool_norm` says which norm the mean of the patches goes through: ``"plain"``, without a scale, as the
-    # authors' loader leaves it, or ``"file"``, the one that the checkpoint has for single tokens.
-
-    def __init__(
-        self, trunk: Trunk, *, size: int = 224, patch: int = 16, wave_dim: int = 128, pool_norm: str = "plain"
-    ) -> None:
-        super().__init__(trunk, side=size // patch, ending="none")
-        self.pool_norm, self.eps = pool_norm, trunk.norm_eps
-        self.patch_embed = WavePatches(trunk.dim, patch, wave_dim)
+    def __init__(self, config: DOFAConfig) -> None:
+        super().__init__(config, side=config.size // config.patch, ending="none")
+        self.pool_norm, self.eps = config.pool_norm, config.norm_eps
+        self.patch_embed = WavePatches(config)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) with C wavelengths: the patches as the last block leaves them, the class token normed."""
@@ -44,4 +40,4 @@ class DOFA(Encoder):
         return sincos(nanometres, self.patch_embed.wave_dim, dtype=torch.float32)
 
 
-build = builder(DOFA)
+build = from_keywords(DOFA, DOFAConfig)

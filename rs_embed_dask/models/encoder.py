@@ -1,53 +1,36 @@
-"""What encoders have in common: how one is built from a configuration, and a ViT with a class token and an ending."""
+"""What encoders have in common: how one is built from keywords, and a ViT with a class token and an ending."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rs_embed_dask.models.positions import resized
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import TrunkConfig
 from rs_embed_dask.preprocess.batch import Tokens
 
-__all__ = ["Encoder", "builder"]
+# Which norm is the last: of every token; that one, kept but left out; or, of a fine-tuned network, the mean's alone.
+Ending = Literal["norm", "none", "fc_norm"]
 
 
-def builder(
-    make: Callable[..., nn.Module], *, unused: tuple[str, ...] = (), later: tuple[str, ...] = (), **sizes: Any
-) -> Callable[..., nn.Module]:
-    """Return what builds an encoder from a card's configuration: from its trunk, and the rest by name."""
-    # `sizes` hold where the configuration has none. What is named in `unused` makes no difference to the network,
-    # nor do the ``bands`` in use; what is in `later` are attributes, set once it stands.
-
-    def build(**config: Any) -> nn.Module:
-        rest = {**sizes, **config}
-        trunk = Trunk(**{field.name: rest.pop(field.name) for field in fields(Trunk) if field.name in rest})
-        told = {name: rest.pop(name) for name in ("bands", *unused, *later) if name in rest}
-        encoder = make(trunk, **rest)
-        for name in set(later) & set(told):
-            setattr(encoder, name, told[name])
-        return encoder
-
-    return build
+def from_keywords(encoder: Callable[[Any], nn.Module], config: Callable[..., Any]) -> Callable[..., nn.Module]:
+    """Return what builds an encoder from a card's configuration, given as keywords; TypeError for one it has not."""
+    return lambda **values: encoder(config(**values))
 
 
 class Encoder(nn.Module):
     """A class token, blocks and an ending, with a table of positions of `side` x `side` patches where it has one."""
 
-    # `ending` is ``"norm"``, the norm of every token; ``"none"``, which keeps that norm but leaves it out; or
-    # ``"fc_norm"``, of a fine-tuned network, the norm of the mean alone.
-
-    def __init__(self, trunk: Trunk, *, side: int = 0, ending: Literal["norm", "none", "fc_norm"] = "norm") -> None:
+    def __init__(self, config: TrunkConfig, *, side: int = 0, ending: Ending = "norm") -> None:
         super().__init__()
         self.ending = ending
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         if side:
-            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, trunk.dim))
-        self.blocks = trunk.blocks()
+            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, config.dim))
+        self.blocks = config.blocks()
         self._norm = "fc_norm" if ending == "fc_norm" else "norm"
-        self.add_module(self._norm, trunk.norm())
+        self.add_module(self._norm, config.norm())
 
     def encode(self, patches: Tensor, first: Tensor | None = None, *told: Tensor) -> Tokens:
         """Run the blocks on (B, ..., D) patches, positions included, behind the class token or `first` and others."""

@@ -1,34 +1,35 @@
 """FoMo-Net: one channel at a time, whatever sensor it is of; a token a channel and patch."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.lucid import Transformer
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-__all__ = ["FoMo", "build"]
+
+@dataclass(frozen=True, kw_only=True)
+class FoMoConfig(PatchConfig):
+    bands: tuple[str, ...] = ()  # those in use; the network is the same for any
+    size: int = 64
+    channels: int = 37  # those it has a code for; there is one spare
+    head_dim: int = 64
 
 
 class FoMo(nn.Module):
-    """Attribute names are the published keys."""
-
-    # `channels` are those it has a code for (and one spare), `size` and `patch` the sides of image and token in
-    # pixels.
-
-    def __init__(
-        self, trunk: Trunk, *, size: int = 64, patch: int = 16, channels: int = 37, head_dim: int = 64
-    ) -> None:
+    def __init__(self, config: FoMoConfig) -> None:
         super().__init__()
-        self.patch, dim = patch, trunk.dim
-        self.pos_embedding = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, dim))
-        self.spectral_embedding = nn.Parameter(torch.zeros(1, channels + 1, dim))
-        norms = (nn.LayerNorm(patch * patch), nn.LayerNorm(dim))
-        self.to_patch_embedding = nn.Sequential(nn.Identity(), norms[0], nn.Linear(patch * patch, dim), norms[1])
-        self.transformer = Transformer(trunk, head_dim=head_dim, dropout=True)
+        self.patch, dim, pixels = config.patch, config.dim, config.patch**2
+        self.pos_embedding = nn.Parameter(torch.zeros(1, 1 + (config.size // config.patch) ** 2, dim))
+        self.spectral_embedding = nn.Parameter(torch.zeros(1, config.channels + 1, dim))
+        norms = (nn.LayerNorm(pixels), nn.LayerNorm(dim))
+        self.to_patch_embedding = nn.Sequential(nn.Identity(), norms[0], nn.Linear(pixels, dim), norms[1])
+        self.transformer = Transformer(config, head_dim=config.head_dim, dropout=True)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality; which channels these are is the key of each band."""
@@ -49,4 +50,4 @@ class FoMo(nn.Module):
         return Tokens(maps.permute(0, 2, 3, 1, 4), extra={"tokens": x, "grid_concat": apart})
 
 
-build = builder(FoMo)
+build = from_keywords(FoMo, FoMoConfig)

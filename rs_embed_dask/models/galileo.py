@@ -7,12 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import joined, on_sphere, plane
-from rs_embed_dask.models.vit import PatchEmbed, Trunk
+from rs_embed_dask.models.vit import PatchEmbed, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["Galileo", "build"]
 
 # Groups of channels that make one token each: (name, input that holds them, its channels).
 SPACE_TIME = (
@@ -43,29 +41,31 @@ class _Kind:
     seen: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class GalileoConfig(TrunkConfig):
+    norm_eps: float = 1e-5
+    patch_px: int = 8
+    kernel_px: int = 8
+    location: bool = False  # adds the place as a token
+    max_frames: int = 24  # rows of the table of time positions
+
+
 class Galileo(nn.Module):
-    """Attribute names are the published keys."""
-
-    # `patch_px` is the side of a token, below `kernel_px` (the stored kernels' side) by resampling; `location`
-    # adds the place as a token; `max_frames` are the rows of the table of time positions.
-
-    def __init__(
-        self, trunk: Trunk, *, patch_px: int = 8, location: bool = False, max_frames: int = 24, kernel_px: int = 8
-    ) -> None:
+    def __init__(self, config: GalileoConfig) -> None:
         super().__init__()
-        dim, quarter = trunk.dim, trunk.dim // 4
-        self.patch_px, self.location = patch_px, location
-        self.pos_embed = nn.Parameter(torch.zeros(max_frames, quarter))
+        dim, quarter = config.dim, config.dim // 4
+        self.patch_px, self.location = config.patch_px, config.location
+        self.pos_embed = nn.Parameter(torch.zeros(config.max_frames, quarter))
         self.s_t_channel_embed = nn.Parameter(torch.zeros(len(SPACE_TIME), quarter))
         self.sp_channel_embed = nn.Parameter(torch.zeros(len(SPACE), quarter))
         self.t_channel_embed = nn.Parameter(torch.zeros(len(TIME), quarter))
         self.st_channel_embed = nn.Parameter(torch.zeros(len(STATIC), quarter))
         self.month_embed = nn.Embedding(12, quarter)
-        self.space_time_embed = _kernels(SPACE_TIME, dim, kernel_px)
-        self.space_embed = _kernels(SPACE, dim, kernel_px)
+        self.space_time_embed = _kernels(SPACE_TIME, dim, config.kernel_px)
+        self.space_embed = _kernels(SPACE, dim, config.kernel_px)
         self.time_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in TIME})
         self.static_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in STATIC})
-        self.blocks, self.norm = trunk.blocks(split=True), trunk.norm()
+        self.blocks, self.norm = config.blocks(split=True), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode what is there of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
@@ -197,4 +197,4 @@ def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
     return sum(sums[1:], sums[0]) / sum(counts[1:], counts[0])
 
 
-build = builder(Galileo, norm_eps=1e-5)
+build = from_keywords(Galileo, GalileoConfig)

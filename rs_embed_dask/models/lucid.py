@@ -4,15 +4,13 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from rs_embed_dask.models.vit import Trunk, attend
-
-__all__ = ["Transformer"]
+from rs_embed_dask.models.vit import TrunkConfig, attend
 
 
 class LucidAttention(nn.Module):
     """Multi-head self-attention that norms its own input; no matrix has a bias, but the last where `dropout`."""
 
-    def __init__(self, trunk: Trunk, head_dim: int, *, dropout: bool) -> None:
+    def __init__(self, trunk: TrunkConfig, head_dim: int, *, dropout: bool) -> None:
         super().__init__()
         self.heads = trunk.heads
         self.norm = nn.LayerNorm(trunk.dim)
@@ -25,9 +23,9 @@ class LucidAttention(nn.Module):
         return self.to_out(attend(*self.to_qkv(self.norm(x)).chunk(3, dim=-1), heads=self.heads))
 
 
-def _feed_forward(trunk: Trunk, *, dropout: bool) -> nn.Sequential:
+def _feed_forward(trunk: TrunkConfig, *, dropout: bool) -> nn.Sequential:
     """Norm, two linear layers, the exact GELU between them."""
-    dim, hidden, slot = trunk.dim, trunk.hidden, (nn.Identity(),) if dropout else ()
+    dim, hidden, slot = trunk.dim, trunk.mlp_hidden, (nn.Identity(),) if dropout else ()
     net = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), *slot, nn.Linear(hidden, dim))
     return nn.Sequential(OrderedDict(net=net))
 
@@ -44,7 +42,7 @@ class _Layer(nn.ModuleList):
 class Transformer(nn.Module):
     """A stack of such pairs and a norm; `dropout` leaves the places that names give to dropouts of training."""
 
-    def __init__(self, trunk: Trunk, *, head_dim: int = 64, dropout: bool = False) -> None:
+    def __init__(self, trunk: TrunkConfig, *, head_dim: int = 64, dropout: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             _Layer([LucidAttention(trunk, head_dim, dropout=dropout), _feed_forward(trunk, dropout=dropout)])

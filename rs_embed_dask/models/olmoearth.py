@@ -1,6 +1,7 @@
 """OlmoEarth: optical and radar series through one encoder; four versions that differ in tokens and in positions."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -8,12 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError, SpecError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import joined, plane, sincos
-from rs_embed_dask.models.vit import Block, PatchEmbed, Trunk, Turn
+from rs_embed_dask.models.vit import Block, PatchEmbed, TrunkConfig, Turn
 from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
-
-__all__ = ["NAMES", "OlmoEarth", "build"]
 
 # By modality: the published name, and the sets of bands that make one token each in version 1.
 NAMES = {
@@ -43,7 +42,7 @@ class _PixelEmbed(nn.Module):
 class _Pooler(nn.Module):
     """A learned query a patch that reads every token, then every other query; and a small copy of what comes out."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
         self.learned_query = nn.Parameter(torch.zeros(1, trunk.dim))
         self.input_norm, self.norm = trunk.norm(), trunk.norm()
@@ -61,21 +60,26 @@ class _Pooler(nn.Module):
         return self.norm(queries)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OlmoEarthConfig(TrunkConfig):
+    norm_eps: float = 1e-5
+    patch_px: int = 4  # side of a token, below 8 by enlarging the image
+    hidden: int = 0  # width of a pixel's layer; 0: a convolution for each set of bands (version 1)
+    rotary: bool = False  # gives attention the place and the time instead of adding them
+    pooler: bool = False  # of version 1.3
+    vectors: Literal["tokens", "location", "student"] = "tokens"  # or the pooler's of a place, or their small copy
+
+    def __post_init__(self) -> None:
+        if self.vectors != "tokens" and not self.pooler:
+            fix = "use variant='base_v1_3', or vectors='tokens'"
+            raise SpecError("olmoearth: vectors", value=self.vectors, reason="only version 1.3 has them", fix=fix)
+
+
 class OlmoEarth(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``."""
-
-    # `patch_px` is the side of a token, below 8 by enlarging the image. `hidden` is the width of a pixel's layer
-    # (0: a convolution a set of bands, version 1); `rotary` gives attention the place and the time instead of
-    # adding them; `vectors` are the tokens, or with a `pooler` (version 1.3) what it makes of each place, or the
-    # small copy of that.
-
-    vectors: Literal["tokens", "location", "student"] = "tokens"
-
-    def __init__(
-        self, trunk: Trunk, *, patch_px: int = 4, hidden: int = 0, rotary: bool = False, pooler: bool = False
-    ) -> None:
+    def __init__(self, config: OlmoEarthConfig) -> None:
         super().__init__()
-        self.patch_px, self.rotary, dim = patch_px, rotary, trunk.dim
+        self.vectors, self.patch_px, self.rotary = config.vectors, config.patch_px, config.rotary
+        dim, hidden = config.dim, config.hidden
         stems, codes = {}, {}
         for name, sets in NAMES.values():
             counts = [sum(map(len, sets))] if hidden else [*map(len, sets)]
@@ -85,11 +89,11 @@ class OlmoEarth(nn.Module):
         self.patch_embeddings = nn.ModuleDict({"per_modality_embeddings": nn.ModuleDict(stems)})
         tables = {"per_modality_channel_embeddings": nn.ParameterDict(codes), "month_embed": nn.Embedding(12, dim // 4)}
         self.composite_encodings = nn.ModuleDict(tables)
-        self.blocks, self.norm = trunk.blocks(split=True), trunk.norm()
-        for block in self.blocks if rotary else ():
-            learned = nn.Parameter(torch.zeros(3, trunk.heads, dim // trunk.heads // 2))
+        self.blocks, self.norm = config.blocks(split=True), config.norm()
+        for block in self.blocks if self.rotary else ():
+            learned = nn.Parameter(torch.zeros(3, config.heads, dim // config.heads // 2))
             block.get_submodule("attn").register_parameter("rope_mixed_freqs", learned)
-        self.attention_pooler = _Pooler(trunk) if pooler else None
+        self.attention_pooler = _Pooler(config) if config.pooler else None
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode what is there of s2, s1, landsat (B, T, C, H, W)."""
@@ -190,14 +194,4 @@ def _axial(places: Tensor, head: int, base: float = 10000.0) -> Tensor:
     return (places[..., None] * base**-steps).flatten(-2)[:, None]  # (B, 1, N, D / 2)
 
 
-def _checked(trunk: Trunk, *, vectors: Literal["tokens", "location", "student"] = "tokens", **rest: Any) -> OlmoEarth:
-    """Make the encoder; SpecError where it has no such vectors."""
-    if vectors != "tokens" and not rest.get("pooler"):
-        fix = "use variant='base_v1_3', or vectors='tokens'"
-        raise SpecError("olmoearth: vectors", value=vectors, reason="only version 1.3 has them", fix=fix)
-    encoder = OlmoEarth(trunk, **rest)
-    encoder.vectors = vectors
-    return encoder
-
-
-build = builder(_checked, norm_eps=1e-5)
+build = from_keywords(OlmoEarth, OlmoEarthConfig)

@@ -1,20 +1,29 @@
 """Panopticon: one ViT for any channels, told each one's wavelength, or the kind of radar it is."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.positions import sincos
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["Panopticon", "build"]
 
 # Transmitted and received polarisation (0 vertical, 1 horizontal) of radar channels -1 to -4, -5 to -8 and so on.
 _POLARISATIONS = ((0, 0), (0, 1), (1, 1), (1, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanopticonConfig(TrunkConfig):
+    layer_scale: bool = True
+    bands: tuple[str, ...] = ()  # those in use; the network is the same for any
+    side: int = 37  # of the grid on which the positions were learned
+    patch: int = 14
+    channel_dim: int = 2304
+    channel_heads: int = 16
 
 
 class _ChannelPatches(nn.Module):
@@ -27,15 +36,16 @@ class _ChannelPatches(nn.Module):
     conv3d: Any
     chnfus: Any
 
-    def __init__(self, dim: int, *, patch: int = 14, channel_dim: int = 2304, channel_heads: int = 16) -> None:
+    def __init__(self, config: PanopticonConfig) -> None:
         super().__init__()
-        self.dim, self.patch, self.heads = channel_dim, patch, channel_heads
+        self.dim = channel_dim = config.channel_dim
+        self.patch, self.heads = config.patch, config.channel_heads
         codes = {f"embed_{name}": torch.zeros(2, channel_dim // 3) for name in ("transmit", "receive", "orbit")}
         projections = {f"inproj_{name}": nn.Linear(channel_dim, channel_dim, bias=False) for name in "kv"}
-        self.conv3d = nn.ModuleDict({"conv3d": nn.Conv3d(1, channel_dim, (1, patch, patch))})
+        self.conv3d = nn.ModuleDict({"conv3d": nn.Conv3d(1, channel_dim, (1, self.patch, self.patch))})
         self.chnfus = nn.ModuleDict({"chnemb": nn.ParameterDict(codes), "xattn": nn.ModuleDict(projections)})
         self.chnfus.register_parameter("query", nn.Parameter(torch.zeros(1, 1, channel_dim)))
-        self.proj = nn.Linear(channel_dim, dim)
+        self.proj = nn.Linear(channel_dim, config.dim)
 
     def forward(self, image: Tensor, ids: tuple[float, ...]) -> Tensor:
         height, width = (side // self.patch for side in image.shape[-2:])
@@ -68,11 +78,9 @@ class _ChannelPatches(nn.Module):
 
 
 class Panopticon(Encoder):
-    """Attribute names are the published keys; `side` is that of the grid the positions were learned on."""
-
-    def __init__(self, trunk: Trunk, *, side: int = 37, **channels: int) -> None:
-        super().__init__(trunk, side=side)
-        self.patch_embed = _ChannelPatches(trunk.dim, **channels)
+    def __init__(self, config: PanopticonConfig) -> None:
+        super().__init__(config, side=config.side)
+        self.patch_embed = _ChannelPatches(config)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality together: the class token and every patch after the final norm."""
@@ -81,4 +89,4 @@ class Panopticon(Encoder):
         return self.placed(self.patch_embed(image, ids), nudge=0.1)
 
 
-build = builder(Panopticon, layer_scale=True)
+build = from_keywords(Panopticon, PanopticonConfig)

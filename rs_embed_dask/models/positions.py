@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["alibi", "joined", "on_sphere", "plane", "resized", "sincos"]
-
 
 def sincos(
     positions: Tensor, dim: int, *, spread: float = 1.0, base: float = 10000.0, dtype: torch.dtype = torch.float64

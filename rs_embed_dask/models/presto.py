@@ -1,19 +1,18 @@
 """Presto: a pixel's series of radar, optical, weather and terrain values, whichever of them are there."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.galileo import SPACE_TIME
 from rs_embed_dask.models.positions import joined, on_sphere
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
-
-__all__ = ["GROUPS", "Presto", "build"]
 
 # Groups of channels that make one token each: (name, input that holds them, its channels).
 GROUPS = (*SPACE_TIME[:-1], ("ERA5", "era5", (0, 1)), ("SRTM", "srtm", (0, 1)), SPACE_TIME[-1])
@@ -21,21 +20,25 @@ NO_CLASS = 9
 _TOKENS = {"cpu": 1 << 13, "cuda": 1 << 17}  # how many at once are fastest: on a CPU what its caches hold
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrestoConfig(TrunkConfig):
+    norm_eps: float = 1e-5
+    max_frames: int = 24  # rows of the table of those positions
+    channel: int = 32
+    month: int = 32
+
+
 class Presto(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``."""
-
-    # `max_frames` are the rows of the table of positions in time; `month` is the width of a month's code.
-
-    def __init__(self, trunk: Trunk, *, max_frames: int = 24, channel: int = 32, month: int = 32) -> None:
+    def __init__(self, config: PrestoConfig) -> None:
         super().__init__()
-        dim = trunk.dim
-        self.pos_embed = nn.Parameter(torch.zeros(1, max_frames, dim - channel - month))
-        self.month_embed = nn.Embedding(12, month)
-        self.channel_embed = nn.Embedding(len(GROUPS) + 1, channel)
+        dim = config.dim
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.max_frames, dim - config.channel - config.month))
+        self.month_embed = nn.Embedding(12, config.month)
+        self.channel_embed = nn.Embedding(len(GROUPS) + 1, config.channel)
         self.eo_patch_embed = nn.ModuleDict({name: nn.Linear(len(channels), dim) for name, _, channels in GROUPS})
         self.dw_embed = nn.Embedding(NO_CLASS + 1, dim)
         self.latlon_embed = nn.Linear(3, dim)
-        self.blocks, self.norm = trunk.blocks(), trunk.norm()
+        self.blocks, self.norm = config.blocks(), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode each pixel of what is there of s2, s1, era5, srtm, dw, ndvi (B, T, C, H, W); NaN is hidden."""
@@ -99,4 +102,4 @@ def _ndvi(s2: Tensor) -> Tensor:
     return index[..., None]
 
 
-build = builder(Presto, norm_eps=1e-5)
+build = from_keywords(Presto, PrestoConfig)

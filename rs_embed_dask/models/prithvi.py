@@ -1,5 +1,6 @@
 """Prithvi-EO-2.0: a masked autoencoder's encoder of six bands over time, told the dates and the place."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -7,12 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.positions import joined, resized, sincos
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["Prithvi", "build"]
 
 
 class _FramePatches(nn.Module):
@@ -39,42 +38,40 @@ class _Code(nn.Module):
         return self.scale * sincos(numbers.float(), dim // 2, dtype=torch.float32).flatten(-2)
 
 
-class Prithvi(Encoder):
-    """Attribute names are the published keys, less ``encoder.``."""
-
-    # `size` is the side of the images of pretraining; `codes` are the side inputs that the network was trained
-    # with, `side` says which of them are used, the others how.
-
-    side: Literal["both", "dates", "place", "none"] = "both"
+@dataclass(frozen=True, kw_only=True)
+class PrithviConfig(PatchConfig):
+    norm_eps: float = 1e-5
+    channels: int = 6
+    codes: tuple[str, ...] = ()  # side inputs that the network was trained with
+    side: Literal["both", "dates", "place", "none"] = "both"  # which of them are used
     first_day: int = 0
     place_order: Literal["lat_lon", "lon_lat"] = "lat_lon"
 
-    def __init__(
-        self, trunk: Trunk, *, size: int = 224, patch: int = 16, channels: int = 6, codes: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(trunk)
-        self.grid_side, self.dim = size // patch, trunk.dim
-        self.codes = codes
-        self.patch_embed = _FramePatches(channels, trunk.dim, patch)
-        if "dates" in codes:
+
+class Prithvi(Encoder):
+    def __init__(self, config: PrithviConfig) -> None:
+        super().__init__(config)
+        self.config, self.grid_side = config, config.size // config.patch
+        self.patch_embed = _FramePatches(config.channels, config.dim, config.patch)
+        if "dates" in config.codes:
             self.temporal_embed_enc = _Code()
-        if "place" in codes:
+        if "place" in config.codes:
             self.location_embed_enc = _Code()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, T, 6, H, W): the class token, then the patches of each frame in raster order."""
-        (frames,) = batch.images.values()
+        config, (frames,) = self.config, batch.images.values()
         patches = self.patch_embed(frames)  # (B, T, h, w, D)
         patches = patches + _places(tuple(patches.shape[1:]), self.grid_side, patches.device)
-        used = {name for name in self.codes if self.side in {"both", name}}
+        used = {name for name in config.codes if config.side in {"both", name}}
         if "dates" in used:
             year = batch.calendar(lambda day: day.year)
-            day = batch.calendar(lambda day: day.timetuple().tm_yday - 1 + self.first_day)
-            patches = patches + self.temporal_embed_enc(torch.stack([year, day], -1), self.dim)[:, :, None, None]
+            day = batch.calendar(lambda day: day.timetuple().tm_yday - 1 + config.first_day)
+            patches = patches + self.temporal_embed_enc(torch.stack([year, day], -1), config.dim)[:, :, None, None]
         if "place" in used:
             place = batch.need("lonlat")
-            place = place.flip(-1) if self.place_order == "lat_lon" else place
-            patches = patches + self.location_embed_enc(place, self.dim)[:, None, None, None]
+            place = place.flip(-1) if config.place_order == "lat_lon" else place
+            patches = patches + self.location_embed_enc(place, config.dim)[:, None, None, None]
         tokens = self.encode(patches)
         tokens.patches = tokens.patches.permute(0, 2, 3, 1, 4)  # (B, h, w, T, D)
         return tokens
@@ -91,4 +88,4 @@ def _places(shape: tuple[int, ...], side: int, device: torch.device) -> Tensor:
         return resized(table, (height, width), align_corners=True).to(device)
 
 
-build = builder(Prithvi, later=("side", "first_day", "place_order"), norm_eps=1e-5)
+build = from_keywords(Prithvi, PrithviConfig)

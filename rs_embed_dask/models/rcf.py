@@ -1,6 +1,7 @@
 """Random convolutional features, as in MOSAIKS: no training, and a baseline every trained model has to beat."""
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,37 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["RandomFeatures", "build", "filters_from_images"]
 
 _AT_ONCE = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomFeaturesConfig:
+    bands: tuple[str, ...]  # only their number counts
+    features: int = 256  # filters; the vector is twice as long
+    kernel_px: int = 3
+    patch_px: int = 8  # side of a cell
+    bias: float = 1.0  # in standard deviations of the answer to white noise
+    seed: int = 0
+
+
 class RandomFeatures(nn.Module):
-    """Filters that nobody trained."""
+    """The mean over a cell of relu(r - bias) and relu(-r - bias), r the answer of a filter that nobody trained."""
 
-    # the mean over a cell of relu(r - bias) and relu(-r - bias), r the filter's answer.
-    # Of `bands` only the number counts; there are `features` filters of `kernel_px`, and the vector is twice as
-    # long; a cell is `patch_px`; `bias` is in standard deviations of the answer to white noise.
-
-    def __init__(
-        self,
-        *,
-        bands: tuple[str, ...],
-        features: int = 256,
-        kernel_px: int = 3,
-        patch_px: int = 8,
-        bias: float = 1.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, config: RandomFeaturesConfig) -> None:
         super().__init__()
-        if kernel_px % 2 == 0 or features < 1:
+        shape = (config.features, len(config.bands), config.kernel_px, config.kernel_px)
+        if config.kernel_px % 2 == 0 or config.features < 1:
             fix = "give an odd kernel_px and features of at least 1"
-            raise SpecError("rcf", value=(features, kernel_px), reason="no filters of this size", fix=fix)
-        self.cell_px = patch_px
-        self.bias = bias
-        self.register_buffer("filters", _gaussian((features, len(bands), kernel_px, kernel_px), seed))
+            raise SpecError("rcf", value=(shape[0], shape[-1]), reason="no filters of this size", fix=fix)
+        self.cell_px, self.bias = config.patch_px, config.bias
+        self.register_buffer("filters", _gaussian(shape, config.seed))
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W): cells of a grid (the last may be cut), and the mean over all pixels."""
@@ -94,4 +91,4 @@ def filters_from_images(
     return {"filters": _unit(white.reshape(shape)).astype(np.float32)}
 
 
-build = RandomFeatures
+build = from_keywords(RandomFeatures, RandomFeaturesConfig)

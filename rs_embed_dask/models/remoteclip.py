@@ -1,6 +1,7 @@
 """RemoteCLIP: the visual towers of CLIP, trained on remote-sensing images and captions."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -8,29 +9,32 @@ from torch import nn
 from torch.nn import functional
 
 from rs_embed_dask.models.clip import AttentionPool, JointBlock, QuickGELU
-from rs_embed_dask.models.encoder import builder
 from rs_embed_dask.models.resnet import ResnetStages
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["ResNetTower", "ViTTower", "build"]
 
 _Act = Literal["quick_gelu", "gelu"]
 
 
-class ViTTower(nn.Module):
-    """Attribute names are the published keys after ``visual.``; `size` and `patch` in pixels, `out` is the vector's."""
+@dataclass(frozen=True, kw_only=True)
+class ViTTowerConfig(PatchConfig):
+    patch: int = 32
+    out: int = 512
+    activation: _Act = "quick_gelu"
 
-    def __init__(
-        self, trunk: Trunk, *, size: int = 224, patch: int = 32, out: int = 512, activation: _Act = "quick_gelu"
-    ) -> None:
+
+class ViTTower(nn.Module):
+    """Attribute names are the published keys after ``visual.``."""
+
+    def __init__(self, config: ViTTowerConfig) -> None:
         super().__init__()
-        self.class_embedding = nn.Parameter(torch.zeros(trunk.dim))
-        self.positional_embedding = nn.Parameter(torch.zeros(1 + (size // patch) ** 2, trunk.dim))
-        self.proj = nn.Parameter(torch.zeros(trunk.dim, out))
-        self.conv1 = nn.Conv2d(3, trunk.dim, patch, stride=patch, bias=False)
-        self.ln_pre, self.ln_post = trunk.norm(), trunk.norm()
-        blocks = (JointBlock(trunk, QuickGELU() if activation == "quick_gelu" else None) for _ in range(trunk.depth))
+        dim, patch, quick = config.dim, config.patch, config.activation == "quick_gelu"
+        self.class_embedding = nn.Parameter(torch.zeros(dim))
+        self.positional_embedding = nn.Parameter(torch.zeros(1 + (config.size // patch) ** 2, dim))
+        self.proj = nn.Parameter(torch.zeros(dim, config.out))
+        self.conv1 = nn.Conv2d(3, dim, patch, stride=patch, bias=False)
+        self.ln_pre, self.ln_post = config.norm(), config.norm()
+        blocks = (JointBlock(config, QuickGELU() if quick else None) for _ in range(config.depth))
         self.transformer = nn.Sequential(OrderedDict(resblocks=nn.Sequential(*blocks)))
 
     def forward(self, batch: Batch) -> Tokens:
@@ -43,26 +47,30 @@ class ViTTower(nn.Module):
         return Tokens(x[:, 1:].view(patches.shape), cls=vector, pooled=vector)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResNetTowerConfig:
+    """Side of the image in pixels; `out` is the vector's length."""
+
+    size: int = 224
+    width: int = 64
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    heads: int = 32
+    out: int = 1024
+    activation: _Act = "quick_gelu"  # the ViTs' option; a ResNet has no GELU
+
+
 class ResNetTower(ResnetStages):
     """A ResNet with three convolutions for a stem; its vector is what the mean of the map attends to."""
 
-    def __init__(
-        self,
-        *,
-        size: int = 224,
-        width: int = 64,
-        depths: tuple[int, ...] = (3, 4, 6, 3),
-        heads: int = 32,
-        out: int = 1024,
-    ) -> None:
-        super().__init__(width, depths, pool=True)
+    def __init__(self, config: ResNetTowerConfig) -> None:
+        super().__init__(config.width, config.depths, pool=True)
+        width, shrunk = config.width, 2 << len(config.depths)
         channels = (3, width // 2, width // 2, width)
         for i in (1, 2, 3):
             stride = 2 if i == 1 else 1
             self.add_module(f"conv{i}", nn.Conv2d(channels[i - 1], channels[i], 3, stride, padding=1, bias=False))
             self.add_module(f"bn{i}", nn.BatchNorm2d(channels[i]))
-        shrunk = 2 << len(depths)
-        self.attnpool = AttentionPool(size // shrunk, width * shrunk, heads, out)
+        self.attnpool = AttentionPool(config.size // shrunk, width * shrunk, config.heads, config.out)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 3, S, S): the map of the last stage, and the pooled vector."""
@@ -74,9 +82,6 @@ class ResNetTower(ResnetStages):
         return Tokens(patches, cls=vector, pooled=vector)
 
 
-_vit = builder(ViTTower)
-
-
-def build(*, body: Literal["vit", "resnet"] = "vit", activation: _Act = "quick_gelu", **config: Any) -> nn.Module:
-    """Build a tower from a card's configuration; that of a ResNet has no GELU."""
-    return ResNetTower(**config) if body == "resnet" else _vit(activation=activation, **config)
+def build(*, body: Literal["vit", "resnet"] = "vit", **config: Any) -> nn.Module:
+    """Build a tower from a card's configuration."""
+    return ResNetTower(ResNetTowerConfig(**config)) if body == "resnet" else ViTTower(ViTTowerConfig(**config))

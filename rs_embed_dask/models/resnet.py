@@ -3,8 +3,6 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Bottleneck", "ResnetStages"]
-
 
 class Bottleneck(nn.Module):
     """Three convolutions beside a shortcut; it strides in the second one, or by an average `pool` as CLIP does."""

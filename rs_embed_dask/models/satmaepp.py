@@ -1,39 +1,45 @@
 """SatMAE++: SatMAE's encoder with multi-scale pretraining, on RGB, or on ten Sentinel-2 bands in three groups."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.encoder import Encoder, builder
-from rs_embed_dask.models.satmae import SatMAE
-from rs_embed_dask.models.vit import PatchEmbed, Trunk
+from rs_embed_dask.models.encoder import Encoder, Ending
+from rs_embed_dask.models.satmae import SatMAE, SatMAEConfig
+from rs_embed_dask.models.vit import PatchEmbed, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["GroupedSatMAE", "build"]
 
 Groups = tuple[tuple[int, ...], ...]
 # Bands that make one token each: blue green red nir, rededge1-3 nir08, swir16 swir22.
 GROUPS: Groups = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupedConfig(TrunkConfig):
+    size: int = 96
+    patch: int = 8
+    ending: Ending = "norm"
+    groups: Groups = GROUPS
+    group_dim: int = 256  # the last numbers of a position, which identify the group; the others are of the place
+    over: Literal["mean", "max"] = "mean"  # how a grid joins the groups
+
+
 class GroupedSatMAE(Encoder):
-    """Attribute names are the published keys."""
+    """Attribute names are the published keys; a fine-tuned network also has a position for its class token."""
 
-    # A patch makes a token of each of the `groups` of bands; the last `group_dim` numbers of a position tell the
-    # group and the others the place. `over` says how a grid joins the groups. A fine-tuned network also has a
-    # position for its class token.
-
-    over: Literal["mean", "max"] = "mean"
-
-    def __init__(
-        self, trunk: Trunk, *, size: int = 96, patch: int = 8, group_dim: int = 256, groups: Groups = GROUPS, **own: Any
-    ) -> None:
-        super().__init__(trunk, **own)
-        self.groups = groups
-        self.patch_embed = nn.ModuleList(PatchEmbed(len(bands), trunk.dim, patch) for bands in groups)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, trunk.dim - group_dim))
-        self.channel_embed = nn.Parameter(torch.zeros(1, len(groups), group_dim))
+    def __init__(self, config: GroupedConfig) -> None:
+        super().__init__(config, ending=config.ending)
+        self.over, self.groups, side, group_dim = (
+            config.over,
+            config.groups,
+            config.size // config.patch,
+            config.group_dim,
+        )
+        self.patch_embed = nn.ModuleList(PatchEmbed(len(bands), config.dim, config.patch) for bands in self.groups)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, config.dim - group_dim))
+        self.channel_embed = nn.Parameter(torch.zeros(1, len(self.groups), group_dim))
         if self.ending == "fc_norm":
             self.channel_cls_embed = nn.Parameter(torch.zeros(1, 1, group_dim))
 
@@ -54,9 +60,6 @@ class GroupedSatMAE(Encoder):
         return tokens
 
 
-def _either(trunk: Trunk, *, grouped: bool = False, **rest: Any) -> Encoder:
-    """Make the encoder of ten bands where `grouped`."""
-    return GroupedSatMAE(trunk, **rest) if grouped else SatMAE(trunk, **rest)
-
-
-build = builder(_either, later=("over",))
+def build(*, grouped: bool = False, over: Literal["mean", "max"] = "mean", **config: Any) -> Encoder:
+    """Build SatMAE's encoder of RGB or, where `grouped`, that of ten bands; RGB has no groups to join."""
+    return GroupedSatMAE(GroupedConfig(over=over, **config)) if grouped else SatMAE(SatMAEConfig(**config))

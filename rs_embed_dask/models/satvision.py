@@ -2,23 +2,30 @@
 
 import math
 from collections import OrderedDict
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.swin import PatchMerging, Sides, Stages, WindowBlock, attend_in_windows, offsets, pyramid
-from rs_embed_dask.models.vit import Attention, ChannelsLast, Trunk
+from rs_embed_dask.models.encoder import from_keywords
+from rs_embed_dask.models.swin import (
+    PatchMerging,
+    PyramidConfig,
+    Sides,
+    Stages,
+    WindowBlock,
+    attend_in_windows,
+    offsets,
+)
+from rs_embed_dask.models.vit import Attention, ChannelsLast, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["SatVision", "build"]
 
 
 class _SatvisionAttention(Attention):
     """Attention by the angles of q and k, with a bias that a small network makes of each offset of two tokens."""
 
-    def __init__(self, trunk: Trunk, window: Sides) -> None:
+    def __init__(self, trunk: TrunkConfig, window: Sides) -> None:
         super().__init__(trunk.dim, trunk.heads, bias=False)
         self.window = window
         self.logit_scale = nn.Parameter(torch.zeros(trunk.heads, 1, 1))
@@ -46,7 +53,7 @@ class _SatvisionAttention(Attention):
 class _Block(WindowBlock):
     """Post-norm block on a map (B, H, W, D), with a `third` norm of all of it where told."""
 
-    def __init__(self, trunk: Trunk, window: Sides, *, shifted: bool, third: bool) -> None:
+    def __init__(self, trunk: TrunkConfig, window: Sides, *, shifted: bool, third: bool) -> None:
         super().__init__(trunk, window, shifted=shifted, clamped=True)
         self.attn = _SatvisionAttention(trunk, window)
         self.norm3 = trunk.norm() if third else nn.Identity()
@@ -57,21 +64,26 @@ class _Block(WindowBlock):
         return self.norm3(x + self.norm2(self.mlp(x)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SatVisionConfig(PyramidConfig):
+    dim: int = 512
+    depths: Sides = (2, 2, 42, 2)
+    heads: Sides = (16, 32, 64, 128)
+    window: int = 8
+    norm_period: int = 6  # every such block has a third norm; 0: none
+    stem: Sides = (14, 4)  # channels, and the side of a patch in pixels
+    ending: str = "norm"  # "none": a grid is of the tokens before the final norm
+
+
 class SatVision(Stages):
-    """Attribute names are the published keys, less ``encoder.``; every `norm_period`-th block has a third norm."""
+    def __init__(self, config: SatVisionConfig) -> None:
+        def block(trunk: TrunkConfig, i: int) -> nn.Module:
+            third = bool(config.norm_period) and (i + 1) % config.norm_period == 0
+            return _Block(trunk, (config.window,) * 2, shifted=i % 2 == 1, third=third)
 
-    # With `ending` "none" a grid is of the tokens before the final norm.
-
-    def __init__(
-        self, trunks: list[Trunk], *, ending: str, window: int = 8, norm_period: int = 6, stem: Sides = (14, 4)
-    ) -> None:
-        def block(trunk: Trunk, i: int) -> nn.Module:
-            third = bool(norm_period) and (i + 1) % norm_period == 0
-            return _Block(trunk, (window, window), shifted=i % 2 == 1, third=third)
-
-        super().__init__(trunks, block, lambda dim: PatchMerging(dim, after=True))
-        dim, self.ending = trunks[0].dim, ending
-        layers = OrderedDict(proj=nn.Conv2d(stem[0], dim, stem[1], stride=stem[1]), last=ChannelsLast())
+        super().__init__(config.trunks(), block, lambda dim: PatchMerging(dim, after=True))
+        (channels, side), dim, self.ending = config.stem, config.dim, config.ending
+        layers = OrderedDict(proj=nn.Conv2d(channels, dim, side, stride=side), last=ChannelsLast())
         self.patch_embed = nn.Sequential(OrderedDict(**layers, norm=nn.LayerNorm(dim, eps=1e-5)))
 
     def forward(self, batch: Batch) -> Tokens:
@@ -84,13 +96,4 @@ class SatVision(Stages):
         return Tokens(last, pooled=normed.mean((1, 2)), extra=extra)
 
 
-def build(
-    dim: int = 512,
-    depths: Sides = (2, 2, 42, 2),
-    heads: Sides = (16, 32, 64, 128),
-    *,
-    mlp_ratio: float = 4,
-    **rest: Any,
-) -> SatVision:
-    """Build the encoder from a card's configuration; the giant's where nothing is said."""
-    return SatVision(pyramid(dim, depths, heads, mlp_ratio=mlp_ratio), **{"ending": "norm", **rest})
+build = from_keywords(SatVision, SatVisionConfig)

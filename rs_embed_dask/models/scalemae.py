@@ -1,23 +1,20 @@
 """Scale-MAE on RGB: a ViT-L/16 whose positions are metres, by the ground resolution of what the network sees."""
 
-from typing import Any
-
 import torch
 
-from rs_embed_dask.models.encoder import Encoder, builder
+from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.positions import plane
-from rs_embed_dask.models.vit import PatchEmbed, Trunk
+from rs_embed_dask.models.satmae import SatMAEConfig
+from rs_embed_dask.models.vit import PatchEmbed
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["ScaleMAE", "build"]
 
 
 class ScaleMAE(Encoder):
     """Attribute names are the published keys; the stored table of positions is not among them, for none is read."""
 
-    def __init__(self, trunk: Trunk, *, patch: int = 16, **ending: Any) -> None:
-        super().__init__(trunk, **ending)
-        self.patch_embed = PatchEmbed(3, trunk.dim, patch)
+    def __init__(self, config: SatMAEConfig) -> None:
+        super().__init__(config, ending=config.ending)  # it is the same at every size
+        self.patch_embed = PatchEmbed(3, config.dim, config.patch)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, 3, H, W) of any whole number of patches; the class token has no position."""
@@ -26,4 +23,4 @@ class ScaleMAE(Encoder):
         return self.encode(patches + plane(shape, patches.shape[-1], batch.need("gsd_m"), dtype=torch.float32))
 
 
-build = builder(ScaleMAE, unused=("size",))  # it is the same at every size
+build = from_keywords(ScaleMAE, SatMAEConfig)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -10,12 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.vit import Attention, Mlp, Trunk
-
-__all__ = ["PatchMerging", "Stages", "WindowAttention", "WindowBlock", "attend_in_windows", "offsets", "pyramid"]
+from rs_embed_dask.models.vit import Attention, Mlp, TrunkConfig
 
 Sides = tuple[int, ...]
+BlockMaker = Callable[[TrunkConfig, int], nn.Module]
 _BARRIER = -100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidConfig:
+    """Sizes of stages that double the width, `dim` at first."""
+
+    dim: int
+    depths: Sides
+    heads: Sides
+    mlp_ratio: float = 4.0
+
+    def trunks(self) -> list[TrunkConfig]:
+        """Return the sizes of each stage."""
+        stage = partial(TrunkConfig, mlp_ratio=self.mlp_ratio, norm_eps=1e-5)
+        sizes = enumerate(zip(self.depths, self.heads, strict=True))
+        return [stage(dim=self.dim << i, depth=depth, heads=heads) for i, (depth, heads) in sizes]
 
 
 class WindowAttention(Attention):
@@ -38,14 +54,14 @@ class WindowBlock(nn.Module):
     """Pre-norm transformer block on a map (B, *S, D); the windows of every second one are `shifted` by half a side."""
 
     def __init__(
-        self, trunk: Trunk, window: Sides, mlp: nn.Module | None = None, *, shifted: bool, clamped: bool = False
+        self, trunk: TrunkConfig, window: Sides, mlp: nn.Module | None = None, *, shifted: bool, clamped: bool = False
     ) -> None:
         super().__init__()
         self.clamped = clamped
         self.shift = tuple(side // 2 if shifted else 0 for side in window)
         self.norm1, self.norm2 = trunk.norm(), trunk.norm()
         self.attn: nn.Module = WindowAttention(trunk.dim, trunk.heads, window)
-        self.mlp = mlp or Mlp(trunk.dim, trunk.hidden)
+        self.mlp = mlp or Mlp(trunk.dim, trunk.mlp_hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *S, D) to the same."""
@@ -73,12 +89,9 @@ class PatchMerging(nn.Module):
 class Stages(nn.Module):
     """Stages of blocks, of each a trunk, with a merging between each two, and a norm."""
 
-    # by the names of Swin's authors.
     # `block` makes one out of its trunk and number, `merging` one out of the width before it.
 
-    def __init__(
-        self, trunks: list[Trunk], block: Callable[[Trunk, int], nn.Module], merging: Callable[[int], nn.Module]
-    ) -> None:
+    def __init__(self, trunks: list[TrunkConfig], block: BlockMaker, merging: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for trunk in trunks:
@@ -96,12 +109,6 @@ class Stages(nn.Module):
                 x = part(x)
             maps.append(x)
         return maps
-
-
-def pyramid(dim: int, depths: Sides, heads: Sides, *, mlp_ratio: float = 4.0) -> list[Trunk]:
-    """Sizes of stages that double the width."""
-    sizes = enumerate(zip(depths, heads, strict=True))
-    return [Trunk(dim << i, depth, count, mlp_ratio, norm_eps=1e-5) for i, (depth, count) in sizes]
 
 
 def attend_in_windows(attention: Any, x: Tensor, shift: Sides, *, clamped: bool = False) -> Tensor:

@@ -1,16 +1,15 @@
 """TerraFM: one encoder behind three stems, for Sentinel-2 of either level and Sentinel-1."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.encoder import Encoder, builder
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.encoder import Encoder, from_keywords
+from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["TerraFM", "build"]
 
 # By modality: the stem made for it, and its channels.
 STEMS = {"s2": ("s2_l2a", 12), "s2l1c": ("s2_l1c", 12), "s1": ("s1", 2)}
@@ -34,17 +33,16 @@ class _Stems(nn.Module):
         return self.projection(maps + self.get_parameter(f"{name}_embed"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TerraFMConfig(PatchConfig):
+    stem: Literal["auto", "l2a", "l1c"] = "auto"  # of Sentinel-2; ``"auto"``: the one of the image's own level
+
+
 class TerraFM(Encoder):
-    """Attribute names are the published keys; `size` and `patch` are in pixels."""
-
-    # `stem` is that of Sentinel-2: ``"l2a"``, ``"l1c"``, or ``"auto"``, the one of the image's own level.
-
-    def __init__(
-        self, trunk: Trunk, *, size: int = 224, patch: int = 16, stem: Literal["auto", "l2a", "l1c"] = "auto"
-    ) -> None:
-        super().__init__(trunk, side=size // patch)
-        self.stem = stem
-        self.patch_embed = _Stems(trunk.dim, patch)
+    def __init__(self, config: TerraFMConfig) -> None:
+        super().__init__(config, side=config.size // config.patch)
+        self.stem = config.stem
+        self.patch_embed = _Stems(config.dim, config.patch)
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W): the class token and every patch, in raster order, after the final norm."""
@@ -54,4 +52,4 @@ class TerraFM(Encoder):
         return self.placed(patches, nudge=0.1)
 
 
-build = builder(TerraFM)
+build = from_keywords(TerraFM, TerraFMConfig)

@@ -1,16 +1,15 @@
 """TerraMind: one encoder of six kinds of image, alone or together; the tokens of one place are merged."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import plane, resized
-from rs_embed_dask.models.vit import Trunk
+from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["NAMES", "TerraMind", "build"]
 
 # By modality: the published name, and its channels.
 NAMES = {
@@ -43,18 +42,22 @@ class _Embedding(nn.Module):
         return tokens + resized(table, (height, width)) + self.mod_emb[:, None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TerraMindConfig(PatchConfig):
+    bias: bool = False
+    gated: bool = True
+    modalities: tuple[str, ...]
+    merge: Literal["mean", "max"] = "mean"  # joins the tokens that the modalities have at one place
+
+
 class TerraMind(nn.Module):
-    """Attribute names are the published keys; built for the `modalities` in use alone."""
-
-    # `size` and `patch` are in pixels; `merge` joins the tokens that the modalities have at one place.
-
-    merge: Literal["mean", "max"] = "mean"
-
-    def __init__(self, trunk: Trunk, modalities: tuple[str, ...], *, size: int = 224, patch: int = 16) -> None:
+    def __init__(self, config: TerraMindConfig) -> None:
         super().__init__()
-        stems = {name: _Embedding(n, trunk.dim, patch, size // patch) for name, n in (NAMES[one] for one in modalities)}
-        self.encoder_embeddings = nn.ModuleDict(stems)
-        self.encoder, self.encoder_norm = trunk.blocks(), trunk.norm()
+        self.merge, side = config.merge, config.size // config.patch
+        stems = (NAMES[modality] for modality in config.modalities)
+        embeddings = {name: _Embedding(channels, config.dim, config.patch, side) for name, channels in stems}
+        self.encoder_embeddings = nn.ModuleDict(embeddings)
+        self.encoder, self.encoder_norm = config.blocks(), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality together: a token a place, in raster order, after the final norm."""
@@ -71,4 +74,4 @@ class TerraMind(nn.Module):
         return parts.amax(1) if self.merge == "max" else parts.mean(1)
 
 
-build = builder(TerraMind, later=("merge",), bias=False, gated=True)
+build = from_keywords(TerraMind, TerraMindConfig)

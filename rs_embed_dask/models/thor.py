@@ -1,5 +1,7 @@
 """THOR: bands in groups, each a map at its own resolution, all in one sequence with distances on the ground."""
 
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -7,13 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rs_embed_dask.errors import ModelInputError
-from rs_embed_dask.models.encoder import builder
+from rs_embed_dask.models.encoder import from_keywords
 from rs_embed_dask.models.positions import alibi, resized, sincos
-from rs_embed_dask.models.vit import Trunk, resample_kernel
+from rs_embed_dask.models.vit import TrunkConfig, resample_kernel
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 from rs_embed_dask.preprocess.inputs import Inputs
-
-__all__ = ["GROUPS", "THOR", "build"]
 
 _SWIR = {"swir16": "S2:SWIR1", "swir22": "S2:SWIR2"}
 # Metres a pixel, and the bands of each group: common name, published name.
@@ -29,21 +29,25 @@ GROUPS: tuple[tuple[int, dict[str, str]], ...] = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class THORConfig(TrunkConfig):
+    bands: tuple[str, ...] = ()  # those in use; the network is the same for any
+    patch_px: int  # side of a token in its group's pixels
+    group_dim: int  # the part of a code that identifies the group
+    over: Literal["mean", "concat"]
+    ending: str
+    gsd: str
+
+
 class THOR(nn.Module):
-    """Attribute names are the published keys, less ``encoder.``."""
-
-    # `patch_px` is the side of a token in its group's pixels, `group_dim` the part of a code that tells the
-    # group; for the others see the card's options.
-
-    def __init__(
-        self, trunk: Trunk, *, patch_px: int, group_dim: int, over: Literal["mean", "concat"], ending: str, gsd: str
-    ) -> None:
+    def __init__(self, config: THORConfig) -> None:
         super().__init__()
-        self.over, self.ending, self.gsd = over, ending, gsd
-        self.dims, self.heads, self.patch = (trunk.dim - group_dim, group_dim), trunk.heads, patch_px
-        kernels = {name: nn.Conv2d(1, trunk.dim, 16, stride=16) for _, bands in GROUPS for name in bands.values()}
+        self.over, self.ending, self.gsd = config.over, config.ending, config.gsd
+        self.dims, self.heads = (config.dim - config.group_dim, config.group_dim), config.heads
+        self.patch, published = config.patch_px, chain.from_iterable(bands.values() for _, bands in GROUPS)
+        kernels = {name: nn.Conv2d(1, config.dim, 16, stride=16) for name in published}
         self.ind_patch_embed = nn.ModuleDict({"patch_embed": nn.ModuleDict(kernels)})
-        self.blocks, self.norm = trunk.blocks(), trunk.norm()
+        self.blocks, self.norm = config.blocks(), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, S, S) of each modality: the maps of all groups, brought to the densest."""
@@ -105,4 +109,4 @@ def _centres(sides: dict[int, int], device: torch.device) -> Tensor:
     return torch.cat([torch.cartesian_prod(axis, axis) for axis in axes])
 
 
-build = builder(THOR)
+build = from_keywords(THOR, THORConfig)

@@ -11,14 +11,10 @@ from torch.nn import functional
 
 Turn = Callable[[Tensor], Tensor]
 
-__all__ = ["Attention", "Block", "ChannelsLast", "Mlp", "PatchEmbed", "Trunk", "Turn", "attend", "resample_kernel"]
 
-
-@dataclass(frozen=True)
-class Trunk:
+@dataclass(frozen=True, kw_only=True)
+class TrunkConfig:
     """Sizes of a stack of blocks, as a card's configuration names them."""
-
-    # `gated` is of the `Mlp`; `layer_scale` weighs each channel of what a block adds.
 
     dim: int
     depth: int
@@ -26,11 +22,11 @@ class Trunk:
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-6
     bias: bool = True
-    gated: bool = False
-    layer_scale: bool = False
+    gated: bool = False  # of the `Mlp`
+    layer_scale: bool = False  # weighs each channel of what a block adds
 
     @property
-    def hidden(self) -> int:
+    def mlp_hidden(self) -> int:
         """Width within an MLP."""
         return round(self.dim * self.mlp_ratio)
 
@@ -41,6 +37,12 @@ class Trunk:
     def norm(self) -> nn.LayerNorm:
         """Make a norm of the trunk's width."""
         return nn.LayerNorm(self.dim, eps=self.norm_eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchConfig(TrunkConfig):
+    size: int = 224  # side of the image, in pixels as the next
+    patch: int = 16
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -80,8 +82,7 @@ class Attention(nn.Module):
         bias: Turn | None = None,
     ) -> Tensor:
         """As `forward`, at other tokens `keys` (B, K, D) where `split`."""
-        # `turn` is what happens to queries and to keys (B, heads, N, D / heads), `bias` what makes a mask of
-        # queries.
+        # `turn` is applied to queries and to keys (B, heads, N, D / heads); `bias` makes a mask of queries.
         parts = self.parts(x, x if keys is None else keys)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
         q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
@@ -119,13 +120,13 @@ class LayerScale(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, trunk: Trunk, *, split: bool = False) -> None:
+    def __init__(self, trunk: TrunkConfig, *, split: bool = False) -> None:
         super().__init__()
         self.norm1 = trunk.norm()
         bias = trunk.bias
         self.attn = Attention(trunk.dim, trunk.heads, bias=bias, split=split, proj_bias=bias)
         self.norm2 = trunk.norm()
-        self.mlp = Mlp(trunk.dim, trunk.hidden, gated=trunk.gated, bias=bias or not trunk.gated)
+        self.mlp = Mlp(trunk.dim, trunk.mlp_hidden, gated=trunk.gated, bias=bias or not trunk.gated)
         self.ls1, self.ls2 = (LayerScale(trunk.dim) if trunk.layer_scale else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **more: Any) -> Tensor:

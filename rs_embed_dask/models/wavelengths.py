@@ -1,37 +1,41 @@
 """Convolution kernels generated from wavelengths, so that one network takes any bands."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rs_embed_dask.models.vit import resample_kernel
+from rs_embed_dask.models.vit import PatchConfig, resample_kernel
 
 Kernels = tuple[Tensor, Tensor]
 
-__all__ = ["KeptKernels", "KernelGenerator", "Mixer", "WavePatches"]
+
+@dataclass(frozen=True, kw_only=True)
+class WaveConfig(PatchConfig):
+    """Sizes of a network whose kernels a small transformer generates from codes of bands; sides in pixels."""
+
+    bands: tuple[str, ...] = ()  # those in use; the network is the same for any
+    wave_dim: int = 128  # width of the small transformer
+    tokens: int = 128  # its learned ones
+    nhead: int = 4  # this and the next by PyTorch's names
+    dim_feedforward: int = 2048
 
 
 class KernelGenerator(nn.Module):
     """A small transformer from the codes of bands to the numbers of a kernel for each, and a bias."""
 
-    # `encoder` is the attribute name of that transformer in the checkpoint, `more` its sizes by PyTorch's names;
-    # `numbers` are those of a band's kernel.
-
-    def __init__(
-        self, numbers: int, dim: int, *, wave_dim: int = 128, tokens: int = 128, encoder: str = "encoder", **more: Any
-    ) -> None:
+    def __init__(self, config: WaveConfig, encoder: str) -> None:
         super().__init__()
-        heads = more.pop("nhead", 4)
-        layer = nn.TransformerEncoderLayer(wave_dim, heads, activation="gelu", dropout=0.0, **more)
-        self.weight_tokens = nn.Parameter(torch.zeros(tokens, wave_dim))
-        self.bias_token = nn.Parameter(torch.zeros(1, wave_dim))
+        sizes = (config.wave_dim, config.nhead, config.dim_feedforward)
+        layer = nn.TransformerEncoderLayer(*sizes, activation="gelu", dropout=0.0)
+        self.weight_tokens = nn.Parameter(torch.zeros(config.tokens, config.wave_dim))
+        self.bias_token = nn.Parameter(torch.zeros(1, config.wave_dim))
         self.add_module(encoder, nn.TransformerEncoder(layer, 1, enable_nested_tensor=False))
-        self._encoder = encoder
-        self.fc_weight = nn.Linear(wave_dim, numbers)
-        self.fc_bias = nn.Linear(wave_dim, dim)
+        self._encoder = encoder  # its name in the checkpoint
+        self.fc_weight = nn.Linear(config.wave_dim, config.patch**2 * config.dim)
+        self.fc_bias = nn.Linear(config.wave_dim, config.dim)
 
     def forward(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of the bands (C, W) to kernels (C, numbers) and the bias (D,), neither scaled."""
@@ -85,13 +89,11 @@ class Mixer(nn.ModuleDict):
 class WavePatches(KeptKernels):
     """A patch embedding whose kernels follow from codes of the bands; for another patch they are resampled."""
 
-    def __init__(self, dim: int, patch: int, wave_dim: int, **more: int) -> None:
+    def __init__(self, config: WaveConfig) -> None:
         super().__init__()
-        self.kernel, self.wave_dim = (patch, patch, dim), wave_dim
-        self.weight_generator = KernelGenerator(
-            patch * patch * dim, dim, wave_dim=wave_dim, encoder="transformer_encoder", **more
-        )
-        self.fclayer = Mixer(wave_dim, ("w1", "w2"), functional.relu)
+        self.kernel, self.wave_dim = (config.patch, config.patch, config.dim), config.wave_dim
+        self.weight_generator = KernelGenerator(config, "transformer_encoder")
+        self.fclayer = Mixer(config.wave_dim, ("w1", "w2"), functional.relu)
 
     def made(self, codes: Tensor, patch: int) -> Kernels:
         """Make kernels (D, C, k, k) and the bias (D,) of codes (C, W)."""

@@ -1,6 +1,7 @@
 """WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, tuned on wildlife observations; three heads on its classes."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +11,9 @@ from torch.nn import functional
 from rs_embed_dask.models.clip import JointBlock, feed_forward
 from rs_embed_dask.models.positions import resized
 from rs_embed_dask.models.resnet import ResnetStages
-from rs_embed_dask.models.swin import PatchMerging, Sides, WindowBlock
-from rs_embed_dask.models.vit import ChannelsLast, Trunk
+from rs_embed_dask.models.swin import PatchMerging, PyramidConfig, Sides, WindowBlock
+from rs_embed_dask.models.vit import ChannelsLast, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
-
-__all__ = ["ResNet", "Swin", "ViT", "WildSAT", "build"]
 
 # What a backbone gives: a map (B, h, w, D), the vector (B, D) that its classifier reads, and the classes (B, K).
 _Seen = tuple[Tensor, Tensor, Tensor]
@@ -23,7 +22,7 @@ _Seen = tuple[Tensor, Tensor, Tensor]
 class _WildsatLayers(nn.Module):
     """Blocks between positions and a norm; positions are resampled to another grid."""
 
-    def __init__(self, trunk: Trunk, side: int) -> None:
+    def __init__(self, trunk: TrunkConfig, side: int) -> None:
         super().__init__()
         self.side = side
         self.pos_embedding = nn.Parameter(torch.zeros(1, 1 + side**2, trunk.dim))
@@ -39,16 +38,31 @@ class _WildsatLayers(nn.Module):
         return self.ln(self.layers(x))
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    size: int = 224  # side of the image in pixels; the ResNet and Swin are the same at every size
+    classes: int = 1000
+    out: int = 256
+    head: str = "image"  # the one whose output is the vector, or ``"backbone"``: what they read
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig(HeadsConfig, TrunkConfig):
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch: int = 16
+
+
 class ViT(nn.Module):
     """A vision transformer in torchvision's names."""
 
-    def __init__(self, *, size: int = 224, patch: int = 16, classes: int = 1000, **sizes: Any) -> None:
+    def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        trunk = Trunk(**{"dim": 768, "depth": 12, "heads": 12, **sizes})
-        self.class_token = nn.Parameter(torch.zeros(1, 1, trunk.dim))
-        self.conv_proj = nn.Conv2d(3, trunk.dim, patch, stride=patch)
-        self.encoder = _WildsatLayers(trunk, size // patch)
-        self.heads = nn.Sequential(OrderedDict(head=nn.Linear(trunk.dim, classes)))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.conv_proj = nn.Conv2d(3, config.dim, config.patch, stride=config.patch)
+        self.encoder = _WildsatLayers(config, config.size // config.patch)
+        self.heads = nn.Sequential(OrderedDict(head=nn.Linear(config.dim, config.classes)))
 
     def forward(self, image: Tensor) -> _Seen:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the class token."""
@@ -57,13 +71,20 @@ class ViT(nn.Module):
         return x[:, 1:].view(patches.shape), x[:, 0], self.heads(x[:, 0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(HeadsConfig):
+    width: int = 64
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+
+
 class ResNet(ResnetStages):
     """A residual network in torchvision's names."""
 
-    def __init__(self, *, width: int = 64, depths: tuple[int, ...] = (3, 4, 6, 3), classes: int = 1000) -> None:
-        super().__init__(width, depths)
-        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width)
-        self.fc = nn.Linear(width << 1 + len(depths), classes)
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__(config.width, config.depths)
+        self.conv1 = nn.Conv2d(3, config.width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(config.width)
+        self.fc = nn.Linear(config.width << 1 + len(config.depths), config.classes)
 
     def forward(self, image: Tensor) -> _Seen:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the map's mean."""
@@ -74,23 +95,28 @@ class ResNet(ResnetStages):
         return seen, mean, self.fc(mean)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwinConfig(HeadsConfig, PyramidConfig):
+    dim: int = 96
+    depths: Sides = (2, 2, 6, 2)
+    heads: Sides = (3, 6, 12, 24)
+    window: int = 7
+
+
 class Swin(nn.Module):
     """A Swin transformer in torchvision's names: a stem, then stages of blocks with a merging between each two."""
 
-    def __init__(
-        self, *, dim: int = 96, depths: Sides = (2, 2, 6, 2), heads: Sides = (3, 6, 12, 24), window: int = 7, **out: int
-    ) -> None:
+    def __init__(self, config: SwinConfig) -> None:
         super().__init__()
-        stem = (nn.Conv2d(3, dim, 4, stride=4), ChannelsLast(), nn.LayerNorm(dim, eps=1e-5))
+        stem = (nn.Conv2d(3, config.dim, 4, stride=4), ChannelsLast(), nn.LayerNorm(config.dim, eps=1e-5))
         parts: list[nn.Module] = [nn.Sequential(*stem)]
-        for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-            trunk = Trunk(dim << stage, depth, count, norm_eps=1e-5)
-            mlps = (feed_forward(trunk, ("0", "3")) for _ in range(depth))
-            blocks = (WindowBlock(trunk, (window,) * 2, mlp, shifted=i % 2 == 1) for i, mlp in enumerate(mlps))
-            parts += [*([PatchMerging(dim << stage - 1)] if stage else []), nn.Sequential(*blocks)]
+        for stage, trunk in enumerate(config.trunks()):
+            mlps = (feed_forward(trunk, ("0", "3")) for _ in range(trunk.depth))
+            blocks = (WindowBlock(trunk, (config.window,) * 2, mlp, shifted=i % 2 == 1) for i, mlp in enumerate(mlps))
+            parts += [*([PatchMerging(trunk.dim // 2)] if stage else []), nn.Sequential(*blocks)]
         self.features = nn.Sequential(*parts)
-        self.norm = nn.LayerNorm(trunk.dim, eps=1e-5)
-        self.head = nn.Linear(trunk.dim, out.get("classes", 1000))
+        self.norm = trunk.norm()
+        self.head = nn.Linear(trunk.dim, config.classes)
 
     def forward(self, image: Tensor) -> _Seen:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the map's mean."""
@@ -103,12 +129,10 @@ HEADS = {"text": "backbone1", "location": "backbone2", "image": "backbone3"}
 
 
 class WildSAT(nn.Module):
-    """Attribute names are the published keys; `head` is the one whose output is the vector, or ``"backbone"``."""
-
-    def __init__(self, backbone: nn.Module, *, head: str = "image", classes: int = 1000, out: int = 256) -> None:
+    def __init__(self, backbone: nn.Module, config: HeadsConfig) -> None:
         super().__init__()
-        self.head, self.backbone = head, backbone
-        heads = {name: nn.Sequential(nn.Linear(classes, out, bias=False)) for name in HEADS.values()}
+        self.head, self.backbone = config.head, backbone
+        heads = {name: nn.Sequential(nn.Linear(config.classes, config.out, bias=False)) for name in HEADS.values()}
         self.decoder = nn.ModuleDict(heads)
 
     def forward(self, batch: Batch) -> Tokens:
@@ -119,8 +143,7 @@ class WildSAT(nn.Module):
         return Tokens(patches, cls=read, pooled=vector, extra={**heads, "backbone": classes})
 
 
-def build(*, body: str = "vit", head: str = "image", out: int = 256, classes: int = 1000, **config: Any) -> WildSAT:
-    """Build the network from a card's configuration; all but the ViT are the same at every ``size``."""
-    config = config if body == "vit" else {name: value for name, value in config.items() if name != "size"}
-    backbone = {"vit": ViT, "resnet": ResNet, "swin": Swin}[body](classes=classes, **config)
-    return WildSAT(backbone, head=head, classes=classes, out=out)
+def build(*, body: str = "vit", **config: Any) -> WildSAT:
+    """Build the network from a card's configuration."""
+    backbone, sizes = {"vit": (ViT, ViTConfig), "resnet": (ResNet, ResNetConfig), "swin": (Swin, SwinConfig)}[body]
+    return WildSAT(backbone(sizes(**config)), sizes(**config))

@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
-__all__ = [
-    "Fit",
-    "fit_image",
-    "place_grid",
-    "tile_starts",
-]
+__all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]
 
 _NEARLY_SQUARE = 8
 

@@ -45,7 +45,7 @@ def run(case: Case) -> Outputs:
     if not case.raw:
         batch = Batch({modality: torch.from_numpy(frames)}, {modality: _bands(case, model, modality)})
         batch.gsd_m = torch.full((len(images),), gsd)
-        if model.encoder.metadata:
+        if model.encoder.config.metadata:
             dates = [[_hours(date)] for date in side["dates"]]
             batch.dates = torch.tensor(dates).expand(len(images), 1, 4)
             batch.lonlat = torch.tensor(side["lat_lon"], dtype=torch.float64).flip(-1).expand(len(images), 2)
