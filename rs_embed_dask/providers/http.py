@@ -11,7 +11,6 @@ import datetime as dt
 import functools
 import importlib
 import logging
-import random
 import re
 import threading
 import time
@@ -29,6 +28,7 @@ import requests
 import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy
 
 __all__ = [
     "AbsentError",
@@ -37,7 +37,6 @@ __all__ = [
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
-    "RetryPolicy",
     "Signer",
     "read_range",
 ]
@@ -232,8 +231,14 @@ def _refusal(place: str, response: requests.Response | None) -> ProviderError:
             reason=f"the issuer answered {response.status_code}",
             fix=PlanetaryComputerTokens().advice,
         )
-    status = "nothing" if response is None else str(response.status_code)
-    return _later(place, f"the issuer answered {status}")
+    if response is None or response.status_code in TRANSIENT_STATUSES:
+        return _later(place, f"the issuer answered {'nothing' if response is None else response.status_code}")
+    return ProviderError(
+        "token for container",
+        value=place,
+        reason=f"the issuer answered {response.status_code}",
+        fix="check the item's href: the container may not exist",
+    )
 
 
 def _later(place: str, reason: str) -> TransientError:
@@ -249,7 +254,6 @@ CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 POOLS: Final = 32
 CONNECTIONS: Final = 64
@@ -258,21 +262,6 @@ REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=
 
 class AbsentError(ProviderError):
     """There is no such file."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long to bear with a server before giving up."""
-
-    attempts: int = 6
-    first_wait_s: float = 0.25
-    longest_wait_s: float = 30.0
-    timeout_s: float = 60.0
-
-    def wait_s(self, attempt: int) -> float:
-        """Return the wait after the `attempt`-th fault (from 0)."""
-        whole = min(self.first_wait_s * 2.0**attempt, self.longest_wait_s)
-        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +304,7 @@ class Access:
     """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
 
     signer: Signer = field(default_factory=PlainLinks)
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     kept: ByteCache | None = field(default=None, compare=False, repr=False)
 
 
@@ -351,8 +340,8 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
 
 
 def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
-    patience, refusals, fault = access.patience, 0, _Fault("nothing was tried")
-    for attempt in range(patience.attempts):
+    retry, refusals, fault = access.retry, 0, _Fault("nothing was tried")
+    for attempt in range(retry.attempts):
         outcome = _attempt(what, url, span, access)
         if isinstance(outcome, Piece):
             return outcome
@@ -363,10 +352,10 @@ def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Pi
                 raise AccessError(what, value=url, reason=fault.reason, fix=access.signer.advice)
             access.signer.forget(fault.refused)
             continue
-        wait_s = patience.wait_s(attempt) if fault.wait_s is None else fault.wait_s
-        if wait_s > patience.longest_wait_s:
+        wait_s = retry.wait_s(attempt) if fault.wait_s is None else fault.wait_s
+        if wait_s > retry.longest_wait_s:
             break
-        if attempt < patience.attempts - 1:
+        if attempt < retry.attempts - 1:
             time.sleep(wait_s)
     raise TransientError(
         what,
@@ -384,7 +373,7 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
     headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
     try:
         answer = _pool(_proxy(*urlsplit(url)[:2])).request(
-            "GET", signed, headers=headers, timeout=access.patience.timeout_s, retries=REDIRECTS
+            "GET", signed, headers=headers, timeout=access.retry.timeout_s, retries=REDIRECTS
         )
     except urllib3.exceptions.HTTPError as error:
         return _Fault(f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__)
@@ -408,7 +397,7 @@ def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece |
 
 def _judge(what: str, url: str, answer: urllib3.BaseHTTPResponse) -> _Fault:
     reason = f"the storage answered {answer.status}"
-    if answer.status in PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if answer.status in TRANSIENT_STATUSES:
         after = answer.headers.get("Retry-After", "")
         return _Fault(reason, wait_s=float(after) if SECONDS.fullmatch(after) else None)
     if answer.status in MISSING:

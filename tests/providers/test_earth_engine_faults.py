@@ -18,7 +18,7 @@ from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.earth_engine import read as earth_read
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.specs.when import TemporalSpec
 from rs_embed_dask.store import Status
@@ -64,7 +64,7 @@ def test_r18_r14_what_does_not_pass_is_raised_in_the_end(earth, scenes, fault):
     earth.faults({**fault, "times": -1})
     with pytest.raises(TransientError) as raised:
         load(earth.provider(), read(GRID, ("red",)))
-    assert earth.counts("pixels") == 4  # as often as the patience says
+    assert earth.counts("pixels") == 4  # as often as the retry says
     assert "earth_engine: sentinel-2-l2a at" in raised.value.what
 
 
@@ -72,13 +72,13 @@ def test_r18_a_hung_request_ends_at_its_deadline(earth, scenes):
     load(earth.provider(), read(GRID, ("red",)))
     earth.faults({"kind": "hang", "seconds": 3.0})
     started = time.perf_counter()
-    provider = earth.provider(patience=RetryPolicy(2, 0.01, 0.02, 0.5))
+    provider = earth.provider(retry=RetryPolicy(2, 0.01, 0.02, 0.5))
     same(load(provider, read(GRID, ("red",))).values[0, 0], nanmedian(band(scenes, "B4", GRID)))
     assert time.perf_counter() - started < 2.9
 
 
 def test_r18_nothing_waits_for_ever_by_default():
-    assert EarthEngine().patience.timeout_s == 310
+    assert EarthEngine().retry.timeout_s == 310
 
 
 def waits(monkeypatch, provider, order):
@@ -94,7 +94,7 @@ def test_r18_waits_double_and_differ(earth, monkeypatch):
     def fails():
         raise ConnectionError("gone")
 
-    provider = earth.provider(patience=RetryPolicy(6, 1.0, 8.0, 30.0))
+    provider = earth.provider(retry=RetryPolicy(6, 1.0, 8.0, 30.0))
     found = [waits(monkeypatch, provider, fails) for _ in range(3)]
     for slept in found:
         assert len(slept) == 5
@@ -109,7 +109,7 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     real = earth_read.ask
     monkeypatch.setattr(read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
     load(earth.provider(), read(GRID, ("red",)))
-    assert access.patience.longest_wait_s < 1
+    assert access.retry.longest_wait_s < 1
     assert len(slept) == 1
     assert 7.0 <= slept[0] <= 8.4
 
@@ -207,7 +207,7 @@ def test_the_emulator_beyond_its_quota_is_waited_for(earth, scenes):
     from concurrent.futures import ThreadPoolExecutor
 
     earth.set(at_once=2, latency_s=0.02)
-    provider = earth.provider(at_once=8, patience=RetryPolicy(12, 0.02, 0.2, 30.0))
+    provider = earth.provider(at_once=8, retry=RetryPolicy(12, 0.02, 0.2, 30.0))
     reads = [read(spot(offset=(900.0 + 50 * n, 900.0)), ("red",)) for n in range(12)]
     with ThreadPoolExecutor(8) as threads:
         cubes = list(threads.map(lambda one: load(provider, one), reads))

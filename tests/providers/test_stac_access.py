@@ -15,7 +15,8 @@ import pytest
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.providers import http
 from rs_embed_dask.providers.geotiff import forget_heads, open_geotiff
-from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, RetryPolicy, read_range
+from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, read_range
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import labelled
 from tests.services.faults import BUSY, FaultPlan, Happening
 from tests.services.loopback import Fault
@@ -23,7 +24,7 @@ from tests.services.scenes import layer, s2_scene
 
 HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.5)
 SIGNED = Access(PlanetaryComputerTokens(), HASTE)
-PLAIN = Access(patience=HASTE)
+PLAIN = Access(retry=HASTE)
 
 
 def b04(service):
@@ -96,9 +97,9 @@ def test_r24_a_wait_beyond_patience_is_left_to_the_caller(azure):
 
 
 def test_r24_waits_double_and_spread():
-    patience = RetryPolicy(first_wait_s=1, longest_wait_s=5)
+    retry = RetryPolicy(first_wait_s=1, longest_wait_s=5)
     for attempt, whole in enumerate((1, 2, 4, 5, 5)):
-        waits = [patience.wait_s(attempt) for _ in range(200)]
+        waits = [retry.wait_s(attempt) for _ in range(200)]
         assert whole / 2 <= min(waits) < max(waits) <= whole
         assert len(set(waits)) > 100
 

@@ -50,20 +50,20 @@ def ask(
     access: EarthAccess, request: Callable[[], Any], *, what: str, sleep: Callable[[float], None] = time.sleep
 ) -> Any:
     """Make a request, again after faults that pass."""
-    patience = access.patience
-    for attempt in range(patience.attempts):
+    retry = access.retry
+    for attempt in range(retry.attempts):
         try:
             open_session(access)
             with gate(access.gate_name, access.at_once):
                 return _once(request, what, access)
         except TransientError as fault:
-            if attempt + 1 == patience.attempts:
+            if attempt + 1 == retry.attempts:
                 raise
             asked_s = min(fault.retry_after_s or 0.0, _LONGEST_ASKED_S)
         # what was asked for, and a little more, so that those who were told the same do not come together
         spread_s = asked_s * random.uniform(1.0, 1.2)  # noqa: S311 - spreads clients, guards nothing
-        sleep(max(patience.wait_s(attempt), spread_s))
-    raise ProviderError(what, value=patience.attempts, reason="no attempt is allowed", fix="allow one or more")
+        sleep(max(retry.wait_s(attempt), spread_s))
+    raise ProviderError(what, value=retry.attempts, reason="no attempt is allowed", fix="allow one or more")
 
 
 def _once(request: Callable[[], Any], what: str, access: EarthAccess) -> Any:

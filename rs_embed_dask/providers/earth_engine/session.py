@@ -20,7 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -37,17 +37,6 @@ __all__ = [
     "status_of",
 ]
 
-_PASSING: Final = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_EARLY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
@@ -120,7 +109,7 @@ def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float 
     if _TOO_MUCH.search(text):
         fix = "take shorter frames, fewer bands or coarser pixels"
         return TooMuchError(what, reason=f"it is too much for one request: {text}", fix=fix)
-    if status in _PASSING:
+    if status in TRANSIENT_STATUSES:
         return _later(what, f"Earth Engine answered {status}: {text}", asked_s)
     fix = "check the collection and the bands; trying again will not help"
     return ProviderError(what, reason=f"Earth Engine answered {status}: {text}", fix=fix)
@@ -199,7 +188,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0))
 
     def __post_init__(self) -> None:
         if self.project is not None:
@@ -217,7 +206,7 @@ class EarthAccess(Record):
             fix = "give credentials='service_account' and key_file= together"
             raise SpecError("EarthEngine.key_file", value=self.key_file, reason="one is there alone", fix=fix)
         whole("EarthEngine.at_once", self.at_once, low=1, high=MOST_AT_ONCE)
-        positive("EarthEngine.patience.timeout_s", self.patience.timeout_s, unit="s")
+        positive("EarthEngine.retry.timeout_s", self.retry.timeout_s, unit="s")
 
     @property
     def url(self) -> str:
@@ -291,7 +280,7 @@ def _initialize(access: EarthAccess) -> None:
             credentials=held,
             project=access.project,
             url=access.url,
-            http_transport=Transport(access.patience.timeout_s, access.at_once),
+            http_transport=Transport(access.retry.timeout_s, access.at_once),
         )
     except RsEmbedError:
         raise

@@ -28,6 +28,7 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError, red
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES
 from rs_embed_dask.specs.ground import project
 
 __all__ = [
@@ -194,7 +195,6 @@ KEPT_S: Final = 600.0
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-PASSING: Final = frozenset({429, 500, 502, 503, 504})
 RETRIES: Final = 4
 TIMEOUT_S: Final = (10.0, 60.0)
 
@@ -280,7 +280,7 @@ def _client(url: str) -> pystac_client.Client:
         total=RETRIES,
         backoff_factor=0.1,
         backoff_jitter=0.1,
-        status_forcelist=PASSING,
+        status_forcelist=TRANSIENT_STATUSES,
         allowed_methods=None,  # a search changes nothing, so that its POST may be sent again
         raise_on_status=False,
     )
@@ -342,7 +342,7 @@ def _failed(question: Query, status: int | None, text: str) -> ProviderError:
     reason = redact(" ".join(text.split()))[:200] or f"it answered {status}"
     if status in REFUSED:
         return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
-    passing = status is None or status in PASSING
+    passing = status is None or status in TRANSIENT_STATUSES
     if passing:
         return TransientError(
             "STAC API", value=question.url, reason=reason, fix="try again later, or check the address"
