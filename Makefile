@@ -1,5 +1,5 @@
 # Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
-#   make demo | test | real DATA=... | lint | types | imports | tests | bench | setup | clean
+#   make demo | test | test-long | real DATA=... | lint | types | imports | tests | bench | setup | clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -12,15 +12,17 @@ READY := $(VENV)/.ready
 OUT ?= demo-out
 REAL_OUT ?= real-out
 DATA ?= ../shared/data
+MODELS ?= ../shared/models
 PYTEST_ARGS ?=
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
-.PHONY: help setup demo test real lint types imports tests bench notebooks clean
+.PHONY: help setup demo test test-long real lint types imports tests bench notebooks clean
 
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with numbers, a store and a picture"
 	@echo "make test             lint, types, import directions and the whole suite"
+	@echo "make test-long        the same, and all models in all variants against the published numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    real Sentinel-2 images and real Galileo weights from DIR"
 	@echo "make bench            the pipeline against its bound"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
@@ -40,12 +42,15 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/rs-embed-dask demo --out $(OUT)
+	@$(BIN)/python -m tests.services.demo --out $(OUT)
 
 real: $(READY)
 	@$(BIN)/python -m examples.real_images --data $(DATA) --out $(REAL_OUT)
 
 test: lint types imports tests
+
+test-long: test
+	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

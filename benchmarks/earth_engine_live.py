@@ -89,7 +89,7 @@ def timings(provider: EarthEngine, orders: Mapping[str, Order]) -> str:
         access = replace(provider.access, endpoint=endpoint)
         for name, order in orders.items():
             open_session(access)
-            image = image_of(order, provider.table(order.sensor))
+            image = image_of(order, provider.settings.table(order.sensor))
             asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid(order.grid)}
             lines.append(f"{endpoint} {name}: {_timed(access, asked)}")
     open_session(provider.access)
@@ -146,8 +146,8 @@ def _asked(number: int, question: str, answer: Callable[[EarthEngine], _Answer],
 
 def _order(provider: EarthEngine, bands: tuple[str, ...], *spans: Span, pixel: float = 10.0) -> Order:
     read = Read(grid_for(SOMEWHERE, pixel, snap_m=60), "sentinel-2-l2a", bands, spans, PLAIN)
-    layers = layers_of(read, provider.table(read.sensor), plain=provider.passes == "each")
-    return Order.of(provider, read, layers)
+    layers = layers_of(read, provider.settings.table(read.sensor), plain=provider.passes == "each")
+    return Order.of(provider.settings, read, layers)
 
 
 def _value(provider: EarthEngine, make: Callable[[], Any]) -> Any:
@@ -155,7 +155,7 @@ def _value(provider: EarthEngine, make: Callable[[], Any]) -> Any:
 
 
 def _scenes(provider: EarthEngine, order: Order) -> Any:
-    return collection_of(order, order.layers[0].look, provider.table(order.sensor))
+    return collection_of(order, order.layers[0].look, provider.settings.table(order.sensor))
 
 
 def _median_type(provider: EarthEngine) -> _Answer:
@@ -185,8 +185,8 @@ def _emptiness(provider: EarthEngine) -> _Answer:
     first = order_task(_order(provider, ("red",), Span(dt.date(1999, 1, 1), dt.date(1999, 2, 1)), JUNE))
     empty = bool(np.isnan(first[0]).all() and (first[1] == 0).all())
     sea = Read(grid_for(PointBuffer(-30.0, 40.0, 160), 10), "sentinel-2-l2a", ("red",), (JUNE,), PLAIN)
-    layers = layers_of(sea, provider.table(sea.sensor), plain=False)
-    outside = order_task(Order.of(provider, sea, layers))
+    layers = layers_of(sea, provider.settings.table(sea.sensor), plain=False)
+    outside = order_task(Order.of(provider.settings, sea, layers))
     nowhere = bool(np.isnan(outside[0]).all() and (outside[1] == 0).all())
     return (
         f"an empty frame is NaN with count 0: {empty}; so is a place outside all scenes: {nowhere}",
@@ -261,7 +261,7 @@ def _large_medians(provider: EarthEngine) -> _Answer:
 
 
 def _pace(provider: EarthEngine) -> _Answer:
-    bands = tuple(band for band, _ in provider.table("sentinel-2-l2a").assets)
+    bands = tuple(band for band, _ in provider.settings.table("sentinel-2-l2a").assets)
     spans = [Span(dt.date(2022, month, 1), dt.date(2022, month + 1, 1)) for month in range(1, 12)]
     spans.append(Span(dt.date(2022, 12, 1), dt.date(2023, 1, 1)))
     orders = {f"{count} x {len(bands)}": _order(provider, bands, *spans[:count]) for count in (1, 4, 12)}

@@ -25,7 +25,7 @@ from distributed import Client
 
 import rs_embed_dask as rs
 from examples import real_picture
-from tests.services import real
+from tests.services import real_imagery
 from tests.services.service import Service
 
 MODELS = ("galileo-nano", "rcf")
@@ -133,7 +133,7 @@ def main():
         # a store of an earlier run was made from a service at another port: it would be refused as another request
         shutil.rmtree(out / f"{name}.zarr", ignore_errors=True)
     started = time.perf_counter()
-    with Service(real.build(data, out / "catalogue"), hrefs="azure") as service:
+    with Service(real_imagery.build(data, out / "catalogue"), hrefs="azure") as service:
         # workers are made after this, so the planetary-computer client in them talks to the local service
         os.environ.update(service.environment())
         provider = rs.open_provider("planetary_computer", url=service.url)

@@ -11,7 +11,7 @@ import rs_embed_dask as rs
 from rs_embed_dask import plot
 from rs_embed_dask.plot import fit_pca
 from rs_embed_dask.store import STATUS_COLOURS, Status
-from tests.services import real
+from tests.services import real_imagery
 
 LABELS = ("galileo-nano", "rcf")
 SUMMER_MONTH = "2021-06"
@@ -36,11 +36,13 @@ def stretched(bands):
 
 
 def belgium_scene(data):
-    for when, bands, transform in real.series(data / real.MONTHLY, "S2-L2A-"):
+    for when, bands, transform in real_imagery.series(data / real_imagery.MONTHLY, "S2-L2A-"):
         if f"{when:%Y-%m}" == SUMMER_MONTH:
             left, top, pixel, (rows, columns) = transform[2], transform[5], transform[0], bands["B04"].shape
             extent = (left, left + columns * pixel, top - rows * pixel, top)
-            return plot.Scene(stretched([bands[name] for name in ("B04", "B03", "B02")]), extent, real.BELGIUM)
+            return plot.SceneImage(
+                stretched([bands[name] for name in ("B04", "B03", "B02")]), extent, real_imagery.BELGIUM
+            )
     raise LookupError(SUMMER_MONTH)
 
 
@@ -51,7 +53,7 @@ def raster_scene(paths, bands):
         with rasterio.open(path) as scene:
             layers.append(scene.read(band))
             box, crs = scene.bounds, str(scene.crs)
-    return plot.Scene(stretched(layers), (box.left, box.right, box.bottom, box.top), crs)
+    return plot.SceneImage(stretched(layers), (box.left, box.right, box.bottom, box.top), crs)
 
 
 def fitted(store, label, items):
@@ -93,7 +95,7 @@ def save(path, *, out, data):
     river = data / "galileo" / "20201002T221611_20201002T221610_T60HWB.tif"
     title = "New Zealand, 2.6 km: river, forest, pasture"
     draw(panels[1], out / "river.zarr", raster_scene([river] * 3, (4, 3, 2)), title=title)
-    granule = [data / real.GRANULE / f"{band}.tif" for band in ("B04", "B03", "B02")]
+    granule = [data / real_imagery.GRANULE / f"{band}.tif" for band in ("B04", "B03", "B02")]
     title = "granule 29RKH, 106 km: rock, sand, cloud"
     draw(panels[2], out / "granule.zarr", raster_scene(granule, (1, 1, 1)), title=title)
     draw_states(panels[3], rs.status(out / "belgium.zarr"))

@@ -18,12 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rs_embed_dask.api import (
         compute_embeddings,
-        describe_model,
-        fetch_weights,
         get_embedding,
         get_embeddings_batch,
         inspect_input,
-        list_models,
         open_store,
         plan,
         resume,
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.errors import RsEmbedError
     from rs_embed_dask.inference.loading import load_model
     from rs_embed_dask.models import register_model
+    from rs_embed_dask.pages.model import describe_model, fetch_weights, list_models
     from rs_embed_dask.providers import list_providers, open_provider, register_provider
     from rs_embed_dask.specs import (
         BBox,
@@ -54,12 +52,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "rs_embed_dask.api": (
         "compute_embeddings",
-        "describe_model",
-        "fetch_weights",
         "get_embedding",
         "get_embeddings_batch",
         "inspect_input",
-        "list_models",
         "open_store",
         "plan",
         "resume",
@@ -70,6 +65,7 @@ _HOMES = {
     "rs_embed_dask.errors": ("RsEmbedError",),
     "rs_embed_dask.inference.loading": ("load_model",),
     "rs_embed_dask.models": ("register_model",),
+    "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
     "rs_embed_dask.specs.places": ("places",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from rs_embed_dask.engine.request import RequestOptions, items_of, request_of, statuses_of, store_for
-from rs_embed_dask.errors import SpecError
-from rs_embed_dask.show.model_page import describe_model, fetch_weights, list_models
+from rs_embed_dask.engine.request import Request, RequestOptions, request_of
+from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.places import places
+from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
 
@@ -19,22 +19,19 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from rs_embed_dask.embedding import Embedding
-    from rs_embed_dask.engine.plan import Plan
+    from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
     from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import Status, Store
+    from rs_embed_dask.store import Item, Status, Store
 
 __all__ = [
     "RequestOptions",
     "compute_embeddings",
-    "describe_model",
-    "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
     "inspect_input",
-    "list_models",
     "open_store",
     "plan",
     "resume",
@@ -100,16 +97,19 @@ def compute_embeddings(
     ...     provider="synthetic",
     ... )  # doctest: +SKIP
     """
-    made = plan(spatials, models, temporal, **options)
-    if out is not None:
-        store, whole = store_for(out, made)
-        _run(whole, store, client=client, progress=progress)
-        return open_store(out)
-    with tempfile.TemporaryDirectory(prefix="rs-embed-dask-") as folder:
-        target = Path(folder) / "result.zarr"
-        store, made = store_for(target, made)
-        _run(made, store, client=client, progress=progress)
-        return open_store(target).load()
+    from rs_embed_dask.engine.topup import store_for
+
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="rs-embed-dask-") as folder:
+            target = Path(folder) / "result.zarr"
+            tree = compute_embeddings(
+                spatials, models, temporal, out=target, client=client, progress=progress, **options
+            )
+            return tree.load()
+    request, sizes = request_of(models, options), _sizes(options)
+    store, todo = store_for(out, _items(spatials, temporal, options), request, sizes=sizes)
+    _run(todo, store, client=client, progress=progress)
+    return open_store(out)
 
 
 def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
@@ -125,11 +125,10 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
     SpecError, UnknownNameError, PlanError
         As `compute_embeddings`.
     """
-    from rs_embed_dask.engine.plan import Sizes, make_plan
+    from rs_embed_dask.engine.plan import make_plan
 
-    request = request_of(models, options)
-    sizes = Sizes(chunk_items=options.get("chunk_items"), batch_items=options.get("batch_items", Sizes.batch_items))
-    return make_plan(items_of(spatials, temporal, options), request, sizes=sizes)
+    request, sizes = request_of(models, options), _sizes(options)
+    return make_plan(_items(spatials, temporal, options), request, sizes=sizes)
 
 
 def resume(
@@ -165,18 +164,17 @@ def resume(
     """
     from rs_embed_dask.engine.driver import is_finished, nothing_left
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
-    from rs_embed_dask.engine.request import Request
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
 
-    store, taken_up = Store.open(path, mode="r+"), statuses_of(only)
-    if is_finished(store, taken_up):
+    store, statuses = Store.open(path, mode="r+"), _statuses(only)
+    if is_finished(store, statuses):
         return nothing_left(store, Options(progress=progress))
-    chosen = open_provider(provider) if isinstance(provider, str) else provider
-    request = Request.from_dict(store.request, provider=chosen)
-    made = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
-    return _run(made, store, client=client, progress=progress, only=taken_up)
+    source = open_provider(provider) if isinstance(provider, str) else provider
+    request = Request.from_dict(store.request, provider=source)
+    todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
+    return _run(todo, store, client=client, progress=progress, only=statuses)
 
 
 def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:
@@ -210,11 +208,11 @@ def get_embedding(model: object, spatial: object, temporal: object, **options: U
     >>> rs.get_embedding("bandstats", spatial=place, temporal=rs.TemporalSpec.year(2022), provider="synthetic")
     ... # doctest: +SKIP
     """
-    found = places(spatial, options.get("crs"), buffer_m=options.get("buffer_m"))
-    if len(found) != 1:
+    spatials = places(spatial, options.get("crs"), buffer_m=options.get("buffer_m"))
+    if len(spatials) != 1:
         fix = "use get_embeddings_batch or compute_embeddings for several"
-        raise SpecError("spatial", value=f"{len(found)} places", reason="one place is needed", fix=fix)
-    return get_embeddings_batch(model, spatials=found, temporal=temporal, **options)[0]
+        raise SpecError("spatial", value=f"{len(spatials)} places", reason="one place is needed", fix=fix)
+    return get_embeddings_batch(model, spatials=spatials, temporal=temporal, **options)[0]
 
 
 def get_embeddings_batch(
@@ -274,14 +272,51 @@ def inspect_input(
     return inputs_of(plan(spatial, [ModelSpec.of(model)], temporal, **options))
 
 
+def _items(spatials: object, temporal: object, options: RequestOptions) -> list[Item]:
+    """Pair every place with its span and name."""
+    from rs_embed_dask.store import Item
+
+    listed = places(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
+    names = options.get("ids")
+    if names is not None and len(names) != len(listed):
+        reason, fix = f"there are {len(listed)} places", "give one name per place, or leave ids= out"
+        raise SpecError("ids", value=f"{len(names)} names", reason=reason, fix=fix)
+    pairs = zip(listed, spans(temporal, len(listed)), strict=True)
+    return [
+        Item(index, place, span, "" if names is None else str(names[index]))
+        for index, (place, span) in enumerate(pairs)
+    ]
+
+
+def _sizes(options: RequestOptions) -> Sizes:
+    from rs_embed_dask.engine.plan import Sizes
+
+    return Sizes(chunk_items=options.get("chunk_items"), batch_items=options.get("batch_items", Sizes.batch_items))
+
+
+def _statuses(only: object) -> frozenset[Status] | None:
+    """Resolve the names of states. Raises UnknownNameError."""
+    from rs_embed_dask.store import Status
+
+    if only is None:
+        return None
+    given: Any = only
+    listed = [given] if isinstance(given, (str, Status)) else list(given)
+    names = [one.name if isinstance(one, Status) else str(one).upper() for one in listed]
+    for name in names:
+        if name not in Status.__members__:
+            raise UnknownNameError.among("only", name.lower(), [one.lower() for one in Status.__members__])
+    return frozenset(Status[name] for name in names)
+
+
 def _run(
-    made: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
+    todo: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
 ) -> RunReport:
     """Compute what is left, and note in the receipt what it was computed with."""
     from rs_embed_dask.engine.driver import run_plan
     from rs_embed_dask.engine.watch import Options
 
-    report = run_plan(made, store, client, options=Options(progress=progress, only=only))
+    report = run_plan(todo, store, client, options=Options(progress=progress, only=only))
     if report.weights:
         store.update_receipt(weights=store.receipt.get("weights", {}) | report.weights)
     return report

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from rs_embed_dask.models import all_cards
-from rs_embed_dask.show.model_page import ModelPage, largest_error, list_models
+from rs_embed_dask.pages.model import ModelPage, largest_error, list_models
 from tests import correctness_page
 from tests.correctness_page import errors
 from tests.parity.record import RECORD
@@ -23,7 +23,7 @@ MADE_OF_RECORD = f"<!-- Made from the cards and parity.json by `{COMMAND}`: chan
 
 def table(folder, most):
     """The models, a row each, with links to their pages in a folder and at most so many variants by name."""
-    head = "| model | what | variants | reads | numbers a vector | licence of the weights | parity |"
+    head = "| model | what | variants | reads | dimension | licence of the weights | parity |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *(_row(row, folder, most) for row in list_models())])
 
 

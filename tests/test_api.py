@@ -10,6 +10,8 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
+from rs_embed_dask.engine import plan as plans, topup
+from rs_embed_dask.engine.plan import make_plan
 from rs_embed_dask.errors import (
     LicenceError,
     PlanError,
@@ -129,7 +131,7 @@ def test_a_finished_store_is_known_to_be_finished_from_its_status_alone(client, 
     out = tmp_path / "g.zarr"
     rs.compute_embeddings([place(0)], "bandstats", SPAN, provider=clear, out=out, client=client, progress=False)
     store = Store.open(out, mode="r+")
-    store.set_request(store.request | {"provider": {"name": "files", "rebuild": False}})
+    store.add_models([], request=store.request | {"provider": {"name": "files", "rebuild": False}})
     report = rs.resume(out, progress=False)
     assert (report.chunks, report.is_over, report.store) == (0, True, str(out))
     assert "nothing was left to do" in str(report)
@@ -153,6 +155,48 @@ def test_more_places_spans_and_models_are_added(client, clear, tmp_path):
     single = rs.get_embedding("bandstats", spatial=place(0), temporal=later, provider=clear)
     assert np.allclose(done["bandstats"]["embedding"][3], single.data, rtol=1e-5, atol=1e-6)
     assert not np.allclose(done["bandstats"]["embedding"][0], single.data, rtol=1e-2)
+
+
+def test_every_call_makes_one_plan(client, clear, tmp_path, monkeypatch):
+    """A fresh run, a resumed one and every kind of top-up; what is planned is what the store holds in the end."""
+    planned = []
+
+    def counted(items, request, *, sizes=None):
+        made = make_plan(items, request, sizes=sizes)
+        planned.append((made.figures.items, request.labels))
+        return made
+
+    for module in (plans, topup):
+        monkeypatch.setattr(module, "make_plan", counted)
+    asked = {"provider": clear, "out": tmp_path / "h.zarr", "client": client, "progress": False}
+    calls = [
+        ([place(0), place(1)], ["bandstats"], 2),  # fresh
+        ([place(0), place(1)], ["bandstats"], 2),  # nothing new
+        ([place(0), place(2)], ["bandstats"], 3),  # one more place
+        ([place(0), place(3)], ["bandstats", "rcf"], 4),  # one more place and model
+        ([place(0)], ["rcf"], 4),  # a part of what is there
+    ]
+    for number, (spots, models, total) in enumerate(calls, start=1):
+        tree = rs.compute_embeddings(spots, models, SPAN, **asked)
+        assert len(planned) == number
+        assert planned[-1] == (total, tuple(models))
+        assert tree[models[-1]]["status"].to_numpy().tolist() == [1] * total
+    rs.resume(tmp_path / "h.zarr", only="ok", client=client, progress=False)
+    assert planned[len(calls) :] == [(4, ("bandstats", "rcf"))]
+
+
+def test_a_refused_top_up_writes_nothing(client, clear, tmp_path):
+    asked = {"provider": clear, "out": tmp_path / "i.zarr", "client": client, "progress": False, "output": "grid"}
+    rs.compute_embeddings([place(0)], "bandstats", SPAN, **asked)
+    before = Store.open(tmp_path / "i.zarr")
+    for spots, models, error in (
+        ([place(1, buffer_m=320)], "bandstats", StoreMismatchError),
+        ([place(1)], ["bandstats", "rfc"], UnknownNameError),
+    ):
+        with pytest.raises(error):
+            rs.compute_embeddings(spots, models, SPAN, **asked)
+        after = Store.open(tmp_path / "i.zarr")
+        assert (after.n_items, after.labels, after.request) == (before.n_items, before.labels, before.request)
 
 
 def test_another_request_is_refused_with_the_difference(client, clear, tmp_path):

@@ -15,10 +15,11 @@ import rs_embed_dask as rs
 from rs_embed_dask.cards.card import vectors
 from rs_embed_dask.cli import show
 from rs_embed_dask.models import Card, Inputs, Option, Variant, Weights, all_cards, card
+from rs_embed_dask.pages import model as model_page, wording
+from rs_embed_dask.pages.model import example
 from rs_embed_dask.preprocess.inputs import When
 from rs_embed_dask.preprocess.steps import Clip, Divide, MinMax, Percentile, Resize, Standard, Step, Stretch, ValueSpan
-from rs_embed_dask.show import model_page, tables, wording
-from rs_embed_dask.show.model_page import example
+from rs_embed_dask.show import tables
 from tests.example_run import run_example
 
 CARDS = pytest.mark.parametrize("found", all_cards(), ids=lambda found: found.id)
@@ -132,7 +133,7 @@ def test_a_page_in_full():
         "| `a` | me/mine | `a.pt` | 0123abc | f00d | 7 | MIT |",
         "| step 1 | resize to 64 x 64 px, bilinear |",
         "| step 2 | subtract each band's mean, divide by its std |",
-        "| frames | a frame each 30 days, at most 12 |",
+        "| frames | one frame per 30 days, at most 12 |",
         "| composite | median |",
         "| band | sentinel-2-l2a | mean | std |",
         "| `nir` | B08 | 2 | 4 |",
@@ -228,7 +229,7 @@ def test_what_options_change_is_told():
         (Option("a", default=True), "True, False"),
         (Option("a", 1.0), "a number"),
         (Option("bands", ()), "names of bands"),
-        (Option("a", ""), "a text"),
+        (Option("a", ""), "text"),
     ],
 )
 def test_choices_in_words(option, words):
@@ -254,4 +255,5 @@ def test_a_wide_table_becomes_lines_and_a_long_cell_is_wrapped():
 
 def test_html_is_escaped():
     told = tables.page_html("a < b", [tables.Section("T", (("`x` < y",),)), tables.Section("C", code="1 < 2")])
-    assert told == "<h3>a &lt; b</h3><h4>T</h4><ul><li>x &lt; y</li></ul><h4>C</h4><pre>1 &lt; 2</pre>"
+    body = "<h3>a &lt; b</h3><h4>T</h4><ul><li>x &lt; y</li></ul><h4>C</h4><pre>1 &lt; 2</pre>"
+    assert told.endswith(f"</style><div class='rse'>{body}</div>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import rs_embed_dask
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def distribution(requirement):
@@ -26,7 +28,7 @@ def pinned():
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_the_version_is_said_once_and_the_same():
+def test_the_version_is_the_same_everywhere():
     assert PROJECT["version"] == rs_embed_dask.__version__
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
@@ -44,16 +46,31 @@ def test_constraints_name_no_local_build_and_no_path():
 
 def test_every_dependency_of_setup_has_a_tested_version():
     extras = PROJECT["optional-dependencies"]
-    asked = [*PROJECT["dependencies"], *extras["dev"], *extras["plot"], *extras["notebook"]]
+    required = [*PROJECT["dependencies"], *extras["dev"], *extras["plot"], *extras["notebook"]]
     tested = {name.lower().replace("_", "-") for name in pinned()}
-    assert {distribution(r) for r in asked} - {"rs-embed-dask"} <= tested
+    assert {distribution(r) for r in required} - {"rs-embed-dask"} <= tested
 
 
-def test_conda_users_get_the_same_core():
-    text = (ROOT / "environment.yml").read_text("utf-8")
-    listed = set(re.findall(r"^  - ([\w-]+)", text, re.MULTILINE))
-    listed = {{"pytorch": "torch", "huggingface_hub": "huggingface-hub"}.get(word, word) for word in listed}
-    assert {distribution(r) for r in PROJECT["dependencies"]} <= listed
+def test_conda_users_get_the_same_versions_and_the_extras_of_the_card():
+    _, _, text = (ROOT / "environment.yml").read_text("utf-8").partition("dependencies:")
+    listed = dict(re.findall(r"^  - ([\w-]+) *(\S*)", text, re.MULTILINE))
+    renamed = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's names of the same releases
+    listed = {distribution(renamed.get(name, name)): bounds for name, bounds in listed.items()}
+    extras = PROJECT["optional-dependencies"]
+    required = [*PROJECT["dependencies"]]
+    for extra in ("earth_engine", "slurm", "kubernetes", "plot", "notebook"):
+        required += extras[extra]
+    required = {distribution(r): re.sub(r"^[\w.-]+", "", r) for r in required}
+    assert required == {name: listed.get(name) for name in required}
+    assert listed.keys() - required.keys() == {"python", "pip", "pyogrio"}  # pyogrio comes with geopandas on PyPI
+
+
+def test_the_wheel_needs_no_folder_of_the_checkout():
+    for path in sorted((ROOT / "rs_embed_dask").rglob("*.py")):
+        imports = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, IMPORTS)]
+        modules = {alias.name for node in imports for alias in node.names}
+        modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+        assert not {name for name in modules if name.split(".")[0] in {"tests", "benchmarks", "examples"}}, path
 
 
 def test_the_extras_are_those_that_the_documents_name():
@@ -75,18 +92,30 @@ def test_make_test_is_lint_types_imports_and_tests():
         assert tool in dry
 
 
-@pytest.mark.parametrize("target", ["demo", "real", "test", "lint", "types", "bench"])
+def test_make_test_long_runs_the_suite_and_every_model():
+    dry = subprocess.run(
+        ["make", "-n", "test-long", "MODELS=numbers"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert dry.index("-m pytest") < dry.index("-m tests.parity numbers")
+
+
+def test_make_demo_runs_on_the_service():
+    dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "-m tests.services.demo --out demo-out" in dry
+
+
+@pytest.mark.parametrize("target", ["demo", "real", "test", "test-long", "lint", "types", "bench"])
 def test_a_target_makes_the_environment_when_it_is_missing(target, tmp_path):
-    for wanted in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (tmp_path / wanted).write_text((ROOT / wanted).read_text("utf-8"), "utf-8")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
     dry = subprocess.run(["make", "-n", target], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     setup, action = dry.index("-m venv .venv"), dry.rindex(".venv/bin/")
     assert setup < action
 
 
 def test_an_old_python_is_refused_with_the_fix(tmp_path):
-    for wanted in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (tmp_path / wanted).write_text((ROOT / wanted).read_text("utf-8"), "utf-8")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
     old = tmp_path / "oldpython"
     old.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 'Python 3.9.2' && exit 0\nexit 1\n", "utf-8")
     old.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What a model declares about itself, as frozen data: inputs, weights, sizes, outputs. No torch here."""
+"""Sentinel-2 in true colour, as models that were trained on 8-bit images take it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.preprocess.geometry import fit_image
 from rs_embed_dask.preprocess.inputs import Inputs, ModelInput, Option, Scalar, When
-from rs_embed_dask.preprocess.steps import Step
+from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
 __all__ = [
+    "BICUBIC",
+    "BYTES",
     "Card",
     "Inputs",
     "ModelInput",
@@ -26,6 +28,8 @@ __all__ = [
     "Variant",
     "Weights",
     "When",
+    "either",
+    "rgb",
     "vectors",
 ]
 
@@ -237,11 +241,6 @@ class Card:
         """First and last year of a product; (0, 0) where it has none."""
         return (0, 0) if self.product is None else self.product.years
 
-    @property
-    def needs_weights(self) -> bool:
-        """Whether the default variant has a checkpoint."""
-        return self.variant(None).weights is not None
-
     def variant(self, name: str | None) -> Variant:
         """Look a variant up (None = the default). Raises UnknownNameError."""
         wanted = name or self.default_variant or self.variants[0].name
@@ -357,3 +356,18 @@ def _plain(value: object) -> object:
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+BYTES = (Clip(0, 10_000), Divide(10_000.0), Multiply(255.0), Byte())
+BICUBIC = Resize("bicubic", antialias=True)
+
+
+def rgb(steps: tuple[Step, ...], *when: When, **more: Any) -> Inputs:
+    """Make the modality of red, green and blue, at 224 pixels a side where nothing else is said."""
+    more = {"sensors": ("sentinel-2-l2a", "sentinel-2-l1c"), "size_px": 224, "max_cloud_pct": 30, **more}
+    return Inputs("rgb", bands=("red", "green", "blue"), steps=steps, when=when, **more)
+
+
+def either(*scale: Step, first: tuple[Step, ...] = BYTES) -> tuple[tuple[Step, ...], When]:
+    """Return the steps of Pillow's resize of 8 bits, and those of the option ``resize="float"``."""
+    return (*first, Resize("bicubic_u8"), *scale), When("resize", "float", (("steps", (*first, *scale, BICUBIC)),))

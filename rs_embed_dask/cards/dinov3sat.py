@@ -1,7 +1,6 @@
 """DINOv3 on satellite images: the facts."""
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import BYTES, rgb
+from rs_embed_dask.cards.card import BYTES, Card, Variant, Weights, rgb, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Divide, Resize, Standard, names
 

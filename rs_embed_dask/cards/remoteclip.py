@@ -1,7 +1,6 @@
 """RemoteCLIP: the facts."""
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import either, rgb
+from rs_embed_dask.cards.card import Card, Variant, Weights, either, rgb, vectors
 from rs_embed_dask.preprocess.inputs import Option, Scalar, When
 from rs_embed_dask.preprocess.steps import Divide, Standard
 

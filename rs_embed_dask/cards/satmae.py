@@ -1,7 +1,6 @@
 """SatMAE: the facts."""
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import BICUBIC, BYTES, either, rgb
+from rs_embed_dask.cards.card import BICUBIC, BYTES, Card, Variant, Weights, either, rgb, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Divide, Standard
 

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import BICUBIC, rgb
+from rs_embed_dask.cards.card import BICUBIC, Card, Variant, Weights, rgb, vectors
 from rs_embed_dask.cards.satmae import FLOAT
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, Scalar, When
 from rs_embed_dask.preprocess.steps import Divide, Step, ValueSpan, names

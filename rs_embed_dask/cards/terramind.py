@@ -1,7 +1,6 @@
 """TerraMind: the facts."""
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import rgb
+from rs_embed_dask.cards.card import Card, Variant, Weights, rgb, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, When
 from rs_embed_dask.preprocess.steps import Clip, Multiply, Percentile, Resize, Standard, names
 

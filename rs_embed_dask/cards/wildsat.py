@@ -1,7 +1,6 @@
 """WildSAT: the facts."""
 
-from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.cards.rgb import either, rgb
+from rs_embed_dask.cards.card import Card, Variant, Weights, either, rgb, vectors
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Stretch
 

@@ -20,10 +20,7 @@ from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedE
 if TYPE_CHECKING:
     from rs_embed_dask.store import StatusReport
 
-__all__ = [
-    "app",
-    "main",
-]
+__all__ = ["app", "main"]
 
 FAILED, AT_FAULT, STOPPED = 1, 2, 130
 
@@ -71,10 +68,10 @@ def embed(
     options: CliOptions,
     place: ClusterOptions,
     *,
-    out: Annotated[str, typer.Option("--out", "-o", help="The store to write: a new path, or one to go on with.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new path, or one to continue.")],
     quiet: Quiet = False,
 ) -> None:
-    """Embed places with models into a Zarr store. The same command again goes on where it stopped."""
+    """Embed places with models into a Zarr store. Run the same command again to continue after a stop."""
     request = read.request_from(options)
     if not quiet:
         show.text(rs.plan(request.places, request.models, request.span, **request.keywords))
@@ -94,7 +91,7 @@ def embed(
 @app.command()
 @taking(CliOptions)
 def plan(options: CliOptions, *, as_json: Json = False) -> None:
-    """Say what a request would read, compute and write, without doing it."""
+    """Show what a request would read, compute and write, without running it."""
     request = read.request_from(options)
     planned = rs.plan(request.places, request.models, request.span, **request.keywords)
     if as_json:
@@ -113,7 +110,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what became of every item of a store. Exit code 1 if some failed or are left to do."""
+    """Show the status of the items of a store. Exit code 1 if any failed or are pending."""
     report = rs.status(store)
     rows = show.chosen_rows(report, state or []) if items or state else None
     if as_json:
@@ -133,7 +130,7 @@ def resume(
     only: Annotated[list[str] | None, typer.Option(help="Only this state, e.g. read_failed; repeatable.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a store that was stopped, or try failed items again."""
+    """Continue a run that was stopped, or retry failed items."""
     opened = read.provider_from(provider)
     with show.connected(place) as client:
         rs.resume(
@@ -149,7 +146,7 @@ def resume(
 @app.command()
 def models(*, as_json: Json = False) -> None:
     """List the models: variants, inputs, sizes, licences, and how far they are from the authors' code."""
-    from rs_embed_dask.show.model_page import short_rows
+    from rs_embed_dask.pages.model import short_rows
 
     found = rs.list_models()
     if as_json:
@@ -164,7 +161,7 @@ def describe(
     *,
     as_json: Json = False,
 ) -> None:
-    """Say what a model reads, gives and is licensed under."""
+    """Describe a model: its inputs, outputs and licence."""
     found = rs.describe_model(model)
     if as_json:
         show.json_text(found.to_dict())
@@ -180,7 +177,7 @@ def inspect(
     as_json: Json = False,
     png: Annotated[Path | None, typer.Option(help="Write the images that the model would see.")] = None,
 ) -> None:
-    """Read the input of the first place and model, and say what is in it."""
+    """Read the input of the first place and model, and summarise it."""
     from rs_embed_dask.cli import inspect as inputs
 
     request = read.request_from(options)
@@ -214,7 +211,7 @@ def doctor(
     live: Annotated[bool, typer.Option("--live", help="Ask the service too, a few dozen small requests.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether a provider would work here: libraries, credentials and, with --live, the service itself."""
+    """Check whether a provider works here: libraries, credentials and, with --live, the service itself."""
     from rs_embed_dask.cli.inspect import check_rows
     from rs_embed_dask.providers.registry import checkup
 
@@ -233,10 +230,11 @@ def demo(
     ),
     side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
 ) -> None:
-    """Show everything on this machine, without a network: a cluster, a catalogue, a run that loses a worker."""
+    """Show everything on this machine, without a network: a cluster, a landscape, a run that loses a worker."""
     from rs_embed_dask.demo.run import walk
+    from rs_embed_dask.demo.stage import synthetic_stage
 
-    raise typer.Exit(walk(out, side=side))
+    raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
 def _finish(report: StatusReport, *, quiet: bool) -> None:

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.providers.registry import Check
 
-__all__ = [
-    "band_rows",
-    "check_rows",
-    "composed",
-    "frame_rows",
-    "save_picture",
-]
+__all__ = ["band_rows", "check_rows", "composed", "frame_rows", "save_picture"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 LOW_PCT, HIGH_PCT = 2, 98

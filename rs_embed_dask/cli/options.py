@@ -16,13 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = [
-    "CliOptions",
-    "ClusterOptions",
-    "PlaceOptions",
-    "ProviderOptions",
-    "taking",
-]
+__all__ = ["CliOptions", "ClusterOptions", "PlaceOptions", "ProviderOptions", "taking"]
 
 PLACE, TIME, MODEL, IMAGERY, RUN = "Places", "Time", "Models and output", "Imagery", "Where it runs"
 
@@ -108,7 +102,7 @@ class OutputOptions:
     """What comes out, and how images are made to fit."""
 
     output: Annotated[
-        str, typer.Option(help="pooled (a vector a place) or grid (a map of vectors).", rich_help_panel=MODEL)
+        str, typer.Option(help="pooled (one vector per place) or grid (a map of vectors).", rich_help_panel=MODEL)
     ] = "pooled"
     pooling: Annotated[
         str | None,
@@ -127,7 +121,7 @@ class FetchOptions:
         str | None, typer.Option(help="Read this collection instead of the model's first.", rich_help_panel=IMAGERY)
     ] = None
     resolution_m: Annotated[
-        float | None, typer.Option(help="Metres a pixel, instead of the model's.", rich_help_panel=IMAGERY)
+        float | None, typer.Option(help="Metres per pixel, instead of the model's.", rich_help_panel=IMAGERY)
     ] = None
     max_cloud_pct: Annotated[
         float | None, typer.Option(help="Leave out scenes with more cloud.", rich_help_panel=IMAGERY)

@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
-__all__ = [
-    "CliRequest",
-    "provider_from",
-    "request_from",
-    "span_from",
-]
+__all__ = ["CliRequest", "provider_from", "request_from", "span_from"]
 
 
 @dataclass(frozen=True)

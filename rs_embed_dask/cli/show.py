@@ -18,16 +18,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store import Status
     from rs_embed_dask.store.status import StatusReport
 
-__all__ = [
-    "connected",
-    "exit_code",
-    "json_text",
-    "problem",
-    "states",
-    "status_dict",
-    "table",
-    "text",
-]
+__all__ = ["connected", "exit_code", "json_text", "problem", "states", "status_dict", "table", "text"]
 
 DECIMALS = 4
 ITEM_COLUMNS = (

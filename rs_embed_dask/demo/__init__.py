@@ -1,1 +1,1 @@
-"""The demo: a made landscape, the service that serves it, and the walk through both."""
+"""The demo: a cluster on this machine, a landscape cut into places, and a worker that is killed on the way."""

@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.store import Item
 
-__all__ = [
-    "ItemResult",
-    "embed_items",
-    "embeddings_of",
-    "inputs_of",
-    "read_items",
-]
+__all__ = ["ItemResult", "embed_items", "embeddings_of", "inputs_of", "read_items"]
 
 _THREADS: Final = 8
 

@@ -153,25 +153,31 @@ def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = 
 
 
 class StoredItems(Sequence[Item]):
-    """The items of a store as a lazy sequence, of which one chunk is held: what a plan for a resume is made of."""
+    """The items of a store, and those to be added to it, as a lazy sequence that keeps one chunk in memory."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, added: Sequence[Item] = ()) -> None:
         self._store = store
-        self._chunk = -1
-        self._held: list[Item] = []
+        self._stored = store.n_items
+        self._added = added
+        self._chunk_number = -1
+        self._chunk: list[Item] = []
 
     def __len__(self) -> int:
-        return self._store.n_items
+        return self._stored + len(self._added)
 
     def __getitem__(self, index: Any) -> Any:
         """One item; slices are not needed."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        chunk, offset = divmod(index % len(self), self._store.chunk_items)
-        if chunk != self._chunk:
-            self._held, self._chunk = self._store.items(chunk), chunk
-        return self._held[offset]
+        row = index % len(self)
+        if row >= self._stored:
+            return self._added[row - self._stored]
+        number, offset = divmod(row, self._store.chunk_items)
+        if number != self._chunk_number:
+            self._chunk, self._chunk_number = self._store.items(number), number
+        return self._chunk[offset]
 
     def __iter__(self) -> Iterator[Item]:
-        for chunk in range(self._store.n_chunks):
-            yield from self._store.items(chunk)
+        for number in range(self._store.n_chunks):
+            yield from self._store.items(number)
+        yield from self._added

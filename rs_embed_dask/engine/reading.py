@@ -25,14 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.providers import Provider
 
-__all__ = [
-    "Pixels",
-    "Tried",
-    "read_pixels",
-    "refused",
-    "share_caps",
-    "tried",
-]
+__all__ = ["Pixels", "Tried", "read_pixels", "refused", "share_caps", "tried"]
 
 _LOCK: Final = threading.Lock()
 _LEASED: Final[dict[tuple[str, str], Semaphore]] = {}

@@ -36,17 +36,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
 
-__all__ = [
-    "Chosen",
-    "ModelEntry",
-    "Need",
-    "ProductEntry",
-    "ReadGroup",
-    "Recipe",
-    "choose",
-    "recipe_for",
-    "square_of",
-]
+__all__ = ["Chosen", "ModelEntry", "Need", "ProductEntry", "ReadGroup", "Recipe", "choose", "recipe_for", "square_of"]
 
 
 @dataclass(frozen=True)

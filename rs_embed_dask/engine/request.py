@@ -1,4 +1,4 @@
-"""From the arguments of a verb to a request, its items and its store."""
+"""From the arguments of a verb to a validated request."""
 
 from __future__ import annotations
 
@@ -6,28 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 
-from rs_embed_dask.errors import PlanError, SpecError, StoreMismatchError, UnknownNameError
+from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.providers import open_provider
-from rs_embed_dask.specs import FetchSpec, InputPrep, ModelSpec, OutputSpec, SensorSpec, TemporalSpec
-from rs_embed_dask.specs.places import places
-from rs_embed_dask.specs.when import spans
+from rs_embed_dask.specs import FetchSpec, InputPrep, ModelSpec, OutputSpec, SensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import Item, Status, Store
 
-__all__ = [
-    "Request",
-    "RequestOptions",
-    "items_of",
-    "request_of",
-    "statuses_of",
-    "store_for",
-]
+__all__ = ["Request", "RequestOptions", "request_of"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +72,7 @@ class Request:
         )
 
 
-Made = TypeVar("Made", OutputSpec, InputPrep)
+_Mode = TypeVar("_Mode", OutputSpec, InputPrep)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -129,130 +117,31 @@ class RequestOptions(TypedDict, total=False):
 
 
 def request_of(models: object, options: RequestOptions) -> Request:
-    """Check the options and open the provider."""
-    from rs_embed_dask.providers import open_provider
-
-    known = RequestOptions.__annotations__
+    """Validate the options and open the provider."""
+    names = RequestOptions.__annotations__
     for name in options:
-        if name not in known:
-            raise UnknownNameError.among("option", name, known)
-    given: Any = models
-    listed = [given] if isinstance(given, (str, dict, ModelSpec)) else list(given)
-    provider = options.get("provider")
-    backend = options.get("backend")
+        if name not in names:
+            raise UnknownNameError.among("option", name, names)
+    provider, backend = options.get("provider"), options.get("backend")
     if provider is not None and backend is not None and provider is not backend:
         fix = "give provider= alone; backend= is its name in rs-embed"
         raise SpecError("backend", value=backend, reason=f"provider={provider!r} was given too", fix=fix)
-    given_provider: Any = backend if provider is None else provider
+    source: Any = backend if provider is None else provider
     return Request(
-        models=tuple(ModelSpec.of(one) for one in listed),
-        provider=open_provider("auto" if given_provider is None else given_provider),
-        output=_made(OutputSpec, options.get("output") or "pooled"),
-        prep=_made(InputPrep, options.get("prep") or "resize"),
+        models=models,  # type: ignore[arg-type]  # normalised there, as are the sensors
+        provider=open_provider("auto" if source is None else source),
+        output=_spec_of(OutputSpec, options.get("output") or "pooled"),
+        prep=_spec_of(InputPrep, options.get("prep") or "resize"),
         fetch=options.get("fetch") or FetchSpec(),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
     )
 
 
-def _made(kind: type[Made], given: Made | str) -> Made:
-    """Make a spec of its mode's name, or take the one that is given. Raises SpecError."""
-    if isinstance(given, kind):
-        return given
-    if isinstance(given, str):
-        return kind(given)
+def _spec_of(kind: type[_Mode], value: _Mode | str) -> _Mode:
+    """Return the spec itself, or the one that its mode names. Raises SpecError."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str):
+        return kind(value)
     fix = f"give {kind.__name__}(...) or the name of its mode"
-    raise SpecError(kind.__name__, value=given, reason=f"it is a {type(given).__name__}", fix=fix)
-
-
-def items_of(spatials: object, temporal: object, options: RequestOptions) -> list[Item]:
-    """Pair every place with its span and name."""
-    from rs_embed_dask.store import Item
-
-    found = places(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
-    named: Sequence[str] | None = options.get("ids")
-    if named is not None and len(named) != len(found):
-        reason = f"there are {len(found)} places"
-        raise SpecError(
-            "ids", value=f"{len(named)} names", reason=reason, fix="give one name a place, or leave ids= out"
-        )
-    listed: Iterable[tuple[Any, TemporalSpec]] = zip(found, spans(temporal, len(found)), strict=True)
-    return [
-        Item(index, spatial, span, "" if named is None else str(named[index]))
-        for index, (spatial, span) in enumerate(listed)
-    ]
-
-
-def store_for(out: str | Path, made: Plan) -> tuple[Store, Plan]:
-    """Make the store, or open the one that is there and add the items and models that are new."""
-    from rs_embed_dask.store import Store, build_receipt
-
-    request = made.request.to_dict()
-    if Store.exists(out):
-        store = Store.open(out, mode="r+")
-        return store, _topped_up(store, made)
-    cards = {layout.label: layout.attrs.get("card") for layout in made.layouts}
-    receipt = build_receipt(request, cards=cards, provider=request["provider"])
-    size = made.chunk_items
-    store = Store.create(out, items=made.items, models=made.layouts, request=request, chunk_items=size, receipt=receipt)
-    return store, made
-
-
-def _topped_up(store: Store, made: Plan) -> Plan:
-    """Add what a request has and a store lacks, once it is known that both can be one."""
-    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
-    from rs_embed_dask.store import check_request
-
-    request = made.request.to_dict()
-    check_request(store, request)
-    _check_room(store, made)
-    found = store.match_items(made.items)
-    if not (found.new or found.absent or {layout.label for layout in made.layouts} - set(store.labels)):
-        return made
-    if found.new:
-        store.append_items(found.new)
-    grown = make_plan(
-        StoredItems(store), made.request, sizes=Sizes(store.chunk_items, made.recipe.batch_items, made.recipe.retry)
-    )
-    missing = [layout for layout in grown.layouts if layout.label not in store.labels]
-    if missing:
-        labels = {layout.label for layout in missing}
-        added = [spec.to_dict() for spec in made.request.models if spec.label in labels]
-        cards = store.receipt.get("cards", {}) | {layout.label: layout.attrs.get("card") for layout in missing}
-        store.add_models(missing, request=store.request | {"models": [*store.request["models"], *added]})
-        store.update_receipt(cards=cards)
-    return grown
-
-
-def _check_room(store: Store, made: Plan) -> None:
-    """Refuse items that are larger, or have more frames, than the store has room for."""
-    for layout in made.layouts:
-        if layout.label not in store.labels:
-            continue
-        held = store.layout(layout.label)
-        sizes = [
-            ("frames", held.frames, layout.frames),
-            *zip(("grid rows", "grid columns"), held.grid_shape or (), layout.grid_shape or (), strict=False),
-        ]
-        for name, has, needs in sizes:
-            if needs > has:
-                raise StoreMismatchError(
-                    f"{name} of {layout.label}",
-                    value=needs,
-                    reason=f"the store at {store.target} was made for at most {has} an item",
-                    fix="write these items to another out=, or cut them to the size of the first ones",
-                )
-
-
-def statuses_of(only: object) -> frozenset[Status] | None:
-    """Read the names of states. Raises UnknownNameError."""
-    from rs_embed_dask.store import Status
-
-    if only is None:
-        return None
-    given: Any = only
-    listed = [given] if isinstance(given, (str, Status)) else list(given)
-    names = [one.name if isinstance(one, Status) else str(one).upper() for one in listed]
-    for name in names:
-        if name not in Status.__members__:
-            raise UnknownNameError.among("only", name.lower(), [one.lower() for one in Status.__members__])
-    return frozenset(Status[name] for name in names)
+    raise SpecError(kind.__name__, value=value, reason=f"it is a {type(value).__name__}", fix=fix)

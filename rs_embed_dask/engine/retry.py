@@ -19,15 +19,7 @@ from rs_embed_dask.errors import (
 )
 from rs_embed_dask.specs.base import Record
 
-__all__ = [
-    "FATAL",
-    "PASSING",
-    "PLUGIN_FAULTS",
-    "Retry",
-    "is_fatal",
-    "is_lost",
-    "said",
-]
+__all__ = ["FATAL", "PASSING", "PLUGIN_FAULTS", "Retry", "is_fatal", "is_lost", "said"]
 
 PLUGIN_FAULTS: Final = (
     ArithmeticError,

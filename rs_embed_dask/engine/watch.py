@@ -19,18 +19,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store import Status
 
-__all__ = [
-    "EMBED",
-    "FETCH",
-    "GPU",
-    "InFlight",
-    "Options",
-    "Placement",
-    "Progress",
-    "Watch",
-    "Workers",
-    "stop_profiler",
-]
+__all__ = ["EMBED", "FETCH", "GPU", "InFlight", "Options", "Placement", "Progress", "Watch", "Workers", "stop_profiler"]
 
 # It asks for the frames of all threads a hundred times a second. Up to 3.11 the interpreter allocates objects under the
 # lock of its list of threads then; where that starts a garbage collection, which may let the GIL go, a thread that

@@ -20,14 +20,7 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 
-__all__ = [
-    "HOWS",
-    "Composite",
-    "composite",
-    "composite_frame",
-    "frame_of",
-    "median",
-]
+__all__ = ["HOWS", "Composite", "composite", "composite_frame", "frame_of", "median"]
 
 _VALUES_AT_ONCE: Final = 1 << 20  # what is sorted together stays in the cache
 

@@ -14,11 +14,7 @@ from rs_embed_dask.specs.when import day
 if TYPE_CHECKING:
     from rs_embed_dask.specs.when import TemporalSpec
 
-__all__ = [
-    "POLICIES",
-    "Frames",
-    "Span",
-]
+__all__ = ["POLICIES", "Frames", "Span"]
 
 POLICIES: Final = ("single", "fixed", "bins", "equal")
 _MOST: Final = 10_000

@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import shapely
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, number, positive, whole
@@ -37,13 +35,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs.where import Spatial
 
-__all__ = [
-    "LARGEST_SCALE_ERROR",
-    "LARGEST_SIDE_PX",
-    "Grid",
-    "Window",
-    "grid_for",
-]
+__all__ = ["LARGEST_SCALE_ERROR", "LARGEST_SIDE_PX", "Grid", "Window", "grid_for"]
 
 _LONGEST_NAME: Final = 16
 _Transform = tuple[float, float, float, float, float, float]
@@ -83,27 +75,6 @@ class Grid(Record):
         object.__setattr__(self, "crs", crs_text("Grid.crs", self.crs))
         object.__setattr__(self, "transform", _north_up(self.transform))
         object.__setattr__(self, "shape", _two_sides(self.shape))
-
-    @classmethod
-    def from_geobox(cls, geobox: GeoBox) -> Self:
-        """Make the grid from a GeoBox of odc-geo.
-
-        Parameters
-        ----------
-        geobox : odc.geo.geobox.GeoBox
-            North up.
-
-        Returns
-        -------
-        Grid
-        """
-        rows, cols = geobox.shape
-        return cls(str(geobox.crs), tuple(geobox.affine)[:6], (rows, cols))
-
-    @property
-    def geobox(self) -> GeoBox:
-        """The grid as odc-geo has it."""
-        return GeoBox(self.shape, Affine(*self.transform), self.crs)
 
     @property
     def epsg(self) -> int | None:

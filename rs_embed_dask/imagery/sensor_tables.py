@@ -22,11 +22,7 @@ from rs_embed_dask.imagery.sensor_types import (
     Source,
 )
 
-__all__ = [
-    "NOT_SERVED",
-    "SENSORS",
-    "SOURCES",
-]
+__all__ = ["NOT_SERVED", "SENSORS", "SOURCES"]
 
 _S2_CIRRUS: Final = Band("cirrus", "B10", 60, wavelength_um=1.3735)
 _S2: Final = (

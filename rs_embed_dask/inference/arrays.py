@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Labelled
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.inference.features import Features
-    from rs_embed_dask.inference.model import Model
     from rs_embed_dask.preprocess.inputs import Inputs
-    from rs_embed_dask.specs import OutputSpec
 
 __all__ = ["SideInputs", "embedding", "labelled", "samples"]
 
@@ -144,16 +142,9 @@ def _dates(told: Any, index: int, count: int, frames: int) -> tuple[dt.date, ...
     return tuple(day("dates", value) for value in own)
 
 
-def embedding(done: Sequence[Features], model: Model, output: OutputSpec, *, batched: bool) -> Embedding:
+def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bool) -> Embedding:
     """Give features back in the form in which pixels came; the grid of a known place gets its coordinates."""
-    meta: dict[str, Any] = {
-        "model": model.card.id,
-        "variant": model.card.variant_for(model.spec).name,
-        "modality": "+".join(inputs.modality for inputs in model.inputs),
-        "output": model.card.named(output).to_dict(),
-        "weights": model.weights_info,
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
+    meta = dict(about)
     history = [(one.valid_fraction.tolist(), one.filled_fraction, list(one.notes)) for one in done]
     names = ("valid_fraction", "filled_fraction", "notes")
     if batched:

@@ -13,9 +13,8 @@ import torch
 from rs_embed_dask.errors import ModelError, RsEmbedError, SpecError
 from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.features import Features, cells, cut_tiles, joined, pooled, stitched
-from rs_embed_dask.preprocess.batch import Batch
+from rs_embed_dask.preprocess.batch import Batch, run_steps
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
-from rs_embed_dask.preprocess.pixels import run_steps
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
@@ -33,11 +32,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.models.weights import WeightsInfo
     from rs_embed_dask.preprocess.batch import Tokens
 
-__all__ = [
-    "Model",
-    "compiled",
-    "placed",
-]
+__all__ = ["Model", "compiled", "placed"]
 
 _COMPILER_FIX = "install a C++ compiler such as g++ (on a GPU Triton too), or leave compile= out"
 
@@ -177,7 +172,15 @@ class Model:
             if isinstance(result, RsEmbedError):
                 raise result
         done = [result for result in results if isinstance(result, Features)]
-        return arrays.embedding(done, self, output, batched=batched)
+        about = {
+            "model": self.card.id,
+            "variant": self.card.variant_for(self.spec).name,
+            "modality": "+".join(inputs.modality for inputs in self.inputs),
+            "output": self.card.named(output).to_dict(),
+            "weights": self.weights_info,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        return arrays.embedding(done, about, batched=batched)
 
     def embed_cubes(
         self,

@@ -26,16 +26,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.cards.card import Card, Variant, Weights
 
-__all__ = [
-    "WeightsInfo",
-    "check_licence",
-    "digest",
-    "fetch",
-    "load_into",
-    "locate",
-    "read",
-    "verify",
-]
+__all__ = ["WeightsInfo", "check_licence", "digest", "fetch", "load_into", "locate", "read", "verify"]
 
 _LISTED = 5
 # What a file of `torch.save` begins with where it is no zip: a pickle of the number 0x1950a86a20f9469cfc6c.

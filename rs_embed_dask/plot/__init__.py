@@ -4,9 +4,9 @@ Needs the extra ``plot`` (matplotlib), which is imported when a picture is drawn
 that nothing stays open: a notebook shows the one that a cell ends with, and ``figure.savefig("run.png")`` keeps it.
 """
 
+from rs_embed_dask.plot.canvas import SceneImage
 from rs_embed_dask.plot.maps import pca_rgb, status_map
 from rs_embed_dask.plot.panels import compare, overview
 from rs_embed_dask.plot.pca import Pca, fit_pca, pseudo_rgb
-from rs_embed_dask.plot.scene import SceneImage
 
 __all__ = ["Pca", "SceneImage", "compare", "fit_pca", "overview", "pca_rgb", "pseudo_rgb", "status_map"]

@@ -1,21 +1,23 @@
-"""What pictures are drawn with: figures, limits, ticks in kilometres, outlines of places and cells of grids."""
+"""What pictures are drawn with: figures, limits, ticks in kilometres, outlines, cells of grids and the scene."""
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.specs.ground import crs_facts, project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import geopandas as gpd
+    import xarray as xr
     from matplotlib.axes import Axes
 
     from rs_embed_dask.store import StoreView
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY",
     "Picture",
+    "SceneImage",
     "aspect_of",
     "axes_of",
     "draw_cells",
     "draw_grids",
     "draw_places",
+    "draw_scene",
     "frame_axes",
     "ground_ticks",
     "ground_units",
     "new_figure",
     "opaque",
+    "scene_of",
 ]
 
 
@@ -40,9 +45,9 @@ class Picture(Figure):
     """A figure without pyplot, which a notebook shows though no backend was chosen."""
 
     def _repr_png_(self) -> bytes:
-        held = BytesIO()
-        self.savefig(held, format="png")
-        return held.getvalue()
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 EMPTY: Final = (0.5, 0.5, 0.5, 0.25)
@@ -67,9 +72,9 @@ def axes_of(given: Axes | None) -> Axes:
 
 def opaque(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Add the fourth channel: what has no colour is a transparent grey."""
-    known = np.isfinite(colours).all(axis=-1)
+    has_colour = np.isfinite(colours).all(axis=-1)
     full = np.concatenate([colours, np.ones((*colours.shape[:-1], 1))], axis=-1)
-    return np.where(known[..., None], full, EMPTY)
+    return np.where(has_colour[..., None], full, EMPTY)
 
 
 def draw_places(axes: Axes, frame: gpd.GeoDataFrame, colours: np.ndarray[Any, Any], *, edge: str = "none") -> None:
@@ -129,9 +134,59 @@ def ground_ticks(axes: Axes, crs: str, *, across: bool, up: bool) -> None:
 
 
 def ground_units(crs: str) -> tuple[str, str]:
-    """Say what the numbers of `ground_ticks` are, across and up."""
+    """Name what the numbers of `ground_ticks` are, across and up."""
     facts = crs_facts(crs)
     if facts.geographic:
         return "longitude, degrees", "latitude, degrees"
     named = f" ({crs})" if facts.epsg is not None else ""
     return f"easting, km{named}", f"northing, km{named}"
+
+
+_STRETCH: Final = (2, 98)
+_TRUE_COLOUR: Final = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneImage:
+    """A picture of the ground."""
+
+    image: np.ndarray[Any, Any]
+    extent: tuple[float, float, float, float]
+    crs: str
+
+    @classmethod
+    def of(cls, pixels: xr.DataArray, *, bands: tuple[str, str, str] = _TRUE_COLOUR) -> SceneImage:
+        """Make a picture of imagery, stretched between the 2nd and 98th percentile."""
+        import rioxarray  # noqa: F401  it adds .rio
+
+        if pixels.rio.crs is None:
+            raise SpecError(
+                "scene", reason="it has no CRS", fix="call .rio.write_crs(...), or make a SceneImage yourself"
+            )
+        missing = sorted(set(bands) - set(pixels["band"].values.tolist()))
+        if missing:
+            raise SpecError("scene", value=missing, reason="it lacks these bands", fix="name three of its bands=")
+        chosen = pixels.sel(band=list(bands)).transpose(..., "y", "x", "band")
+        shown = chosen.median("time", skipna=True) if "time" in chosen.dims else chosen
+        x, y = pixels["x"].values, pixels["y"].values
+        half_x, half_y = abs(x[1] - x[0]) / 2, abs(y[1] - y[0]) / 2
+        extent = (x.min() - half_x, x.max() + half_x, y.min() - half_y, y.max() + half_y)
+        return cls(_stretched(shown.values), extent, pixels.rio.crs.to_string())
+
+
+def _stretched(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    observed = image[np.isfinite(image).all(axis=-1)]
+    if not len(observed):
+        return np.full(image.shape, np.nan)
+    low, high = np.percentile(observed, _STRETCH)
+    return np.asarray(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
+
+
+def scene_of(given: SceneImage | xr.DataArray | None) -> SceneImage | None:
+    """Make a scene of imagery; a scene, or none, stays what it is."""
+    return given if given is None or isinstance(given, SceneImage) else SceneImage.of(given)
+
+
+def draw_scene(axes: Axes, scene: SceneImage) -> None:
+    """Draw a scene where it lies."""
+    axes.imshow(scene.image, extent=scene.extent, interpolation="nearest")

@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store import Target
 
-__all__ = [
-    "MapEntry",
-    "draw_vectors",
-    "entries_of",
-    "opened",
-    "pca_rgb",
-    "places_of",
-    "status_map",
-]
+__all__ = ["MapEntry", "draw_vectors", "entries_of", "opened", "pca_rgb", "places_of", "status_map"]
 
 _SQUARE: Final = 0.01
 _WHOLE_M: Final = 10
@@ -54,14 +46,14 @@ def entries_of(
     """Find the models to show, and the reference system that suits them."""
     if isinstance(given, Mapping):
         fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
-        held = tuple(_held(name, field, given[name]) for name, field in fields.items())
-        return held, next(iter(fields.values())).rio.crs.to_string()
+        entries = tuple(_in_memory(name, field, given[name]) for name, field in fields.items())
+        return entries, next(iter(fields.values())).rio.crs.to_string()
     view = opened(given)
     return tuple(_stored(view, name) for name in _chosen(view.labels, labels)), places_of(view, None)[1]
 
 
-def _chosen(known: Iterable[str], labels: Iterable[str] | None) -> tuple[str, ...]:
-    names, all_names = tuple(known if labels is None else labels), tuple(known)
+def _chosen(available: Iterable[str], labels: Iterable[str] | None) -> tuple[str, ...]:
+    names, all_names = tuple(available if labels is None else labels), tuple(available)
     for name in names:
         if name not in all_names:
             raise UnknownNameError.among("label", name, all_names)
@@ -97,21 +89,21 @@ def _located(label: str, given: Embedding | xr.DataArray) -> xr.DataArray:
     field: Any = given.data if isinstance(given, Embedding) else given
     dims = set(getattr(field, "dims", ()))
     if len(dims) != 3 or not {"y", "x"} <= dims or field.rio.crs is None:  # noqa: PLR2004 - y, x and the vector
-        reason = "it is no georeferenced grid of vectors (dim, y, x)"
+        reason = "it is not a georeferenced grid of vectors (dim, y, x)"
         fix = "make it by get_embedding(..., output='grid'), or give a store"
         raise SpecError(f"compare[{label!r}]", value=given, reason=reason, fix=fix)
     turned: xr.DataArray = field.transpose("y", "x", ...)
     return turned
 
 
-def _held(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> MapEntry:
+def _in_memory(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> MapEntry:
     weights = given.meta.get("weights") if isinstance(given, Embedding) else None
     random = bool(isinstance(weights, Mapping) and weights.get("random"))
     about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())
-    return MapEntry(label, about, random, partial(_draw_held, field))
+    return MapEntry(label, about, random, partial(_draw_field, field))
 
 
-def _draw_held(field: xr.DataArray, axes: Axes, crs: str) -> Pca:
+def _draw_field(field: xr.DataArray, axes: Axes, crs: str) -> Pca:
     fitted = fit_pca(field.values)
     source = field.rio.crs.to_string()
     draw_cells(axes, opaque(fitted.colours(field.values)), _affine(field), source=source, crs=crs)
@@ -129,7 +121,7 @@ def _affine(field: xr.DataArray) -> tuple[float, ...]:
 
 
 def _cells(shape: Iterable[int], transform: Iterable[float], crs: str) -> str:
-    """Say how many cells a grid has, and how large they are on the ground."""
+    """Write how many cells a grid has, and their size on the ground."""
     rows, columns = shape
     facts = crs_facts(crs)
     counted = f"{rows} × {columns} cells"
@@ -185,7 +177,7 @@ def pca_rgb(
     axes = axes_of(ax)
     fitted = draw_vectors(axes, view, label, pca=pca, crs=crs)
     shown = f"({fitted.explained.sum():.0%} of the variance)"
-    axes.set_title(f"{label}: {view.layout(label).dim} numbers as colours {shown}")
+    axes.set_title(f"{label}: {view.layout(label).dim} dimensions as colours {shown}")
     return axes
 
 
@@ -240,7 +232,7 @@ def status_map(
     frame_axes(axes, frame, used)
     counts = {code: int((codes == code).sum()) for code in Status}
     entries = [
-        Patch(facecolor=STATUS_COLOURS[code], label=f"{code.name.lower().replace('_', ' ')}: {count:,}")
+        Patch(facecolor=STATUS_COLOURS[code], label=f"{code.words}: {count:,}")
         for code, count in counts.items()
         if count
     ]

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.plot.canvas import aspect_of, ground_ticks, ground_units, new_figure
+from rs_embed_dask.plot.canvas import aspect_of, draw_scene, ground_ticks, ground_units, new_figure, scene_of
 from rs_embed_dask.plot.maps import MapEntry, entries_of, opened, pca_rgb, status_map
-from rs_embed_dask.plot.scene import draw_scene, scene_of
 from rs_embed_dask.specs.base import whole
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rs_embed_dask.embedding import Embedding
-    from rs_embed_dask.plot.scene import SceneImage
+    from rs_embed_dask.plot.canvas import SceneImage
     from rs_embed_dask.store import StoreView, Target
 
 __all__ = ["compare", "overview"]
@@ -181,7 +180,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], columns: int, crs: str) -> N
 
 
 def _warning(entries: Sequence[MapEntry]) -> str:
-    """Say which pictures show a network that nobody trained."""
+    """Name the panels whose network has random weights."""
     random = [entry.label for entry in entries if entry.random]
     if not random:
         return ""

@@ -17,11 +17,7 @@ from rs_embed_dask.errors import SpecError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Pca",
-    "fit_pca",
-    "pseudo_rgb",
-]
+__all__ = ["Pca", "fit_pca", "pseudo_rgb"]
 
 DIM: Final = "dim"
 _MOST_SAMPLES: Final = 50_000
@@ -71,7 +67,7 @@ class Pca:
         """
         given = np.asarray(vectors, dtype="float64")
         if given.shape[-1:] != self.mean.shape:
-            reason = f"the fit is for vectors of {len(self.mean)} numbers"
+            reason = f"the fit is for vectors of {len(self.mean)} dimensions"
             raise SpecError("vectors", value=given, reason=reason, fix="give embeddings of the same model, dim last")
         return np.asarray((given - self.mean) @ self.axes.T)
 

@@ -12,14 +12,7 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "RECTANGLE",
-    "Inputs",
-    "ModelInput",
-    "Option",
-    "Scalar",
-    "When",
-]
+__all__ = ["RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
 
 Scalar = str | int | float | bool | tuple[str, ...]
 

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.geometry import Fit
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = [
-    "Sample",
-    "admit",
-    "fitted",
-    "from_cubes",
-]
+__all__ = ["Sample", "admit", "fitted", "from_cubes"]
 
 
 @dataclass(frozen=True, eq=False)

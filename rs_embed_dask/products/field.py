@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers.registry import Estimate
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
-__all__ = [
-    "ProductField",
-    "Reader",
-    "ServesProducts",
-    "Tile",
-    "centres",
-    "mosaic",
-    "year_of",
-]
+__all__ = ["ProductField", "Reader", "ServesProducts", "Tile", "centres", "mosaic", "year_of"]
 
 Vectors = NDArray[np.float32]
 

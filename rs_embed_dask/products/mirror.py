@@ -26,17 +26,7 @@ from numpy.typing import NDArray
 from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.providers.http import AbsentError, Access, read_range
 
-__all__ = [
-    "Cache",
-    "Mirror",
-    "Npy",
-    "Table",
-    "download",
-    "forget_tables",
-    "mirror_of",
-    "open_npy",
-    "short",
-]
+__all__ = ["Cache", "Mirror", "Npy", "Table", "download", "forget_tables", "mirror_of", "open_npy", "short"]
 
 _HEAD: Final = 4096
 _HEADERS: Final = {

@@ -44,14 +44,7 @@ from rs_embed_dask.providers.tiff import (
     read_layout,
 )
 
-__all__ = [
-    "GeoTiff",
-    "TiffBlock",
-    "excerpt",
-    "nearest_pixels",
-    "open_geotiff",
-    "specimen",
-]
+__all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", "specimen"]
 
 HEAD_BYTES: Final = 32_768
 KEPT_HEADS: Final = 1024

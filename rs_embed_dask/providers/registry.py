@@ -192,36 +192,7 @@ _REFUSED: Final = frozenset({401, 403})
 
 
 def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
-    """Read a cube, computing it with Dask's threads in this task.
-
-    Parameters
-    ----------
-    provider : Provider
-        Where pixels come from.
-    read : Read
-        What to read.
-    threads : int, optional
-        Threads of this read. Default: as many as the provider wants (its ``threads``), else 8. A cube of a few tasks
-        runs in the calling thread.
-
-    Returns
-    -------
-    Cube
-        In memory. A frame without a valid observation is NaN with a count of 0.
-
-    Raises
-    ------
-    NoImageryError
-        The provider has no scene there and then.
-    TransientError
-        Another try may help.
-    AccessError
-        The provider refused.
-    ProviderError
-        Anything else that lies with the source.
-    SpecError, UnknownNameError
-        The read asks for something that the provider does not serve.
-    """
+    """Read a cube, computing it with Dask's threads in this task."""
     (found,) = load_all(provider, (read,), threads=threads)
     if isinstance(found, NoImageryError):
         raise found

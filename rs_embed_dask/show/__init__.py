@@ -1,1 +1,1 @@
-"""Tables and pages for people."""
+"""Tables, counts and pages as text, HTML and Markdown: the one renderer of every report."""

@@ -16,17 +16,7 @@ from rs_embed_dask.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = [
-    "Record",
-    "as_mapping",
-    "choice",
-    "flag",
-    "number",
-    "positive",
-    "renamed",
-    "text",
-    "whole",
-]
+__all__ = ["Record", "as_mapping", "choice", "flag", "number", "positive", "renamed", "text", "whole"]
 
 _T = TypeVar("_T")
 

@@ -11,13 +11,7 @@ from rs_embed_dask.specs.base import Record, choice, number, positive, renamed, 
 from rs_embed_dask.specs.ground import metric_crs
 from rs_embed_dask.specs.output import COARSEST_M, OutputSpec
 
-__all__ = [
-    "COMPOSITES",
-    "MASKS",
-    "FetchSpec",
-    "SensorSpec",
-    "resolution_of",
-]
+__all__ = ["COMPOSITES", "MASKS", "FetchSpec", "SensorSpec", "resolution_of"]
 
 MOST_CLASS: Final = 11
 MASKS: Final = ("none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state")

@@ -11,10 +11,7 @@ from typing import Any, Final
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, flag, number, text
 
-__all__ = [
-    "DTYPES",
-    "ModelSpec",
-]
+__all__ = ["DTYPES", "ModelSpec"]
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")

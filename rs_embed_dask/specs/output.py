@@ -8,11 +8,7 @@ from typing import Any, Final, Self
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, positive, renamed, whole
 
-__all__ = [
-    "InputPrep",
-    "InputPrepSpec",
-    "OutputSpec",
-]
+__all__ = ["InputPrep", "InputPrepSpec", "OutputSpec"]
 
 COARSEST_M: Final = 100_000.0
 _LARGEST_PX: Final = 65_536

@@ -21,9 +21,7 @@ from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "places",
-]
+__all__ = ["places"]
 
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 _JSON: Final = (".geojson", ".json")

@@ -13,13 +13,7 @@ import numpy as np
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, as_mapping, choice, whole
 
-__all__ = [
-    "FIRST_YEAR",
-    "LAST_YEAR",
-    "TemporalSpec",
-    "day",
-    "spans",
-]
+__all__ = ["FIRST_YEAR", "LAST_YEAR", "TemporalSpec", "day", "spans"]
 
 FIRST_YEAR: Final = 1972
 LAST_YEAR: Final = 2100

@@ -42,9 +42,6 @@ __all__ = [
     "PointBuffer",
     "Polygon",
     "Spatial",
-    "check_area",
-    "check_lat",
-    "check_lon",
     "spatial_from_dict",
 ]
 
@@ -53,20 +50,7 @@ _SPLIT_FIX: Final = "split it into smaller places, or use compute_map"
 
 
 def check_lon(what: str, value: float) -> None:
-    """Refuse a longitude outside [-180, 180].
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : float
-        Degrees.
-
-    Raises
-    ------
-    SpecError
-        Where it lies outside.
-    """
+    """Refuse a longitude outside [-180, 180]."""
     if abs(value) > HALF_TURN:
         same = f"write {wrap_lon(value):g} for the same meridian, " if abs(value) <= 2 * HALF_TURN else ""
         fix = f"{same}give degrees, or pass crs="
@@ -74,42 +58,14 @@ def check_lon(what: str, value: float) -> None:
 
 
 def check_lat(what: str, value: float) -> None:
-    """Refuse a latitude outside [-90, 90].
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    value : float
-        Degrees.
-
-    Raises
-    ------
-    SpecError
-        Where it lies outside.
-    """
+    """Refuse a latitude outside [-90, 90]."""
     if abs(value) > POLE:
         fix = "give degrees, check that longitude comes first, or pass crs="
         raise SpecError(what, value=value, reason="latitudes lie in [-90, 90]", fix=fix)
 
 
 def check_area(what: str, area_m2: float, value: object) -> None:
-    """Refuse a place that is too large to be read at once.
-
-    Parameters
-    ----------
-    what : str
-        Name of the argument for the message.
-    area_m2 : float
-        Its area in square metres.
-    value : object
-        The place, for the message.
-
-    Raises
-    ------
-    SpecError
-        Where the area is above 1 000 000 km2.
-    """
+    """Refuse a place that is too large to be read at once."""
     if area_m2 > LARGEST_AREA_M2:
         reason = (
             f"its area is {area_m2 / 1e6:,.0f} km2 and at most {LARGEST_AREA_M2 / 1e6:,.0f} km2 are read as one place"

@@ -30,17 +30,7 @@ from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-__all__ = [
-    "ITEMS",
-    "MARK",
-    "ROOT_KEY",
-    "Document",
-    "Location",
-    "Target",
-    "explained",
-    "group_document",
-    "now",
-]
+__all__ = ["ITEMS", "MARK", "ROOT_KEY", "Document", "Location", "Target", "explained", "group_document", "now"]
 
 T = TypeVar("T")
 
@@ -84,7 +74,7 @@ class Location:
         text = str(os.fspath(given)) if isinstance(given, (str, os.PathLike)) else ""
         if not text:
             fix = "give a path, a URL such as s3://bucket/run.zarr, or a zarr store object"
-            raise StoreError("store target", value=target, reason="it is no path, URL or Zarr store", fix=fix)
+            raise StoreError("store target", value=target, reason="it is not a path, URL or Zarr store", fix=fix)
         if "://" not in text:
             return cls(str(Path(text).expanduser().absolute()), read_only)
         parts = urlsplit(text)
@@ -120,10 +110,10 @@ class Location:
         """Read one key."""
         with explained("store key", f"{self.name}/{key}", "check that the path is a store and can be read"):
             try:
-                found = sync(self.storage.get(key, default_buffer_prototype()))
+                content = sync(self.storage.get(key, default_buffer_prototype()))
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return None if found is None else found.to_bytes()
+        return None if content is None else content.to_bytes()
 
     def write(self, key: str, content: bytes) -> None:
         """Write one key, whole: a reader sees the old content or the new, never a part."""
@@ -138,15 +128,15 @@ class Location:
             sync(self.storage.delete_dir(prefix))
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """Tell which of some keys are not there; all are asked for at once."""
+        """List the keys that are not there; all are looked up at once."""
         with explained("store target", self.name, "check that the path can be read"):
             return sync(_missing(self.storage, keys))
 
     def names(self) -> list[str]:
         """List the names at the top level, without what a killed write left behind."""
         with explained("store target", self.name, "check that the path is a folder that can be read"):
-            found = sync(_collected(self.storage.list_dir("")))
-        return sorted(name for name in found if not (name.startswith("zarr.") and name.endswith(".partial")))
+            names = sync(_collected(self.storage.list_dir("")))
+        return sorted(name for name in names if not (name.startswith("zarr.") and name.endswith(".partial")))
 
     def __getstate__(self) -> dict[str, Any]:
         if not self.is_portable:
@@ -160,12 +150,12 @@ class Location:
 
 
 async def _missing(storage: ZarrStore, keys: Sequence[str]) -> list[str]:
-    found = await asyncio.gather(*(storage.exists(key) for key in keys))
-    return [key for key, there in zip(keys, found, strict=True) if not there]
+    exists = await asyncio.gather(*(storage.exists(key) for key in keys))
+    return [key for key, there in zip(keys, exists, strict=True) if not there]
 
 
-async def _collected(found: AsyncIterator[T]) -> list[T]:
-    return [one async for one in found]
+async def _collected(stream: AsyncIterator[T]) -> list[T]:
+    return [one async for one in stream]
 
 
 def in_memory() -> MemoryStore:
@@ -195,7 +185,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Document:
-    """What the root document says."""
+    """The content of the root document."""
 
     chunk_items: int
     item_rows: int
@@ -218,8 +208,8 @@ class Document:
         for one in self.layouts:
             if one.label == label:
                 return one
-        known = ", ".join(one.label for one in self.layouts) or "none"
-        raise StoreError("label", value=label, reason="the store has no such model", fix=f"use one of: {known}")
+        labels = ", ".join(one.label for one in self.layouts) or "none"
+        raise StoreError("label", value=label, reason="the store has no such model", fix=f"use one of: {labels}")
 
     def to_bytes(self) -> bytes:
         """Write the document."""

@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs import Spatial
 
-__all__ = [
-    "ItemMatch",
-    "blocks",
-    "decoded_items",
-    "encoded_items",
-    "footprints",
-    "item_key",
-    "matched",
-]
+__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "item_key", "matched"]
 
 _WGS84: Final = "EPSG:4326"
 _SMALL_M: Final = 1_500.0
@@ -41,23 +33,23 @@ _CORNERS: Final = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=
 
 def footprints(places: Sequence[Spatial]) -> np.ndarray[Any, Any]:
     """Outline places in longitude and latitude."""
-    found = np.empty(len(places), dtype=object)
+    outlines = np.empty(len(places), dtype=object)
     zones: dict[str, list[int]] = defaultdict(list)
     for row, place in enumerate(places):
         if isinstance(place, PointBuffer) and place.buffer_m <= _SMALL_M and abs(place.center[1]) < _POLE_FREE:
             zones[local_crs(*place.center)].append(row)
         else:
-            found[row] = place.geometry
+            outlines[row] = place.geometry
     for crs, rows in zones.items():
         squares, crosses = _squares([places[row] for row in rows], crs)
-        found[rows] = squares
+        outlines[rows] = squares
         for row in np.asarray(rows)[crosses]:
-            found[row] = places[row].geometry
-    return found
+            outlines[row] = places[row].geometry
+    return outlines
 
 
 def _squares(places: Sequence[Any], crs: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Outline small squares of one zone, and tell which cross the antimeridian and need more care."""
+    """Outline small squares of one zone, and mark those that cross the antimeridian and need more care."""
     centers = np.asarray([place.center for place in places])  # (n, 2)
     halves = np.asarray([place.buffer_m for place in places])  # (n,)
     x, y = project(_WGS84, crs, centers[:, 0], centers[:, 1])

@@ -61,12 +61,17 @@ class Status(IntEnum):
     INVALID = 6
     """The item can never be embedded; the reason says why."""
 
+    @property
+    def words(self) -> str:
+        """The name as people read it: ``read failed``."""
+        return self.name.lower().replace("_", " ")
+
 
 DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
 """Decided for good: nothing is computed again."""
 
 RETRYABLE: Final = frozenset({Status.READ_FAILED, Status.MODEL_FAILED})
-"""Failed in a way that another try may mend."""
+"""Failed in a way that another try may fix."""
 
 UNDONE: Final = frozenset({Status.PENDING}) | RETRYABLE
 """What a run takes up: everything that is not done."""
@@ -80,7 +85,7 @@ STATUS_COLOURS: Final = {
     Status.MODEL_FAILED: "#c9372c",
     Status.INVALID: "#7b4fa3",
 }
-"""One colour a status, the same in every picture and report."""
+"""One colour per status, the same in every picture and report."""
 
 
 NO_DAY: Final = -(2**31)
@@ -184,7 +189,7 @@ RESULT_FIELDS: Final = (
     _day("last_date", "day of the last observation"),
     _day("frame_start", "first day of the frame", ("item", "frame")),
     _day("frame_end", "day after the last day of the frame", ("item", "frame")),
-    _text("scenes", "ids of the scenes that went in, one a line", longest=8_000),
+    _text("scenes", "ids of the scenes that went in, one per line", longest=8_000),
 )
 
 GRID_FIELDS: Final = (

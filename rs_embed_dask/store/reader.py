@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.receipt import proj_attrs, spatial_attrs
 from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_store(path: Target) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        ``/items`` and one group a model, as Dask arrays.
+        ``/items`` and one group per model, as Dask arrays.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
     layout = store.layout(label)
     if layout.grid_shape is None:
         fix = "run the request with OutputSpec.grid()"
-        raise StoreError("label", value=label, reason="the store holds one vector an item for it, no grids", fix=fix)
+        raise StoreError("label", value=label, reason="the store holds one vector per item for it, no grids", fix=fix)
     if not 0 <= item < store.n_items:
         fix = f"use 0 to {store.n_items - 1}"
         raise StoreError("item", value=item, reason=f"the store has {store.n_items} items", fix=fix)

@@ -1,149 +1,30 @@
-"""The receipt: what a store was made with, so that its numbers can be made again."""
+"""What a store was made with, and whether a request may go on with it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
-from pyproj import CRS
-
-from rs_embed_dask.errors import StoreError, redact
+from rs_embed_dask.errors import RsEmbedError, StoreError, StoreMismatchError, redact, shown
+from rs_embed_dask.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store.layout import ModelLayout
+    from collections.abc import Iterator
 
-__all__ = [
-    "build_receipt",
-    "geoemb_attrs",
-    "items_attrs",
-    "model_attrs",
-    "package_versions",
-    "plain",
-    "proj_attrs",
-    "request_digest",
-    "spatial_attrs",
-]
-
-_RAW: Final = "https://raw.githubusercontent.com"
-_REGISTERED: Final = {
-    "geoemb": {
-        "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c",
-        "name": "geoemb:",
-        "schema_url": f"{_RAW}/geo-embeddings/embeddings-zarr-convention/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/geo-embeddings/embeddings-zarr-convention/blob/v1/README.md",
-    },
-    "proj": {
-        "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
-        "name": "proj:",
-        "schema_url": f"{_RAW}/zarr-conventions/geo-proj/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
-    },
-    "spatial": {
-        "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
-        "name": "spatial",
-        "schema_url": f"{_RAW}/zarr-conventions/spatial/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
-    },
-}
-_URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:\S+")
-_CODE: Final = re.compile(r"[A-Z]+:[0-9]+")
-_COORDINATES: Final = "id lon lat start end"
+__all__ = ["Difference", "build_receipt", "check_request", "differences", "package_version", "plain", "request_digest"]
 
 
-def _package_version() -> str:
+def package_version(name: str = "rs-embed-dask") -> str:
+    """Return the version of an installed package, or nothing."""
     try:
-        return version("rs-embed-dask")
+        return version(name)
     except PackageNotFoundError:
-        return "unknown"
-
-
-def _registered(*names: str) -> dict[str, Any]:
-    return {"zarr_conventions": [dict(_REGISTERED[name]) for name in names]}
-
-
-def geoemb_attrs(layout: ModelLayout) -> dict[str, Any]:
-    """Describe a model's embeddings by the ``geoemb:`` convention."""
-    known = layout.attrs
-    chip = _chip_px(layout)
-    is_pixel = layout.grid_shape is not None and chip == [1, 1]
-    found: dict[str, Any] = {
-        "geoemb:type": "pixel" if is_pixel else "chip",
-        "geoemb:dimensions": layout.dim,
-        "geoemb:model": _model_uri(layout),
-        "geoemb:source_data": list(known.get("source_data") or ["urn:rs-embed-dask:source:unknown"]),
-        "geoemb:data_type": layout.dtype,
-        "geoemb:build_version": f"rs-embed-dask {_package_version()}",
-    }
-    if known.get("gsd_m"):
-        found["geoemb:gsd"] = float(known["gsd_m"])
-    if not is_pixel:
-        kind = "irregular" if layout.grid_shape is None else "regular_grid"
-        found["geoemb:chip_layout"] = {"layout_type": kind, "chip_size": chip}
-    return found
-
-
-def _model_uri(layout: ModelLayout) -> str:
-    """Find a reference to the model: its own, its source or its paper."""
-    card = layout.attrs.get("card") or {}
-    for found in (layout.attrs.get("model_url"), card.get("source"), card.get("paper")):
-        if isinstance(found, str) and _URI.fullmatch(found):
-            return found
-    return f"urn:rs-embed-dask:model:{layout.label}"
-
-
-def _chip_px(layout: ModelLayout) -> list[int]:
-    """Find how many pixels one vector describes: a patch for a grid's token, the network's input for a vector."""
-    card = layout.attrs.get("card") or {}
-    inputs = (card.get("inputs") or [{}])[0]
-    side = inputs.get("size_px") if layout.grid_shape is None else card.get("patch_px")
-    return [int(one) for one in layout.attrs.get("chip_px") or (side or 1, side or 1)]
-
-
-def proj_attrs(crs: str) -> dict[str, Any]:
-    """Name a CRS by the ``proj:`` convention: by its code, or as WKT2 where it has none."""
-    if _CODE.fullmatch(crs):
-        return {"proj:code": crs}
-    return {"proj:wkt2": CRS.from_user_input(crs).to_wkt()}
-
-
-def spatial_attrs(transform: tuple[float, ...], shape: tuple[int, int]) -> dict[str, Any]:
-    """Describe a north-up grid by the ``spatial:`` convention."""
-    a, b, c, d, e, f = (float(value) for value in transform)
-    rows, columns = shape
-    xs = [c + a * x + b * y for x in (0, columns) for y in (0, rows)]
-    ys = [f + d * x + e * y for x in (0, columns) for y in (0, rows)]
-    return {
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform_type": "affine",
-        "spatial:transform": [a, b, c, d, e, f],
-        "spatial:shape": [int(rows), int(columns)],
-        "spatial:bbox": [min(xs), min(ys), max(xs), max(ys)],
-        "spatial:registration": "pixel",
-    }
-
-
-def items_attrs() -> dict[str, Any]:
-    """Attributes of ``/items``: footprints in longitude and latitude."""
-    return {"coordinates": _COORDINATES, **_registered("proj"), **proj_attrs("EPSG:4326")}
-
-
-def model_attrs(layout: ModelLayout) -> dict[str, Any]:
-    """Attributes of a model's group: the conventions, and under ``model`` all that is known of the model."""
-    # A store's items lie in many UTM zones, so a grid's CRS and affine are arrays along ``item`` (``crs``,
-    # ``transform``) and the group says so by ``spatial:transform_type``.
-    attrs: dict[str, Any] = {"coordinates": _COORDINATES}
-    if layout.grid_shape is None:
-        attrs |= _registered("geoemb")
-    else:
-        attrs |= _registered("geoemb", "spatial")
-        attrs |= {"spatial:dimensions": ["y", "x"], "spatial:transform_type": "per_item_affine"}
-    found: dict[str, Any] = plain(attrs | geoemb_attrs(layout) | {"model": layout.attrs})
-    return found
+        return ""
 
 
 _PACKAGES: Final = (
@@ -184,17 +65,6 @@ def _redacted(data: Any) -> Any:
     return data
 
 
-def package_versions() -> dict[str, str]:
-    """List the versions of the packages that a result depends on, without importing them."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def request_digest(request: Mapping[str, Any]) -> str:
     """Digest a request: the same for the same request, whatever the order of its keys."""
     text = json.dumps(plain(request), sort_keys=True, separators=(",", ":"))
@@ -207,16 +77,90 @@ def build_receipt(
     cards: Mapping[str, Any] | None = None,
     weights: Mapping[str, Any] | None = None,
     provider: Mapping[str, Any] | None = None,
-    versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Put together what a run is made with."""
+    # From the packages' metadata: importing torch or rasterio to ask them would take seconds.
+    installed = ((name, package_version(name)) for name in _PACKAGES)
     parts = {
         "request_sha256": request_digest(request),
         "cards": dict(cards or {}),
         "weights": dict(weights or {}),
         "provider": dict(provider or {}),
-        "versions": dict(package_versions() if versions is None else versions),
+        "versions": {"python": platform.python_version()} | {name: one for name, one in installed if one},
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    found: dict[str, Any] = plain(parts)
-    return found
+    receipt: dict[str, Any] = plain(parts)
+    return receipt
+
+
+_FREE: Final = frozenset({"items", "n_items", "spatials", "temporal", "chunk_items"})
+"""Parts that may differ: items are compared row by row, and more of them are a top-up."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One point at which two requests differ."""
+
+    where: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.where} was {_value_text(self.old)} and is now {_value_text(self.new)}"
+
+
+def _value_text(value: object) -> str:
+    return "nothing" if value is None else shown(value)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+    """List the points at which a request differs from the one that made a store."""
+    points: list[Difference] = []
+    first, second = plain(dict(old)), plain(dict(new))
+    for key in sorted(set(first) | set(second)):
+        if key == "models":
+            before, after = _by_label(first.get(key)), _by_label(second.get(key))
+            for label in before.keys() & after.keys():
+                points += _compared(f"models[{label}]", before[label], after[label])
+        elif key not in _FREE:
+            points += _compared(key, first.get(key), second.get(key))
+    return points
+
+
+def _by_label(models: Any) -> dict[str, Any]:
+    """Name each model of a request by its label in the store."""
+    if isinstance(models, dict):
+        return dict(models)
+    return {_label(model) or str(number): model for number, model in enumerate(models or [])}
+
+
+def _label(model: Any) -> str:
+    if isinstance(model, dict) and "label" in model:
+        return str(model["label"])
+    try:
+        return ModelSpec.of(model).label
+    except RsEmbedError:
+        return ""
+
+
+def _compared(where: str, old: Any, new: Any) -> Iterator[Difference]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            yield from _compared(f"{where}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield Difference(where, old, new)
+
+
+def check_request(stored: Mapping[str, Any], request: Mapping[str, Any], *, place: str) -> None:
+    """Refuse to continue a store that another request made."""
+    points = differences(stored, request)
+    if not points:
+        return
+    listed = "; ".join(map(str, points))
+    back = ", ".join(f"{one.where}={_value_text(one.old)}" for one in points)
+    raise StoreMismatchError(
+        "store request",
+        value=place,
+        reason=f"the store was made by another request: {listed}",
+        fix=f"write to another out=, or repeat the request that made the store ({back})",
+    )

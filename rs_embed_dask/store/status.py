@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
 from rs_embed_dask.store.store import Store
@@ -25,15 +25,10 @@ __all__ = [
     "FrameGaps",
     "ReasonCount",
     "StatusReport",
-    "as_html",
-    "as_text",
-    "counted",
     "frame_gaps",
     "frame_name",
-    "next_step",
     "reasons",
     "status",
-    "status_name",
     "status_table",
 ]
 
@@ -60,8 +55,8 @@ class FrameGaps:
         more = len(self.empty) - len(names)
         tail = f" and {more} more" if more else ""
         source = f"{self.source}: " if self.source else ""
-        plural = "frame" if self.frames == 1 else "frames"
-        return f"{source}{len(self.empty)} of {self.frames} {plural} empty: {', '.join(names)}{tail}"
+        frames = counted(self.frames, "frame")
+        return f"{source}{len(self.empty)} of {frames} empty: {', '.join(names)}{tail}"
 
 
 def frame_name(start: np.datetime64, end: np.datetime64, number: int) -> str:
@@ -97,7 +92,7 @@ def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
     if not (valid == 0).any():
         return []
     starts, ends = (_days(store.values(label, name)[rows]) for name in ("frame_start", "frame_end"))
-    found = []
+    gaps = []
     for source in dict.fromkeys(sources):
         columns = [number for number, name in enumerate(sources[: layout.frames]) if name == source]
         names = _names(starts[:, columns], ends[:, columns])
@@ -106,8 +101,8 @@ def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
         if empty:
             items = int(seen.any(axis=1).sum())
             frames = len(set(names[seen].tolist()))
-            found.append(FrameGaps(label, source, frames, items, tuple(sorted(empty.items()))))
-    return found
+            gaps.append(FrameGaps(label, source, frames, items, tuple(sorted(empty.items()))))
+    return gaps
 
 
 def _days(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -128,148 +123,6 @@ def _names(starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> np.ndarr
     return named[np.asarray(where).reshape(-1)].reshape(starts.shape)
 
 
-_BAR: Final = 24
-_MOST_LINES: Final = 12
-
-
-def status_name(code: Status) -> str:
-    """Write a status as it is read: ``read failed``."""
-    return code.name.lower().replace("_", " ")
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a number of things: ``1 model``, ``2,000 models``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def next_step(report: StatusReport) -> str:
-    """Say what can be done now, in one line."""
-    pending = sum(counts.get(Status.PENDING, 0) for counts in report.counts.values())
-    if pending:
-        return f"{pending:,} still to compute: run the same request again, or resume(path)"
-    if report.n_retryable:
-        return f"finished; {counted(report.n_retryable, 'failure')} may be retried with resume(path)"
-    return "finished"
-
-
-def as_text(report: StatusReport) -> str:
-    """Write a status report as lines of text."""
-    store = report.store
-    sizes = f"{counted(store.n_items, 'item')}, {counted(len(store.labels), 'model')}"
-    lines = [
-        f"Store {store.location.name}",
-        f"{sizes}, made {store.created}; {next_step(report)}",
-    ]
-    width = max(len(label) for label in store.labels)
-    for label, counts in report.counts.items():
-        listed = ", ".join(f"{count:,} {status_name(code)}" for code, count in sorted(counts.items(), key=_by_worth))
-        lines.append(f"  {label:<{width}}  {_bar(counts, store.n_items)}  {listed}")
-    if report.failures:
-        lines.append("Reasons")
-        lines += [f"  {_reason_line(one)}" for one in report.failures[:_MOST_LINES]]
-        if len(report.failures) > _MOST_LINES:
-            lines.append(f"  and {len(report.failures) - _MOST_LINES} more reasons: see .failures")
-    if report.gaps:
-        lines.append("Frames without data")
-        lines += [f"  {one.label}: {one}" for one in report.gaps]
-    return "\n".join(lines)
-
-
-def _by_worth(pair: tuple[Status, int]) -> tuple[bool, int]:
-    return pair[0] is Status.PENDING, int(pair[0])
-
-
-def _bar(counts: dict[Status, int], total: int) -> str:
-    done = sum(count for code, count in counts.items() if code in DONE)
-    share = done / total
-    filled = int(share * _BAR)
-    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%} done"
-
-
-def _reason_line(one: ReasonCount) -> str:
-    rows = ", ".join(str(row) for row in one.items)
-    more = ", ..." if one.count > len(one.items) else ""
-    word = "item" if one.count == 1 else "items"
-    return (
-        f"{one.label}: {one.count:,} {status_name(one.status)}: {one.reason or 'no reason given'} ({word} {rows}{more})"
-    )
-
-
-_MOST_ROWS: Final = 20
-_STYLE: Final = """
-.rse{font:13px/1.45 system-ui,sans-serif;max-width:60em;border:1px solid #8884;border-radius:8px}
-.rse{padding:12px 16px;margin:4px 0}.rse h4{margin:0 0 2px;font-size:14px}
-.rse h5{margin:12px 0 4px;font-size:12px;letter-spacing:.04em;text-transform:uppercase;opacity:.7}
-.rse .path{font-family:ui-monospace,monospace;font-size:12px;opacity:.75;word-break:break-all}
-.rse .bar{display:flex;height:14px;min-width:16em;border-radius:7px;overflow:hidden;background:#8883}
-.rse .bar span{min-width:2px}.rse table{border-collapse:collapse;width:100%;background:none}
-.rse td{padding:3px 10px 3px 0;text-align:left;vertical-align:middle;background:none;border:0}
-.rse td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.rse td.w{white-space:nowrap}.rse .dot{display:inline-block;width:9px;height:9px;border-radius:50%;margin:0 5px 0 0}
-.rse .key{margin-right:14px;white-space:nowrap}.rse code{font-size:12px;background:none;color:inherit}
-"""
-
-
-def as_html(report: StatusReport) -> str:
-    """Write a status report as one HTML element with its own style."""
-    store = report.store
-    rows = "".join(_model_row(label, counts) for label, counts in report.counts.items())
-    parts = [
-        f"<style>{_STYLE}</style><div class='rse'>",
-        f"<h4>{counted(store.n_items, 'item')} &times; {counted(len(store.labels), 'model')}</h4>",
-        f"<div class='path'>{html.escape(store.location.name)}</div>",
-        f"<div>made {html.escape(store.created)} &middot; {html.escape(next_step(report))}</div>",
-        f"<h5>Models</h5><table>{rows}</table>",
-        f"<div style='margin-top:6px'>{_legend(report)}</div>",
-        _failures(report),
-        _gaps(report),
-        "</div>",
-    ]
-    return "".join(parts)
-
-
-def _dot(code: Status) -> str:
-    return f"<span class='dot' style='background:{STATUS_COLOURS[code]}'></span>"
-
-
-def _model_row(label: str, counts: dict[Status, int]) -> str:
-    order = sorted(counts.items(), key=lambda pair: (pair[0] is Status.PENDING, int(pair[0])))
-    spans = "".join(
-        f"<span style='flex:{count};background:{STATUS_COLOURS[code]}' title='{count:,} {status_name(code)}'></span>"
-        for code, count in order
-    )
-    listed = " &middot; ".join(f"{count:,} {status_name(code)}" for code, count in order)
-    bar = f"<td style='width:45%'><div class='bar'>{spans}</div></td>"
-    return f"<tr><td><b>{html.escape(label)}</b></td>{bar}<td>{listed}</td></tr>"
-
-
-def _legend(report: StatusReport) -> str:
-    used = {code for counts in report.counts.values() for code in counts}
-    return "".join(f"<span class='key'>{_dot(code)}{status_name(code)}</span>" for code in Status if code in used)
-
-
-def _failures(report: StatusReport) -> str:
-    if not report.failures:
-        return ""
-    rows = "".join(
-        f"<tr><td class='n'>{one.count:,}</td><td class='w'>{_dot(one.status)}{status_name(one.status)}</td>"
-        f"<td>{html.escape(one.label)}</td><td><code>{html.escape(one.reason or 'no reason given')}</code></td></tr>"
-        for one in report.failures[:_MOST_ROWS]
-    )
-    more = len(report.failures) - _MOST_ROWS
-    tail = f"<div>and {more} more reasons: see <code>.failures</code></div>" if more > 0 else ""
-    return f"<h5>Reasons</h5><table>{rows}</table>{tail}"
-
-
-def _gaps(report: StatusReport) -> str:
-    if not report.gaps:
-        return ""
-    rows = "".join(
-        f"<tr><td><b>{html.escape(one.label)}</b></td><td>{html.escape(str(one))}</td></tr>" for one in report.gaps
-    )
-    return f"<h5>Frames without data</h5><table>{rows}</table>"
-
-
 FAILURES: Final = (Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID, Status.NO_DATA, Status.PARTIAL)
 """The statuses whose reasons are worth a line, the worst first."""
 
@@ -277,6 +130,7 @@ _NAME: Final = re.compile(r"(?=\S*\d)\S{5,}")
 """A word of an id, a date or a coordinate; short ones such as 503 tell reasons apart."""
 
 _EXAMPLES: Final = 5
+_MOST_REASONS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -301,11 +155,11 @@ def reasons(store: StoreView, label: str) -> list[ReasonCount]:
     groups: dict[tuple[int, str], list[int]] = {}
     for row in rows.tolist():
         groups.setdefault((int(codes[row]), _NAME.sub("#", str(texts[row]))), []).append(row)
-    found = [
+    groups_counted = [
         ReasonCount(label, Status(code), str(texts[members[0]]), len(members), tuple(members[:_EXAMPLES]))
         for (code, _), members in groups.items()
     ]
-    return sorted(found, key=lambda one: (FAILURES.index(one.status), -one.count, one.reason))
+    return sorted(groups_counted, key=lambda one: (FAILURES.index(one.status), -one.count, one.reason))
 
 
 def status_table(store: StoreView) -> pd.DataFrame:
@@ -338,15 +192,15 @@ def _named(codes: np.ndarray[Any, Any]) -> pd.Categorical[Any]:
 
 
 def _dates(days: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Read stored days as dates, in the nanoseconds that pandas 2 wants."""
-    known = days != np.iinfo("int32").min
-    dates = np.where(known, days, 0).astype("datetime64[D]").astype("datetime64[ns]")
-    return np.where(known, dates, np.datetime64("NaT", "ns"))
+    """Read stored days as dates, in the nanoseconds that pandas 2 needs."""
+    has_date = days != NO_DAY
+    dates = np.where(has_date, days, 0).astype("datetime64[D]").astype("datetime64[ns]")
+    return np.where(has_date, dates, np.datetime64("NaT", "ns"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StatusReport:
-    """What became of every item of a store, at the time it was asked.
+    """What became of every item of a store, at the time of the call.
 
     Parameters
     ----------
@@ -384,7 +238,7 @@ class StatusReport:
 
     @property
     def n_retryable(self) -> int:
-        """Number of failures that another try may mend, over all models."""
+        """Number of failures that another try may fix, over all models."""
         return sum(counts.get(code, 0) for counts in self.counts.values() for code in RETRYABLE)
 
     @cached_property
@@ -392,17 +246,59 @@ class StatusReport:
         """Every item of every model; see `status_table`."""
         return status_table(self.store)
 
-    def __repr__(self) -> str:
+    @property
+    def next_step(self) -> str:
+        """What can be done now, in one line."""
+        pending = sum(counts.get(Status.PENDING, 0) for counts in self.counts.values())
+        if pending:
+            return f"{pending:,} still to compute: run the same request again, or resume(path)"
+        if self.n_retryable:
+            return f"finished; {counted(self.n_retryable, 'failure')} may be retried with resume(path)"
+        return "finished"
 
-        return as_text(self)
+    def _title(self) -> str:
+        return f"Store {self.store.location.name}"
+
+    def _sections(self) -> list[Section]:
+        facts = (
+            ("size", f"{counted(self.n_items, 'item')}, {counted(len(self.store.labels), 'model')}"),
+            ("made", self.store.created),
+            ("state", self.next_step),
+        )
+        models = [_model_row(label, counts, self.n_items) for label, counts in self.counts.items()]
+        reasons: list[Row] = [_reason_row(one) for one in self.failures[:_MOST_REASONS]]
+        if len(self.failures) > _MOST_REASONS:
+            reasons.append(("", "", f"and {len(self.failures) - _MOST_REASONS} more: see .failures"))
+        gaps = [(one.label, str(one)) for one in self.gaps]
+        sections = [Section("Models", models), Section("Reasons", reasons), Section("Frames without data", gaps)]
+        return [Section("", facts), *(section for section in sections if section.rows)]
+
+    def __repr__(self) -> str:
+        return page_text(self._title(), self._sections())
 
     def _repr_html_(self) -> str:
+        return page_html(self._title(), self._sections())
 
-        return as_html(self)
+
+def _counts(counts: dict[Status, int]) -> Counts:
+    """Write counts by status, what is pending last."""
+    ordered = sorted(counts.items(), key=lambda pair: (pair[0] is Status.PENDING, pair[0]))
+    return Counts(tuple((count, code.words, STATUS_COLOURS[code]) for code, count in ordered))
+
+
+def _model_row(label: str, counts: dict[Status, int], total: int) -> tuple[str, ShareBar, Counts]:
+    done = sum(count for code, count in counts.items() if code in DONE)
+    return label, ShareBar(_counts(counts), done / total), _counts(counts)
+
+
+def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:
+    rows = ", ".join(map(str, one.items)) + (", ..." if one.count > len(one.items) else "")
+    noun = "item" if one.count == 1 else "items"
+    return one.label, _counts({one.status: one.count}), f"{one.reason or 'no reason given'} ({noun} {rows})"
 
 
 def status(path: Target) -> StatusReport:
-    """Tell what became of every item of a store.
+    """Report what became of every item of a store.
 
     Parameters
     ----------

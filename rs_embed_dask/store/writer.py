@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.layout import ChunkResult, Field, ModelLayout
 
-__all__ = [
-    "Chunk",
-    "read_rows",
-    "write_rows",
-]
+__all__ = ["Chunk", "read_rows", "write_rows"]
 
 _BAD_BYTES: Final = (ValueError, RuntimeError, KeyError, EOFError)
 _FIX: Final = "restore the file, or delete it and its chunk's status file: the items are then computed again"
@@ -46,7 +42,7 @@ def read_rows(array: zarr.Array[Any], span: tuple[int, int], place: str) -> np.n
         raise StoreError("store chunk", value=f"{place}/{key}", reason=reason, fix=_FIX) from error
 
 
-def _first_bad(array: zarr.Array[Any], span: tuple[int, int], known: Exception) -> tuple[str, Exception]:
+def _first_bad(array: zarr.Array[Any], span: tuple[int, int], first_error: Exception) -> tuple[str, Exception]:
     """Look for the chunk that made a read fail."""
     size = array.chunks[0]
     for number in range(span[0] // size, -(-span[1] // size)):
@@ -54,7 +50,7 @@ def _first_bad(array: zarr.Array[Any], span: tuple[int, int], known: Exception) 
             array[number * size : min((number + 1) * size, array.shape[0])]
         except _BAD_BYTES as error:
             return f"{array.path}/c/{number}{'/0' * (array.ndim - 1)}", error
-    return array.path, known
+    return array.path, first_error
 
 
 _CODES: Final = np.array([int(code) for code in Status])
@@ -146,7 +142,7 @@ def _values(result: ChunkResult, field: Field, count: int) -> Any:
         return None
     if len(values) != count:
         reason = f"there are {len(values)} values for {count} rows"
-        raise StoreError(f"ChunkResult.{field.name}", value=len(values), reason=reason, fix="give one value a row")
+        raise StoreError(f"ChunkResult.{field.name}", value=len(values), reason=reason, fix="give one value per row")
     if field.kind == "text":
         return [redact(str(value)) for value in values]
     return values
@@ -160,7 +156,7 @@ def _place_embeddings(block: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], v
         one = np.asarray(value)
         fits = one.ndim == block.ndim - 1 and one.shape[0] == block.shape[1]
         if not fits or any(side > room for side, room in zip(one.shape, block.shape[1:], strict=True)):
-            reason = f"the store holds {block.shape[1:]} an item, this is {one.shape}"
+            reason = f"the store holds {block.shape[1:]} per item, this is {one.shape}"
             fix = "make the store with this dim and a grid_shape as large as the largest grid"
             raise StoreError("ChunkResult.embedding", value=one, reason=reason, fix=fix)
         block[(row, *(slice(0, side) for side in one.shape))] = one

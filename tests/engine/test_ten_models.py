@@ -76,7 +76,7 @@ def test_every_model_gives_every_place_a_vector(ran):
 def test_imagery_is_read_once_a_place_and_collection(ran):
     _, calls, counts = ran
     assert counts["search"] == len(PLACES)
-    asked = Counter((call.path, call.wanted) for call in calls if call.kind == "range")
+    asked = Counter((call.path, call.byte_range) for call in calls if call.kind == "range")
     assert max(asked.values()) <= len(PLACES)
     files = {path for path, _ in asked}
     assert len(files) == 3 * (len(PIXELS) + 1)

@@ -37,7 +37,8 @@ class ImagePromises:
                 loaded.embed(image, output=output, dates=day, place=place).data
                 for image, day, place in zip(images, DATES, PLACES, strict=True)
             ]
-            assert told == pytest.approx(np.stack(alone), abs=5e-6)
+            # rounding grows with the numbers: those of random weights reach ten
+            assert told == pytest.approx(np.stack(alone), rel=2e-6, abs=5e-6)
 
     def test_tiles_are_a_map(self, model, modality):
         loaded = self.family.small(model, modality=modality)

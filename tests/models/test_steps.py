@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from rs_embed_dask.preprocess import steps
-from rs_embed_dask.preprocess.pixels import resize, run_steps
+from rs_embed_dask.preprocess.batch import resize, run_steps
 
 X = torch.tensor([[-100.0, 0.0], [2500.0, 12000.0]]).expand(1, 2, 2, 2)
 

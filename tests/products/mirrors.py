@@ -178,7 +178,7 @@ class Mirror:
                 mirror.asked.append(path)
                 status = mirror.fault(path)
                 if status is None:
-                    reply = blobs.read(mirror.folder / path.lstrip("/"), wanted=self.headers["Range"], head=False)
+                    reply = blobs.read(mirror.folder / path.lstrip("/"), byte_range=self.headers["Range"], head=False)
                 else:
                     reply = blobs.Reply(status, b"busy")
                 self.send_response(HTTPStatus(reply.status))

@@ -17,6 +17,7 @@ from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.earth_engine import read as earth_read
+from rs_embed_dask.providers.earth_engine.orders import Settings
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -107,7 +108,7 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     slept = []
     access = earth.provider().access
     real = earth_read.ask
-    monkeypatch.setattr(read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
+    monkeypatch.setattr(earth_read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
     load(earth.provider(), read(GRID, ("red",)))
     assert access.retry.longest_wait_s < 1
     assert len(slept) == 1
@@ -158,7 +159,7 @@ def test_r17_a_wrong_band_or_collection_fails_after_one_request(earth, scenes, w
     bad = (
         replace(table, assets=(("red", ("B99",)),)) if what == "band" else replace(table, collection="COPERNICUS/NONE")
     )
-    monkeypatch.setattr(EarthEngine, "table", lambda self, name: bad)
+    monkeypatch.setattr(Settings, "table", lambda self, name: bad)
     load_once = earth.provider()
     with pytest.raises(ProviderError, match=r"B99|COPERNICUS/NONE") as raised:
         load(load_once, read(GRID, ("red",)))

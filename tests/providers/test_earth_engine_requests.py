@@ -15,7 +15,8 @@ from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.preprocess.steps import names
 from rs_embed_dask.providers import load, load_all, open_provider
 from rs_embed_dask.providers.earth_engine.orders import LIMIT_BYTES, Look, Order, OrderLayer, cut
-from rs_embed_dask.providers.earth_engine.provider import EarthEngine, plan_orders
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine
+from rs_embed_dask.providers.earth_engine.read import plan_orders
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.specs.when import TemporalSpec
 from tests.providers.earth_truth import DAYS, JUNE, band, nanmedian, read, same, spot
@@ -176,8 +177,8 @@ def test_r22_the_same_read_has_the_same_keys_and_another_has_others():
     found = [keys(provider, other) for other in [one, *others]] + [keys(replace(provider, passes="each"), one)]
     for n, first in enumerate(found):
         assert all(not first & second for second in found[n + 1 :])
-    order = Order.of(provider, one, plan_orders(provider, (one,))[1])
-    assert tokenize(order) == tokenize(replace(order, provider=replace(provider, at_once=3)))
+    order = Order.of(provider.settings, one, plan_orders(provider.settings, (one,))[1])
+    assert tokenize(order) == tokenize(replace(order, settings=replace(provider, at_once=3).settings))
 
 
 def test_an_estimate_asks_nobody_and_counts_the_requests(earth):
@@ -229,7 +230,7 @@ def test_halves_are_joined_where_they_were_cut(earth, scenes):
     """Numbers of one read by hand: the four quarters of a grid put together."""
     provider = earth.provider()
     wanted = read(spot(size=(40, 64)), ("red",))
-    order = Order.of(provider, wanted, plan_orders(provider, (wanted,))[1])
+    order = Order.of(provider.settings, wanted, plan_orders(provider.settings, (wanted,))[1])
     axis, (left, right) = order.halves()
     assert (axis, left.grid.shape, right.grid.shape) == (2, (40, 32), (40, 32))
     axis, (upper, lower) = left.halves()

@@ -167,7 +167,7 @@ def spoil_undated(folder):
     [
         (lambda folder: None, ProviderError, "no raster file with a band of sentinel-2-l2a"),
         (spoil_no_crs, ProviderError, "no coordinate reference system"),
-        (spoil_text, ProviderError, "no raster file that GDAL can read"),
+        (spoil_text, ProviderError, "not a raster file that GDAL can read"),
         (spoil_several, SpecError, r"3 bands.*bands="),
         (spoil_twice, SpecError, "both hold the band red"),
         (spoil_quality, SpecError, r"20220610.: it has no SCL.*mask='none'"),
@@ -231,7 +231,7 @@ def test_sources_that_are_none(source, error, words):
 
 def test_missing_bands_files_and_other_sensors_are_named(tmp_path):
     files = Files(write(tmp_path / "20220605_B04.tif", ramp(GRID.shape)), sensor="s2")
-    with pytest.raises(SpecError, match="no scene there and then has it"):
+    with pytest.raises(SpecError, match="no scene at this place and time has it"):
         load(files, read(GRID, ("red", "nir")))
     with pytest.raises(SpecError, match="files are of sentinel-2-l2a"):
         load(files, read(GRID, ("vv",), "s1"))

@@ -275,7 +275,7 @@ def test_files_that_change_are_read_anew(plain):
 def test_a_server_without_ranges_is_read_too(plain, monkeypatch):
     service = plain(noisy())
     answer = service.answer
-    monkeypatch.setattr(service, "answer", lambda call: answer(type(call)(**{**vars(call), "wanted": None})))
+    monkeypatch.setattr(service, "answer", lambda call: answer(type(call)(**{**vars(call), "byte_range": None})))
     np.testing.assert_array_equal(pixels(b04(service), PLAIN), NOISE[10:14, 20:25])
 
 

@@ -65,7 +65,7 @@ def test_grids_of_other_pixels_share_the_search_and_the_bytes(plain):
     coarse = grid(size=12, pixel=30.0, offset=(480.0, 480.0))
     wanted = [Read(where, "sentinel-2-l2a", ("blue", "red"), (JUNE,), fetch) for where in (WHERE, coarse)]
     together = load_all(provider, wanted)
-    asked = [(call.path, call.wanted) for call in service.calls() if call.kind == "range"]
+    asked = [(call.path, call.byte_range) for call in service.calls() if call.kind == "range"]
     assert len(asked) == len(set(asked)) <= 2 * 2 * 2
     assert service.counts()["search"] == 1
     forget_everything()

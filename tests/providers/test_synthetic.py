@@ -17,7 +17,7 @@ from rs_embed_dask.imagery.grid import Grid, Window
 from rs_embed_dask.imagery.sensors import sensor, sensors
 from rs_embed_dask.providers import load, open_provider
 from rs_embed_dask.providers.synthetic.landscape import number, rough, smooth, tiles_of
-from rs_embed_dask.providers.synthetic.provider import CLASSES, Fault, Synthetic
+from rs_embed_dask.providers.synthetic.provider import CLASSES, Synthetic
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.specs.ground import WGS84, project
 
@@ -234,7 +234,7 @@ def test_r13_radar_sees_water_dark_towns_bright_and_one_polarisation_pair():
 
 
 def test_it_describes_itself_and_stays_small():
-    made = Synthetic(3, cloud=0.2, latency_s=(0.5, 0.8), faults=[Fault("transient", share=0.1, times=2)])
+    made = Synthetic(3, cloud=0.2, latency_s=(0.5, 0.8))
     again = open_provider(json.loads(json.dumps(made.describe())))
     assert again == made
     assert len(pickle.dumps(made)) < 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 
@@ -19,9 +20,10 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers import load
-from rs_embed_dask.providers.synthetic.provider import Fault, Synthetic
+from rs_embed_dask.providers import load, open_provider, register_provider
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs.fetch import FetchSpec
+from tests.engine.faulty import Fault, Faulty, faulty
 
 MADE = Synthetic()
 GRID = Grid("EPSG:32631", (10, 0, 664_000, 0, -10, 5_612_000), (12, 14))
@@ -38,7 +40,7 @@ def test_no_scene_in_the_span_is_no_imagery():
 
 
 def test_transient_faults_pass_after_so_many_tries():
-    made = Synthetic(faults=[Fault("transient", times=2, seed=991)])
+    made = Faulty(MADE, (Fault("transient", times=2, seed=991),))
     for _ in range(2):
         with pytest.raises(TransientError, match="of 2 that fail"):
             load(made, read())
@@ -59,20 +61,24 @@ def test_tries_can_be_counted_across_processes(tmp_path):
     ("kind", "error"), [("lasting", ProviderError), ("access", AccessError), ("no_imagery", NoImageryError)]
 )
 def test_lasting_faults_last(kind, error):
-    made = Synthetic(faults=[Fault(kind)])
+    made = Faulty(MADE, (Fault(kind),))
     for _ in range(2):
         with pytest.raises(error) as caught:
             load(made, read())
         assert type(caught.value) is error
 
 
-def test_faults_hit_a_share_of_places_or_a_box():
+def test_faults_hit_a_share_of_places():
     some = Fault("lasting", share=0.3, seed=4)
     places = [read(Grid(GRID.crs, (10, 0, 500_000 + 900 * i, 0, -10, 5_600_000), (5, 5))) for i in range(300)]
     assert 0.2 < np.mean([some.hits(place) for place in places]) < 0.4
-    lon, lat = GRID.center_lonlat
-    assert Fault("lasting", bbox=(lon - 1, lat - 1, lon + 1, lat + 1)).hits(read())
-    assert not Fault("lasting", bbox=(lon + 1, lat - 1, lon + 2, lat + 1)).hits(read())
+
+
+def test_a_failing_provider_travels_to_workers_and_through_stores():
+    made = Faulty(MADE, (Fault("lasting", share=0.5),))
+    assert pickle.loads(pickle.dumps(made)) == made
+    register_provider("faulty", faulty)
+    assert open_provider(json.loads(json.dumps(made.describe()))) == made
 
 
 def test_waits_are_lognormal_and_spent_once_a_read(monkeypatch):
@@ -94,7 +100,7 @@ def test_waits_are_lognormal_and_spent_once_a_read(monkeypatch):
 def test_slow_places_wait_longer(monkeypatch):
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    load(Synthetic(faults=[Fault("slow", seconds=3)]), read())
+    load(Faulty(MADE, (Fault("slow", seconds=3),)), read())
     assert slept == [3]
 
 
@@ -105,9 +111,6 @@ def test_slow_places_wait_longer(monkeypatch):
         (lambda: Synthetic(revisit_days=0), SpecError, "revisit_days = 0"),
         (lambda: Synthetic(latency_s=(0.5, 0.8, 1)), SpecError, "median and sigma"),
         (lambda: Synthetic(latency_s=-1), SpecError, "latency_s"),
-        (lambda: Fault("sometimes"), UnknownNameError, "transient"),
-        (lambda: Fault("lasting", share=3), SpecError, "share = 3"),
-        (lambda: Fault("transient", times=-1), SpecError, "times = -1"),
         (lambda: load(MADE, read(mask="fmask")), UnknownNameError, "scl"),
     ],
 )

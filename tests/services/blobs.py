@@ -1,4 +1,4 @@
-"""The storage side of the demo service: signed, expiring access to files, with byte ranges.
+"""The storage side of the service: signed, expiring access to files, with byte ranges.
 
 Imitates Azure blob storage as Planetary Computer uses it: a token belongs to one container, carries its own expiry
 (`se`) and a signature, and is put behind a plain URL as the query. The signature protects nothing here; it exists so
@@ -67,27 +67,17 @@ def refusal(account: str, container: str, query: Mapping[str, str]) -> Reply | N
     return None
 
 
-def read(path: Path, *, wanted: str | None, head: bool) -> Reply:
-    """Return a file, or the part of it that a ``Range`` header asks for.
-
-    Parameters
-    ----------
-    path
-        The file.
-    wanted
-        The value of the ``Range`` header, e.g. ``bytes=0-1023``, or None for the whole file.
-    head
-        Whether only the headers are asked for.
-    """
+def read(path: Path, *, byte_range: str | None, head: bool) -> Reply:
+    """Return a file, or the part that a ``Range`` header asks for, e.g. ``bytes=0-1023``."""
     if not path.is_file():
         return Reply(HTTPStatus.NOT_FOUND, b"<Error><Code>BlobNotFound</Code></Error>")
     size = path.stat().st_size
     headers = (("Accept-Ranges", "bytes"), ("Content-Type", "image/tiff"), ("ETag", f'"{size:x}"'))
     if head:
         return Reply(HTTPStatus.OK, b"", headers, length=size)
-    if wanted is None:
+    if byte_range is None:
         return Reply(HTTPStatus.OK, path.read_bytes(), headers)
-    first, last = span(wanted, size)
+    first, last = span(byte_range, size)
     if first >= size:
         return Reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", (("Content-Range", f"bytes */{size}"),))
     with path.open("rb") as file:

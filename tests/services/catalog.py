@@ -1,4 +1,4 @@
-"""Writing a catalogue that the demo service serves: cloud-optimised GeoTIFFs and the STAC items that point at them.
+"""Writing a catalogue that the service serves: cloud-optimised GeoTIFFs and the STAC items that point at them.
 
 A catalogue is a folder::
 
@@ -27,12 +27,6 @@ from rasterio.crs import CRS
 from rs_embed_dask.specs.ground import WGS84, project
 from tests.services.service import HREF_PREFIX
 
-__all__ = [
-    "Catalog",
-    "Layer",
-    "Scene",
-]
-
 Json = dict[str, Any]
 Transform = tuple[float, float, float, float, float, float]
 
@@ -44,20 +38,9 @@ BLOCK_PX: Final = 512
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The pixels of one asset.
+    """The pixels of one asset, (rows, columns) or (bands, rows, columns); `transform` is of pixel corners.
 
-    Parameters
-    ----------
-    name
-        Asset name, as the collection has it.
-    values
-        Shape (rows, columns), or (bands, rows, columns) for a file with several bands.
-    transform
-        (a, b, c, d, e, f): x = a col + b row + c, y = d col + e row + f, of pixel corners.
-    nodata
-        Missing value that the file states; None states nothing.
-    fields
-        Further fields of the asset, such as ``raster:bands``.
+    The file states `nodata` unless it is None; `fields` are further fields of the asset, such as ``raster:bands``.
     """
 
     name: str
@@ -69,22 +52,9 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One item before it is written.
+    """One item before it is written; `when` is UTC, all layers are in `crs`.
 
-    Parameters
-    ----------
-    id, collection
-        Names.
-    when
-        Time of acquisition, UTC.
-    crs
-        Coordinate system of all layers; anything that rasterio understands.
-    layers
-        Its assets.
-    properties
-        Further properties, such as ``eo:cloud_cover``.
-    container
-        Storage container; None takes the collection's name.
+    `container` of the storage is the collection's name by default.
     """
 
     id: str
@@ -97,15 +67,7 @@ class Scene:
 
 
 class Catalog:
-    """A folder that grows item by item and can be served after `save`.
-
-    Parameters
-    ----------
-    root
-        The folder; made where it is missing.
-    account
-        Storage account, the first part of the host of its links.
-    """
+    """A folder that grows item by item and can be served after `save`; links begin with the storage `account`."""
 
     def __init__(self, root: str | Path, *, account: str = ACCOUNT) -> None:
         self.root = Path(root)
@@ -113,18 +75,7 @@ class Catalog:
         self.items: list[Json] = []
 
     def add(self, scene: Scene) -> Json:
-        """Write the files of a scene and return its item, which may be changed until `save`.
-
-        Parameters
-        ----------
-        scene
-            What to write.
-
-        Returns
-        -------
-        dict
-            The STAC item.
-        """
+        """Write the files of a scene and return its STAC item, which may be changed until `save`."""
         container = scene.container or scene.collection
         assets = {}
         for layer in scene.layers:
@@ -146,17 +97,7 @@ class Catalog:
 
 
 def write_cog(path: Path, layer: Layer, *, crs: str) -> None:
-    """Write one cloud-optimised GeoTIFF.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is made.
-    layer
-        Pixels and their place.
-    crs
-        Coordinate system.
-    """
+    """Write one cloud-optimised GeoTIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     bands = np.atleast_3d(layer.values.T).T  # (bands, rows, columns)
     floating = np.issubdtype(bands.dtype, np.floating)
@@ -215,15 +156,7 @@ def _item(scene: Scene) -> Json:
 
 
 def lonlat_box(layers: Iterable[Layer], crs: str) -> tuple[float, float, float, float]:
-    """Return west, south, east and north of layers in degrees; east is beyond 180 across the antimeridian.
-
-    Parameters
-    ----------
-    layers
-        One or more.
-    crs
-        Their coordinate system.
-    """
+    """Return west, south, east and north of layers in degrees; east is beyond 180 across the antimeridian."""
     part = np.linspace(0.0, 1.0, EDGE_POINTS)
     zeros, ones = np.zeros_like(part), np.ones_like(part)
     along, down = np.concatenate([part, part, zeros, ones]), np.concatenate([zeros, ones, part, part])

@@ -1,4 +1,4 @@
-"""What goes wrong, as data: the demo service applies it, this decides when.
+"""What goes wrong, as data: the service applies it, this decides when.
 
 A `Happening` says which requests it concerns and how often it happens; a `FaultPlan` is a list of them, asked for every
 request, and the first that concerns it wins. Both can be written as JSON for a service in another process.
@@ -41,8 +41,8 @@ class Happening:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Happening:
-        known = dict(data)
-        return cls(Fault(**known.pop("fault")), tuple(known.pop("kinds", ("range",))), **known)
+        fields = dict(data)
+        return cls(Fault(**fields.pop("fault")), tuple(fields.pop("kinds", ("range",))), **fields)
 
 
 class FaultPlan:

@@ -1,4 +1,4 @@
-"""Sockets for the demo service: what was asked (`Call`), what goes wrong with it (`Fault`), and sending the answer."""
+"""Sockets for the service: what was asked (`Call`), what goes wrong with it (`Fault`), and sending the answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Call:
     path: str
     """Host (of a blob) and path, without the query."""
     query: Mapping[str, str] = field(repr=False)
-    wanted: str | None = None
+    byte_range: str | None = None
     """The ``Range`` header."""
     body: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,11 +79,11 @@ KINDS = (
 )
 
 
-def kind_of(url: SplitResult, method: str, wanted: str | None) -> str:
+def kind_of(url: SplitResult, method: str, byte_range: str | None) -> str:
     """Return the kind of a request (see `Call`)."""
     path = url.path.rstrip("/")
     if (url.hostname or "").endswith(blobs.HOST_SUFFIX) or path.startswith(LOCAL_BLOBS):
-        return "head" if method == "HEAD" else "range" if wanted else "whole"
+        return "head" if method == "HEAD" else "range" if byte_range else "whole"
     return next((kind for pattern, kind in KINDS if pattern.fullmatch(path)), "other")
 
 
@@ -119,18 +119,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _call(self) -> Call:
         url = urlsplit(self.path)
-        wanted = self.headers.get("Range")
+        byte_range = self.headers.get("Range")
         length = int(self.headers.get("Content-Length") or 0)
         text = self.rfile.read(length) if length else b""
         path = url.path
         if url.hostname:
             path = f"{url.hostname}{url.path}"
         return Call(
-            kind=kind_of(url, self.command, wanted),
+            kind=kind_of(url, self.command, byte_range),
             method=self.command,
             path=path,
             query=dict(parse_qsl(url.query, keep_blank_values=True)),
-            wanted=wanted,
+            byte_range=byte_range,
             body=json.loads(text) if text else {},
         )
 

@@ -36,7 +36,7 @@ def flat(name, value, *, pixel=10.0, side_m=SIDE_M, **options):
 
 
 def s2_scene(name, date, *, dn=1500, scl=VEGETATION, baseline="03.01", bands=S2_10M, crs="EPSG:32631", **more):
-    """A Sentinel-2 L2A item of flat bands; `dn` may be one number or one a band; `layers` replaces or adds."""
+    """A Sentinel-2 L2A item of flat bands; `dn` may be one number or one per band; `layers` replaces or adds."""
     options = {"corner": more.pop("corner", CORNER)}
     pixels = dict.fromkeys(S2_60M, 60.0) | dict.fromkeys(S2_20M, 20.0)
     layers = {b: flat(b, dn[b] if isinstance(dn, dict) else dn, pixel=pixels.get(b, 10.0), **options) for b in bands}
@@ -56,12 +56,12 @@ def s2_scene(name, date, *, dn=1500, scl=VEGETATION, baseline="03.01", bands=S2_
 
 def catalogue(root, *scenes, edit=None):
     """Write scenes; `edit` may change each item before it is saved."""
-    made = Catalog(root)
+    catalog = Catalog(root)
     for scene in scenes:
-        item = made.add(scene)
+        item = catalog.add(scene)
         if edit is not None:
             edit(item)
-    return made.save()
+    return catalog.save()
 
 
 def grid(*, size=40, pixel=10.0, offset=(200.0, 200.0), corner=CORNER, crs="EPSG:32631"):

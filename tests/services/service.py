@@ -6,7 +6,7 @@ slowly or wrongly. Run one in a thread of this process::
     with Service("catalogue") as service:
         provider = StacProvider(url=service.url, source="planetary_computer")
 
-or as a process of its own, ``python -m tests.services.service catalogue``, which prints its port as JSON.
+or as a process of its own (`tests.services.service_process`).
 
 With ``hrefs="azure"`` items point at ``http://ACCOUNT.blob.core.windows.net/...`` as in Planetary Computer, so the
 unmodified `planetary_computer` client signs them; the server is then also the HTTP proxy for that host, and client
@@ -15,7 +15,6 @@ processes need `Service.environment`. With ``hrefs="local"`` items point straigh
 
 from __future__ import annotations
 
-import argparse
 import json
 import threading
 from collections import Counter, deque
@@ -41,8 +40,6 @@ class Service:
     ----------
     root
         The catalogue's folder.
-    port
-        Port on 127.0.0.1; 0 takes a free one.
     hrefs
         What items point at: ``"azure"`` (signed, through the proxy) or ``"local"`` (plain, this server).
     token_ttl_s
@@ -57,7 +54,6 @@ class Service:
         self,
         root: str | Path,
         *,
-        port: int = 0,
         hrefs: Hrefs = "azure",
         token_ttl_s: float = 3600.0,
         page_size: int = 250,
@@ -71,7 +67,7 @@ class Service:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         handler = type("BoundHandler", (Handler,), {"service": self})
-        self._server = LoopbackServer((LOOPBACK, port), handler)
+        self._server = LoopbackServer((LOOPBACK, 0), handler)
         self.port = int(self._server.server_address[1])
         self.api = self._load(page_size)
 
@@ -80,8 +76,10 @@ class Service:
             base = f"http://{LOOPBACK}:{self.port}{LOCAL_BLOBS}" if self.hrefs == "local" else "http://"
             return text.replace(f'"{HREF_PREFIX}', f'"{base}')
 
-        read = {n: json.loads(replaced((self.root / f"{n}.json").read_text())) for n in ("items", "collections")}
-        return stac_api.StacApi(tuple(read["items"]["features"]), tuple(read["collections"]), page_size=page_size)
+        documents = {n: json.loads(replaced((self.root / f"{n}.json").read_text())) for n in ("items", "collections")}
+        return stac_api.StacApi(
+            tuple(documents["items"]["features"]), tuple(documents["collections"]), page_size=page_size
+        )
 
     @property
     def url(self) -> str:
@@ -137,10 +135,6 @@ class Service:
             self._thread.join()
         self._server.server_close()
 
-    def serve_forever(self) -> None:
-        """Serve from this thread until the process ends."""
-        self._server.serve_forever()
-
     def __enter__(self) -> Self:
         return self.start()
 
@@ -181,7 +175,7 @@ class Service:
         path = (folder / host / container / name).resolve()
         if not path.is_relative_to(folder):
             return Reply(HTTPStatus.NOT_FOUND)
-        return blobs.read(path, wanted=call.wanted, head=call.method == "HEAD")
+        return blobs.read(path, byte_range=call.byte_range, head=call.method == "HEAD")
 
 
 def client_environment(port: int) -> dict[str, str]:
@@ -197,19 +191,3 @@ def client_environment(port: int) -> dict[str, str]:
 
 def _json(document: Any, status: int = HTTPStatus.OK) -> Reply:
     return Reply(status, json.dumps(document).encode(), (("Content-Type", "application/geo+json"),))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Serve a catalogue until the process ends; the first line of output is JSON with the port and the address."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("root", help="folder of a catalogue")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--hrefs", choices=("azure", "local"), default="azure")
-    chosen = parser.parse_args(arguments)
-    service = Service(chosen.root, port=chosen.port, hrefs=chosen.hrefs)
-    print(json.dumps({"port": service.port, "url": service.url}), flush=True)
-    service.serve_forever()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The STAC side of the demo service: which items a search finds, in pages, as plain dictionaries.
+"""The STAC side of the service: which items a search finds, in pages, as plain dictionaries.
 
 Nothing here knows about sockets. Matching is as literal as that of a real STAC API: a box is compared with the item's
 own box, longitudes are not wrapped, and an item without a property fails every test of that property.
@@ -95,14 +95,14 @@ class StacApi:
 
     def search(self, query: Query, *, base: str, method: str) -> Json:
         """Return one page of what `query` finds, with the link to the next page."""
-        found = sorted(self._matching(query), key=lambda item: str(middle(item)), reverse=True)
+        items = sorted(self._matching(query), key=lambda item: str(middle(item)), reverse=True)
         if self.arrange is not None:
-            found = self.arrange(found)
+            items = self.arrange(items)
         start = int(query.get("token") or 0)
         stop = start + min(int(query.get("limit") or DEFAULT_LIMIT), self.page_size)
-        features = [{**item, "links": item_links(item, base)} for item in found[start:stop]]
+        features = [{**item, "links": item_links(item, base)} for item in items[start:stop]]
         links = [{"rel": "root", "href": base}, {"rel": "self", "href": f"{base}/search"}]
-        if stop < len(found):
+        if stop < len(items):
             links.append(next_link({**query, "token": str(stop)}, base=base, method=method))
         return {"type": "FeatureCollection", "features": features, "links": links}
 
@@ -190,8 +190,8 @@ def matches_names(allowed: Iterable[str] | None, key: str) -> Callable[[Json], b
 def matches_place(bbox: list[float] | None, geometry: Json | None) -> Callable[[Json], bool]:
     """Return a test for overlap of an item's own box (or footprint) with a box or a geometry."""
     if geometry is not None:
-        wanted = shapely.geometry.shape(geometry)
-        return lambda item: bool(shapely.intersects(wanted, shapely.geometry.shape(item["geometry"])))
+        area = shapely.geometry.shape(geometry)
+        return lambda item: bool(shapely.intersects(area, shapely.geometry.shape(item["geometry"])))
     if bbox is None:
         return lambda _: True
     west, south, east, north = bbox

@@ -19,9 +19,9 @@ import rasterio
 from tests.services.child import ROOT
 from tests.services.faults import Disorder, FaultPlan, Happening
 from tests.services.loopback import Fault
-from tests.services.process import ServiceProcess
 from tests.services.scenes import catalogue, s2_scene
 from tests.services.service import Service
+from tests.services.service_process import ServiceProcess
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

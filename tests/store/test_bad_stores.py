@@ -218,7 +218,7 @@ def test_stores_that_cannot_be_made(tmp_path, change, reason):
 
 @pytest.mark.parametrize("target", ["", 7, None, b"bytes", {"a": 1}])
 def test_targets_that_are_no_place(target):
-    with pytest.raises(StoreError, match="no path, URL or Zarr store") as caught:
+    with pytest.raises(StoreError, match="not a path, URL or Zarr store") as caught:
         Store.open(target)
     assert "s3://" in caught.value.fix
 

@@ -8,7 +8,7 @@ import xarray as xr
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.specs import PointBuffer
 from rs_embed_dask.store import ModelLayout
-from rs_embed_dask.store.receipt import geoemb_attrs, items_attrs, model_attrs, proj_attrs, spatial_attrs
+from rs_embed_dask.store.conventions import geoemb_attrs, items_attrs, model_attrs, proj_attrs, spatial_attrs
 from tests.store.samples import GRID, POOLED, make_store
 
 UUIDS = {

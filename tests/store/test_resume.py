@@ -19,15 +19,15 @@ def changed(**parts):
 
 def test_the_same_request_goes_on(tmp_path):
     store = make_store(tmp_path / "s")
-    check_request(store, REQUEST)
-    check_request(store, copy.deepcopy(REQUEST))
+    check_request(store.request, REQUEST, place="s")
+    check_request(store.request, copy.deepcopy(REQUEST), place="s")
 
 
 def test_another_request_is_refused_with_each_difference_named(tmp_path):
     store = make_store(tmp_path / "s")
     other = changed(fetch={"resolution_m": 20.0, "mask": "scl"}, output={"mode": "grid"}, prep="tile")
     with pytest.raises(StoreMismatchError) as caught:
-        check_request(store, other)
+        check_request(store.request, other, place="s")
     message = str(caught.value)
     assert "fetch.resolution_m was 10.0 and is now 20.0" in message
     assert "output.mode was 'pooled' and is now 'grid'" in message

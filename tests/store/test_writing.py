@@ -112,7 +112,7 @@ def test_secrets_never_reach_the_store(tmp_path):
     result = make_result(store, POOLED, 0, status=Status.READ_FAILED, reason="GET https://host/a.tif?sig=SECRET failed")
     result.scenes = ["https://host/b.tif?sig=SECRET"] * 4
     store.write_chunk(0, "galileo", result)
-    store.set_request({"source": "https://host/c?sig=SECRET"})
+    store.add_models([GRID], request={"source": "https://host/c?sig=SECRET"})
     store.update_receipt(provider={"url": "https://host/d?token=SECRET"})
     assert store.values("galileo", "reason")[0] == "GET https://host/a.tif failed"
     assert all(b"SECRET" not in path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file())
@@ -205,7 +205,6 @@ def test_a_store_opened_for_reading_refuses_writes(tmp_path):
         lambda: store.append_items(make_items(1)),
         lambda: store.add_models([GRID]),
         lambda: store.update_receipt(a=1),
-        lambda: store.set_request({}),
     ):
         with pytest.raises(StoreError, match=r"mode='r\+'"):
             write()

@@ -1,4 +1,4 @@
-"""From an order to one Earth Engine image: built where it is asked for, never sent between processes.
+"""From an order to one Earth Engine image: built where it is requested, never sent between processes.
 
 Of each frame the image has the sensor's bands as composited, raw and as float32; ``n``, the observations that each
 pixel had; and ``days``, the first of them times 4096 plus the last, in days since the first frame began. A composite of
@@ -24,17 +24,13 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.sensors import Mask, Source
     from rs_embed_dask.providers.earth_engine.orders import Look, Order
 
-__all__ = [
-    "collection_of",
-    "image_of",
-    "region_of",
-]
+__all__ = ["collection_of", "image_of", "region_of"]
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _TIME: Final = "system:time_start"
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
-_DEGREES_AN_HOUR: Final = 15
+_DEGREES_PER_HOUR: Final = 15
 _PASS: Final = "rs_pass"  # noqa: S105 - a pass of a satellite
 _MEMBERS: Final = "rs_members"
 _DAY: Final = "rs_day"
@@ -55,31 +51,31 @@ def collection_of(order: Order, look: Look, source: Source) -> Any:
     """Return the scenes of an order: by place, time, cloud cover, and for radar by mode, polarisation and orbit."""
     import ee
 
-    found = ee.ImageCollection(source.collection)
+    scenes = ee.ImageCollection(source.collection)
     for more in source.more_collections:
-        found = found.merge(ee.ImageCollection(more))
-    found = found.filterBounds(region_of(order.grid))
-    found = found.filterDate(*(day.isoformat() for day in order.days))
+        scenes = scenes.merge(ee.ImageCollection(more))
+    scenes = scenes.filterBounds(region_of(order.grid))
+    scenes = scenes.filterDate(*(day.isoformat() for day in order.days))
     if look.cloud is not None:
         cover = source.properties.cloud[0]
-        found = found.filter(ee.Filter.lessThanOrEquals(leftField=cover, rightValue=look.cloud))
+        scenes = scenes.filter(ee.Filter.lessThanOrEquals(leftField=cover, rightValue=look.cloud))
     if sensor(order.sensor).kind == "radar":
-        wanted = {source.asset(band)[0] for band in look.bands}
-        if not order.provider.any_mode:
-            found = found.filter(ee.Filter.eq("instrumentMode", "IW"))
-            wanted = wanted.union(*(pair for pair in _PAIRS if pair & wanted))
-        for name in sorted(wanted):
-            found = found.filter(ee.Filter.listContains("transmitterReceiverPolarisation", name))
-        if order.provider.orbit is not None:
-            found = found.filter(ee.Filter.eq("orbitProperties_pass", order.provider.orbit.upper()))
-    return found
+        polarisations = {source.asset(band)[0] for band in look.bands}
+        if not order.settings.any_mode:
+            scenes = scenes.filter(ee.Filter.eq("instrumentMode", "IW"))
+            polarisations = polarisations.union(*(pair for pair in _PAIRS if pair & polarisations))
+        for name in sorted(polarisations):
+            scenes = scenes.filter(ee.Filter.listContains("transmitterReceiverPolarisation", name))
+        if order.settings.orbit is not None:
+            scenes = scenes.filter(ee.Filter.eq("orbitProperties_pass", order.settings.orbit.upper()))
+    return scenes
 
 
 def image_of(order: Order, source: Source) -> Any:
     """Return the image that holds all frames of an order."""
     import ee
 
-    once = order.provider.passes == "once"
+    once = not order.settings.plain
     clean = {look: _clean(order, look, source) for look in dict.fromkeys(layer.look for layer in order.layers)}
     frames = []
     for number, layer in enumerate(order.layers):
@@ -97,17 +93,17 @@ def _clean(order: Order, look: Look, source: Source) -> Any:
     """Return the scenes of an order with spoilt pixels masked, their day as a band, and the name of their pass."""
     import ee
 
-    found = collection_of(order, look, source)
+    scenes = collection_of(order, look, source)
     masked = mask_of(look.mask or "none", source)
     home = {} if masked is None else dict(source.mask_collections)
     if masked is not None and masked[0].name in home:
-        found = found.linkCollection(ee.ImageCollection(home[masked[0].name]), [masked[1]])
-    hours = round(order.grid.center_lonlat[0] / _DEGREES_AN_HOUR)
-    return _mapped(found, _cleaning(look, source, order.since, order.step, hours))
+        scenes = scenes.linkCollection(ee.ImageCollection(home[masked[0].name]), [masked[1]])
+    hours = round(order.grid.center_lonlat[0] / _DEGREES_PER_HOUR)
+    return _mapped(scenes, _cleaning(look, source, order.since, order.step, hours))
 
 
 def _mapped(collection: Any, function: Any) -> Any:
-    """Map a function that is described already: to describe it anew for each place would take longer than the rest."""
+    """Map a prepared function: to describe it anew for each place would take longer than the rest."""
     import ee
 
     return ee.ImageCollection(ee.ApiFunction.call_("Collection.map", collection, function))
@@ -130,22 +126,22 @@ def _cleaning(look: Look, source: Source, since: int, step: int, hours: int) -> 
         whole = _valid(raw, look, source)
         time = ee.Number(scene.get(_TIME))
         day = ee.Image.constant(time.subtract(start_ms).divide(step_ms).floor()).toFloat().rename([_DAY])
-        made = whole.addBands(day.updateMask(whole.mask().select([0])))
+        cleaned = whole.addBands(day.updateMask(whole.mask().select([0])))
         if look.plain:
-            return made
+            return cleaned
         key = ee.Date(time.add(hours * _HOUR_MS)).format("YYYY-MM-dd")
         for name in (*source.properties.platform, *source.properties.orbit):
             key = key.cat(ee.String(scene.get(name)))
-        return made.set(_PASS, key)
+        return cleaned.set(_PASS, key)
 
     return ee.CustomFunction.create(clean, "Object", ["Object"])
 
 
 def _composited(frame: Any, look: Look, number: int) -> Any:
-    """Composite a frame and add what is known of its observations."""
+    """Composite a frame, and add the count and days of its observations."""
     bands = list(look.bands)
     image = frame.median() if look.how == "median" else frame.sort(_TIME).mosaic()
-    # bands are selected after: of a composite only those are worked out that are asked for
+    # bands are selected after: the service computes only those bands of a composite that are requested
     n_obs = frame.count().select([bands[0]], [f"{number}_n"]).unmask(0, False)
     first, last = frame.min().select([_DAY], [f"{number}_days"]), frame.max().select([_DAY])
     named = image.select(bands, [f"{number}_{band}" for band in bands])
@@ -169,7 +165,7 @@ def _none_of(image: Any, numbers: Sequence[int]) -> Any:
 
 
 def _valid(raw: Any, look: Look, source: Source) -> Any:
-    """Mask the numbers that mean nothing; a pixel counts where all bands of its scene do, as in every provider."""
+    """Mask values outside the valid range; a pixel counts where all bands of its scene do, as in every provider."""
     import ee
 
     of = sensor(source.sensor)

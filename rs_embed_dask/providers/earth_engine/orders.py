@@ -1,24 +1,24 @@
-"""What one request asks of Earth Engine, and how a read is cut into requests: arithmetic on plain, small values."""
+"""What one request asks of Earth Engine, and how a read is cut into requests: plain arithmetic on small values."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.grid import Window
-from rs_embed_dask.imagery.sensors import mask_of
+from rs_embed_dask.imagery.sensors import mask_of, sensor as sensor_named, source
+from rs_embed_dask.providers.earth_engine.session import EarthAccess
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
-    from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 
 __all__ = [
     "BYTES_PER_VALUE",
@@ -29,6 +29,7 @@ __all__ = [
     "Look",
     "Order",
     "OrderLayer",
+    "Settings",
     "cut",
     "layers_of",
 ]
@@ -43,6 +44,7 @@ KEPT: Final = 2
 """Bands of each frame beside the sensor's: the count of observations, and their first and last day."""
 PARITY_CRS: Final = "EPSG:3857"
 
+_LINEAR_RADAR: Final = "COPERNICUS/S1_GRD_FLOAT"
 _MOST_BANDS: Final = 1024
 _MOST_SIDE_PX: Final = 32_768
 _LEAST_SIDE_PX: Final = 16
@@ -82,10 +84,42 @@ class OrderLayer(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Settings(Record):
+    """What a request takes from its provider: how the service is reached, and how scenes are composited."""
+
+    access: EarthAccess = field(default_factory=EarthAccess)
+    radar: str = "linear"
+    orbit: str | None = None
+    any_mode: bool = False
+    passes: str = "once"
+    limit_bytes: int = LIMIT_BYTES
+
+    @property
+    def plain(self) -> bool:
+        """Whether every image counts, overlapping scenes of one pass too."""
+        return self.passes == "each"
+
+    @property
+    def pixel_options(self) -> tuple[object, ...]:
+        """The settings that pixels depend on."""
+        return "earth_engine", self.radar, self.orbit, self.any_mode, self.passes
+
+    def table(self, name: str) -> Source:
+        """Return how Earth Engine serves a sensor: Sentinel-1 comes from another collection in linear power."""
+        of = sensor_named(name)
+        linear = of.kind == "radar" and of.id == "sentinel-1-grd" and self.radar == "linear"
+        return source("earth_engine", _LINEAR_RADAR if linear else name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle values without names, for one travels in every task."""
+        return Settings, tuple(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(frozen=True)
 class Order(Record):
     """What one task asks for. It pickles to less than a kilobyte."""
 
-    provider: EarthEngine
+    settings: Settings
     sensor: str
     grid: Grid
     layers: tuple[OrderLayer, ...]
@@ -93,11 +127,11 @@ class Order(Record):
     step: int
 
     @classmethod
-    def of(cls, provider: EarthEngine, read: Read, layers: tuple[OrderLayer, ...]) -> Self:
+    def of(cls, settings: Settings, read: Read, layers: tuple[OrderLayer, ...]) -> Self:
         """Make the order of all layers over the whole grid of a read."""
         since = min(layer.start for layer in layers)
         days = max(layer.end for layer in layers) - since
-        return cls(provider, read.sensor, read.grid, layers, since, -(-days // DAYS_BASE))
+        return cls(settings, read.sensor, read.grid, layers, since, -(-days // DAYS_BASE))
 
     @property
     def days(self) -> tuple[dt.date, dt.date]:
@@ -107,7 +141,7 @@ class Order(Record):
 
     @property
     def depth(self) -> int:
-        """Bands of the image that is asked for."""
+        """Bands of the requested image."""
         return sum(layer.look.depth for layer in self.layers)
 
     @property
@@ -116,7 +150,7 @@ class Order(Record):
         return math.prod(self.grid.shape) * self.depth * BYTES_PER_VALUE
 
     def halves(self) -> tuple[int, tuple[Order, Order]] | None:
-        """Split an order that was too much: frames first, then the longer side."""
+        """Split an order that was too large: frames first, then the longer side."""
         if len(self.layers) > 1:
             middle = len(self.layers) // 2
             return 0, (replace(self, layers=self.layers[:middle]), replace(self, layers=self.layers[middle:]))
@@ -133,9 +167,9 @@ class Order(Record):
         return (1 if rows >= cols else 2), (first, second)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        """Return what the pixels depend on; not with how much patience they are asked for."""
+        """Return what the pixels depend on, which the account and the retry policy are not part of."""
         layers = tuple((tuple(layer.look), layer.start, layer.end) for layer in self.layers)
-        return "rs_embed_dask.Order", repr((self.provider.taste, self.sensor, self.grid.to_json(), layers))
+        return "rs_embed_dask.Order", repr((self.settings.pixel_options, self.sensor, self.grid.to_json(), layers))
 
 
 @dataclass(frozen=True)
@@ -154,14 +188,14 @@ class Cut:
     @property
     def windows(self) -> list[tuple[int, int, Window]]:
         """Number of the block down and across, and its pixels."""
-        found, top = [], 0
+        windows, top = [], 0
         for i, height in enumerate(self.rows):
             left = 0
             for j, width in enumerate(self.cols):
-                found.append((i, j, Window(top, left, height, width)))
+                windows.append((i, j, Window(top, left, height, width)))
                 left += width
             top += height
-        return found
+        return windows
 
     def run_of(self, layer: int) -> tuple[int, int]:
         """Return the number of the run that holds a layer, and the position of its first layer."""
@@ -169,7 +203,7 @@ class Cut:
 
 
 def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, ...]:
-    """Say which layers a read wants, defaults filled in."""
+    """Return the layers of a read, defaults filled in."""
     fetch = read.fetch
     for band in read.bands:
         source.asset(band)
@@ -178,10 +212,10 @@ def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, .
         fix = "use median or mosaic, or another provider"
         reason = "Earth Engine composites on its side, where no scene is the clearest of a whole place"
         raise SpecError("FetchSpec.composite", value=how, reason=reason, fix=fix)
-    masked = mask_of(fetch.mask, source)
-    named = None if masked is None else fetch.mask or masked[0].name
+    mask = mask_of(fetch.mask, source)
+    mask_name = None if mask is None else fetch.mask or mask[0].name
     limit = fetch.max_cloud_pct if source.properties.cloud else None
-    look = Look(read.bands, limit, named, how, plain or read.grid.crs == PARITY_CRS)
+    look = Look(read.bands, limit, mask_name, how, plain or read.grid.crs == PARITY_CRS)
     return tuple(OrderLayer(look, span.start.toordinal(), span.end.toordinal()) for span in read.frames)
 
 

@@ -1,33 +1,47 @@
-"""Asking Earth Engine for an order: one request, tried again where that helps, split where it is too much."""
+"""From reads to lazy cubes: orders as Dask tasks, each one request, retried where that helps, split where too large."""
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import time
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError, TransientError
-from rs_embed_dask.providers.earth_engine.image import image_of
+from rs_embed_dask.imagery.frame import finish
+from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.sensors import sensor as sensor_named
+from rs_embed_dask.providers.earth_engine.image import collection_of, image_of
+from rs_embed_dask.providers.earth_engine.orders import (
+    DAYS_BASE,
+    Cut,
+    Look,
+    Order,
+    OrderLayer,
+    Settings,
+    cut,
+    layers_of,
+)
 from rs_embed_dask.providers.earth_engine.session import TooMuchError, as_ours, fault_kinds, open_session
 from rs_embed_dask.providers.registry import gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import xarray as xr
 
-    import numpy.typing as npt
-
+    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.providers.earth_engine.orders import Order
     from rs_embed_dask.providers.earth_engine.session import EarthAccess
+    from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "ask",
-    "order_task",
-    "pixel_grid",
-]
+__all__ = ["ask", "lazy_cubes", "order_task", "pixel_grid", "plan_orders", "scenes_of"]
 
 _LONGEST_ASKED_S: Final = 900.0
 
@@ -35,13 +49,13 @@ _LONGEST_ASKED_S: Final = 900.0
 def order_task(order: Order) -> npt.NDArray[np.float32]:
     """Bring the pixels of an order, in parts where the service cannot do it at once."""
     try:
-        found: npt.NDArray[np.float32] = ask(order.provider.access, lambda: _pixels(order), what=_named(order))
+        pixels: npt.NDArray[np.float32] = ask(order.settings.access, lambda: _pixels(order), what=_named(order))
     except TooMuchError:
         halves = order.halves()
         if halves is None:
             raise
     else:
-        return found
+        return pixels
     axis, parts = halves
     return np.concatenate([order_task(part) for part in parts], axis=axis)
 
@@ -80,11 +94,11 @@ def _named(order: Order) -> str:
 
 
 def _pixels(order: Order) -> npt.NDArray[np.float32]:
-    """Read an order through xee's store, which is told what it would otherwise ask for."""
+    """Read an order through xee's store, which has its metadata already and so requests none."""
     import ee
 
     rows, cols = order.grid.shape
-    image = image_of(order, order.provider.table(order.sensor))
+    image = image_of(order, order.settings.table(order.sensor))
     store = _store()(
         ee.ImageCollection([image]),
         crs=order.grid.crs,
@@ -92,10 +106,10 @@ def _pixels(order: Order) -> npt.NDArray[np.float32]:
         shape_2d=(cols, rows),
         getitem_kwargs={"max_retries": 0, "initial_delay": 0},
     )
-    found: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
-    if found.shape != (order.depth, rows, cols):
-        raise ValueError(f"{found.shape} values came where {(order.depth, rows, cols)} were asked for")
-    return found.astype(np.float32, copy=False)
+    pixels: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
+    if pixels.shape != (order.depth, rows, cols):
+        raise ValueError(f"{pixels.shape} values came where {(order.depth, rows, cols)} were requested")
+    return pixels.astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=1)
@@ -126,3 +140,178 @@ def _wkt(crs: str) -> str:
     from pyproj.enums import WktVersion
 
     return CRS.from_user_input(crs).to_wkt(WktVersion.WKT1_GDAL)
+
+
+def scenes_of(settings: Settings, sensor: str, grid: Grid, *, span: Span, fetch: FetchSpec) -> tuple[Scene, ...]:
+    """List the scenes that touch a grid."""
+    source = settings.table(sensor)
+    cloud = source.properties.cloud
+    of = sensor_named(sensor)
+    bands = ("vv",) if of.kind == "radar" else (source.assets[0][0],)
+    look = Look(bands, fetch.max_cloud_pct if cloud else None, None, "median", plain=True)
+    layer = OrderLayer(look, span.start.toordinal(), span.end.toordinal())
+    order = Order(settings, of.id, grid, (layer,), layer.start, 1)
+    columns = ["system:index", "system:time_start", *cloud[:1]]
+
+    def listed() -> Any:
+        import ee
+
+        scenes = collection_of(order, look, source)
+        return scenes.reduceColumns(ee.Reducer.toList(len(columns)), columns).get("list").getInfo()
+
+    open_session(settings.access)
+    rows = ask(settings.access, listed, what=f"earth_engine: scenes of {of.id}")
+    return ordered(_scene(row) for row in rows)
+
+
+def _scene(row: list[Any]) -> Scene:
+    name, milliseconds, *cover = row
+    when = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+    return Scene(str(name), when, float(cover[0]) if cover else None)
+
+
+_Tasks = dict[tuple[Any, ...], Any]
+Reply = npt.NDArray[np.float32]
+
+
+class EarthPlace(NamedTuple):
+    """Where a frame lies in a reply."""
+
+    run: int
+    offset: int
+    layer: OrderLayer
+
+
+def plan_orders(settings: Settings, reads: Sequence[Read]) -> tuple[Cut, tuple[OrderLayer, ...]]:
+    """Return the distinct layers of some reads of one grid, and how they are cut into requests."""
+    source = settings.table(reads[0].sensor)
+    layers = tuple(dict.fromkeys(layer for read in reads for layer in layers_of(read, source, plain=settings.plain)))
+    return cut(reads[0].grid.shape, layers, limit_bytes=settings.limit_bytes), layers
+
+
+def lazy_cubes(settings: Settings, reads: Sequence[Read]) -> list[xr.Dataset]:
+    """Build the lazy cubes of reads of one grid and sensor: all of them share the fewest requests that hold them."""
+    from dask.base import tokenize
+
+    pieces, layers = plan_orders(settings, reads)
+    whole = Order.of(settings, reads[0], layers)
+    name = f"earth-engine-{tokenize(whole)}"
+    tasks: _Tasks = {}
+    for number, (first, after) in enumerate(pieces.runs):
+        for i, j, window in pieces.windows:
+            part = whole.grid if pieces.requests == len(pieces.runs) else whole.grid.crop(window)
+            tasks[name, number, i, j] = (order_task, replace(whole, grid=part, layers=layers[first:after]))
+    return [_dataset(read, whole, pieces, name=name, tasks=tasks) for read in reads]
+
+
+def _dataset(read: Read, whole: Order, pieces: Cut, *, name: str, tasks: _Tasks) -> xr.Dataset:
+    """Take one read's part out of the replies, and label it."""
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    frames = layers_of(read, whole.settings.table(read.sensor), plain=whole.settings.plain)
+    runs = [list(group) for _, group in groupby((_place(layer, whole, pieces) for layer in frames), lambda at: at.run)]
+    token = tokenize(read, whole)
+    names = {part: f"earth-engine-{part}-{token}" for part in ("pixels", "n_obs", "days")}
+    layers: dict[str, Any] = {name: tasks, **{each: {} for each in names.values()}}
+    pixels, n_obs, days = (layers[each] for each in names.values())
+    values = _values(read, whole)
+    for k, places in enumerate(runs):
+        replies = [(name, places[0].run, i, j) for i, j, _ in pieces.windows]
+        for reply in replies:
+            pixels[names["pixels"], k, 0, *reply[2:]] = (partial(values, places=places), reply)
+            n_obs[names["n_obs"], k, *reply[2:]] = (partial(_counts, places=places), reply)
+        days[names["days"], k, 0] = (partial(_days, places=places, since=whole.since, step=whole.step), replies)
+    graph = HighLevelGraph(layers, {name: set(), **{each: {name} for each in names.values()}})
+    times = tuple(len(places) for places in runs)
+    blocks = pieces.rows, pieces.cols
+    arrays = {
+        "pixels": da.Array(graph, names["pixels"], (times, (len(read.bands),), *blocks), dtype=np.float32),
+        "n_obs": da.Array(graph, names["n_obs"], (times, *blocks), dtype=np.uint16),
+        "days": da.Array(graph, names["days"], (times, (2,)), dtype=np.int64),
+    }
+    return _labelled(read, whole, arrays)
+
+
+def _place(layer: OrderLayer, whole: Order, pieces: Cut) -> EarthPlace:
+    number = whole.layers.index(layer)
+    run, first = pieces.run_of(number)
+    return EarthPlace(run, sum(before.look.depth for before in whole.layers[first:number]), layer)
+
+
+def _values(read: Read, whole: Order) -> partial[Reply]:
+    """Bind the table's scale and offset, which turn raw numbers into canonical units; power becomes decibels."""
+    of, source = sensor_named(read.sensor), whole.settings.table(read.sensor)
+    bands = tuple(of.band(band) for band in read.bands)
+    scalings = [source.scaling(band) for band in bands]
+    scales = tuple(scaling.scale for scaling in scalings)
+    offsets = tuple(scaling.offset for scaling in scalings)
+    in_power = of.kind == "radar" and all(scaling.encoding == "linear" for scaling in scalings)
+    return partial(_finished, scales=scales, offsets=offsets, bands=bands if in_power else ())
+
+
+def _finished(
+    reply: Reply, *, places: Sequence[EarthPlace], scales: Sequence[float], offsets: Sequence[float], bands: Any
+) -> Reply:
+    raw = np.stack([reply[at.offset : at.offset + len(scales)] for at in places])  # (T, B, H, W)
+    if any(scale != 1 for scale in scales):
+        raw *= np.asarray(scales, np.float32)[:, None, None]
+    if any(offsets):
+        raw += np.asarray(offsets, np.float32)[:, None, None]
+    return finish(raw, bands) if bands else raw
+
+
+def _counts(reply: Reply, *, places: Sequence[EarthPlace]) -> npt.NDArray[np.uint16]:
+    counts = np.stack([reply[at.offset + len(at.layer.look.bands)] for at in places])  # (T, H, W)
+    whole_counts: npt.NDArray[np.uint16] = np.nan_to_num(counts, nan=0.0).astype(np.uint16)
+    return whole_counts
+
+
+def _days(replies: Sequence[Reply], *, places: Sequence[EarthPlace], since: int, step: int) -> npt.NDArray[np.int64]:
+    """Return the first and the last day of each frame's observations, counted from the year 1; 0 for none."""
+    ends = np.zeros((len(places), 2), np.int64)
+    for row, at in zip(ends, places, strict=True):
+        packed = np.concatenate([reply[at.offset + len(at.layer.look.bands) + 1].ravel() for reply in replies])
+        observed = packed[np.isfinite(packed)].astype(np.int64)
+        if observed.size:
+            row[0] = since + step * int((observed // DAYS_BASE).min())
+            row[1] = since + step * int((observed % DAYS_BASE).max())
+    return ends
+
+
+def _labelled(read: Read, whole: Order, arrays: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    from rs_embed_dask.imagery.cube import coordinates
+
+    source = whole.settings.table(read.sensor)
+    look = layers_of(read, source, plain=whole.settings.plain)[0].look
+    mapped = {"grid_mapping": "spatial_ref"}
+    edges = np.array([[span.start, span.end] for span in read.frames], "datetime64[ns]")
+    radar = sensor_named(read.sensor).kind == "radar"
+    return xr.Dataset(
+        {
+            "pixels": (("time", "band", "y", "x"), arrays["pixels"], mapped),
+            "n_obs": (("time", "y", "x"), arrays["n_obs"], mapped),
+            "days": (("time", "edge"), arrays["days"]),
+        },
+        coords={
+            "time": ("time", np.array([span.midpoint for span in read.frames], "datetime64[ns]")),
+            "frame_edges": (("time", "edge"), edges),
+            "band": ("band", list(read.bands)),
+            **coordinates(read.grid),
+        },
+        attrs={
+            "sensor": read.sensor,
+            "units": list(read.units),
+            "scenes": [],
+            "collection": source.collection,
+            "crs": read.grid.crs,
+            "transform": list(read.grid.transform),
+            "composite": look.how,
+            "mask": look.mask or "none",
+            "orbit": (whole.settings.orbit or "any") if radar else "",
+            "composited_in": ("power" if whole.settings.radar == "linear" else "decibels") if radar else "",
+        },
+    )

@@ -47,11 +47,11 @@ _LONGEST: Final = 300
 
 
 class TooMuchError(ProviderError):
-    """One request asked for more than the service does at a time."""
+    """One request was larger than the service computes at a time."""
 
 
 def fault_kinds() -> tuple[type[BaseException], ...]:
-    """Name what the client and what it stands on can raise over a request."""
+    """Return the exceptions that the client and its libraries can raise over a request."""
     import ee
     import google.auth.exceptions
     import googleapiclient.errors
@@ -69,7 +69,7 @@ def _answer(error: BaseException) -> Any:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Tell the HTTP status of a fault."""
+    """Return the HTTP status of a fault."""
     answer = _answer(error)
     return None if answer is None else int(answer.status)
 
@@ -80,13 +80,13 @@ def _asked_s(error: BaseException) -> float | None:
 
 
 def _text(error: BaseException) -> str:
-    """Shorten a message and cut out whatever looks like a token or a key."""
+    """Shorten a message and remove whatever looks like a token or a key."""
     plain = _SECRET.sub("...", " ".join(str(error).split()))
     return plain[:_LONGEST] or type(error).__name__
 
 
 def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = False) -> ProviderError:
-    """Say which of our faults one of the client's is."""
+    """Map an exception of the client to an error of this package."""
     import google.auth.exceptions
 
     status, text = status_of(error), _text(error)
@@ -103,7 +103,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
 
 
 def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float | None) -> ProviderError:
-    """Say which of our faults an answer with a status is."""
+    """Map an HTTP answer to an error of this package."""
     if status in _REFUSED:
         return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
     if _TOO_MUCH.search(text):
@@ -128,7 +128,7 @@ class Transport:
     """Sends the client's requests."""
 
     listeners: ClassVar[list[Callable[[Mapping[str, str]], None]]] = []
-    """Told the status and headers of each answer, for the live check."""
+    """Called with the status and headers of each answer, for the live benchmark."""
 
     def __init__(self, timeout_s: float, connections: int) -> None:
         self.timeout = timeout_s
@@ -195,7 +195,7 @@ class EarthAccess(Record):
             text("EarthEngine.project", self.project, fix="give the id of a cloud project, or leave it out")
         if self.endpoint not in ENDPOINTS and not str(self.endpoint).startswith(("http://", "https://")):
             fix = f"use one of {', '.join(ENDPOINTS)}, or an http(s) address"
-            raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason="it is no address", fix=fix)
+            raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason="it is not an address", fix=fix)
         named: object = self.credentials
         if not isinstance(named, str) or not (named in KINDS or ":" in named):
             fix = f"name where workers find them: {', '.join(KINDS)}, or package.module:function"
@@ -204,7 +204,9 @@ class EarthAccess(Record):
             raise SpecError("EarthEngine.credentials", value=kind, reason=reason, fix=fix)
         if (self.credentials == "service_account") != (self.key_file is not None):
             fix = "give credentials='service_account' and key_file= together"
-            raise SpecError("EarthEngine.key_file", value=self.key_file, reason="one is there alone", fix=fix)
+            raise SpecError(
+                "EarthEngine.key_file", value=self.key_file, reason="one was given without the other", fix=fix
+            )
         whole("EarthEngine.at_once", self.at_once, low=1, high=MOST_AT_ONCE)
         positive("EarthEngine.retry.timeout_s", self.retry.timeout_s, unit="s")
 
@@ -230,7 +232,7 @@ _OPEN: Final[list[EarthAccess]] = []
 
 def open_session(access: EarthAccess) -> None:
     """Connect this process to Earth Engine, once; threads that come together wait for the first."""
-    # The client library has one session a process: another account or address replaces it.
+    # The client library has one session per process: another account or address replaces it.
     if _OPEN[:1] == [access]:
         return
     with _LOCK:
@@ -268,7 +270,7 @@ def _need_libraries() -> None:
 
 
 def _initialize(access: EarthAccess) -> None:
-    held = credentials_of(access)
+    credentials = credentials_of(access)
     import ee
     import ee.deprecation
 
@@ -277,7 +279,7 @@ def _initialize(access: EarthAccess) -> None:
         # else the client fetches a list of outdated assets from public storage, without any deadline
         ee.deprecation.deprecated_assets = ee.deprecation.deprecated_assets or {"": None}  # type: ignore[dict-item]
         ee.Initialize(
-            credentials=held,
+            credentials=credentials,
             project=access.project,
             url=access.url,
             http_transport=Transport(access.retry.timeout_s, access.at_once),
@@ -303,8 +305,8 @@ def _credentials(access: EarthAccess) -> Any:
     if access.credentials == "service_account":
         from google.oauth2 import service_account
 
-        held: Any = service_account.Credentials
-        return held.from_service_account_file(access.key_file, scopes=scopes)
+        factory: Any = service_account.Credentials
+        return factory.from_service_account_file(access.key_file, scopes=scopes)
     if access.credentials == "user":
         return ee.data.get_persistent_credentials()
     return _function(access.credentials)()
@@ -313,8 +315,8 @@ def _credentials(access: EarthAccess) -> Any:
 def _function(name: str) -> Callable[[], Any]:
     module, _, attribute = name.partition(":")
     try:
-        found: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
+        function: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         fix = "give package.module:function that every worker can import"
         raise SpecError("EarthEngine.credentials", value=name, reason="it cannot be imported", fix=fix) from error
-    return found
+    return function

@@ -1,4 +1,4 @@
-"""Pixels that the user has already: GeoTIFFs, folders of them, xarray objects and NumPy arrays."""
+"""Pixels that the user already has: GeoTIFFs, folders of them, xarray objects and NumPy arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,8 @@ from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
-from rs_embed_dask.imagery.sensors import (
-    Scaling,
-    Sensor,
-    Source,
-    mask_of,
-    sensor as sensor_named,
-    source,
-    source as source_of,
-)
-from rs_embed_dask.providers.files.rasters import NO_DATE, SceneFiles, dated, gather, layer_named, read_layer, shots_of
+from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
+from rs_embed_dask.providers.files.rasters import NO_DATE, SceneFiles, dated, gather, layer_named, read_layer, scenes_in
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
 from rs_embed_dask.specs.ground import crs_text
 from rs_embed_dask.specs.when import day
@@ -37,12 +29,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "ArraySource",
-    "FileFetch",
-    "Files",
-    "held",
-]
+__all__ = ["ArraySource", "FileFetch", "Files", "array_source"]
 
 _IMAGE: Final = len("bhw")
 _SERIES: Final = len("tbhw")
@@ -82,18 +69,18 @@ class ArraySource:
         return pixels[rows - top, columns - left], inside
 
 
-def held(
+def array_source(
     source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None
 ) -> ArraySource:
-    """Find out what an array holds and where."""
-    values, place, days, said = _unlabelled(source, grid, crs)
+    """Return an array with its layers, scenes and place."""
+    values, place, days, labels = _unlabelled(source, grid, crs)
     values = values if len(values.shape) != _IMAGE else values.reshape(1, *values.shape)  # (T, B, H, W)
     if len(values.shape) != _SERIES:
         fix = "give (T, B, H, W) or (B, H, W)"
         raise SpecError("Files.source", value=values, reason=f"it has {len(values.shape)} dimensions", fix=fix)
-    names = tuple(bands) if bands is not None else said
+    names = tuple(bands) if bands is not None else labels
     if len(names) != values.shape[1]:
-        reason = f"the array has {values.shape[1]} bands and {len(names)} names are known"
+        reason = f"the array has {values.shape[1]} bands and {len(names)} names were given"
         raise SpecError("Files.bands", value=names, reason=reason, fix="pass bands=, one name for each")
     layers = tuple(layer_named(name, sensor) or "" for name in names)
     if not any(layers):
@@ -133,7 +120,7 @@ def _unlabelled(
             raise ProviderError(
                 "array",
                 value=array.dims,
-                reason="it has no coordinate reference system, so nobody knows where its pixels lie",
+                reason="it has no coordinate reference system, so the place of its pixels is unknown",
                 fix="write one with array.rio.write_crs(...), or pass crs=",
             )
         (left, width), (top, height) = axis_of(array, "x"), axis_of(array, "y")
@@ -151,19 +138,19 @@ def _moment(time: Any) -> dt.datetime | None:
 
 
 def _in_decibels(source: Any) -> bool:
-    """Tell whether an xarray object says that its numbers are decibels: an attribute, or the ``unit`` of our own."""
-    said = [str(getattr(source, "attrs", {}).get(name, "")).lower() for name in ("units", "unit")]
+    """Whether an xarray object states that its numbers are decibels, by an attribute or the ``unit`` coordinate."""
+    units = [str(getattr(source, "attrs", {}).get(name, "")).lower() for name in ("units", "unit")]
     if "unit" in getattr(source, "coords", {}):
-        said.extend(str(unit).lower() for unit in np.atleast_1d(source.coords["unit"].values))
-    return "db" in said
+        units.extend(str(unit).lower() for unit in np.atleast_1d(source.coords["unit"].values))
+    return "db" in units
 
 
 @dataclass(frozen=True)
 class FileFetch:
     """Brings the raw numbers of files or arrays on a grid."""
 
-    shots: Mapping[str, SceneFiles]
-    held: ArraySource | None
+    scenes: Mapping[str, SceneFiles]
+    array: ArraySource | None
     sensor: Sensor
     nodata: float | None
 
@@ -173,28 +160,28 @@ class FileFetch:
         """Return the raw numbers of some scenes on a grid, NaN where there are none."""
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
-        if self.held is not None:
-            spot = gather(grid, self.held.crs, transform=self.held.transform, shape=self.held.image_shape)
+        if self.array is not None:
+            spot = gather(grid, self.array.crs, transform=self.array.transform, shape=self.array.image_shape)
         for i, scene in enumerate(scenes):
             for j, names in enumerate(assets):
-                layer = self.shots[scene.id].layers.get(names[0])
-                if self.held is not None and spot is not None:
-                    found = self.held.take(scene.id, names[0], spot)
+                layer = self.scenes[scene.id].layers.get(names[0])
+                if self.array is not None and spot is not None:
+                    pixels = self.array.take(scene.id, names[0], spot)
                 else:
-                    found = None if layer is None else read_layer(layer, grid)
-                if found is not None:
-                    nodata = None if layer is None else layer.nodata
-                    out[i, j][found[1]] = self._cleared(found[0], names[0], nodata)
+                    pixels = None if layer is None else read_layer(layer, grid)
+                if pixels is not None:
+                    raw, inside = pixels
+                    out[i, j][inside] = self._cleared(raw, names[0], None if layer is None else layer.nodata)
         return out
 
     def _cleared(self, raw: npt.NDArray[Any], name: str, nodata: float | None) -> npt.NDArray[np.float32]:
-        """Turn what means missing into NaN: the user's number, else the file's, else the table's for whole numbers."""
+        """Replace nodata by NaN: the user's number, else the file's, else the table's for whole numbers."""
         values = raw.astype(np.float32)
         if name not in self.sensor.band_names:
             return values
         missing = self.nodata if self.nodata is not None else nodata
         if missing is None and raw.dtype.kind in "iu":
-            missing = source("files", self.sensor.id).scaling(self.sensor.band(name)).nodata
+            missing = source_of("files", self.sensor.id).scaling(self.sensor.band(name)).nodata
         if missing is not None:
             values[raw == missing] = np.nan
         return values
@@ -238,7 +225,15 @@ class Files:
     SpecError
         If it is none of these, or the sensor, bands, dates or place are not known.
     UnknownNameError
-        If nobody knows the sensor.
+        If the sensor is not in the tables.
+
+    Examples
+    --------
+    >>> grid = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_600_000), (8, 8))
+    >>> pixels = np.ones((1, 2, 8, 8), "uint16")
+    >>> files = Files(pixels, sensor="sentinel-2-l2a", bands=("red", "nir"), dates="2022-06-05", grid=grid)
+    >>> files.sensors()
+    frozenset({'sentinel-2-l2a'})
     """
 
     source: Any = field(repr=False)
@@ -250,7 +245,9 @@ class Files:
     baseline: str | None = None
     nodata: float | None = None
     scaling: Scaling | Mapping[str, Any] | None = None
-    _held: ArraySource | None = field(default=None, init=False, repr=False, compare=False)
+    _array: ArraySource | None = field(default=None, init=False, repr=False, compare=False)
+
+    name: ClassVar[str] = "files"
 
     def __post_init__(self) -> None:
         paths = _paths(self.source)
@@ -271,95 +268,45 @@ class Files:
         for name, value in changed.items():
             object.__setattr__(self, name, value)
         if paths is None:
-            object.__setattr__(self, "_held", held(self.source, self._of, self.bands, grid=self.grid, crs=self.crs))
-            self._shots()
-
-    @property
-    def name(self) -> str:
-        """``files``."""
-        return "files"
+            object.__setattr__(
+                self, "_array", array_source(self.source, self._of, self.bands, grid=self.grid, crs=self.crs)
+            )
+            self._scenes()
 
     @property
     def _of(self) -> Sensor:
         return sensor_named(str(self.sensor))
 
     def sensors(self) -> frozenset[str]:
-        """Return the one sensor that took the pixels.
-
-        Returns
-        -------
-        frozenset of str
-        """
+        """Return the id of the one sensor that took the pixels."""
         return frozenset({self._of.id})
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:  # noqa: ARG002 - files state no cloud cover
-        """List the scenes that touch a grid.
-
-        Parameters
-        ----------
-        sensor : str
-            The sensor, by any name.
-        grid : Grid
-            Where.
-        span : Span
-            When, half-open, by UTC date.
-        fetch : FetchSpec
-            Not used: files state no cloud cover.
-
-        Returns
-        -------
-        tuple of Scene
-            In order of time.
-
-        Raises
-        ------
-        SpecError
-            If it is another sensor.
-        """
-        return ordered(shot.scene for shot in self._near(sensor, grid, span))
+        """List the scenes that touch a grid, in order of time; another sensor raises `SpecError`. See `Provider`."""
+        return ordered(each.scene for each in self._near(sensor, grid, span))
 
     def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
         """Find the scenes of a span that touch a grid."""
         if sensor_named(sensor).id != self.sensor:
             fix = f"open files of {sensor} with sensor={sensor!r}"
             raise SpecError("sensor", value=sensor, reason=f"these files are of {self.sensor}", fix=fix)
-        shots = [shot for shot in self._shots() if span.start <= shot.scene.datetime.date() < span.end]
-        return [shot for shot in shots if self._held is not None or _touches(shot, grid)]
+        scenes = [each for each in self._scenes() if span.start <= each.scene.datetime.date() < span.end]
+        return [each for each in scenes if self._array is not None or _touches(each, grid)]
 
     def cube(self, read: Read) -> xr.Dataset:
-        """Return the lazy cube of a read.
-
-        Parameters
-        ----------
-        read : Read
-            What is wanted.
-
-        Returns
-        -------
-        xarray.Dataset
-            As `Provider.cube` says.
-
-        Raises
-        ------
-        NoImageryError
-            If no scene falls into a frame.
-        ProviderError
-            If a file cannot be read.
-        SpecError
-            If a band is in no scene.
-        """
+        """Return the lazy cube of a read; see `Provider`. A band that no scene has raises `SpecError`."""
         from rs_embed_dask.providers.assemble import lazy_cube
 
-        shots = self._near(read.sensor, read.grid, read.span)
-        there = {name for shot in shots for name in shot.scene.properties["assets"]}
-        for band in read.bands if shots else ():
+        scenes = self._near(read.sensor, read.grid, read.span)
+        there = {name for each in scenes for name in each.scene.properties["assets"]}
+        for band in read.bands if scenes else ():
             if band not in there:
                 fix = f"read some of {', '.join(sorted(there))}, or name the bands with bands="
-                raise SpecError("band of files", value=band, reason="no scene there and then has it", fix=fix)
+                raise SpecError("band of files", value=band, reason="no scene at this place and time has it", fix=fix)
         table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
-        _check_quality(shots, read.fetch.mask, table)
-        taken = FileFetch({shot.scene.id: shot for shot in shots}, self._held, self._of, self.nodata)
-        return lazy_cube(read, table, scenes=[shot.scene for shot in shots], fetch=taken)
+        _check_quality(scenes, read.fetch.mask, table)
+        fetch = FileFetch({each.scene.id: each for each in scenes}, self._array, self._of, self.nodata)
+        return lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=fetch)
 
     @property
     def table(self) -> Source:
@@ -367,71 +314,56 @@ class Files:
 
         Missing numbers are NaN before the table sees them, so it names none.
         """
-        known = source_of(self.name, self._of.id)
-        if self._held is not None and self._held.decibels and self.scaling is None:
-            return replace(known, scalings=tuple((unit, Scaling(encoding="db")) for unit in _UNITS))
+        standard = source_of(self.name, self._of.id)
+        if self._array is not None and self._array.decibels and self.scaling is None:
+            return replace(standard, scalings=tuple((unit, Scaling(encoding="db")) for unit in _UNITS))
         if isinstance(self.scaling, Scaling):
-            return replace(known, scalings=tuple((unit, self.scaling) for unit in _UNITS))
-        return replace(known, scalings=tuple((unit, replace(each, nodata=None)) for unit, each in known.scalings))
+            return replace(standard, scalings=tuple((unit, self.scaling) for unit in _UNITS))
+        return replace(standard, scalings=tuple((unit, replace(each, nodata=None)) for unit, each in standard.scalings))
 
-    def _shots(self) -> list[SceneFiles]:
+    def _scenes(self) -> list[SceneFiles]:
         """List all scenes with their dates."""
-        if self._held is None:
-            shots = list(shots_of(self.source, self._of, None if self.bands is None else tuple(self.bands)))
+        if self._array is None:
+            scenes = list(scenes_in(self.source, self._of, None if self.bands is None else tuple(self.bands)))
         else:
-            shots = [SceneFiles(scene, {}) for scene in self._held.scenes]
+            scenes = [SceneFiles(scene, {}) for scene in self._array.scenes]
         if self.dates is not None:
-            if len(self.dates) != len(shots):
-                reason = f"{len(self.dates)} dates for {len(shots)} scenes"
+            if len(self.dates) != len(scenes):
+                reason = f"{len(self.dates)} dates for {len(scenes)} scenes"
                 raise SpecError("Files.dates", value=self.dates, reason=reason, fix="give one for each scene")
-            shots = [dated(s, dt.datetime.combine(d, _NOON)) for s, d in zip(shots, self.dates, strict=True)]
-        for shot in shots:
-            if shot.scene.datetime == NO_DATE:
+            scenes = [dated(s, dt.datetime.combine(d, _NOON)) for s, d in zip(scenes, self.dates, strict=True)]
+        for each in scenes:
+            if each.scene.datetime == NO_DATE:
                 fix = "name files by date, such as 20220605_B04.tif, or pass dates="
-                raise SpecError("Files.dates", value=shot.scene.id, reason="nothing says when it was taken", fix=fix)
+                raise SpecError("Files.dates", value=each.scene.id, reason="nothing says when it was taken", fix=fix)
         if self.baseline is None:
-            return shots
+            return scenes
         stated = {"s2:processing_baseline": self.baseline}
-        return [replace(s, scene=replace(s.scene, properties={**s.scene.properties, **stated})) for s in shots]
+        return [replace(s, scene=replace(s.scene, properties={**s.scene.properties, **stated})) for s in scenes]
 
     def estimate(self, read: Read) -> Estimate:
-        """Say what a read will cost.
-
-        Parameters
-        ----------
-        read : Read
-            What is wanted.
-
-        Returns
-        -------
-        Estimate
-        """
-        if self._held is None:
+        """Estimate the cost of a read."""
+        if self._array is None:
             return estimate_read(read, self.table, _DISK)
-        days = [shot.scene.datetime.date() for shot in self._shots()]
+        days = [each.scene.datetime.date() for each in self._scenes()]
         return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
 
     def describe(self) -> dict[str, Any]:
-        """Return what `open_provider` makes the provider from; arrays cannot be described so.
-
-        Returns
-        -------
-        dict
-            JSON values.
-        """
-        said: dict[str, Any] = {"name": self.name, "sensor": self.sensor}
-        for name in ("crs", "baseline", "nodata"):
-            if getattr(self, name) is not None:
-                said[name] = getattr(self, name)
-        if self.bands is not None:
-            said["bands"] = list(self.bands)
-        if self.dates is not None:
-            said["dates"] = [each.isoformat() for each in self.dates]
-        if isinstance(self.scaling, Scaling):
-            said["scaling"] = asdict(self.scaling)
-        if self._held is None:
-            return {**said, "source": list(self.source)}
-        return {**said, "rebuild": False, "shape": list(self._held.shape)}
+        """Return JSON values from which `open_provider` makes the provider again; an array cannot be described so."""
+        options: dict[str, Any] = {
+            "name": self.name,
+            "sensor": self.sensor,
+            "crs": self.crs,
+            "baseline": self.baseline,
+            "nodata": self.nodata,
+            "bands": None if self.bands is None else list(self.bands),
+            "dates": None if self.dates is None else [each.isoformat() for each in self.dates],
+            "scaling": asdict(self.scaling) if isinstance(self.scaling, Scaling) else None,
+        }
+        options = {name: value for name, value in options.items() if value is not None}
+        if self._array is None:
+            return {**options, "source": list(self.source)}
+        return {**options, "rebuild": False, "shape": list(self._array.shape)}
 
 
 def _paths(source: Any) -> tuple[str, ...] | None:
@@ -451,19 +383,19 @@ def _days(dates: Any) -> tuple[dt.date, ...]:
     return tuple(day("Files.dates", one) for one in each)
 
 
-def _check_quality(shots: Sequence[SceneFiles], name: str | None, table: Source) -> None:
-    """Refuse scenes without the quality band that others have: nobody could tell which of their pixels are clouds."""
-    chosen = mask_of(name, table) if shots else None
-    lacking = [s.scene.id for s in shots if chosen is not None and chosen[1] not in s.scene.properties["assets"]]
+def _check_quality(scenes: Sequence[SceneFiles], name: str | None, table: Source) -> None:
+    """Refuse scenes without the quality band that others have: which of their pixels are clouds is unknown."""
+    chosen = mask_of(name, table) if scenes else None
+    lacking = [s.scene.id for s in scenes if chosen is not None and chosen[1] not in s.scene.properties["assets"]]
     if lacking and chosen is not None:
         reason = f"it has no {chosen[1]}, which other scenes have"
         fix = "add it, take the scene out, or pass mask='none'"
         raise SpecError("mask of files", value=lacking[0], reason=reason, fix=fix)
 
 
-def _touches(shot: SceneFiles, grid: Grid) -> bool:
-    """Tell whether some file of a scene has a pixel under the grid."""
+def _touches(files: SceneFiles, grid: Grid) -> bool:
+    """Return whether some file of a scene has a pixel under the grid."""
     return any(
         gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)[0].size
-        for layer in {layer.transform: layer for layer in shot.layers.values()}.values()
+        for layer in {layer.transform: layer for layer in files.layers.values()}.values()
     )

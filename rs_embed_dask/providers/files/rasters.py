@@ -1,4 +1,4 @@
-"""Raster files sorted into scenes, by what their names, folders and tags say."""
+"""Raster files sorted into scenes, by their names, folders and tags."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
     "layer_named",
     "moment_in",
     "read_layer",
-    "shots_of",
+    "scenes_in",
 ]
 
 _DAY: Final = re.compile(
@@ -58,17 +58,17 @@ _NOON: Final = dt.time(12)
 
 def moment_in(text: str) -> dt.datetime | None:
     """Find a date in a name: ``20220605``, ``2022-06-05``, ``20220605T103629``, ``2022156`` and the like."""
-    for found in _DAY.finditer(text):
+    for match in _DAY.finditer(text):
         try:
-            day = dt.date(int(found["y"]), int(found["m"]), int(found["d"]))
+            day = dt.date(int(match["y"]), int(match["m"]), int(match["d"]))
         except ValueError:  # such as 31 June
             continue
-        return _moment(day, found["time"])
-    for found in _DAY_OF_YEAR.finditer(text):
-        first, number = dt.date(int(found["y"]), 1, 1), int(found["doy"])
+        return _moment(day, match["time"])
+    for match in _DAY_OF_YEAR.finditer(text):
+        first, number = dt.date(int(match["y"]), 1, 1), int(match["doy"])
         day = first + dt.timedelta(days=number - 1)
         if number >= 1 and day.year == first.year:
-            return _moment(day, found["time"])
+            return _moment(day, match["time"])
     return None
 
 
@@ -79,12 +79,12 @@ def _moment(day: dt.date, time: str | None) -> dt.datetime:
 
 def baseline_in(text: str) -> str | None:
     """Find a Sentinel-2 processing baseline in a product's name."""
-    found = _BASELINE.search(text)
-    return None if found is None else f"{found[1]}.{found[2]}"
+    match = _BASELINE.search(text)
+    return None if match is None else f"{match[1]}.{match[2]}"
 
 
 def layer_named(name: str, sensor: Sensor) -> str | None:
-    """Say which layer a band name means: a band's common name, or a quality band's name."""
+    """Return the layer that a band name means: a band's common name, or a quality band's name."""
     for mask in sensor.masks:
         if plain_band_name(name) == plain_band_name(mask.band):
             return mask.band
@@ -95,7 +95,7 @@ def layer_named(name: str, sensor: Sensor) -> str | None:
 
 
 def layer_in(stem: str, sensor: Sensor) -> tuple[str, str] | None:
-    """Find the layer that a file's name says it holds."""
+    """Find the layer in a file's name, and the rest of the name."""
     words = _TOKENS.split(stem)
     for at in range(len(words) - 1, -1, -1):
         layer = layer_named(words[at], sensor) if words[at] else None
@@ -119,7 +119,7 @@ class RasterLayer:
 
 @dataclass(frozen=True)
 class Head:
-    """What a file says without its pixels."""
+    """What a file states beside its pixels."""
 
     crs: str | None
     gcps: int
@@ -146,12 +146,12 @@ def _head(path: str, _modified_ns: int) -> Head:
                     tags=tuple(sorted((key.lower(), value) for key, value in file.tags().items())),
                 )
     except RasterioIOError as error:
-        reason = f"it is no raster file that GDAL can read ({error})"
+        reason = f"it is not a raster file that GDAL can read ({error})"
         raise ProviderError("raster file", value=path, reason=reason, fix="check the file, or take it out") from error
 
 
 def head_of(path: Path) -> Head:
-    """Return what a file says without its pixels, refusing one that lies nowhere."""
+    """Return what a file states beside its pixels; one without a reference system is refused."""
     try:
         modified = path.stat().st_mtime_ns
     except FileNotFoundError as error:
@@ -164,7 +164,7 @@ def head_of(path: Path) -> Head:
         raise ProviderError(
             "raster file",
             value=path.name,
-            reason=f"it has no coordinate reference system{points}, so nobody knows where its pixels lie",
+            reason=f"it has no coordinate reference system{points}, so the place of its pixels is unknown",
             fix="warp it to a map projection first, or read sentinel-1-rtc" if head.gcps else "assign it one first",
         )
     return head
@@ -199,7 +199,7 @@ def read_layer(layer: RasterLayer, grid: Grid) -> tuple[npt.NDArray[Any], npt.ND
 
 ENDINGS: Final = frozenset({".tif", ".tiff", ".vrt", ".jp2"})
 NO_DATE: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-"""The date of a scene of which nothing says when it was taken."""
+"""The date of a scene that has none."""
 
 _DATE_TAGS: Final = ("datetime", "acquisition_datetime", "acquisition_date", "date_acquired", "tifftag_datetime")
 
@@ -212,9 +212,9 @@ class SceneFiles:
     layers: Mapping[str, RasterLayer]
 
 
-def shots_of(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[SceneFiles, ...]:
+def scenes_in(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[SceneFiles, ...]:
     """Sort raster files into scenes."""
-    found: dict[tuple[str, str], dict[str, RasterLayer]] = {}
+    scenes: dict[tuple[str, str], dict[str, RasterLayer]] = {}
     facts: dict[tuple[str, str], tuple[dt.datetime | None, str | None]] = {}
     for root, path in _files(paths):
         named = layer_in(path.stem, sensor)
@@ -222,27 +222,27 @@ def shots_of(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None
         key = (str(path.parent), named[1] if named is not None and single else path.stem)
         layers = {named[0]: _layer(path, 1)} if named is not None and single else _several(path, sensor, bands)
         for name, layer in layers.items():
-            found.setdefault(key, {})[name] = _finer(found.get(key, {}).get(name), layer, name)
+            scenes.setdefault(key, {})[name] = _finer(scenes.get(key, {}).get(name), layer, name)
         if layers and key not in facts:
             facts[key] = _facts(root, path)
-    if not any(found.values()):
+    if not any(scenes.values()):
         raise ProviderError(
             "files",
             value=[str(path) for path in paths],
             reason=f"no raster file with a band of {sensor.id} was found",
             fix=f"name files by band, such as {sensor.bands[0].name}.tif, or pass bands=",
         )
-    return tuple(_shot(key, layers, facts[key]) for key, layers in sorted(found.items()) if layers)
+    return tuple(_scene_files(key, layers, facts[key]) for key, layers in sorted(scenes.items()) if layers)
 
 
 def _files(paths: Sequence[str]) -> list[tuple[Path, Path]]:
     """List raster files, each with the folder or file that it was found under, sorted by name."""
-    found: list[tuple[Path, Path]] = []
+    files: list[tuple[Path, Path]] = []
     for each in paths:
         root = Path(each)
         inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS) if root.is_dir() else [root]
-        found.extend((root, path) for path in inside)
-    return found
+        files.extend((root, path) for path in inside)
+    return files
 
 
 def _layer(path: Path, index: int) -> RasterLayer:
@@ -251,15 +251,15 @@ def _layer(path: Path, index: int) -> RasterLayer:
 
 
 def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[str, RasterLayer]:
-    """Find out what the bands of a file are: from the user, or from their descriptions."""
+    """Name the bands of a file: as the user did, or from their descriptions."""
     head = head_of(path)
     count = len(head.names)
     names = bands if bands is not None else head.names
     if len(names) != count:
         reason = f"{path.name} has {count} bands and {len(names)} names were given"
         raise SpecError("Files.bands", value=names, reason=reason, fix="name every band of the file, in its order")
-    known = {layer_named(name, sensor): i for i, name in enumerate(names, 1) if name}
-    layers = {layer: _layer(path, i) for layer, i in known.items() if layer is not None}
+    indices = {layer_named(name, sensor): i for i, name in enumerate(names, 1) if name}
+    layers = {layer: _layer(path, i) for layer, i in indices.items() if layer is not None}
     if not layers and (count > 1 or bands is not None):
         raise SpecError(
             "Files.bands",
@@ -289,11 +289,11 @@ def _facts(root: Path, path: Path) -> tuple[dt.datetime | None, str | None]:
     tags = dict(head_of(path).tags)
     stated = [tags[tag].replace(":", "-", 2) for tag in _DATE_TAGS if tag in tags]
     moments = (moment for text in (*names, *stated) if (moment := moment_in(text)) is not None)
-    baselines = (found for text in names if (found := baseline_in(text)) is not None)
+    baselines = (baseline for text in names if (baseline := baseline_in(text)) is not None)
     return next(moments, None), next(baselines, None)
 
 
-def _shot(
+def _scene_files(
     key: tuple[str, str], layers: Mapping[str, RasterLayer], facts: tuple[dt.datetime | None, str | None]
 ) -> SceneFiles:
     when, baseline = facts
@@ -305,6 +305,6 @@ def _shot(
     return SceneFiles(Scene(name, when or NO_DATE, None, properties), layers)
 
 
-def dated(shot: SceneFiles, when: dt.datetime) -> SceneFiles:
-    """Return a shot with another date."""
-    return replace(shot, scene=replace(shot.scene, datetime=when))
+def dated(files: SceneFiles, when: dt.datetime) -> SceneFiles:
+    """Return a scene with another date."""
+    return replace(files, scene=replace(files.scene, datetime=when))

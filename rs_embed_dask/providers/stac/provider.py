@@ -25,17 +25,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = [
-    "URL",
-    "PlanetaryComputer",
-    "Shared",
-    "StacProvider",
-    "around",
-    "loosest",
-    "scene_of",
-    "serving",
-    "touching",
-]
+__all__ = ["URL", "PlanetaryComputer", "Shared", "StacProvider", "around", "loosest", "scene_of", "serving", "touching"]
 
 Box = tuple[float, float, float, float]
 

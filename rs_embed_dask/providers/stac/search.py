@@ -31,15 +31,7 @@ from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES
 from rs_embed_dask.specs.ground import project
 
-__all__ = [
-    "Asset",
-    "Query",
-    "StacItem",
-    "find",
-    "newest",
-    "parse_item",
-    "touches",
-]
+__all__ = ["Asset", "Query", "StacItem", "find", "newest", "parse_item", "touches"]
 
 Box = tuple[float, float, float, float]
 DATASTRIP_START: Final = re.compile(r"_S(\d{8}T\d{6})")

@@ -1,1 +1,1 @@
-"""Made-up imagery with true geometry, for tests and demos."""
+"""Synthetic imagery with true geometry, for tests and demos."""

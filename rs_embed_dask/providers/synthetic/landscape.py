@@ -1,4 +1,4 @@
-"""When which satellite passes over the made landscape."""
+"""The synthetic landscape: noise, ground, clouds, and the satellites that pass over it."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint32]
+Codes = npt.NDArray[np.uint8]
+Tile = tuple[int, int]
 
 _X: Final = 0x9E3779B1
 _Y: Final = 0x85EBCA77
@@ -110,15 +112,15 @@ def _between(at: Places, size: float) -> tuple[npt.NDArray[np.int64], Floats]:
 def _corners(
     column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], seed: int
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the numbers at the four corners round each place: hashed once a corner where places lie close together."""
+    """Return the numbers at the four corners round each place: each hashed once where places lie close together."""
     c0, r0 = int(column.min()), int(row.min())
     wide, high = int(column.max()) - c0 + 2, int(row.max()) - r0 + 2
     if wide * high <= column.size:
         table = unit(cell_hash(np.arange(c0, c0 + wide)[None, :], np.arange(r0, r0 + high)[:, None], seed)).ravel()
         at = (row - r0) * wide + (column - c0)
         return table.take(at), table[1:].take(at), table[wide:].take(at), table[wide + 1 :].take(at)
-    found = [unit(cell_hash(column + i, row + j, seed)) for j in (0, 1) for i in (0, 1)]
-    return found[0], found[1], found[2], found[3]
+    corners = [unit(cell_hash(column + i, row + j, seed)) for j in (0, 1) for i in (0, 1)]
+    return corners[0], corners[1], corners[2], corners[3]
 
 
 def rough(x: Places, y: Places, size_m: float, *, seed: int, octaves: int = 2) -> Floats:
@@ -131,8 +133,6 @@ def rough(x: Places, y: Places, size_m: float, *, seed: int, octaves: int = 2) -
         weight += strength
     return total * np.float32(1 / weight)
 
-
-Codes = npt.NDArray[np.uint8]
 
 _EARTH_M: Final = 6_378_137.0
 _HIGHEST_LAT: Final = 89.9
@@ -149,7 +149,7 @@ _WINTER, _CROPS = 0.40, 0.75  # shares of the strips: winter crops, and all crop
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """The ground under the pixels of a grid. Arrays have one element a pixel, in raster order."""
+    """The ground under the pixels of a grid. Arrays have one element per pixel, in raster order."""
 
     tile: npt.NDArray[np.int16]
     x: Places
@@ -177,8 +177,8 @@ def class_at(lon: npt.ArrayLike, lat: npt.ArrayLike, seed: int) -> Codes:
     """Return the class of the ground at some places."""
     east, north = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
     x, y = _map(_wrapped(east.ravel()), north.ravel())
-    found: Codes = np.asarray(CLASS_OF)[materials_at(x, y, seed)]
-    return found.reshape(east.shape)
+    classes: Codes = np.asarray(CLASS_OF)[materials_at(x, y, seed)]
+    return classes.reshape(east.shape)
 
 
 def _wrapped(lon: Places) -> Places:
@@ -195,19 +195,19 @@ def materials_at(x: Places, y: Places, seed: int) -> Codes:
     """Return what lies at some places of the map."""
     bent = 40.0 * (smooth(x, y, 520.0, seed=seed + 1) - np.float32(0.5))
     east, north = x + bent, y - 1.3 * bent
-    found = _fields(east, north, seed)
+    materials = _fields(east, north, seed)
     wood = rough(x, y, 1500.0, seed=seed + 2, octaves=3)
     trees = wood > np.float32(0.60)
-    found[trees] = first_of("forest") + (wood[trees] > np.float32(0.67)) * np.uint8(VARIANTS // 2)
+    materials[trees] = first_of("forest") + (wood[trees] > np.float32(0.67)) * np.uint8(VARIANTS // 2)
     town = smooth(x, y, 2300.0, seed=seed + 3) + np.float32(0.25) * smooth(x, y, 400.0, seed=seed + 4)
     built = town > np.float32(0.93)
-    found[built] = _streets(x[built], y[built], seed)
+    materials[built] = _streets(x[built], y[built], seed)
     river = np.abs(rough(x, y, 3800.0, seed=seed + 5) - np.float32(0.5))
     lake = smooth(x, y, 1300.0, seed=seed + 6)
     meadow = (river < np.float32(0.022)) & ~built
-    found[meadow] = first_of("grassland")
-    found[(river < np.float32(0.010)) | ((lake > np.float32(0.93)) & ~built)] = first_of("water")
-    return found
+    materials[meadow] = first_of("grassland")
+    materials[(river < np.float32(0.010)) | ((lake > np.float32(0.93)) & ~built)] = first_of("water")
+    return materials
 
 
 def _fields(x: Places, y: Places, seed: int) -> Codes:
@@ -227,10 +227,10 @@ def _fields(x: Places, y: Places, seed: int) -> Codes:
     start = np.select(
         [share < _WINTER, share < _CROPS], [first_of("winter_crop"), first_of("summer_crop")], first_of("grassland")
     )
-    found = start.astype(np.uint8) + variant
+    materials = start.astype(np.uint8) + variant
     edge_u, edge_v = _TRACK_M / _FIELD_M[0], _TRACK_M / _FIELD_M[1]
-    found[(u < edge_u) | (v < edge_v)] = first_of("grassland") + VARIANTS - 1
-    return found
+    materials[(u < edge_u) | (v < edge_v)] = first_of("grassland") + VARIANTS - 1
+    return materials
 
 
 def _streets(x: Places, y: Places, seed: int) -> Codes:
@@ -252,7 +252,7 @@ _CLOUD_K: Final = 258.0
 # reflectance of a dense cloud, in percent, by wavelength
 _WHITE: Final = ((0.4, 0.9, 1.3, 1.4, 1.65, 2.2), (72.0, 70.0, 62.0, 20.0, 42.0, 34.0))
 
-# mask rule -> what its band says: clear, haze, cloud, dense cloud, shadow
+# mask rule -> values of its band: clear, haze, cloud, dense cloud, shadow
 _WRITTEN: Final[Mapping[str, tuple[float, ...]]] = {
     "scl": (0, 10, 8, 9, 3),
     "qa60": (0, 1 << 11, 1 << 10, 1 << 10, 1 << 10),
@@ -266,7 +266,7 @@ _SCL_WATER, _SCL_GREEN, _SCL_BARE = 6, 4, 5
 
 @dataclass(frozen=True, eq=False)
 class Sky:
-    """What stands between the ground and the sensor. Arrays have one element a pixel."""
+    """What stands between the ground and the sensor. Arrays have one element per pixel."""
 
     state: Codes
     density: Floats
@@ -313,19 +313,17 @@ def quality(rule: str, ground: Ground, sky: Sky | None, *, day: dt.date, south: 
     """Return the quality band that a mask rule reads."""
     written = np.array(_WRITTEN[rule], np.float32 if rule == "cloud_score_plus" else np.uint16)
     state = np.zeros(ground.material.shape, np.uint8) if sky is None else sky.state
-    found: npt.NDArray[Any] = written[state]
+    values: npt.NDArray[Any] = written[state]
     if rule == "scl":
         green = np.where(vegetated(day, south=south), _SCL_GREEN, _SCL_BARE)
         water = np.array(CLASS_OF) == CLASSES.index("water")
         below = np.where(water, _SCL_WATER, green).astype(np.uint16)
-        found = np.where(state == 0, below[ground.material], found)
-    return found
+        values = np.where(state == 0, below[ground.material], values)
+    return values
 
-
-Tile = tuple[int, int]
 
 _SWATH_DEG: Final = 3
-_DEGREES_AN_HOUR: Final = 15.0
+_DEGREES_PER_HOUR: Final = 15.0
 _ONE_DAY: Final = dt.timedelta(days=1)
 _OFFSET_FROM: Final = dt.date(2022, 1, 25)
 # sensor -> platforms in turn, local solar hour of the pass
@@ -343,7 +341,7 @@ _FLEETS: Final = {
 
 @dataclass(frozen=True)
 class Orbit:
-    """How often a sensor passes over the made landscape, and under what sky."""
+    """How often a sensor passes over the landscape, and under what sky."""
 
     sensor: Sensor
     revisit_days: int
@@ -353,11 +351,11 @@ class Orbit:
 
 def tiles_of(grid: Grid) -> tuple[Tile, ...]:
     """Return the one-degree tiles that a grid touches."""
-    found: set[Tile] = set()
+    tiles: set[Tile] = set()
     for west, south, east, north in grid.lonlat_boxes:
         for lon in range(math.floor(west), math.floor(east) + 1):
-            found.update(((lon + 180) % 360 - 180, lat) for lat in range(math.floor(south), math.floor(north) + 1))
-    return tuple(sorted(found))
+            tiles.update(((lon + 180) % 360 - 180, lat) for lat in range(math.floor(south), math.floor(north) + 1))
+    return tuple(sorted(tiles))
 
 
 def passes(orbit: Orbit, tile: Tile, span: Span) -> list[Scene]:
@@ -377,7 +375,7 @@ def passes(orbit: Orbit, tile: Tile, span: Span) -> list[Scene]:
 def _scene(orbit: Orbit, tile: Tile, day: dt.date) -> Scene:
     platforms, hour = _FLEETS[orbit.sensor.id]
     platform = platforms[day.toordinal() // orbit.revisit_days % len(platforms)]
-    utc = hour - (tile[0] + 0.5) / _DEGREES_AN_HOUR
+    utc = hour - (tile[0] + 0.5) / _DEGREES_PER_HOUR
     when = dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC) + dt.timedelta(hours=utc)
     name = f"{'N' if tile[1] >= 0 else 'S'}{abs(tile[1]):02d}{'E' if tile[0] >= 0 else 'W'}{abs(tile[0]):03d}"
     optical = orbit.sensor.kind == "optical"

@@ -1,4 +1,4 @@
-"""A made landscape with seasons and clouds: pixels without a network, for trying things out, tests and benchmarks.
+"""A synthetic landscape with seasons and clouds: pixels without a network, for trials, tests and benchmarks.
 
 It is the offline twin of the real providers: scenes hold the numbers that the agencies' files would (offset, nodata and
 quality bands included), and go the same way to a cube.
@@ -7,31 +7,26 @@ quality bands included), and go the same way to a cube.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import math
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import AccessError, ProviderError, SpecError, TransientError
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.frame import baseline_of
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import KELVIN
-from rs_embed_dask.imagery.sensors import Band, Scaling, sensor, sensor as sensor_named, source, sources_of
+from rs_embed_dask.imagery.sensors import Band, Scaling, sensor as sensor_named, source, sources_of
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.providers.synthetic.landscape import (
     Floats,
     Ground,
     Orbit,
-    Sky,
     cell_hash,
     class_at,
     cover,
@@ -44,7 +39,6 @@ from rs_embed_dask.providers.synthetic.landscape import (
     tiles_of,
 )
 from rs_embed_dask.providers.synthetic.spectra import CLASSES, backscatter_db, table
-from rs_embed_dask.specs.base import Record, choice
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,88 +48,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = [
-    "CLASSES",
-    "KINDS",
-    "Camera",
-    "Fault",
-    "Pause",
-    "Synthetic",
-]
+__all__ = ["CLASSES", "Camera", "Pause", "Synthetic"]
 
-KINDS: Final = ("transient", "lasting", "access", "no_imagery", "slow")
 _MICRO: Final = 1_000_000
-_TRIES: Final[Counter[str]] = Counter()
-_LOCK: Final = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Fault(Record):
-    """Reads that fail."""
-
-    kind: str
-    share: float = 1.0
-    bbox: tuple[float, float, float, float] | None = None
-    times: int = 1
-    seconds: float = 0.0
-    seed: int = 0
-    ledger: str | None = None
-
-    def __post_init__(self) -> None:
-        choice("Fault.kind", self.kind, KINDS)
-        if self.bbox is not None:
-            object.__setattr__(self, "bbox", tuple(self.bbox))
-        if not 0 <= self.share <= 1:
-            raise SpecError("Fault.share", value=self.share, reason="a share lies in [0, 1]", fix="give 0.1 for 10 %")
-        for name in ("times", "seconds"):
-            if getattr(self, name) < 0:
-                raise SpecError(
-                    f"Fault.{name}", value=getattr(self, name), reason="it is negative", fix="give 0 or more"
-                )
-
-    def hits(self, read: Read) -> bool:
-        """Tell whether a read has this fault."""
-        lon, lat = read.grid.center_lonlat
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (west <= lon <= east and south <= lat <= north):
-                return False
-        return self.share >= 1 or number(self.seed, 301, round(lon * _MICRO), round(lat * _MICRO)) < self.share
-
-    def strike(self, read: Read) -> None:
-        """Raise the fault if a read has it and it has not passed yet."""
-        if self.kind in {"slow", "no_imagery"} or not self.hits(read):
-            return
-        lon, lat = read.grid.center_lonlat
-        what = f"synthetic: {read.sensor} at {lon:.4f}, {lat:.4f}"
-        if self.kind == "access":
-            raise AccessError(what, reason="a fault on demand: access refused", fix="take the fault out")
-        if self.kind == "lasting":
-            raise ProviderError(what, reason="a fault on demand: it lasts", fix="take the fault out")
-        tried = self._count(read)
-        if tried <= self.times:
-            reason = f"a fault on demand: try {tried} of {self.times} that fail"
-            raise TransientError(what, reason=reason, fix="try again")
-
-    def _count(self, read: Read) -> int:
-        """Count this try of a read, from 1."""
-        key = hashlib.sha256(f"{self.to_json()} {read.to_json()}".encode()).hexdigest()[:24]
-        if self.ledger is None:
-            with _LOCK:
-                _TRIES[key] += 1
-                return _TRIES[key]
-        folder = Path(self.ledger)
-        folder.mkdir(parents=True, exist_ok=True)
-        tried = 1
-        while True:
-            try:
-                (folder / f"{key}-{tried}").touch(exist_ok=False)
-            except FileExistsError:
-                tried += 1
-            else:
-                return tried
-
-
 _CELL_M: Final = 10.0
 _SPECKLE: Final = 0.26
 _OFFSET_SINCE: Final = 4.0
@@ -146,7 +61,7 @@ _FILL: Final = {"scl": 0, "fmask": 255, "qa_pixel": 1}
 
 @dataclass(frozen=True)
 class Pause:
-    """A wait that stands for a slow service: once a read, in its first task."""
+    """A wait that stands for a slow service: once per read, in its first task."""
 
     scene: str
     corner: tuple[float, float]
@@ -171,9 +86,8 @@ class Camera:
         """Return the raw numbers of some scenes on a grid."""
         if self.pause is not None:
             self.pause.keep(scenes, grid)
-        of = sensor(self.sensor)
-        known = set(of.band_names)
-        bands = tuple(of.band(names[0]) for names in assets if names[0] in known)
+        of = sensor_named(self.sensor)
+        bands = tuple(of.band(names[0]) for names in assets if names[0] in of.band_names)
         rule = next((mask.name for mask in of.masks for names in assets[len(bands) :] if mask.band == names[0]), None)
         kind = np.uint16 if of.id.startswith(("sentinel-2", "landsat")) else np.int16
         raw = np.zeros((len(scenes), len(assets), grid.shape[0] * grid.shape[1]), kind)
@@ -181,56 +95,58 @@ class Camera:
             raw = raw.astype(np.float32)
         ground = ground_of(grid, self.seed)
         for layers, scene in zip(raw, scenes, strict=True):
-            self._take(layers, scene, ground, (bands, rule))
+            self._take(layers, scene, ground, bands, rule)
         return raw.reshape(len(scenes), len(assets), *grid.shape)  # (N, A, H, W)
 
     def _take(
-        self, layers: npt.NDArray[Any], scene: Scene, ground: Ground, wanted: tuple[tuple[Band, ...], str | None]
+        self, layers: npt.NDArray[Any], scene: Scene, ground: Ground, bands: tuple[Band, ...], rule: str | None
     ) -> None:
         """Fill the layers (A, P) of one scene."""
-        bands, rule = wanted
         day = dt.date.fromisoformat(scene.properties["made:day"])
         tile = scene.properties["made:tile"]
         south = tile[1] < 0
-        if sensor(self.sensor).kind == "radar":
-            self._listen(layers, ground, (bands, day), south=south)
+        if sensor_named(self.sensor).kind == "radar":
+            self._write_radar(layers, ground, bands, day, south=south)
         else:
             share = cover(self.seed, self.cloud, tile=(tile[0], tile[1]), day=day)
             sky = sky_over(ground, share, seed=self.seed, day=day)
-            seen = table(bands, day, south=south, toa=self.sensor.endswith("l1c"))[:, ground.material]
+            values = table(bands, day, south=south, toa=self.sensor.endswith("l1c"))[:, ground.material]  # (B, P)
             for b, band in enumerate(bands):
                 if band.unit != KELVIN:
-                    seen[b] *= ground.texture
-            self._write(layers[: len(bands)], seen, (bands, sky), scene)
+                    values[b] *= ground.texture
+            if sky is not None:
+                values = through(values, sky, bands)
+            self._write_optical(layers[: len(bands)], values, bands, scene)
             if rule is not None:
                 layers[-1] = quality(rule, ground, sky, day=day, south=south)
-        self._blank(layers, ground, (tuple(tile), rule), bands)
+        outside = (ground.tile[0] != tile[0]) | (ground.tile[1] != tile[1])
+        if outside.any():
+            for b, band in enumerate(bands):
+                nodata = source("synthetic", self.sensor).scaling(band).nodata
+                layers[b][outside] = np.nan if nodata is None else nodata
+            if rule is not None:
+                layers[-1][outside] = _FILL.get(rule, 0)
 
-    def _write(
-        self, layers: npt.NDArray[Any], seen: Floats, what: tuple[tuple[Band, ...], Sky | None], scene: Scene
-    ) -> None:
+    def _write_optical(self, layers: npt.NDArray[Any], values: Floats, bands: tuple[Band, ...], scene: Scene) -> None:
         """Turn canonical values (B, P) into the numbers of files."""
-        bands, sky = what
-        if sky is not None:
-            seen = through(seen, sky, bands)
         where = source("synthetic", self.sensor)
         added = _S2_OFFSET if (baseline_of(scene, where) or 0.0) >= _OFFSET_SINCE else 0.0
         scalings = [where.scaling(band) for band in bands]
         alike = len(set(scalings)) == 1
+        # bands of one scaling are encoded together, which is much faster
         for b, scaling in enumerate(scalings[:1] if alike else scalings):
             part = slice(None) if alike else slice(b, b + 1)
-            values = _encoded(seen[part], scaling, added if scaling.offset_rule == "s2_baseline" else 0.0)
+            raw = _encoded(values[part], scaling, added if scaling.offset_rule == "s2_baseline" else 0.0)
             if layers.dtype.kind == "f":
-                layers[part] = values
+                layers[part] = raw
             else:
-                values += np.float32(0.5)  # rounds, for all are positive
-                layers[part] = np.clip(values, 1, _LARGEST[layers.dtype.kind], out=values)
+                raw += np.float32(0.5)  # rounds, for all are positive
+                layers[part] = np.clip(raw, 1, _LARGEST[layers.dtype.kind], out=raw)
 
-    def _listen(
-        self, layers: npt.NDArray[Any], ground: Ground, what: tuple[tuple[Band, ...], dt.date], *, south: bool
+    def _write_radar(
+        self, layers: npt.NDArray[Any], ground: Ground, bands: tuple[Band, ...], day: dt.date, *, south: bool
     ) -> None:
         """Fill the layers of a radar scene: the materials' backscatter with speckle."""
-        bands, day = what
         mean = backscatter_db(tuple(band.common for band in bands), day, south=south)
         column, row = (np.floor(part / _CELL_M).astype(np.int64) for part in (ground.x, ground.y))
         for b, band in enumerate(bands):
@@ -243,24 +159,6 @@ class Camera:
             if band.common not in {"vv", "vh"}:
                 layers[b] = np.nan
 
-    def _blank(
-        self,
-        layers: npt.NDArray[Any],
-        ground: Ground,
-        what: tuple[tuple[int, ...], str | None],
-        bands: tuple[Band, ...],
-    ) -> None:
-        """Write nodata outside the scene's tile."""
-        tile, rule = what
-        outside = (ground.tile[0] != tile[0]) | (ground.tile[1] != tile[1])
-        if not outside.any():
-            return
-        for b, band in enumerate(bands):
-            nodata = source("synthetic", self.sensor).scaling(band).nodata
-            layers[b][outside] = np.nan if nodata is None else nodata
-        if rule is not None:
-            layers[-1][outside] = _FILL.get(rule, 0)
-
 
 def _encoded(values: Floats, scaling: Scaling, added: float) -> Floats:
     """Undo a scaling, in place."""
@@ -271,13 +169,13 @@ def _encoded(values: Floats, scaling: Scaling, added: float) -> Floats:
     return values
 
 
-_SECONDS_A_VALUE: Final = 6e-8
-_SECONDS_A_READ: Final = 0.006
+_SECONDS_PER_VALUE: Final = 6e-8
+_SECONDS_PER_READ: Final = 0.006
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """The provider of the made landscape.
+    """The provider of a synthetic landscape.
 
     Parameters
     ----------
@@ -290,20 +188,24 @@ class Synthetic:
     latency_s : float or (float, float), optional
         Seconds that each read waits, as a service would: the median of a lognormal distribution, or median and sigma.
         Default: none.
-    faults : sequence of Fault
-        Places that cannot be read, and how. Default: none.
 
     Raises
     ------
     SpecError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> Synthetic(seed=1, latency_s=0.5).describe()
+    {'name': 'synthetic', 'seed': 1, 'cloud': 0.3, 'revisit_days': 5, 'latency_s': [0.5, 0.0]}
     """
 
     seed: int = 0
     cloud: float = 0.3
     revisit_days: int = 5
     latency_s: tuple[float, float] | None = None
-    faults: tuple[Fault, ...] = ()
+
+    name: ClassVar[str] = "synthetic"
 
     def __init__(
         self,
@@ -312,50 +214,22 @@ class Synthetic:
         cloud: float = 0.3,
         revisit_days: int = 5,
         latency_s: float | Iterable[float] | None = None,
-        faults: Iterable[Fault | Mapping[str, Any]] = (),
     ) -> None:
         if not 0 <= cloud <= 1:
             raise SpecError("Synthetic.cloud", value=cloud, reason="a share lies in [0, 1]", fix="give 0.3 for 30 %")
         if not revisit_days >= 1:
             raise SpecError("Synthetic.revisit_days", value=revisit_days, reason="it is below 1", fix="give 1 or more")
-        made = tuple(fault if isinstance(fault, Fault) else Fault.from_dict(fault) for fault in faults)
-        values = {"seed": int(seed), "cloud": float(cloud), "revisit_days": int(revisit_days)}
-        for name, value in {**values, "latency_s": _latency(latency_s), "faults": made}.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def name(self) -> str:
-        """``synthetic``."""
-        return "synthetic"
+        object.__setattr__(self, "seed", int(seed))
+        object.__setattr__(self, "cloud", float(cloud))
+        object.__setattr__(self, "revisit_days", int(revisit_days))
+        object.__setattr__(self, "latency_s", _latency(latency_s))
 
     def sensors(self) -> frozenset[str]:
-        """Return the ids of all sensors of the tables.
-
-        Returns
-        -------
-        frozenset of str
-        """
+        """Return the ids of all sensors of the tables."""
         return frozenset(each.sensor for each in sources_of(self.name))
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
-        """List the scenes that touch a grid, one a pass and tile of one degree.
-
-        Parameters
-        ----------
-        sensor : str
-            A sensor by any name.
-        grid : Grid
-            Where.
-        span : Span
-            When, half-open, by UTC date.
-        fetch : FetchSpec
-            Its cloud limit.
-
-        Returns
-        -------
-        tuple of Scene
-            In order of time.
-        """
+        """List the scenes that touch a grid in order of time, one per pass and one-degree tile; see `Provider`."""
         of = sensor_named(sensor)
         days = self.revisit_days if of.id.startswith("sentinel-2") else round(of.revisit_days)
         orbit = Orbit(of, days, self.seed, self.cloud)
@@ -364,31 +238,10 @@ class Synthetic:
         return ordered(scene for scene in scenes if (scene.cloud_pct or 0.0) <= limit)
 
     def cube(self, read: Read) -> xr.Dataset:
-        """Return the lazy cube of a read.
-
-        Parameters
-        ----------
-        read : Read
-            What is wanted.
-
-        Returns
-        -------
-        xarray.Dataset
-            As `Provider.cube` says.
-
-        Raises
-        ------
-        NoImageryError
-            If no scene is clear enough.
-        TransientError, ProviderError, AccessError
-            Faults on demand.
-        """
+        """Return the lazy cube of a read, or raise `NoImageryError` if no scene is clear enough; see `Provider`."""
         from rs_embed_dask.providers.assemble import lazy_cube
 
-        for fault in self.faults:
-            fault.strike(read)
-        gone = any(fault.kind == "no_imagery" and fault.hits(read) for fault in self.faults)
-        scenes = () if gone else self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
+        scenes = self.search(read.sensor, read.grid, read.span, fetch=read.fetch)
         camera = Camera(read.sensor, self.seed, self.cloud, self._pause(read, scenes))
         return lazy_cube(read, source(self.name, read.sensor), scenes=scenes, fetch=camera)
 
@@ -401,54 +254,30 @@ class Synthetic:
 
     def _wait_s(self, read: Read) -> float:
         """Return how long a read waits: the same for the same place, sensor and span."""
-        slow = sum(fault.seconds for fault in self.faults if fault.kind == "slow" and fault.hits(read))
         if self.latency_s is None:
-            return slow
+            return 0.0
         median, sigma = self.latency_s
         lon, lat = read.grid.center_lonlat
         place = (round(lon * _MICRO), round(lat * _MICRO), read.span.start.toordinal(), len(read.sensor))
         share = min(max(number(self.seed, 401, *place), 1e-9), 1 - 1e-9)
-        return slow + median * math.exp(sigma * NormalDist().inv_cdf(share))
+        return median * math.exp(sigma * NormalDist().inv_cdf(share))
 
     def estimate(self, read: Read) -> Estimate:
-        """Say what a read will cost: time only, nothing travels.
-
-        Parameters
-        ----------
-        read : Read
-            What is wanted.
-
-        Returns
-        -------
-        Estimate
-        """
+        """Estimate the cost of a read: time only, nothing travels."""
         of = sensor_named(read.sensor)
         days = self.revisit_days if of.id.startswith("sentinel-2") else of.revisit_days
         scenes = max(1, round(sum(span.days for span in read.frames) / days))
         values = scenes * (len(read.bands) + 1) * math.prod(read.grid.shape)
         wait = 0.0 if self.latency_s is None else self.latency_s[0] * math.exp(self.latency_s[1] ** 2 / 2)
-        return Estimate(scenes=scenes, seconds=wait + _SECONDS_A_READ + values * _SECONDS_A_VALUE)
+        return Estimate(scenes=scenes, seconds=wait + _SECONDS_PER_READ + values * _SECONDS_PER_VALUE)
 
     def describe(self) -> dict[str, Any]:
-        """Return what `open_provider` makes the provider from.
-
-        Returns
-        -------
-        dict
-            JSON values.
-        """
+        """Return JSON values from which `open_provider` makes the provider again."""
         latency = None if self.latency_s is None else list(self.latency_s)
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "cloud": self.cloud,
-            "revisit_days": self.revisit_days,
-            "latency_s": latency,
-            "faults": [fault.to_dict() for fault in self.faults],
-        }
+        return {"name": self.name, **asdict(self), "latency_s": latency}
 
     def truth(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """Return what really lies at some places.
+        """Return the class of the ground at some places.
 
         Parameters
         ----------
@@ -469,5 +298,5 @@ def _latency(value: float | Iterable[float] | None) -> tuple[float, float] | Non
     parts = (float(value), 0.0) if isinstance(value, int | float) else tuple(float(part) for part in value)
     if len(parts) != len(("median", "sigma")) or min(parts) < 0:
         fix = "give seconds, or (median, sigma) such as (0.5, 0.8)"
-        raise SpecError("Synthetic.latency_s", value=value, reason="it is no median and sigma", fix=fix)
+        raise SpecError("Synthetic.latency_s", value=value, reason="it is not a median and sigma", fix=fix)
     return parts[0], parts[1]

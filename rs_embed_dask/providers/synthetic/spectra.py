@@ -1,4 +1,4 @@
-"""What the made materials look like through the year: reflectance at any wavelength, backscatter, temperature."""
+"""The look of the landscape's materials through the year: reflectance at any wavelength, backscatter, temperature."""
 
 from __future__ import annotations
 
@@ -12,16 +12,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.imagery.sensor_types import KELVIN, Band
 
-__all__ = [
-    "CLASSES",
-    "CLASS_OF",
-    "VARIANTS",
-    "backscatter_db",
-    "first_of",
-    "greenness",
-    "table",
-    "vegetated",
-]
+__all__ = ["CLASSES", "CLASS_OF", "VARIANTS", "backscatter_db", "first_of", "greenness", "table", "vegetated"]
 
 CLASSES: Final = ("water", "forest", "grassland", "winter_crop", "summer_crop", "built")
 VARIANTS: Final = 8
@@ -76,7 +67,7 @@ def first_of(name: str) -> int:
 
 @lru_cache(maxsize=256)
 def vegetated(day: dt.date, *, south: bool) -> npt.NDArray[np.bool_]:
-    """Tell which materials a scene classification would call vegetation on a day."""
+    """Return which materials a scene classification would call vegetation on a day."""
     green: npt.NDArray[np.bool_] = np.array([greenness(code, day, south=south) > 0.35 for code in range(len(CLASS_OF))])  # noqa: PLR2004 - half green
     return green
 

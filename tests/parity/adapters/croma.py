@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.preprocess.batch import Batch
-from rs_embed_dask.preprocess.pixels import run_steps
+from rs_embed_dask.preprocess.batch import Batch, run_steps
 from tests.parity.running import first_item, items, known_variant, outputs, sizes
 
 if TYPE_CHECKING:

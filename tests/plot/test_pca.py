@@ -92,7 +92,7 @@ def test_many_vectors_are_thinned_evenly():
         (lambda: fit_pca(np.zeros(4)), "list of vectors"),
         (lambda: fit_pca(cloud(), percentiles=(98, 2)), "ascend"),
         (lambda: fit_pca(cloud(), n_components=0), "at least one component"),
-        (lambda: fit_pca(cloud()).project(np.zeros((2, 3))), "vectors of 20 numbers"),
+        (lambda: fit_pca(cloud()).project(np.zeros((2, 3))), "vectors of 20 dimensions"),
         (lambda: pseudo_rgb(xr.DataArray(np.zeros((2, 3)), dims=("item", "band"))), "no dimension 'dim'"),
         (lambda: pseudo_rgb(np.zeros((2, 3))), "no dimension 'dim'"),
     ],

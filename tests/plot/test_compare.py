@@ -174,9 +174,9 @@ def test_what_cannot_be_compared_says_why(store):
         compare(store, ["fin"])
     with pytest.raises(SpecError, match="no model is named"):
         compare(store, [])
-    with pytest.raises(SpecError, match="no georeferenced grid"):
+    with pytest.raises(SpecError, match="not a georeferenced grid"):
         compare({"pooled": Embedding(np.zeros(4))})
-    with pytest.raises(SpecError, match="no georeferenced grid"):
+    with pytest.raises(SpecError, match="not a georeferenced grid"):
         compare({"nowhere": xr.DataArray(np.zeros((2, 3, 3)), dims=("dim", "y", "x"))})
     with pytest.raises(SpecError, match="columns"):
         compare(store, ["fine"], columns=0)

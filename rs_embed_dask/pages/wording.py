@@ -57,7 +57,7 @@ UNITS: Final = {
     "kelvin": "kelvin",
     "byte": "8-bit numbers, 0 to 255",
     "m": "metres",
-    "percent_kelvin": "percent of reflectance, or kelvin, by band",
+    "percent_kelvin": "percent reflectance or kelvin by band",
 }
 FEW: Final = 4
 SNAP_PX: Final = 8
@@ -68,7 +68,7 @@ KERNELS: Final = {
 
 
 def unit_text(unit: str) -> str:
-    """Say a unit in words."""
+    """Write a unit in words."""
     return UNITS.get(unit, unit)
 
 
@@ -184,7 +184,7 @@ def frames_text(frames: Frames) -> str:
     return {
         "single": "one image of the whole span",
         "fixed": f"{frames.n} equal parts of the span",
-        "bins": f"a frame each {frames.days} days{most}",
+        "bins": f"one frame per {frames.days} days{most}",
         "equal": f"equal parts of the span, each of {frames.days} days or more{most}",
     }[frames.policy]
 
@@ -204,13 +204,13 @@ def fill_text(inputs: Inputs) -> str:
 
 
 def per_band_numbers(inputs: Inputs) -> dict[str, tuple[float, ...]]:
-    """Collect what is told a band: side values, the numbers of steps where bands differ, and what fills a gap."""
-    found = dict(inputs.per_band)
+    """Collect the numbers per band: side values, the numbers of steps where bands differ, and what fills a gap."""
+    numbers = dict(inputs.per_band)
     for index, step in enumerate(inputs.steps, 1):
         values = {name: v for name, v in vars(step).items() if isinstance(v, tuple)}
         if any(not alone(v) for v in values.values()):
-            found |= {f"{name} (step {index})" if name in found else name: v for name, v in values.items()}
-    return found | ({"fill": inputs.fill} if isinstance(inputs.fill, tuple) else {})
+            numbers |= {f"{name} (step {index})" if name in numbers else name: v for name, v in values.items()}
+    return numbers | ({"fill": inputs.fill} if isinstance(inputs.fill, tuple) else {})
 
 
 def when_texts(inputs: Inputs) -> list[tuple[str, str]]:
@@ -249,7 +249,7 @@ def choices_text(option: Option) -> str:
         return ", ".join(f"{value!r}" for value in option.choices)
     if option.multiple:
         return f"a multiple of {option.multiple}"
-    return {tuple: "names of bands", bool: "True, False", int: "a whole number", float: "a number"}.get(kind, "a text")
+    return {tuple: "names of bands", bool: "True, False", int: "a whole number", float: "a number"}.get(kind, "text")
 
 
 def modality_texts(card: Card) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Real imagery as a catalogue: the series and the granule of a data folder as COGs and STAC items, for ``make real``.
 
-``python -m tests.services.real DATA OUT`` writes it. Collections and assets are named as Planetary Computer names them.
+``python -m tests.services.real_imagery DATA OUT`` writes it. Collections and assets have Planetary Computer's names.
 Items carry what exists, and say in ``processing:lineage`` how they differ from the real collection:
 
 * sentinel-2-l2a, Belgium 2020-11 .. 2021-10: ten monthly composites of nine bands. They have no SCL (clouds were masked
@@ -123,7 +123,7 @@ def radar(name, time, bands, *, transform, about) -> Scene:
 
 def granule(data: Path) -> Scene:
     folder = data / GRANULE
-    known = json.loads((folder / f"{folder.name}.json").read_text("utf-8"))["properties"]
+    properties = json.loads((folder / f"{folder.name}.json").read_text("utf-8"))["properties"]
     layers = []
     for path in sorted(folder.glob("*.tif")):
         with rasterio.open(path) as file:
@@ -137,9 +137,9 @@ def granule(data: Path) -> Scene:
         "s2:generation_time",
         "s2:product_uri",
     )
-    about = {name: known[name] for name in kept}
+    about = {name: properties[name] for name in kept}
     about |= {"s2:mgrs_tile": "29RKH", "processing:lineage": "every tenth pixel of the product"}
-    return Scene(folder.name, S2, dt.datetime.fromisoformat(known["datetime"]), crs, tuple(layers), about)
+    return Scene(folder.name, S2, dt.datetime.fromisoformat(properties["datetime"]), crs, tuple(layers), about)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import rasterio
 import xarray as xr
 from rasterio.crs import CRS
 
-from tests.services import real
+from tests.services import real_imagery
 
 
 def cube(path, times, **bands):
@@ -31,13 +31,13 @@ def catalogue(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     radar = {"S1_SIGMA0_VV": flat(3000, 0), "S1_SIGMA0_VH": flat(1000, 1000)}
-    cube(data / real.MONTHLY, ["2020-11-01", "2020-12-01"], S2_L2A_B04=flat(1500, 65_535), **radar)
+    cube(data / real_imagery.MONTHLY, ["2020-11-01", "2020-12-01"], S2_L2A_B04=flat(1500, 65_535), **radar)
     scl = np.full((1, 5, 6), 4)
     scl[0, 0] = 9
-    for path in real.OPTICAL_DATES:
+    for path in real_imagery.OPTICAL_DATES:
         cube(data / path, ["2023-04-05"], S2_L2A_B04=flat(40_000), S2_L2A_SCL=scl)
-    cube(data / real.RADAR_DATES, ["2023-04-06"], S1_SIGMA0_VV=flat(3000))
-    folder = data / real.GRANULE
+    cube(data / real_imagery.RADAR_DATES, ["2023-04-06"], S1_SIGMA0_VV=flat(3000))
+    folder = data / real_imagery.GRANULE
     folder.mkdir(parents=True)
     known = {
         "datetime": "2020-02-19T11:34:25Z",
@@ -54,7 +54,7 @@ def catalogue(tmp_path):
         place = rasterio.Affine(pixel, 0, 200_000, 0, -pixel, 3_300_000)
         with rasterio.open(folder / f"{band}.tif", "w", height=6, width=6, transform=place, **profile) as file:
             file.write(np.full((1, 6, 6), 77, "uint16"))
-    out = real.build(data, tmp_path / "out")
+    out = real_imagery.build(data, tmp_path / "out")
     return out, {item["id"]: item for item in json.loads((out / "items.json").read_text())["features"]}
 
 

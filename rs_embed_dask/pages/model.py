@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, sources_of
 from rs_embed_dask.models import all_cards, card as card_of
+from rs_embed_dask.pages import wording as words
+from rs_embed_dask.pages.wording import lengths, modality_texts
 from rs_embed_dask.preprocess.steps import MinMax
-from rs_embed_dask.show import tables as page, wording as words
-from rs_embed_dask.show.tables import Section
-from rs_embed_dask.show.wording import lengths, modality_texts
+from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
@@ -23,25 +23,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.cards.card import Card, Product, Variant
     from rs_embed_dask.preprocess.inputs import Inputs, Option
 
-__all__ = [
-    "ModelPage",
-    "describe_model",
-    "example",
-    "fetch_weights",
-    "largest_error",
-    "list_models",
-    "short_rows",
-]
+__all__ = ["ModelPage", "describe_model", "example", "fetch_weights", "largest_error", "list_models", "short_rows"]
 
 ALIKE: Final = {REFLECTANCE: 1200.0, DB: -12.0, KELVIN: 290.0, "byte": 90.0, "m": 120.0}
-UNIT_WORDS: Final = {
-    REFLECTANCE: "reflectance x 10 000",
-    DB: "dB",
-    KELVIN: "kelvin",
-    "byte": "0 to 255",
-    "m": "metres",
-    "percent_kelvin": "percent or kelvin",
-}
 SIDES: Final = {"dates": "dates=dates", "place": "place=(4.35, 50.85)", "gsd": "resolution_m={metres:g}"}
 DAYS: Final = ("2022-07-15", "2022-06-15", "2022-08-15")
 FREE_PX: Final = 64
@@ -94,24 +78,24 @@ def _shape(card: Card) -> str:
 
 def _spec(card: Card) -> str:
     weights = card.variant(None).weights
-    told = []
+    arguments = []
     if weights is not None and not weights.repo:
-        told.append(f'weights="{weights.file or "weights.pth"}"')
+        arguments.append(f'weights="{weights.file or "weights.pth"}"')
     if weights is not None and weights.restricted:
-        told.append("accept_licence=True")
-    return f'rs.ModelSpec("{card.id}", {", ".join(told)})' if told else f'rs.ModelSpec("{card.id}")'
+        arguments.append("accept_licence=True")
+    return f'rs.ModelSpec("{card.id}", {", ".join(arguments)})' if arguments else f'rs.ModelSpec("{card.id}")'
 
 
 def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
-    policy, told = first.frames.policy, [SIDES[extra] for extra in card.extras if extra in SIDES]
+    policy, sides = first.frames.policy, [SIDES[extra] for extra in card.extras if extra in SIDES]
     days = DAYS[:1] if policy == "single" else sorted(DAYS)
     frames = len(days) if "dates" in card.extras else first.frames.n or len(days)
-    call = ", ".join([*(text.format(metres=first.resolution_m) for text in told), "output=output"])
+    call = ", ".join([*(text.format(metres=first.resolution_m) for text in sides), "output=output"])
     return [
         "",
-        f"# Arrays of your own: (frame, band, y, x), {UNIT_WORDS.get(first.unit, first.unit)}, NaN where missing.",
+        f"# Arrays of your own: (frame, band, y, x), {words.unit_text(first.unit)}, NaN where missing.",
         f"pixels = {_pixels(first, (frames, len(first.bands), side, side))}",
-        *([f"dates = {json.dumps(days)}  # one a frame"] if "dates" in card.extras else []),
+        *([f"dates = {json.dumps(days)}  # one per frame"] if "dates" in card.extras else []),
         "loaded = rs.load_model(model)",
         f"{name} = loaded.embed(pixels, {call})",
     ]
@@ -127,7 +111,7 @@ def _pixels(first: Inputs, shape: tuple[int, ...]) -> str:
 
 
 SIDE: Final = {
-    "dates": ("dates", "the middle of each frame's span", "`dates=`, one a frame"),
+    "dates": ("dates", "the middle of each frame's span", "`dates=`, one per frame"),
     "place": ("place", "longitude and latitude of the middle of the place", "`place=(lon, lat)`"),
     "gsd": ("ground size", "metres of a pixel, from the grid that was read; see the notes", "`resolution_m=`"),
 }
@@ -139,13 +123,7 @@ EVERYTHING: Final = "files and synthetic have every sensor"
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model's card to be read by a person.
-
-    Attributes
-    ----------
-    card : Card
-        The facts.
-    """
+    """A model's card to be read by a person."""
 
     card: Card
 
@@ -161,35 +139,35 @@ class ModelPage:
     def sections(self) -> tuple[Section, ...]:
         """Every fact, in the order of reading; parts with nothing in them are left out."""
         card = self.card
-        found = (
+        sections = (
             Section("What it is", _pairs(_what(card))),
             Section("Variants", _columns(_variant_rows(card)), _names(_variant_rows(card))),
             Section("Checkpoints", _columns(_weights_rows(card)), _names(_weights_rows(card))),
             *(part for inputs in card.inputs for part in _input_sections(card, inputs)),
             Section("Published", _pairs(_product_rows(card))),
             Section("Side inputs", _side_rows(card), ("what", "from a request", "with arrays of your own")),
-            Section("Outputs", _output_rows(card), ("output", "numbers", "what it is")),
+            Section("Outputs", _output_rows(card), ("output", "dimension", "what it is")),
             Section("Options", _option_rows(card), ("option", "default", "choices", "meaning")),
             Section("Parity", ((card.parity,),) if card.parity else ()),
             Section("Where rs-embed 0.2.1 differs", tuple((text,) for text in card.deviations)),
             Section("Notes", tuple((text,) for text in card.notes)),
             Section("Example", code=example(card)),
         )
-        return tuple(section for section in found if section.rows or section.code)
+        return tuple(section for section in sections if section.rows or section.code)
 
     def to_markdown(self) -> str:
         """Write the page as Markdown."""
-        return page.page_markdown(self.title, self.sections())
+        return page_markdown(self.title, self.sections())
 
     def __str__(self) -> str:
-        return page.page_text(self.title, self.sections())
+        return page_text(self.title, self.sections())
 
     def _repr_html_(self) -> str:
-        return page.page_html(self.title, self.sections())
+        return page_html(self.title, self.sections())
 
 
-def _pairs(found: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, text) for name, text in found if text)
+def _pairs(facts: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, text) for name, text in facts if text)
 
 
 def _names(rows: list[dict[str, str]]) -> tuple[str, ...]:
@@ -232,7 +210,7 @@ def _product_rows(card: Card) -> Iterator[tuple[str, str]]:
         if product.resolution_m > COARSE_M
         else f"{product.resolution_m:g} m",
     )
-    yield "time", f"one layer a year, {first} to {last}" if first else "one layer of all times"
+    yield "time", f"one layer per year, {first} to {last}" if first else "one layer of all times"
 
 
 def _variant_rows(card: Card) -> list[dict[str, str]]:
@@ -242,8 +220,8 @@ def _variant_rows(card: Card) -> list[dict[str, str]]:
             "variant": f"`{variant.name}`" + (" (default)" if variant is default and len(card.variants) > 1 else ""),
             "also": ", ".join(f"`{name}`" for name in variant.aliases if name != variant.name),
             "million parameters": words.number(variant.params) if variant.params else "",
-            "numbers a vector": str(words.lengths(card, card.poolings[0])[variant.name]),
-            "numbers a token": str(words.lengths(card, "grid")[variant.name]) if card.product is None else "",
+            "embedding dimension": str(words.lengths(card, card.poolings[0])[variant.name]),
+            "token dimension": str(words.lengths(card, "grid")[variant.name]) if card.product is None else "",
             "token, px": str(variant.patch_px or card.patch_px) if card.product is None else "",
             "takes": variant.modality,
         }
@@ -277,12 +255,12 @@ def _weights_row(variant: Variant) -> dict[str, str]:
 def _input_sections(card: Card, inputs: Inputs) -> Iterator[Section]:
     yield Section(f"Input `{inputs.modality}`", _pairs(_input_rows(card, inputs)))
     numbers = words.per_band_numbers(inputs)
-    known = tuple(sensor(name) for name in inputs.sensors[:1])
+    first = tuple(sensor(name) for name in inputs.sensors[:1])
     rows = tuple(
-        (f"`{band}`", *(one.band(band).name for one in known), *(words.number(v[i]) for v in numbers.values()))
+        (f"`{band}`", *(one.band(band).name for one in first), *(words.number(v[i]) for v in numbers.values()))
         for i, band in enumerate(inputs.bands)
     )
-    header = ("band", *(one.id for one in known), *numbers)
+    header = ("band", *(one.id for one in first), *numbers)
     yield Section(f"Bands of `{inputs.modality}`, in order", rows, header)
 
 
@@ -312,13 +290,13 @@ def _own_mask(inputs: Inputs) -> str:
 def _sensors_text(inputs: Inputs) -> str:
     """Name the sensors, the preferred first, each with where it can be had."""
     if not inputs.sensors:
-        return "arrays of your own; no provider serves it"
+        return "arrays of your own; no provider has it"
     had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
     for name, route in ROUTES.items():
         for source in sources_of(name):
             had[source.sensor].setdefault(route, source.collection)
     each = (
-        f"`{name}` ({', '.join(f'{route}: {found}' for route, found in had[name].items())})"
+        f"`{name}` ({', '.join(f'{route}: {collection}' for route, collection in had[name].items())})"
         if name in had
         else f"`{name}`"
         for name in inputs.sensors
@@ -334,12 +312,12 @@ def _side_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
 
 
 def _output_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
-    said = dict(card.outputs)
-    known = {name: f"pooled `{name}`" for name in card.poolings}
-    if len(known) > 1:
-        known[card.poolings[0]] += " (default)"
-    rows = [(text, words.grouped(words.lengths(card, name)), said.get(name, "")) for name, text in known.items()]
-    return (*rows, ("grid", words.grouped(words.lengths(card, "grid")), said.get("grid", "a token a cell")))
+    meanings = dict(card.outputs)
+    pooled = {name: f"pooled `{name}`" for name in card.poolings}
+    if len(pooled) > 1:
+        pooled[card.poolings[0]] += " (default)"
+    rows = [(text, words.grouped(words.lengths(card, name)), meanings.get(name, "")) for name, text in pooled.items()]
+    return (*rows, ("grid", words.grouped(words.lengths(card, "grid")), meanings.get("grid", "one token per cell")))
 
 
 def _option_rows(card: Card) -> tuple[tuple[str, str, str, str], ...]:
@@ -363,65 +341,21 @@ FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
 def list_models() -> list[dict[str, Any]]:
-    """List the models that can be asked for; torch is not loaded.
-
-    Returns
-    -------
-    list of dict
-        ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of parameters, by
-        variant), ``dim`` (numbers a vector, by variant), ``licence`` of the weights ("none needed" where there are
-        none) or of a product's vectors, ``code_licence``, ``parity``.
-    """
+    """List the models that can be asked for; torch is not loaded."""
     return [_row(card) for card in all_cards()]
 
 
 def describe_model(name: str) -> ModelPage:
-    """Say all that is known of a model.
-
-    Parameters
-    ----------
-    name : str
-        Its id or an alias.
-
-    Returns
-    -------
-    ModelPage
-        Prints as text, HTML and Markdown; ``.to_dict()`` is the whole card as JSON.
-
-    Raises
-    ------
-    UnknownNameError
-        With the closest names, where there is no such model.
-    """
+    """Describe a model in full."""
     return ModelPage(card_of(name))
 
 
 def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool = False) -> Path:
-    """Fetch a model's weights into the hub cache and check them, so that workers need no network.
-
-    Parameters
-    ----------
-    name : str
-        The model.
-    variant : str, optional
-        Its size; the default one where it is left out.
-    accept_licence : bool, default False
-        Agree to restricted terms.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    LicenceError, WeightsError
-        Where the terms were not accepted, or the file could not be had.
-    """
+    """Fetch a model's weights into the hub cache and check them, so that workers need no network."""
     from rs_embed_dask.models.weights import fetch
 
-    found = card_of(name)
-    return fetch(found, found.variant(variant), accept_licence=accept_licence)
+    card = card_of(name)
+    return fetch(card, card.variant(variant), accept_licence=accept_licence)
 
 
 def _row(card: Card) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class ServiceProcess(Child):
     """Another process that serves a catalogue. A context manager."""
 
     def __init__(self, catalogue: Path, *, hrefs: str = "azure") -> None:
-        super().__init__("tests.services", str(catalogue), "--hrefs", hrefs)
+        super().__init__("tests.services.service_process", str(catalogue), "--hrefs", hrefs)
         self.port = self.greeting["port"]
         self.url = f"http://127.0.0.1:{self.port}/api/stac/v1"
 
@@ -55,7 +55,10 @@ def obey(service: Service, command: dict[str, Any]) -> Any:
         case {"ask": "bytes"}:
             return service.bytes_sent()
         case {"ask": "calls"}:
-            return [{"kind": c.kind, "method": c.method, "path": c.path, "wanted": c.wanted} for c in service.calls()]
+            return [
+                {"kind": c.kind, "method": c.method, "path": c.path, "byte_range": c.byte_range}
+                for c in service.calls()
+            ]
         case {"ask": "forget"}:
             service.forget_calls()
         case _:
@@ -72,3 +75,7 @@ def main() -> None:
         print(json.dumps({"port": service.port}), flush=True)
         for line in sys.stdin:
             print(json.dumps(obey(service, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

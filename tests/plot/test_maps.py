@@ -62,7 +62,7 @@ def test_vectors_fill_the_items_outlines(store):
     np.testing.assert_allclose(colours[3], (0.5, 0.5, 0.5, 0.25))
     np.testing.assert_allclose(colours[0], colours[4], atol=1e-6)
     assert (np.diff(colours[:3, 0]) > 0).all()
-    assert "6 numbers as colours (100% of the variance)" in axes.get_title()
+    assert "6 dimensions as colours (100% of the variance)" in axes.get_title()
     left, right = axes.get_xlim()
     assert left < 500_000 - SIDE_M / 2
     assert right > 500_000 + 3.5 * SIDE_M

@@ -1,0 +1,81 @@
+"""The store of a call: a new one, or one that is there and gains the items and models it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
+from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.store import Item, Store, build_receipt, check_request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rs_embed_dask.engine.request import Request
+
+__all__ = ["store_for"]
+
+
+def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
+    """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
+    if Store.exists(out):
+        store = Store.open(out, mode="r+")
+        return store, _topped_up(store, items, request, sizes)
+    plan = make_plan(items, request, sizes=sizes)
+    written = request.to_dict()
+    cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
+    receipt = build_receipt(written, cards=cards, provider=written["provider"])
+    store = Store.create(
+        out, items=items, models=plan.layouts, request=written, chunk_items=plan.chunk_items, receipt=receipt
+    )
+    return store, plan
+
+
+def _topped_up(store: Store, items: Sequence[Item], request: Request, sizes: Sizes) -> Plan:
+    """Add the items and models that the store lacks. Every refusal comes before the first write."""
+    check_request(store.request, request.to_dict(), place=str(store.target))
+    match = store.match_items(items)
+    is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
+    # The plan is made before the items are appended, of what the store will hold after it: a new model embeds them all.
+    future = items if is_as_stored else StoredItems(store, match.new)
+    plan = make_plan(future, request, sizes=replace(sizes, chunk_items=store.chunk_items))
+    _check_room(store, plan)
+    if is_as_stored:
+        return plan
+    if match.new:
+        store.append_items(match.new)
+    _add_models(store, plan)
+    return replace(plan, items=StoredItems(store))
+
+
+def _add_models(store: Store, plan: Plan) -> None:
+    missing = [layout for layout in plan.layouts if layout.label not in store.labels]
+    if not missing:
+        return
+    labels = {layout.label for layout in missing}
+    specs = [spec.to_dict() for spec in plan.request.models if spec.label in labels]
+    cards = store.receipt.get("cards", {}) | {layout.label: layout.attrs.get("card") for layout in missing}
+    store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
+    store.update_receipt(cards=cards)
+
+
+def _check_room(store: Store, plan: Plan) -> None:
+    """Refuse items that are larger, or have more frames, than the store has room for."""
+    for layout in plan.layouts:
+        if layout.label not in store.labels:
+            continue
+        stored = store.layout(layout.label)
+        sizes = [
+            ("frames", stored.frames, layout.frames),
+            *zip(("grid rows", "grid columns"), stored.grid_shape or (), layout.grid_shape or (), strict=False),
+        ]
+        for name, limit, needed in sizes:
+            if needed > limit:
+                raise StoreMismatchError(
+                    f"{name} of {layout.label}",
+                    value=needed,
+                    reason=f"the store at {store.target} was made for at most {limit} per item",
+                    fix="write these items to another out=, or cut them to the size of the first ones",
+                )
