@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.engine.reading import read_pixels
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.sensors import source
-from rs_embed_dask.providers import load
+from rs_embed_dask.providers import load, retry
 from rs_embed_dask.providers.earth_engine import read as earth_read
 from rs_embed_dask.providers.earth_engine.orders import Settings
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
@@ -85,9 +84,9 @@ def test_r18_nothing_waits_for_ever_by_default():
 def waits(monkeypatch, provider, order):
     """How long a request waits between its attempts."""
     slept = []
-    monkeypatch.setattr(earth_read.time, "sleep", slept.append)
+    monkeypatch.setattr(retry, "sleep", slept.append)
     with pytest.raises(TransientError):
-        earth_read.ask(provider.access, order, what="a test", sleep=slept.append)
+        earth_read.ask(provider.access, order, what="a test")
     return slept
 
 
@@ -107,8 +106,7 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     earth.faults({"status": 429, "retry_after_s": 7.0, "times": 1})
     slept = []
     access = earth.provider().access
-    real = earth_read.ask
-    monkeypatch.setattr(earth_read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
+    monkeypatch.setattr(retry, "sleep", slept.append)
     load(earth.provider(), read(GRID, ("red",)))
     assert access.retry.longest_wait_s < 1
     assert len(slept) == 1
@@ -188,7 +186,7 @@ def test_a_refusal_says_what_to_do_and_is_not_repeated(earth, scenes, status, sa
 
 
 def test_r14_the_engine_never_takes_a_fault_for_a_place_without_imagery(earth, scenes):
-    provider, quick = earth.provider(), Retry(2, 0.001, 0.002)
+    provider, quick = earth.provider(), RetryPolicy(2, 0.001, 0.002)
     wanted = read(GRID, ("red",), FetchSpec(mask="none"))
     earth.faults({"status": 403, "message": "no", "times": -1})
     (refused,) = read_pixels(provider, [wanted], quick, seed="a")

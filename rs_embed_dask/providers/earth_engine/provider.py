@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene
@@ -141,9 +141,7 @@ class EarthEngine:
             choice("EarthEngine.orbit", self.orbit, ("ascending", "descending"))
         whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
         whole("EarthEngine.threads", self.threads, low=1, high=256)
-        if self.access.retry.attempts < 1:
-            fix = "allow one attempt or more"
-            raise SpecError("EarthEngine.retry", value=self.retry, reason="it allows no attempt", fix=fix)
+        _ = self.access  # which validates its fields
 
     @property
     def access(self) -> EarthAccess:

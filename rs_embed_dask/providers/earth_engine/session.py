@@ -20,22 +20,10 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
-__all__ = [
-    "ENDPOINTS",
-    "EXTRA",
-    "EarthAccess",
-    "TooMuchError",
-    "Transport",
-    "as_ours",
-    "credentials_of",
-    "fault_kinds",
-    "forget_sessions",
-    "open_session",
-    "status_of",
-]
+__all__ = ["EXTRA", "EarthAccess", "TooMuchError", "as_ours", "credentials_of", "fault_kinds", "open_session"]
 
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
@@ -75,8 +63,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _asked_s(error: BaseException) -> float | None:
-    after = str((_answer(error) or {}).get("retry-after", ""))
-    return float(after) if after.replace(".", "", 1).isdecimal() else None
+    return asked_wait_s((_answer(error) or {}).get("retry-after"))
 
 
 def _text(error: BaseException) -> str:
@@ -188,7 +175,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
 
     def __post_init__(self) -> None:
         if self.project is not None:

@@ -130,7 +130,7 @@ class StacProvider:
     chunk_px
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
     retry
-        How faults of the network are borne.
+        Attempts and waits after transient faults of the search and of file reads.
 
     Raises
     ------
@@ -243,6 +243,7 @@ class StacProvider:
             span=span,
             cloud=known.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
+            retry=self.retry,
         )
         return find(question)
 

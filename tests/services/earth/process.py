@@ -16,7 +16,7 @@ from tests.services.earth.mishaps import Fault, Settings
 from tests.services.earth.server import Earth
 
 ANONYMOUS = "google.auth.credentials:AnonymousCredentials"
-QUICK = RetryPolicy(4, 0.01, 0.05, 30.0)
+QUICK = RetryPolicy(4, 0.01, 0.05, 30.0, 900.0)
 
 
 class EarthProcess(Child):
