@@ -275,20 +275,15 @@ class _Requests(pystac_client.stac_api_io.StacApiIO):
         super().__init__(max_retries=None)
         self._url, self._retry = url, retry
 
-    def request(
-        self,
-        href: str,
-        method: str | None = None,
-        headers: dict[str, str] | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> str:
-        body = "json" if method == "POST" else "params"
-        return retried(lambda: self._once(method or "GET", href, headers=headers, **{body: parameters}), self._retry)
+    def request(self, *args: Any, **kwargs: Any) -> str:
+        return retried(lambda: self._once(*args, **kwargs), self._retry)
 
-    def _once(self, method: str, href: str, **options: Any) -> str:
+    def _once(self, href: str, method: str | None = None, headers: Any = None, *, parameters: Any = None) -> str:
+        body = {"json" if method == "POST" else "params": parameters}
         asked_s = None
         try:
-            answer = self.session.request(method, href, timeout=(CONNECT_S, self._retry.timeout_s), **options)
+            deadline = CONNECT_S, self._retry.timeout_s
+            answer = self.session.request(method or "GET", href, headers=headers, timeout=deadline, **body)
         except requests.RequestException as error:
             reason = f"{type(error).__name__}: {error}"
         else:
