@@ -217,8 +217,8 @@ def _refusals(provider: EarthEngine) -> _Answer:
             return error.reason
         return ""
 
-    patience = replace(provider.patience, attempts=1)
-    once = replace(provider, patience=patience, at_once=provider.at_once + TOO_MANY)
+    retry = replace(provider.retry, attempts=1)
+    once = replace(provider, retry=retry, at_once=provider.at_once + TOO_MANY)
     with heard(provider.access) as headers, ThreadPoolExecutor(once.at_once) as threads:
         told = [reason for reason in threads.map(one, range(once.at_once)) if reason]
     after = sorted({str(each.get("retry-after", "none")) for each in headers if each["status"] == "429"})

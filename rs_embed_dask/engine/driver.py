@@ -21,6 +21,7 @@ from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.reading import is_fatal, is_lost, said
 from rs_embed_dask.engine.report import (
     ChunkDone,
     ChunkLost,
@@ -32,7 +33,6 @@ from rs_embed_dask.engine.report import (
     RunStarted,
     emit,
 )
-from rs_embed_dask.engine.retry import is_fatal, is_lost, said
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
 from rs_embed_dask.engine.watch import Options, Watch, stop_profiler
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError

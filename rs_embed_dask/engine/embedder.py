@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rs_embed_dask.engine.retry import PLUGIN_FAULTS
+from rs_embed_dask.engine.reading import PLUGIN_FAULTS
 from rs_embed_dask.errors import EngineError
 
 if TYPE_CHECKING:

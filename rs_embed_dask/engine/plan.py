@@ -15,14 +15,14 @@ from rs_embed_dask.engine.estimate import (
     price_of,
     seconds_text,
 )
-from rs_embed_dask.engine.recipe import Recipe, choose, recipe_for
+from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import PlanError
 from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Item, ModelLayout
 
 if TYPE_CHECKING:
+    from rs_embed_dask.providers.retry import RetryPolicy
     from rs_embed_dask.store import Store
 
 __all__ = ["Plan", "Sizes", "StoredItems", "make_plan"]
@@ -36,7 +36,7 @@ class Sizes:
 
     chunk_items: int | None = None
     batch_items: int = 32
-    retry: Retry = field(default_factory=Retry)
+    retry: RetryPolicy = READ_RETRY
 
     def __post_init__(self) -> None:
         for name in ("chunk_items", "batch_items"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -12,8 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from distributed import Semaphore, get_worker
 from distributed.core import Status as WorkerStatus
 
-from rs_embed_dask.engine.retry import PASSING, PLUGIN_FAULTS, said
-from rs_embed_dask.errors import NoImageryError, ProviderError, RsEmbedError, SpecError, TransientError
+from rs_embed_dask.errors import (
+    EngineError,
+    LicenceError,
+    NoImageryError,
+    ProviderError,
+    RsEmbedError,
+    SpecError,
+    StoreError,
+    TransientError,
+    WeightsError,
+    redact,
+)
 from rs_embed_dask.providers import load_all
 from rs_embed_dask.providers.registry import share_by
 from rs_embed_dask.store import Status
@@ -21,11 +32,65 @@ from rs_embed_dask.store import Status
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rs_embed_dask.engine.retry import Retry
     from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.retry import RetryPolicy
 
-__all__ = ["Pixels", "Tried", "read_pixels", "refused", "share_caps", "tried"]
+__all__ = [
+    "FATAL",
+    "PASSING",
+    "PLUGIN_FAULTS",
+    "Pixels",
+    "Tried",
+    "is_fatal",
+    "is_lost",
+    "read_pixels",
+    "refused",
+    "said",
+    "share_caps",
+    "tried",
+]
+
+PLUGIN_FAULTS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RsEmbedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What the code of a provider or a model, ours or a plugin's, can raise over one item's data."""
+
+PASSING: Final = (TransientError, ConnectionError, TimeoutError)
+"""Faults of a read that another try may mend."""
+
+FATAL: Final = (EngineError, LicenceError, SpecError, StoreError, WeightsError)
+"""Faults that every item would meet: they end the run."""
+
+_LOST: Final = frozenset(
+    {"KilledWorker", "CommClosedError", "FutureCancelledError", "FuturesCancelledError", "NoWorkerError"}
+)
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether a task's error ends the run."""
+    return isinstance(error, FATAL)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a task's error says that its worker is gone, not that its work failed."""
+    return isinstance(error, CancelledError) or type(error).__name__ in _LOST
+
+
+def said(error: BaseException) -> str:
+    """Write an error as one line for a store's reason."""
+    text = str(error) if isinstance(error, RsEmbedError) else f"{type(error).__name__}: {error}"
+    return redact(" ".join(text.split()))[:400]
+
 
 _LOCK: Final = threading.Lock()
 _LEASED: Final[dict[tuple[str, str], Semaphore]] = {}
@@ -114,7 +179,7 @@ def refused(error: SpecError) -> Pixels:
 def read_pixels(
     provider: Provider,
     reads: Sequence[Read],
-    retry: Retry,
+    retry: RetryPolicy,
     *,
     seed: str,
     sleep: Callable[[float], None] = time.sleep,
@@ -127,7 +192,7 @@ def read_pixels(
 
 
 def tried(
-    read: Callable[[], Value], name: str, retry: Retry, *, seed: str, sleep: Callable[[float], None] = time.sleep
+    read: Callable[[], Value], name: str, retry: RetryPolicy, *, seed: str, sleep: Callable[[float], None] = time.sleep
 ) -> Tried[Value]:
     """Read something, trying again after passing faults."""
     started = time.perf_counter()
@@ -136,13 +201,13 @@ def tried(
     def ended(error: RsEmbedError, tries: int) -> Tried[Value]:
         return Tried(None, Status.READ_FAILED, error, tries, fault, time.perf_counter() - started)
 
-    for tries in range(1, retry.tries + 1):
+    for tries in range(1, retry.attempts + 1):
         try:
             value = read()
         except PASSING as error:
             fault = said(error)
-            if tries < retry.tries:
-                sleep(retry.wait_s(tries, seed, getattr(error, "retry_after_s", None)))
+            if tries < retry.attempts:
+                sleep(retry.wait_s(tries, getattr(error, "retry_after_s", None), seed=seed))
         except PLUGIN_FAULTS as error:
             failed = error if isinstance(error, RsEmbedError) else _unexpected(name, error)
             return ended(failed, tries)
@@ -150,10 +215,10 @@ def tried(
             return Tried(value, tries=tries, fault=fault, seconds=time.perf_counter() - started)
     given_up = ProviderError(
         f"{TRANSIENT}: {name}",
-        reason=f"{fault} (after {retry.tries} tries)",
+        reason=f"{fault} (after {retry.attempts} tries)",
         fix="resume the store later, which reads it again",
     )
-    return ended(given_up, retry.tries)
+    return ended(given_up, retry.attempts)
 
 
 def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float) -> Pixels:

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dask.tokenize import tokenize
 
 from rs_embed_dask import cards, models, products
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid import Grid, Window, grid_for
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.models import Card, ModelInput
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs import (
     FetchSpec,
     InputPrep,
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
 
-__all__ = ["Chosen", "ModelEntry", "Need", "ProductEntry", "ReadGroup", "Recipe", "choose", "recipe_for", "square_of"]
+__all__ = ["READ_RETRY", "Chosen", "ProductEntry", "Recipe", "choose", "recipe_for", "square_of"]
+
+# of whole reads, by the engine; what a service asks for is honoured up to a quarter of an hour
+READ_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, longest_asked_s=900.0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Recipe:
     models: tuple[ModelEntry, ...]
     output: OutputSpec
     prep: InputPrep
-    retry: Retry = field(default_factory=Retry)
+    retry: RetryPolicy = READ_RETRY
     batch_items: int = 32
     products: tuple[ProductEntry, ...] = ()
 
@@ -255,7 +258,7 @@ def _bands(card: Card, wanted: ModelInput, names: tuple[str, ...]) -> tuple[str,
     return found
 
 
-def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: Retry, batch_items: int) -> Recipe:
+def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy, batch_items: int) -> Recipe:
     """Merge the reads of all models and name the models."""
     groups: dict[tuple[str, float, FetchSpec, Frames], list[Need]] = {}
     entries = []

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
-from rs_embed_dask.engine.reading import Pixels, read_pixels, refused, tried
+from rs_embed_dask.engine.reading import FATAL, Pixels, read_pixels, refused, said, tried
 from rs_embed_dask.engine.recipe import Recipe, square_of
-from rs_embed_dask.engine.retry import FATAL, said
 from rs_embed_dask.errors import ModelError, NoImageryError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.store import ChunkResult, Status

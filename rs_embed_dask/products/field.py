@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from affine import Affine
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels
+from rs_embed_dask.providers.geotiff import pixels_under
 from rs_embed_dask.specs.ground import WGS84, project
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
     values = np.full((dim, *grid.shape), np.nan, np.float32)
     open_ = np.ones(grid.shape, dtype=bool)
     used: dict[str, None] = {}
-    spots = [_spot(grid, tile) for tile in tiles]
+    spots = [pixels_under(grid, tile.crs, transform=tile.transform, shape=tile.shape) for tile in tiles]
     lon, lat = centres(grid)
     for is_own in (True, False):
         for tile, (rows, columns, inside) in zip(tiles, spots, strict=True):
@@ -165,13 +165,3 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
             values[:, wanted] = vectors[:, there]
             open_ &= ~(mine if is_own and tile.is_final else wanted)
     return values, tuple(used)
-
-
-def _spot(grid: Grid, tile: Tile) -> tuple[Any, Any, Mask]:
-    """Return row, column and whether they lie in the tile, for every pixel centre of a grid."""
-    a, _, c, _, e, f = grid.transform
-    block = TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
-    found = nearest_pixels(block, tile.crs, tile.transform)
-    rows, columns = (np.broadcast_to(axis, grid.shape) for axis in found)
-    height, width = tile.shape
-    return rows, columns, (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)

@@ -26,17 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.products.mirror import Table
     from rs_embed_dask.specs import ModelSpec, Spatial, TemporalSpec
 
-__all__ = [
-    "LAYOUTS",
-    "Cell",
-    "IndexEntry",
-    "Registry",
-    "Tessera",
-    "TesseraLayout",
-    "cells_under",
-    "make",
-    "registry_of",
-]
+__all__ = ["Cell", "make"]
 
 _PER_DEGREE: Final = 10
 _TURN: Final = 3600

@@ -26,6 +26,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.http import Access, Piece, read_range
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
@@ -44,7 +45,7 @@ from rs_embed_dask.providers.tiff import (
     read_layout,
 )
 
-__all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", "specimen"]
+__all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", "pixels_under", "specimen"]
 
 HEAD_BYTES: Final = 32_768
 KEPT_HEADS: Final = 1024
@@ -363,6 +364,16 @@ def nearest_pixels(block: TiffBlock, crs: str, transform: Affine) -> tuple[Indic
         columns = x * inverse.a + y * inverse.b + inverse.c
         rows = x * inverse.d + y * inverse.e + inverse.f
     return np.floor(rows + ROUNDING_PX).astype(np.int64), np.floor(columns + ROUNDING_PX).astype(np.int64)
+
+
+def pixels_under(
+    grid: Grid, crs: str, *, transform: Affine, shape: tuple[int, int]
+) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
+    """Return row and column of the pixel of a file under each pixel centre of a grid, and whether the file has it."""
+    a, _, c, _, e, f = grid.transform
+    indices = nearest_pixels(TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape), crs, transform)
+    rows, columns = (np.broadcast_to(axis, grid.shape) for axis in indices)
+    return rows, columns, (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
 
 
 _LOCK: Final = threading.Lock()

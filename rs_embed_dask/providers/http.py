@@ -11,8 +11,6 @@ import datetime as dt
 import functools
 import importlib
 import logging
-import random
-import re
 import threading
 import time
 import urllib.request
@@ -25,10 +23,10 @@ from types import ModuleType
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
 
-import requests
 import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 
 __all__ = [
     "AbsentError",
@@ -37,7 +35,6 @@ __all__ = [
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
-    "RetryPolicy",
     "Signer",
     "read_range",
 ]
@@ -45,7 +42,7 @@ __all__ = [
 BLOB_HOST: Final = ".blob.core.windows.net"
 PUBLIC_HOST: Final = "ai4edatasetspublicassets.blob.core.windows.net"
 SIGNING_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-TOKEN_RETRIES: Final = 4
+TOKEN_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=0.8, longest_asked_s=60.0)
 REFUSAL_LASTS_S: Final = 30.0
 LONGEST_MARGIN_S: Final = 60.0
 
@@ -125,12 +122,13 @@ class _TokenCache:
                 return kept.text
             if failed is not None and failed.concerns(asked):
                 raise copy.copy(failed.fault)
-            found = _fetch(account, container)
-            if isinstance(found, _Token):
-                self._tokens[key] = found
-                return found.text
-            self._failures[key] = _Failure(found, time.monotonic())
-            raise found
+            try:
+                token = retried(lambda: _fetch(f"{account}/{container}"), TOKEN_RETRY)
+            except ProviderError as fault:
+                self._failures[key] = _Failure(copy.copy(fault), time.monotonic())
+                raise
+            self._tokens[key] = token
+            return token.text
 
     def forget(self, account: str, container: str, *, text: str) -> None:
         """Drop a token, unless another thread has replaced it already."""
@@ -192,17 +190,28 @@ def _client() -> ModuleType:
         return importlib.import_module("planetary_computer.sas")
 
 
-def _fetch(account: str, container: str) -> _Token | ProviderError:
-    """Ask the issuer for a token; its own waits for 429 (Retry-After) are kept."""
-    sas, place = _client(), f"{account}/{container}"
-    sas.TOKEN_CACHE.pop(f"{sas.Settings.get().sas_url}/{place}", None)  # freshness is judged here, by `se`
+def _fetch(place: str) -> _Token:
+    """Ask the issuer for the token of an account's container."""
+    sas = _client()
+    settings, what, fault = sas.Settings.get(), "token for container", ""
+    headers = {"Ocp-Apim-Subscription-Key": settings.subscription_key} if settings.subscription_key else None
     try:
-        answer = sas.get_token(account, container, retry_total=TOKEN_RETRIES)
-    except requests.HTTPError as error:
-        return _refusal(place, error.response)
-    except requests.RequestException as error:
-        return _later(place, redact(str(error)))
-    return _Token(str(answer.token), _expiry(answer), dt.datetime.now(dt.UTC))
+        answer = _get(f"{settings.sas_url}/{place}", headers, TOKEN_RETRY.timeout_s)
+        if answer.status == HTTPStatus.OK:
+            token = sas.SASToken(**answer.json())
+            return _Token(str(token.token), _expiry(token), dt.datetime.now(dt.UTC))
+    except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
+        fault = _named(error)  # ValueError and TypeError: an answer that is no token
+    if fault:
+        raise TransientError(what, value=place, reason=fault, fix=_LATER)
+    reason = f"the issuer answered {answer.status}"
+    if answer.status in SIGNING_REFUSED:
+        raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
+    if answer.status in TRANSIENT_STATUSES:
+        asked_s = asked_wait_s(answer.headers.get("Retry-After"))
+        raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=asked_s)
+    fix = "check the item's href: the container may not exist"
+    raise ProviderError(what, value=place, reason=reason, fix=fix)
 
 
 def _expiry(answer: Any) -> dt.datetime:
@@ -212,33 +221,11 @@ def _expiry(answer: Any) -> dt.datetime:
     return min([stated, *(t if t.tzinfo else t.replace(tzinfo=dt.UTC) for t in inside)])
 
 
-def _refusal(place: str, response: requests.Response | None) -> ProviderError:
-    if response is not None and response.status_code in SIGNING_REFUSED:
-        return AccessError(
-            "token for container",
-            value=place,
-            reason=f"the issuer answered {response.status_code}",
-            fix=PlanetaryComputerTokens().advice,
-        )
-    status = "nothing" if response is None else str(response.status_code)
-    return _later(place, f"the issuer answered {status}")
-
-
-def _later(place: str, reason: str) -> TransientError:
-    return TransientError(
-        "token for container",
-        value=place,
-        reason=reason,
-        fix="try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers",
-    )
-
-
+_LATER: Final = "try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers"
 CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 POOLS: Final = 32
 CONNECTIONS: Final = 64
 REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
@@ -246,21 +233,6 @@ REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=
 
 class AbsentError(ProviderError):
     """There is no such file."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long to bear with a server before giving up."""
-
-    attempts: int = 6
-    first_wait_s: float = 0.25
-    longest_wait_s: float = 30.0
-    timeout_s: float = 60.0
-
-    def wait_s(self, attempt: int) -> float:
-        """Return the wait after the `attempt`-th fault (from 0)."""
-        whole = min(self.first_wait_s * 2.0**attempt, self.longest_wait_s)
-        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,16 +275,8 @@ class Access:
     """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
 
     signer: Signer = field(default_factory=PlainLinks)
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     kept: ByteCache | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    reason: str
-    wait_s: float | None = None
-    refused: str = field(default="", repr=False)
-    """The signed address that was refused."""
 
 
 def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
@@ -339,71 +303,68 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
 
 
 def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
-    patience, refusals, fault = access.patience, 0, _Fault("nothing was tried")
-    for attempt in range(patience.attempts):
-        outcome = _attempt(what, url, span, access)
-        if isinstance(outcome, Piece):
-            return outcome
-        fault = outcome
-        if fault.refused:
-            refusals += 1
-            if refusals > 1:
-                raise AccessError(what, value=url, reason=fault.reason, fix=access.signer.advice)
-            access.signer.forget(fault.refused)
-            continue
-        wait_s = patience.wait_s(attempt) if fault.wait_s is None else fault.wait_s
-        if wait_s > patience.longest_wait_s:
-            break
-        if attempt < patience.attempts - 1:
-            time.sleep(wait_s)
-    raise TransientError(
-        what,
-        value=url,
-        reason=f"{fault.reason}, after {attempt + 1} attempts",
-        fix="try again later, or with fewer readers at once",
-        retry_after_s=fault.wait_s,
-    )
+    return retried(lambda: _attempt(what, url, span, access), access.retry)
 
 
-def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece | _Fault:
-    """Make one request; raise only what no further attempt can mend."""
+def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
+    """Read a range once; a signature that was refused is replaced."""
     start, length = span
-    signed = access.signer.sign(url)
     headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+    asked_s = None
     try:
-        answer = _pool(_proxy(*urlsplit(url)[:2])).request(
-            "GET", signed, headers=headers, timeout=access.patience.timeout_s, retries=REDIRECTS
-        )
+        for _ in range(2):
+            signed = access.signer.sign(url)
+            answer = _get(signed, headers, access.retry.timeout_s)
+            if answer.status not in REFUSED:
+                break
+            access.signer.forget(signed)
     except urllib3.exceptions.HTTPError as error:
-        return _Fault(f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__)
-    if answer.status in DONE:
-        return _piece(answer, start, length)
-    if answer.status in REFUSED:
-        return _Fault(f"the storage answered {answer.status}", refused=signed)
-    return _judge(what, url, answer)
+        fault = _named(error)
+    else:
+        if answer.status in DONE:
+            piece = _piece(answer, start, length)
+            if isinstance(piece, Piece):
+                return piece
+            fault = piece
+        else:
+            fault = f"the storage answered {answer.status}"
+            if answer.status not in TRANSIENT_STATUSES:
+                raise _lasting(what, url, answer.status, access.signer.advice)
+            asked_s = asked_wait_s(answer.headers.get("Retry-After"))
+    fix = "try again later, or with fewer readers at once"
+    raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=asked_s)
 
 
-def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | _Fault:
+def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
+    """Return the bytes of an answer, or what is wrong with them."""
     if answer.status == HTTPStatus.OK:  # a server without ranges
         return Piece(start, answer.data[start : start + length], len(answer.data))
     total = answer.headers.get(CONTENT_RANGE, "").rpartition("/")[2]
     if not total.isdigit():
-        return _Fault("the server does not say how large the file is")
+        return "the server does not say how large the file is"
     if len(answer.data) != min(length, int(total) - start):
-        return _Fault(f"{len(answer.data)} bytes came instead of {length}")
+        return f"{len(answer.data)} bytes came instead of {length}"
     return Piece(start, answer.data, int(total))
 
 
-def _judge(what: str, url: str, answer: urllib3.BaseHTTPResponse) -> _Fault:
-    reason = f"the storage answered {answer.status}"
-    if answer.status in PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        after = answer.headers.get("Retry-After", "")
-        return _Fault(reason, wait_s=float(after) if SECONDS.fullmatch(after) else None)
-    if answer.status in MISSING:
-        raise AbsentError(
-            what, value=url, reason=f"{reason}: the catalogue names a file that is not there", fix="leave out this item"
-        )
-    raise ProviderError(what, value=url, reason=reason, fix="check the item's href")
+def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
+    """Return the error for an answer that no further attempt changes."""
+    reason = f"the storage answered {status}"
+    if status in REFUSED:
+        return AccessError(what, value=url, reason=reason, fix=advice)
+    if status in MISSING:
+        reason = f"{reason}: the catalogue names a file that is not there"
+        return AbsentError(what, value=url, reason=reason, fix="leave out this item")
+    return ProviderError(what, value=url, reason=reason, fix="check the item's href")
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
+
+
+def _get(url: str, headers: dict[str, str] | None, timeout_s: float) -> urllib3.BaseHTTPResponse:
+    pool = _pool(_proxy(*urlsplit(url)[:2]))
+    return pool.request("GET", url, headers=headers, timeout=timeout_s, retries=REDIRECTS)
 
 
 @functools.lru_cache(maxsize=256)

@@ -31,6 +31,7 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.cube import Cube, Dates
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:
@@ -188,7 +189,6 @@ _STATUS: Final = re.compile(
     r"\b(?:HTTP(?:\s+(?:response|error))?(?:\s+code)?|status(?:\s+code)?)\W{0,3}(\d{3})\b", re.IGNORECASE
 )
 _REFUSED: Final = frozenset({401, 403})
-_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
@@ -291,7 +291,7 @@ def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
     status = _status(error)
     if status in _REFUSED or isinstance(error, PermissionError):
         return AccessError(what, reason=reason, fix="check that you may read it, and your credentials")
-    if status in _LATER or isinstance(error, ConnectionError | TimeoutError):
+    if status in TRANSIENT_STATUSES or isinstance(error, ConnectionError | TimeoutError):
         return TransientError(what, reason=reason, fix="try again later; the engine does so by itself")
     return ProviderError(what, reason=reason, fix="look at the source; retrying will not help")
 

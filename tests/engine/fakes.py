@@ -17,10 +17,10 @@ from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.plan import Plan
 from rs_embed_dask.engine.recipe import ModelEntry, Need, ReadGroup, Recipe
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import AccessError, NoImageryError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.providers import Estimate
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs import FetchSpec, InputPrep, OutputSpec, PointBuffer, TemporalSpec
 from rs_embed_dask.store import Item, ModelLayout, Store
 
@@ -205,7 +205,7 @@ def plan_of(items, provider, models=None, *, chunk_items=8, batch_items=8, retry
         entries,
         OutputSpec.pooled(),
         InputPrep.resize(),
-        retry or Retry(tries=3, first_s=0.01, longest_s=0.02),
+        retry or RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.02),
         batch_items,
     )
     count = len(items)

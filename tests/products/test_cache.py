@@ -11,11 +11,12 @@ import pytest
 
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
 from rs_embed_dask.products.mirror import GIB, Cache, download
-from rs_embed_dask.providers.http import Access, RetryPolicy
+from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.retry import RetryPolicy
 from tests.products import mirrors
 
 KIB = 1024
-ACCESS = Access(patience=RetryPolicy(attempts=2, first_wait_s=0.01))
+ACCESS = Access(retry=RetryPolicy(attempts=2, first_wait_s=0.01))
 
 
 def cache_of(tmp_path, kib=10.0):

@@ -15,7 +15,6 @@ from rs_embed_dask.engine.graph import ChunkTask, GraphMaker
 from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.recipe import ProductEntry, Recipe
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.engine.stages import Unit, read_product
 from rs_embed_dask.engine.watch import Placement
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
@@ -23,6 +22,7 @@ from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.models import Card, Product, Variant
 from rs_embed_dask.products import ProductField
 from rs_embed_dask.providers.registry import Estimate
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Item, Status, Store
@@ -222,7 +222,7 @@ class Faulty:
 
 def tried(reader, tries=3):
     entry = ProductEntry("faulty", reader, 2, pooling="mean")
-    recipe = Recipe(Synthetic(), (), (), OutputSpec.pooled(), InputPrep.resize(), Retry(tries), products=(entry,))
+    recipe = Recipe(Synthetic(), (), (), OutputSpec.pooled(), InputPrep.resize(), RetryPolicy(tries), products=(entry,))
     waits = []
     return read_product(recipe, Item(0, TILE, YEAR, "a"), "faulty", sleep=waits.append), waits
 

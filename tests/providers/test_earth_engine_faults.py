@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.engine.reading import read_pixels
-from rs_embed_dask.engine.retry import Retry
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.sensors import source
-from rs_embed_dask.providers import load
+from rs_embed_dask.providers import load, retry
 from rs_embed_dask.providers.earth_engine import read as earth_read
 from rs_embed_dask.providers.earth_engine.orders import Settings
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.specs.when import TemporalSpec
 from rs_embed_dask.store import Status
@@ -65,7 +64,7 @@ def test_r18_r14_what_does_not_pass_is_raised_in_the_end(earth, scenes, fault):
     earth.faults({**fault, "times": -1})
     with pytest.raises(TransientError) as raised:
         load(earth.provider(), read(GRID, ("red",)))
-    assert earth.counts("pixels") == 4  # as often as the patience says
+    assert earth.counts("pixels") == 4  # as often as the retry says
     assert "earth_engine: sentinel-2-l2a at" in raised.value.what
 
 
@@ -73,21 +72,21 @@ def test_r18_a_hung_request_ends_at_its_deadline(earth, scenes):
     load(earth.provider(), read(GRID, ("red",)))
     earth.faults({"kind": "hang", "seconds": 3.0})
     started = time.perf_counter()
-    provider = earth.provider(patience=RetryPolicy(2, 0.01, 0.02, 0.5))
+    provider = earth.provider(retry=RetryPolicy(2, 0.01, 0.02, 0.5))
     same(load(provider, read(GRID, ("red",))).values[0, 0], nanmedian(band(scenes, "B4", GRID)))
     assert time.perf_counter() - started < 2.9
 
 
 def test_r18_nothing_waits_for_ever_by_default():
-    assert EarthEngine().patience.timeout_s == 310
+    assert EarthEngine().retry.timeout_s == 310
 
 
 def waits(monkeypatch, provider, order):
     """How long a request waits between its attempts."""
     slept = []
-    monkeypatch.setattr(earth_read.time, "sleep", slept.append)
+    monkeypatch.setattr(retry, "sleep", slept.append)
     with pytest.raises(TransientError):
-        earth_read.ask(provider.access, order, what="a test", sleep=slept.append)
+        earth_read.ask(provider.access, order, what="a test")
     return slept
 
 
@@ -95,7 +94,7 @@ def test_r18_waits_double_and_differ(earth, monkeypatch):
     def fails():
         raise ConnectionError("gone")
 
-    provider = earth.provider(patience=RetryPolicy(6, 1.0, 8.0, 30.0))
+    provider = earth.provider(retry=RetryPolicy(6, 1.0, 8.0, 30.0))
     found = [waits(monkeypatch, provider, fails) for _ in range(3)]
     for slept in found:
         assert len(slept) == 5
@@ -107,10 +106,9 @@ def test_r18_what_the_service_asks_for_is_honoured(earth, scenes, monkeypatch):
     earth.faults({"status": 429, "retry_after_s": 7.0, "times": 1})
     slept = []
     access = earth.provider().access
-    real = earth_read.ask
-    monkeypatch.setattr(earth_read, "ask", lambda *a, **k: real(*a, **k, sleep=slept.append))
+    monkeypatch.setattr(retry, "sleep", slept.append)
     load(earth.provider(), read(GRID, ("red",)))
-    assert access.patience.longest_wait_s < 1
+    assert access.retry.longest_wait_s < 1
     assert len(slept) == 1
     assert 7.0 <= slept[0] <= 8.4
 
@@ -188,7 +186,7 @@ def test_a_refusal_says_what_to_do_and_is_not_repeated(earth, scenes, status, sa
 
 
 def test_r14_the_engine_never_takes_a_fault_for_a_place_without_imagery(earth, scenes):
-    provider, quick = earth.provider(), Retry(2, 0.001, 0.002)
+    provider, quick = earth.provider(), RetryPolicy(2, 0.001, 0.002)
     wanted = read(GRID, ("red",), FetchSpec(mask="none"))
     earth.faults({"status": 403, "message": "no", "times": -1})
     (refused,) = read_pixels(provider, [wanted], quick, seed="a")
@@ -208,7 +206,7 @@ def test_the_emulator_beyond_its_quota_is_waited_for(earth, scenes):
     from concurrent.futures import ThreadPoolExecutor
 
     earth.set(at_once=2, latency_s=0.02)
-    provider = earth.provider(at_once=8, patience=RetryPolicy(12, 0.02, 0.2, 30.0))
+    provider = earth.provider(at_once=8, retry=RetryPolicy(12, 0.02, 0.2, 30.0))
     reads = [read(spot(offset=(900.0 + 50 * n, 900.0)), ("red",)) for n in range(12)]
     with ThreadPoolExecutor(8) as threads:
         cubes = list(threads.map(lambda one: load(provider, one), reads))

@@ -15,16 +15,17 @@ import pytest
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.providers import http
 from rs_embed_dask.providers.geotiff import open_geotiff
-from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, RetryPolicy, read_range
+from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, read_range
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import labelled
 from tests.services.faults import BUSY, FaultPlan, Happening
 from tests.services.fixtures import forget_heads
 from tests.services.loopback import Fault
 from tests.services.scenes import layer, s2_scene
 
-HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.5)
+HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.5, longest_asked_s=0.5)
 SIGNED = Access(PlanetaryComputerTokens(), HASTE)
-PLAIN = Access(patience=HASTE)
+PLAIN = Access(retry=HASTE)
 
 
 def b04(service):
@@ -97,9 +98,9 @@ def test_r24_a_wait_beyond_patience_is_left_to_the_caller(azure):
 
 
 def test_r24_waits_double_and_spread():
-    patience = RetryPolicy(first_wait_s=1, longest_wait_s=5)
-    for attempt, whole in enumerate((1, 2, 4, 5, 5)):
-        waits = [patience.wait_s(attempt) for _ in range(200)]
+    retry = RetryPolicy(first_wait_s=1, longest_wait_s=5)
+    for attempt, whole in enumerate((1, 2, 4, 5, 5), 1):
+        waits = [retry.wait_s(attempt) for _ in range(200)]
         assert whole / 2 <= min(waits) < max(waits) <= whole
         assert len(set(waits)) > 100
 
@@ -195,7 +196,7 @@ def test_r23_the_issuers_wait_is_kept(azure):
 
 
 def test_r23_threads_that_waited_share_a_failure(azure, monkeypatch):
-    monkeypatch.setattr(http, "TOKEN_RETRIES", 0)
+    monkeypatch.setattr(http, "TOKEN_RETRY", RetryPolicy(attempts=1))
     service = azure(noisy(), rule=FaultPlan([Happening(Fault(delay_s=1.0, status=503), kinds=("token",))]))
     seen, together = [], threading.Barrier(8, timeout=20)
 
@@ -246,7 +247,7 @@ def test_unsigned_links_to_a_signed_storage_say_so(azure):
 
 def test_an_issuer_that_is_not_there_is_transient(new_process, monkeypatch):
     monkeypatch.setenv("PC_SDK_SAS_URL", "http://127.0.0.1:9/token")
-    monkeypatch.setattr(http, "TOKEN_RETRIES", 0)
+    monkeypatch.setattr(http, "TOKEN_RETRY", RetryPolicy(attempts=1))
     with pytest.raises(TransientError, match="token for container"):
         SIGNED.signer.sign("http://somewhere.blob.core.windows.net/things/a.tif")
 

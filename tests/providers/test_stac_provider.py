@@ -20,7 +20,7 @@ from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import Provider, load, open_provider
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.provider import URL, PlanetaryComputer, StacProvider
 from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -51,7 +51,7 @@ def read(*bands, where=None, **fetch):
 
 
 def planetary(service, **options):
-    return PlanetaryComputer(service.url, patience=HASTE, **options)
+    return PlanetaryComputer(service.url, retry=HASTE, **options)
 
 
 def expected(*numbers):
@@ -79,7 +79,7 @@ def test_a_provider_is_a_small_value():
     [
         PlanetaryComputer(),
         PlanetaryComputer("http://127.0.0.1:1/api", threads=3, absent="error", chunk_px=512),
-        StacProvider("https://example.org/v1/", collections={"s2": "mine"}, assets={"red": "visual#1"}, patience=HASTE),
+        StacProvider("https://example.org/v1/", collections={"s2": "mine"}, assets={"red": "visual#1"}, retry=HASTE),
     ],
 )
 def test_a_description_makes_the_provider_again(made):

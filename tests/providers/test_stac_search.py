@@ -12,7 +12,7 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
-from rs_embed_dask.providers.stac import search
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.search import Query, find, newest, parse_item, touches
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
@@ -110,10 +110,9 @@ def test_passing_faults_of_the_api_are_retried(plain):
     assert service.counts() == {"landing": 1, "search 503": 2, "search": 1}
 
 
-def test_an_api_that_is_not_there_is_transient(new_process, monkeypatch):
-    monkeypatch.setattr(search, "RETRIES", 0)
+def test_an_api_that_is_not_there_is_transient(new_process):
     with pytest.raises(TransientError, match=r"STAC API = 'http://127.0.0.1:9/'"):
-        find(Query("http://127.0.0.1:9/", ("x",), ((0, 0, 1, 1),), JUNE))
+        find(Query("http://127.0.0.1:9/", ("x",), ((0, 0, 1, 1),), JUNE, retry=RetryPolicy(attempts=1)))
 
 
 # ------------------------------------------------------------------------------------------------ R8: repeats

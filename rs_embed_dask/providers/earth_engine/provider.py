@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene
@@ -24,8 +24,8 @@ from rs_embed_dask.imagery.sensors import sensor as sensor_named, sources_of
 from rs_embed_dask.providers.earth_engine.orders import BYTES_PER_VALUE, LIMIT_BYTES, Settings
 from rs_embed_dask.providers.earth_engine.read import lazy_cubes, plan_orders, scenes_of
 from rs_embed_dask.providers.earth_engine.session import EXTRA, EarthAccess, credentials_of, open_session
-from rs_embed_dask.providers.http import RetryPolicy
 from rs_embed_dask.providers.registry import Check, Estimate, load
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
 
@@ -90,7 +90,7 @@ class EarthEngine:
     project, endpoint, credentials, key_file, at_once
         As of `EarthAccess`: who is charged, the address (``standard`` or ``high_volume``), where workers find
         credentials, and the most requests in flight over all workers of a run, default 40.
-    patience
+    retry
         Attempts and waits after transient faults; ``timeout_s`` is the deadline of a request, default 310 s.
     radar
         In what Sentinel-1 is composited: ``linear`` power (default) or ``db``. Cubes hold decibels either way.
@@ -122,7 +122,7 @@ class EarthEngine:
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = EarthAccess.at_once
-    patience: RetryPolicy = field(default_factory=lambda: EarthAccess().patience)
+    retry: RetryPolicy = field(default_factory=lambda: EarthAccess().retry)
     radar: Literal["linear", "db"] = "linear"
     orbit: Literal["ascending", "descending"] | None = None
     any_mode: bool = False
@@ -133,22 +133,20 @@ class EarthEngine:
     name: ClassVar[str] = "earth_engine"
 
     def __post_init__(self) -> None:
-        if isinstance(self.patience, Mapping):
-            object.__setattr__(self, "patience", RetryPolicy(**self.patience))
+        if isinstance(self.retry, Mapping):
+            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
         choice("EarthEngine.radar", self.radar, ("linear", "db"))
         choice("EarthEngine.passes", self.passes, ("once", "each"))
         if self.orbit is not None:
             choice("EarthEngine.orbit", self.orbit, ("ascending", "descending"))
         whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
         whole("EarthEngine.threads", self.threads, low=1, high=256)
-        if self.access.patience.attempts < 1:
-            fix = "allow one attempt or more"
-            raise SpecError("EarthEngine.patience", value=self.patience, reason="it allows no attempt", fix=fix)
+        _ = self.access  # which validates its fields
 
     @property
     def access(self) -> EarthAccess:
         """How the service is reached."""
-        return EarthAccess(self.project, self.endpoint, self.credentials, self.key_file, self.at_once, self.patience)
+        return EarthAccess(self.project, self.endpoint, self.credentials, self.key_file, self.at_once, self.retry)
 
     @property
     def settings(self) -> Settings:
@@ -211,8 +209,8 @@ class EarthEngine:
         default = EarthEngine()
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != getattr(default, name)}
-        if "patience" in plain:
-            plain["patience"] = asdict(self.patience)
+        if "retry" in plain:
+            plain["retry"] = asdict(self.retry)
         return {"name": self.name, **plain}
 
     def checks(self, *, live: bool) -> list[Check]:

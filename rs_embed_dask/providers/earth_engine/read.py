@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.frame import finish
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensors import sensor as sensor_named
@@ -31,6 +28,7 @@ from rs_embed_dask.providers.earth_engine.orders import (
 )
 from rs_embed_dask.providers.earth_engine.session import TooMuchError, as_ours, fault_kinds, open_session
 from rs_embed_dask.providers.registry import gate
+from rs_embed_dask.providers.retry import retried
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.fetch import FetchSpec
 
 __all__ = ["ask", "lazy_cubes", "order_task", "pixel_grid", "plan_orders", "scenes_of"]
-
-_LONGEST_ASKED_S: Final = 900.0
 
 
 def order_task(order: Order) -> npt.NDArray[np.float32]:
@@ -60,24 +56,15 @@ def order_task(order: Order) -> npt.NDArray[np.float32]:
     return np.concatenate([order_task(part) for part in parts], axis=axis)
 
 
-def ask(
-    access: EarthAccess, request: Callable[[], Any], *, what: str, sleep: Callable[[float], None] = time.sleep
-) -> Any:
+def ask(access: EarthAccess, request: Callable[[], Any], *, what: str) -> Any:
     """Make a request, again after faults that pass."""
-    patience = access.patience
-    for attempt in range(patience.attempts):
-        try:
-            open_session(access)
-            with gate(access.gate_name, access.at_once):
-                return _once(request, what, access)
-        except TransientError as fault:
-            if attempt + 1 == patience.attempts:
-                raise
-            asked_s = min(fault.retry_after_s or 0.0, _LONGEST_ASKED_S)
-        # what was asked for, and a little more, so that those who were told the same do not come together
-        spread_s = asked_s * random.uniform(1.0, 1.2)  # noqa: S311 - spreads clients, guards nothing
-        sleep(max(patience.wait_s(attempt), spread_s))
-    raise ProviderError(what, value=patience.attempts, reason="no attempt is allowed", fix="allow one or more")
+
+    def once() -> Any:
+        open_session(access)
+        with gate(access.gate_name, access.at_once):
+            return _once(request, what, access)
+
+    return retried(once, access.retry)
 
 
 def _once(request: Callable[[], Any], what: str, access: EarthAccess) -> Any:

@@ -20,7 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -33,20 +33,8 @@ __all__ = [
     "credentials_of",
     "fault_kinds",
     "open_session",
-    "status_of",
 ]
 
-_PASSING: Final = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_EARLY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
@@ -85,8 +73,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _asked_s(error: BaseException) -> float | None:
-    after = str((_answer(error) or {}).get("retry-after", ""))
-    return float(after) if after.replace(".", "", 1).isdecimal() else None
+    return asked_wait_s((_answer(error) or {}).get("retry-after"))
 
 
 def _text(error: BaseException) -> str:
@@ -119,7 +106,7 @@ def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float 
     if _TOO_MUCH.search(text):
         fix = "take shorter frames, fewer bands or coarser pixels"
         return TooMuchError(what, reason=f"it is too much for one request: {text}", fix=fix)
-    if status in _PASSING:
+    if status in TRANSIENT_STATUSES:
         return _later(what, f"Earth Engine answered {status}: {text}", asked_s)
     fix = "check the collection and the bands; trying again will not help"
     return ProviderError(what, reason=f"Earth Engine answered {status}: {text}", fix=fix)
@@ -198,7 +185,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
 
     def __post_init__(self) -> None:
         if self.project is not None:
@@ -218,7 +205,7 @@ class EarthAccess(Record):
                 "EarthEngine.key_file", value=self.key_file, reason="one was given without the other", fix=fix
             )
         whole("EarthEngine.at_once", self.at_once, low=1, high=MOST_AT_ONCE)
-        positive("EarthEngine.patience.timeout_s", self.patience.timeout_s, unit="s")
+        positive("EarthEngine.retry.timeout_s", self.retry.timeout_s, unit="s")
 
     @property
     def url(self) -> str:
@@ -286,7 +273,7 @@ def _initialize(access: EarthAccess) -> None:
             credentials=credentials,
             project=access.project,
             url=access.url,
-            http_transport=Transport(access.patience.timeout_s, access.at_once),
+            http_transport=Transport(access.retry.timeout_s, access.at_once),
         )
     except RsEmbedError:
         raise

@@ -22,27 +22,12 @@ from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensor_types import plain_band_name
 from rs_embed_dask.imagery.sensors import Sensor
-from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels
+from rs_embed_dask.providers.geotiff import pixels_under
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
 
-__all__ = [
-    "ENDINGS",
-    "NO_DATE",
-    "Head",
-    "RasterLayer",
-    "SceneFiles",
-    "baseline_in",
-    "dated",
-    "gather",
-    "head_of",
-    "layer_in",
-    "layer_named",
-    "moment_in",
-    "read_layer",
-    "scenes_in",
-]
+__all__ = ["NO_DATE", "SceneFiles", "dated", "gather", "layer_named", "read_layer", "scenes_in"]
 
 _DAY: Final = re.compile(
     r"(?<!\d)(?P<y>(?:19|20)\d{2})(?P<gap>[-_.]?)(?P<m>0[1-9]|1[0-2])(?P=gap)(?P<d>0[1-9]|[12]\d|3[01])"
@@ -170,18 +155,11 @@ def head_of(path: Path) -> Head:
     return head
 
 
-def _block_of(grid: Grid) -> TiffBlock:
-    a, _, c, _, e, f = grid.transform
-    return TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape)
-
-
 def gather(
     grid: Grid, crs: str, *, transform: Sequence[float], shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Find the pixel under each pixel centre of a grid."""
-    rows, columns = nearest_pixels(_block_of(grid), crs, Affine(*transform))
-    rows, columns = np.broadcast_arrays(rows, columns)
-    inside: npt.NDArray[np.bool_] = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    rows, columns, inside = pixels_under(grid, crs, transform=Affine(*transform), shape=shape)
     return rows[inside], columns[inside], inside
 
 

@@ -13,8 +13,9 @@ from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
-from rs_embed_dask.providers.http import Access, ByteCache, PlainLinks, PlanetaryComputerTokens, RetryPolicy, Signer
+from rs_embed_dask.providers.http import Access, ByteCache, PlainLinks, PlanetaryComputerTokens, Signer
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
 from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
 from rs_embed_dask.specs.base import choice, text, whole
@@ -128,8 +129,8 @@ class StacProvider:
         Requests that one read keeps in flight, default 16.
     chunk_px
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
-    patience
-        How faults of the network are borne.
+    retry
+        Attempts and waits after transient faults of the search and of file reads.
 
     Raises
     ------
@@ -150,7 +151,7 @@ class StacProvider:
     absent: Literal["nan", "error"] = "nan"
     threads: int = 16
     chunk_px: int | None = None
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     name: ClassVar[str] = "stac"
 
@@ -170,8 +171,8 @@ class StacProvider:
         served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
-        if isinstance(self.patience, Mapping):
-            object.__setattr__(self, "patience", RetryPolicy(**self.patience))
+        if isinstance(self.retry, Mapping):
+            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
 
     @property
     def signer(self) -> Signer:
@@ -181,7 +182,7 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.patience)
+        return Access(self.signer, self.retry)
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -242,6 +243,7 @@ class StacProvider:
             span=span,
             cloud=known.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
+            retry=self.retry,
         )
         return find(question)
 
@@ -356,8 +358,8 @@ class StacProvider:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
-        if "patience" in plain:
-            plain["patience"] = asdict(self.patience)
+        if "retry" in plain:
+            plain["retry"] = asdict(self.retry)
         return {"name": self.name, **plain}
 
 
@@ -381,7 +383,7 @@ class PlanetaryComputer(StacProvider):
     ----------
     url
         Address of the API.
-    source, collections, assets, absent, threads, chunk_px, patience
+    source, collections, assets, absent, threads, chunk_px, retry
         As of `StacProvider`; the tables are the Planetary Computer's.
 
     Examples

@@ -26,16 +26,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
     from stackstac.raster_spec import RasterSpec
 
-__all__ = [
-    "AssetReader",
-    "Layer",
-    "ReadAmplificationWarning",
-    "asset_for",
-    "chunks_for",
-    "labelled",
-    "reader",
-    "stack_items",
-]
+__all__ = ["Layer", "asset_for", "chunks_for", "labelled", "reader", "stack_items"]
 
 URL_INDEX: Final = "&index="
 

@@ -22,12 +22,12 @@ import pystac_client
 import pystac_client.exceptions
 import pystac_client.stac_api_io
 import requests
-import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.specs.ground import project
 
 __all__ = ["Asset", "Query", "StacItem", "find", "newest", "parse_item", "touches"]
@@ -186,9 +186,7 @@ KEPT_S: Final = 600.0
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-PASSING: Final = frozenset({429, 500, 502, 503, 504})
-RETRIES: Final = 4
-TIMEOUT_S: Final = (10.0, 60.0)
+CONNECT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +199,7 @@ class Query:
     span: Span
     cloud: str | None = None
     most_cloud: float | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy, compare=False)
 
 
 def find(question: Query) -> tuple[StacItem, ...]:
@@ -244,12 +243,10 @@ _ANSWERS: Final = _Answers()
 def _ask(question: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
-        client = _client(question.url)
+        client = _client(question.url, question.retry)
         found = [item for box in _sides(question.boxes) for item in _search(client, question, box)]
     except pystac_client.exceptions.APIError as error:
         fault = _failed(question, getattr(error, "status_code", None), str(error))
-    except requests.RequestException as error:
-        fault = _failed(question, None, f"{type(error).__name__}: {error}")
     else:
         wanted = {item.id: item for item in map(_parsed, found) if _fits(item, question)}
         return tuple(sorted(wanted.values(), key=lambda item: (item.time, item.id)))
@@ -257,17 +254,45 @@ def _ask(question: Query) -> tuple[StacItem, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _client(url: str) -> pystac_client.Client:
-    patient = urllib3.Retry(
-        total=RETRIES,
-        backoff_factor=0.1,
-        backoff_jitter=0.1,
-        status_forcelist=PASSING,
-        allowed_methods=None,  # a search changes nothing, so that its POST may be sent again
-        raise_on_status=False,
-    )
-    talk = pystac_client.stac_api_io.StacApiIO(timeout=TIMEOUT_S, max_retries=patient)
-    return pystac_client.Client.open(url, stac_io=talk)
+def _client(url: str, retry: RetryPolicy) -> pystac_client.Client:
+    return pystac_client.Client.open(url, stac_io=_Requests(url, retry))
+
+
+class _Requests(pystac_client.stac_api_io.StacApiIO):
+    """The client's requests; a search changes nothing, so its POST may be sent again too."""
+
+    def __init__(self, url: str, retry: RetryPolicy) -> None:
+        super().__init__(max_retries=None)
+        self._url, self._retry = url, retry
+
+    def request(self, *args: Any, **kwargs: Any) -> str:
+        return retried(lambda: self._once(*args, **kwargs), self._retry)
+
+    def _once(self, href: str, method: str | None = None, headers: Any = None, *, parameters: Any = None) -> str:
+        body = {"json" if method == "POST" else "params": parameters}
+        asked_s = None
+        try:
+            deadline = CONNECT_S, self._retry.timeout_s
+            answer = self.session.request(method or "GET", href, headers=headers, timeout=deadline, **body)
+        except requests.RequestException as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            if answer.ok:
+                return answer.content.decode()
+            if answer.status_code not in TRANSIENT_STATUSES:
+                raise pystac_client.exceptions.APIError.from_response(answer)
+            reason = f"it answered {answer.status_code}: {answer.text}"
+            asked_s = asked_wait_s(answer.headers.get("Retry-After"))
+        raise _later(self._url, reason, asked_s)
+
+
+def _later(url: str, reason: str, asked_s: float | None = None) -> TransientError:
+    fix = "try again later, or check the address"
+    return TransientError("STAC API", value=url, reason=_line(reason), fix=fix, retry_after_s=asked_s)
+
+
+def _line(text: str) -> str:
+    return redact(" ".join(text.split()))[:200]
 
 
 def _search(client: pystac_client.Client, question: Query, box: Box) -> Any:
@@ -321,14 +346,11 @@ def _fits(item: StacItem, question: Query) -> bool:
 
 
 def _failed(question: Query, status: int | None, text: str) -> ProviderError:
-    reason = redact(" ".join(text.split()))[:200] or f"it answered {status}"
+    reason = _line(text) or f"it answered {status}"
     if status in REFUSED:
         return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
-    passing = status is None or status in PASSING
-    if passing:
-        return TransientError(
-            "STAC API", value=question.url, reason=reason, fix="try again later, or check the address"
-        )
+    if status is None:
+        return _later(question.url, reason)
     return ProviderError(
         "STAC API",
         value=question.url,

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
-from rs_embed_dask.providers.http import RetryPolicy
+from rs_embed_dask.providers.retry import RetryPolicy
 from tests.services.child import Child
 from tests.services.earth.mishaps import Fault, Settings
 from tests.services.earth.server import Earth
 
 ANONYMOUS = "google.auth.credentials:AnonymousCredentials"
-QUICK = RetryPolicy(4, 0.01, 0.05, 30.0)
+QUICK = RetryPolicy(4, 0.01, 0.05, 30.0, 900.0)
 
 
 class EarthProcess(Child):
@@ -28,7 +28,7 @@ class EarthProcess(Child):
 
     def provider(self, **options: Any) -> EarthEngine:
         """Return the provider that reads here."""
-        plain = {"project": "made-up", "endpoint": self.url, "credentials": ANONYMOUS, "patience": QUICK}
+        plain = {"project": "made-up", "endpoint": self.url, "credentials": ANONYMOUS, "retry": QUICK}
         return EarthEngine(**plain | options)
 
     def serve(self, *scenes: Any) -> None:
