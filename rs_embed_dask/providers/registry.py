@@ -246,7 +246,7 @@ def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
 
 
 def _computed(parts: list[Any], threads: int) -> list[Any]:
-    """Compute arrays together; a few tasks as they are, for to optimise them or to start threads would cost more."""
+    """Compute arrays together; a few tasks as they are: optimising them or starting threads would cost more."""
     from dask import local
     from dask.base import compute
 
@@ -260,7 +260,7 @@ def _computed(parts: list[Any], threads: int) -> list[Any]:
 
 def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
     """Return the scenes that gave pixels and their first and last date in each frame."""
-    # A provider without counts a scene is believed what its attributes say.
+    # Where a provider does not count per scene, its attributes are taken as they are.
     if used is None:
         first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
         stated = (
@@ -284,7 +284,7 @@ def _seen(days: Any) -> Dates:
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
-    """Say which of our faults another library's error is."""
+    """Translate another library's error into one of ours."""
     lon, lat = read.grid.center_lonlat
     what = f"{provider.name}: {read.sensor} at {lon:.4f}, {lat:.4f}"
     reason = f"{type(error).__name__}: {error}"
@@ -303,15 +303,13 @@ def _status(error: Exception) -> int | None:
         value = getattr(holder, name, None)
         if isinstance(value, int):
             return value
-    found = _STATUS.search(str(error))
-    return int(found[1]) if found else None
+    match = _STATUS.search(str(error))
+    return int(match[1]) if match else None
 
 
 Factory = Callable[..., Provider]
 
-AUTO: Final = "planetary_computer"
-"""What ``auto`` means: it serves every sensor of the tables and asks nobody for an account."""
-
+AUTO: Final = "planetary_computer"  # it serves every sensor of the tables and needs no account
 _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",

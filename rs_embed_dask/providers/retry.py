@@ -7,7 +7,7 @@ import email.utils
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from http import HTTPStatus
 from itertools import count
 from time import sleep
@@ -55,6 +55,10 @@ class RetryPolicy(Record):
 
     def __post_init__(self) -> None:
         whole("RetryPolicy.attempts", self.attempts, low=1, high=1000)
+
+    def __reduce__(self) -> tuple[type[RetryPolicy], tuple[float, ...]]:
+        """Pickle the values alone, for a policy travels in every task."""
+        return RetryPolicy, astuple(self)
 
     def wait_s(self, attempt: int, asked_s: float | None = None, *, seed: str | None = None) -> float:
         """Return the wait after an attempt (from 1) in which the service asked for `asked_s`.
