@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.geotiff import pixels_under
 from rs_embed_dask.specs.ground import WGS84, project
 
 if TYPE_CHECKING:
@@ -149,6 +148,8 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
     values = np.full((dim, *grid.shape), np.nan, np.float32)
     open_ = np.ones(grid.shape, dtype=bool)
     used: dict[str, None] = {}
+    from rs_embed_dask.providers.geotiff import pixels_under  # here, so that planning loads no rasterio
+
     spots = [pixels_under(grid, tile.crs, transform=tile.transform, shape=tile.shape) for tile in tiles]
     lon, lat = centres(grid)
     for is_own in (True, False):
