@@ -1,0 +1,1 @@
+"""Maps: seamless embedding fields of whole regions, on one lattice per projection."""

@@ -1,0 +1,179 @@
+"""Which windows, pixels and sums belong to which tile of a map, so that each pixel is read and each window run once.
+
+A *tile* computes the windows that start in its block. They reach up to `Tiling.margin` tokens beyond the block, below
+and to the right, and never above or to the left. So the pixels that a tile reads itself are displaced by the margin,
+the rest come from the tiles on its left, above it and in the corner, and so do the sums of windows that reach into its
+block: work streams row by row, and what is held between tiles are strips, not blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import gcd
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.specs.base import number, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["CORNER", "LEFT", "TOP", "BlockIndex", "Tiles", "Tiling"]
+
+
+class BlockIndex(NamedTuple):
+    """Row and column of a block in its lattice."""
+
+    row: int
+    col: int
+
+
+CORNER: Final = (-1, -1)
+TOP: Final = (-1, 0)
+LEFT: Final = (0, -1)
+EARLIER: Final = (CORNER, TOP, LEFT)
+"""Where what reaches into a block comes from, in the order in which sums are added: equal bits whatever the region."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How windows lie on a lattice.
+
+    Parameters
+    ----------
+    window : int
+        Tokens per side of a window.
+    stride : int
+        Tokens from one window to the next, 1 to `window`.
+    block : int
+        Tokens per side of a block, at least `window`.
+    patch_px : int
+        Pixels per side of a token.
+    """
+
+    window: int
+    stride: int
+    block: int
+    patch_px: int = 1
+
+    def __post_init__(self) -> None:
+        whole("Tiling.window", self.window, low=1, high=self.block)
+        whole("Tiling.stride", self.stride, low=1, high=self.window)
+
+    @classmethod
+    def of(cls, window: int, overlap: float, *, block: int, patch_px: int = 1) -> Tiling:
+        """Return the tiling whose windows share a part of their side, to the nearest whole token.
+
+        `overlap` is what was asked for; the property of the same name is what it became.
+        """
+        share = number("overlap", overlap, fix="give a share of the window's side in [0, 1), such as 1/12")
+        if not 0 <= share < 1:
+            reason, fix = "windows must move on", "give a share in [0, 1), such as 1/12"
+            raise SpecError("overlap", value=overlap, reason=reason, fix=fix)
+        return cls(window, max(1, window - round(window * share)), block, patch_px)
+
+    @property
+    def overlap(self) -> float:
+        """Share of a window's side that the next window covers too."""
+        return 1 - self.stride / self.window
+
+    @property
+    def margin(self) -> int:
+        """Tokens that the windows of a block reach beyond its far edges."""
+        return self.window - gcd(self.block, self.stride)
+
+    def starts(self, first: int, stop: int) -> range:
+        """Return the starts of the windows that start in first .. stop - 1, along one axis."""
+        return range(-(-first // self.stride) * self.stride, stop, self.stride)
+
+    def reaching(self, token: int) -> int:
+        """Return the start of the first window that covers a token, along one axis."""
+        return (token - self.window) // self.stride * self.stride + self.stride
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles that make some blocks of a map: which windows each computes, what it reads, what it hands on.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        How the windows lie.
+    wanted : frozenset of BlockIndex
+        The blocks to be written.
+    """
+
+    tiling: Tiling
+    wanted: frozenset[BlockIndex] = field(repr=False)
+
+    @classmethod
+    def of(cls, tiling: Tiling, blocks: Iterable[tuple[int, int]]) -> Tiles:
+        """Make the tiles of some blocks."""
+        return cls(tiling, frozenset(BlockIndex(*block) for block in blocks))
+
+    @cached_property
+    def order(self) -> tuple[BlockIndex, ...]:
+        """Every tile, row by row: a tile comes after those that it takes strips from."""
+        reach = (0, -1) if self.tiling.margin else (0,)
+        return tuple(sorted({BlockIndex(row + i, col + j) for row, col in self.wanted for i in reach for j in reach}))
+
+    @cached_property
+    def _all(self) -> frozenset[BlockIndex]:
+        return frozenset(self.order)
+
+    def earlier(self, tile: BlockIndex) -> tuple[BlockIndex | None, BlockIndex | None, BlockIndex | None]:
+        """Return the corner, the top and the left neighbour, None where there is none."""
+        near = (BlockIndex(tile.row + i, tile.col + j) for i, j in EARLIER)
+        corner, top, left = (block if block in self._all else None for block in near)
+        return corner, top, left
+
+    def _thin(self, tile: BlockIndex) -> tuple[bool, bool]:
+        """Return whether a tile computes only the windows that reach the row, or the column, of blocks after it."""
+        own, right, below = (BlockIndex(tile.row + i, tile.col + j) in self.wanted for i, j in ((0, 0), (0, 1), (1, 0)))
+        return not (own or right), not (own or below)
+
+    def _first(self, tile: BlockIndex, thin: tuple[bool, bool]) -> tuple[int, int]:
+        """Return the first row and column of a tile's windows."""
+        size = self.tiling.block
+        top, left = (
+            max(at * size, self.tiling.reaching((at + 1) * size)) if is_thin else at * size
+            for at, is_thin in zip(tile, thin, strict=True)
+        )
+        return top, left
+
+    def starts(self, tile: BlockIndex) -> tuple[range, range]:
+        """Return the rows and the columns at which the windows of a tile start."""
+        (top, left), size = self._first(tile, self._thin(tile)), self.tiling.block
+        return self.tiling.starts(top, (tile.row + 1) * size), self.tiling.starts(left, (tile.col + 1) * size)
+
+    def field(self, tile: BlockIndex) -> Rect:
+        """Return the tokens whose pixels a tile needs, and over which it gives partial sums."""
+        (top, left), size, margin = self._first(tile, self._thin(tile)), self.tiling.block, self.tiling.margin
+        return Rect(top, left, (tile.row + 1) * size + margin, (tile.col + 1) * size + margin)
+
+    def source(self, tile: BlockIndex) -> Rect:
+        """Return the tokens whose pixels a tile reads itself: its field less what its neighbours hand on."""
+        # A tile whose own windows need few rows still hands on all the rows that its right neighbour needs.
+        size, margin = self.tiling.block, self.tiling.margin
+        right, below = BlockIndex(tile.row, tile.col + 1), BlockIndex(tile.row + 1, tile.col)
+        thin_rows, thin_cols = self._thin(tile)
+        thin_rows = thin_rows and (right not in self._all or self._thin(right)[0])
+        thin_cols = thin_cols and (below not in self._all or self._thin(below)[1])
+        first_row, first_col = self._first(tile, (thin_rows, thin_cols))
+        _, top, left = self.earlier(tile)
+        return Rect(
+            first_row if top is None else max(first_row, tile.row * size + margin),
+            first_col if left is None else max(first_col, tile.col * size + margin),
+            (tile.row + 1) * size + margin,
+            (tile.col + 1) * size + margin,
+        )
+
+    def right(self, tile: BlockIndex, rect: Rect) -> Rect:
+        """Return the part of a tile's pixels or sums that the tile on its right needs."""
+        return rect & rect._replace(left=(tile.col + 1) * self.tiling.block)
+
+    def below(self, tile: BlockIndex, rect: Rect) -> Rect:
+        """Return the part of a tile's pixels or sums that the tiles below it, and below on its right, need."""
+        return rect & rect._replace(top=(tile.row + 1) * self.tiling.block)
