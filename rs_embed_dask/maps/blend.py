@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Rect
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["divided", "folded", "hann", "pasted", "placed", "summed"]
+__all__ = ["divided", "folded", "pasted", "placed", "summed", "weights_of"]
 
 
-def hann(window: int) -> NDArray[np.float32]:
-    """Return the weight of each position of a window, highest in the middle and above zero; (window, window)."""
-    # Sampled at the centres of tokens, so that no weight is zero and a token that one window covers keeps its vector.
-    side = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
+def weights_of(tiling: Tiling) -> NDArray[np.float32]:
+    """Return the weight of each position of a window: Hann's, or those within the rim alike; (window, window)."""
+    if tiling.rim:
+        side = np.zeros(tiling.window)
+        side[tiling.rim : tiling.window - tiling.rim] = 1.0
+    else:
+        # Sampled at the centres of tokens: no weight is zero, so a token that one window covers keeps its vector.
+        side = np.sin(np.pi * (np.arange(tiling.window) + 0.5) / tiling.window) ** 2
     return np.outer(side, side).astype(np.float32)
 
 
@@ -38,7 +42,7 @@ def summed(
     over : Rect
         The rectangle; every window lies in it.
     weights : (window, window) array
-        See `hann`.
+        See `weights_of`.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def folded(positions: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32
     windows that cover the token have a vector for it.
     """
     window, stride = tiling.window, tiling.stride
-    weights = hann(window).astype(np.float64)
+    weights = weights_of(tiling).astype(np.float64)
     total = np.zeros((len(positions) + 1, stride, stride))
     for row in range(window):
         for col in range(window):

@@ -44,30 +44,33 @@ class Tiling:
     Parameters
     ----------
     window : int
-        Tokens per side of a window.
+        Tokens per side of a window, its rim included.
     stride : int
-        Tokens from one window to the next, 1 to `window`.
+        Tokens from one window to the next; windows leave no gap.
     block : int
-        Tokens per side of a block, at least `window`.
+        Tokens per side of a block; windows reach into the next block at most.
     patch_px : int
         Pixels per side of a token.
+    rim : int
+        Tokens along each side of a window whose vectors are not used: they give the others their surroundings.
     """
 
     window: int
     stride: int
     block: int
     patch_px: int = 1
+    rim: int = 0
 
     def __post_init__(self) -> None:
-        whole("Tiling.window", self.window, low=1, high=self.block)
-        whole("Tiling.stride", self.stride, low=1, high=self.window)
+        whole("Tiling.rim", self.rim, low=0, high=(self.window - 1) // 2)
+        whole("Tiling.stride", self.stride, low=1, high=self.window - 2 * self.rim)
+        if self.margin > self.block:
+            fix = f"use smaller windows, or blocks of at least {self.margin} tokens"
+            raise SpecError("Tiling.window", value=self.window, reason="it reaches beyond the next block", fix=fix)
 
     @classmethod
     def of(cls, window: int, overlap: float, *, block: int, patch_px: int = 1) -> Tiling:
-        """Return the tiling whose windows share a part of their side, to the nearest whole token.
-
-        `overlap` is what was asked for; the property of the same name is what it became.
-        """
+        """Return the tiling whose windows share `overlap` of their side, to the nearest whole token."""
         share = number("overlap", overlap, fix="give a share of the window's side in [0, 1), such as 1/12")
         if not 0 <= share < 1:
             reason, fix = "windows must move on", "give a share in [0, 1), such as 1/12"

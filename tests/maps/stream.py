@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rs_embed_dask.maps.blend import divided, hann, pasted, placed, summed
+from rs_embed_dask.maps.blend import divided, pasted, placed, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
 
 
@@ -39,7 +39,7 @@ class Stream:
 
     def run(self):
         tiles, patch = self.tiles, self.tiles.tiling.patch_px
-        weights = hann(tiles.tiling.window)
+        weights = weights_of(tiles.tiling)
         strips, sums = {}, {}
         for tile in tiles.order:
             source, field = tiles.source(tile), tiles.field(tile)
