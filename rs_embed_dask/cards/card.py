@@ -134,10 +134,10 @@ class Variant:
         return cls(name, sizes[0], weights, (*zip(("dim", "depth", "heads"), sizes, strict=True), *config), **more)
 
 
-def vectors(*poolings: str, **said: str) -> tuple[tuple[str, str], ...]:
+def vectors(*poolings: str, **descriptions: str) -> tuple[tuple[str, str], ...]:
     """Say what the vectors of a model are, its own first; of what nothing is said, what it is in a plain ViT."""
     names = (*(poolings or ("mean", "max")), "grid")
-    return tuple((name, said.get(name, _PLAIN[name])) for name in names)
+    return tuple((name, descriptions.get(name, _PLAIN[name])) for name in names)
 
 
 @dataclass(frozen=True)
@@ -243,11 +243,11 @@ class Card:
 
     def variant(self, name: str | None) -> Variant:
         """Look a variant up (None = the default). Raises UnknownNameError."""
-        wanted = name or self.default_variant or self.variants[0].name
+        requested = name or self.default_variant or self.variants[0].name
         for variant in self.variants:
-            if wanted.lower() in {known.lower() for known in (variant.name, *variant.aliases)}:
+            if requested.lower() in {alias.lower() for alias in (variant.name, *variant.aliases)}:
                 return variant
-        raise UnknownNameError.among(f"variant of {self.id}", wanted, (v.name for v in self.variants))
+        raise UnknownNameError.among(f"variant of {self.id}", requested, (v.name for v in self.variants))
 
     def variant_for(self, spec: ModelSpec) -> Variant:
         """Look a request's variant up: the first that takes its modality, where it names no variant and they differ."""
@@ -258,13 +258,13 @@ class Card:
 
     def chosen(self, options: Iterable[tuple[str, object]]) -> dict[str, Scalar]:
         """Every option with its value: the given ones checked, the defaults for the rest."""
-        known = {"bands": Option("bands", ())} if self.any_bands else {}
-        known.update({option.name: option for option in self.options})
-        values = {name: option.default for name, option in known.items()}
+        declared = {"bands": Option("bands", ())} if self.any_bands else {}
+        declared.update({option.name: option for option in self.options})
+        values = {name: option.default for name, option in declared.items()}
         for name, value in options:
-            if name not in known:
-                raise UnknownNameError.among(f"option of {self.id}", name, known)
-            values[name] = known[name].check(value, self.id)  # type: ignore[arg-type]
+            if name not in declared:
+                raise UnknownNameError.among(f"option of {self.id}", name, declared)
+            values[name] = declared[name].check(value, self.id)  # type: ignore[arg-type]
         return values
 
     def modality_names(self, modality: str | None) -> tuple[str, ...]:
@@ -272,13 +272,13 @@ class Card:
         sets = self.modalities or tuple((inputs.modality,) for inputs in self.inputs)
         if modality is None:
             return sets[0] if sets else ()
-        wanted = {part.strip() for part in modality.split("+")}
+        requested = {part.strip() for part in modality.split("+")}
         for names in sets:
-            if set(names) == wanted:
+            if set(names) == requested:
                 return names
-        known = tuple(inputs.modality for inputs in self.inputs)
-        if self.together and wanted <= set(known):
-            return tuple(name for name in known if name in wanted)
+        available = tuple(inputs.modality for inputs in self.inputs)
+        if self.together and requested <= set(available):
+            return tuple(name for name in available if name in requested)
         raise UnknownNameError.among(f"modality of {self.id}", modality, ("+".join(names) for names in sets))
 
     def resolved_inputs(self, spec: ModelSpec) -> tuple[Inputs, ...]:
@@ -294,7 +294,7 @@ class Card:
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
         """Choose a sensor a modality among those that a provider has. Raises SpecError where it has none of them."""
-        wanted = []
+        model_inputs = []
         for inputs in self.resolved_inputs(spec):
             sensor = next((name for name in inputs.sensors if name in available), None)
             if sensor is None:
@@ -302,8 +302,8 @@ class Card:
                 fix = f"choose another provider or modality; it has {', '.join(sorted(available))}"
                 fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
                 raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
-            wanted.append(ModelInput.of(inputs, sensor))
-        return tuple(wanted)
+            model_inputs.append(ModelInput.of(inputs, sensor))
+        return tuple(model_inputs)
 
     def pooling(self, output: OutputSpec) -> str:
         """Return the pooling that an output asks for. Raises SpecError where the model has none."""

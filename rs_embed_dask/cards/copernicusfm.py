@@ -22,10 +22,10 @@ _OLCI_WAVES = (
 
 def _inputs(modality: str, bands: tuple[str, ...], *scale: Step, waves: str = "", **more: Any) -> Inputs:
     """One kind of image: centres and widths of its bands in nanometres, if it is known by these; gaps become 0."""
-    told = tuple(zip(("wavelength_nm", "bandwidth_nm"), map(floats, waves.split(";")), strict=True)) if waves else ()
+    values = tuple(zip(("wavelength_nm", "bandwidth_nm"), map(floats, waves.split(";")), strict=True)) if waves else ()
     fill: Any = next((step.mean for step in scale if isinstance(step, Standard)), "zero")
     steps = {"steps": (*scale, Resize(corners=True)), "when": (When("resize", "edges", (("steps", scale),)),)}
-    return Inputs(modality, bands=bands, fill=fill, per_band=told, **{"sensors": (), "size_px": 224, **steps, **more})
+    return Inputs(modality, bands=bands, fill=fill, per_band=values, **{"sensors": (), "size_px": 224, **steps, **more})
 
 
 _L1C = _inputs("s2l1c", _S2, _S2_SCALE, waves=_S2_WAVES, sensors=("sentinel-2-l1c",), max_cloud_pct=30)
@@ -33,7 +33,7 @@ _GRD: dict[str, Any] = {"waves": "5e7 5e7; 1e9 1e9", "sensors": ("sentinel-1-grd
 _OLCI: dict[str, Any] = {"waves": _OLCI_WAVES, "unit": "radiance", "resolution_m": 300, "size_px": 96, "patch_px": 8}
 _COLUMN: dict[str, Any] = {"unit": "mol_m2", "resolution_m": 1000, "size_px": 56, "patch_px": 4}
 _DEM: dict[str, Any] = {"unit": "m", "resolution_m": 30, "size_px": 960, "patch_px": 64}
-_TOLD = tuple(some for count in range(4) for some in combinations(("place", "dates", "area"), count))
+_METADATA = tuple(some for count in range(4) for some in combinations(("place", "dates", "area"), count))
 _FILE = Weights(
     *("wangyi111/Copernicus-FM", "CopernicusFM_ViT_base_varlang_e100.pth"),
     licence="CC-BY-4.0",
@@ -70,7 +70,7 @@ CARD = Card(
     ),
     options=(
         Option("language", "", doc="file of the vectors of names, varname_embed_llama3.2_1B.pt: s5p, dem", config=True),
-        Option("metadata", _TOLD[-1], _TOLD, "what of these the network is told", config=True),
+        Option("metadata", _METADATA[-1], _METADATA, "which of these the network receives", config=True),
         Option("normed", default=False, doc="tokens of a grid (and 'max') after the final norm", config=True),
         Option("resize", "corners", ("corners", "edges"), "what it keeps: centres of the corner pixels, or edges"),
         Option("bands", (), doc="bands to use, of the modality's; none named: all"),

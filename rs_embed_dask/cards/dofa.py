@@ -31,8 +31,8 @@ def _variant(name: str, sizes: tuple[int, int, int], params: float) -> Variant:
 
 
 def _inputs(modality: str, bands: str, waves: str, *when: When, sensors: str, **more: Any) -> Inputs:
-    told = (("wavelength_um", floats(waves)),)
-    return Inputs(modality, names(sensors), names(bands), size_px=224, per_band=told, when=when, **more)
+    per_band = (("wavelength_um", floats(waves)),)
+    return Inputs(modality, names(sensors), names(bands), size_px=224, per_band=per_band, when=when, **more)
 
 
 CARD = Card(

@@ -24,15 +24,15 @@ def _s2(bands: tuple[int, ...], multiple: int, *when: When) -> Inputs:
     scale = _STATISTICS.take(bands, len(_BANDS))
     steps = (Clip(0, 10_000), Divide(10_000.0), scale, Resize())
     groups, own = tuple(_GROUPS[i] for i in bands), tuple(_BANDS[i] for i in bands)
-    told = {"per_band": (("group", groups),), "multiple_px": multiple, "max_cloud_pct": 30, "when": when}
-    return Inputs("s2", ("sentinel-2-l2a",), own, steps, **told)  # type: ignore[arg-type]
+    settings = {"per_band": (("group", groups),), "multiple_px": multiple, "max_cloud_pct": 30, "when": when}
+    return Inputs("s2", ("sentinel-2-l2a",), own, steps, **settings)  # type: ignore[arg-type]
 
 
 def _radar(modality: str, bands: str, first: int, group: float) -> Inputs:
     chosen = {kind: (Standard(v[first : first + 2], v[first + 4 : first + 6]), Resize()) for kind, v in _RADAR.items()}
     when = (*(When("radar", kind, (("steps", steps),)) for kind, steps in chosen.items()), *_COMMON)
-    told = {"per_band": (("group", (group, group)),), "multiple_px": 16, "unit": "db", "when": when}
-    return Inputs(modality, ("sentinel-1-grd", "sentinel-1-rtc"), names(bands), chosen["iw10"], **told)  # type: ignore[arg-type]
+    settings = {"per_band": (("group", (group, group)),), "multiple_px": 16, "unit": "db", "when": when}
+    return Inputs(modality, ("sentinel-1-grd", "sentinel-1-rtc"), names(bands), chosen["iw10"], **settings)  # type: ignore[arg-type]
 
 
 _ALL = _s2(tuple(range(12)), 48)

@@ -86,8 +86,8 @@ def load_model(
     if card.kind == "product":
         raise SpecError("model", value=card.id, reason="its vectors are read, not computed", fix="use get_embedding")
     build = partial(factory(card.id), **_arguments(card, spec, config or {}))
-    given = weights if isinstance(weights, Mapping) else None
-    loaded = Model(card, spec, *_with_weights(build, card, spec, given=given, download=download))
+    tensors = weights if isinstance(weights, Mapping) else None
+    loaded = Model(card, spec, *_with_weights(build, card, spec, tensors=tensors, download=download))
     _resize(loaded, config or {})
     if compile:
         compiled(loaded.encoder, loaded.device)
@@ -105,19 +105,19 @@ def _arguments(card: Card, spec: ModelSpec, config: Mapping[str, Any]) -> dict[s
 
 
 def _with_weights(
-    build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, given: Mapping[str, Any] | None, download: bool
+    build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, tensors: Mapping[str, Any] | None, download: bool
 ) -> tuple[nn.Module, WeightsInfo]:
     """Build the encoder and put its weights in: given tensors, random ones, a file, or the card's own."""
     variant = card.variant_for(spec)
     weights, what = variant.weights, f"{card.id} {variant.name}"
     if weights is None:
-        if spec.weights != "auto" or given is not None:
+        if spec.weights != "auto" or tensors is not None:
             fix = "leave weights= out"
             raise SpecError(f"{what}: weights", value=spec.weights, reason="this model has none", fix=fix)
         return build(), WeightsInfo()
     encoder = build() if weights.optional else _empty(build)
-    if given is not None:
-        load_into(encoder, given, weights, what=what)
+    if tensors is not None:
+        load_into(encoder, tensors, weights, what=what)
         return encoder, WeightsInfo("given", licence=weights.licence)
     if spec.weights == "random":
         encoder.load_state_dict(_random(encoder), assign=True)

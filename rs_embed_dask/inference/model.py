@@ -68,11 +68,11 @@ def _trial(x: Tensor) -> Tensor:
 
 def _repeated(encoder: nn.Module) -> list[nn.Module]:
     """Find the parts of a network that are alike: of the class with the most parameters, unless its members differ."""
-    found: dict[type[nn.Module], list[nn.Module]] = defaultdict(list)
+    by_class: dict[type[nn.Module], list[nn.Module]] = defaultdict(list)
     for part in encoder.modules():
         if part is not encoder and not type(part).__module__.startswith("torch."):
-            found[type(part)].append(part)
-    several = [parts for parts in found.values() if len(parts) > 1]
+            by_class[type(part)].append(part)
+    several = [parts for parts in by_class.values() if len(parts) > 1]
     most = max(several, key=lambda parts: sum(p.numel() for part in parts for p in part.parameters()), default=[])
     forms = {tuple((name, p.shape) for name, p in part.named_parameters()) for part in most}
     return most if len(forms) == 1 else []
@@ -236,8 +236,8 @@ class Model:
             step = max(1, self.max_images // members[0][2][0].tile_count)
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                made = self._features([ready for _, ready, _ in part], part[0][2], output)
-                for (index, _, _), result in zip(part, made, strict=True):
+                features = self._features([ready for _, ready, _ in part], part[0][2], output)
+                for (index, _, _), result in zip(part, features, strict=True):
                     results[index] = result
         return [result for result in results if result is not None]
 
@@ -285,19 +285,19 @@ class Model:
             tiles = cut_tiles(raw.to(self.device), fit)  # (B tiles, T, C, H, W)
             prepared = run_steps(tiles.flatten(0, 1), inputs.steps, fit.resized_px, crop=fit.net_px)
             images[name] = prepared.unflatten(0, tiles.shape[:2])  # (B tiles, T, C, h, w)
-            seen = np.stack([sample.visible[name] for sample in ready])
-            if not seen.all():
-                visible[name] = self._spread(torch.from_numpy(seen), fit)
+            mask = np.stack([sample.visible[name] for sample in ready])
+            if not mask.all():
+                visible[name] = self._spread(torch.from_numpy(mask), fit)
         cell = min(fits[0].cell_px) / self.patch
         read = [sample.resolution_m for sample in ready]
         places = [sample.lonlat for sample in ready]
         dates = [_days(sample.dates) for sample in ready] if not ready[0].dates_of else []
-        known = None not in places
+        located = None not in places
         return Batch(
             images,
             {inputs.modality: inputs for inputs in self.inputs},
             dates=self._spread(torch.tensor(dates), fits[0]) if dates and all(dates) else None,
-            lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if known else None,
+            lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if located else None,
             gsd_m=self._spread(torch.tensor([metres * cell for metres in read]), fits[0]),
             read_m=self._spread(torch.tensor(read), fits[0]),
             visible=visible,

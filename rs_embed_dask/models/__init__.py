@@ -27,11 +27,11 @@ def card(name: str) -> Card:
     UnknownNameError
         With the closest names, where nobody has it.
     """
-    known = _names()
+    ids = _names()
     plain = name.strip().lower()
-    if plain not in known:
-        raise UnknownNameError.among("model", name, known)
-    return _card(known[plain])
+    if plain not in ids:
+        raise UnknownNameError.among("model", name, ids)
+    return _card(ids[plain])
 
 
 def all_cards() -> tuple[Card, ...]:
@@ -41,12 +41,12 @@ def all_cards() -> tuple[Card, ...]:
 
 def factory(name: str) -> Callable[..., Any]:
     """Return what builds a model's encoder from its configuration: an ``nn.Module`` subclass or a function."""
-    found = card(name).id
-    if found in _registered:
-        return _registered[found][1]
-    if found in _plugins():
-        return _plugins()[found][1]
-    build: Callable[..., Any] = import_module(f"{__name__}.{found}").build
+    model_id = card(name).id
+    if model_id in _registered:
+        return _registered[model_id][1]
+    if model_id in _plugins():
+        return _plugins()[model_id][1]
+    build: Callable[..., Any] = import_module(f"{__name__}.{model_id}").build
     return build
 
 
@@ -71,8 +71,8 @@ def register_model(card: Card, factory: Callable[..., Any]) -> None:
 def _names() -> dict[str, str]:
     """Every id and alias, in lower case, with the id it stands for; what was registered wins."""
     others = (*_plugins().values(), *_registered.values())
-    found = (*map(_own_card, _ours()), *(card for card, _ in others))
-    return {alias.lower(): card.id for card in found for alias in (*card.aliases, card.id)}
+    declared = (*map(_own_card, _ours()), *(card for card, _ in others))
+    return {alias.lower(): card.id for card in declared for alias in (*card.aliases, card.id)}
 
 
 def _card(model: str) -> Card:
@@ -84,18 +84,18 @@ def _card(model: str) -> Card:
 @cache
 def _ours() -> tuple[str, ...]:
     """Models of this package: all modules beside the cards' own two are called like one and have its card."""
-    return tuple(found.name for found in iter_modules(cards.__path__) if found.name not in {"card", "rgb"})
+    return tuple(module.name for module in iter_modules(cards.__path__) if module.name not in {"card", "rgb"})
 
 
 @cache
 def _own_card(model: str) -> Card:
-    found: Card = import_module(f"{cards.__name__}.{model}").CARD
-    return found
+    own: Card = import_module(f"{cards.__name__}.{model}").CARD
+    return own
 
 
 @cache
 def _plugins() -> dict[str, tuple[Card, Callable[..., Any]]]:
     """Models of other packages: each entry point is a module with `CARD` and `build`, or a pair of the two."""
     loaded = (point.load() for point in entry_points(group=ENTRY_POINTS))
-    pairs = (found if isinstance(found, tuple) else (found.CARD, found.build) for found in loaded)
-    return {found.id: (found, build) for found, build in pairs}
+    pairs = (plugin if isinstance(plugin, tuple) else (plugin.CARD, plugin.build) for plugin in loaded)
+    return {card.id: (card, build) for card, build in pairs}

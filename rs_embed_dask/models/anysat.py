@@ -174,8 +174,8 @@ class AnySat(nn.Module):
             raise ModelInputError(f"pixels of {name}", value=tuple(images.shape[-2:]), reason=reason, fix=fix)
         x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # (B, h, w, n, n, D)
         x = _reordered(x, (self.patch_px, side // self.patch_px) * 2)
-        seen = self.spatial_encoder(x.flatten(0, 2), _metres(name))
-        return seen[:, 1:].reshape(x.shape), seen[:, 0].unflatten(0, x.shape[:3])
+        encoded = self.spatial_encoder(x.flatten(0, 2), _metres(name))
+        return encoded[:, 1:].reshape(x.shape), encoded[:, 0].unflatten(0, x.shape[:3])
 
     def _day(self, day: dt.date) -> float:
         if self.config.days_since:
@@ -185,9 +185,9 @@ class AnySat(nn.Module):
 
 def scaled(images: Tensor, inputs: Inputs) -> Tensor:
     """Standardise (B, T, C, H, W) with the statistics of the inputs, or where they have none with its own."""
-    told = dict(inputs.per_band)
-    if "mean" in told:
-        mean, std = (images.new_tensor(told[name])[:, None, None] for name in ("mean", "std"))
+    statistics = dict(inputs.per_band)
+    if "mean" in statistics:
+        mean, std = (images.new_tensor(statistics[name])[:, None, None] for name in ("mean", "std"))
         return (images - mean) / std
     std, mean = torch.std_mean(images, (1, 3, 4), correction=0, keepdim=True)
     return (images - mean) / std.clamp(min=1e-6)

@@ -68,5 +68,5 @@ class AttentionPool(nn.Module):
         """(B, side, side, D) to (B, out)."""
         x = x.flatten(1, 2)  # (B, N, D)
         x = torch.cat([x.mean(1, keepdim=True), x], dim=1) + self.positional_embedding
-        seen = attend(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), heads=self.heads)
-        return self.c_proj(seen[:, 0])
+        attended = attend(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), heads=self.heads)
+        return self.c_proj(attended[:, 0])

@@ -34,8 +34,8 @@ class _CromaAttention(nn.Module):
         if context is None:
             q, k, v = self.to_qkv(x).chunk(3, dim=-1)
         else:
-            seen = self.input_norm(context)
-            q, k, v = self.to_q(x), self.to_k(seen), self.to_v(seen)
+            normed = self.input_norm(context)
+            q, k, v = self.to_q(x), self.to_k(normed), self.to_v(normed)
         return self.to_out(attend(q, k, v, heads=self.heads, mask=bias.to(q.dtype)[None]))
 
 

@@ -15,9 +15,9 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 class _TurningAttention(Attention):
     """Attention whose keys have no bias, whatever the checkpoint holds, and where patches are turned by place."""
 
-    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+    def parts(self, x: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         """Make queries, keys and values of (B, N, D)."""
-        del seen
+        del source
         bias: Tensor | None = self.qkv.bias
         if bias is not None:
             query, key, value = bias.chunk(3)

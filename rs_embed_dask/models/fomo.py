@@ -34,8 +34,8 @@ class FoMo(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """Encode (B, C, H, W) of each modality; which channels these are is the key of each band."""
         image = torch.cat([batch.only_frame(name) for name in batch.images], dim=1)
-        told = [key for name in batch.images for key in batch.inputs[name].values("key")]
-        keys = torch.tensor(told, dtype=torch.long, device=image.device)
+        channel_ids = [key for name in batch.images for key in batch.inputs[name].values("key")]
+        keys = torch.tensor(channel_ids, dtype=torch.long, device=image.device)
         cut = functional.pixel_unshuffle(image[:, :, None], self.patch)  # (B, C, p p, h, w)
         height, width = cut.shape[-2:]
         most = self.pos_embedding.shape[1] - 1
@@ -45,7 +45,7 @@ class FoMo(nn.Module):
         x = self.to_patch_embedding(cut.flatten(3).transpose(2, 3))  # (B, C, N, D)
         x = x + self.spectral_embedding[0, keys, None] + self.pos_embedding[:, None, 1 : 1 + height * width]
         x = self.transformer(x.flatten(1, 2))
-        maps = x.unflatten(1, (len(told), height, width))  # (B, C, h, w, D)
+        maps = x.unflatten(1, (len(channel_ids), height, width))  # (B, C, h, w, D)
         apart = maps.permute(0, 4, 1, 2, 3).flatten(1, 2)  # (B, D C, h, w)
         return Tokens(maps.permute(0, 2, 3, 1, 4), extra={"tokens": x, "grid_concat": apart})
 

@@ -61,20 +61,20 @@ class _ChannelPatches(nn.Module):
         codes = torch.stack([self._code(one) for one in ids]) + bias  # (C, D)
         keys, values = (layer.weight.unflatten(0, (self.heads, -1)) for layer in self.chnfus["xattn"].values())
         query = self.chnfus.get_parameter("query").view(self.heads, 1, -1) / math.sqrt(keys.shape[1])
-        asked = (query @ keys).squeeze(1)  # (heads, D)
-        scores = pixels @ (asked @ kernels).T + codes @ asked.T  # (B, h, w, C, heads)
+        projected = (query @ keys).squeeze(1)  # (heads, D)
+        scores = pixels @ (projected @ kernels).T + codes @ projected.T  # (B, h, w, C, heads)
         shares = scores.softmax(dim=3).transpose(3, 4)  # (B, h, w, heads, C)
-        seen = torch.einsum("bhwnp,nep->bhwne", shares @ pixels, values @ kernels)
-        return seen + torch.einsum("bhwnc,nec->bhwne", shares, values @ codes.T)
+        attended = torch.einsum("bhwnp,nep->bhwne", shares @ pixels, values @ kernels)
+        return attended + torch.einsum("bhwnc,nec->bhwne", shares, values @ codes.T)
 
     def _code(self, one: float) -> Tensor:
         """Code a channel: (D,). It is a wavelength in nanometres, or, below 0, a polarisation and an orbit."""
-        known = self.chnfus["chnemb"]
+        tables = self.chnfus["chnemb"]
         if one >= 0:
-            return sincos(torch.tensor(math.floor(one)), self.dim, dtype=torch.float32).to(known["embed_orbit"])
+            return sincos(torch.tensor(math.floor(one)), self.dim, dtype=torch.float32).to(tables["embed_orbit"])
         kind, (transmit, receive) = (-int(one) - 1) // 4, _POLARISATIONS[(-int(one) - 1) % 4]
-        orbit = known["embed_orbit"][kind - 1] if kind else known["embed_orbit"].mean(0)
-        return torch.cat([known["embed_transmit"][transmit], known["embed_receive"][receive], orbit])
+        orbit = tables["embed_orbit"][kind - 1] if kind else tables["embed_orbit"].mean(0)
+        return torch.cat([tables["embed_transmit"][transmit], tables["embed_receive"][receive], orbit])
 
 
 class Panopticon(Encoder):

@@ -55,14 +55,14 @@ class Presto(nn.Module):
         vectors, most = [], _TOKENS.get(lonlat.device.type, _TOKENS["cpu"])
         for items in owners.split(max(1, most // (frames * (len(GROUPS) + 1)))):
             part = {name: values[done : done + len(items)] for name, values in series.items()}
-            tokens, seen = self.encode(part, months[items], lonlat[items])
-            vectors.append(self.norm((tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)))
+            tokens, valid = self.encode(part, months[items], lonlat[items])
+            vectors.append(self.norm((tokens * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)))
             done += len(items)
         return Tokens(torch.cat(vectors).view(count, height, width, -1))
 
     def encode(self, series: Mapping[str, Tensor], months: Tensor, lonlat: Tensor) -> tuple[Tensor, Tensor]:
         """Run the blocks on pixels (P, T, C) by input: tokens (P, N, D), the place first, and which exist (P, N)."""
-        tokens, seen = [self.latlon_embed(on_sphere(lonlat))[:, None]], [lonlat.new_ones(len(lonlat), 1).bool()]
+        tokens, masks = [self.latlon_embed(on_sphere(lonlat))[:, None]], [lonlat.new_ones(len(lonlat), 1).bool()]
         if months.shape[1] > self.pos_embed.shape[1]:
             reason = f"the model knows {self.pos_embed.shape[1]} positions in time"
             raise ModelInputError("frames", value=months.shape[1], reason=reason, fix="take a shorter span")
@@ -70,17 +70,17 @@ class Presto(nn.Module):
             if source in series:
                 still = name == "SRTM"
                 values = series[source][:, : 1 if still else None, channels]  # (P, T, C)
-                told = self.eo_patch_embed[name](values.nan_to_num())
-                tokens.append(told + self._codes(row, months, still=still))
-                seen.append(values.isfinite().all(-1))
+                embedded = self.eo_patch_embed[name](values.nan_to_num())
+                tokens.append(embedded + self._codes(row, months, still=still))
+                masks.append(values.isfinite().all(-1))
         if "dw" in series:
             labels = series["dw"][..., 0].nan_to_num(NO_CLASS).round().long()
             if ((labels < 0) | (labels > NO_CLASS)).any():
                 reason, fix = "no class of Dynamic World", f"give 0 to 8, {NO_CLASS} for none"
                 raise ModelInputError("pixels of dw", value=int(labels.max()), reason=reason, fix=fix)
             tokens.append(self.dw_embed(labels) + self._codes(len(GROUPS), months))
-            seen.append(labels != NO_CLASS)
-        x, shown = torch.cat(tokens, dim=1), torch.cat(seen, dim=1)
+            masks.append(labels != NO_CLASS)
+        x, shown = torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
         x, shown = x[:, shown.any(0)], shown[:, shown.any(0)]
         mask = None if shown.all() else shown[:, None, None]
         for block in self.blocks:

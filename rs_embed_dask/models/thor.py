@@ -88,11 +88,11 @@ class THOR(nn.Module):
             maps[group] = self._embedded(chosen, [bands[band] for band in own])
         return maps
 
-    def _embedded(self, image: Tensor, known: list[str]) -> Tensor:
+    def _embedded(self, image: Tensor, published: list[str]) -> Tensor:
         """(B, C, S, S) of these bands to the mean of their tokens: (B, s, s, D)."""
-        parts = (self.ind_patch_embed["patch_embed"].get_submodule(name).parameters() for name in known)
+        parts = (self.ind_patch_embed["patch_embed"].get_submodule(name).parameters() for name in published)
         weights, biases = zip(*parts, strict=True)
-        kernel = resample_kernel(torch.cat(weights, dim=1), self.patch) / len(known)
+        kernel = resample_kernel(torch.cat(weights, dim=1), self.patch) / len(published)
         return functional.conv2d(image, kernel, torch.stack(biases).mean(0), stride=self.patch).permute(0, 2, 3, 1)
 
     def _code(self, group: int, stretch: Tensor) -> Tensor:

@@ -64,9 +64,9 @@ class Attention(nn.Module):
         self.split = split
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
-    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+    def parts(self, x: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         """Make queries of (B, N, D), keys and values of what they look at."""
-        return (self.q(x), self.k(seen), self.v(seen)) if self.split else self.qkv(x).chunk(3, dim=-1)
+        return (self.q(x), self.k(source), self.v(source)) if self.split else self.qkv(x).chunk(3, dim=-1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `mask` is a bool (True = attend) or a bias, broadcast to (B, heads, N, N)."""

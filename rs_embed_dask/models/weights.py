@@ -65,8 +65,8 @@ def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
 
 def _class(name: str) -> type:
     module, _, leaf = name.rpartition(".")
-    found: type = getattr(import_module(module), leaf)
-    return found
+    resolved: type = getattr(import_module(module), leaf)
+    return resolved
 
 
 def load_into(
@@ -75,41 +75,41 @@ def load_into(
     """Put a checkpoint's tensors into a module, every name accounted for."""
     # `copy` those that are used, so that the file may change afterwards; else they are shared. Raises
     # WeightsError with the first five names that are missing, unexpected or misshapen.
-    wanted = module.state_dict()
-    given = _without_spare(_renamed(_selected(content, weights.keys), weights), wanted, weights.spare)
-    given = {
+    expected = module.state_dict()
+    tensors = _without_spare(_renamed(_selected(content, weights.keys), weights), expected, weights.spare)
+    tensors = {
         name: value.to(torch.float32, copy=copy) if value.is_floating_point() else value
-        for name, value in given.items()
+        for name, value in tensors.items()
     }
-    missing = [n for n in wanted if n not in given and not any(part in n for part in _optional(weights))]
-    surplus = [name for name in given if name not in wanted]
+    missing = [n for n in expected if n not in tensors and not any(part in n for part in _optional(weights))]
+    surplus = [name for name in tensors if name not in expected]
     shapes = [
-        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
     ]
     faults = {"missing": missing, "unexpected": surplus, "misshapen": shapes}
     if any(faults.values()):
-        told = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
+        listed = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
         fix = "give the checkpoint of this model and variant"
-        raise WeightsError(f"{what}: names in the weights", reason=told, fix=fix)
-    module.load_state_dict(given, strict=False, assign=True)
+        raise WeightsError(f"{what}: names in the weights", reason=listed, fix=fix)
+    module.load_state_dict(tensors, strict=False, assign=True)
     _zero_counters(module)
     left = [name for name, value in module.state_dict().items() if value.is_meta]
     if left:
         raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="list them as no optional ones")
 
 
-def _without_spare(given: dict[str, Tensor], wanted: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
+def _without_spare(tensors: dict[str, Tensor], state: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
     """Leave out parts that the module was built without: a part is a spare beginning and one more word."""
     for beginning in spare:
-        parts = {name[len(beginning) :].partition(".")[0] for name in wanted if name.startswith(beginning)}
-        given = {
+        parts = {name[len(beginning) :].partition(".")[0] for name in state if name.startswith(beginning)}
+        tensors = {
             name: tensor
-            for name, tensor in given.items()
+            for name, tensor in tensors.items()
             if not name.startswith(beginning) or name[len(beginning) :].partition(".")[0] in parts
         }
-    return given
+    return tensors
 
 
 def _zero_counters(module: nn.Module) -> None:
@@ -130,9 +130,9 @@ def _first(names: list[str]) -> str:
 
 def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Tensor]:
     """Go into the first sub-dictionary that is there, and join the names of nested ones by dots."""
-    found: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    selected: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
     flat: dict[str, Tensor] = {}
-    for name, value in found.items():
+    for name, value in selected.items():
         if isinstance(value, Mapping):
             flat.update({f"{name}.{inner}": tensor for inner, tensor in _selected(value, ()).items()})
         elif isinstance(value, Tensor):
@@ -149,8 +149,8 @@ def _joined(tensors: dict[str, Tensor], whole: str, parts: tuple[str, ...]) -> d
         if parts[0] not in name:
             continue
         names = [name.replace(parts[0], part) for part in parts]
-        found = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
-        pieces = [tensor for tensor in found if tensor is not None and tensor.shape == first.shape]
+        candidates = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
+        pieces = [tensor for tensor in candidates if tensor is not None and tensor.shape == first.shape]
         if len(pieces) == len(parts):
             joined = {n: tensor for n, tensor in joined.items() if n not in names}
             joined[name.replace(parts[0], whole)] = torch.cat(pieces)
@@ -217,9 +217,9 @@ def locate(card: Card, variant: Variant, *, download: bool) -> Path:
 
     weights = _weights(card, variant)
     if weights.repo:
-        found = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
-        if isinstance(found, str):
-            return Path(found)
+        cached = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
+        if isinstance(cached, str):
+            return Path(cached)
         if download:
             return fetch(card, variant, accept_licence=True)
     raise _missing(card, variant, weights)
@@ -239,13 +239,13 @@ def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:
     if not path.is_file():
         fix = "give a file, or weights='auto'"
         raise WeightsError(f"{card.id}: weights", value=str(path), reason="there is no such file", fix=fix)
-    found = digest(path)
-    for name, is_, wanted in (("size", path.stat().st_size, weights.size), ("sha256", found, weights.sha256)):
-        if strict and wanted and is_ != wanted:
-            reason = f"its {name} is {is_!s:.12}, the card's is {wanted!s:.12}"
+    sha256 = digest(path)
+    for name, actual, expected in (("size", path.stat().st_size, weights.size), ("sha256", sha256, weights.sha256)):
+        if strict and expected and actual != expected:
+            reason = f"its {name} is {actual!s:.12}, the card's is {expected!s:.12}"
             fix = "fetch the file again, or pass its path as weights= to use it knowingly"
             raise WeightsError(f"{card.id}: weights", value=path.name, reason=reason, fix=fix)
-    return found
+    return sha256
 
 
 def digest(path: Path) -> str:
@@ -254,11 +254,11 @@ def digest(path: Path) -> str:
     note = path.with_name(f".{path.name}.sha256")
     key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
     try:
-        known = json.loads(note.read_text())
+        cached = json.loads(note.read_text())
     except (OSError, ValueError):
-        known = {}
-    if isinstance(known, dict) and known.get("sha256") and {k: known.get(k) for k in key} == key:
-        return str(known["sha256"])
+        cached = {}
+    if isinstance(cached, dict) and cached.get("sha256") and {k: cached.get(k) for k in key} == key:
+        return str(cached["sha256"])
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

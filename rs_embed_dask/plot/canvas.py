@@ -65,9 +65,9 @@ def new_figure(width: float, height: float) -> Figure:
     return Picture(figsize=(width, height), layout="constrained")
 
 
-def axes_of(given: Axes | None) -> Axes:
+def axes_of(axes: Axes | None) -> Axes:
     """Return the axes that were given, or those of a new figure."""
-    return new_figure(6, 6).add_subplot() if given is None else given
+    return new_figure(6, 6).add_subplot() if axes is None else axes
 
 
 def opaque(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -192,9 +192,9 @@ def _stretched(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
-def scene_of(given: SceneImage | xr.DataArray | None) -> SceneImage | None:
+def scene_of(scene: SceneImage | xr.DataArray | None) -> SceneImage | None:
     """Make a scene of imagery; a scene, or none, stays what it is."""
-    return given if given is None or isinstance(given, SceneImage) else SceneImage.of(given)
+    return scene if scene is None or isinstance(scene, SceneImage) else SceneImage.of(scene)
 
 
 def draw_scene(axes: Axes, scene: SceneImage) -> None:

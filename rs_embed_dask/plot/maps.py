@@ -41,14 +41,14 @@ class MapEntry:
 
 
 def entries_of(
-    given: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
+    source: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
 ) -> tuple[tuple[MapEntry, ...], str]:
     """Find the models to show, and the reference system that suits them."""
-    if isinstance(given, Mapping):
-        fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
-        entries = tuple(_in_memory(name, field, given[name]) for name, field in fields.items())
+    if isinstance(source, Mapping):
+        fields = {name: _located(name, source[name]) for name in _chosen(source, labels)}
+        entries = tuple(_in_memory(name, field, source[name]) for name, field in fields.items())
         return entries, next(iter(fields.values())).rio.crs.to_string()
-    view = opened(given)
+    view = opened(source)
     return tuple(_stored(view, name) for name in _chosen(view.labels, labels)), places_of(view, None)[1]
 
 
@@ -82,22 +82,22 @@ def _draw_stored(view: StoreView, label: str, axes: Axes, crs: str) -> Pca:
     return draw_vectors(axes, view, label, crs=crs)
 
 
-def _located(label: str, given: Embedding | xr.DataArray) -> xr.DataArray:
+def _located(label: str, embedding: Embedding | xr.DataArray) -> xr.DataArray:
     """Return an embedding's field as (y, x, vector), once it is known to lie somewhere."""
     import rioxarray  # noqa: F401  it adds .rio
 
-    field: Any = given.data if isinstance(given, Embedding) else given
+    field: Any = embedding.data if isinstance(embedding, Embedding) else embedding
     dims = set(getattr(field, "dims", ()))
     if len(dims) != 3 or not {"y", "x"} <= dims or field.rio.crs is None:  # noqa: PLR2004 - y, x and the vector
         reason = "it is not a georeferenced grid of vectors (dim, y, x)"
         fix = "make it by get_embedding(..., output='grid'), or give a store"
-        raise SpecError(f"compare[{label!r}]", value=given, reason=reason, fix=fix)
+        raise SpecError(f"compare[{label!r}]", value=embedding, reason=reason, fix=fix)
     turned: xr.DataArray = field.transpose("y", "x", ...)
     return turned
 
 
-def _in_memory(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> MapEntry:
-    weights = given.meta.get("weights") if isinstance(given, Embedding) else None
+def _in_memory(label: str, field: xr.DataArray, embedding: Embedding | xr.DataArray) -> MapEntry:
+    weights = embedding.meta.get("weights") if isinstance(embedding, Embedding) else None
     random = bool(isinstance(weights, Mapping) and weights.get("random"))
     about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())
     return MapEntry(label, about, random, partial(_draw_field, field))

@@ -65,11 +65,11 @@ class Pca:
         SpecError
             If the vectors are of another length.
         """
-        given = np.asarray(vectors, dtype="float64")
-        if given.shape[-1:] != self.mean.shape:
+        samples = np.asarray(vectors, dtype="float64")
+        if samples.shape[-1:] != self.mean.shape:
             reason = f"the fit is for vectors of {len(self.mean)} dimensions"
-            raise SpecError("vectors", value=given, reason=reason, fix="give embeddings of the same model, dim last")
-        return np.asarray((given - self.mean) @ self.axes.T)
+            raise SpecError("vectors", value=samples, reason=reason, fix="give embeddings of the same model, dim last")
+        return np.asarray((samples - self.mean) @ self.axes.T)
 
     def colours(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Turn vectors into numbers from 0 to 1, the same for the same vector whatever comes with it.
@@ -145,8 +145,8 @@ def _directions(centred: NDArray[np.float64], most: int) -> tuple[NDArray[np.flo
     # The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
     count, dim = centred.shape
     wide = count <= dim
-    found, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
-    variance, axes = found[::-1], columns.T[::-1]
+    eigenvalues, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
+    variance, axes = eigenvalues[::-1], columns.T[::-1]
     real = variance > max(float(variance.max(initial=0)), 0) * dim * np.finfo("float64").eps
     variance, axes = variance[real], axes[real][:most]
     if wide:

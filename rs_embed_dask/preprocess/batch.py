@@ -51,10 +51,10 @@ class Batch:
         if start == 0 and stop >= len(self):
             return self
         rows = slice(start, stop)
-        given = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
-        cut = {name: value[rows] for name, value in given.items() if value is not None}
+        side_inputs = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
+        cut = {name: value[rows] for name, value in side_inputs.items() if value is not None}
         images = {name: frames[rows] for name, frames in self.images.items()}
-        visible = {name: seen[rows] for name, seen in self.visible.items()}
+        visible = {name: mask[rows] for name, mask in self.visible.items()}
         own = {name: dates[rows] for name, dates in self.dates_of.items()}
         return Batch(images, self.inputs, visible=visible, dates_of=own, **cut)
 
@@ -89,8 +89,8 @@ class Batch:
     def shown(self, modality: str) -> Tensor:
         """Which frames of a modality are visible: (B, T) bool."""
         frames = self.images[modality]
-        given = self.visible.get(modality)
-        return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if given is None else given
+        mask = self.visible.get(modality)
+        return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if mask is None else mask
 
 
 def same_places(shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -39,8 +39,8 @@ class Option:
             listed = ", ".join(repr(c) for c in self.choices)
             raise SpecError(f"{model}: {self.name}", value=value, reason="not a choice", fix=f"use one of {listed}")
         if type(value) is not type(self.default):
-            wanted = type(self.default).__name__
-            raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {wanted}", fix=f"give a {wanted}")
+            expected = type(self.default).__name__
+            raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {expected}", fix=f"give a {expected}")
         multiple = self.multiple if value != self.default else 0
         if multiple and isinstance(value, int) and (value <= 0 or value % multiple):
             reason, fix = f"no multiple of {self.multiple}", f"use {self.default}, or another multiple"
@@ -112,8 +112,8 @@ class Inputs:
             if options.get(case.option) == case.value:
                 changes.update(case.change)
         inputs = replace(self, **changes, when=()) if changes else self  # type: ignore[arg-type]
-        wanted = options.get("bands", ())
-        return inputs.take(wanted) if isinstance(wanted, tuple) and wanted else inputs
+        bands = options.get("bands", ())
+        return inputs.take(bands) if isinstance(bands, tuple) and bands else inputs
 
     def take(self, bands: tuple[str, ...]) -> Inputs:
         """Keep some bands, with their statistics."""
