@@ -89,7 +89,7 @@ CARD = Card(
         "Each modality has frames and dates of its own: dates={'s2': [...], 's1': [...]}.",
         "The authors standardise by the data set in use; without one, each item's own mean and deviation stand in.",
         "A pixel counts as 10 m whatever it is, so read at 10 m; above max_px an image is resized: prefer tiles.",
-        "grid='dense' has one vector a pixel of a series, a tenth of an image's (an eighth of naip's): 1,536 numbers.",
+        "grid='dense' has one vector per pixel of a series, a tenth of an image's (an eighth of naip's): length 1,536.",
         "The authors lay the sub-patches of aerial images cell by cell, not row by row: grids here are in place.",
         "aerial, spot, naip and l8 come as arrays; alos, l7 and modis do not run beside others upstream: left out.",
     ),

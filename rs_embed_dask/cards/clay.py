@@ -14,12 +14,12 @@ _S2 = (
 )
 _LANDSAT = "13705 13310 12474 17801 14615 12701; 9578 9408 10144 8277 5300 4522; 0.65 0.56 0.48 0.86 1.6 2.2"
 _NAIP = "110.16 115.41 98.15 139.04; 47.23 39.82 35.43 49.86; 0.65 0.56 0.48 0.842"
-# From reflectance to the numbers in the files, of which the statistics are.
+# From reflectance to the digital numbers of the files, to which the statistics apply.
 _LANDSAT_DN = Standard((-2000.0,) * 6, (0.275,) * 6)
 
 
 def _inputs(modality: str, sensor: str, bands: str, numbers: str, *before: Step, **more: Any) -> Inputs:
-    """One platform; the numbers are means, standard deviations and wavelengths of its bands."""
+    """Return one platform's input; `numbers` are means, standard deviations and wavelengths of its bands."""
     mean, std, waves = map(floats, numbers.split(";"))
     more |= {"steps": (*before, Standard(mean, std), Resize()), "per_band": (("wavelength_um", waves),)}
     return Inputs(modality, (sensor,) if sensor else (), names(bands), size_px=256, **more)
@@ -54,7 +54,7 @@ CARD = Card(
     ),
     options=(
         Option("hour", 0, tuple(range(24)), "hour (UTC) of the images; composites have none: 0", config=True),
-        Option("gsd", "read", ("read", "resized"), "whose ground size of a pixel the network is told", config=True),
+        Option("gsd", "read", ("read", "resized"), "image whose pixel size is the network's input", config=True),
         Option("metadata", default=True, doc="tell it date, place, ground size; else zeros and 1", config=True),
         Option("size_px", 256, doc="side of the image", multiple=8),
         RECTANGLE,

@@ -19,7 +19,7 @@ CARD = Card(
     variants=(Variant("v1", 768),),
     patch_px=1,
     outputs=vectors(
-        mean="the mean of the cells that the place touches and that have a vector; by area where asked",
+        mean="the mean of the cells that the place touches and that have a vector; weighted by area on request",
         max="the largest number of each feature over those cells",
         grid="the cells as published, or on a grid in metres the cell that holds each pixel",
     ),

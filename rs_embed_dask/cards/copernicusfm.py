@@ -21,7 +21,7 @@ _OLCI_WAVES = (
 
 
 def _inputs(modality: str, bands: tuple[str, ...], *scale: Step, waves: str = "", **more: Any) -> Inputs:
-    """One kind of image: centres and widths of its bands in nanometres, if it is known by these; gaps become 0."""
+    """Return one kind of image, with the centres and widths of its bands in nanometres where it is known by these."""
     values = tuple(zip(("wavelength_nm", "bandwidth_nm"), map(floats, waves.split(";")), strict=True)) if waves else ()
     fill: Any = next((step.mean for step in scale if isinstance(step, Standard)), "zero")
     steps = {"steps": (*scale, Resize(corners=True)), "when": (When("resize", "edges", (("steps", scale),)),)}

@@ -93,7 +93,7 @@ CARD = Card(
         "A frame has the date of its first day, as the authors' frames.",
         "Frames without imagery are hidden from attention; in version 1 and 1.1 they keep their place in time.",
         "No provider serves Landsat at this level: give `landsat` as an array of digital numbers to Model.embed.",
-        "vectors='location' (a learned query a patch) and 'student' (its small copy) have no numbers to compare with.",
+        "vectors='location' (one learned query per patch) and 'student' (its small copy) were not compared.",
         "The licence forbids military use, surveillance and the planning of extraction.",
     ),
     deviations=(

@@ -81,7 +81,7 @@ CARD = Card(
         Option("patch_px", 8, (4, 8, 16), "side of a 10 m group's token; kernels are resampled from 16", config=True),
         Option("over", "mean", ("mean", "concat"), "how a grid joins the groups; upstream concatenates", config=True),
         Option("ending", "none", ("none", "norm"), "tokens as the last block leaves them, or normed", config=True),
-        Option("gsd", "resized", ("resized", "read"), "whose ground size of a pixel the network is told", config=True),
+        Option("gsd", "resized", ("resized", "read"), "image whose pixel size is the network's input", config=True),
         Option("radar", "iw10", tuple(_RADAR), "which Sentinel-1 product's statistics apply"),
         Option("fit", "resize", ("resize", "snap"), "all of an image, or, as rs-embed, its middle without a resize"),
         Option("size_px", 0, doc="side of the image; 0: the valid one nearest to its own", multiple=16),

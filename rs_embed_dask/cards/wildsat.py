@@ -68,14 +68,14 @@ CARD = Card(
     ),
     parity="the authors' code: vectors within 1e-6, grids within 2e-6, what the network sees bit for bit",
     notes=(
-        "The licence of neither code nor weights is stated: ask the authors before you publish what is made of them.",
-        "The stretch is of all bands of an image or tile together: one bright pixel changes the whole of it.",
-        "Variants tell where training began: ImageNet, unless named. Those that began elsewhere have other layouts.",
+        "The licence of neither code nor weights is stated: ask the authors before you publish results.",
+        "The stretch covers all bands of an image or tile together: one bright pixel changes every value.",
+        "Variant names give the initial weights, ImageNet by default. Those that began elsewhere have other layouts.",
         "scaling='authors' takes reflectance 0.3558 for white, which is a guess at how true-colour products are made.",
         "The ViT was trained at 224 px (another size resamples its positions), ResNet-50 and Swin-T at 512.",
     ),
     deviations=(
         "rs-embed gives the vector as a grid of one cell for ResNet-50 and Swin-T; here it is their last map.",
-        "rs-embed pools the tokens of the grid, 768 numbers, where the region is no square.",
+        "rs-embed pools the tokens of the grid, 768 numbers, where the region is not a square.",
     ),
 )

@@ -1,4 +1,4 @@
-"""How an image meets a network: resized or in tiles, and where each token then lies. Whole numbers only, no torch."""
+"""How an image fits a network: resized or in tiles, and where each token lies. Integers only, no torch."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class Fit:
 
     @property
     def tile_count(self) -> int:
-        """How many images the network sees for this one."""
+        """Number of images that the network sees for this one."""
         return len(self.starts[0]) * len(self.starts[1])
 
 
 def fit_image(
     inputs: Inputs, patch: int, shape: tuple[int, int], *, prep: InputPrep, crop: Window | None = None
 ) -> Fit:
-    """Plan how an image of (H, W) pixels goes through a network of `patch` pixels a token."""
+    """Plan how an image of (H, W) pixels passes through a network of `patch` pixels per token."""
     # ``resize``: the whole image takes the network's size: `size_px`, or, for a network that takes any, the
     # multiple of its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's
     # size, the last one of a row or column shifted back so that it ends with the image (rounded up to a whole
     # token by less than a token of reflected pixels), so that every token lies on one lattice; an image smaller
     # than a tile is resized. ``auto``: tiles where the image is larger than the network and `max_tiles` suffice,
-    # else a resize. `crop` is the part that was asked for, where the image is a square read around it.
+    # else a resize. `crop` is the requested part, where the image is a square read around it.
     whole = Window(0, 0, *shape)
     window = crop or whole
     if inputs.native:
@@ -87,7 +87,7 @@ def _cells(window: Window, patch: int) -> Fit:
 
 
 def _snapped(inputs: Inputs, patch: int, shape: tuple[int, int], window: Window) -> Fit:
-    """Cut the middle out of an image that is nearly square; resize any other."""
+    """Crop the centre of an image that is nearly square; resize any other."""
     multiple = inputs.multiple_px or patch
     side = min(shape) // multiple * multiple
     if not side or max(shape) - min(shape) > _NEARLY_SQUARE or side > (inputs.max_px or side):
@@ -126,7 +126,7 @@ def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], window: Window)
 
 
 def _token_range(start: int, length: int, count: int, cell: float, origin: float) -> tuple[int, int]:
-    """First token and number of tokens that touch pixels start .. start + length, along one axis."""
+    """Return the first token and the number of tokens that touch pixels start .. start + length, along one axis."""
     nudge = 1e-9
     first = max(0, min(count - 1, int((start - origin) / cell + nudge)))
     last = max(first + 1, min(count, -int(-((start + length - origin) / cell - nudge) // 1)))
@@ -153,13 +153,13 @@ def _tiled(inputs: Inputs, patch: int, window: Window, tile: int, stride: int) -
 
 
 def tile_starts(length: int, tile: int, stride: int) -> tuple[int, ...]:
-    """Begin a tile every stride, the last one shifted back to end with the image."""
+    """Start a tile every `stride`, the last one shifted back to end with the image."""
     last = length - tile
     return (*range(0, last, stride), last)
 
 
 def place_grid(grid: Grid, fit: Fit) -> Grid:
-    """Give the token grid its place on the ground: an exact affine from the image's own."""
+    """Georeference the token grid: an exact affine derived from the image's own."""
     a, b, c, d, e, f = grid.transform
     row = fit.image.row + fit.origin_px[0] + fit.keep.row * fit.cell_px[0]
     col = fit.image.col + fit.origin_px[1] + fit.keep.col * fit.cell_px[1]

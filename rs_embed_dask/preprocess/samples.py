@@ -1,4 +1,4 @@
-"""An item at a model's door: checked, its empty frames and missing pixels dealt with by the card's rule, and told."""
+"""A model's samples: validated, with empty frames and missing pixels handled by the card's rule, and recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Sample", "admit", "fitted", "from_cubes"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One item: raw pixels and what is known of them."""
+    """One item: raw pixels and their metadata."""
 
     pixels: dict[str, NDArray[np.float32]]
     dates: tuple[dt.date, ...] = ()
@@ -48,7 +48,7 @@ class Sample:
 
 
 def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Window | None = None) -> Sample:
-    """Take a model's bands out of the cubes that were read for an item."""
+    """Select a model's bands from the cubes that were read for an item."""
     pixels = {}
     for inputs in modalities:
         cube = cubes.get(inputs.modality)
@@ -72,7 +72,7 @@ def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Wi
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
-    """Leave empty frames out or hide them, fill missing pixels, and note both."""
+    """Leave out or hide empty frames, fill missing pixels, and record both."""
     counts = {name: len(frames) for name, frames in sample.pixels.items()}
     apart = all(inputs.apart for inputs in modalities)
     if len(set(counts.values())) > 1 and not apart:
@@ -105,14 +105,14 @@ def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
 
 
 def _valid(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Share of the pixels of (T, C, H, W) that are there: (T, C)."""
+    """Return the share of valid pixels of (T, C, H, W): (T, C)."""
     there = np.isfinite(frames)
     share: NDArray[np.float64] = np.ones(there.shape[:2]) if there.all() else there.mean((2, 3))
     return share
 
 
 def _drop(sample: Sample, *, apart: bool) -> Sample:
-    """Keep the frames that every modality has; or, where they are apart, those that each has."""
+    """Keep the frames that every modality has, or, where modalities have frames of their own, those that each has."""
     both = np.logical_and.reduce(list(sample.visible.values())) if not apart else None
     keep = {name: mask if both is None else both for name, mask in sample.visible.items()}
     if all(mask.all() for mask in keep.values()):
@@ -141,7 +141,7 @@ def _note_hidden(sample: Sample) -> Sample:
 
 
 def _fill(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
-    """Put the card's value, or the request's, where pixels are missing."""
+    """Replace missing pixels by the card's fill, or the request's."""
     pixels, filled, hidden, total = dict(sample.pixels), 0, 0, 0
     for inputs in modalities:
         frames, visible = sample.pixels[inputs.modality], sample.visible[inputs.modality]
@@ -162,7 +162,7 @@ def _fill(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
 def _stand_in(
     frames: NDArray[np.float32], gaps: NDArray[np.bool_], rule: str | float | tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Say what a missing pixel becomes: (T, C, 1, 1), or one number."""
+    """Return the value of a missing pixel: (T, C, 1, 1), or one number."""
     if rule == "none":
         reason = "pixels are missing and fill='none'"
         raise NoImageryError("imagery", value=f"{gaps.mean():.1%}", reason=reason, fix="fill='card', or a longer span")
@@ -175,7 +175,7 @@ def _stand_in(
 
 
 def fitted(frames: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
-    """Cut (T, C, H, W) to the part that is used and reflect it where the plan says so."""
+    """Crop (T, C, H, W) to the part that is used, and pad it by reflection as planned."""
     rows, columns = fit.image.slices
     used = frames[..., rows, columns]
     if fit.pad == (0, 0):
