@@ -66,7 +66,7 @@ CARD = Card(
         "Up to 32 frames give 1024 numbers; arrays of 33 to 64 give twice as many.",
         "One frame is met by three of zeros (the mean reflectance): repeat it if that is not what you want.",
         "Nobody here has the file: its names are those that two other code bases read; what does not fit is an error.",
-        "Where S2_patch_emd.weights is said to be misshapen and ends in (4, 2, 2), pass patch_px=16.",
+        "If loading reports S2_patch_emd.weights as misshapen, ending in (4, 2, 2), pass patch_px=16.",
     ),
     deviations=(
         "rs-embed loads nothing from a file with the published names, and says nothing: its vectors are random.",

@@ -67,5 +67,5 @@ CARD = Card(
         "The authors know further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), not offered here.",
         "The statistics are of version 1.5; those of version 1 were not checked.",
     ),
-    deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is no square.",),
+    deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is not a square.",),
 )

@@ -62,7 +62,7 @@ CARD = Card(
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
         "Whoever loads the weights is bound by the DINOv3 License: a copy goes with them, credit in publications.",
-        "Trained on 8-bit RGB of 0.6 m; there is no official way from Sentinel-2, and the scale is part of the result.",
+        "Trained on 8-bit RGB of 0.6 m; there is no official conversion of Sentinel-2; the scale affects the result.",
         "Places are relative to the image: the same ground has other tokens in another crop.",
         "vit7b16 was never run here; its names are from the published code. 27 GB in float32.",
     ),

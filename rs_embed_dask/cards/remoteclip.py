@@ -56,6 +56,6 @@ CARD = Card(
     ),
     deviations=(
         "rs-embed computes the ViTs with the exact GELU: activation='gelu'.",
-        "rs-embed pools the tokens of the grid, of another length, where the region is no square.",
+        "rs-embed pools the tokens of the grid, of another length, where the region is not a square.",
     ),
 )

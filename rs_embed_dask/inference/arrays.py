@@ -1,4 +1,4 @@
-"""Arrays of a user's own: understood as samples, and given back as an embedding."""
+"""Users' own arrays: converted to samples, and features returned as an embedding."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["SideInputs", "embedding", "labelled", "samples"]
 
 @dataclass(frozen=True)
 class SideInputs:
-    """What a user says about an array; None where nothing was said."""
+    """Metadata that the caller passes with an array; None where omitted."""
 
     dates: Any = None
     place: Any = None
@@ -39,7 +39,7 @@ class SideInputs:
 
 
 def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
-    """Understand what `Model.embed` was given: the items, and whether they came as a batch."""
+    """Convert the arguments of `Model.embed` to samples; also return whether they came as a batch."""
     by_modality: Mapping[str, Any] = data if isinstance(data, Mapping) else {modalities[0].modality: data}
     absent = [inputs.modality for inputs in modalities if inputs.modality not in by_modality]
     if absent:
@@ -74,7 +74,7 @@ def _labelled(value: Any) -> Labelled:
 
 
 def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
-    """Bring an array to (N, T, C, H, W) float32 with the bands of the card."""
+    """Convert an array to (N, T, C, H, W) float32 with the card's bands."""
     what, values = f"pixels of {inputs.modality}", np.asarray(read.values)
     if values.ndim not in {3, 4, 5} or values.dtype.kind not in "fiu":
         fix = "give numbers of shape (B, H, W), (T, B, H, W) or (N, T, B, H, W)"
@@ -96,7 +96,7 @@ def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
 
 
 def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
-    """Refuse what is plainly in another unit than the card's: fractions for reflectance, power for dB."""
+    """Refuse values that are plainly in another unit than the card's: fractions for reflectance, power for dB."""
     finite = values[np.isfinite(values)]
     if inputs.unit == "reflectance_e4" and finite.size and 0 < finite.max() <= 2:
         reason = f"nothing is above {finite.max():g}; reflectance x 10 000 is needed"
@@ -113,7 +113,7 @@ def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
 
 
 def _with_side_inputs(sample: Sample, side: SideInputs, index: int, *, count: int) -> Sample:
-    """Add what the user said about the item."""
+    """Add the caller's metadata to an item."""
     if isinstance(side.dates, Mapping):
         dates_of = {name: _dates(days, index, count, len(sample.pixels[name])) for name, days in side.dates.items()}
         sample = replace(sample, dates_of=dates_of)
@@ -123,8 +123,8 @@ def _with_side_inputs(sample: Sample, side: SideInputs, index: int, *, count: in
     if side.place is not None:
         places = np.asarray(side.place, float)
         if places.shape not in {(2,), (count, 2)}:
-            fix = "give (lon, lat), or one such pair an item"
-            raise ModelInputError("place", value=side.place, reason="not a place an item", fix=fix)
+            fix = "give (lon, lat), or one pair per item"
+            raise ModelInputError("place", value=side.place, reason="not one place per item", fix=fix)
         lon, lat = (places if places.ndim == 1 else places[index]).tolist()
         if not (-180 <= lon <= 180 and -90 <= lat <= 90):
             raise SpecError("place", value=(lon, lat), reason="not on the globe", fix="give (lon, lat) in degrees")
@@ -138,12 +138,12 @@ def _dates(dates: Any, index: int, count: int, frames: int) -> tuple[dt.date, ..
     nested = bool(entries) and not isinstance(entries[0], str) and np.ndim(entries[0]) > 0
     own = entries[index] if nested and len(entries) == count else entries
     if len(own) != frames:
-        raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one a frame")
+        raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one per frame")
     return tuple(day("dates", value) for value in own)
 
 
 def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bool) -> Embedding:
-    """Give features back in the form in which pixels came; the grid of a known place gets its coordinates."""
+    """Return features in the form of the input, batched or not; a grid whose place is known gets coordinates."""
     meta = dict(about)
     history = [(one.valid_fraction.tolist(), one.filled_fraction, list(one.notes)) for one in done]
     names = ("valid_fraction", "filled_fraction", "notes")
@@ -156,6 +156,6 @@ def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bo
 
 
 def labelled(values: NDArray[np.float32], grid: Grid) -> xr.DataArray:
-    """Give a (D, h, w) grid its coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
+    """Label a (D, h, w) grid with coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
     attrs = {"crs": grid.crs, "transform": list(grid.transform), "grid_mapping": "spatial_ref"}
     return xr.DataArray(values, coordinates(grid), ("dim", "y", "x"), name="embedding", attrs=attrs)

@@ -1,4 +1,4 @@
-"""Statistics of each band over time: the plainest baseline there is."""
+"""Statistics of each band over time: the simplest baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ STATISTICS = ("mean", "std", "min", "max", *(f"p{p}" for p in PERCENTILES))
 
 
 class BandStatistics(nn.Module):
-    """Each pixel's statistics over its valid frames, averaged over valid pixels; of `bands` only the number counts."""
+    """Each pixel's statistics over its valid frames, averaged over valid pixels; `bands` matters only by its length."""
 
     def __init__(self, *, bands: tuple[str, ...], patch_px: int = 8) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def _over_time(frames: Tensor) -> Tensor:
 
 
 def _at(ordered: Tensor, last: Tensor, place: Tensor) -> Tensor:
-    """Read the sorted frames at a fractional place, linearly between two."""
+    """Interpolate the sorted frames linearly at a fractional index."""
     low = place.floor().long()
     high = torch.minimum(low + 1, last)
     below, above = (ordered.gather(1, index[:, None])[:, 0] for index in (low, high))

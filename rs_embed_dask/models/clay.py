@@ -1,4 +1,4 @@
-"""Clay: bands by their wavelengths, and a position that says where on the ground, when and where on Earth."""
+"""Clay: bands by their wavelengths, and position codes for ground size, date and place."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +21,12 @@ class ClayConfig(WaveConfig):
     patch: int = 8
     head_dim: int = 64
     hour: int = 0  # of dates without one
-    gsd: Literal["read", "resized"] = "read"  # which image's ground size of a pixel it is given
+    gsd: Literal["read", "resized"] = "read"  # the image whose ground size of a pixel it receives
     metadata: bool = True  # without, time and place are zeros and the ground size 1
 
 
 class _BandPatches(CachedKernels):
-    """A token a patch, (B, C, H, W) to (B, h, w, D), by kernels made from C wavelengths in micrometres."""
+    """One token per patch, (B, C, H, W) to (B, h, w, D), by kernels generated from C wavelengths in micrometres."""
 
     def __init__(self, config: ClayConfig) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _BandPatches(CachedKernels):
         self.fclayer = Mixer(config.wave_dim, ("l1", "l2"), functional.gelu)
 
     def generate(self, wavelengths_um: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        """Make kernels (D, C, p, p) and the bias (D,) of C wavelengths."""
+        """Generate kernels (D, C, p, p) and the bias (D,) from C wavelengths."""
         waves = torch.tensor(wavelengths_um, device=self.weight_generator.bias_token.device)
         half = self.wave_dim // 2
         codes = sincos(waves, self.wave_dim, spread=half / (half - 1), dtype=torch.float32)
@@ -81,8 +81,8 @@ class Clay(nn.Module):
 
 def _ground(shape: tuple[int, int], dim: int, metres: Tensor) -> Tensor:
     """Code column and row, times the metres of a pixel (B,): (B, h, w, dim) float32."""
-    # The exponents are divided by the width a second time, so all frequencies are close to one a pixel: as
-    # published.
+    # The exponents are divided by the width a second time, so all frequencies are close to one per pixel:
+    # as published.
     steps = torch.arange(dim // 4, device=metres.device) / (dim // 4 - 1)
     turns = 1.0 / 10000 ** (2 * steps / dim) * metres.float()[:, None]  # (B, dim / 4)
     angles = (torch.arange(side, device=metres.device)[:, None] * turns[:, None] for side in shape)

@@ -1,4 +1,4 @@
-"""Copernicus-FM: one ViT for all Sentinels and elevation, told the wavelengths, or the name, of what it sees."""
+"""Copernicus-FM: one ViT for all Sentinels and elevation, conditioned on wavelengths or on a variable's name."""
 
 import math
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
 class CopernicusFMConfig(WaveConfig):
     modalities: tuple[str, ...] = ()
     language: str | Mapping[str, Tensor] = ""  # vectors of names, or their file
-    metadata: tuple[str, ...] = ("place", "dates", "area")  # what of these, the area a patch's, it is given
+    metadata: tuple[str, ...] = ("place", "dates", "area")  # which of these it receives; the area is a patch's
     normed: bool = False  # whether the tokens of a grid go through the final norm
 
 
@@ -78,7 +78,7 @@ class CopernicusFM(Encoder):
         return _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
 
     def _metadata_code(self, batch: Batch, patch: int) -> Tensor:
-        """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D)."""
+        """Code place, day and area of a patch, with a learned token for what is unknown: (B or 1, 1, D)."""
         # In float32, as in training, degrees are rounded to more than the shortest of their waves.
         place: Tensor = self.coord_token
         days: Tensor = self.time_token
@@ -96,7 +96,7 @@ class CopernicusFM(Encoder):
 
 
 def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
-    """Find the vector of a modality's name, in a file or given."""
+    """Return the vector of a modality's name, from a file or a mapping."""
     vectors = source if isinstance(source, Mapping) else read(Path(source)) if source else {}
     vector = vectors.get(NAMES[modality], vectors.get(modality))
     if isinstance(vector, Tensor) and vector.numel() == 2048:

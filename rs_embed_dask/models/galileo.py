@@ -1,4 +1,4 @@
-"""Galileo: one encoder for pixels in space and time, maps, weather and places, whichever of them are given."""
+"""Galileo: one encoder for pixels in space and time, maps, weather and places, in any combination."""
 
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ class Galileo(nn.Module):
         self.blocks, self.norm = config.blocks(split=True), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode what is there of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
+        """Encode any of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
         embedded = (self._space_time(batch), self._space(batch), self._time(batch), self._static(batch))
         kinds = zip(("space_time", "space", "time", "static"), embedded, strict=True)
         present = {name: kind for name, kind in kinds if kind is not None}
@@ -159,18 +159,18 @@ class Galileo(nn.Module):
 
 
 def _coded(tokens: Tensor, group: Tensor, **codes: Tensor) -> Tensor:
-    """Add codes in quarters of the width: group, position in time, month, place; zeros where one has none."""
+    """Add codes in quarters of the width: group, position in time, month, place; zeros where absent."""
     zero = torch.zeros_like(group[0])
     return tokens + joined(tokens.shape[:-1], group, *(codes.get(name, zero) for name in ("time", "month", "place")))
 
 
 def _linear(layers: nn.ModuleDict, values: Tensor, groups: Groups) -> Tensor:
-    """Make a token of each group of channels: (..., C) to (..., groups, D)."""
+    """Embed each group of channels as a token: (..., C) to (..., groups, D)."""
     return torch.stack([layers[name](values[..., list(channels)]) for name, _, channels in groups], dim=-2)
 
 
 def _shown(batch: Batch, tokens: Tensor, groups: Groups) -> Tensor:
-    """Which tokens exist, (B, ..., groups) bool: all, but for groups that the batch hides by name."""
+    """Return which tokens exist, (B, ..., groups) bool: all except groups that the batch hides by name."""
     valid = torch.ones(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
     for i, (name, _, _) in enumerate(groups):
         if name in batch.visible:
@@ -184,7 +184,7 @@ def _kernels(groups: Groups, dim: int, side: int) -> nn.ModuleDict:
 
 
 def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
-    """Average what is visible in every patch; tokens without a place count in each: (B, h, w, D)."""
+    """Average the visible tokens of every patch; tokens without a place count in each: (B, h, w, D)."""
     sums, counts = [], []
     for name, axes in (("space_time", (3, 4)), ("space", (3,)), ("time", (1, 2)), ("static", (1,))):
         if name in kinds:

@@ -20,12 +20,12 @@ NAMES = {
     "s1": ("sentinel1", ((0, 1),)),
     "landsat": ("landsat", ((0,), tuple(range(1, 11)))),
 }
-_PATCH = 8  # the side that the weights are for
+_PATCH = 8  # the side for which the weights were trained
 _BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 
 
 class _PixelEmbed(nn.Module):
-    """A token a patch of 8 x 8, (N, C, H, W) to (N, h, w, D): first a layer on each pixel."""
+    """One token per patch of 8 x 8, (N, C, H, W) to (N, h, w, D); a layer is applied to each pixel first."""
 
     def __init__(self, channels: int, dim: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _PixelEmbed(nn.Module):
 
 
 class _Pooler(nn.Module):
-    """A learned query a patch that reads every token, then every other query; and a small copy of what comes out."""
+    """One learned query per patch that attends to every token, then to all queries; and a small copy of the result."""
 
     def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Pooler(nn.Module):
         self.head = trunk.dim // trunk.heads
 
     def forward(self, x: Tensor, of_tokens: Tensor, places: Tensor, *, mask: Tensor | None) -> Tensor:
-        """Tokens (B, N, D) at (B, N, 2) to a vector a place (B, P, 2): (B, P, D)."""
+        """Tokens (B, N, D) at (B, N, 2) to one vector per place (B, P, 2): (B, P, D)."""
         here, there = (_turning(_axial(where, self.head)) for where in (places, of_tokens))
         queries, keys = self.learned_query.expand(*places.shape[:2], -1), self.input_norm(x)
         for read, reflect in zip(self.read_blocks, self.self_attn_blocks, strict=True):
@@ -96,7 +96,7 @@ class OlmoEarth(nn.Module):
         self.attention_pooler = _Pooler(config) if config.pooler else None
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode what is there of s2, s1, landsat (B, T, C, H, W)."""
+        """Encode any of s2, s1, landsat (B, T, C, H, W)."""
         maps = {name: self._tokens(name, batch) for name in NAMES if name in batch.images}  # (B, h, w, T, sets, D)
         same_places({name: tuple(x.shape[1:4]) for name, x in maps.items()})
         masks = {name: batch.shown(name)[:, None, None, :, None].expand(x.shape[:-1]) for name, x in maps.items()}
@@ -135,7 +135,7 @@ class OlmoEarth(nn.Module):
         """Tokens of a modality, to which codes are added in quarters of the width: bands, time, month, place."""
         images, (published, sets), patch = batch.images[name], NAMES[name], self.patch_px
         if any(side % patch for side in images.shape[-2:]):
-            reason, fix = f"no multiple of patch_px = {patch}", "choose another size_px or patch_px"
+            reason, fix = f"not a multiple of patch_px = {patch}", "choose another size_px or patch_px"
             raise ModelInputError("sides", value=tuple(images.shape[-2:]), reason=reason, fix=fix)
         flat, size = images.flatten(0, 1), tuple(side // patch * _PATCH for side in images.shape[-2:])
         if patch != _PATCH:
@@ -165,7 +165,7 @@ class OlmoEarth(nn.Module):
 
 
 def _flat(parts: Mapping[str, Tensor]) -> Tensor:
-    """Put the tokens (B, h, w, T, sets, ...) of all modalities in one row: (B, N, ...)."""
+    """Flatten the tokens (B, h, w, T, sets, ...) of all modalities into one sequence: (B, N, ...)."""
     return torch.cat([part.flatten(1, 4) for part in parts.values()], dim=1)
 
 
@@ -178,7 +178,7 @@ def _averaged(tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Toke
 
 
 def _turning(angles: Tensor) -> Turn:
-    """Return what turns pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
+    """Return a function that rotates pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
     cos, sin = angles.cos(), angles.sin()
 
     def turned(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Panopticon: one ViT for any channels, told each one's wavelength, or the kind of radar it is."""
+"""Panopticon: one ViT for any channels, each identified by its wavelength or its kind of radar."""
 
 import math
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class PanopticonConfig(TrunkConfig):
 
 
 class _ChannelPatches(nn.Module):
-    """A token a patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels."""
+    """One token per patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels."""
 
-    # The query is the same for all; what comes before the softmax is linear, and so is what comes after. So
-    # pixels are weighed and added up by head, and only sums go through the matrices: the same to rounding as a
-    # key and a value for every channel of every patch, at a small part of the cost.
+    # The query is the same for all patches, and everything before and after the softmax is linear. Pixels are
+    # therefore weighted and summed per head, and only the sums pass through the matrices: equal, up to rounding, to
+    # a key and a value for every channel of every patch, at a fraction of the cost.
 
     conv3d: Any
     chnfus: Any
@@ -56,7 +56,7 @@ class _ChannelPatches(nn.Module):
         return tokens
 
     def _by_head(self, pixels: Tensor, ids: tuple[float, ...]) -> Tensor:
-        """From the channels of patches (B, h, w, C, p p) to (B, h, w, heads, head)."""
+        """Map the channels of patches (B, h, w, C, p p) to (B, h, w, heads, head)."""
         kernels, bias = self.conv3d["conv3d"].weight.flatten(1), self.conv3d["conv3d"].bias  # (D, p p), (D,)
         codes = torch.stack([self._code(one) for one in ids]) + bias  # (C, D)
         keys, values = (layer.weight.unflatten(0, (self.heads, -1)) for layer in self.chnfus["xattn"].values())

@@ -11,7 +11,7 @@ from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-# By modality: the stem made for it, and its channels.
+# By modality: its own stem, and its channels.
 STEMS = {"s2": ("s2_l2a", 12), "s2l1c": ("s2_l1c", 12), "s1": ("s1", 2)}
 
 

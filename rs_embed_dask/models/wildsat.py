@@ -1,4 +1,4 @@
-"""WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, tuned on wildlife observations; three heads on its classes."""
+"""WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, fine-tuned on wildlife observations; three heads."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rs_embed_dask.models.swin import PatchMerging, PyramidConfig, Sides, Window
 from rs_embed_dask.models.vit import ChannelsLast, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-# What a backbone gives: a map (B, h, w, D), the vector (B, D) that its classifier reads, and the classes (B, K).
+# A backbone's outputs: a map (B, h, w, D), the input (B, D) of its classifier, and the classes (B, K).
 _Features = tuple[Tensor, Tensor, Tensor]
 
 

@@ -43,7 +43,7 @@ class Option:
             raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {expected}", fix=f"give a {expected}")
         multiple = self.multiple if value != self.default else 0
         if multiple and isinstance(value, int) and (value <= 0 or value % multiple):
-            reason, fix = f"no multiple of {self.multiple}", f"use {self.default}, or another multiple"
+            reason, fix = f"not a multiple of {self.multiple}", f"use {self.default}, or another multiple"
             raise SpecError(f"{model}: {self.name}", value=value, reason=reason, fix=fix)
         return value
 
