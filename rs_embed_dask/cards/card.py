@@ -88,7 +88,7 @@ class Weights:
 
 _PLAIN = {
     "mean": "the mean of the patch tokens after the final norm",
-    "max": "the largest number of each feature over those tokens",
+    "max": "the maximum of each feature over those tokens",
     "cls": "the class token after the final norm",
     "grid": "the patch tokens after the final norm",
 }
@@ -162,8 +162,8 @@ class Product:
         """Return the options that every product has, followed by its own."""
         return (
             Option("base_url", self.base_url, doc="another mirror: http(s) address or folder"),
-            Option("cache", "", doc="folder of files that are kept, else the user's cache folder"),
-            Option("cache_gb", 20.0, doc="GiB that they may take; what was not used for longest goes first"),
+            Option("cache", "", doc="folder for downloaded files; by default the user's cache folder"),
+            Option("cache_gb", 20.0, doc="limit in GiB; the least recently used files are removed first"),
             *more,
         )
 

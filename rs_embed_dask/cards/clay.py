@@ -54,8 +54,8 @@ CARD = Card(
     ),
     options=(
         Option("hour", 0, tuple(range(24)), "hour (UTC) of the images; composites have none: 0", config=True),
-        Option("gsd", "read", ("read", "resized"), "image whose pixel size is the network's input", config=True),
-        Option("metadata", default=True, doc="tell it date, place, ground size; else zeros and 1", config=True),
+        Option("gsd", "read", ("read", "resized"), "which image's ground size of a pixel to use", config=True),
+        Option("metadata", default=True, doc="pass date, place, ground size; else zeros and 1", config=True),
         Option("size_px", 256, doc="side of the image", multiple=8),
         RECTANGLE,
     ),
@@ -63,9 +63,9 @@ CARD = Card(
     notes=(
         "The date is the middle of the span; weeks are ISO weeks, of which the 53rd equals the first.",
         "Any of a modality's bands may be left out: bands=('red', 'nir').",
-        "No provider serves NAIP here: give `naip` as an array of 8-bit numbers to Model.embed.",
-        "The authors know further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), not offered here.",
-        "The statistics are of version 1.5; those of version 1 were not checked.",
+        "No provider serves NAIP here: pass `naip` as an array of 8-bit values to Model.embed.",
+        "The authors support further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), absent here.",
+        "The statistics are those of version 1.5; version 1's were not checked.",
     ),
     deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is not a square.",),
 )

@@ -53,8 +53,8 @@ CARD = Card(
     patch_px=16,
     outputs=vectors(
         *("mean", "max", "cls"),
-        mean="the mean of the last block's patch tokens, put through a norm without weights",
-        max="the largest number of each feature over the grid's tokens",
+        mean="the mean of the last block's patch tokens, through a norm without weights",
+        max="the maximum of each feature over the grid's tokens",
         grid="the patch tokens as the last block leaves them; normed=True: after the final norm",
     ),
     extras=("dates", "place", "gsd"),
@@ -81,11 +81,11 @@ CARD = Card(
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
         "mean is that of the authors' benchmark. A grid's token sees its cell moved one network pixel up and left.",
-        "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2): no B10, and a shift to accept.",
+        "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2): no B10, and a domain shift.",
         "Days are counted from 1970; the date is the middle of the span. Elevation was dated 2015-01-01.",
-        "The area of a patch is by the pixels that were read, not those resized. What is unknown is a learned token.",
-        "s5p_no2, _co, _o3, _so2 and dem are known by a name, whose vector is in a file of its own: language=PATH.",
-        "No provider serves s3 (radiances: digital numbers times the OLCI factors), s5p or dem: give arrays.",
+        "The area of a patch is that of the pixels read, not resized. What is unknown becomes a learned token.",
+        "s5p_no2, _co, _o3, _so2 and dem are identified by a name, whose vector is in a separate file: language=PATH.",
+        "No provider serves s3 (radiances: digital numbers times the OLCI factors), s5p or dem: pass arrays.",
     ),
     deviations=("rs-embed has no such model.",),
 )

@@ -41,7 +41,7 @@ class AgriFMConfig(PyramidConfig):
     depths: Sides = (2, 2, 18, 2)
     heads: Sides = (4, 8, 16, 32)
     window: Sides = (8, 7, 7)
-    patch_px: int = 32  # what a token covers after three mergings
+    patch_px: int = 32  # side of a token after three mergings
     box: Sides = ()  # what it covers at first, in frames and pixels; where empty, 4 frames
     channels: int = 10
 

@@ -16,7 +16,7 @@ STEMS = {"s2": ("s2_l2a", 12), "s2l1c": ("s2_l1c", 12), "s1": ("s1", 2)}
 
 
 class _Stems(nn.Module):
-    """A convolution and a code for each kind of image, and what they share: (B, C, H, W) to (B, h, w, D)."""
+    """A convolution and a code for each kind of image, and shared layers: (B, C, H, W) to (B, h, w, D)."""
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()

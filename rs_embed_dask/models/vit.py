@@ -31,11 +31,11 @@ class TrunkConfig:
         return round(self.dim * self.mlp_ratio)
 
     def blocks(self, *, split: bool = False) -> nn.ModuleList:
-        """Make the blocks."""
+        """Build the blocks."""
         return nn.ModuleList(Block(self, split=split) for _ in range(self.depth))
 
     def norm(self) -> nn.LayerNorm:
-        """Make a norm of the trunk's width."""
+        """Build a norm of the trunk's width."""
         return nn.LayerNorm(self.dim, eps=self.norm_eps)
 
 
