@@ -349,7 +349,7 @@ class Files:
         return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again; an array cannot be described so."""
+        """Return JSON values from which `open_provider` recreates the provider; an array cannot be described so."""
         options: dict[str, Any] = {
             "name": self.name,
             "sensor": self.sensor,
