@@ -4,7 +4,7 @@ For each model and batch size: images per second through `Model.embed_cubes`, mi
 and in the network, and the network's FLOPs as a share of the speed of a large matrix product on this machine in the
 same type. Once per model: the memory that the largest batch needs beside weights and pixels (on a CPU the growth of a
 child process), and the time of the network against a plain one of the same size (`benchmarks.encoders_plain`), both in
-turns: the fastest run of each is compared, 1.00 is equal, and median and middle half of all turns say how much is
+turns: the fastest run of each is compared, 1.00 is equal, and median and middle half of all turns show how much is
 noise. Batches that would take longer than what is left of the budget are left out. Weights are random; the GPU part has
 been written with care but not been run. Where other work shares the cores, `--threads 1` compares best: threads that
 wait for each other measure the crowd.

@@ -203,7 +203,7 @@ SWIN = {
     "agrifm": (10, 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 7, 7), (4, 4, 4)),
     "swin": (3, 96, (2, 2, 6, 2), (3, 6, 12, 24), (1, 7, 7), (1, 4, 4)),
 }
-WITHOUT = {"anysat", "satvision"}  # nobody else's network is much like these
+WITHOUT = {"anysat", "satvision"}  # no plain network is much like these
 
 
 def plain(model, batch):

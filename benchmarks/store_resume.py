@@ -38,7 +38,7 @@ def timed(action):
 
 
 def finished_store(path, count, chunk_items):
-    """A store whose status says that all is done; what the vectors are does not matter here."""
+    """A store whose status states that all is done; the vectors do not matter here."""
     request = Request(models=("bandstats", "rcf"), provider=rs.open_provider("synthetic"))
     layouts = make_plan(list(islice(items(count), 1)), request).layouts
     fields = {"models": layouts, "request": request.to_dict(), "chunk_items": chunk_items}
@@ -69,7 +69,7 @@ def measure(count, chunk_items):
     verdict = "within" if decide_s < BOUND_S else "MISSES"
     print(
         f"{count:,} items, 2 models, {chunk_items} items per chunk: "
-        f"rs.resume says so in {decide_s:.2f} s ({verdict} {BOUND_S:.0f} s); "
+        f"rs.resume finds nothing left in {decide_s:.2f} s ({verdict} {BOUND_S:.0f} s); "
         f"created in {create_s:.1f} s (+{grown_mib:.0f} MiB, {files:,} files); "
         f"the same call again, with its places, {again_s:.1f} s; status report {report_s:.1f} s"
     )

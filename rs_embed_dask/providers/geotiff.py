@@ -70,7 +70,7 @@ class GeoTiff:
     head: tuple[Piece, ...]
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
-        """Return the pixels [rows) x [columns) of a band as float32, NaN where the file says that they are missing."""
+        """Return the pixels [rows) x [columns) of a band as float32, NaN where they are missing."""
         raw = self.raw(rows, columns, access=access, band=band)[0]
         pixels: Pixels = raw.astype(np.float32)
         if self.nodata is not None and not np.isnan(self.nodata):
@@ -251,13 +251,13 @@ def label(href: str) -> str:
 
 # these hold addresses of other directories
 POINTERS: Final = frozenset({330, 34665, 34853, 40965})
-# GeoTIFF's keys: what they say is known by the time pixels are read, and understanding them takes GDAL longest
+# GeoTIFF's keys: their content is known by the time pixels are read, and parsing them takes GDAL longest
 GEO_KEYS: Final = frozenset({34735, 34736, 34737})
 LONG, LONG8 = 4, 16
 
 
 def specimen(layout: TiffLayout) -> bytes:
-    """Return a TIFF of one block without data, for GDAL to say what the large file is: system, transform, bands."""
+    """Return a TIFF of one block without data, from which GDAL reads what the large file is: CRS, transform, bands."""
     return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, data_of={})
 
 

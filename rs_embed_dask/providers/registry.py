@@ -155,7 +155,7 @@ _CLOUD_SPREAD: Final = 0.5  # of half the scenes half are clear enough: a limit 
 
 
 def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
-    """Estimate a read from how often the sensor passes and how its files are blocked. Asks nobody."""
+    """Estimate a read from how often the sensor passes and how its files are blocked, without a request."""
     of = sensor(read.sensor)
     days = sum(span.days for span in read.frames)
     limit = read.fetch.max_cloud_pct

@@ -93,7 +93,7 @@ class TiffLayout:
 
     @property
     def placed(self) -> bool:
-        """Whether the file says where its pixels lie; one with ground control points alone does not."""
+        """Whether the file states where its pixels lie; one with ground control points alone does not."""
         return PIXEL_SCALE in self.directory.entries or MATRIX in self.directory.entries
 
     def under(self, rows: tuple[int, int], columns: tuple[int, int]) -> Blocks:

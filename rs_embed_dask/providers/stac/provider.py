@@ -176,7 +176,7 @@ class StacProvider:
 
     @property
     def signer(self) -> Signer:
-        """Who signs links: nobody."""
+        """Signer of links, which need no signature here."""
         return PlainLinks()
 
     @property
@@ -399,5 +399,5 @@ class PlanetaryComputer(StacProvider):
 
     @property
     def signer(self) -> Signer:
-        """Who signs links: the Planetary Computer's token issuer."""
+        """Signer of links, with tokens of the Planetary Computer."""
         return PlanetaryComputerTokens()

@@ -107,7 +107,7 @@ class ReadAmplificationWarning(UserWarning):
 def chunks_for(grid: Grid, assets: Iterable[Asset], *, block_px: int, chunk_px: int | None = None) -> tuple[Cut, Cut]:
     """Return how a grid is cut along y and x, as sizes of chunks in pixels."""
     # A grid of at most 2048 pixels per side is one chunk. A larger one is cut where the blocks of the files end, as
-    # far as the catalogue says where they lie; several blocks make a chunk. With `chunk_px` it is cut there
+    # far as the catalogue states where they lie; several blocks make a chunk. With `chunk_px` it is cut there
     # instead.
     placed = [a for a in assets if a.crs == grid.crs and a.origin is not None and a.pixel is not None]
     finest = min(placed, key=lambda a: a.pixel or (0.0, 0.0), default=None)

@@ -39,7 +39,7 @@ TURN: Final = 360.0
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of an item: its plain link, and where it lies as far as the catalogue says."""
+    """A file of an item: its plain link, and where it lies as far as the catalogue states."""
 
     href: str
     media: str = ""
