@@ -1,4 +1,4 @@
-"""A run: what is left to do in a store, on a cluster given or made."""
+"""A run: computing what is left to do in a store, on the caller's cluster or a local one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.progress import listeners_for
-from rs_embed_dask.engine.reading import is_fatal, is_lost, said
+from rs_embed_dask.engine.reading import error_line, is_fatal, is_lost
 from rs_embed_dask.engine.report import (
     ChunkDone,
     ChunkLost,
@@ -64,7 +64,7 @@ __all__ = [
 
 
 def record_failed(store: Store, chunk: ChunkTask, unit: Unit, *, error: BaseException) -> ChunkReceipt:
-    """Store an item as failed for every model it was to be embedded by."""
+    """Store an item as failed for every model that was to embed it."""
     outcome = _outcome(error)
     receipt = ChunkReceipt(chunk.number)
     results = {}
@@ -80,10 +80,10 @@ def _outcome(error: BaseException) -> Outcome:
     stage = str(getattr(error, "task", ""))
     is_embedding = "rs-embed-" in stage
     if is_lost(error):
-        reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({said(error)})"
+        reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({error_line(error)})"
         fix = "give workers more memory, or leave the item out"
     else:
-        reason, fix = f"its task raised {said(error)}", "report it; the other items are not affected"
+        reason, fix = f"its task raised {error_line(error)}", "report it; the other items are not affected"
     failed: RsEmbedError
     if is_embedding:
         failed = ModelError("embedding", reason=reason, fix=fix)
@@ -127,7 +127,7 @@ class Job:
 
 
 class Jobs:
-    """Every chunk with something to do: what was lost first, new ones next, suspects last and alone."""
+    """The chunks with something to do: lost ones first, new ones next, suspects last and alone."""
 
     def __init__(self, chunks: np.ndarray[Any, Any]) -> None:
         self._new: Iterator[int] = iter(chunks.tolist())
@@ -186,7 +186,7 @@ def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
 
 
 async def _load(recipe: SharedValue) -> None:
-    """Load in a thread: a worker whose event loop does not answer is taken for dead."""
+    """Load in a thread: a worker whose event loop does not respond is considered dead."""
     await asyncio.to_thread(_load_all, recipe)
 
 
@@ -340,11 +340,12 @@ class Driver:
             raise error
         killed = isinstance(error, KilledWorker)
         if is_lost(error) and not (killed and flight.job.is_suspect):
-            self._lose(flight, jobs, said(error), is_suspect=killed)
+            self._lose(flight, jobs, error_line(error), is_suspect=killed)
             return
         rows = tuple(unit.row for unit in flight.units)
         if len(rows) > 1:
-            emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, f"{said(error)}; trying halves"))
+            reason = f"{error_line(error)}; trying halves"
+            emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, reason))
             jobs.put(flight.job.halves(rows))
             return
         receipt = record_failed(
