@@ -97,9 +97,9 @@ MOST_LOSSES: Final = 20
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one chunk: all that is to do in it, or some of its rows."""
+    """Work on one chunk: on all its open rows, or some of them."""
 
-    # A job whose tasks killed a worker is a suspect: it runs alone, so that it costs no other job its worker, and is
+    # A job whose tasks killed a worker is a suspect: it runs alone, so that no other job loses its worker, and is
     # halved until one item is left, which is the one at fault.
 
     chunk: int
@@ -160,7 +160,7 @@ class Jobs:
 
 
 def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
-    """Find the items of a job that have something to do, reading this chunk alone from the store."""
+    """Find the items of a job that are still to compute; only this chunk is read from the store."""
     open_rows = {label: frozenset(store.pending_rows(job.chunk, label, only=only).tolist()) for label in labels}
     items: Mapping[int, Item] = dict(enumerate(store.items(job.chunk)))
     rows = sorted(frozenset().union(*open_rows.values())) if job.rows is None else job.rows
@@ -170,7 +170,7 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 
 def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
     """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
-    # What every item would meet (no weights, no licence) thus ends the run before the first read.
+    # Errors that every item would meet (no weights, no licence) thus end the run before the first read.
     workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
         address
@@ -377,7 +377,7 @@ class Driver:
 
 
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
-    """Compute all that is not done in a store."""
+    """Compute everything that is not done in a store."""
     chosen = options or Options()
     todo = {label: store.pending(label, only=chosen.only) for label in plan.recipe.labels}
     chunks = np.unique(np.concatenate(list(todo.values())))
@@ -388,8 +388,8 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         connected = client_for(client, stack)
         stop_profiler(connected)
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
-        # Before the first read: a worker that is paused because its memory is full never comes back.
-        driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
+        # Before the first read: a worker that is paused because its memory is full never resumes.
+        driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,

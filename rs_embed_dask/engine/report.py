@@ -1,4 +1,4 @@
-"""What happened in a run, and how it compares with the plan."""
+"""The events and the report of a run, and how it compares with the plan."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ class Waiting(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """A run is over: done, interrupted or given up."""
+    """A run has ended: done, interrupted or failed."""
 
     report: RunReport
     interrupted: bool = False
 
 
 Listener: TypeAlias = Callable[[Event], None]
-"""Anything that takes an event."""
+"""Any callable that takes an event."""
 
 
 def emit(listeners: tuple[Listener, ...], event: Event) -> None:
@@ -276,7 +276,7 @@ class RunReport:
             self.counts.setdefault(label, Counter()).update(counts)
 
     def close(self, seconds: float, *, workers_lost: int, is_over: bool) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         self.seconds, self.workers_lost, self.is_over = seconds, workers_lost, is_over
 
     @property
