@@ -88,7 +88,7 @@ def client_for(client: Client | None, stack: ExitStack) -> Client:
 
 
 def cluster(kind: str = "local", **options: Any) -> Any:
-    """Make a cluster whose workers have the resources that tasks ask for.
+    """Make a cluster whose workers have the resources that tasks require.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ class Driver:
             emit(self._listeners, RunFinished(self.report, interrupted=not is_over))
         return self.report
 
-    # --------------------------------------------------------------------------------------------------------- take-off
+    # ------------------------------------------------------------------------------------------------------- submission
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
         workers = self.watch.look()
@@ -278,7 +278,7 @@ class Driver:
         self._flying[future.key] = _Flight(job, units, future, time.perf_counter())
         future.add_done_callback(self._landed.put)
 
-    # ---------------------------------------------------------------------------------------------------------- landing
+    # ------------------------------------------------------------------------------------------------------- completion
     def _land(self, jobs: Jobs) -> None:
         """Wait for one job to end, and handle it."""
         try:
@@ -333,7 +333,7 @@ class Driver:
         )
         emit(self._listeners, done)
 
-    # ------------------------------------------------------------------------------------------------------- what fails
+    # --------------------------------------------------------------------------------------------------------- failures
     def _recover(self, flight: _Flight, jobs: Jobs, error: BaseException) -> None:
         """Handle an error: it ends the run, or the job is repeated, or halved to isolate the item at fault."""
         if is_fatal(error):

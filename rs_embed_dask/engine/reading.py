@@ -98,11 +98,11 @@ _LEASED: Final[dict[tuple[str, str], Semaphore]] = {}
 
 def share_caps() -> None:
     """Extend this process's limits on concurrent requests to its whole cluster. Called within a task."""
-    share_by(_OfWorker(get_worker()))
+    share_by(_WorkerSemaphores(get_worker()))
 
 
 @dataclass(frozen=True, eq=False)
-class _OfWorker:
+class _WorkerSemaphores:
     """Semaphores of a worker's scheduler, for as long as the worker runs."""
 
     worker: Any

@@ -44,7 +44,7 @@ READ_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.
 
 @dataclass(frozen=True)
 class Need:
-    """What one modality of one model takes from a read."""
+    """The bands that one modality of one model takes from a read."""
 
     label: str
     modality: str
@@ -72,7 +72,7 @@ class ReadGroup:
         return tuple(dict.fromkeys(band for need in self.needs for band in need.bands))
 
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
-        """Return what to read for one item."""
+        """Return the read of one item."""
         grid, _ = square_of(spatial, self.resolution_m, self.fetch.crs)
         return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
 
@@ -105,7 +105,7 @@ class ProductEntry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is to be done to every item."""
+    """How every item is read and embedded."""
 
     provider: Provider
     groups: tuple[ReadGroup, ...]
