@@ -192,6 +192,8 @@ class Card:
         The user's choices; whether an option ``bands`` may select some of the bands.
     dim_per : (str, int) or None
         The embedding dimension as a multiple of an option, or of ``"bands"``.
+    kernel : str
+        The option that is the side, in pixels, of what a pixel's features depend on; in a model without windows only.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
     product : Product or None
@@ -219,6 +221,7 @@ class Card:
     options: tuple[Option, ...] = ()
     any_bands: bool = False
     dim_per: tuple[str, int] | None = None
+    kernel: str = ""
     float32: bool = False
     product: Product | None = None
     parity: str = ""
@@ -329,6 +332,10 @@ class Card:
         lengths = dict(variant.dims)
         options = (f"{name}={value}" for name, value in self.chosen(spec.options).items())
         return next((lengths[key] for key in (kind or "", *options) if key in lengths), variant.dim)
+
+    def context_px(self, spec: ModelSpec) -> int:
+        """Pixels beyond a token's own that its vector depends on, in a model without windows."""
+        return int(self.chosen(spec.options)[self.kernel]) // 2 if self.kernel else 0
 
     def patch(self, spec: ModelSpec) -> int:
         """Side of a token in the network's pixels."""

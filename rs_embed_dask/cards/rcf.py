@@ -33,6 +33,7 @@ CARD = Card(
         grid="the means over each cell",
     ),
     dim_per=("features", 2),
+    kernel="kernel_px",
     any_bands=True,
     float32=True,
     inputs=(

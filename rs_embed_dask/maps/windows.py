@@ -53,6 +53,8 @@ class Tiling:
         Pixels per side of a token.
     rim : int
         Tokens along each side of a window whose vectors are not used: they give the others their surroundings.
+    least_margin : int
+        Tokens that blocks hand on at least, so that models with other windows can share the same reads.
     """
 
     window: int
@@ -60,6 +62,7 @@ class Tiling:
     block: int
     patch_px: int = 1
     rim: int = 0
+    least_margin: int = 0
 
     def __post_init__(self) -> None:
         whole("Tiling.rim", self.rim, low=0, high=(self.window - 1) // 2)
@@ -85,7 +88,7 @@ class Tiling:
     @property
     def margin(self) -> int:
         """Tokens that the windows of a block reach beyond its far edges."""
-        return self.window - gcd(self.block, self.stride)
+        return max(self.least_margin, self.window - gcd(self.block, self.stride))
 
     def starts(self, first: int, stop: int) -> range:
         """Return the starts of the windows that start in first .. stop - 1, along one axis."""
@@ -125,6 +128,10 @@ class Tiles:
     @cached_property
     def _all(self) -> frozenset[BlockIndex]:
         return frozenset(self.order)
+
+    def has(self, tile: BlockIndex) -> bool:
+        """Return whether a tile is one of these."""
+        return tile in self._all
 
     def earlier(self, tile: BlockIndex) -> tuple[BlockIndex | None, BlockIndex | None, BlockIndex | None]:
         """Return the corner, the top and the left neighbour, None where there is none."""

@@ -19,6 +19,7 @@ TILINGS = [
     Tiling(window=8, stride=3, block=8, patch_px=PATCH),
     Tiling(window=1, stride=1, block=8, patch_px=PATCH),
     Tiling(window=10, stride=8, block=8, patch_px=PATCH, rim=1),
+    Tiling(window=4, stride=4, block=8, patch_px=PATCH, least_margin=3),
 ]
 SHAPES = {
     "one block": [(3, 4)],

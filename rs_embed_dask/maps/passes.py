@@ -1,0 +1,139 @@
+"""How the models of a map share its work: those with blocks of one size on the ground share every read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from rs_embed_dask.errors import PlanError
+from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling
+from rs_embed_dask.specs import OutputSpec
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import Chosen
+    from rs_embed_dask.preprocess.inputs import Inputs
+    from rs_embed_dask.specs import InputPrep
+
+__all__ = ["BLOCK_TOKENS", "MapModel", "MapPass", "models_of", "shared"]
+
+BLOCK_TOKENS: Final = 64
+"""Tokens per side of a block; pixel by pixel, four times as many."""
+
+_PIXEL_BLOCKS: Final = 4
+_CELLS: Final = 32  # tokens per side of what a model without windows is given at once
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """One model of a map: how its windows lie, the size of its pixels and of its vectors."""
+
+    label: str
+    tiling: Tiling
+    pixel_m: float
+    dim: int
+
+    @property
+    def token_m(self) -> float:
+        """Side of a token in metres."""
+        return self.pixel_m * self.tiling.patch_px
+
+    @property
+    def block_px(self) -> int:
+        """Side of a block in pixels."""
+        return self.tiling.block * self.tiling.patch_px
+
+
+def models_of(chosen: Iterable[Chosen], prep: InputPrep, overlap: float) -> tuple[MapModel, ...]:
+    """Return how each model of a request covers a map. Raises PlanError for one that cannot."""
+    return tuple(_model(one, prep, overlap) for one in chosen)
+
+
+def _model(one: Chosen, prep: InputPrep, overlap: float) -> MapModel:
+    label, card, spec = one.spec.label, one.card, one.spec
+    inputs, patch = card.resolved_inputs(spec), card.patch(spec)
+    sizes = {resolution for _, resolution in one.inputs}
+    if len(sizes) > 1:
+        reason = "its modalities are read at different pixel sizes"
+        fix = "give resolution_m=, or take one modality"
+        raise PlanError(f"map of {label}", value=sorted(sizes), reason=reason, fix=fix)
+    first = inputs[0]
+    if first.native:
+        rim = -(-card.context_px(spec) // patch)
+        block = BLOCK_TOKENS * (_PIXEL_BLOCKS if patch == 1 else 1)
+        tiling = Tiling(_CELLS + 2 * rim, _CELLS, block, patch, rim)
+    else:
+        tiling = Tiling.of(_window(label, first, patch, prep=prep), overlap, block=BLOCK_TOKENS, patch_px=patch)
+    return MapModel(label, tiling, sizes.pop(), card.dim(spec, OutputSpec.grid()))
+
+
+def _window(label: str, inputs: Inputs, patch: int, *, prep: InputPrep) -> int:
+    """Return the tokens per side of what the network sees."""
+    side = prep.tile_px or inputs.size_px or inputs.max_px
+    if not side or side % patch:
+        reason, fix = "the side of its windows is not a whole number of tokens", f"give tile_px, a multiple of {patch}"
+        raise PlanError(f"map of {label}", value=side, reason=reason, fix=fix)
+    return int(side) // patch
+
+
+def shared(models: Sequence[MapModel]) -> list[tuple[MapModel, ...]]:
+    """Group the models that can share their reads, with margins that agree."""
+    groups: dict[tuple[float, int, int], list[MapModel]] = defaultdict(list)
+    for one in models:
+        groups[one.pixel_m, one.block_px, one.tiling.patch_px].append(one)
+    passes = []
+    for members in groups.values():
+        margin = max(one.tiling.margin for one in members)
+        passes.append(tuple(replace(one, tiling=replace(one.tiling, least_margin=margin)) for one in members))
+    return passes
+
+
+@dataclass(frozen=True)
+class MapPass:
+    """Models of a map that share their reads, in one group, and the blocks that each still needs.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Of pixels, whose blocks are those of the models.
+    models : tuple of MapModel
+        With equal blocks and margins.
+    wanted : mapping of str to frozenset of BlockIndex
+        By label; the blocks to be computed.
+    """
+
+    lattice: Lattice
+    models: tuple[MapModel, ...]
+    wanted: Mapping[str, frozenset[BlockIndex]]
+
+    @cached_property
+    def tiles(self) -> dict[str, Tiles]:
+        """The tiles of each model that has something to do."""
+        return {one.label: Tiles(one.tiling, self.wanted[one.label]) for one in self.models if self.wanted[one.label]}
+
+    @cached_property
+    def model(self) -> dict[str, MapModel]:
+        """The models by label."""
+        return {one.label: one for one in self.models}
+
+    @cached_property
+    def order(self) -> tuple[BlockIndex, ...]:
+        """Every tile of any model, row by row."""
+        return tuple(sorted({tile for tiles in self.tiles.values() for tile in tiles.order}))
+
+    def labels(self, tile: BlockIndex) -> tuple[str, ...]:
+        """Return the models that a tile is computed for."""
+        return tuple(label for label, tiles in self.tiles.items() if tiles.has(tile))
+
+    def source(self, tile: BlockIndex) -> Rect:
+        """Return the pixels that a tile reads: all that any of its models needs of it."""
+        rects = [
+            Rect(*(edge * tiles.tiling.patch_px for edge in tiles.source(tile)))
+            for tiles in self.tiles.values()
+            if tiles.has(tile)
+        ]
+        tops, lefts, bottoms, rights = zip(*rects, strict=True)
+        return Rect(min(tops), min(lefts), max(bottoms), max(rights))

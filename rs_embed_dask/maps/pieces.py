@@ -1,0 +1,97 @@
+"""Pixels of a map on their way: what one read brought, the strips cut from it, and the field put together of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from rs_embed_dask.engine.reading import CubeRead, read_pixels
+from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.imagery.cube import Cube, Dates, Read
+from rs_embed_dask.maps.blend import pasted
+from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.store import Status
+
+if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.maps.lattice import Lattice
+    from rs_embed_dask.specs import TemporalSpec
+
+__all__ = ["Piece", "crop", "fault_of", "joined", "read_piece"]
+
+_MISSING: Final = (Status.OK, Status.NO_DATA)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Pixels over a rectangle of a pixel lattice, by the number of their group in the recipe."""
+
+    rect: Rect
+    reads: Mapping[int, CubeRead]
+
+    def cut(self, rect: Rect) -> Piece:
+        """Copy a part: a view would keep, and send, the whole."""
+        reads = {
+            number: read if read.value is None else replace(read, value=crop(read.value, self.rect, rect, copy=True))
+            for number, read in self.reads.items()
+        }
+        return Piece(rect, reads)
+
+
+def crop(cube: Cube, outer: Rect, rect: Rect, *, copy: bool = False) -> Cube:
+    """Return the part of a cube over `outer` that lies under `rect`."""
+    rows, cols = rect.within(outer)
+    a, b, c, d, e, f = cube.read.grid.transform
+    moved = (a, b, c + a * cols.start, d, e, f + e * rows.start)
+    grid = replace(cube.read.grid, transform=moved, shape=rect.shape)
+    values, n_obs = cube.values[..., rows, cols], cube.n_obs[..., rows, cols]
+    if copy:
+        values, n_obs = values.copy(), n_obs.copy()
+    return Cube(values, n_obs, replace(cube.read, grid=grid), cube.scenes, cube.dates)
+
+
+def read_piece(recipe: Recipe, lattice: Lattice, rect: Rect, temporal: TemporalSpec) -> Piece:
+    """Read a rectangle of a pixel lattice for all models of a recipe, each collection once."""
+    grid = lattice.grid(rect)
+    reads: dict[int, CubeRead] = {}
+    for visit in recipe.visits(recipe.labels):
+        groups = [recipe.groups[number] for number in visit]
+        asked = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
+        seed = f"{lattice.group}/{rect.top}/{rect.left}/{groups[0].sensor}"
+        reads |= zip(visit, read_pixels(recipe.provider, asked, recipe.retry, seed=seed), strict=True)
+    return Piece(rect, reads)
+
+
+def fault_of(pieces: Sequence[Piece], number: int, rect: Rect) -> CubeRead | None:
+    """Return a read of a group that failed where pixels of a rectangle were needed."""
+    touching = (piece.reads[number] for piece in pieces if 0 not in (piece.rect & rect).shape)
+    return next((read for read in touching if read.status not in _MISSING), None)
+
+
+def joined(pieces: Sequence[Piece], number: int, over: Rect, grid: Grid) -> Cube | None:
+    """Put the cube of one group together from pieces; NaN where nothing was observed, None where nothing was at all."""
+    there = [(piece.rect, cube) for piece in pieces if (cube := piece.reads[number].value) is not None]
+    if not there:
+        return None
+    first = there[0][1]
+    values = pasted([(rect, cube.values) for rect, cube in there], over, pixels=1)
+    n_obs = pasted([(rect, cube.n_obs) for rect, cube in there], over, pixels=1)
+    scenes = tuple(dict.fromkeys(scene for _, cube in there for scene in cube.scenes))
+    return Cube(values, n_obs, replace(first.read, grid=grid), scenes, _dates([cube.dates for _, cube in there]))
+
+
+def _dates(parts: Sequence[Dates]) -> Dates:
+    """Return first and last day of each frame over all pieces."""
+    frames = []
+    for pairs in zip(*parts, strict=True):
+        days = [day for pair in pairs if pair is not None for day in pair]
+        frames.append((min(days), max(days)) if days else None)
+    return tuple(frames)
+
+
+def no_imagery(pieces: Sequence[Piece], number: int) -> NoImageryError | None:
+    """Return why a group has no pixels at all."""
+    errors = (piece.reads[number].error for piece in pieces)
+    return next((error for error in errors if isinstance(error, NoImageryError)), None)

@@ -1,0 +1,232 @@
+"""What becomes of one tile: its windows embedded and added up, and the block that the sums make. Nothing of Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rs_embed_dask.engine.embedder import EmbedInput, resident
+from rs_embed_dask.engine.reading import error_line
+from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.maps.blend import divided, placed, summed, weights_of
+from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.pieces import Piece, crop, fault_of, joined
+from rs_embed_dask.specs import InputPrep, OutputSpec
+from rs_embed_dask.store import Status
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.engine.embedder import Embedded
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.maps.windows import Tiling
+
+__all__ = ["BlockField", "Quality", "TileSums", "block_field", "embed_windows", "tile_sums"]
+
+_GRID: Final = OutputSpec.grid()
+_WHOLE_WINDOW: Final = InputPrep.resize()
+_BRIEFLY_S: Final = 0.01
+_WHOLE: Final = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """What was observed at each token of a block; every array is (rows, columns)."""
+
+    valid_fraction: NDArray[np.float32]
+    n_obs: NDArray[np.int32]
+    first_date: NDArray[np.datetime64]
+    last_date: NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, eq=False)
+class TileSums:
+    """Weighted sums of a tile's vectors, or of a strip of them, and why some windows are missing."""
+
+    rect: Rect
+    total: NDArray[np.float32] | None
+    faults: tuple[tuple[Rect, Status, str], ...] = ()
+    quality: Quality | None = None
+    scenes: tuple[str, ...] = ()
+    windows: int = 0
+    seconds: float = 0.0
+    weights: Mapping[str, Any] = field(default_factory=dict)
+
+    def cut(self, rect: Rect) -> TileSums:
+        """Copy the part that a neighbouring block takes."""
+        total = None if self.total is None else self.total[:, *rect.within(self.rect)].copy()
+        faults = tuple(fault for fault in self.faults if 0 not in (fault[0] & rect).shape)
+        return TileSums(rect, total, faults)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockField:
+    """A finished block: its vectors (dim, rows, columns), or why there are none."""
+
+    status: Status
+    vectors: NDArray[np.float32] | None
+    quality: Quality | None
+    reason: str = ""
+    scenes: tuple[str, ...] = ()
+
+
+def _scaled(rect: Rect, by: int) -> Rect:
+    return Rect(*(edge * by for edge in rect))
+
+
+def tile_sums(
+    recipe: Recipe,
+    label: str,
+    tiling: Tiling,
+    *,
+    lattice: Lattice,
+    area: tuple[Rect | None, Rect, tuple[range, range]],
+    pieces: Sequence[Piece],
+    leave: Callable[[], None] = lambda: None,
+) -> TileSums:
+    """Embed the windows of a tile and add them up.
+
+    `area` holds the block that is to be written (None where the tile only serves others), the field that the windows
+    need, and their starts, in tokens of the model; `lattice` and `pieces` are in pixels.
+    """
+    own, over, starts = area
+    px = tiling.patch_px
+    pixels = _scaled(over, px)
+    cubes, faults = {}, []
+    for number, need in recipe.needs(label):
+        failed = fault_of(pieces, number, pixels)
+        if failed is not None:
+            faults.append((over, failed.status, str(failed.error)))
+        cube = joined(pieces, number, pixels, lattice.grid(pixels))
+        if cube is not None:
+            cubes[need.modality] = cube.select(bands=need.bands)
+    quality = None
+    if own is not None and cubes:
+        quality = _quality(list(cubes.values()), own.within(over, px), (own.shape, px))
+    scenes = tuple(dict.fromkeys(scene for cube in cubes.values() for scene in cube.scenes))
+    if faults or not cubes or not len(starts[0]) * len(starts[1]):
+        return TileSums(over, None, tuple(faults), quality, scenes)
+    windows = [Rect(row, col, row + tiling.window, col + tiling.window) for row in starts[0] for col in starts[1]]
+    inputs = [{name: crop(cube, pixels, _scaled(rect, px)) for name, cube in cubes.items()} for rect in windows]
+    vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
+    faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
+    entry = recipe.entry[label]
+    weights = dict(resident(entry.key, entry.load, recipe.batch_items).model.result().weights_info)
+    total = None if vectors is None else summed(vectors, starts, over=over, weights=weights_of(tiling))
+    return TileSums(over, total, tuple(faults), quality, scenes, len(windows), seconds, weights)
+
+
+def embed_windows(
+    recipe: Recipe,
+    label: str,
+    inputs: Sequence[Mapping[str, Cube]],
+    *,
+    size: int,
+    leave: Callable[[], None] = lambda: None,
+) -> tuple[NDArray[np.float32] | None, dict[int, str], float]:
+    """Embed windows by the resident model; vectors (windows, dim, size, size), reasons of failed windows, seconds."""
+    entry = recipe.entry[label]
+    embedder = resident(entry.key, entry.load, recipe.batch_items)
+    futures: list[Future[Embedded]] = [embedder.submit(EmbedInput(cubes, _GRID, _WHOLE_WINDOW)) for cubes in inputs]
+    if wait(futures, timeout=_BRIEFLY_S).not_done:
+        leave()
+    answers = [future.result() for future in futures]
+    errors = {
+        place: error_line(answer.result)
+        for place, answer in enumerate(answers)
+        if isinstance(answer.result, BaseException) and not isinstance(answer.result, NoImageryError)
+    }
+    grids = {place: answer.result.values for place, answer in enumerate(answers) if hasattr(answer.result, "values")}
+    seconds = sum(answer.seconds for answer in answers)
+    if not grids:
+        return None, errors, seconds
+    dim = len(next(iter(grids.values())))
+    vectors = np.full((len(inputs), dim, size, size), np.nan, dtype=np.float32)
+    for place, values in grids.items():
+        if values.shape[1:] != (size, size):
+            errors[place] = f"the model gave {values.shape[1]} x {values.shape[2]} tokens for {size} x {size}"
+            continue
+        vectors[place] = values
+    return vectors, errors, seconds
+
+
+def _quality(cubes: Sequence[Cube], where: tuple[slice, slice], cells: tuple[tuple[int, int], int]) -> Quality:
+    """Return what was observed at each token of a block; `cells` is its shape in tokens and their side in pixels."""
+    (rows, cols), px = cells
+    valid, count = np.zeros((rows, cols)), 0
+    n_obs = np.zeros((rows, cols), np.int32)
+    first = np.full((rows, cols), np.datetime64("NaT"), "datetime64[D]")
+    last = first.copy()
+    for cube in cubes:
+        there = np.isfinite(cube.values[..., *where]).mean((0, 1))
+        valid += there.reshape(rows, px, cols, px).mean((1, 3)) * cube.values.shape[0]
+        count += cube.values.shape[0]
+        seen = cube.n_obs[..., *where].reshape(-1, rows, px, cols, px).max((2, 4))
+        n_obs += seen.sum(0, dtype=np.int32)
+        for frame, days in zip(seen > 0, cube.dates, strict=True):
+            if days is not None:
+                begin, end = (np.datetime64(day, "D") for day in days)
+                first = np.where(frame, np.fmin(first, begin), first)
+                last = np.where(frame, np.fmax(last, end), last)
+    return Quality((valid / count).astype(np.float32), n_obs, first, last)
+
+
+def block_field(block: Rect, sums: Sequence[TileSums], *, removed: NDArray[np.float32] | None = None) -> BlockField:
+    """Blend what the tiles around a block give to it.
+
+    Parameters
+    ----------
+    block : Rect
+        The block, in tokens.
+    sums : sequence of TileSums
+        Corner, top and left strips, where there are any, and the block's own tile last: the order of addition, so
+        that equal parts give equal bits whatever the region.
+    removed : (dim, stride, stride) array, optional
+        What the position in the window adds to a token, by its row and column modulo the stride; it is taken away.
+
+    Returns
+    -------
+    BlockField
+    """
+    own = sums[-1]
+    faults = [fault for one in sums for fault in one.faults if 0 not in (fault[0] & block).shape]
+    if faults:
+        _, status, reason = min(faults, key=lambda fault: fault[1])
+        return BlockField(status, None, own.quality, reason, own.scenes)
+    parts = [(one.rect, one.total) for one in sums if one.total is not None]
+    vectors = divided(placed(parts, block)) if parts else None
+    if vectors is None or not np.isfinite(vectors).any():
+        return BlockField(Status.NO_DATA, None, own.quality, "no window has a valid observation", own.scenes)
+    if removed is not None:
+        rows, cols = (np.arange(start, stop) % removed.shape[1] for start, stop in _axes(block))
+        vectors -= removed[:, rows[:, None], cols]
+    status, reason = _completeness(vectors, own.quality)
+    return BlockField(status, vectors, own.quality, reason, own.scenes)
+
+
+def _axes(rect: Rect) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (rect.top, rect.bottom), (rect.left, rect.right)
+
+
+def _completeness(vectors: NDArray[np.float32], quality: Quality | None) -> tuple[Status, str]:
+    """Return whether a block is OK or PARTIAL, and what is missing."""
+    without = 1.0 - float(np.isfinite(vectors[0]).mean())
+    missing = 1.0 if quality is None else 1.0 - float(quality.valid_fraction.mean())
+    parts = [f"{100 * without:.0f} % of the tokens without a vector"] if without > 0 else []
+    if missing > 1 - _WHOLE:
+        parts.append(f"{100 * missing:.0f} % of the pixels missing")
+    return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
+
+
+def without_tokens(field_: BlockField, keep: NDArray[np.bool_]) -> BlockField:
+    """Set the tokens that are not to be written to NaN."""
+    if field_.vectors is None or keep.all():
+        return field_
+    return replace(field_, vectors=np.where(keep, field_.vectors, np.float32(np.nan)))

@@ -1,0 +1,76 @@
+"""Tiles with real models: a map in blocks equals the model run once over the whole region."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rs_embed_dask as rs
+from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.inference.loading import load_model
+from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.providers import load_all
+from rs_embed_dask.specs import InputPrep, OutputSpec
+from rs_embed_dask.store import Status
+from tests.maps.inprocess import InProcess, mosaic
+
+SPAN = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
+BLOCKS = [(3040, 262), (3040, 263), (3041, 262), (3041, 263)]
+SMALL = {"bands": ("red", "nir", "swir16"), "patch_px": 2}
+OPTIONS = {"rcf": {"features": 8, **SMALL}, "bandstats": SMALL}
+MODELS = [{"id": name, "options": options} for name, options in OPTIONS.items()]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return InProcess(MODELS, SPAN, provider="synthetic").run(BLOCKS)
+
+
+def whole(run, label, model):
+    """The model run once, over the region and 16 pixels around it."""
+    patch = run.models[0].tiling.patch_px
+    size, around = run.lattice.block, 2 * patch
+    region = Rect(BLOCKS[0][0] * size, BLOCKS[0][1] * size, (BLOCKS[-1][0] + 1) * size, (BLOCKS[-1][1] + 1) * size)
+    rect = Rect(region.top - around, region.left - around, region.bottom + around, region.right + around)
+    (number, need), *_ = run.recipe.needs(label)
+    group = run.recipe.groups[number]
+    read = Read(run.lattice.grid(rect), group.sensor, need.bands, group.frames.spans(SPAN), group.fetch)
+    (cube,) = load_all(run.recipe.provider, [read])
+    (features,) = model.embed_cubes([{need.modality: cube}], OutputSpec.grid(), InputPrep.resize())
+    return features.values[:, 2:-2, 2:-2]
+
+
+@pytest.mark.parametrize("label", OPTIONS)
+def test_a_map_in_blocks_equals_the_model_run_once(made, label):
+    expected = whole(made, label, load_model(label, **OPTIONS[label]))
+    np.testing.assert_allclose(mosaic(made.fields, label, BLOCKS), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_models_of_one_block_size_share_every_read(made):
+    top, left = BLOCKS[0][0] * made.lattice.block - 128, BLOCKS[0][1] * made.lattice.block - 128
+    reads = np.zeros((600, 600), int)
+    for rect in made.reads.values():
+        reads[rect.top - top : rect.bottom - top, rect.left - left : rect.right - left] += 1
+    assert reads.max() == 1
+    # two blocks a side, the windows' stride of 32 tokens before them and their margin of 2 tokens behind
+    assert reads.sum() == (2 * 128 + 2 * 32 + 2 * 2) ** 2
+
+
+def test_overlapping_regions_agree(made):
+    other = InProcess(MODELS, SPAN, provider="synthetic").run([BLOCKS[1], (3040, 264), BLOCKS[3]])
+    for label in ("rcf", "bandstats"):
+        for block in (BLOCKS[1], BLOCKS[3]):
+            here, there = (run.fields[label, block].vectors for run in (made, other))
+            np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-6)  # batches differ, so bits may
+
+
+def test_quality_layers_count_what_was_observed(made):
+    field = made.fields["bandstats", BLOCKS[0]]
+    assert field.status in {Status.OK, Status.PARTIAL}
+    quality = field.quality
+    assert quality.valid_fraction.shape == (64, 64)
+    assert ((quality.valid_fraction >= 0) & (quality.valid_fraction <= 1)).all()
+    seen = quality.n_obs > 0
+    assert seen.any()
+    assert (quality.first_date[seen] >= np.datetime64("2022-06-01")).all()
+    assert (quality.last_date[seen] < np.datetime64("2022-07-01")).all()
