@@ -69,6 +69,10 @@ class Rect(NamedTuple):
             min(self.right, other.right),
         )
 
+    def scaled(self, by: int) -> Rect:
+        """Return the same rectangle in units of which `by` make one of these."""
+        return Rect(self.top * by, self.left * by, self.bottom * by, self.right * by)
+
     def within(self, outer: Rect, scale: int = 1) -> tuple[slice, slice]:
         """Return the slices of this rectangle in an array of another with `scale` pixels per token."""
         return (

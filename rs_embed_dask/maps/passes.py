@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.errors import PlanError
 from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.tiles import TileArea
 from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling
 from rs_embed_dask.specs import OutputSpec
 
@@ -124,16 +125,23 @@ class MapPass:
         """Every tile of any model, row by row."""
         return tuple(sorted({tile for tiles in self.tiles.values() for tile in tiles.order}))
 
+    @cached_property
+    def every_tile(self) -> frozenset[BlockIndex]:
+        """The tiles of any model, as a set."""
+        return frozenset(self.order)
+
     def labels(self, tile: BlockIndex) -> tuple[str, ...]:
         """Return the models that a tile is computed for."""
         return tuple(label for label, tiles in self.tiles.items() if tiles.has(tile))
 
     def source(self, tile: BlockIndex) -> Rect:
         """Return the pixels that a tile reads: all that any of its models needs of it."""
-        rects = [
-            Rect(*(edge * tiles.tiling.patch_px for edge in tiles.source(tile)))
-            for tiles in self.tiles.values()
-            if tiles.has(tile)
-        ]
+        rects = [tiles.source(tile).scaled(tiles.tiling.patch_px) for tiles in self.tiles.values() if tiles.has(tile)]
         tops, lefts, bottoms, rights = zip(*rects, strict=True)
         return Rect(min(tops), min(lefts), max(bottoms), max(rights))
+
+    def area(self, label: str, tile: BlockIndex) -> TileArea:
+        """Return what a tile computes for one model."""
+        tiles = self.tiles[label]
+        own = tiles.tiling.rect(tile) if tile in tiles.wanted else None
+        return TileArea(tiles.tiling, own, tiles.field(tile), tiles.starts(tile))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["BlockField", "Quality", "TileSums", "block_field", "embed_windows", "tile_sums"]
+__all__ = ["BlockField", "Quality", "TileArea", "TileSums", "block_field", "embed_windows", "tile_sums"]
 
 _GRID: Final = OutputSpec.grid()
 _WHOLE_WINDOW: Final = InputPrep.resize()
@@ -77,28 +77,33 @@ class BlockField:
     scenes: tuple[str, ...] = ()
 
 
-def _scaled(rect: Rect, by: int) -> Rect:
-    return Rect(*(edge * by for edge in rect))
+@dataclass(frozen=True)
+class TileArea:
+    """A tile of one model, in its tokens.
+
+    `own` is the block to be written, None where the tile only serves others; `field` is what the windows need, and
+    `starts` are their first rows and columns.
+    """
+
+    tiling: Tiling
+    own: Rect | None
+    field: Rect
+    starts: tuple[range, range]
 
 
 def tile_sums(
     recipe: Recipe,
     label: str,
-    tiling: Tiling,
+    area: TileArea,
     *,
     lattice: Lattice,
-    area: tuple[Rect | None, Rect, tuple[range, range]],
     pieces: Sequence[Piece],
     leave: Callable[[], None] = lambda: None,
 ) -> TileSums:
-    """Embed the windows of a tile and add them up.
-
-    `area` holds the block that is to be written (None where the tile only serves others), the field that the windows
-    need, and their starts, in tokens of the model; `lattice` and `pieces` are in pixels.
-    """
-    own, over, starts = area
+    """Embed the windows of a tile and add them up; `lattice` and `pieces` are in pixels."""
+    tiling, over, starts = area.tiling, area.field, area.starts
     px = tiling.patch_px
-    pixels = _scaled(over, px)
+    pixels = over.scaled(px)
     cubes, faults = {}, []
     for number, need in recipe.needs(label):
         failed = fault_of(pieces, number, pixels)
@@ -108,13 +113,13 @@ def tile_sums(
         if cube is not None:
             cubes[need.modality] = cube.select(bands=need.bands)
     quality = None
-    if own is not None and cubes:
-        quality = _quality(list(cubes.values()), own.within(over, px), (own.shape, px))
+    if area.own is not None and cubes:
+        quality = _quality(list(cubes.values()), area.own.within(over, px), (area.own.shape, px))
     scenes = tuple(dict.fromkeys(scene for cube in cubes.values() for scene in cube.scenes))
     if faults or not cubes or not len(starts[0]) * len(starts[1]):
         return TileSums(over, None, tuple(faults), quality, scenes)
     windows = [Rect(row, col, row + tiling.window, col + tiling.window) for row in starts[0] for col in starts[1]]
-    inputs = [{name: crop(cube, pixels, _scaled(rect, px)) for name, cube in cubes.items()} for rect in windows]
+    inputs = [{name: crop(cube, pixels, rect.scaled(px)) for name, cube in cubes.items()} for rect in windows]
     vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
     faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
     entry = recipe.entry[label]

@@ -90,6 +90,11 @@ class Tiling:
         """Tokens that the windows of a block reach beyond its far edges."""
         return max(self.least_margin, self.window - gcd(self.block, self.stride))
 
+    def rect(self, block: BlockIndex) -> Rect:
+        """Return the tokens of a block."""
+        top, left = block.row * self.block, block.col * self.block
+        return Rect(top, left, top + self.block, left + self.block)
+
     def starts(self, first: int, stop: int) -> range:
         """Return the starts of the windows that start in first .. stop - 1, along one axis."""
         return range(-(-first // self.stride) * self.stride, stop, self.stride)

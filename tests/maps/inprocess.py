@@ -6,7 +6,7 @@ import numpy as np
 
 from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
 from rs_embed_dask.engine.request import request_of
-from rs_embed_dask.maps.lattice import Rect, lattice_for
+from rs_embed_dask.maps.lattice import lattice_for
 from rs_embed_dask.maps.passes import MapPass, models_of, shared
 from rs_embed_dask.maps.pieces import read_piece
 from rs_embed_dask.maps.tiles import block_field, tile_sums
@@ -36,14 +36,14 @@ class InProcess:
             piece = read_piece(self.recipe, self.lattice, source, self.temporal)
             pieces = [*near(work.order, pixel_strips, tile), piece]
             for label in work.labels(tile):
-                tiles, tiling = work.tiles[label], work.model[label].tiling
-                own = Rect(*(edge * tiling.block for edge in (*tile, tile.row + 1, tile.col + 1)))
-                area = (own if tile in wanted else None, tiles.field(tile), tiles.starts(tile))
-                sums = tile_sums(self.recipe, label, tiling, lattice=self.lattice, area=area, pieces=pieces)
+                area = work.area(label, tile)
+                sums = tile_sums(self.recipe, label, area, lattice=self.lattice, pieces=pieces)
                 before = near([key[1] for key in sum_strips if key[0] == label], sum_strips, tile, label)
                 if tile in wanted:
-                    self.fields[label, tile] = block_field(own, [*before, sums], removed=(removed or {}).get(label))
-                sum_strips[label, tile] = strips(sums, tile, tiling.block)
+                    self.fields[label, tile] = block_field(
+                        area.own, [*before, sums], removed=(removed or {}).get(label)
+                    )
+                sum_strips[label, tile] = strips(sums, tile, area.tiling.block)
             pixel_strips[tile] = strips(piece, tile, size)
         return self
 

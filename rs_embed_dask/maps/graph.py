@@ -1,0 +1,184 @@
+"""The Dask graph of one tile: its read, the strips that it hands on, its sums for each model, the blocks it writes.
+
+Strips travel between tiles, never whole blocks: the last rows and columns of a tile's pixels and sums, copied out in
+tasks of their own, so that a block's memory is free as soon as its own tile is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import secede
+
+from rs_embed_dask.engine.reading import share_caps
+from rs_embed_dask.maps.pieces import Piece, read_piece
+from rs_embed_dask.maps.tiles import BlockField, block_field, tile_sums
+from rs_embed_dask.maps.windows import EARLIER, BlockIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.engine.graph import SharedValue
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.watch import Placement
+    from rs_embed_dask.maps.lattice import Lattice, Rect
+    from rs_embed_dask.maps.passes import MapPass
+    from rs_embed_dask.maps.tiles import TileArea, TileSums
+    from rs_embed_dask.specs import TemporalSpec
+    from rs_embed_dask.store import Status
+
+__all__ = ["BlockReceipt", "BlockWriter", "MapJob", "TileGraph", "block_task", "pixels_task", "strip_task", "sums_task"]
+
+Key: TypeAlias = tuple[str | int, ...]
+
+_STRIPS: dict[tuple[int, int], str] = {(-1, -1): "below", (-1, 0): "below", (0, -1): "right"}
+"""Which strip of an earlier neighbour a tile takes: the corner's lies in what the corner hands down."""
+
+
+class BlockWriter(Protocol):
+    """Where finished blocks go."""
+
+    def write(self, label: str, block: BlockIndex, finished: BlockField) -> None:
+        """Write a block whole: its data first, its status last; again and again if need be."""
+
+
+@dataclass(frozen=True)
+class MapJob:
+    """What every task of a pass needs to know."""
+
+    recipe: Recipe
+    lattice: Lattice
+    temporal: TemporalSpec
+    removed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlockReceipt:
+    """What a task reports about the block that it wrote."""
+
+    label: str
+    block: BlockIndex
+    status: Status
+    reason: str
+    windows: int
+    embed_seconds: float
+    weights: Mapping[str, Any]
+
+
+def pixels_task(job: SharedValue, source: Rect) -> Piece:
+    """Read a rectangle of pixels, once for all models."""
+    share_caps()
+    opened: MapJob = job.open()
+    return read_piece(opened.recipe, opened.lattice, source, opened.temporal)
+
+
+def strip_task(part: Piece | TileSums, rect: Rect) -> Piece | TileSums:
+    """Copy out what later tiles need."""
+    return part.cut(rect)
+
+
+def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[Piece]) -> TileSums:
+    """Embed the windows of a tile by one model."""
+    opened: MapJob = job.open()
+    return tile_sums(opened.recipe, label, area, lattice=opened.lattice, pieces=pieces, leave=secede)
+
+
+def block_task(
+    job: SharedValue, label: str, tile: BlockIndex, rect: Rect, sums: Sequence[TileSums], writer: SharedValue
+) -> BlockReceipt:
+    """Blend a block and write it."""
+    opened: MapJob = job.open()
+    finished = block_field(rect, sums, removed=opened.removed.get(label))
+    store: BlockWriter = writer.open()
+    store.write(label, tile, finished)
+    own = sums[-1]
+    return BlockReceipt(label, tile, finished.status, finished.reason, own.windows, own.seconds, own.weights)
+
+
+@dataclass(frozen=True)
+class TileGraph:
+    """Builds the graph of any tile of a pass; `held` are the futures of strips, by key."""
+
+    work: MapPass
+    job: SharedValue
+    writer: SharedValue
+    token: str
+
+    def key(self, kind: str, tile: BlockIndex, label: str = "") -> Key:
+        """Name a task: the same tile of the same pass has the same name."""
+        return (f"rs-map-{kind}-{self.token}", *tile, *([label] if label else []))
+
+    def consumers(self, tile: BlockIndex, strip: str) -> list[BlockIndex]:
+        """Return the tiles that take a strip."""
+        steps = [(0, 1)] if strip == "right" else [(1, 0), (1, 1)]
+        near = (BlockIndex(tile.row + i, tile.col + j) for i, j in steps)
+        return [block for block in near if block in self.work.every_tile]
+
+    def taken(self, tile: BlockIndex) -> list[Key]:
+        """Return the keys of all strips that a tile takes, whether or not they are there."""
+        kinds = [("pixels", ""), *(("sums", label) for label in self.work.model)]
+        return [key for kind, label in kinds for key in self._strips_before(kind, tile, label)]
+
+    def _strips_before(self, kind: str, tile: BlockIndex, label: str) -> list[Key]:
+        return [
+            self.key(f"{kind}-{_STRIPS[step]}", BlockIndex(tile.row + step[0], tile.col + step[1]), label)
+            for step in EARLIER
+        ]
+
+    def _near(self, kind: str, tile: BlockIndex, label: str, held: Mapping[Key, Any]) -> list[Any]:
+        return [held[key] for key in self._strips_before(kind, tile, label) if key in held]
+
+    def graph(
+        self, tile: BlockIndex, held: Mapping[Key, Any], placement: Placement
+    ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, str]]:
+        """Build the graph of a tile, and name the keys of its blocks (by label) and of its strips (by name)."""
+        source = self.work.source(tile)
+        pixels = self.key("pixels", tile)
+        reads: dict[Key, Any] = {pixels: (pixels_task, self.job, source)}
+        embeds: dict[Key, Any] = {}
+        rest: dict[Key, Any] = {}
+        strips: dict[Key, str] = {}
+        blocks: dict[Key, str] = {}
+        pieces = [*self._near("pixels", tile, "", held), pixels]
+        self._cut(rest, strips, pixels, ("pixels", tile, ""), source)
+        for label in self.work.labels(tile):
+            area = self.work.area(label, tile)
+            sums = self.key("sums", tile, label)
+            embeds[sums] = (sums_task, self.job, label, area, pieces)
+            self._cut(rest, strips, sums, ("sums", tile, label), area.field)
+            if area.own is not None:
+                block = self.key("block", tile, label)
+                near = [*self._near("sums", tile, label, held), sums]
+                rest[block] = (block_task, self.job, label, tile, area.own, near, self.writer)
+                blocks[block] = label
+        layers = {
+            "read": MaterializedLayer(reads, annotations=_on(placement.read)),
+            "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
+            "rest": MaterializedLayer(rest),
+        }
+        below: dict[str, set[str]] = {"read": set(), "embed": {"read"}, "rest": {"read", "embed"}}
+        return HighLevelGraph(layers, below), blocks, strips
+
+    def _cut(
+        self, rest: dict[Key, Any], strips: dict[Key, str], whole: Key, what: tuple[str, BlockIndex, str], rect: Rect
+    ) -> None:
+        """Add the tasks that copy out the strips which later tiles take."""
+        kind, tile, label = what
+        size = self.work.lattice.block if kind == "pixels" else self.work.model[label].tiling.block
+        parts = {
+            "right": rect & rect._replace(left=(tile.col + 1) * size),
+            "below": rect & rect._replace(top=(tile.row + 1) * size),
+        }
+        for name, part in parts.items():
+            if 0 not in part.shape and self.consumers(tile, name):
+                key = self.key(f"{kind}-{name}", tile, label)
+                rest[key] = (strip_task, whole, part)
+                strips[key] = name
+
+
+def _on(resources: Mapping[str, float]) -> dict[str, Any]:
+    return {"resources": dict(resources)} if resources else {}
