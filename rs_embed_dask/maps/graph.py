@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import secede
 
 from rs_embed_dask.engine.reading import share_caps
-from rs_embed_dask.maps.pieces import Piece, read_piece
+from rs_embed_dask.maps.pieces import PixelPart, read_piece
 from rs_embed_dask.maps.tiles import BlockField, block_field, tile_sums
 from rs_embed_dask.maps.windows import EARLIER, BlockIndex
 
@@ -69,19 +69,19 @@ class BlockReceipt:
     weights: Mapping[str, Any]
 
 
-def pixels_task(job: SharedValue, source: Rect) -> Piece:
+def pixels_task(job: SharedValue, source: Rect) -> PixelPart:
     """Read a rectangle of pixels, once for all models."""
     share_caps()
     opened: MapJob = job.open()
-    return read_piece(opened.recipe, opened.lattice, source, opened.temporal)
+    return read_piece(opened.recipe, opened.lattice, rect=source, temporal=opened.temporal)
 
 
-def strip_task(part: Piece | TileSums, rect: Rect) -> Piece | TileSums:
+def strip_task(part: PixelPart | TileSums, rect: Rect) -> PixelPart | TileSums:
     """Copy out what later tiles need."""
     return part.cut(rect)
 
 
-def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[Piece]) -> TileSums:
+def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[PixelPart]) -> TileSums:
     """Embed the windows of a tile by one model."""
     opened: MapJob = job.open()
     return tile_sums(opened.recipe, label, area, lattice=opened.lattice, pieces=pieces, leave=secede)

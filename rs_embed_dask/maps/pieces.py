@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.specs import TemporalSpec
 
-__all__ = ["Piece", "crop", "fault_of", "joined", "read_piece"]
+__all__ = ["PixelPart", "crop", "fault_of", "joined", "read_piece"]
 
 _MISSING: Final = (Status.OK, Status.NO_DATA)
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class PixelPart:
     """Pixels over a rectangle of a pixel lattice, by the number of their group in the recipe."""
 
     rect: Rect
     reads: Mapping[int, CubeRead]
 
-    def cut(self, rect: Rect) -> Piece:
+    def cut(self, rect: Rect) -> PixelPart:
         """Copy a part: a view would keep, and send, the whole."""
         reads = {
             number: read if read.value is None else replace(read, value=crop(read.value, self.rect, rect, copy=True))
             for number, read in self.reads.items()
         }
-        return Piece(rect, reads)
+        return PixelPart(rect, reads)
 
 
 def crop(cube: Cube, outer: Rect, rect: Rect, *, copy: bool = False) -> Cube:
@@ -52,7 +52,7 @@ def crop(cube: Cube, outer: Rect, rect: Rect, *, copy: bool = False) -> Cube:
     return Cube(values, n_obs, replace(cube.read, grid=grid), cube.scenes, cube.dates)
 
 
-def read_piece(recipe: Recipe, lattice: Lattice, rect: Rect, temporal: TemporalSpec) -> Piece:
+def read_piece(recipe: Recipe, lattice: Lattice, *, rect: Rect, temporal: TemporalSpec) -> PixelPart:
     """Read a rectangle of a pixel lattice for all models of a recipe, each collection once."""
     grid = lattice.grid(rect)
     reads: dict[int, CubeRead] = {}
@@ -61,16 +61,16 @@ def read_piece(recipe: Recipe, lattice: Lattice, rect: Rect, temporal: TemporalS
         asked = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
         seed = f"{lattice.group}/{rect.top}/{rect.left}/{groups[0].sensor}"
         reads |= zip(visit, read_pixels(recipe.provider, asked, recipe.retry, seed=seed), strict=True)
-    return Piece(rect, reads)
+    return PixelPart(rect, reads)
 
 
-def fault_of(pieces: Sequence[Piece], number: int, rect: Rect) -> CubeRead | None:
+def fault_of(pieces: Sequence[PixelPart], number: int, rect: Rect) -> CubeRead | None:
     """Return a read of a group that failed where pixels of a rectangle were needed."""
     touching = (piece.reads[number] for piece in pieces if 0 not in (piece.rect & rect).shape)
     return next((read for read in touching if read.status not in _MISSING), None)
 
 
-def joined(pieces: Sequence[Piece], number: int, over: Rect, grid: Grid) -> Cube | None:
+def joined(pieces: Sequence[PixelPart], number: int, *, over: Rect, grid: Grid) -> Cube | None:
     """Put the cube of one group together from pieces; NaN where nothing was observed, None where nothing was at all."""
     there = [(piece.rect, cube) for piece in pieces if (cube := piece.reads[number].value) is not None]
     if not there:
@@ -91,7 +91,7 @@ def _dates(parts: Sequence[Dates]) -> Dates:
     return tuple(frames)
 
 
-def no_imagery(pieces: Sequence[Piece], number: int) -> NoImageryError | None:
+def no_imagery(pieces: Sequence[PixelPart], number: int) -> NoImageryError | None:
     """Return why a group has no pixels at all."""
     errors = (piece.reads[number].error for piece in pieces)
     return next((error for error in errors if isinstance(error, NoImageryError)), None)

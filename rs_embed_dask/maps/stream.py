@@ -50,7 +50,7 @@ def bands(work: MapPass) -> list[MapPass]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Flight:
+class _FlyingBlock:
     """A block that was submitted."""
 
     label: str
@@ -75,7 +75,7 @@ class _Stream:
         self._watch = cluster.watch
         self._at_once = cluster.at_once
         self._graphs = graphs
-        self._flying: dict[Key, _Flight] = {}
+        self._flying: dict[Key, _FlyingBlock] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._held: dict[Key, Any] = {}
         self._waiting_for: Counter[Key] = Counter()
@@ -101,7 +101,7 @@ class _Stream:
         futures = self._client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s") if keys else []
         for key, future in zip(keys, futures, strict=True):
             if key in blocks:
-                self._flying[key] = _Flight(blocks[key], tile, future)
+                self._flying[key] = _FlyingBlock(blocks[key], tile, future)
                 future.add_done_callback(self._landed.put)
             else:
                 self._held[key] = future
@@ -150,7 +150,7 @@ class _Stream:
 
 
 def stream(
-    cluster: MapCluster, work: MapPass, job: MapJob, writer: BlockWriter, *, done: Callable[[BlockReceipt], None]
+    cluster: MapCluster, work: MapPass, job: MapJob, *, writer: BlockWriter, done: Callable[[BlockReceipt], None]
 ) -> dict[tuple[str, BlockIndex], str]:
     """Compute the blocks of a pass; those that were lost each time are returned with the last reason."""
     shared_job, shared_writer = SharedValue.of(job), SharedValue.of(writer)

@@ -14,7 +14,7 @@ from rs_embed_dask.engine.reading import error_line
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.maps.blend import divided, placed, summed, weights_of
 from rs_embed_dask.maps.lattice import Lattice, Rect
-from rs_embed_dask.maps.pieces import Piece, crop, fault_of, joined
+from rs_embed_dask.maps.pieces import PixelPart, crop, fault_of, joined
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Status
 
@@ -97,7 +97,7 @@ def tile_sums(
     area: TileArea,
     *,
     lattice: Lattice,
-    pieces: Sequence[Piece],
+    pieces: Sequence[PixelPart],
     leave: Callable[[], None] = lambda: None,
 ) -> TileSums:
     """Embed the windows of a tile and add them up; `lattice` and `pieces` are in pixels."""
@@ -109,7 +109,7 @@ def tile_sums(
         failed = fault_of(pieces, number, pixels)
         if failed is not None:
             faults.append((over, failed.status, str(failed.error)))
-        cube = joined(pieces, number, pixels, lattice.grid(pixels))
+        cube = joined(pieces, number, over=pixels, grid=lattice.grid(pixels))
         if cube is not None:
             cubes[need.modality] = cube.select(bands=need.bands)
     quality = None

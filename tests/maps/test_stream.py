@@ -36,7 +36,7 @@ def run(client, alone, folder, *, at_once=4, done=lambda receipt: None):
     work = MapPass(alone.lattice, alone.models, {one.label: wanted for one in alone.models})
     job = MapJob(alone.recipe, alone.lattice, SPAN)
     cluster = MapCluster(client, Watch(client, (), str(folder)), lambda: at_once)
-    return stream(cluster, work, job, FolderWriter(str(folder)), done=done)
+    return stream(cluster, work, job, writer=FolderWriter(str(folder)), done=done)
 
 
 def check(alone, folder):
