@@ -335,7 +335,8 @@ class Card:
 
     def context_px(self, spec: ModelSpec) -> int:
         """Pixels beyond a token's own that its vector depends on, in a model without windows."""
-        return int(self.chosen(spec.options)[self.kernel]) // 2 if self.kernel else 0
+        side = self.chosen(spec.options)[self.kernel] if self.kernel else 0
+        return side // 2 if isinstance(side, int) else 0
 
     def patch(self, spec: ModelSpec) -> int:
         """Side of a token in the network's pixels."""
