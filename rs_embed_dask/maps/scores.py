@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Lattice, Rect
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["DISTANCES", "MapScores", "Piece", "ScoreSums", "ZoneSums", "shared"]
+__all__ = ["DISTANCES", "MapScores", "ScoreSums", "ZonePiece", "ZoneSums", "shared"]
 
 DISTANCES: Final = (1, 2, 4, 8, 16, 32, 64)
 """Tokens between the two vectors of the score *decay*."""
@@ -243,7 +243,7 @@ def _mean(count: int, total: int) -> float | None:
 
 
 # ------------------------------------------------------------------------------------------------------------- zones
-class Piece(NamedTuple):
+class ZonePiece(NamedTuple):
     """Vectors of a rectangle of one zone, also where another zone owns the ground; (dim, rows, columns)."""
 
     lattice: Lattice
@@ -251,7 +251,7 @@ class Piece(NamedTuple):
     vectors: NDArray[Any]
 
 
-def shared(one: Piece, other: Piece) -> tuple[NDArray[Any], NDArray[Any]]:
+def shared(one: ZonePiece, other: ZonePiece) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return both zones' vectors of the tokens of one, from the token of the other that its centre lies in.
 
     Returns

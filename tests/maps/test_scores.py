@@ -12,7 +12,7 @@ import pytest
 
 from rs_embed_dask.maps.lattice import Rect, lattice_for
 from rs_embed_dask.maps.positions import PositionSums
-from rs_embed_dask.maps.scores import DISTANCES, MapScores, Piece, ScoreSums, ZoneSums, shared
+from rs_embed_dask.maps.scores import DISTANCES, MapScores, ScoreSums, ZonePiece, ZoneSums, shared
 from rs_embed_dask.maps.windows import Tiling
 from rs_embed_dask.specs.ground import WGS84, project
 
@@ -252,7 +252,7 @@ def test_two_zones_meet_on_the_same_ground(west, east, lon):
         x, y = (float(value) for value in project(WGS84, lattice.crs, lon, 47.0))
         row, col = lattice.index(x, y)
         rect = Rect(row - rows // 2, col - cols // 2, row + rows // 2, col + cols // 2)
-        pieces.append(Piece(lattice, rect, np.stack(lattice.lonlat(rect))))
+        pieces.append(ZonePiece(lattice, rect, np.stack(lattice.lonlat(rect))))
     one, other = shared(*pieces)
     assert one.shape == other.shape
     # the zones are turned against each other by 4.4 degrees: all of the smaller one lies in the larger
