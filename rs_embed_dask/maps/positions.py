@@ -263,7 +263,8 @@ def _origin(table: PositionTable) -> str:
 def spread(fold: NDArray[np.float32], rect: Rect) -> NDArray[np.float32]:
     """Return what positions add to the tokens of a rectangle: subtract it to take them away, add it to give them back.
 
-    `fold` is what `blend.folded` makes of a table, (dim, stride, stride); the result is (dim, rows, columns).
+    `fold` is what `blend.folded` makes of a table, (dim, stride, stride); the result is (dim, rows, columns). Where a
+    window that covers a token has no vector for it, only taking the table from the windows before blending is exact.
     """
     stride = fold.shape[1]
     rows, cols = np.arange(rect.top, rect.bottom) % stride, np.arange(rect.left, rect.right) % stride
