@@ -84,15 +84,13 @@ def strip_task(part: PixelPart | TileSums, rect: Rect) -> PixelPart | TileSums:
 def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[PixelPart]) -> TileSums:
     """Embed the windows of a tile by one model."""
     opened: MapJob = job.open()
-    return tile_sums(opened.recipe, label, area, lattice=opened.lattice, pieces=pieces, leave=secede)
+    removed = opened.removed.get(label)
+    return tile_sums(opened.recipe, label, area, pieces=pieces, removed=removed, leave=secede)
 
 
-def block_task(
-    job: SharedValue, label: str, tile: BlockIndex, rect: Rect, sums: Sequence[TileSums], writer: SharedValue
-) -> BlockReceipt:
+def block_task(label: str, tile: BlockIndex, rect: Rect, sums: Sequence[TileSums], writer: SharedValue) -> BlockReceipt:
     """Blend a block and write it."""
-    opened: MapJob = job.open()
-    finished = block_field(rect, sums, removed=opened.removed.get(label))
+    finished = block_field(rect, sums)
     store: BlockWriter = writer.open()
     store.write(label, tile, finished)
     own = sums[-1]
@@ -153,7 +151,7 @@ class TileGraph:
             if area.own is not None:
                 block = self.key("block", tile, label)
                 near = [*self._near("sums", tile, label, held), sums]
-                rest[block] = (block_task, self.job, label, tile, area.own, near, self.writer)
+                rest[block] = (block_task, label, tile, area.own, near, self.writer)
                 blocks[block] = label
         layers = {
             "read": MaterializedLayer(reads, annotations=_on(placement.read)),

@@ -144,4 +144,6 @@ class MapPass:
         """Return what a tile computes for one model."""
         tiles = self.tiles[label]
         own = tiles.tiling.rect(tile) if tile in tiles.wanted else None
-        return TileArea(tiles.tiling, own, tiles.field(tile), tiles.starts(tile))
+        field = tiles.field(tile)
+        grid = self.lattice.grid(field.scaled(tiles.tiling.patch_px))
+        return TileArea(tiles.tiling, own, field, tiles.starts(tile), grid)

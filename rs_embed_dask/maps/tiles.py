@@ -13,7 +13,7 @@ from rs_embed_dask.engine.embedder import EmbedInput, resident
 from rs_embed_dask.engine.reading import error_line
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.maps.blend import divided, placed, summed, weights_of
-from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.pieces import PixelPart, crop, fault_of, joined
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Status
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import Embedded
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.maps.windows import Tiling
 
 __all__ = ["BlockField", "Quality", "TileArea", "TileSums", "block_field", "embed_windows", "tile_sums"]
@@ -81,14 +82,15 @@ class BlockField:
 class TileArea:
     """A tile of one model, in its tokens.
 
-    `own` is the block to be written, None where the tile only serves others; `field` is what the windows need, and
-    `starts` are their first rows and columns.
+    `own` is the block to be written, None where the tile only serves others; `field` is what the windows need, `grid`
+    its pixels on the ground, and `starts` are the first rows and columns of the windows.
     """
 
     tiling: Tiling
     own: Rect | None
     field: Rect
     starts: tuple[range, range]
+    grid: Grid
 
 
 def tile_sums(
@@ -96,11 +98,15 @@ def tile_sums(
     label: str,
     area: TileArea,
     *,
-    lattice: Lattice,
     pieces: Sequence[PixelPart],
+    removed: NDArray[np.float32] | None = None,
     leave: Callable[[], None] = lambda: None,
 ) -> TileSums:
-    """Embed the windows of a tile and add them up; `lattice` and `pieces` are in pixels."""
+    """Embed the windows of a tile and add them up.
+
+    `pieces` hold the pixels of the field. `removed` (dim, window, window) is what the position in the window adds to a
+    token; it is taken away before windows are blended, which is right also where some windows have no vector.
+    """
     tiling, over, starts = area.tiling, area.field, area.starts
     px = tiling.patch_px
     pixels = over.scaled(px)
@@ -109,7 +115,7 @@ def tile_sums(
         failed = fault_of(pieces, number, pixels)
         if failed is not None:
             faults.append((over, failed.status, str(failed.error)))
-        cube = joined(pieces, number, over=pixels, grid=lattice.grid(pixels))
+        cube = joined(pieces, number, over=pixels, grid=area.grid)
         if cube is not None:
             cubes[need.modality] = cube.select(bands=need.bands)
     quality = None
@@ -124,6 +130,8 @@ def tile_sums(
     faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
     entry = recipe.entry[label]
     weights = dict(resident(entry.key, entry.load, recipe.batch_items).model.result().weights_info)
+    if vectors is not None and removed is not None:
+        vectors -= removed
     total = None if vectors is None else summed(vectors, starts, over=over, weights=weights_of(tiling))
     return TileSums(over, total, tuple(faults), quality, scenes, len(windows), seconds, weights)
 
@@ -183,7 +191,7 @@ def _quality(cubes: Sequence[Cube], where: tuple[slice, slice], cells: tuple[tup
     return Quality((valid / count).astype(np.float32), n_obs, first, last)
 
 
-def block_field(block: Rect, sums: Sequence[TileSums], *, removed: NDArray[np.float32] | None = None) -> BlockField:
+def block_field(block: Rect, sums: Sequence[TileSums]) -> BlockField:
     """Blend what the tiles around a block give to it.
 
     Parameters
@@ -193,8 +201,6 @@ def block_field(block: Rect, sums: Sequence[TileSums], *, removed: NDArray[np.fl
     sums : sequence of TileSums
         Corner, top and left strips, where there are any, and the block's own tile last: the order of addition, so
         that equal parts give equal bits whatever the region.
-    removed : (dim, stride, stride) array, optional
-        What the position in the window adds to a token, by its row and column modulo the stride; it is taken away.
 
     Returns
     -------
@@ -209,15 +215,8 @@ def block_field(block: Rect, sums: Sequence[TileSums], *, removed: NDArray[np.fl
     vectors = divided(placed(parts, block)) if parts else None
     if vectors is None or not np.isfinite(vectors).any():
         return BlockField(Status.NO_DATA, None, own.quality, "no window has a valid observation", own.scenes)
-    if removed is not None:
-        rows, cols = (np.arange(start, stop) % removed.shape[1] for start, stop in _axes(block))
-        vectors -= removed[:, rows[:, None], cols]
     status, reason = _completeness(vectors, own.quality)
     return BlockField(status, vectors, own.quality, reason, own.scenes)
-
-
-def _axes(rect: Rect) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (rect.top, rect.bottom), (rect.left, rect.right)
 
 
 def _completeness(vectors: NDArray[np.float32], quality: Quality | None) -> tuple[Status, str]:

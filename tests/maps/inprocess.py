@@ -37,12 +37,11 @@ class InProcess:
             pieces = [*near(work.order, pixel_strips, tile), piece]
             for label in work.labels(tile):
                 area = work.area(label, tile)
-                sums = tile_sums(self.recipe, label, area, lattice=self.lattice, pieces=pieces)
+                table = (removed or {}).get(label)
+                sums = tile_sums(self.recipe, label, area, pieces=pieces, removed=table)
                 before = near([key[1] for key in sum_strips if key[0] == label], sum_strips, tile, label)
                 if tile in wanted:
-                    self.fields[label, tile] = block_field(
-                        area.own, [*before, sums], removed=(removed or {}).get(label)
-                    )
+                    self.fields[label, tile] = block_field(area.own, [*before, sums])
                 sum_strips[label, tile] = strips(sums, tile, area.tiling.block)
             pixel_strips[tile] = strips(piece, tile, size)
         return self

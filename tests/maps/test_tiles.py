@@ -74,3 +74,16 @@ def test_quality_layers_count_what_was_observed(made):
     assert seen.any()
     assert (quality.first_date[seen] >= np.datetime64("2022-06-01")).all()
     assert (quality.last_date[seen] < np.datetime64("2022-07-01")).all()
+
+
+def test_a_table_of_positions_is_taken_from_every_window(made):
+    """Where all windows have vectors, this equals taking the blend of the table from the blended map."""
+    tiling = made.models[0].tiling
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=(16, tiling.window, tiling.window)).astype(np.float32)
+    removed = InProcess(MODELS, SPAN, provider="synthetic").run(BLOCKS[:1], removed={"rcf": table})
+    kept, less = (run.fields["rcf", BLOCKS[0]].vectors for run in (made, removed))
+    assert tiling.rim == 1
+    inner = table[:, 1:-1, 1:-1]  # windows of the core tile the lattice: each token has one
+    rows, cols = (np.arange(edge * 64 - 1, edge * 64 + 63) % tiling.stride for edge in BLOCKS[0])
+    np.testing.assert_allclose(kept - less, inner[:, rows[:, None], cols], rtol=0, atol=1e-5)
