@@ -302,11 +302,11 @@ def test_failed_blocks_are_taken_up_again_and_others_are_not(tmp_path):
 def test_the_making_of_a_map_that_is_cut_short_is_never_taken_for_one():
     place = in_memory()
     count = 0
-    for count, _ in enumerate(crashes(lambda: make_map(place)), start=1):  # noqa: B007
+    for count, _ in enumerate(crashes(lambda: make_map(place), stride=3), start=1):  # noqa: B007
         assert not MapStore.exists(place)
         with pytest.raises(StoreError, match=r"cut short|no store"):
             MapStore.open(place)
-    assert count > 20
+    assert count > 8
     fill_map(MapStore.open(place, "r+"))
 
 
@@ -317,7 +317,7 @@ def test_a_top_up_that_is_cut_short_changes_nothing():
         Asked(TINY, (YEAR, NEXT), {group_of(): square(84, 10)}),
         Asked(HALF, (NEXT,), {group_of("utm32", HALF): square(84, 5)}),
     ]
-    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more)):
+    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more), stride=3):
         store = MapStore.open(place)
         assert (store.labels, store.spans) == (("tiny",), (YEAR,))
         assert list(store.pending("tiny")) == []
