@@ -126,6 +126,20 @@ class Lattice(Record):
         """Side of a block in metres."""
         return self.block * self.token_m
 
+    @property
+    def area(self) -> _Bounds:
+        """West, south, east and north of what the group owns, in degrees; east may be above 180."""
+        if zone := _UTM_NAME.fullmatch(self.group):
+            west = (int(zone[1]) - 1) * _ZONE_DEGREES - 180.0
+            return west, UTM_SOUTH_LIMIT, west + _ZONE_DEGREES, UTM_NORTH_LIMIT
+        if self.group in _POLES:
+            north = self.group == "ups_n"
+            return -180.0, UTM_NORTH_LIMIT if north else -90.0, 180.0, 90.0 if north else UTM_SOUTH_LIMIT
+        area = CRS.from_user_input(self.crs).area_of_use
+        if area is None:
+            return -180.0, -90.0, 180.0, 90.0
+        return area.west, area.south, area.west + ((area.east - area.west) % 360.0 or 360.0), area.north
+
     def rect(self, block_row: int, block_col: int) -> Rect:
         """Return the tokens of a block."""
         top, left = block_row * self.block, block_col * self.block

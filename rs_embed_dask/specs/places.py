@@ -21,7 +21,7 @@ from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["places"]
+__all__ = ["places", "read_frame"]
 
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 _JSON: Final = (".geojson", ".json")
@@ -206,6 +206,12 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
     if suffix in _JSON and "://" not in path:
         return _from_json(path, user_crs, buffer_m)
+    return _from_frame(read_frame(path), user_crs, buffer_m)
+
+
+def read_frame(path: str) -> Any:
+    """Read a vector file as a GeoDataFrame."""
+    suffix = Path(path).suffix.lower()
     try:
         geopandas = importlib.import_module("geopandas")
     except ModuleNotFoundError as error:
@@ -213,12 +219,11 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         raise SpecError("places", value=path, reason="geopandas is needed to read this file", fix=fix) from error
     read = geopandas.read_parquet if suffix in _PARQUET else geopandas.read_file
     try:
-        frame = read(path)
+        return read(path)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
         fix = "save it as GeoJSON, GeoPackage or GeoParquet"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
-    return _from_frame(frame, user_crs, buffer_m)
 
 
 def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:

@@ -1,4 +1,4 @@
-"""The store: one Zarr v3 group per run, which plain xarray opens.
+"""The store: one Zarr v3 group per run or map, which plain xarray opens.
 
 ``/items`` holds the places and spans, each model has a group of its own (``embedding``, ``status``, ``reason`` and
 quality layers), and the root's attributes hold the request and the receipt.
@@ -9,6 +9,10 @@ from __future__ import annotations
 from rs_embed_dask.store.document import Location, Target, in_memory
 from rs_embed_dask.store.items import ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
+from rs_embed_dask.store.map_blocks import BlockSet
+from rs_embed_dask.store.map_layout import Asked, BlockKey, BlockResult, MapGroup, MapLayout
+from rs_embed_dask.store.map_reader import open_map
+from rs_embed_dask.store.map_store import MapStore, MapView
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport, status
@@ -19,10 +23,18 @@ __all__ = [
     "RETRYABLE",
     "STATUS_COLOURS",
     "UNDONE",
+    "Asked",
+    "BlockKey",
+    "BlockResult",
+    "BlockSet",
     "ChunkResult",
     "Item",
     "ItemMatch",
     "Location",
+    "MapGroup",
+    "MapLayout",
+    "MapStore",
+    "MapView",
     "ModelLayout",
     "Status",
     "StatusReport",
@@ -35,6 +47,7 @@ __all__ = [
     "in_memory",
     "item_grid",
     "items_frame",
+    "open_map",
     "open_store",
     "request_digest",
     "status",

@@ -10,9 +10,21 @@ from pyproj import CRS
 from rs_embed_dask.store.receipt import package_version, plain
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store.layout import ModelLayout
+    from collections.abc import Iterable
 
-__all__ = ["geoemb_attrs", "items_attrs", "model_attrs", "proj_attrs", "spatial_attrs"]
+    from rs_embed_dask.store.layout import ModelLayout
+    from rs_embed_dask.store.map_layout import MapGroup, MapLayout
+
+__all__ = [
+    "cf_attrs",
+    "geoemb_attrs",
+    "items_attrs",
+    "map_group_attrs",
+    "map_model_attrs",
+    "model_attrs",
+    "proj_attrs",
+    "spatial_attrs",
+]
 
 _RAW: Final = "https://raw.githubusercontent.com"
 _REGISTERED: Final = {
@@ -38,13 +50,14 @@ _REGISTERED: Final = {
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:\S+")
 _CODE: Final = re.compile(r"[A-Z]+:[0-9]+")
 _COORDINATES: Final = "id lon lat start end"
+_ZONE: Final = re.compile(r"utm\d\d|ups_[ns]")
 
 
 def _registered(*names: str) -> dict[str, Any]:
     return {"zarr_conventions": [dict(_REGISTERED[name]) for name in names]}
 
 
-def geoemb_attrs(layout: ModelLayout) -> dict[str, Any]:
+def geoemb_attrs(layout: ModelLayout | MapLayout) -> dict[str, Any]:
     """Describe a model's embeddings by the ``geoemb:`` convention."""
     facts = layout.attrs
     chip = _chip_px(layout)
@@ -65,7 +78,7 @@ def geoemb_attrs(layout: ModelLayout) -> dict[str, Any]:
     return attrs
 
 
-def _model_uri(layout: ModelLayout) -> str:
+def _model_uri(layout: ModelLayout | MapLayout) -> str:
     """Find a reference to the model: its own, its source or its paper."""
     card = layout.attrs.get("card") or {}
     for uri in (layout.attrs.get("model_url"), card.get("source"), card.get("paper")):
@@ -74,7 +87,7 @@ def _model_uri(layout: ModelLayout) -> str:
     return f"urn:rs-embed-dask:model:{layout.label}"
 
 
-def _chip_px(layout: ModelLayout) -> list[int]:
+def _chip_px(layout: ModelLayout | MapLayout) -> list[int]:
     """Return how many pixels one vector describes: a patch for a grid's token, the network's input for a vector."""
     card = layout.attrs.get("card") or {}
     inputs = (card.get("inputs") or [{}])[0]
@@ -122,3 +135,38 @@ def model_attrs(layout: ModelLayout) -> dict[str, Any]:
         attrs |= {"spatial:dimensions": ["y", "x"], "spatial:transform_type": "per_item_affine"}
     described: dict[str, Any] = plain(attrs | geoemb_attrs(layout) | {"model": layout.attrs})
     return described
+
+
+_QUANTIZED: Final = {
+    "method": "per_pixel_scale",
+    "original_dtype": "float32",
+    "quantized_dtype": "int8",
+    "scale": {"type": "array", "array_name": "scale"},
+}
+
+
+def _map_attrs(layout: MapLayout) -> dict[str, Any]:
+    quantized = {"geoemb:quantization": _QUANTIZED} if layout.dtype == "int8" else {}
+    return geoemb_attrs(layout) | quantized
+
+
+def map_model_attrs(layout: MapLayout, groups: Iterable[str]) -> dict[str, Any]:
+    """Attributes of a model's group in a map, and under ``model`` all that is known of the model."""
+    zones = all(_ZONE.fullmatch(group) for group in groups)
+    spread = {"geoemb:spatial_layout": "utm_zones"} if zones else {}
+    described: dict[str, Any] = plain(_registered("geoemb") | _map_attrs(layout) | spread | {"model": layout.attrs})
+    return described
+
+
+def map_group_attrs(layout: MapLayout, group: MapGroup) -> dict[str, Any]:
+    """Attributes of one group of a map's arrays: the conventions, with where the arrays lie."""
+    where = proj_attrs(group.crs) | spatial_attrs(group.transform, group.shape)
+    described: dict[str, Any] = plain(_registered("geoemb", "proj", "spatial") | _map_attrs(layout) | where)
+    return described
+
+
+def cf_attrs(crs: str, transform: tuple[float, ...]) -> dict[str, Any]:
+    """Attributes of CF's grid mapping variable, with GDAL's affine."""
+    a, b, c, d, e, f = transform
+    named: dict[str, Any] = plain(CRS.from_user_input(crs).to_cf())
+    return named | {"spatial_ref": named["crs_wkt"], "GeoTransform": f"{c} {a} {b} {f} {d} {e}"}

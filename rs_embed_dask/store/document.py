@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from zarr.abc.store import Store as ZarrStore
@@ -30,7 +30,21 @@ from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-__all__ = ["ITEMS", "MARK", "ROOT_KEY", "Document", "Location", "Target", "explained", "group_document", "now"]
+__all__ = [
+    "ITEMS",
+    "MAP",
+    "MARK",
+    "PLACES",
+    "ROOT_KEY",
+    "Document",
+    "Location",
+    "Target",
+    "explained",
+    "group_document",
+    "marked",
+    "now",
+    "ready",
+]
 
 T = TypeVar("T")
 
@@ -183,6 +197,60 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
+PLACES: Final = "places"
+MAP: Final = "map"
+_OPENS: Final = {PLACES: "it holds places: open it with open_store", MAP: "it holds a map: open it with open_map"}
+
+_Marked: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+def marked(location: Location, kind: str) -> _Marked | None:
+    """Read the root document, its attributes and our mark in them, of a store of a kind; None if there is none."""
+    content = location.read(ROOT_KEY)
+    if content is None:
+        return None
+    foreign = "it is not a store of rs-embed-dask"
+    try:
+        data = json.loads(content)
+        attributes = data["attributes"]
+        mark = attributes[MARK]
+        version = mark["layout"]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{foreign} ({type(error).__name__} in {ROOT_KEY})"
+        fix = "check the path, or choose an empty one"
+        raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
+    if version != LAYOUT_VERSION:
+        reason = f"its layout is version {version}, this package reads version {LAYOUT_VERSION}"
+        fix = "use the package version that is in its receipt"
+        raise StoreError("store", value=location.name, reason=reason, fix=fix)
+    there = mark.get("kind", PLACES)
+    if there != kind:
+        reason, _, fix = _OPENS.get(there, "it holds something else: check the path").partition(": ")
+        raise StoreError("store", value=location.name, reason=reason, fix=f"{fix}, or choose another path")
+    return data, attributes, mark
+
+
+class _HasState(Protocol):
+    @property
+    def is_ready(self) -> bool: ...
+
+
+_D = TypeVar("_D", bound=_HasState)
+
+
+def ready(document: _D | None, location: Location) -> _D:
+    """Refuse a document that is not there, or whose store was never finished."""
+    if document is None:
+        reason = "there is no store at this place"
+        fix = "check the path, or run a request with out= this path"
+        raise StoreError("store", value=location.name, reason=reason, fix=fix)
+    if not document.is_ready:
+        reason = "its making was cut short, so that it holds no result yet"
+        fix = "run the request again: it makes the store anew"
+        raise StoreError("store", value=location.name, reason=reason, fix=fix)
+    return document
+
+
 @dataclass(frozen=True)
 class Document:
     """The content of the root document."""
@@ -238,37 +306,15 @@ class Document:
     @classmethod
     def load(cls, location: Location) -> Document:
         """Read the root document of a store."""
-        document = cls.find(location)
-        if document is None:
-            reason = "there is no store at this place"
-            fix = "check the path, or run a request with out= this path"
-            raise StoreError("store", value=location.name, reason=reason, fix=fix)
-        if not document.is_ready:
-            reason = "its making was cut short, so that it holds no result yet"
-            fix = "run the request again: it makes the store anew"
-            raise StoreError("store", value=location.name, reason=reason, fix=fix)
-        return document
+        return ready(cls.find(location), location)
 
     @classmethod
     def find(cls, location: Location) -> Document | None:
         """Read the root document if there is one, ready or not."""
-        content = location.read(ROOT_KEY)
-        if content is None:
+        found = marked(location, PLACES)
+        if found is None:
             return None
-        foreign = "it is not a store of rs-embed-dask"
-        try:
-            data = json.loads(content)
-            attributes = data["attributes"]
-            mark = attributes[MARK]
-            version = mark["layout"]
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"{foreign} ({type(error).__name__} in {ROOT_KEY})"
-            fix = "check the path, or choose an empty one"
-            raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
-        if version != LAYOUT_VERSION:
-            reason = f"its layout is version {version}, this package reads version {LAYOUT_VERSION}"
-            fix = "use the package version that is in its receipt"
-            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        data, attributes, mark = found
         try:
             return cls._parsed(data, attributes, mark)
         except (KeyError, TypeError, ValueError) as error:

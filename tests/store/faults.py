@@ -38,12 +38,12 @@ def crash_at(step):
         yield passed
 
 
-def crashes(action):
-    """Run an action again and again, each time with one step more before the crash, until it comes to its end.
+def crashes(action, *, stride=1):
+    """Run an action again and again, each time with one step (or `stride`) more before the crash, until its end.
 
     Yields the number of the step after each crash.
     """
-    for step in range(1000):
+    for step in range(0, 1000, stride):
         try:
             with crash_at(step):
                 action()

@@ -1,0 +1,193 @@
+"""The root document of a map's store: its spans, models, groups, and which blocks were asked for.
+
+As with places, what is made or added becomes visible when this one key is replaced (see `document`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from rs_embed_dask.errors import StoreError, StoreMismatchError
+from rs_embed_dask.store.document import MAP, MARK, ROOT_KEY, group_document, marked, now, ready
+from rs_embed_dask.store.layout import LAYOUT_VERSION
+from rs_embed_dask.store.map_blocks import BlockSet
+from rs_embed_dask.store.map_layout import MapGroup, MapLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rs_embed_dask.store.document import Location
+    from rs_embed_dask.store.map_layout import Asked, TimeSpan
+
+__all__ = ["MapDocument", "Wanted"]
+
+_CREATING = "creating"
+_READY = "ready"
+
+Wanted: TypeAlias = "Mapping[tuple[str, str], Mapping[int, BlockSet]]"
+"""The blocks that were asked for, by label and group, and by the number of the span."""
+
+
+@dataclass(frozen=True)
+class MapDocument:
+    """The content of the root document."""
+
+    layouts: tuple[MapLayout, ...] = ()
+    groups: Mapping[str, tuple[MapGroup, ...]] = field(default_factory=dict)
+    spans: tuple[TimeSpan, ...] = ()
+    wanted: Wanted = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+    receipt: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+    is_ready: bool = False
+
+    def layout(self, label: str) -> MapLayout:
+        """Find a model by its label."""
+        for one in self.layouts:
+            if one.label == label:
+                return one
+        labels = ", ".join(one.label for one in self.layouts) or "none"
+        raise StoreError("label", value=label, reason="the map has no such model", fix=f"use one of: {labels}")
+
+    def group(self, label: str, name: str) -> MapGroup:
+        """Find a group of a model."""
+        self.layout(label)
+        for one in self.groups[label]:
+            if one.group == name:
+                return one
+        names = ", ".join(one.group for one in self.groups[label])
+        raise StoreError(
+            "group", value=name, reason=f"the map has no such group for {label}", fix=f"use one of {names}"
+        )
+
+    def asking(self, asked: Iterable[Asked]) -> Self:
+        """Return the document that holds what is asked too. Raises StoreMismatchError where that cannot be."""
+        spans, layouts, groups = list(self.spans), list(self.layouts), {**self.groups}
+        wanted = defaultdict(dict, {key: dict(blocks) for key, blocks in self.wanted.items()})
+        for one in asked:
+            label = one.layout.label
+            _add(layouts, one.layout, lambda old, new: old.label == new.label)
+            spans += [span for span in one.spans if span not in spans]
+            listed = list(groups.get(label, ()))
+            for group, blocks in one.blocks.items():
+                _check_block(one.layout, group)
+                _add(listed, group, lambda old, new: old.group == new.group)
+                by_time = wanted[label, group.group]
+                for time in map(spans.index, one.spans):
+                    by_time[time] = by_time.get(time, BlockSet()) | blocks
+            groups[label] = tuple(listed)
+        return replace(self, spans=tuple(spans), layouts=tuple(layouts), groups=groups, wanted=dict(wanted))
+
+    def to_bytes(self) -> bytes:
+        """Write the document."""
+        mark = {
+            "layout": LAYOUT_VERSION,
+            "kind": MAP,
+            "state": _READY if self.is_ready else _CREATING,
+            "spans": [[first.isoformat(), stop.isoformat()] for first, stop in self.spans],
+            "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
+            "groups": {label: [one.to_dict() for one in groups] for label, groups in self.groups.items()},
+            "asked": _grouped(self.wanted),
+        }
+        times = {"created": self.created, "updated": self.updated}
+        attributes = {"title": "maps of embeddings of remote-sensing foundation models", **times, MARK: mark}
+        attributes |= {"request": self.request, "receipt": self.receipt}
+        content = group_document(attributes)
+        if self.is_ready:
+            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+        return json.dumps(content, indent=1).encode()
+
+    def save(self, location: Location) -> Self:
+        """Replace the root document with this one: the moment at which a change becomes visible."""
+        saved = replace(self, updated=now())
+        location.write(ROOT_KEY, saved.to_bytes())
+        return saved
+
+    @classmethod
+    def load(cls, location: Location) -> MapDocument:
+        """Read the root document of a map."""
+        return ready(cls.find(location), location)
+
+    @classmethod
+    def find(cls, location: Location) -> MapDocument | None:
+        """Read the root document if there is one, ready or not."""
+        found = marked(location, MAP)
+        if found is None:
+            return None
+        data, attributes, mark = found
+        try:
+            return cls._parsed(data, attributes, mark)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"its {ROOT_KEY} lacks or garbles {error}"
+            fix = "restore the file, or make the map anew"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
+
+    @classmethod
+    def _parsed(cls, data: dict[str, Any], attributes: dict[str, Any], mark: dict[str, Any]) -> MapDocument:
+        is_ready = mark["state"] == _READY
+        metadata = data["consolidated_metadata"]["metadata"] if is_ready else {}
+        models = mark["models"] if is_ready else []
+        return cls(
+            layouts=tuple(
+                MapLayout.from_dict(one | {"attrs": metadata[one["label"]]["attributes"]["model"]}) for one in models
+            ),
+            groups={label: tuple(map(MapGroup.from_dict, groups)) for label, groups in mark["groups"].items()},
+            spans=tuple((dt.date.fromisoformat(first), dt.date.fromisoformat(stop)) for first, stop in mark["spans"]),
+            wanted=_spread(mark["asked"]),
+            request=attributes["request"],
+            receipt=attributes["receipt"],
+            metadata=metadata,
+            created=attributes["created"],
+            updated=attributes["updated"],
+            is_ready=is_ready,
+        )
+
+
+def _add(listed: list[Any], new: Any, is_same: Any) -> None:
+    """Add to a list what is not there; what is there must be equal, for nothing that is stored can change its shape."""
+    for old in listed:
+        if is_same(old, new):
+            _check_equal(old.to_dict(), new.to_dict())
+            return
+    listed.append(new)
+
+
+def _check_equal(old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name in old.keys() - {"attrs"}:
+        if old[name] != new[name]:
+            what, reason = old.get("label") or old["group"], f"{name} is {old[name]} there and {new[name]} here"
+            fix = "write to another out=, or ask for the map as it was made"
+            raise StoreMismatchError("map", value=what, reason=reason, fix=fix)
+
+
+def _check_block(layout: MapLayout, group: MapGroup) -> None:
+    if (layout.token_m, layout.block) != (group.token_m, group.block):
+        reason = f"its blocks are {group.block} tokens of {group.token_m:g} m"
+        fix = f"use the lattice of {layout.label}: {layout.block} tokens of {layout.token_m:g} m"
+        raise StoreError("group", value=group.group, reason=reason, fix=fix)
+
+
+def _grouped(wanted: Wanted) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """Write blocks as texts, each once with the spans that it is asked for in."""
+    texts: dict[str, dict[str, dict[str, list[int]]]] = {}
+    for (label, group), by_time in wanted.items():
+        lines = texts.setdefault(label, {}).setdefault(group, {})
+        for time, blocks in by_time.items():
+            lines.setdefault(blocks.to_text(), []).append(time)
+    return texts
+
+
+def _spread(texts: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]]) -> Wanted:
+    return {
+        (label, group): {
+            time: blocks for line, times in lines.items() for blocks in [BlockSet.from_text(line)] for time in times
+        }
+        for label, groups in texts.items()
+        for group, lines in groups.items()
+    }

@@ -1,0 +1,280 @@
+"""The store of a map: made by the client, written by any worker, block by block, read by anyone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import numpy as np
+import zarr
+from numcodecs.zstd import Zstd
+
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.document import ROOT_KEY, Location, explained
+from rs_embed_dask.store.layout import UNDONE, Status
+from rs_embed_dask.store.map_arrays import POSITIONS, claim_map, fill_map, keep_positions, top_up
+from rs_embed_dask.store.map_blocks import BlockSet
+from rs_embed_dask.store.map_document import MapDocument
+from rs_embed_dask.store.map_layout import BlockKey
+from rs_embed_dask.store.map_writer import StoredBlock
+from rs_embed_dask.store.nodes import keys_below, read_keys
+from rs_embed_dask.store.receipt import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence, Set as AbstractSet
+
+    from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.map_layout import Asked, BlockResult, MapGroup, MapLayout, TimeSpan
+
+__all__ = ["MapStore", "MapView"]
+
+_STATUS: Final = "status"
+
+
+class MapView:
+    """A map as a reader sees it."""
+
+    def __init__(self, location: Location, document: MapDocument | None = None) -> None:
+        self._location = location
+        self._document_read = document
+        self._opened: zarr.Group | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._location.name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_location": self._location, "_document_read": None, "_opened": None}
+
+    @property
+    def document(self) -> MapDocument:
+        """The root document."""
+        if self._document_read is None:
+            self._document_read = MapDocument.load(self._location)
+        return self._document_read
+
+    @property
+    def location(self) -> Location:
+        """The place."""
+        return self._location
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The request."""
+        return self.document.request
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """What it was made with."""
+        return self.document.receipt
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the models, in the order they were added."""
+        return tuple(one.label for one in self.document.layouts)
+
+    @property
+    def spans(self) -> tuple[TimeSpan, ...]:
+        """The spans along ``time``, in the order they were added."""
+        return self.document.spans
+
+    def layout(self, label: str) -> MapLayout:
+        """Find a model by its label."""
+        return self.document.layout(label)
+
+    def groups(self, label: str) -> tuple[MapGroup, ...]:
+        """List the groups of a model."""
+        self.document.layout(label)
+        return self.document.groups[label]
+
+    def asked(self, label: str, group: str, time: int) -> BlockSet:
+        """Return the blocks of a group that were asked for in a span."""
+        self.document.group(label, group)
+        return self.document.wanted.get((label, group), {}).get(time, BlockSet())
+
+    def decided(self, label: str, group: str) -> dict[int, list[tuple[int, int]]]:
+        """List the blocks of each span that were ever given a status, without reading it."""
+        blocks = defaultdict(list)
+        for _, (time, row, col) in self._status_keys(label, group):
+            blocks[time].append((row, col))
+        return blocks
+
+    def statuses(self, label: str, group: str) -> dict[int, dict[tuple[int, int], Status]]:
+        """Read what became of the blocks of each span; what is not listed is pending."""
+        keys = list(self._status_keys(label, group))
+        found: dict[int, dict[tuple[int, int], Status]] = defaultdict(dict)
+        unpack = Zstd()
+        # A million blocks have a million such files. Zarr takes ten times as long for each.
+        for (key, (time, row, col)), content in zip(keys, read_keys(self._location, [k for k, _ in keys]), strict=True):
+            if content is not None:
+                with explained("map status", f"{self._location.name}/{key}", "delete it: the block is computed again"):
+                    found[time][row, col] = Status(unpack.decode(content)[0])
+        return found
+
+    def _status_keys(self, label: str, group: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        folder = f"{label}/{self.document.group(label, group).group}/{_STATUS}/c"
+        for key in keys_below(self._location, folder):
+            numbers = key.rpartition("/c/")[2].split("/")
+            if all(map(str.isdecimal, numbers)):  # and not what a killed write left behind
+                time, row, col = map(int, numbers)
+                yield key, (time, row, col)
+
+    def pending(
+        self, label: str, *, only: AbstractSet[Status] | None = None
+    ) -> Iterator[tuple[MapGroup, int, BlockSet]]:
+        """Go through what is to compute: the blocks of each group and span that were asked for and are not done."""
+        codes = UNDONE if only is None else only
+        for group in self.groups(label):
+            statuses = self.statuses(label, group.group)
+            for time, blocks in sorted(self.document.wanted.get((label, group.group), {}).items()):
+                others = BlockSet.of(at for at, code in statuses[time].items() if code not in codes)
+                chosen = blocks - others
+                if Status.PENDING not in codes:
+                    chosen = BlockSet.of(at for at in chosen if statuses[time].get(at) in codes)
+                if len(chosen):
+                    yield group, time, chosen
+
+    def counts(self) -> dict[str, dict[Status, int]]:
+        """Count the blocks asked for of each model by status, over all groups and spans."""
+        counts = {}
+        for label in self.labels:
+            total: Counter[Status] = Counter()
+            for group in self.groups(label):
+                statuses = self.statuses(label, group.group)
+                for time, blocks in self.document.wanted.get((label, group.group), {}).items():
+                    codes = Counter(code for at, code in statuses[time].items() if at in blocks)
+                    codes[Status.PENDING] += len(blocks) - codes.total()
+                    total += codes
+            counts[label] = {code: total[code] for code in sorted(total)}
+        return counts
+
+    def block(self, key: BlockKey) -> StoredBlock:
+        """Find one block, to read it or to write it."""
+        layout, group = self.layout(key.label), self.document.group(key.label, key.group)
+        if not 0 <= key.time < len(self.spans):
+            reason, fix = f"the map has {len(self.spans)} spans", "use the number of one of them, from 0"
+            raise StoreError("span", value=key.time, reason=reason, fix=fix)
+        arrays = {one.name: self.array(f"{key.label}/{key.group}/{one.name}") for one in layout.fields}
+        return StoredBlock(arrays, layout, group, key, self._location.name)
+
+    def array(self, path: str) -> zarr.Array[Any]:
+        """Open one array by its path in the store."""
+        if self._opened is None:
+            mode: Literal["r", "r+"] = "r" if self._location.read_only else "r+"
+            with explained("store", self._location.name, "check that the path is a map and can be read"):
+                self._opened = zarr.open_group(self._location.storage, mode=mode, use_consolidated=True)
+        found = self._opened.get(path)
+        if not isinstance(found, zarr.Array):
+            raise StoreError("array", value=path, reason="the map has no such array", fix="see its groups")
+        return found
+
+    def positions(self, label: str) -> np.ndarray[Any, Any] | None:
+        """Read a model's table of positions, (dim, row, column); None if there is none."""
+        path = f"{self.layout(label).label}/{POSITIONS.name}"
+        if path not in self.document.metadata:
+            return None
+        with explained("store array", f"{self._location.name}/{path}", "restore it from a copy"):
+            return np.asarray(self.array(path)[...])
+
+
+class MapStore(MapView):
+    """A map that is written: made or opened by its class methods.
+
+    It is small and picklable (its place and mode only) where its place is a path or a URL. Any process writes any
+    block, each block one at a time; one client at a time adds spans, models and regions.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        target: Target,
+        asked: Sequence[Asked],
+        *,
+        request: dict[str, Any],
+        receipt: dict[str, Any] | None = None,
+    ) -> Self:
+        """Make a map with every block pending.
+
+        Parameters
+        ----------
+        target : str, path-like or zarr store
+            An empty or new place, or one where the making of a map was cut short.
+        asked : sequence of Asked
+            At least one model, with its spans and blocks.
+        request : dict
+            The request, as JSON; `check_request` compares it later.
+        receipt : dict, optional
+            What the run is made with, from `build_receipt`.
+
+        Raises
+        ------
+        StoreError
+            If the place holds a finished store or anything else, or cannot be written.
+        """
+        location = Location.of(target)
+        return cls(location, fill_map(location, claim_map(location), asked, request=request, receipt=receipt or {}))
+
+    @classmethod
+    def open(cls, target: Target, mode: Literal["r", "r+"] = "r") -> Self:
+        """Open a map and check that its arrays are there.
+
+        Raises
+        ------
+        StoreError
+            If there is no map, or if it is another program's, of another layout, half made or lacks an array.
+        """
+        if mode not in {"r", "r+"}:
+            reason = "a store is opened to read or to read and write"
+            raise StoreError("mode", value=mode, reason=reason, fix="use 'r' or 'r+'")
+        location = Location.of(target, read_only=mode == "r")
+        # Read as a reader: a writer's storage would make the folder of a mistyped path.
+        reading = replace(location, read_only=True)
+        document = MapDocument.load(reading)
+        missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
+        if missing:
+            reason, fix = f"{len(missing)} of its arrays are missing", "restore it from a copy, or make the map anew"
+            raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        return cls(location, document)
+
+    @classmethod
+    def exists(cls, target: Target) -> bool:
+        """Return whether there is a finished map at a place. Raises StoreError if there is something else."""
+        found = MapDocument.find(Location.of(target, read_only=True))
+        return found is not None and found.is_ready
+
+    def write_block(self, key: BlockKey, result: BlockResult) -> None:
+        """Write one block: idempotent, whole, the status last. Raises StoreError if it does not fit."""
+        self._check_writable()
+        self.block(key).write(result)
+
+    def top_up(self, asked: Sequence[Asked], *, request: dict[str, Any] | None = None) -> None:
+        """Add spans, models, groups and blocks; what is there stays where and as it is.
+
+        Only the client calls this.
+
+        Raises
+        ------
+        StoreMismatchError
+            If a model or group is there with another shape.
+        """
+        self._check_writable()
+        self._renew(top_up(self._location, self.document, asked, request=request))
+
+    def keep_positions(self, label: str, table: np.ndarray[Any, Any], **attrs: Any) -> None:
+        """Write a model's table of positions (dim, row, column), with what is to be known of it."""
+        self._check_writable()
+        self._renew(keep_positions(self._location, self.document, label, table=table, attrs=attrs))
+
+    def update_receipt(self, **parts: Any) -> None:
+        """Add to the receipt or replace parts of it. Only the client calls this."""
+        self._check_writable()
+        self._renew(replace(self.document, receipt=self.receipt | plain(parts)).save(self._location))
+
+    def _renew(self, document: MapDocument) -> None:
+        self._document_read = document
+        self._opened = None
+
+    def _check_writable(self) -> None:
+        if self._location.read_only:
+            fix = "open it with mode='r+'"
+            raise StoreError("store", value=self._location.name, reason="it was opened for reading", fix=fix)

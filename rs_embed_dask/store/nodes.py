@@ -1,0 +1,114 @@
+"""Groups and arrays of any store: made, grown, opened, listed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import zarr
+from zarr.buffer import default_buffer_prototype
+from zarr.codecs import ZstdCodec
+from zarr.core.sync import sync
+
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.document import ROOT_KEY, explained, group_document
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zarr.abc.store import Store as ZarrStore
+
+    from rs_embed_dask.store.document import Location
+    from rs_embed_dask.store.layout import Field
+
+__all__ = [
+    "array_document",
+    "check_vacant",
+    "grow",
+    "keys_below",
+    "make_array",
+    "make_group",
+    "open_array",
+    "read_keys",
+]
+
+_AT_ONCE: Final = 256
+
+
+def check_vacant(location: Location, names: Sequence[str], is_ready: bool | None) -> None:  # noqa: FBT001
+    """Refuse a place with a finished store, or with anything that is no store (`is_ready` is None)."""
+    if is_ready:
+        fix = "open it to go on, or choose another path"
+        raise StoreError("store", value=location.name, reason="there is a finished store already", fix=fix)
+    if is_ready is None and names:
+        reason = f"the folder is not empty and holds no store (it has {', '.join(names[:3])})"
+        raise StoreError("store", value=location.name, reason=reason, fix="choose a new or an empty folder")
+
+
+def make_group(location: Location, path: str, attributes: dict[str, Any]) -> None:
+    """Make one group."""
+    location.write(f"{path}/{ROOT_KEY}", json.dumps(group_document(attributes), indent=1).encode())
+
+
+def make_array(location: Location, path: str, field: Field, **storing: Any) -> None:
+    """Make one array, with zstd unless another compressor is given."""
+    dtype: Any = str if field.kind == "text" else "int32" if field.kind == "day" else field.dtype
+    with explained("store array", f"{location.name}/{path}", "check the disk's space and that the path can be written"):
+        zarr.create_array(
+            location.storage,
+            name=path,
+            dtype=dtype,
+            fill_value=field.fill_value,
+            attributes=field.all_attrs,
+            dimension_names=field.dims,
+            overwrite=True,
+            **({"compressors": [ZstdCodec(level=1, checksum=True)]} | storing),
+        )
+
+
+def array_document(location: Location, path: str) -> dict[str, Any]:
+    """Read the Zarr metadata of an array or group."""
+    content = location.read(f"{path}/{ROOT_KEY}")
+    if content is None:
+        fix = "restore it, or make the store anew"
+        raise StoreError("store array", value=f"{location.name}/{path}", reason="it is missing", fix=fix)
+    document: dict[str, Any] = json.loads(content)
+    return document
+
+
+def grow(location: Location, path: str, rows: int) -> None:
+    """Make an array longer along its first axis."""
+    content = array_document(location, path)
+    content["shape"][0] = rows
+    location.write(f"{path}/{ROOT_KEY}", json.dumps(content, indent=2).encode())
+
+
+def open_array(location: Location, path: str) -> zarr.Array[Any]:
+    """Open one array to write."""
+    with explained("store array", f"{location.name}/{path}", "restore it, or make the store anew"):
+        return zarr.open_array(location.storage, path=path, mode="r+")
+
+
+def keys_below(location: Location, path: str) -> list[str]:
+    """List the keys below a folder."""
+    with explained("store folder", f"{location.name}/{path}", "check that the path can be read"):
+        return sync(_listed(location.storage, f"{path}/"))
+
+
+async def _listed(storage: ZarrStore, prefix: str) -> list[str]:
+    return [key async for key in storage.list_prefix(prefix)]
+
+
+def read_keys(location: Location, keys: Sequence[str]) -> list[bytes | None]:
+    """Read many small keys, some hundred at once; None for one that is not there."""
+    contents: list[bytes | None] = []
+    with explained("store key", location.name, "check that the path is a store and can be read"):
+        for first in range(0, len(keys), _AT_ONCE):
+            contents += sync(_read(location.storage, keys[first : first + _AT_ONCE]))
+    return contents
+
+
+async def _read(storage: ZarrStore, keys: Sequence[str]) -> list[bytes | None]:
+    found = await asyncio.gather(*(storage.get(key, default_buffer_prototype()) for key in keys))
+    return [None if one is None else one.to_bytes() for one in found]
