@@ -77,15 +77,15 @@ def test_neighbouring_blocks_are_one_run():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no TIFF"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "no TIFF"),
+        (b"", "not a TIFF"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "not a TIFF"),
         (b"II*\0\x08\0\0\0\0\0", "claims 0 entries"),
         (b"II*\0\x08\0\0\0\xff\xff", "claims 65535 entries"),
         (b"II*\0\x08\0\0\0", "damaged"),
         (b"II*\0\x08\0\0\0\x01\0" + b"\x00\x01\x04\0\x01\0\0\0\0\x01\0\0", "no usable tag 257"),
     ],
 )
-def test_what_is_no_tiff_is_said(data, reason):
+def test_what_is_not_a_tiff_is_refused(data, reason):
     with pytest.raises(NotTiffError, match=reason):
         read_layout(lambda start, length: data[start : start + length])
 
