@@ -10,10 +10,8 @@ import copy
 import datetime as dt
 import functools
 import importlib
-import logging
 import threading
 import time
-import urllib.request
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -21,11 +19,12 @@ from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
+from urllib.parse import parse_qs, unquote, urldefrag, urljoin, urlsplit
 
 import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
+from rs_embed_dask.providers.addresses import AddressError, judge, pools_for
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 
 __all__ = [
@@ -226,9 +225,10 @@ CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-POOLS: Final = 32
-CONNECTIONS: Final = 64
-REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
+REDIRECTS: Final = 5
+# what goes along to another server; a key does not
+ANYWHERE: Final = frozenset({"Range", "Accept-Encoding"})
 
 
 class AbsentError(ProviderError):
@@ -272,10 +272,12 @@ class ByteCache:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
+    """How files are reached: who signs, how patiently, on whose word, and what is at hand already. Holds no secret."""
 
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    origin: str = ""
+    """The address of the catalogue that names the files; without one, the user names each file."""
     kept: ByteCache | None = field(default=None, compare=False, repr=False)
 
 
@@ -283,14 +285,10 @@ def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
     """Return `length` bytes of a file from `start` on, or fewer where the file ends."""
     url, fragment = urldefrag(href)
     what = unquote(fragment) or "file"
-    scheme = urlsplit(url).scheme
-    if scheme in {"http", "https"}:
+    judge(url, origin=access.origin or url, what=what)
+    if urlsplit(url).scheme in {"http", "https"}:
         return _read_http(what, url, (start, length), access)
-    if scheme in {"", "file"}:
-        return _read_local(what, url, start, length)
-    raise ProviderError(
-        what, value=url, reason=f"cannot read {scheme}:// addresses", fix="use a catalogue with http(s) links"
-    )
+    return _read_local(what, url, start, length)
 
 
 def _read_local(what: str, url: str, start: int, length: int) -> Piece:
@@ -303,7 +301,11 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
 
 
 def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
-    return retried(lambda: _attempt(what, url, span, access), access.retry)
+    try:
+        return retried(lambda: _attempt(what, url, span, access), access.retry)
+    except AddressError as error:
+        refused = error
+    raise AddressError(what, value=url, reason=f"it leads to {refused.value}: {refused.reason}", fix=refused.fix)
 
 
 def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
@@ -314,7 +316,7 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
-            answer = _get(signed, headers, access.retry.timeout_s)
+            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url)
             if answer.status not in REFUSED:
                 break
             access.signer.forget(signed)
@@ -362,28 +364,17 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
 
 
-def _get(url: str, headers: dict[str, str] | None, timeout_s: float) -> urllib3.BaseHTTPResponse:
-    pool = _pool(_proxy(*urlsplit(url)[:2]))
-    return pool.request("GET", url, headers=headers, timeout=timeout_s, retries=REDIRECTS)
-
-
-@functools.lru_cache(maxsize=256)
-def _proxy(scheme: str, host: str) -> str | None:
-    """Return the proxy that the system names for a host, if any; the standard library knows where to look."""
-    proxies = urllib.request.getproxies()
-    return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
-
-
-@functools.cache
-def _pool(proxy: str | None) -> urllib3.PoolManager:
-    """Return this process's connections, shared by all threads."""
-    logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
-    if proxy is None:
-        return urllib3.PoolManager(num_pools=POOLS, maxsize=CONNECTIONS)
-    return urllib3.ProxyManager(proxy, num_pools=POOLS, maxsize=CONNECTIONS)
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """Cut signatures out of a record of urllib3, which at level DEBUG holds whole addresses."""
-    record.msg, record.args = redact(record.getMessage()), ()
-    return True
+def _get(url: str, headers: dict[str, str] | None, timeout_s: float, *, origin: str = "") -> urllib3.BaseHTTPResponse:
+    """Send one request and follow its redirects, each judged as a link of `origin` is."""
+    for _ in range(REDIRECTS + 1):
+        judge(url, origin=origin or url)
+        pool = pools_for(url, origin=origin or url)
+        answer = pool.request("GET", url, headers=headers, timeout=timeout_s, retries=ONCE, redirect=False)
+        location = answer.get_redirect_location()
+        if not location:
+            return answer
+        origin, url, last = origin or url, urljoin(url, location), url
+        if urlsplit(url)[:2] != urlsplit(last)[:2]:
+            headers = {name: value for name, value in (headers or {}).items() if name in ANYWHERE}
+    msg = f"more than {REDIRECTS} redirects"
+    raise urllib3.exceptions.HTTPError(msg)

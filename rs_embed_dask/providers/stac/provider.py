@@ -182,7 +182,7 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry)
+        return Access(self.signer, self.retry, self.url)
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
