@@ -218,7 +218,7 @@ class _JudgedPools(urllib3.PoolManager):
 
 
 def pools_for(address: str, *, origin: str) -> urllib3.PoolManager:
-    """Return this process's connections to a host, shared by all threads, through the system's proxy if there is one."""
+    """Return this process's connections to a host, shared by all threads, through the system's proxy if any."""
     scheme, host = urlsplit(address)[:2]
     proxy, named = _proxy(scheme, host), urlsplit(origin)
     return _pools(proxy, "" if proxy else f"{named.scheme}://{named.netloc}")
