@@ -23,9 +23,21 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from rs_embed_dask.errors import ProviderError, redact
+from rs_embed_dask.errors import ProviderError, SpecError, is_key_like, redact
+from rs_embed_dask.specs.base import text
 
-__all__ = ["AddressError", "JudgedAdapter", "absolute", "judge", "pools_for"]
+__all__ = [
+    "KEY",
+    "AddressError",
+    "JudgedAdapter",
+    "absolute",
+    "host_only",
+    "is_loopback",
+    "judge",
+    "keep_logs_clean",
+    "plain_address",
+    "pools_for",
+]
 
 HTTP: Final = frozenset({"http", "https"})
 LOCAL: Final = frozenset({"", "file"})
@@ -40,7 +52,11 @@ _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 _TRANSLATED: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 _POOLS: Final = 32
 _CONNECTIONS: Final = 64
-_LOGGERS: Final = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+_LOGGERS: Final = (
+    *("urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.response", "urllib3.util.retry"),
+    *("googleapiclient.discovery", "googleapiclient.http", "google.auth.transport.requests"),
+)
+KEY: Final = "{key}"
 
 
 class AddressError(ProviderError):
@@ -64,6 +80,32 @@ def judge(address: str, *, origin: str, what: str = "address") -> str:
     if scope is not None:
         _origin(origin).check(host, scope, what)
     return address
+
+
+def plain_address(what: str, address: object, *, fix: str) -> str:
+    """Return the address of a service as a user gave it, which travels in graphs and stores and so holds no secret."""
+    url = text(what, address, fix=fix).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in HTTP or not parts.hostname:
+        raise SpecError(what, value=url, reason="it is not an http(s) address", fix=fix)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        reason = "a user name, password or query may be a secret, and would travel in graphs and stores"
+        raise SpecError(what, value=host_only(url), reason=reason, fix=fix)
+    if any(is_key_like(segment) for segment in parts.path.split("/")):
+        reason = "its path holds what looks like a key, which would travel in graphs and stores"
+        raise SpecError(what, value=host_only(url), reason=reason, fix=fix)
+    return url
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is written so that it cannot leave this machine."""
+    return _written_scope(_host(address)) == LOOPBACK
+
+
+def host_only(url: str) -> str:
+    """Return an address as representations show it: a path may hold a key that nobody recognised."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{'/...' if parts.path else ''}"
 
 
 def absolute(href: str, item: Mapping[str, Any], *, url: str) -> str:
@@ -258,9 +300,9 @@ class JudgedAdapter(HTTPAdapter):
 
 
 def keep_logs_clean() -> None:
-    """Cut secrets out of the records of urllib3, which hold whole addresses, those of redirects included."""
+    """Cut secrets out of the records of the libraries that connect: they hold whole addresses, redirects' too."""
     for name in _LOGGERS:
-        logging.getLogger(f"urllib3.{name}").addFilter(_without_secrets)
+        logging.getLogger(name).addFilter(_without_secrets)
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:

@@ -23,14 +23,15 @@ from urllib.parse import parse_qs, unquote, urldefrag, urljoin, urlsplit
 
 import urllib3
 
-from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
-from rs_embed_dask.providers.addresses import AddressError, judge, pools_for
+from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
+from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 
 __all__ = [
     "AbsentError",
     "Access",
     "ByteCache",
+    "KeyedLinks",
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
@@ -78,6 +79,41 @@ class PlainLinks:
     def advice(self) -> str:
         """What a user can do when the storage refuses."""
         return "use a catalogue whose files are public, or provider='planetary_computer', which signs its links"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedLinks:
+    """Links with a key in their path: ``{key}`` stands for it until a request is sent, to its own server alone."""
+
+    url: str
+    key_file: str
+
+    def sign(self, href: str) -> str:
+        """Return `href` with the key in place of ``{key}``, or as it is where it leads to another server."""
+        return href.replace(KEY, self._key()) if urlsplit(href)[:2] == urlsplit(self.url)[:2] else href
+
+    def forget(self, signed: str) -> None:
+        """Do nothing: the file is read for each request."""
+
+    def without_key(self, answer: str) -> str:
+        """Put ``{key}`` in the key's place in what the server answered."""
+        return answer.replace(self._key(), KEY)
+
+    def _key(self) -> str:
+        try:
+            key = keep_secret(Path(self.key_file).expanduser().read_text(encoding="utf-8").strip())
+        except (OSError, ValueError) as error:
+            reason, key = f"it cannot be read here ({type(error).__name__})", ""
+        else:
+            reason = "it is empty"
+        if key:
+            return key
+        raise AccessError("key_file", value=self.key_file, reason=reason, fix=self.advice)
+
+    @property
+    def advice(self) -> str:
+        """What a user can do when the storage refuses."""
+        return "put the key into this file on every worker"
 
 
 @dataclass(frozen=True)

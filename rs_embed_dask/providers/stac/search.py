@@ -29,6 +29,7 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, judge
+from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.specs.ground import project
 
@@ -202,6 +203,7 @@ class Query:
     cloud: str | None = None
     most_cloud: float | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy, compare=False)
+    keyed: KeyedLinks | None = None
 
 
 def find(question: Query) -> tuple[StacItem, ...]:
@@ -245,7 +247,7 @@ _ANSWERS: Final = _Answers()
 def _ask(question: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
-        client = _client(question.url, question.retry)
+        client = _client(question.url, question.retry, question.keyed)
         items = (item for box in _sides(question.boxes) for item in _search(client, question, box))
         listed = [_located(item, question.url) for item in items]
     except pystac_client.exceptions.APIError as error:
@@ -257,16 +259,16 @@ def _ask(question: Query) -> tuple[StacItem, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _client(url: str, retry: RetryPolicy) -> pystac_client.Client:
-    return pystac_client.Client.open(url, stac_io=_Requests(url, retry))
+def _client(url: str, retry: RetryPolicy, keyed: KeyedLinks | None) -> pystac_client.Client:
+    return pystac_client.Client.open(url, stac_io=_Requests(url, retry, keyed))
 
 
 class _Requests(pystac_client.stac_api_io.StacApiIO):
     """The client's requests; a search changes nothing, so its POST may be sent again too."""
 
-    def __init__(self, url: str, retry: RetryPolicy) -> None:
+    def __init__(self, url: str, retry: RetryPolicy, keyed: KeyedLinks | None) -> None:
         super().__init__(max_retries=None)
-        self._url, self._retry = url, retry
+        self._url, self._retry, self._keyed = url, retry, keyed
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, JudgedAdapter(url))
 
@@ -278,7 +280,10 @@ class _Requests(pystac_client.stac_api_io.StacApiIO):
 
     def request(self, href: str, *args: Any, **kwargs: Any) -> str:
         address = judge(urljoin(f"{self._url}/", href), origin=self._url, what="STAC API")
-        return retried(lambda: self._once(address, *args, **kwargs), self._retry)
+        if self._keyed is None:
+            return retried(lambda: self._once(address, *args, **kwargs), self._retry)
+        signed = self._keyed.sign(address)
+        return self._keyed.without_key(retried(lambda: self._once(signed, *args, **kwargs), self._retry))
 
     def _once(self, href: str, method: str | None = None, headers: Any = None, *, parameters: Any = None) -> str:
         body = {"json" if method == "POST" else "params": parameters}
