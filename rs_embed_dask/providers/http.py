@@ -26,6 +26,7 @@ import urllib3
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.tiff import TiffLimits
 
 __all__ = [
     "AbsentError",
@@ -314,6 +315,7 @@ class Access:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     origin: str = ""
     """The address of the catalogue that names the files; without one, the user names each file."""
+    limits: TiffLimits = field(default_factory=TiffLimits)
     cache: ByteCache | None = field(default=None, compare=False, repr=False)
 
 

@@ -19,6 +19,7 @@ from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_rea
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
 from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
+from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
 
@@ -135,6 +136,8 @@ class StacProvider:
     key_file
         File with the key that belongs where `url` has ``{key}``, a path that exists on every worker. The key itself
         travels nowhere; it goes to the server of `url` alone.
+    limits
+        How large images, blocks and reads may be, and how strongly blocks may be compressed.
 
     Raises
     ------
@@ -157,6 +160,7 @@ class StacProvider:
     chunk_px: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     key_file: str | None = None
+    limits: TiffLimits = field(default_factory=TiffLimits)
 
     name: ClassVar[str] = "stac"
 
@@ -179,6 +183,8 @@ class StacProvider:
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
         if isinstance(self.retry, Mapping):
             object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+        if isinstance(self.limits, Mapping):
+            object.__setattr__(self, "limits", TiffLimits(**self.limits))
 
     def __repr__(self) -> str:
         changed = [
@@ -200,7 +206,7 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry, self.url)
+        return Access(self.signer, self.retry, self.url, self.limits)
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -377,8 +383,7 @@ class StacProvider:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
-        if "retry" in plain:
-            plain["retry"] = asdict(self.retry)
+        plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
         return {"name": self.name, **plain}
 
 
