@@ -96,14 +96,3 @@ def loopback_only():
         patch.setattr(socket.socket, "sendto", guarded_sendto)
         patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
         yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_state(tmp_path_factory):
-    """Keep what this package remembers of a user's machine out of the real home."""
-    from rs_embed_dask.store import seal
-
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seal, "state_folder", lambda: folder)
-        yield folder

@@ -58,6 +58,13 @@ def nothing_ran():
     assert CALLED == []
 
 
+@pytest.fixture(autouse=True)
+def this_user(tmp_path_factory, monkeypatch):
+    """A user of this test alone, whatever the home of the one who runs it."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setattr(seal, "state_folder", lambda: folder)
+
+
 @pytest.fixture
 def hostile(tmp_path):
     """``hostile(provider={...})`` is a store whose request somebody else wrote."""
