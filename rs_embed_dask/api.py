@@ -180,8 +180,8 @@ def resume(
     Raises
     ------
     StoreError
-        If there is no store, or if it cannot be read, or if its request names what only the caller may name; see
-        :doc:`security`.
+        If there is no store, or if it cannot be read, or if its request names what only the caller may name (see
+        ``docs/security.md``).
     UnknownNameError
         If there is no such status.
 
