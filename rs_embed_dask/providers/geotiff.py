@@ -37,11 +37,14 @@ from rs_embed_dask.providers.tiff import (
     TILE_COUNTS,
     TILE_OFFSETS,
     WIDTH,
+    Block,
     Blocks,
     Directory,
     NotTiffError,
     TiffEntry,
     TiffLayout,
+    TiffLimits,
+    check_blocks,
     read_layout,
 )
 
@@ -49,9 +52,11 @@ __all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", 
 
 HEAD_BYTES: Final = 32_768
 MOST_HEADS: Final = 1024
+MOST_HEAD_BYTES: Final = 2**28
 # a gap this small is cheaper to read than to split a request for
 WORTHWHILE_GAP: Final = 65_536
 AT_ONCE: Final = 8
+_BEYOND: Final = "leave out this item, or raise the limits of its provider if you trust the file"
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 Pixels = npt.NDArray[np.float32]
@@ -86,6 +91,7 @@ class GeoTiff:
         blocks = self.layout.under(rows, columns)
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
+        self._check(blocks, spans, access.limits)
         cached = [*self.head, *(access.cache.of(self.href) if access.cache else ())]
         missing = runs((span[2:] for of in spans.values() for span in of), ((p.start, p.stop) for p in cached))
         pieces = [*cached, *self._fetch_all(missing, access)]
@@ -103,6 +109,17 @@ class GeoTiff:
             indexes = (None if whole else plane + 1) if band is None else band
             decoded.append(self._decoded(data, indexes, window))
         return np.concatenate(decoded)
+
+    def _check(self, blocks: Blocks, spans: Mapping[int, tuple[Block, ...]], limits: TiffLimits) -> None:
+        """Refuse blocks that are not there, and bombs, before any is fetched."""
+        fault, touched = "", blocks.rows * blocks.columns * len(spans)
+        try:
+            for of in spans.values():
+                check_blocks(self.layout, of, touched=touched, size=self.head[0].size, limits=limits)
+        except NotTiffError as error:
+            fault = str(error)
+        if fault:
+            raise ProviderError(label(self.href), value=urldefrag(self.href).url, reason=fault, fix=_BEYOND)
 
     def _decoded(self, data: bytes, band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
@@ -149,12 +166,16 @@ class _Heads:
     def keep(self, opened: GeoTiff) -> None:
         with self._lock:
             self._files[urldefrag(opened.href).url] = opened
-            while len(self._files) > MOST_HEADS:
+            while len(self._files) > MOST_HEADS or sum(map(_head_bytes, self._files.values())) > MOST_HEAD_BYTES:
                 self._files.popitem(last=False)
 
     def drop(self, href: str) -> None:
         with self._lock:
             self._files.pop(urldefrag(href).url, None)
+
+
+def _head_bytes(opened: GeoTiff) -> int:
+    return sum(len(piece.data) for piece in opened.head)
 
 
 _HEADS: Final = _Heads()
@@ -176,7 +197,7 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
 
     fault = ""
     try:
-        layout = read_layout(fetch)
+        layout = read_layout(fetch, access.limits)
     except NotTiffError as error:
         fault = str(error)
     if fault:

@@ -6,30 +6,80 @@ directory of the full-resolution image (the first) of classic and big TIFF files
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Blocks", "Directory", "NotTiffError", "TiffEntry", "TiffLayout", "read_layout"]
+from rs_embed_dask.specs.base import Record, positive
+
+__all__ = [
+    "Block",
+    "Blocks",
+    "Directory",
+    "NotTiffError",
+    "TiffEntry",
+    "TiffLayout",
+    "TiffLimits",
+    "check_blocks",
+    "read_layout",
+]
 
 Fetch = Callable[[int, int], bytes]
 Numbers = npt.NDArray[np.uint64]
+Block = tuple[int, int, int, int]
+"""Row, column, offset and length."""
 
 CLASSIC, BIG = 42, 43
 MOST_ENTRIES: Final = 4096
-LONGEST_VALUE: Final = 64_000_000
+LONGEST_VALUES: Final = 128_000_000
+# compressing makes incompressible pixels a little larger, and short blocks have tables
+_LARGEST_GROWTH, _OVERHEAD = 2, 65_536
 SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 NUMBERS: Final = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
+BITS: Final = 258
 WIDTH, HEIGHT, SAMPLES, ROWS_PER_STRIP, PLANAR = 256, 257, 277, 278, 284
 STRIP_OFFSETS, STRIP_COUNTS = 273, 279
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 PIXEL_SCALE, MATRIX = 33550, 34264
 SEPARATE: Final = 2
+
+
+@dataclass(frozen=True)
+class TiffLimits(Record):
+    """How much a file may make its reader hold, whatever it claims.
+
+    Parameters
+    ----------
+    image_px
+        Most pixels of an image.
+    block_bytes
+        Most bytes of one decoded block.
+    ratio
+        Most bytes that one compressed byte may become, in blocks of more than `small_bytes`.
+    small_bytes
+        Blocks that decode to at most this may be compressed to nothing, as empty ones are.
+    read_bytes
+        Most bytes of the decoded blocks that one read touches.
+    """
+
+    image_px: int = 2**40
+    block_bytes: int = 2**28
+    ratio: float = 500.0
+    small_bytes: int = 2**25
+    read_bytes: int = 2**31
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            positive(f"TiffLimits.{field.name}", getattr(self, field.name))
+
+
+_LIMITS: Final = TiffLimits()
 
 
 class NotTiffError(ValueError):
@@ -92,6 +142,13 @@ class TiffLayout:
     tiled: bool
 
     @property
+    def block_bytes(self) -> int:
+        """Bytes of one decoded block."""
+        bits = int(self.directory.numbers(BITS).max()) if BITS in self.directory.entries else 1
+        samples = self.directory.number(SAMPLES, 1) if self.offsets.shape[0] == 1 else 1
+        return self.block_width * self.block_height * samples * -(-bits // 8)
+
+    @property
     def placed(self) -> bool:
         """Whether the file states where its pixels lie; one with ground control points alone does not."""
         return PIXEL_SCALE in self.directory.entries or MATRIX in self.directory.entries
@@ -106,7 +163,7 @@ class TiffLayout:
         """Return the plane that holds a band (from 0); files that keep all bands in one block have one plane."""
         return min(band, int(self.offsets.shape[0]) - 1)
 
-    def spans(self, blocks: Blocks, band: int) -> Iterator[tuple[int, int, int, int]]:
+    def spans(self, blocks: Blocks, band: int) -> Iterator[Block]:
         """Yield row, column, offset and length of each block that has data."""
         plane = self.plane(band)
         for row in range(blocks.row, blocks.row + blocks.rows):
@@ -116,15 +173,45 @@ class TiffLayout:
                     yield row, column, int(self.offsets[plane, row, column]), length
 
 
-def read_layout(fetch: Fetch) -> TiffLayout:
+def check_blocks(layout: TiffLayout, spans: Iterable[Block], *, touched: int, size: int, limits: TiffLimits) -> None:
+    """Refuse blocks that lie beyond the end of a file of `size` bytes, or that would be too large once decoded."""
+    decoded = layout.block_bytes
+    if touched * decoded > limits.read_bytes:
+        reason = f"{touched} blocks of {decoded} bytes would be read at once, and the limit is {limits.read_bytes}"
+        raise NotTiffError(reason)
+    for row, column, offset, length in spans:
+        where = f"its block in row {row}, column {column}"
+        if offset + length > size:
+            reason = f"{where} lies at {offset} to {offset + length}, beyond the end of the file at {size}"
+            raise NotTiffError(reason)
+        if decoded > max(limits.small_bytes, limits.ratio * length):
+            reason = f"{where} would grow from {length} to {decoded} bytes, more than {limits.ratio:g} times"
+            raise NotTiffError(reason)
+        if length > _LARGEST_GROWTH * decoded + _OVERHEAD:
+            reason = f"{where} takes {length} bytes for {decoded} bytes of pixels"
+            raise NotTiffError(reason)
+
+
+def read_layout(fetch: Fetch, limits: TiffLimits = _LIMITS) -> TiffLayout:
     """Return the layout of the first image of a TIFF."""
     try:
-        return _layout(_directory(fetch))
+        return _checked(_layout(_directory(fetch)), limits)
     except (struct.error, ValueError, ZeroDivisionError) as error:
         if isinstance(error, NotTiffError):
             raise
         msg = f"its directory is damaged ({type(error).__name__}: {error})"
         raise NotTiffError(msg) from error
+
+
+def _checked(layout: TiffLayout, limits: TiffLimits) -> TiffLayout:
+    if layout.width * layout.height > limits.image_px:
+        reason = f"it claims {layout.width} x {layout.height} pixels, and the limit is {limits.image_px}"
+        raise NotTiffError(reason)
+    if layout.block_bytes > limits.block_bytes:
+        sides = f"{layout.block_width} x {layout.block_height} pixels"
+        reason = f"its blocks of {sides} take {layout.block_bytes} bytes, and the limit is {limits.block_bytes}"
+        raise NotTiffError(reason)
+    return layout
 
 
 def _directory(fetch: Fetch) -> Directory:
@@ -143,17 +230,19 @@ def _directory(fetch: Fetch) -> Directory:
         raise NotTiffError(msg)
     form = f"{order}HH{word}{struct.calcsize(word)}s"
     table = fetch(start + struct.calcsize(f"={number}"), count * struct.calcsize(form))
+    rows = tuple(struct.iter_unpack(form, table))
+    claimed = sum(SIZES.get(kind, 0) * n for _, kind, n, _ in rows)
+    if claimed > LONGEST_VALUES:
+        msg = f"its directory claims values of {claimed} bytes"
+        raise NotTiffError(msg)
     entries = {}
-    for tag, kind, n, inline in struct.iter_unpack(form, table):
+    for tag, kind, n, inline in rows:
         entries[tag] = TiffEntry(kind, n, _value(fetch, f"{order}{word}", SIZES.get(kind, 0) * n, inline))
     return Directory(order, big, entries)
 
 
 def _value(fetch: Fetch, pointer: str, length: int, inline: bytes) -> bytes:
     """Return the bytes of one entry's value, which lie in the entry itself where they fit."""
-    if length > LONGEST_VALUE:
-        msg = f"its directory claims a value of {length} bytes"
-        raise NotTiffError(msg)
     if length <= len(inline):
         return inline[:length]
     (at,) = struct.unpack(pointer, inline)
@@ -175,7 +264,7 @@ def _layout(directory: Directory) -> TiffLayout:
         offsets, counts = directory.numbers(STRIP_OFFSETS), directory.numbers(STRIP_COUNTS)
     planes = directory.number(SAMPLES, 1) if directory.number(PLANAR, 1) == SEPARATE else 1
     shape = (planes, -(-height // block_height), -(-width // block_width))
-    if offsets.size != counts.size or offsets.size != np.prod(shape):
+    if offsets.size != counts.size or offsets.size != math.prod(shape):
         msg = f"its directory lists {offsets.size} blocks where {shape} are needed"
         raise NotTiffError(msg)
     return TiffLayout(

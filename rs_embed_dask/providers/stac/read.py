@@ -42,7 +42,7 @@ class AssetReader:
 
     # Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
 
-    url: str
+    url: str = field(repr=False)
     spec: RasterSpec
     crs: str
     access: Access = field(repr=False)
