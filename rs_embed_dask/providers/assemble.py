@@ -1,6 +1,6 @@
-"""From scenes to a lazy cube: one Dask task a frame and block of the grid, each doing the whole way of its pixels.
+"""From scenes to a lazy cube: one Dask task per frame and block of the grid, from raw numbers to pixels.
 
-A provider says how to bring the raw numbers of some scenes on a grid (`Fetch`), or brings a lazy stack of them; what
+A provider fetches the raw numbers of some scenes on a grid (`Fetch`), or returns a lazy stack of them; what
 follows is the same for all (`recipe`).
 """
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Fetch", "FramePixels", "FrameRecipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
 
 Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
-"""Brings raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it is told the names of the asset that
-may carry it, the preferred first; the last layer is the quality band, if one is wanted. NaN (or nodata) where a scene
+"""Returns raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it gets the names of the assets that
+may carry it, the preferred first; the last layer is the quality band, if one is read. NaN (or nodata) where a scene
 has nothing."""
 
 _BLOCK_PX: Final = 1024
@@ -44,7 +44,7 @@ _Keys = tuple[Any, ...]
 def lazy_cube(
     read: Read, source: Source, *, scenes: Sequence[Scene], fetch: Fetch, block_px: int = _BLOCK_PX
 ) -> xr.Dataset:
-    """Build the lazy cube of a read, one task a frame and block."""
+    """Build the lazy cube of a read, one task per frame and block."""
     recipe = recipe_for(read, source)
     plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
     name = _fresh("frame")
@@ -107,22 +107,22 @@ def _by_frame(read: Read, scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
         raise NoImageryError(
             f"{read.sensor} at {lon:.4f}, {lat:.4f}",
             value=f"{read.span.start} to {read.span.end}",
-            reason="no scene falls into a frame" if scenes else "no scene was found there and then",
+            reason="no scene falls into a frame" if scenes else "no scene was found at this place and time",
             fix="take a longer span, a higher max_cloud_pct, or another sensor",
         )
     return [tuple(members) for members in frames]
 
 
-def _values(made: FramePixels) -> Any:
-    return made.values[None]
+def _values(frame: FramePixels) -> Any:
+    return frame.values[None]
 
 
-def _counts(made: FramePixels) -> Any:
-    return made.n_obs[None]
+def _counts(frame: FramePixels) -> Any:
+    return frame.n_obs[None]
 
 
-def _used(made: list[FramePixels]) -> Any:
-    return sum((part.used for part in made[1:]), start=made[0].used)
+def _used(blocks: list[FramePixels]) -> Any:
+    return sum((block.used for block in blocks[1:]), start=blocks[0].used)
 
 
 @dataclass(frozen=True)
@@ -148,15 +148,15 @@ class _Plan:
             for j, left in enumerate(lefts)
         ]
 
-    def dataset(self, made: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
-        """Join the tasks of all frames and blocks, keyed (made, t, i, j), into one labelled, lazy cube."""
+    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
+        """Join the tasks of all frames and blocks, keyed (frame_key, t, i, j), into one labelled, lazy cube."""
         import dask.array as da
         from dask.highlevelgraph import HighLevelGraph
 
         n_bands, n_frames = len(self.read.bands), len(self.frames)
         names = {part: _fresh(part) for part in ("pixels", "n_obs", "used")}
-        for part, tasks in self._parts(made, names).items():
-            layers[names[part]] = tasks, {made}
+        for part, tasks in self._parts(frame_key, names).items():
+            layers[names[part]] = tasks, {frame_key}
         graph = HighLevelGraph(
             {key: layer for key, (layer, _) in layers.items()}, {key: needs for key, (_, needs) in layers.items()}
         )
@@ -171,19 +171,19 @@ class _Plan:
             self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
         )
 
-    def _parts(self, made: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
-        """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks made."""
+    def _parts(self, frame_key: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
+        """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks return."""
         pixels: dict[_Keys, Any] = {}
         counts: dict[_Keys, Any] = {}
         for t, members in enumerate(self.frames):
             for i, j, window in self.windows:
-                key = (made, t, i, j)
+                key = (frame_key, t, i, j)
                 shape = (1, len(self.read.bands), *window.shape)
                 empty = partial(np.full, shape, np.nan, np.float32), partial(np.zeros, (1, *window.shape), np.uint16)
                 pixels[names["pixels"], t, 0, i, j] = (_values, key) if members else (empty[0],)
                 counts[names["n_obs"], t, i, j] = (_counts, key) if members else (empty[1],)
         used: dict[_Keys, Any] = {
-            (names["used"], k): (_used, [(made, t, i, j) for i, j, _ in self.windows])
+            (names["used"], k): (_used, [(frame_key, t, i, j) for i, j, _ in self.windows])
             for k, (t, _) in enumerate(self.with_scenes)
         }
         return {"pixels": pixels, "n_obs": counts, "used": used}

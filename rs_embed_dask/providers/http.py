@@ -88,7 +88,7 @@ class _Token:
     fetched: dt.datetime
 
     def fresh(self, now: dt.datetime) -> bool:
-        """Tell whether a request that begins now will end before the expiry: a minute, or a tenth of a short life."""
+        """Return whether a request that begins now ends before the expiry: a minute, or a tenth of a short life."""
         margin = min(LONGEST_MARGIN_S, 0.1 * (self.expiry - self.fetched).total_seconds())
         return (self.expiry - now).total_seconds() > margin
 
@@ -98,13 +98,13 @@ class _Failure:
     fault: ProviderError
     at: float
 
-    def concerns(self, asked: float) -> bool:
-        """Tell whether a thread that asked then is answered by this failure: it waited for it, or it lasts."""
-        return asked <= self.at or (isinstance(self.fault, AccessError) and asked - self.at < REFUSAL_LASTS_S)
+    def concerns(self, start: float) -> bool:
+        """Return whether this failure answers a request that began at `start`: it waited for it, or a refusal lasts."""
+        return start <= self.at or (isinstance(self.fault, AccessError) and start - self.at < REFUSAL_LASTS_S)
 
 
 class _TokenCache:
-    """The tokens of this process: one a container, fetched by one thread while the others wait for its outcome."""
+    """The tokens of this process: one per container, fetched by one thread while the others wait for its outcome."""
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Token] = {}
@@ -113,14 +113,14 @@ class _TokenCache:
         self._locks: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def token(self, account: str, container: str) -> str:
-        key, asked = (account, container), time.monotonic()
+        key, start = (account, container), time.monotonic()
         with self._guard:
             lock = self._locks[key]
         with lock:
-            kept, failed = self._tokens.get(key), self._failures.get(key)
-            if kept is not None and kept.fresh(dt.datetime.now(dt.UTC)):
-                return kept.text
-            if failed is not None and failed.concerns(asked):
+            token, failed = self._tokens.get(key), self._failures.get(key)
+            if token is not None and token.fresh(dt.datetime.now(dt.UTC)):
+                return token.text
+            if failed is not None and failed.concerns(start):
                 raise copy.copy(failed.fault)
             try:
                 token = retried(lambda: _fetch(f"{account}/{container}"), TOKEN_RETRY)
@@ -133,8 +133,8 @@ class _TokenCache:
     def forget(self, account: str, container: str, *, text: str) -> None:
         """Drop a token, unless another thread has replaced it already."""
         with self._guard:
-            kept = self._tokens.get((account, container))
-            if kept is not None and kept.text == text:
+            token = self._tokens.get((account, container))
+            if token is not None and token.text == text:
                 del self._tokens[account, container]
 
 
@@ -146,7 +146,7 @@ class PlanetaryComputerTokens:
     """Read tokens of the Planetary Computer, obtained by the `planetary_computer` package."""
 
     # That package decides where tokens come from and whether a subscription key goes along, by its own settings.
-    # One token a storage container and process is fetched and used until the expiry that it states itself
+    # One token per storage container and process is fetched and used until the expiry that it states itself
     # (``se``).
 
     def sign(self, href: str) -> str:
@@ -201,21 +201,21 @@ def _fetch(place: str) -> _Token:
             token = sas.SASToken(**answer.json())
             return _Token(str(token.token), _expiry(token), dt.datetime.now(dt.UTC))
     except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
-        fault = _named(error)  # ValueError and TypeError: an answer that is no token
+        fault = _named(error)  # ValueError and TypeError: an answer that is not a token
     if fault:
         raise TransientError(what, value=place, reason=fault, fix=_LATER)
     reason = f"the issuer answered {answer.status}"
     if answer.status in SIGNING_REFUSED:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
     if answer.status in TRANSIENT_STATUSES:
-        asked_s = asked_wait_s(answer.headers.get("Retry-After"))
-        raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=asked_s)
+        retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
+        raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=retry_after_s)
     fix = "check the item's href: the container may not exist"
     raise ProviderError(what, value=place, reason=reason, fix=fix)
 
 
 def _expiry(answer: Any) -> dt.datetime:
-    """Return the expiry of a token: the earlier of what it says itself and what the issuer says of it."""
+    """Return the expiry of a token: the earlier of what it and the issuer state."""
     stated: dt.datetime = answer.expiry if answer.expiry.tzinfo else answer.expiry.replace(tzinfo=dt.UTC)
     inside = [dt.datetime.fromisoformat(text) for text in parse_qs(str(answer.token)).get("se", [])]
     return min([stated, *(t if t.tzinfo else t.replace(tzinfo=dt.UTC) for t in inside)])
@@ -276,7 +276,7 @@ class Access:
 
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    kept: ByteCache | None = field(default=None, compare=False, repr=False)
+    cache: ByteCache | None = field(default=None, compare=False, repr=False)
 
 
 def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
@@ -296,7 +296,7 @@ def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
 def _read_local(what: str, url: str, start: int, length: int) -> Piece:
     path = Path(unquote(urlsplit(url).path))
     if not path.is_file():
-        raise AbsentError(what, value=url, reason="there is no such file", fix="mend the item's href")
+        raise AbsentError(what, value=url, reason="there is no such file", fix="correct the item's href")
     with path.open("rb") as file:
         file.seek(start)
         return Piece(start, file.read(length), path.stat().st_size)
@@ -310,7 +310,7 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
     """Read a range once; a signature that was refused is replaced."""
     start, length = span
     headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-    asked_s = None
+    retry_after_s = None
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
@@ -330,9 +330,9 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
             fault = f"the storage answered {answer.status}"
             if answer.status not in TRANSIENT_STATUSES:
                 raise _lasting(what, url, answer.status, access.signer.advice)
-            asked_s = asked_wait_s(answer.headers.get("Retry-After"))
+            retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
     fix = "try again later, or with fewer readers at once"
-    raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=asked_s)
+    raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=retry_after_s)
 
 
 def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
@@ -341,9 +341,9 @@ def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece |
         return Piece(start, answer.data[start : start + length], len(answer.data))
     total = answer.headers.get(CONTENT_RANGE, "").rpartition("/")[2]
     if not total.isdigit():
-        return "the server does not say how large the file is"
+        return "the server does not state the file's size"
     if len(answer.data) != min(length, int(total) - start):
-        return f"{len(answer.data)} bytes came instead of {length}"
+        return f"{len(answer.data)} bytes arrived instead of {length}"
     return Piece(start, answer.data, int(total))
 
 

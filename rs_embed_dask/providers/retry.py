@@ -60,17 +60,17 @@ class RetryPolicy(Record):
         """Pickle the values alone, for a policy travels in every task."""
         return RetryPolicy, astuple(self)
 
-    def wait_s(self, attempt: int, asked_s: float | None = None, *, seed: str | None = None) -> float:
-        """Return the wait after an attempt (from 1) in which the service asked for `asked_s`.
+    def wait_s(self, attempt: int, retry_after_s: float | None = None, *, seed: str | None = None) -> float:
+        """Return the wait after an attempt (from 1) in which the service asked for `retry_after_s`.
 
         The jitter is random, or follows from `seed`.
         """
         full = min(self.first_wait_s * 2.0 ** (attempt - 1), self.longest_wait_s)
         # S311: it spreads clients, guards nothing
         share = random.random() if seed is None else zlib.crc32(f"{seed}/{attempt}".encode()) / 2**32  # noqa: S311
-        # a little more than was asked for, so that those who were told the same do not come together
-        asked = min(asked_s or 0.0, self.longest_asked_s) * (1.0 + 0.2 * share)
-        return max(full * (0.5 + 0.5 * share), asked)
+        # a little more than requested, so that clients with the same Retry-After do not return together
+        requested_s = min(retry_after_s or 0.0, self.longest_asked_s) * (1.0 + 0.2 * share)
+        return max(full * (0.5 + 0.5 * share), requested_s)
 
 
 def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
@@ -82,13 +82,13 @@ def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
             raise
         except TransientError as error:
             fault = error
-        asked_s = fault.retry_after_s
-        if attempt == policy.attempts or (asked_s or 0.0) > policy.longest_asked_s:
+        retry_after_s = fault.retry_after_s
+        if attempt == policy.attempts or (retry_after_s or 0.0) > policy.longest_asked_s:
             break
-        sleep(policy.wait_s(attempt, asked_s))
+        sleep(policy.wait_s(attempt, retry_after_s))
     # out here, for an error's context travels with it when it is pickled, and may hold a token
     reason = f"{fault.reason}, after {attempt} attempt{'s' * (attempt > 1)}"
-    raise GaveUpError(fault.what, value=fault.value, reason=reason, fix=fault.fix, retry_after_s=asked_s)
+    raise GaveUpError(fault.what, value=fault.value, reason=reason, fix=fault.fix, retry_after_s=retry_after_s)
 
 
 def asked_wait_s(header: str | None) -> float | None:

@@ -99,7 +99,7 @@ def test_names_in_the_registry():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"url": "example.org"}, SpecError, "no http"),
+        ({"url": "example.org"}, SpecError, "not an http"),
         ({"url": ""}, SpecError, "StacProvider.url"),
         ({"url": 3}, SpecError, "StacProvider.url"),
         ({"source": "earth_serch"}, UnknownNameError, "earth_search"),

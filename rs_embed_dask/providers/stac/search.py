@@ -1,7 +1,6 @@
 """Searching a STAC API: unsigned, page by page, once for the same question, in one order.
 
-What a server says it filtered is filtered again here, because servers that do not know a filter answer everything or
-nothing.
+The server's filters are applied again here, because servers that do not support a filter return everything or nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ TURN: Final = 360.0
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of an item: its plain link, and where it lies as far as the catalogue says."""
+    """A file of an item: its plain link, and where it lies as far as the catalogue states."""
 
     href: str
     media: str = ""
@@ -123,15 +122,15 @@ def _crs(fields: Mapping[str, Any]) -> str | None:
 
 
 def touches(item: StacItem, asset: Asset, grid: Grid) -> bool:
-    """Tell whether a file can hold pixels of a grid."""
+    """Return whether a file can hold pixels of a grid."""
     # The grid's outline is moved into the file's own system, where the file is a rectangle: that holds across
     # zones and the antimeridian, where boxes in degrees do not. Where the catalogue states no footprint, its box
     # in degrees is taken, shifted by whole turns.
     if asset.crs is not None and asset.box is not None:
         x, y = project(grid.crs, asset.crs, *_outline(grid))
-        known = np.isfinite(x) & np.isfinite(y)
-        if known.any():
-            bounds = float(x[known].min()), float(y[known].min()), float(x[known].max()), float(y[known].max())
+        finite = np.isfinite(x) & np.isfinite(y)
+        if finite.any():
+            bounds = float(x[finite].min()), float(y[finite].min()), float(x[finite].max()), float(y[finite].max())
             return _overlap(bounds, asset.box)
     west, south, east, north = item.box
     return any(
@@ -158,12 +157,12 @@ def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, .
     # An id counts once. Of scenes with the same tile, time, platform and datastrip start, which are one
     # acquisition processed more than once, the one that was generated last counts. Two datastrips of one tile are
     # two halves: both stay.
-    kept: dict[tuple[Any, ...], StacItem] = {}
+    newest_by_key: dict[tuple[Any, ...], StacItem] = {}
     for item in items:
         key = _acquisition(item, names)
-        if key not in kept or _made(item, names) > _made(kept[key], names):
-            kept[key] = item
-    return tuple(sorted(kept.values(), key=lambda item: (item.time, item.id)))
+        if key not in newest_by_key or _processed(item, names) > _processed(newest_by_key[key], names):
+            newest_by_key[key] = item
+    return tuple(sorted(newest_by_key.values(), key=lambda item: (item.time, item.id)))
 
 
 def _acquisition(item: StacItem, names: PropertyNames) -> tuple[Any, ...]:
@@ -174,14 +173,14 @@ def _acquisition(item: StacItem, names: PropertyNames) -> tuple[Any, ...]:
     return item.collection, tile, item.time, item.first(names.platform), strip.group(1) if strip else ""
 
 
-def _made(item: StacItem, names: PropertyNames) -> tuple[str, str]:
-    made = item.first(names.generated)
-    return (_utc(made).isoformat(timespec="microseconds") if made else "", item.id)
+def _processed(item: StacItem, names: PropertyNames) -> tuple[str, str]:
+    stamp = item.first(names.generated)
+    return (_utc(stamp).isoformat(timespec="microseconds") if stamp else "", item.id)
 
 
 PAGE: Final = 250
-KEPT: Final = 256
-KEPT_S: Final = 600.0
+MOST_ANSWERS: Final = 256
+ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
@@ -208,10 +207,10 @@ def find(question: Query) -> tuple[StacItem, ...]:
 
 
 class _Answers:
-    """The answers of the last ten minutes; while one thread asks, the others who want the same wait for it."""
+    """The answers of the last ten minutes; while one thread searches, others with the same query wait for it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Query, tuple[float, tuple[StacItem, ...]]] = OrderedDict()
+        self._answers: OrderedDict[Query, tuple[float, tuple[StacItem, ...]]] = OrderedDict()
         self._guard = threading.Lock()
         self._asking: defaultdict[Query, threading.Lock] = defaultdict(threading.Lock)
 
@@ -220,21 +219,21 @@ class _Answers:
             lock = self._asking[question]
         try:
             with lock:
-                kept = self._kept.get(question)
-                if kept is None or time.monotonic() - kept[0] > KEPT_S:
-                    kept = (time.monotonic(), _ask(question))
-                    self._keep(question, kept)
-                return kept[1]
+                stored = self._answers.get(question)
+                if stored is None or time.monotonic() - stored[0] > ANSWER_LASTS_S:
+                    stored = (time.monotonic(), _ask(question))
+                    self._keep(question, stored)
+                return stored[1]
         finally:
             with self._guard:
                 self._asking.pop(question, None)
 
     def _keep(self, question: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
         with self._guard:
-            self._kept[question] = answer
-            self._kept.move_to_end(question)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._answers[question] = answer
+            self._answers.move_to_end(question)
+            while len(self._answers) > MOST_ANSWERS:
+                self._answers.popitem(last=False)
 
 
 _ANSWERS: Final = _Answers()
@@ -244,12 +243,12 @@ def _ask(question: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
         client = _client(question.url, question.retry)
-        found = [item for box in _sides(question.boxes) for item in _search(client, question, box)]
+        listed = [item for box in _sides(question.boxes) for item in _search(client, question, box)]
     except pystac_client.exceptions.APIError as error:
         fault = _failed(question, getattr(error, "status_code", None), str(error))
     else:
-        wanted = {item.id: item for item in map(_parsed, found) if _fits(item, question)}
-        return tuple(sorted(wanted.values(), key=lambda item: (item.time, item.id)))
+        matching = {item.id: item for item in map(_parsed, listed) if _fits(item, question)}
+        return tuple(sorted(matching.values(), key=lambda item: (item.time, item.id)))
     raise fault
 
 
@@ -270,7 +269,7 @@ class _Requests(pystac_client.stac_api_io.StacApiIO):
 
     def _once(self, href: str, method: str | None = None, headers: Any = None, *, parameters: Any = None) -> str:
         body = {"json" if method == "POST" else "params": parameters}
-        asked_s = None
+        retry_after_s = None
         try:
             deadline = CONNECT_S, self._retry.timeout_s
             answer = self.session.request(method or "GET", href, headers=headers, timeout=deadline, **body)
@@ -282,13 +281,13 @@ class _Requests(pystac_client.stac_api_io.StacApiIO):
             if answer.status_code not in TRANSIENT_STATUSES:
                 raise pystac_client.exceptions.APIError.from_response(answer)
             reason = f"it answered {answer.status_code}: {answer.text}"
-            asked_s = asked_wait_s(answer.headers.get("Retry-After"))
-        raise _later(self._url, reason, asked_s)
+            retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
+        raise _later(self._url, reason, retry_after_s)
 
 
-def _later(url: str, reason: str, asked_s: float | None = None) -> TransientError:
+def _later(url: str, reason: str, retry_after_s: float | None = None) -> TransientError:
     fix = "try again later, or check the address"
-    return TransientError("STAC API", value=url, reason=_line(reason), fix=fix, retry_after_s=asked_s)
+    return TransientError("STAC API", value=url, reason=_line(reason), fix=fix, retry_after_s=retry_after_s)
 
 
 def _line(text: str) -> str:
@@ -336,7 +335,7 @@ def _parsed(item: dict[str, Any]) -> StacItem:
 
 
 def _fits(item: StacItem, question: Query) -> bool:
-    """Tell again what the server should have told: day and cloud. Unknown cloud does not pass a limit."""
+    """Check again what the server should have filtered by: day and cloud. Unknown cloud does not pass a limit."""
     if item.time.date() not in question.span:
         return False
     if question.most_cloud is None or question.cloud is None:
