@@ -142,8 +142,8 @@ def test_neighbouring_blocks_are_one_run():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no TIFF"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "no TIFF"),
+        (b"", "not a TIFF"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "not a TIFF"),
         (b"II*\0\x08\0\0\0\0\0", "claims 0 entries"),
         (b"II*\0\x08\0\0\0\xff\xff", "claims 65535 entries"),
         (b"II*\0\x08\0\0\0", "damaged"),
