@@ -14,14 +14,15 @@ import numpy.typing as npt
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE, Scaling, Unit
 
-__all__ = ["Numbers"]
+__all__ = ["MISSING_NAMES", "NUMBER_NAMES", "Numbers"]
 
 Floats = npt.NDArray[np.float32]
 
 _NUMBER: Final = re.compile(r"[-+]?(?:nan\b|inf(?:inity)?\b|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)", re.IGNORECASE)
-_MISSING: Final = ("_fillvalue", "missing_value", "nodata", "nodatavals", "nodata_value", "gdal_nodata", "_nodata")
+MISSING_NAMES: Final = ("_fillvalue", "missing_value", "nodata", "nodatavals", "nodata_value", "gdal_nodata", "_nodata")
 _SCALE: Final = ("scale_factor", "scales")
 _OFFSET: Final = ("add_offset", "offsets")
+NUMBER_NAMES: Final = (*MISSING_NAMES, *_SCALE, *_OFFSET, "units", "unit", "valid_min", "valid_max")
 _SAYS_NOTHING: Final = {"", "1", "1.0", "none", "nan", "n/a", "na", "unitless", "dimensionless", "unknown", "undefined"}
 _DIGITAL: Final = {"dn", "dns", "digitalnumber", "digitalnumbers", "count", "counts", "digitalcount", "digitalcounts"}
 _E4: Final = re.compile(r"e4|10\^4|10\*\*4|10,?000")
@@ -41,7 +42,7 @@ _PHYSICAL: Final[dict[str, tuple[Scaling, ...]]] = {
     DB: (Scaling(), Scaling(encoding="db")),
 }
 # the middle value of an image lies in here, whatever it shows
-_PLAUSIBLE: Final = {REFLECTANCE: (-20_000.0, 20_000.0), KELVIN: (100.0, 500.0), DB: (0.0, math.inf)}
+_PLAUSIBLE: Final = {REFLECTANCE: (-500.0, 20_000.0), KELVIN: (170.0, 500.0), DB: (0.0, math.inf)}
 _LARGEST_FRACTION: Final = 2.0
 _UNIT_NAMES: Final = {REFLECTANCE: "of reflectance x 10 000", KELVIN: "kelvin", DB: "of linear power"}
 _EXAMPLES: Final[dict[str, str]] = {
@@ -91,7 +92,9 @@ class Numbers:
         low, high = _valid_in(own)
         if decoded:  # the limits are packed numbers, and these values are not; its fill value has become NaN
             low, high = sorted((low * scale + offset, high * scale + offset))
-        numbers = (n for source in (own, {} if decoded else kept) for key in _MISSING for n in _floats(source.get(key)))
+        numbers = (
+            n for source in (own, {} if decoded else kept) for key in MISSING_NAMES for n in _floats(source.get(key))
+        )
         missing = tuple(dict.fromkeys(n for n in numbers if not math.isnan(n)))
         units = own.get("units", own.get("unit", ""))
         return cls(missing, (low, high), scale, offset, decoded, "" if units is None else str(units).strip())
@@ -100,6 +103,11 @@ class Numbers:
     def packed(self) -> bool:
         """Whether a scale or an offset is stated."""
         return (self.scale, self.offset) != (1.0, 0.0)
+
+    @property
+    def digital(self) -> bool:
+        """Whether the unit says that these are the sensor's own digital numbers."""
+        return re.sub(r"[\s_]+", "", self.units.lower()) in _DIGITAL
 
     @property
     def unit(self) -> str:
@@ -160,18 +168,22 @@ class Numbers:
                 return choice
         return next(choice for choice in _PHYSICAL[unit] if choice.encoding == table.encoding)
 
-    def doubt(self, values: Floats, dtype: np.dtype[Any], scaling: Scaling, unit: Unit) -> tuple[str, str] | None:
+    def doubt(self, values: Floats, dtype: np.dtype[Any], *, scaling: Scaling, unit: Unit) -> tuple[str, str] | None:
         """Return reason and fix where numbers plainly are not what they are taken for; None if they may be."""
         sample = values.ravel()[:: max(1, values.size // _SAMPLE)].astype(np.float64)
         sample = sample[np.isfinite(sample) & (sample != 0)]
         if unit not in _PLAUSIBLE or not sample.size:
             return None
-        doubt = None if self.unit or self.packed else _doubt_unstated(sample, dtype, scaling, unit)
-        if doubt is not None or scaling.encoding == "db":
+        stated = bool(self.unit) or self.packed
+        doubt = None if stated else _doubt_unstated(sample, dtype, scaling, unit)
+        whole = dtype.kind != "f" and not stated  # the sensor's own, saturated or not
+        if doubt is not None or whole or scaling.encoding == "db":
             return doubt
         low, high = _PLAUSIBLE[unit]
         middle = float(np.median(sample)) * scaling.scale + scaling.offset
-        if low <= middle <= high:
+        # attributes outlive arithmetic: fractions that still carry a scale were multiplied by it before
+        twice = unit == REFLECTANCE and self.packed and not self.decoded and bool((sample % 1).any())
+        if low <= middle <= high and not (twice and abs(middle) <= _LARGEST_FRACTION):
             return None
         fix = f"state their unit in attrs['units'] ({_EXAMPLES[unit]}), or pass scaling="
         return f"{self._taken_as(scaling)}, half of them are beyond {middle:.4g} {_UNIT_NAMES[unit]}", fix
