@@ -183,9 +183,11 @@ class Numbers:
         middle = float(np.median(sample)) * scaling.scale + scaling.offset
         # attributes outlive arithmetic: fractions that still carry a scale were multiplied by it before
         twice = unit == REFLECTANCE and self.packed and not self.decoded and bool((sample % 1).any())
-        if low <= middle <= high and not (twice and abs(middle) <= _LARGEST_FRACTION):
+        twice = twice and bool(np.median(abs(sample)) <= _LARGEST_FRACTION)
+        if low <= middle <= high and not twice:
             return None
         fix = f"state their unit in attrs['units'] ({_EXAMPLES[unit]}), or pass scaling="
+        fix = f"drop scale_factor and add_offset, which were applied, and {fix}" if twice else fix
         return f"{self._taken_as(scaling)}, half of them are beyond {middle:.4g} {_UNIT_NAMES[unit]}", fix
 
     def _taken_as(self, scaling: Scaling) -> str:

@@ -76,7 +76,8 @@ class FileFetch:
         """Return the numbers of a band in working units, NaN where missing; those of a quality band as they are."""
         of = sensor_named(self.table.sensor)
         if name not in of.band_names:
-            return pixels.raw.astype(np.float32)
+            quality: npt.NDArray[np.float32] = pixels.raw.astype(np.float32)
+            return quality
         band, raw, numbers = of.band(name), pixels.raw, pixels.numbers
         if raw.dtype.kind not in "biuf":
             fix = "convert them first, complex radar images to calibrated backscatter"
@@ -91,7 +92,7 @@ class FileFetch:
             raise SpecError(f"numbers of {name} in {scene.id}", value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
         source = replace(self.table, scalings=((band.common, scaling),))
         working: npt.NDArray[np.float32] = harmonise(values[None, None, None], source, bands=[band], scenes=[scene])
-        return working[0, 0, 0]
+        return working.ravel()
 
 
 _DISK: Final = Pace(latency_s=0.002, bytes_per_s=300e6, requests_per_asset=1.0, at_once=4)
