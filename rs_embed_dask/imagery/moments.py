@@ -54,7 +54,8 @@ def _values(coordinate: xr.DataArray) -> Iterator[Any]:
 
 
 def _moment(value: Any) -> dt.datetime | None:
-    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(value, bytes | np.number):
+        value = value.decode(errors="replace") if isinstance(value, bytes) else value.item()
     if value is None or value != value or (isinstance(value, str) and not value.strip()):  # noqa: PLR0124  NaT, NaN
         return None
     try:
@@ -79,6 +80,6 @@ def _native(value: Any) -> Any:
     if hasattr(value, "calendar"):  # a time of cftime, whose calendar may have days that no other has
         fields = (value.year, value.month, value.day, value.hour, value.minute, value.second)
         return dt.datetime(*fields, tzinfo=dt.UTC)
-    if isinstance(value, int | np.integer) and len(str(value)) == _COMPACT:
+    if isinstance(value, int) and len(str(value)) == _COMPACT:
         value = str(value)
     return dt.datetime.fromisoformat(value.strip()) if isinstance(value, str) else value

@@ -44,7 +44,7 @@ _PHYSICAL: Final[dict[str, tuple[Scaling, ...]]] = {
 # the middle value of an image lies in here, whatever it shows
 _PLAUSIBLE: Final = {REFLECTANCE: (-500.0, 20_000.0), KELVIN: (170.0, 500.0), DB: (0.0, math.inf)}
 _LARGEST_FRACTION: Final = 2.0
-_UNIT_NAMES: Final = {REFLECTANCE: "of reflectance x 10 000", KELVIN: "kelvin", DB: "of linear power"}
+_UNIT_NAMES: Final = {REFLECTANCE: "in reflectance x 10 000", KELVIN: "kelvin", DB: "in linear power"}
 _EXAMPLES: Final[dict[str, str]] = {
     REFLECTANCE: "'reflectance' for 0 to 1, '%', 'reflectance_e4' or 'DN'",
     KELVIN: "'K', 'degC' or 'DN'",
@@ -188,7 +188,7 @@ class Numbers:
             return None
         fix = f"state their unit in attrs['units'] ({_EXAMPLES[unit]}), or pass scaling="
         fix = f"drop scale_factor and add_offset, which were applied, and {fix}" if twice else fix
-        return f"{self._taken_as(scaling)}, half of them are beyond {middle:.4g} {_UNIT_NAMES[unit]}", fix
+        return f"{self._taken_as(scaling)}, their middle value is {middle:.4g} {_UNIT_NAMES[unit]}", fix
 
     def _taken_as(self, scaling: Scaling) -> str:
         """Say how the numbers were understood."""

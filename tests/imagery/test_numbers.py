@@ -143,7 +143,7 @@ def doubt(which, name, values, attrs=None):
         ("sentinel-1-rtc", "vv", np.linspace(-20, -5, 50), {}, "'dB'"),
         ("sentinel-1-rtc", "vv", np.linspace(-20, -5, 50), {"units": "linear"}, "'linear'"),
         ("sentinel-1-grd", "vv", np.linspace(0.01, 0.3, 50), {}, "none is negative"),
-        ("hls2-l30", "lwir11", np.linspace(10, 20, 50), {"units": "K"}, "beyond 15 kelvin"),
+        ("hls2-l30", "lwir11", np.linspace(10, 20, 50), {"units": "K"}, "middle value is 15 kelvin"),
         ("landsat-c2-l2", "lwir11", np.linspace(280, 300, 50), {}, "sensor's own"),
         ("landsat-c2-l2", "red", np.linspace(500, 3000, 50), {}, "sensor's own"),
     ],
