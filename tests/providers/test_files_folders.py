@@ -105,6 +105,21 @@ def test_two_products_of_a_day_are_two_scenes(tmp_path):
     assert [scene.id for scene in scenes] == [NAME, other]
 
 
+def test_old_products_hold_many_tiles(tmp_path):
+    top = "S2A_OPER_PRD_MSIL1C_PDMC_20160605T180000_R094_V20160605T105621_20160605T105621"
+    for tile, start in (("T31UFS", 2000), ("T31UFT", 3000)):
+        granule = f"S2A_OPER_MSI_L1C_TL_SGS__20160605T160000_A004_{tile}"
+        images = tmp_path / f"{top}.SAFE" / "GRANULE" / f"{granule}_N02.04" / "IMG_DATA"
+        for band in ("B04", "B08"):
+            write(images / f"{granule}_{band}.tif", ramp(GRID.shape, start))
+    files = Files(tmp_path, sensor="sentinel-2-l1c")
+    span = Span("2016-06-01", "2016-07-01")
+    scenes = files.search("sentinel-2-l1c", GRID, span, fetch=FetchSpec())
+    assert [scene.id[-6:] for scene in scenes] == ["T31UFS", "T31UFT"]
+    found = load(files, Read(GRID, "sentinel-2-l1c", ("red", "nir"), (span,), FetchSpec(mask="none")))
+    np.testing.assert_array_equal(found.values[0, 0], ramp(GRID.shape, 2000))
+
+
 def test_another_level_is_passed_over_and_named(tmp_path):
     top = tmp_path / NAME.replace("L2A", "L1C")
     write(top / "IMG_DATA" / "T31UFS_20220605T105621_B04.tif", ramp(GRID.shape, 3000))
