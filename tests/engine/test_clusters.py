@@ -22,13 +22,14 @@ from tests.engine.fakes import Numbers, Places, plan_of, store_of
 
 SCRIPT = """
 from rs_embed_dask.engine.clusters import cluster
+from rs_embed_dask.engine.watch import current_workers
 from distributed import Client
 
 class Mine:
     value = 42
 
 with cluster("local", processes=1, fetch_slots=3) as made, Client(made) as client:
-    (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+    (worker,) = current_workers(client).values()
     print(worker["resources"], worker["nthreads"], client.submit(lambda: Mine.value).result())
 """
 
