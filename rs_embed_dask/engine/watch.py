@@ -15,7 +15,7 @@ from rs_embed_dask.engine.report import Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
 
 if TYPE_CHECKING:
-    from distributed import Client, Scheduler, Worker
+    from distributed import Client, Worker
 
     from rs_embed_dask.store import Status
 
@@ -60,16 +60,12 @@ def stop_profiler(client: Client) -> None:
 
 
 def current_workers(client: Client) -> dict[str, dict[str, Any]]:
-    """Ask the scheduler for its workers: what each one offers, by address."""
+    """Ask the scheduler for its workers: what each one is and offers, by address."""
     # `Client.scheduler_info` may return what the client's own periodic update, which asks for no workers, has just put
     # in place of the answer: then a healthy cluster seems empty.
-    workers: dict[str, dict[str, Any]] = client.run_on_scheduler(_workers_of)
+    answer: dict[str, Any] = client.sync(client.scheduler.identity)
+    workers: dict[str, dict[str, Any]] = answer["workers"]
     return workers
-
-
-def _workers_of(dask_scheduler: Scheduler) -> dict[str, dict[str, Any]]:
-    names = ("resources", "nthreads", "memory_limit")
-    return {at: {name: getattr(one, name) for name in names} for at, one in dask_scheduler.workers.items()}
 
 
 GPU: Final = "GPU"

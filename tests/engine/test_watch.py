@@ -19,12 +19,15 @@ class Connection:
     def __init__(self, **workers):
         self.status, self.workers = "running", workers
 
-    def run_on_scheduler(self, function):
+    @property
+    def scheduler(self):
         workers = {
-            name: SimpleNamespace(resources=resources, nthreads=1, memory_limit=0)
-            for name, resources in self.workers.items()
+            name: {"resources": resources, "nthreads": 1, "memory_limit": 0} for name, resources in self.workers.items()
         }
-        return function(SimpleNamespace(workers=workers))
+        return SimpleNamespace(identity=lambda: {"workers": workers})
+
+    def sync(self, function):
+        return function()
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_workers_come_from_the_scheduler_whatever_the_client_last_heard(threads_
 
 def test_a_scheduler_that_is_gone_before_the_first_question():
     class Broken(Connection):
-        def run_on_scheduler(self, function):
+        def sync(self, function):
             raise CommClosedError
 
     with pytest.raises(EngineError, match=r"Dask scheduler: it is gone"):
