@@ -130,6 +130,10 @@ def resume(
     only: Annotated[
         list[str] | None, typer.Option(help="Compute only items with this status, e.g. read_failed. Can be repeated.")
     ] = None,
+    trust_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Host that a store of somebody else's may make this machine contact. Can be repeated."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run that was stopped, or retry failed items."""
@@ -139,6 +143,7 @@ def resume(
             store,
             only=only or None,
             provider=None if opened == "auto" else opened,
+            trust_hosts=trust_host or (),
             client=client,
             progress=not quiet,
         )

@@ -7,6 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from rs_embed_dask.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -26,13 +28,13 @@ LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
 
 
 def text(value: object) -> None:
-    """Print a value as it describes itself."""
-    print(value)  # noqa: T201  what a command prints
+    """Print a value as it describes itself; what a terminal would obey is escaped."""
+    print(printable(str(value)))  # noqa: T201  what a command prints
 
 
 def problem(message: str) -> None:
     """Print an error as one message on the error stream."""
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201  what a command prints
+    print(printable(f"error: {message}"), file=sys.stderr)  # noqa: T201  what a command prints
 
 
 def json_text(value: object) -> None:
@@ -60,8 +62,9 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
             name, no_wrap=any("\n" in str(row[name]) for row in rows), min_width=min(LONG_WORD, max(words, default=1))
         )
     for row in rows:
-        drawn.add_row(*(str(row[name]) for name in names))
-    Console().print(drawn)
+        drawn.add_row(*(printable(str(row[name])) for name in names))
+    # what is stored may hold square brackets, which are markup to rich
+    Console(markup=False, emoji=False, highlight=False).print(drawn)
 
 
 def exit_code(report: StatusReport) -> int:
@@ -91,6 +94,8 @@ def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str,
 def _short(value: Any) -> object:
     if hasattr(value, "isoformat"):
         return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
+    if isinstance(value, str):
+        return value.replace("\n", "\\n")  # a stored line break would look like a row of its own
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 

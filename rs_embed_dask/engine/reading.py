@@ -23,6 +23,7 @@ from rs_embed_dask.errors import (
     StoreError,
     TransientError,
     WeightsError,
+    printable,
     redact,
 )
 from rs_embed_dask.providers import load_all
@@ -89,7 +90,7 @@ def is_lost(error: BaseException) -> bool:
 def error_line(error: BaseException) -> str:
     """Format an error as one line, as the store keeps its reason."""
     text = str(error) if isinstance(error, RsEmbedError) else f"{type(error).__name__}: {error}"
-    return redact(" ".join(text.split()))[:400]
+    return printable(redact(" ".join(text.split())))[:400]
 
 
 _LOCK: Final = threading.Lock()

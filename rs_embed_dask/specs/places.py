@@ -219,11 +219,16 @@ def read_frame(path: str) -> Any:
         raise SpecError("places", value=path, reason="geopandas is needed to read this file", fix=fix) from error
     read = geopandas.read_parquet if suffix in _PARQUET else geopandas.read_file
     try:
-        return read(path)
+        frame = read(path)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
         fix = "save it as GeoJSON, GeoPackage or GeoParquet"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
+    if not _is_frame(frame):
+        reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
+        fix = "pass geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table.lon, table.lat), crs=4326)"
+        raise SpecError("places", value=path, reason=reason, fix=fix)
+    return frame
 
 
 def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:

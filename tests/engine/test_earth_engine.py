@@ -12,7 +12,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.driver import run_plan
-from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.engine.watch import Options, current_workers
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Places, place, plan_of, store_of, until
@@ -107,7 +107,7 @@ def test_r19_a_killed_worker_costs_the_requests_that_it_had_in_flight(earth, sce
     store = store_of(plan, tmp_path / "run.zarr")
     thread, done = in_thread(plan, store, client, QUIET)
     until(lambda: finished(store) >= 4)
-    address, *_ = client.scheduler_info(n_workers=-1)["workers"]
+    address, *_ = current_workers(client)
     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
     thread.join(90)
     assert done["report"].is_over

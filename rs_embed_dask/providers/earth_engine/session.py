@@ -19,7 +19,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
+from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
+from rs_embed_dask.providers.addresses import is_loopback, keep_logs_clean, plain_address
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
@@ -38,9 +39,6 @@ __all__ = [
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
-_SECRET: Final = re.compile(
-    r"(?is)ya29\.[\w.-]+|bearer\s+\S+|-----BEGIN.*?(-----END[^-]*-----|$)|\b1//[\w-]{20,}|\beyJ[\w.-]{20,}"
-)
 _LONGEST: Final = 300
 
 
@@ -78,7 +76,7 @@ def _retry_after_s(error: BaseException) -> float | None:
 
 def _text(error: BaseException) -> str:
     """Shorten a message and remove whatever looks like a token or a key."""
-    plain = _SECRET.sub("...", " ".join(str(error).split()))
+    plain = redact(" ".join(str(error).split()))
     return plain[:_LONGEST] or type(error).__name__
 
 
@@ -128,6 +126,7 @@ class Transport:
     """Called with the status and headers of each answer, for the live benchmark."""
 
     def __init__(self, timeout_s: float, connections: int) -> None:
+        keep_logs_clean()
         self.timeout = timeout_s
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -190,9 +189,12 @@ class EarthAccess(Record):
     def __post_init__(self) -> None:
         if self.project is not None:
             text("EarthEngine.project", self.project, fix="give the id of a cloud project, or leave it out")
-        if self.endpoint not in ENDPOINTS and not str(self.endpoint).startswith(("http://", "https://")):
-            fix = f"use one of {', '.join(ENDPOINTS)}, or an http(s) address"
-            raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason="it is not an address", fix=fix)
+        if self.endpoint not in ENDPOINTS:
+            fix = f"use one of {', '.join(ENDPOINTS)}, or an https address"
+            url = plain_address("EarthEngine.endpoint", self.endpoint, fix=fix)
+            if not url.startswith("https://") and not is_loopback(url):
+                reason = "credentials would travel unencrypted"
+                raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason=reason, fix=fix)
         named: object = self.credentials
         if not isinstance(named, str) or not (named in KINDS or ":" in named):
             fix = f"name where workers find them: {', '.join(KINDS)}, or package.module:function"

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import numpy as np
+import pystac
 import pystac_client
 import pystac_client.exceptions
 import pystac_client.stac_api_io
@@ -26,6 +28,8 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError, red
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, judge
+from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.specs.ground import project
 
@@ -199,6 +203,7 @@ class Query:
     cloud: str | None = None
     most_cloud: float | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy, compare=False)
+    keyed: KeyedLinks | None = None
 
 
 def find(question: Query) -> tuple[StacItem, ...]:
@@ -242,8 +247,9 @@ _ANSWERS: Final = _Answers()
 def _ask(question: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
-        client = _client(question.url, question.retry)
-        listed = [item for box in _sides(question.boxes) for item in _search(client, question, box)]
+        client = _client(question.url, question.retry, question.keyed)
+        items = (item for box in _sides(question.boxes) for item in _search(client, question, box))
+        listed = [_located(item, question.url) for item in items]
     except pystac_client.exceptions.APIError as error:
         fault = _failed(question, getattr(error, "status_code", None), str(error))
     else:
@@ -253,19 +259,31 @@ def _ask(question: Query) -> tuple[StacItem, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _client(url: str, retry: RetryPolicy) -> pystac_client.Client:
-    return pystac_client.Client.open(url, stac_io=_Requests(url, retry))
+def _client(url: str, retry: RetryPolicy, keyed: KeyedLinks | None) -> pystac_client.Client:
+    return pystac_client.Client.open(url, stac_io=_Requests(url, retry, keyed))
 
 
 class _Requests(pystac_client.stac_api_io.StacApiIO):
     """The client's requests; a search changes nothing, so its POST may be sent again too."""
 
-    def __init__(self, url: str, retry: RetryPolicy) -> None:
+    def __init__(self, url: str, retry: RetryPolicy, keyed: KeyedLinks | None) -> None:
         super().__init__(max_retries=None)
-        self._url, self._retry = url, retry
+        self._url, self._retry, self._keyed = url, retry, keyed
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, JudgedAdapter(url))
 
-    def request(self, *args: Any, **kwargs: Any) -> str:
-        return retried(lambda: self._once(*args, **kwargs), self._retry)
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        """Read a page: never a local file, which the client would open where a link names one."""
+        if isinstance(source, pystac.Link):
+            return super().read_text(source, *args, **kwargs)
+        return self.request(str(source), *args, **kwargs)
+
+    def request(self, href: str, *args: Any, **kwargs: Any) -> str:
+        address = judge(urljoin(f"{self._url}/", href), origin=self._url, what="STAC API")
+        if self._keyed is None:
+            return retried(lambda: self._once(address, *args, **kwargs), self._retry)
+        signed = self._keyed.sign(address)
+        return self._keyed.without_key(retried(lambda: self._once(signed, *args, **kwargs), self._retry))
 
     def _once(self, href: str, method: str | None = None, headers: Any = None, *, parameters: Any = None) -> str:
         body = {"json" if method == "POST" else "params": parameters}
@@ -318,6 +336,19 @@ def _sides(boxes: tuple[Box, ...]) -> tuple[Box, ...]:
         return boxes
     slivers = ((180.0 - SLIVER_DEG, south, 180.0, north), (-180.0, south, -180.0 + SLIVER_DEG, north))
     return (*boxes, *(s for s in slivers if not any(b[0] <= s[0] and b[2] >= s[2] for b in boxes)))
+
+
+def _located(item: dict[str, Any], url: str) -> dict[str, Any]:
+    """Return an item whose links are absolute."""
+    assets = item.get("assets")
+    if not isinstance(assets, dict):
+        return item
+    absolute_assets = {
+        name: {**asset, "href": absolute(asset["href"], item, url=url)}
+        for name, asset in assets.items()
+        if isinstance(asset, dict) and isinstance(asset.get("href"), str)
+    }
+    return {**item, "assets": assets | absolute_assets}
 
 
 def _parsed(item: dict[str, Any]) -> StacItem:
