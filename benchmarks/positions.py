@@ -19,7 +19,7 @@ import rasterio
 from rasterio.enums import Resampling
 
 import rs_embed_dask as rs
-from rs_embed_dask.maps.blend import divided, hann, summed
+from rs_embed_dask.maps.blend import divided, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.positions import PositionSums, decide
 from rs_embed_dask.maps.scores import ScoreSums
@@ -84,7 +84,7 @@ def measure(data, overlaps):
         print(f"overlap {overlap}, inference {cost:.2f} x")
         # Taken away before blending: at the edge of this map, windows that would cover a token are missing.
         for name, taken in (("kept", np.float32(0)), ("removed", table.mean)):
-            total = summed(windows(tiling.stride) - taken, starts, over=rect, weights=hann(WINDOW))
+            total = summed(windows(tiling.stride) - taken, starts, over=rect, weights=weights_of(tiling))
             line(name, divided(total), tiling, rect)
 
 

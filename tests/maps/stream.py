@@ -55,7 +55,12 @@ class Stream:
                     self.windows[row, col] = self.windows.get((row, col), 0) + 1
                     rect = Rect(row, col, row + len(weights), col + len(weights))
                     vectors.append(self.model(pixels[:, *rect.within(field, patch)], patch))
-            total = summed(np.stack(vectors), starts, over=field, weights=weights)
+            total = summed(
+                np.stack(vectors) if vectors else np.zeros((0, 3, *weights.shape), np.float32),
+                starts,
+                over=field,
+                weights=weights,
+            )
             if tile in tiles.wanted:
                 size = tiles.tiling.block
                 rect = Rect(tile.row * size, tile.col * size, (tile.row + 1) * size, (tile.col + 1) * size)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.maps.blend import divided, folded, hann, summed
+from rs_embed_dask.maps.blend import divided, folded, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.positions import (
     PositionSums,
@@ -228,7 +228,7 @@ def test_what_positions_add_to_a_blended_map_can_be_taken_and_given_back():
     table = frame().astype(np.float32)
 
     def blended(vectors):
-        return divided(summed(vectors, starts, over=over, weights=hann(WINDOW)))[:, *rect.within(over)]
+        return divided(summed(vectors, starts, over=over, weights=weights_of(tiling)))[:, *rect.within(over)]
 
     part = spread(folded(table, tiling), rect)
     assert part.shape == (DIM, 8, 7)

@@ -1,0 +1,98 @@
+"""Maps from a region to a store: every owned token once, continued without work, grown without moving anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rs_embed_dask as rs
+from rs_embed_dask.engine.request import request_of
+from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.maps.compute import MapRequest, MapRun, compute
+from rs_embed_dask.maps.region import Region
+from rs_embed_dask.store import Status
+from rs_embed_dask.store.map_reader import open_map
+from rs_embed_dask.store.map_store import MapStore
+from tests.maps.inprocess import InProcess
+
+SPAN = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
+SMALL = {"bands": ("red", "nir", "swir16"), "patch_px": 2}
+MODELS = [{"id": "rcf", "options": {"features": 8, **SMALL}}, {"id": "bandstats", "options": SMALL}]
+WEST = rs.BBox(2.03, 50.901, 2.05, 50.918)
+EAST = rs.BBox(2.05, 50.901, 2.07, 50.918)
+
+
+def run_of(place, *, dtype="float32", overlap=1 / 12):
+    request = request_of(MODELS, {"provider": "synthetic"})
+    return MapRun(Region.of(place), MapRequest(request, (SPAN,), overlap=overlap, dtype=dtype))
+
+
+@pytest.fixture(scope="module")
+def western(threads_client, tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "west.zarr"
+    return path, compute(run_of(WEST), path, client=threads_client)
+
+
+def test_every_block_of_the_region_is_computed(western):
+    path, report = western
+    store = MapStore.open(path)
+    blocks = set(store.asked("rcf", "utm31", 0))
+    assert len(blocks) >= 4
+    assert report.lost == {}
+    assert {label: counts.total() for label, counts in report.counts.items()} == dict.fromkeys(
+        ("rcf", "bandstats"), len(blocks)
+    )
+    assert not list(store.pending("rcf"))
+
+
+def test_the_map_equals_tiles_made_in_one_process(western):
+    path, _ = western
+    store = MapStore.open(path)
+    blocks = sorted(store.asked("rcf", "utm31", 0))
+    alone = InProcess(MODELS, SPAN, provider="synthetic").run(blocks)
+    tree = open_map(path)
+    for label in ("rcf", "bandstats"):
+        field = tree[label]["utm31"]
+        assert field.embedding.dims == ("time", "dim", "y", "x")
+        lattice = run_of(WEST).lattice(store.groups(label)[0], run_of(WEST).models[label])
+        for block in blocks:
+            rect = lattice.rect(*block)
+            grid = lattice.grid(rect)
+            part = field.embedding.sel(x=grid.xs, y=grid.ys).values[0]
+            expected = np.where(lattice.owned(rect), alone.fields[label, block].vectors, np.nan)
+            np.testing.assert_allclose(part, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_same_call_again_computes_nothing(western, threads_client):
+    path, _ = western
+    again = compute(run_of(WEST), path, client=threads_client)
+    assert again.counts == {}
+
+
+def test_a_neighbouring_region_is_added_and_equals_a_map_of_its_own(threads_client, tmp_path, western):
+    path, alone = tmp_path / "both.zarr", tmp_path / "east.zarr"
+    compute(run_of(WEST), path, client=threads_client)
+    before = set(MapStore.open(path).asked("rcf", "utm31", 0))
+    report = compute(run_of(EAST), path, client=threads_client)
+    compute(run_of(EAST), alone, client=threads_client)
+    both = set(MapStore.open(path).asked("rcf", "utm31", 0))
+    assert report.counts["rcf"].total() == len(both - before) > 0
+    whole, part = open_map(path)["rcf"]["utm31"], open_map(alone)["rcf"]["utm31"]
+    same = whole.embedding.sel(x=part.x, y=part.y)
+    np.testing.assert_allclose(same.values, part.embedding.values, rtol=1e-6, atol=1e-6)
+
+
+def test_what_changes_the_vectors_cannot_change_in_a_map(western, threads_client):
+    path, _ = western
+    with pytest.raises(StoreMismatchError, match="dtype"):
+        compute(run_of(WEST, dtype="float16"), path, client=threads_client)
+
+
+def test_coverage_and_quality_are_written(western):
+    path, _ = western
+    field = open_map(path)["bandstats"]["utm31"]
+    coverage = field.coverage.values
+    assert 0 < coverage.mean() < 1
+    area = float(coverage.sum()) * 20.0**2
+    assert area == pytest.approx(Region.of(WEST).area_m2, rel=2e-3)
+    assert set(np.unique(field.status.values)) <= {Status.PENDING, Status.OK, Status.PARTIAL}
