@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +17,11 @@ from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
 from rs_embed_dask.engine.watch import Watch, stop_profiler
 from rs_embed_dask.errors import PlanError, StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
 from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
 from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
+from rs_embed_dask.maps.positions import PASSED, PositionTable, decide
 from rs_embed_dask.maps.precision import encode
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.stream import MapCluster, stream
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.request import Request
     from rs_embed_dask.maps.graph import BlockReceipt
+    from rs_embed_dask.maps.positions import Decision
     from rs_embed_dask.maps.tiles import BlockField
     from rs_embed_dask.specs import TemporalSpec
     from rs_embed_dask.store.map_blocks import BlockSet
@@ -65,6 +68,9 @@ class MapRequest:
         Share of a window's side that the next window covers too.
     dtype : str
         "float16", "float32" or "int8".
+    positions : "auto", "removed", "kept" or PositionTable
+        Whether what the position in the window adds to a vector is taken away; see `positions.decide`. A table is
+        used as it is.
     """
 
     request: Request
@@ -72,6 +78,7 @@ class MapRequest:
     crs: object = "utm"
     overlap: float = 1 / 12
     dtype: str = "float16"
+    positions: str | PositionTable = "auto"
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON, as the store keeps it: all that has to be equal when a map is continued."""
@@ -147,9 +154,16 @@ class MapRun:
         self.recipe: Recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=batch_items)
         self.passes = shared(models_of(chosen, request.prep, wanted.overlap))
         self.models = {one.label: one for models in self.passes for one in models}
-        cards = {one.spec.label: one.card.describe() for one in chosen}
+        self.chosen = {one.spec.label: one for one in chosen}
         self.layouts = {
-            label: MapLayout(label, one.dim, one.token_m, one.tiling.block, wanted.dtype, {"card": cards[label]})
+            label: MapLayout(
+                label,
+                one.dim,
+                one.token_m,
+                one.tiling.block,
+                wanted.dtype,
+                {"card": self.chosen[label].card.describe()},
+            )
             for label, one in self.models.items()
         }
 
@@ -175,19 +189,29 @@ class MapRun:
         is_chosen = not (isinstance(self.wanted.crs, str) and self.wanted.crs.lower() == "utm")
         return lattice_of(group.crs, side, count) if is_chosen else lattice_for(group.group, side, count)
 
-    def pending(self, store: MapStore) -> Iterator[tuple[MapPass, int]]:
-        """Go through what is to compute: one pass per group and span."""
-        for models in self.passes:
-            todo: dict[tuple[str, int], dict[str, frozenset[BlockIndex]]] = defaultdict(dict)
-            groups: dict[str, MapGroup] = {}
-            for one in models:
-                for group, number, blocks in store.pending(one.label):
-                    todo[group.group, number][one.label] = frozenset(BlockIndex(*block) for block in blocks)
-                    groups[group.group] = group
-            for (name, number), by_label in sorted(todo.items()):
-                lattice = self.lattice(groups[name], models[0], pixels=True)
-                there = tuple(one for one in models if one.label in by_label)
-                yield MapPass(lattice, there, by_label), number
+    def about(self, one: MapModel) -> dict[str, Any]:
+        """Return what a table of positions belongs to."""
+        chosen = self.chosen[one.label]
+        variant = chosen.card.variant_for(chosen.spec).name
+        return {"model": chosen.card.id, "variant": variant, "patch_px": one.tiling.patch_px}
+
+    def is_cellwise(self, label: str) -> bool:
+        """Return whether a model has no windows: its vectors do not depend on where a window begins."""
+        chosen = self.chosen[label]
+        return chosen.card.resolved_inputs(chosen.spec)[0].native
+
+    def pending(self, store: MapStore, models: tuple[MapModel, ...]) -> Iterator[tuple[MapPass, int]]:
+        """Go through what is to compute of models that share their reads: one pass per group and span."""
+        todo: dict[tuple[str, int], dict[str, frozenset[BlockIndex]]] = defaultdict(dict)
+        groups: dict[str, MapGroup] = {}
+        for one in models:
+            for group, number, blocks in store.pending(one.label):
+                todo[group.group, number][one.label] = frozenset(BlockIndex(*block) for block in blocks)
+                groups[group.group] = group
+        for (name, number), by_label in sorted(todo.items()):
+            lattice = self.lattice(groups[name], models[0], pixels=True)
+            there = tuple(one for one in models if one.label in by_label)
+            yield MapPass(lattice, there, by_label), number
 
     def tile_bytes(self, work: MapPass) -> int:
         """Estimate the memory of one tile: its pixels, and its sums."""
@@ -208,17 +232,79 @@ def compute(run: MapRun, out: str | Path, *, client: Client | None = None, liste
         stop_profiler(connected)
         watch = Watch(connected, tuple(listeners), str(out))
         warm_up(connected, SharedValue.of(run.recipe), watch.placement)
-        for work, number in run.pending(store):
-            writer = MapWriter(store, run.region, _lattices(run, work), number)
-            job = MapJob(run.recipe, work.lattice, run.wanted.temporals[number])
-            cluster = MapCluster(connected, watch, partial(_at_once, watch, run.tile_bytes(work)))
-            lost = stream(cluster, work, job, writer=writer, done=report.add)
-            _record_lost(store, writer, lost)
-            report.lost |= lost
+        for models in run.passes:
+            _compute_pass(run, store, models, report=report, where=(connected, watch))
     report.seconds = time.perf_counter() - started
     if report.weights:
         store.update_receipt(weights=store.receipt.get("weights", {}) | report.weights)
     return report
+
+
+def _compute_pass(
+    run: MapRun, store: MapStore, models: tuple[MapModel, ...], *, report: MapReport, where: tuple[Any, Watch]
+) -> None:
+    """Compute the models that share their reads: the first pass where it is needed, then group after group."""
+    connected, watch = where
+    todo = list(run.pending(store, models))
+    if not todo:
+        return
+    cluster = MapCluster(connected, watch, partial(_at_once, watch, run.tile_bytes(todo[0][0])))
+    removed, pixels = _positions(run, store, models, todo=todo, cluster=cluster)
+    for work, number in todo:
+        writer = MapWriter(store, run.region, _lattices(run, work), number)
+        job = MapJob(run.recipe, work.lattice, run.wanted.temporals[number], removed)
+        group = work.lattice.group
+        there = {tile: pixels.pop((group, tile)) for name, tile in list(pixels) if name == group}
+        lost = stream(cluster, work, job, writer=writer, done=report.add, there=there)
+        _record_lost(store, writer, lost)
+        report.lost |= lost
+
+
+def _positions(
+    run: MapRun,
+    store: MapStore,
+    models: tuple[MapModel, ...],
+    *,
+    todo: Sequence[tuple[MapPass, int]],
+    cluster: MapCluster,
+) -> tuple[dict[str, Any], dict[tuple[str, BlockIndex], Any]]:
+    """Return what is taken from each model's windows, and the reads of the first pass."""
+    wanted = run.wanted.positions
+    tables: dict[str, PositionTable] = {}
+    for one in models:
+        kept = store.positions(one.label)
+        if kept is not None:
+            tables[one.label] = PositionTable.from_dict(store.receipt["positions"][one.label]["table"], kept)
+        elif isinstance(wanted, PositionTable) and run.about(one)["model"] == wanted.model:
+            wanted.require(**run.about(one), dim=one.dim, window=one.tiling.window)
+            tables[one.label] = replace(wanted, source=PASSED)
+    mode = "removed" if isinstance(wanted, PositionTable) else wanted
+    unknown = [one for one in models if one.label not in tables and one.tiling.window > 1 and not one.tiling.rim]
+    unknown = [] if mode == "kept" else [one for one in unknown if not run.is_cellwise(one.label)]
+    first = FirstPass()
+    if unknown:
+        number = todo[0][1]
+        passes = {
+            work.lattice.group: (work, MapJob(run.recipe, work.lattice, run.wanted.temporals[number]))
+            for work, at in todo
+            if at == number
+        }
+        first = measure(cluster, passes, unknown)
+        tables |= {label: sums.table(**run.about(run.models[label])) for label, sums in first.sums.items()}
+    decisions = {label: decide(table, mode) for label, table in tables.items()}
+    _keep(store, tables, decisions)
+    return {label: tables[label].mean for label, one in decisions.items() if one.removed}, first.pixels
+
+
+def _keep(store: MapStore, tables: Mapping[str, PositionTable], decisions: Mapping[str, Decision]) -> None:
+    """Write the tables, and what was decided, before the first block: scattered windows cannot be found again."""
+    facts = dict(store.receipt.get("positions", {}))
+    for label, table in tables.items():
+        if store.positions(label) is None:
+            store.keep_positions(label, table.mean)
+        facts[label] = {"table": table.to_dict(), "statement": decisions[label].statement}
+    if facts:
+        store.update_receipt(positions=facts)
 
 
 def _lattices(run: MapRun, work: MapPass) -> dict[str, Lattice]:

@@ -99,12 +99,13 @@ def block_task(label: str, tile: BlockIndex, rect: Rect, sums: Sequence[TileSums
 
 @dataclass(frozen=True)
 class TileGraph:
-    """Builds the graph of any tile of a pass; `held` are the futures of strips, by key."""
+    """Builds the graph of any tile of a pass; `there` are reads that the first pass made already."""
 
     work: MapPass
     job: SharedValue
     writer: SharedValue
     token: str
+    there: Mapping[BlockIndex, Any] = field(default_factory=dict)
 
     def key(self, kind: str, tile: BlockIndex, label: str = "") -> Key:
         """Name a task: the same tile of the same pass has the same name."""
@@ -135,8 +136,8 @@ class TileGraph:
     ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, str]]:
         """Build the graph of a tile, and name the keys of its blocks (by label) and of its strips (by name)."""
         source = self.work.source(tile)
-        pixels = self.key("pixels", tile)
-        reads: dict[Key, Any] = {pixels: (pixels_task, self.job, source)}
+        pixels: Any = self.there.get(tile, self.key("pixels", tile))
+        reads: dict[Key, Any] = {} if tile in self.there else {pixels: (pixels_task, self.job, source)}
         embeds: dict[Key, Any] = {}
         rest: dict[Key, Any] = {}
         strips: dict[Key, str] = {}
@@ -162,7 +163,7 @@ class TileGraph:
         return HighLevelGraph(layers, below), blocks, strips
 
     def _cut(
-        self, rest: dict[Key, Any], strips: dict[Key, str], whole: Key, what: tuple[str, BlockIndex, str], rect: Rect
+        self, rest: dict[Key, Any], strips: dict[Key, str], whole: Any, what: tuple[str, BlockIndex, str], rect: Rect
     ) -> None:
         """Add the tasks that copy out the strips which later tiles take."""
         kind, tile, label = what

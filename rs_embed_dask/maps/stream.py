@@ -150,9 +150,19 @@ class _Stream:
 
 
 def stream(
-    cluster: MapCluster, work: MapPass, job: MapJob, *, writer: BlockWriter, done: Callable[[BlockReceipt], None]
+    cluster: MapCluster,
+    work: MapPass,
+    job: MapJob,
+    *,
+    writer: BlockWriter,
+    done: Callable[[BlockReceipt], None],
+    there: dict[BlockIndex, Any] | None = None,
 ) -> dict[tuple[str, BlockIndex], str]:
-    """Compute the blocks of a pass; those that were lost each time are returned with the last reason."""
+    """Compute the blocks of a pass; those that were lost each time are returned with the last reason.
+
+    `there` holds reads that were made before, by tile; each is taken out and released once it is used.
+    """
+    held = {} if there is None else there
     shared_job, shared_writer = SharedValue.of(job), SharedValue.of(writer)
     alone = replace(cluster, at_once=_one)
     lost: dict[tuple[str, BlockIndex], str] = {}
@@ -163,8 +173,13 @@ def stream(
         lost = {}
         for band in bands(todo):
             token = tokenize(shared_job.digest, shared_writer.digest, sorted(band.order), attempt)
-            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token))
+            # At the edge of a band a tile reads more than it would inside: such reads are made anew.
+            usable = {tile: held.pop(tile) for tile in band.order if tile in held}
+            same = {tile: future for tile, future in usable.items() if band.source(tile) == work.source(tile)}
+            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token, same))
             run.run(done)
+            for future in usable.values():
+                future.release()
             lost |= run.lost
         if not lost:
             break

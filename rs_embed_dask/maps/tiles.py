@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["BlockField", "Quality", "TileArea", "TileSums", "block_field", "embed_windows", "tile_sums"]
+__all__ = [
+    "BlockField",
+    "Quality",
+    "TileArea",
+    "TileSums",
+    "TileVectors",
+    "block_field",
+    "embed_windows",
+    "tile_sums",
+    "tile_vectors",
+]
 
 _GRID: Final = OutputSpec.grid()
 _WHOLE_WINDOW: Final = InputPrep.resize()
@@ -93,20 +103,27 @@ class TileArea:
     grid: Grid
 
 
-def tile_sums(
+@dataclass(frozen=True, eq=False)
+class TileVectors:
+    """The vectors of a tile's windows, (windows, dim, window, window), and what is known of their pixels."""
+
+    vectors: NDArray[np.float32] | None
+    faults: tuple[tuple[Rect, Status, str], ...]
+    quality: Quality | None
+    scenes: tuple[str, ...]
+    windows: int = 0
+    seconds: float = 0.0
+
+
+def tile_vectors(
     recipe: Recipe,
     label: str,
     area: TileArea,
     *,
     pieces: Sequence[PixelPart],
-    removed: NDArray[np.float32] | None = None,
     leave: Callable[[], None] = lambda: None,
-) -> TileSums:
-    """Embed the windows of a tile and add them up.
-
-    `pieces` hold the pixels of the field. `removed` (dim, window, window) is what the position in the window adds to a
-    token; it is taken away before windows are blended, which is right also where some windows have no vector.
-    """
+) -> TileVectors:
+    """Embed the windows of a tile; `pieces` hold the pixels of its field."""
     tiling, over, starts = area.tiling, area.field, area.starts
     px = tiling.patch_px
     pixels = over.scaled(px)
@@ -123,17 +140,37 @@ def tile_sums(
         quality = _quality(list(cubes.values()), area.own.within(over, px), (area.own.shape, px))
     scenes = tuple(dict.fromkeys(scene for cube in cubes.values() for scene in cube.scenes))
     if faults or not cubes or not len(starts[0]) * len(starts[1]):
-        return TileSums(over, None, tuple(faults), quality, scenes)
+        return TileVectors(None, tuple(faults), quality, scenes)
     windows = [Rect(row, col, row + tiling.window, col + tiling.window) for row in starts[0] for col in starts[1]]
     inputs = [{name: crop(cube, pixels, rect.scaled(px)) for name, cube in cubes.items()} for rect in windows]
     vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
     faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
+    return TileVectors(vectors, tuple(faults), quality, scenes, len(windows), seconds)
+
+
+def tile_sums(
+    recipe: Recipe,
+    label: str,
+    area: TileArea,
+    *,
+    pieces: Sequence[PixelPart],
+    removed: NDArray[np.float32] | None = None,
+    leave: Callable[[], None] = lambda: None,
+) -> TileSums:
+    """Embed the windows of a tile and add them up.
+
+    `removed` (dim, window, window) is what the position in the window adds to a token; it is taken away before
+    windows are blended, which is right also where some windows have no vector.
+    """
+    tile = tile_vectors(recipe, label, area, pieces=pieces, leave=leave)
+    total = None
+    if tile.vectors is not None:
+        vectors = tile.vectors if removed is None else tile.vectors - removed
+        total = summed(vectors, area.starts, over=area.field, weights=weights_of(area.tiling))
     entry = recipe.entry[label]
-    weights = dict(resident(entry.key, entry.load, recipe.batch_items).model.result().weights_info)
-    if vectors is not None and removed is not None:
-        vectors -= removed
-    total = None if vectors is None else summed(vectors, starts, over=over, weights=weights_of(tiling))
-    return TileSums(over, total, tuple(faults), quality, scenes, len(windows), seconds, weights)
+    is_loaded = tile.windows > 0
+    weights = dict(resident(entry.key, entry.load, recipe.batch_items).model.result().weights_info) if is_loaded else {}
+    return TileSums(area.field, total, tile.faults, tile.quality, tile.scenes, tile.windows, tile.seconds, weights)
 
 
 def embed_windows(

@@ -96,3 +96,38 @@ def test_coverage_and_quality_are_written(western):
     area = float(coverage.sum()) * 20.0**2
     assert area == pytest.approx(Region.of(WEST).area_m2, rel=2e-3)
     assert set(np.unique(field.status.values)) <= {Status.PENDING, Status.OK, Status.PARTIAL}
+
+
+@pytest.fixture(scope="module")
+def windowed(threads_client, tmp_path_factory):
+    """A transformer with windows of 4 x 4 tokens, in one group, positions removed."""
+    path = tmp_path_factory.mktemp("maps") / "windows.zarr"
+    spec = rs.ModelSpec("galileo", variant="nano", weights="random", options={"patch_px": 4, "max_px": 16})
+    request = request_of(spec, {"provider": "synthetic"})
+    wanted = MapRequest(request, (SPAN,), overlap=0.25, dtype="float32", positions="removed")
+    place = rs.BBox(2.03, 50.901, 2.04, 50.911)
+    return path, wanted, place, compute(MapRun(Region.of(place), wanted), path, client=threads_client)
+
+
+def test_positions_are_measured_removed_and_kept_for_later(windowed, threads_client):
+    path, wanted, place, report = windowed
+    store = MapStore.open(path)
+    (label,) = store.labels
+    table = store.positions(label)
+    assert table.shape[1:] == (4, 4)
+    assert np.abs(table).max() > 0.01
+    np.testing.assert_allclose(table.mean((1, 2)), 0, atol=1e-5)
+    assert "positions removed, as asked" in store.receipt["positions"][label]["statement"]
+    assert report.counts[label].total() == len(store.asked(label, "utm31", 0))
+    again = compute(MapRun(Region.of(place), wanted), path, client=threads_client)
+    assert again.counts == {}
+
+
+def test_a_larger_region_uses_the_table_of_the_store(windowed, threads_client):
+    path, wanted, place, _ = windowed
+    label = MapStore.open(path).labels[0]
+    before = MapStore.open(path).positions(label)
+    wider = rs.BBox(place.minlon, place.minlat, place.maxlon + 0.03, place.maxlat)
+    compute(MapRun(Region.of(wider), wanted), path, client=threads_client)
+    np.testing.assert_array_equal(MapStore.open(path).positions(label), before)
+    assert not list(MapStore.open(path).pending(label))

@@ -1,0 +1,103 @@
+"""The first pass of a map: what the position in the window adds to a vector, from blocks spread over the region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.tokenize import tokenize
+from distributed import secede
+
+from rs_embed_dask.engine.graph import SharedValue
+from rs_embed_dask.maps.graph import MapJob, pixels_task
+from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.maps.positions import PositionSums, first_blocks, stratified
+from rs_embed_dask.maps.tiles import TileArea, tile_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rs_embed_dask.maps.passes import MapModel, MapPass
+    from rs_embed_dask.maps.pieces import PixelPart
+    from rs_embed_dask.maps.stream import MapCluster
+    from rs_embed_dask.maps.windows import BlockIndex
+
+__all__ = ["FirstPass", "measure", "positions_task"]
+
+
+@dataclass(eq=False)
+class FirstPass:
+    """What the first pass brought: sums by model, and the reads that the main pass need not repeat."""
+
+    sums: dict[str, PositionSums] = field(default_factory=dict)
+    pixels: dict[tuple[str, BlockIndex], Any] = field(default_factory=dict)
+
+
+def positions_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[PixelPart]) -> PositionSums | None:
+    """Add up the vectors of each position over the windows of a block; None where there are none."""
+    opened: MapJob = job.open()
+    vectors = tile_vectors(opened.recipe, label, area, pieces=pieces, leave=secede).vectors
+    return None if vectors is None else PositionSums.of(_whole(vectors))
+
+
+def _whole(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep the windows in which every token has a vector, where there are any."""
+    there = np.isfinite(vectors).all(axis=(1, 2, 3))
+    return vectors[there] if there.any() else vectors
+
+
+def measure(cluster: MapCluster, passes: Mapping[str, tuple[MapPass, MapJob]], models: Sequence[MapModel]) -> FirstPass:
+    """Measure the positions of models that share their reads, over all groups of a span; `passes` is by group."""
+    found = FirstPass()
+    for one in models:
+        blocks = {group: work.wanted.get(one.label, ()) for group, (work, _) in passes.items()}
+        sample = stratified(blocks, first_blocks(one.tiling.window, one.tiling.block))
+        futures = [_submit(cluster, passes[group], one, tile=tile, found=found) for group, tile in sample]
+        for future in futures:
+            sums = future.result()
+            future.release()
+            if sums is not None:
+                known = found.sums.get(one.label)
+                found.sums[one.label] = sums if known is None else known + sums
+    return found
+
+
+def _submit(
+    cluster: MapCluster, part: tuple[MapPass, MapJob], one: MapModel, *, tile: BlockIndex, found: FirstPass
+) -> Any:
+    """Submit the windows inside what a tile of the main pass reads."""
+    work, job = part
+    shared = SharedValue.of(job)
+    source = work.source(tile)
+    token = tokenize(shared.digest, "first")
+    pixels = (f"rs-map-first-pixels-{token}", *tile)
+    sums = (f"rs-map-first-sums-{token}", *tile, one.label)
+    held = found.pixels.get((work.lattice.group, tile))
+    reads = {} if held is not None else {pixels: (pixels_task, shared, source)}
+    area = _area(work, one, source)
+    embeds = {sums: (positions_task, shared, one.label, area, [pixels if held is None else held])}
+    placement = cluster.watch.placement
+    layers = {
+        "read": MaterializedLayer(reads, annotations={"resources": dict(placement.read)} if placement.read else {}),
+        "embed": MaterializedLayer(embeds, annotations={"resources": dict(placement.embed)} if placement.embed else {}),
+    }
+    graph = HighLevelGraph(layers, {"read": set(), "embed": {"read"}})
+    keys = [sums, *reads]
+    futures = cluster.client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s")
+    if reads:
+        found.pixels[work.lattice.group, tile] = futures[1]
+    return futures[0]
+
+
+def _area(work: MapPass, one: MapModel, source: Rect) -> TileArea:
+    """Return the windows of the map that lie wholly inside a rectangle of pixels."""
+    tiling = one.tiling
+    rect = Rect(*(edge // tiling.patch_px for edge in source))
+    starts = (
+        tiling.starts(rect.top, rect.bottom - tiling.window + 1),
+        tiling.starts(rect.left, rect.right - tiling.window + 1),
+    )
+    return TileArea(tiling, None, rect, starts, work.lattice.grid(rect.scaled(tiling.patch_px)))
