@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rs_embed_dask.api import (
         compute_embeddings,
+        compute_map,
         get_embedding,
         get_embeddings_batch,
         inspect_input,
+        open_map,
         open_store,
         plan,
         resume,
@@ -52,9 +54,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "rs_embed_dask.api": (
         "compute_embeddings",
+        "compute_map",
         "get_embedding",
         "get_embeddings_batch",
         "inspect_input",
+        "open_map",
         "open_store",
         "plan",
         "resume",
@@ -98,6 +102,7 @@ __all__ = [
     "TemporalSpec",
     "cluster",
     "compute_embeddings",
+    "compute_map",
     "describe_model",
     "fetch_weights",
     "get_embedding",
@@ -106,6 +111,7 @@ __all__ = [
     "list_models",
     "list_providers",
     "load_model",
+    "open_map",
     "open_provider",
     "open_store",
     "places",

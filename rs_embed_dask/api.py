@@ -12,6 +12,7 @@ from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.places import places
 from rs_embed_dask.specs.when import spans
+from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
 
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.report import RunReport
     from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.maps.positions import PositionTable
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.store import Item, Status, Store
 
 __all__ = [
     "RequestOptions",
     "compute_embeddings",
+    "compute_map",
     "get_embedding",
     "get_embeddings_batch",
     "inspect_input",
+    "open_map",
     "open_store",
     "plan",
     "resume",
@@ -113,6 +117,78 @@ def compute_embeddings(
     store, todo = store_for(out, _items(spatials, temporal, options), request, sizes=sizes)
     _run(todo, store, client=client, progress=progress)
     return open_store(out)
+
+
+def compute_map(
+    region: object,
+    models: object,
+    temporal: object,
+    *,
+    out: str | Path,
+    crs: object = "utm",
+    overlap: float = 1 / 12,
+    positions: str | PositionTable = "auto",
+    dtype: str = "float16",
+    client: Client | None = None,
+    **options: Unpack[RequestOptions],
+) -> xr.DataTree:
+    """Embed a whole region: a seamless field per model, on a lattice that all maps share.
+
+    Parameters
+    ----------
+    region : BBox, Polygon, GeoDataFrame, shapely geometry or path of a vector file
+        Where; land and sea alike, in any reference system.
+    models : str, ModelSpec, dict, or a list of them
+        As `compute_embeddings`. A token is the model's own: its patch times the pixel size.
+    temporal : TemporalSpec, or a list of them
+        One layer along ``time`` each.
+    out : path or URL
+        The Zarr store. If it exists, the map continues: what is done stays, and spans, models and neighbouring regions
+        are added without moving anything.
+    crs : "utm" or str or int or CRS, default "utm"
+        One group per UTM zone, or one projection in metres for all.
+    overlap : float, default 1/12
+        Share of a window's side that the next window covers too, rounded to whole tokens.
+    positions : {"auto", "removed", "kept"} or PositionTable, default "auto"
+        Whether what the position in the window adds to a vector is measured and taken away; "auto" does so where it
+        explains more than 1 % of the variance. A table given here makes maps of several regions comparable.
+    dtype : {"float16", "float32", "int8"}, default "float16"
+        How vectors are stored.
+    client : distributed.Client, optional
+        As `compute_embeddings`.
+    **options
+        See `RequestOptions`; `fetch` says how pixels are read, and its `resolution_m` asks for other pixels, never for
+        vectors that are resampled.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``tree[model][group].embedding`` (time, dim, y, x) with quality layers, cropped to the computed blocks; lazy.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If an argument is invalid.
+    PlanError
+        If a model cannot be mapped, such as a product of published vectors.
+    StoreMismatchError
+        If the map at `out` was made in another way.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> region, year = rs.BBox(2.0, 50.9, 2.1, 51.0), rs.TemporalSpec.year(2022)
+    >>> tree = rs.compute_map(region, "bandstats", year, out="map.zarr", provider="synthetic")  # doctest: +SKIP
+    >>> tree["bandstats"]["utm31"].embedding  # doctest: +SKIP
+    """
+    from rs_embed_dask.maps.compute import MapRequest, MapRun, compute
+    from rs_embed_dask.maps.region import Region
+
+    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
+    wanted = MapRequest(request_of(models, options), temporals, crs, overlap, dtype, positions)
+    sizes = _sizes(options)
+    compute(MapRun(Region.of(region, options.get("crs")), wanted, batch_items=sizes.batch_items), out, client=client)
+    return open_map(out)
 
 
 def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:

@@ -55,6 +55,9 @@ def models_of(chosen: Iterable[Chosen], prep: InputPrep, overlap: float) -> tupl
 
 def _model(one: Chosen, prep: InputPrep, overlap: float) -> MapModel:
     label, card, spec = one.spec.label, one.card, one.spec
+    if card.product is not None:
+        reason, fix = "a product of published vectors has no windows", "take it for places, or read its own files"
+        raise PlanError(f"map of {label}", value=card.id, reason=reason, fix=fix)
     inputs, patch = card.resolved_inputs(spec), card.patch(spec)
     sizes = {resolution for _, resolution in one.inputs}
     if len(sizes) > 1:

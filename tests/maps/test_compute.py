@@ -7,7 +7,7 @@ import pytest
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.request import request_of
-from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.errors import PlanError, StoreMismatchError
 from rs_embed_dask.maps.compute import MapRequest, MapRun, compute
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.store import Status
@@ -131,3 +131,20 @@ def test_a_larger_region_uses_the_table_of_the_store(windowed, threads_client):
     compute(MapRun(Region.of(wider), wanted), path, client=threads_client)
     np.testing.assert_array_equal(MapStore.open(path).positions(label), before)
     assert not list(MapStore.open(path).pending(label))
+
+
+def test_the_public_call_returns_the_map(threads_client, tmp_path, western):
+    tree = rs.compute_map(
+        WEST, MODELS[1], SPAN, out=tmp_path / "map.zarr", dtype="int8", provider="synthetic", client=threads_client
+    )
+    exact = open_map(western[0])["bandstats"]["utm31"].embedding.values
+    stored = tree["bandstats"]["utm31"].embedding.values
+    assert tree["bandstats"]["utm31"].spatial_ref.attrs["crs_wkt"]
+    step = np.nanmax(np.abs(exact), axis=1, keepdims=True) / 127
+    assert (np.abs(stored - exact)[np.isfinite(exact)] <= np.broadcast_to(step, exact.shape)[np.isfinite(exact)]).all()
+
+
+def test_a_product_has_no_windows_to_map(threads_client, tmp_path):
+    with pytest.raises(PlanError, match="product"):
+        rs.compute_map(WEST, "gse", SPAN, out=tmp_path / "map.zarr", provider="synthetic", client=threads_client)
+    assert not (tmp_path / "map.zarr").exists()
