@@ -228,7 +228,7 @@ def doctor(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store and the picture.")] = Path("demo-out"),
-    side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
+    side: Annotated[int, typer.Option(min=3, max=8, help="Places along each side of the landscape.")] = 8,
 ) -> None:
     """Run everything on this machine, without a network: a cluster, a landscape, and a run that loses a worker."""
     from rs_embed_dask.demo.run import walk
