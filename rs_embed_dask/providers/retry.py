@@ -16,12 +16,14 @@ from typing import Final, TypeVar
 from rs_embed_dask.errors import TransientError
 from rs_embed_dask.specs.base import Record, whole
 
-__all__ = ["TRANSIENT_STATUSES", "GaveUpError", "RetryPolicy", "asked_wait_s", "retried"]
+__all__ = ["REFUSED_STATUSES", "TRANSIENT_STATUSES", "GaveUpError", "RetryPolicy", "asked_wait_s", "retried"]
 
 # all server errors, those of content networks (520 to 529) included, but not the two that no second attempt changes
 TRANSIENT_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
 ) - {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
+
+REFUSED_STATUSES: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _Value = TypeVar("_Value")
 

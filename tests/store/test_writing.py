@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import ChunkResult, ModelLayout, Status, Store, in_memory, open_store
+from rs_embed_dask.store import ChunkResult, ModelLayout, Status, Store, open_store
 from tests.store.samples import (
     GRID,
     POOLED,
@@ -224,7 +224,7 @@ def target(request, tmp_path):
     return {
         "memory url": f"memory://{tmp_path.name}/run.zarr",
         "file url": f"{tmp_path.as_uri()}/a%20folder/run.zarr",
-        "memory store": in_memory(),
+        "memory store": MemoryStore(),
     }[request.param]
 
 

@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import httplib2
@@ -20,7 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "open_session",
 ]
 
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
 _SECRET: Final = re.compile(
@@ -101,7 +99,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
 
 def _answered(status: int, text: str, what: str, *, advice: str, retry_after_s: float | None) -> ProviderError:
     """Map an HTTP answer to an error of this package."""
-    if status in _REFUSED:
+    if status in REFUSED_STATUSES:
         return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
     if _TOO_MUCH.search(text):
         fix = "take shorter frames, fewer bands or coarser pixels"

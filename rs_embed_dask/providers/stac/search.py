@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +25,7 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError, red
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.specs.ground import project
 
 __all__ = ["Asset", "Query", "StacItem", "find", "newest", "parse_item", "touches"]
@@ -184,7 +183,6 @@ ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 CONNECT_S: Final = 10.0
 
 
@@ -346,7 +344,7 @@ def _fits(item: StacItem, question: Query) -> bool:
 
 def _failed(question: Query, status: int | None, text: str) -> ProviderError:
     reason = _line(text) or f"it answered {status}"
-    if status in REFUSED:
+    if status in REFUSED_STATUSES:
         return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
     if status is None:
         return _later(question.url, reason)
