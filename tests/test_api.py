@@ -74,7 +74,7 @@ def test_band_statistics_of_one_place_are_those_of_its_pixels(clear):
 
 
 def test_many_places_equal_one_at_a_time(client, clear, tmp_path):
-    """A run on a cluster gives, row by row, what a call a place gives."""
+    """A run on a cluster gives, row by row, what one call per place gives."""
     spots = [place(number) for number in range(5)]
     tree = rs.compute_embeddings(
         spots, ["bandstats", "rcf"], SPAN, provider=clear, out=tmp_path / "a.zarr", client=client, progress=False

@@ -468,7 +468,7 @@ def checkup(provider: object, *, live: bool) -> list[Check]:
         return provider.checks(live=live)
     name = getattr(provider, "name", type(provider).__name__)
     fix = "try --provider earth_engine, or read a place with `rs-embed-dask inspect`"
-    raise SpecError("doctor", value=name, reason="this provider has no checks of its own", fix=fix)
+    raise SpecError("provider", value=name, reason="this provider has no checks of its own", fix=fix)
 
 
 Gate = AbstractContextManager[Any]

@@ -75,7 +75,13 @@ class RetryPolicy(Record):
         return max(full * (0.5 + 0.5 * share), requested_s)
 
 
-def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
+def retried(
+    request: Callable[[], _Value],
+    policy: RetryPolicy,
+    *,
+    seed: str | None = None,
+    wait: Callable[[float], None] | None = None,
+) -> _Value:
     """Return what `request` returns, called again after each `TransientError` as the policy allows."""
     for attempt in count(1):
         try:
@@ -87,7 +93,7 @@ def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
         retry_after_s = fault.retry_after_s
         if attempt == policy.attempts or (retry_after_s or 0.0) > policy.longest_asked_s:
             break
-        sleep(policy.wait_s(attempt, retry_after_s))
+        (wait or sleep)(policy.wait_s(attempt, retry_after_s, seed=seed))
     # out here, for an error's context travels with it when it is pickled, and may hold a token
     reason = f"{fault.reason}, after {attempt} attempt{'s' * (attempt > 1)}"
     raise GaveUpError(fault.what, value=fault.value, reason=reason, fix=fault.fix, retry_after_s=retry_after_s)

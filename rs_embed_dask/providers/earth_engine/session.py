@@ -10,7 +10,7 @@ import importlib
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import httplib2
@@ -174,6 +174,10 @@ _ADVICE: Final = {
 }
 
 
+# the service ends a request after 300 s by itself; a wait that it asks for is honoured up to a quarter of an hour
+_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, timeout_s=310.0, longest_asked_s=900.0)
+
+
 @dataclass(frozen=True)
 class EarthAccess(Record):
     """Which account reads, through which address, and how patiently."""
@@ -183,7 +187,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
+    retry: RetryPolicy = _RETRY
 
     def __post_init__(self) -> None:
         if self.project is not None:
