@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rs_embed_dask.engine.request import RequestOptions, request_of, statuses_of
 from rs_embed_dask.errors import SpecError
@@ -13,21 +13,25 @@ from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.places import places
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_reader import open_map
+from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
-from rs_embed_dask.store.status import status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     import xarray as xr
     from distributed import Client
 
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
-    from rs_embed_dask.engine.watch import Progress
+    from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.maps.positions import PositionTable
+    from rs_embed_dask.maps.report import MapReport
+    from rs_embed_dask.maps.request import MapRun
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.store import Item, Status, Store
 
@@ -38,9 +42,11 @@ __all__ = [
     "get_embedding",
     "get_embeddings_batch",
     "inspect_input",
+    "map_scores",
     "open_map",
     "open_store",
     "plan",
+    "plan_map",
     "resume",
     "status",
 ]
@@ -130,6 +136,7 @@ def compute_map(
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
     client: Client | None = None,
+    progress: Progress = True,
     **options: Unpack[RequestOptions],
 ) -> xr.DataTree:
     """Embed a whole region: a seamless field per model, on a lattice that all maps share.
@@ -154,7 +161,7 @@ def compute_map(
         explains more than 1 % of the variance. A table given here makes maps of several regions comparable.
     dtype : {"float16", "float32", "int8"}, default "float16"
         How vectors are stored.
-    client : distributed.Client, optional
+    client, progress
         As `compute_embeddings`.
     **options
         See `RequestOptions`; `fetch` says how pixels are read, and its `resolution_m` asks for other pixels, never for
@@ -181,13 +188,12 @@ def compute_map(
     >>> tree = rs.compute_map(region, "bandstats", year, out="map.zarr", provider="synthetic")  # doctest: +SKIP
     >>> tree["bandstats"]["utm31"].embedding  # doctest: +SKIP
     """
-    from rs_embed_dask.maps.compute import MapRequest, MapRun, compute
-    from rs_embed_dask.maps.region import Region
+    from rs_embed_dask.engine.watch import Options
+    from rs_embed_dask.maps.compute import compute
+    from rs_embed_dask.maps.estimate import plan_of
 
-    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
-    wanted = MapRequest(request_of(models, options), temporals, crs, overlap, dtype, positions)
-    sizes = _sizes(options)
-    compute(MapRun(Region.of(region, options.get("crs")), wanted, batch_items=sizes.batch_items), out, client=client)
+    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions), options)
+    compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run))
     return open_map(out)
 
 
@@ -221,6 +227,47 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
     return make_plan(_items(spatials, temporal, options), request, sizes=sizes)
 
 
+def plan_map(
+    region: object,
+    models: object,
+    temporal: object,
+    *,
+    crs: object = "utm",
+    overlap: float = 1 / 12,
+    positions: str | PositionTable = "auto",
+    dtype: str = "float16",
+    **options: Unpack[RequestOptions],
+) -> MapPlan:
+    """Return what `compute_map` would do with the same arguments, without reading a pixel.
+
+    Parameters
+    ----------
+    region, models, temporal, crs, overlap, positions, dtype, **options
+        As `compute_map`.
+
+    Returns
+    -------
+    MapPlan
+        Prints blocks, windows, reads, bytes, what happens to positions, the size of the store and an estimate of the
+        time.
+
+    Raises
+    ------
+    SpecError, UnknownNameError, PlanError
+        As `compute_map`.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> region, year = rs.BBox(2.0, 50.9, 2.1, 51.0), rs.TemporalSpec.year(2022)
+    >>> rs.plan_map(region, "bandstats", year, provider="synthetic").models[0].blocks
+    {'utm31': 9}
+    """
+    from rs_embed_dask.maps.estimate import plan_of
+
+    return plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions), options))
+
+
 def resume(
     path: str | Path,
     *,
@@ -229,16 +276,16 @@ def resume(
     trust_hosts: Sequence[str] = (),
     client: Client | None = None,
     progress: Progress = True,
-) -> RunReport:
-    """Continue the run of a store: compute what is pending or failed.
+) -> RunReport | MapReport:
+    """Continue the run of a store, or of a map: compute what is pending or failed.
 
     Parameters
     ----------
     path : path or URL
         The store.
     only : str, Status, or a list of them, optional
-        Compute only items with these statuses, such as "read_failed"; "failed" is every kind of failure. Default:
-        pending and failed items.
+        Compute only items, or blocks of a map, with these statuses, such as "read_failed"; "failed" is every kind of
+        failure. Default: what is pending and what failed.
     provider : Provider or str, optional
         Replaces the provider of the stored request; needed if that one reads arrays in memory, or names a
         function for credentials or a key file, which a store may not do.
@@ -250,8 +297,8 @@ def resume(
 
     Returns
     -------
-    RunReport
-        What happened, and how it compares with the plan.
+    RunReport or MapReport
+        What happened; of places, also how it compares with the plan.
 
     Raises
     ------
@@ -272,11 +319,15 @@ def resume(
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
+    from rs_embed_dask.store.document import MAP, Location, kind_of
 
-    store, statuses = Store.open(path, mode="r+"), statuses_of(only)
+    source, statuses = open_provider(provider) if isinstance(provider, str) else provider, statuses_of(only)
+    if kind_of(Location.of(path, read_only=True)) == MAP:
+        options = Options(progress=progress, only=statuses)
+        return _resume_map(path, source, trust_hosts, client=client, options=options)
+    store = Store.open(path, mode="r+")
     if is_finished(store, statuses):
         return nothing_left(store, Options(progress=progress))
-    source = open_provider(provider) if isinstance(provider, str) else provider
     request = stored_request(store, provider=source, trust_hosts=trust_hosts)
     todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
     return _run(todo, store, client=client, progress=progress, only=statuses)
@@ -406,6 +457,71 @@ def _items(spatials: object, temporal: object, options: RequestOptions) -> list[
         Item(index, place, span, "" if names is None else str(names[index]))
         for index, (place, span) in enumerate(pairs)
     ]
+
+
+def _resume_map(
+    path: str | Path, source: Provider | None, trust_hosts: Sequence[str], *, client: Client | None, options: Options
+) -> MapReport:
+    from rs_embed_dask.engine.stored import stored_request
+    from rs_embed_dask.maps.compute import compute_store
+    from rs_embed_dask.maps.kept import region_of
+    from rs_embed_dask.maps.request import MapRequest, MapRun
+    from rs_embed_dask.store import MapStore
+
+    store = MapStore.open(path, mode="r+")
+    request = stored_request(store, provider=source, trust_hosts=trust_hosts)
+    run = MapRun(region_of(store), MapRequest.from_dict(store.request, request))
+    return compute_store(run, store, client=client, options=options)
+
+
+def map_scores(path: str | Path) -> pd.DataFrame:
+    """Return how seamless a map is, from what passed by while it was computed.
+
+    Parameters
+    ----------
+    path : path or URL
+        The map.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model:
+
+        - ``blocks``: blocks that were scored, and ``tokens``, those of them that give the score lattice;
+        - ``neighbours``: median of the cosine distance of neighbouring tokens that belong to the same window;
+        - ``seam_median``, ``seam_p99``: that of neighbours in different windows, as a multiple; 1 is no seam;
+        - ``block_median``, ``block_p99``: the same of neighbours in different blocks;
+        - ``lattice``: share of the variance of the vectors that their position in the window explains, and
+          ``lattice_chance``, the share that chance would explain;
+        - ``zone_tokens``, ``zone_mean``, ``zone_least``: cosine of two UTM zones' vectors on the ground they share;
+        - ``decay_1`` to ``decay_64``: mean cosine of vectors that many tokens apart.
+
+    Raises
+    ------
+    StoreError
+        If there is no map, or one that cannot be read.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> rs.map_scores("county.zarr")[["seam_median", "lattice"]]  # doctest: +SKIP
+    """
+    from rs_embed_dask.maps.kept import scores_frame
+    from rs_embed_dask.store import MapStore
+
+    return scores_frame(MapStore.open(path))
+
+
+def _map_run(
+    region: object, models: object, temporal: object, field: tuple[Any, ...], options: RequestOptions
+) -> MapRun:
+    """Resolve a map's arguments; `field` are its crs, overlap, dtype and positions."""
+    from rs_embed_dask.maps.region import Region
+    from rs_embed_dask.maps.request import MapRequest, MapRun
+
+    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
+    wanted = MapRequest(request_of(models, options), temporals, *field)
+    return MapRun(Region.of(region, options.get("crs")), wanted, batch_items=_sizes(options).batch_items)
 
 
 def _sizes(options: RequestOptions) -> Sizes:

@@ -1,4 +1,4 @@
-"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | models | ...``.
+"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | map | status | resume | models | ...``.
 
 Exit codes: 0 done, 1 the run ended but items failed (or could not continue), 2 the request is invalid, 130 stopped by
 Ctrl-C. An error is one message with the value, the reason and the fix.
@@ -14,11 +14,11 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliOptions, ClusterOptions, ProviderOptions, taking
+from rs_embed_dask.cli.options import CliOptions, ClusterOptions, MapOptions, ProviderOptions, taking
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store import StatusReport
+    from rs_embed_dask.store import MapStatus, StatusReport
 
 __all__ = ["app", "main"]
 
@@ -98,17 +98,55 @@ def plan(options: CliOptions, *, as_json: Json = False) -> None:
         show.text(planned)
 
 
+@app.command("map")
+@taking(MapOptions, ClusterOptions)
+def make_map(
+    options: MapOptions,
+    place: ClusterOptions,
+    *,
+    out: Annotated[str, typer.Option("--out", "-o", help="Map to write: a new one, or one to continue or enlarge.")],
+    quiet: Quiet = False,
+) -> None:
+    """Embed a whole region as a seamless field. Run the same command again to continue after a stop."""
+    request = read.map_from(options)
+    with show.connected(place) as client, show.progress(is_quiet=quiet) as progress:
+        rs.compute_map(
+            request.region,
+            request.models,
+            request.span,
+            out=out,
+            client=client,
+            progress=progress,
+            **request.keywords,
+        )
+    _finish(rs.status(out), quiet=quiet)
+
+
+@app.command()
+@taking(MapOptions)
+def plan_map(options: MapOptions, *, as_json: Json = False) -> None:
+    """Show what a map would read, compute and write, without making it."""
+    request = read.map_from(options)
+    planned = rs.plan_map(request.region, request.models, request.span, **request.keywords)
+    if as_json:
+        show.json_text(planned.to_dict())
+    else:
+        show.text(planned)
+
+
 @app.command()
 def status(
     store: StorePath,
     *,
-    items: Annotated[bool, typer.Option("--items", help="List every item with its status and reason.")] = False,
+    items: Annotated[
+        bool, typer.Option("--items", help="List every item, or block of a map, with its status and reason.")
+    ] = False,
     state: Annotated[
         list[str] | None, typer.Option(help="List only items with this status, e.g. read_failed. Can be repeated.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the status of the items of a store. Exit code 1 if any failed or are pending."""
+    """Show the status of the items of a store, or of the blocks of a map. Exit code 1 if any failed or are pending."""
     report = rs.status(store)
     rows = show.chosen_rows(report, state or []) if items or state else None
     if as_json:
@@ -134,7 +172,7 @@ def resume(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Continue a run that was stopped, or retry failed items."""
+    """Continue a run or a map that was stopped, or retry what failed."""
     opened = read.provider_from(provider)
     with show.connected(place) as client:
         rs.resume(
@@ -240,7 +278,7 @@ def demo(
     raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
-def _finish(report: StatusReport, *, quiet: bool) -> None:
+def _finish(report: StatusReport | MapStatus, *, quiet: bool) -> None:
     """Print the summary and exit with its code."""
     if not quiet:
         show.status_text(report, None)

@@ -16,11 +16,21 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = ["CliOptions", "ClusterOptions", "PlaceOptions", "ProviderOptions", "taking"]
+__all__ = [
+    "CliOptions",
+    "ClusterOptions",
+    "FetchOptions",
+    "MapOptions",
+    "ModelOptions",
+    "PlaceOptions",
+    "ProviderOptions",
+    "RegionOptions",
+    "taking",
+]
 
-_places, _time, _model, _imagery, _run = (
+_places, _time, _model, _field, _imagery, _run = (
     functools.partial(typer.Option, rich_help_panel=panel)
-    for panel in ("Places", "Time", "Models and output", "Imagery", "Where it runs")
+    for panel in ("Places", "Time", "Models and output", "Field", "Imagery", "Where it runs")
 )
 
 
@@ -110,6 +120,32 @@ class FetchOptions:
 @dataclass(frozen=True)
 class CliOptions(FetchOptions, ProviderOptions, OutputOptions, ModelOptions, TimeOptions, PlaceOptions):
     """Everything that describes a request."""
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """The area of a map."""
+
+    region: Annotated[
+        Path | None,
+        typer.Argument(help="Vector file (GeoJSON, GeoPackage, Shapefile, ...) of areas.", show_default=False),
+    ] = None
+    bbox: Annotated[str | None, _places(help="WEST,SOUTH,EAST,NORTH in degrees, instead of a file.")] = None
+
+
+@dataclass(frozen=True)
+class FieldOptions:
+    """How the field lies, and how it is stored."""
+
+    crs: Annotated[str, _field(help="utm (a group per zone), or one projection in metres such as EPSG:3035.")] = "utm"
+    overlap: Annotated[float, _field(help="Share of a window's side that the next window covers too.")] = 1 / 12
+    positions: Annotated[str, _field(help="auto, removed or kept: what the position in the window adds.")] = "auto"
+    store_dtype: Annotated[str, _field(help="float16, float32 or int8.")] = "float16"
+
+
+@dataclass(frozen=True)
+class MapOptions(FetchOptions, ProviderOptions, FieldOptions, ModelOptions, TimeOptions, RegionOptions):
+    """Everything that describes a map."""
 
 
 @dataclass(frozen=True)

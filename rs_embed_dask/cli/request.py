@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rs_embed_dask.cli.options import CliOptions, OutputOptions, PlaceOptions, ProviderOptions, TimeOptions
+from rs_embed_dask.cli.options import (
+    CliOptions,
+    FetchOptions,
+    MapOptions,
+    ModelOptions,
+    OutputOptions,
+    PlaceOptions,
+    ProviderOptions,
+    RegionOptions,
+    TimeOptions,
+)
 from rs_embed_dask.errors import SpecError
 
 if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
-__all__ = ["CliRequest", "provider_from", "request_from", "span_from"]
+__all__ = ["CliMap", "CliRequest", "map_from", "provider_from", "request_from", "span_from"]
 
 
 @dataclass(frozen=True)
@@ -28,27 +38,71 @@ class CliRequest:
     keywords: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class CliMap:
+    """The arguments of a verb of the API that makes a map."""
+
+    region: Path | BBox
+    models: list[ModelSpec]
+    span: TemporalSpec
+    keywords: dict[str, Any]
+
+
 def request_from(options: CliOptions) -> CliRequest:
     """Build the request that the options describe."""
-    from rs_embed_dask.specs import FetchSpec, InputPrep, SensorSpec
+    from rs_embed_dask.specs import InputPrep
 
     places = places_from(options)
     span = span_from(options)
     models = models_from(options)
-    fetch = FetchSpec(
-        resolution_m=options.resolution_m,
-        max_cloud_pct=options.max_cloud_pct,
-        mask=options.mask,
-        composite=options.composite,
-    )
-    keywords = {
-        "output": output_from(options),
-        "provider": provider_from(options),
-        "fetch": fetch,
-        "prep": InputPrep(options.prep),
-        "sensor": None if options.sensor is None else SensorSpec(options.sensor),
-    }
+    keywords = {"output": output_from(options), "prep": InputPrep(options.prep), **_source(options, options)}
     return CliRequest(places, models, span, keywords)
+
+
+def map_from(options: MapOptions) -> CliMap:
+    """Build the map that the options describe."""
+    region, span, models = region_from(options), span_from(options), models_from(options)
+    field = {
+        "crs": options.crs,
+        "overlap": options.overlap,
+        "positions": options.positions,
+        "dtype": options.store_dtype,
+    }
+    return CliMap(region, models, span, field | _source(options, options))
+
+
+def _source(fetch: FetchOptions, provider: ProviderOptions) -> dict[str, Any]:
+    """Read where pixels come from, and how."""
+    from rs_embed_dask.specs import FetchSpec, SensorSpec
+
+    spec = FetchSpec(
+        resolution_m=fetch.resolution_m,
+        max_cloud_pct=fetch.max_cloud_pct,
+        mask=fetch.mask,
+        composite=fetch.composite,
+    )
+    return {
+        "provider": provider_from(provider),
+        "fetch": spec,
+        "sensor": None if fetch.sensor is None else SensorSpec(fetch.sensor),
+    }
+
+
+def region_from(options: RegionOptions) -> Path | BBox:
+    """Read the region of a map: a file, or a box."""
+    from rs_embed_dask.specs import BBox
+
+    if (options.region is None) == (options.bbox is None):
+        reason = "no region was given" if options.region is None else "a file and a box were given"
+        fix = "name a vector file, or give --bbox WEST,SOUTH,EAST,NORTH"
+        raise SpecError("region", reason=reason, fix=fix)
+    if options.bbox is not None:
+        west, south, east, north = numbers("--bbox", options.bbox, names=("WEST", "SOUTH", "EAST", "NORTH"))
+        return BBox(west, south, east, north)
+    assert options.region is not None
+    if not options.region.exists():
+        raise SpecError("REGION", value=str(options.region), reason="there is no such file", fix="check the path")
+    return options.region
 
 
 def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
@@ -109,7 +163,7 @@ def span_from(options: TimeOptions) -> TemporalSpec:
     return TemporalSpec.range(options.start, options.end)
 
 
-def models_from(options: CliOptions) -> list[ModelSpec]:
+def models_from(options: ModelOptions) -> list[ModelSpec]:
     """Read the models, each with its weights, device, dtype and licence."""
     from rs_embed_dask.specs import ModelSpec
 

@@ -17,15 +17,12 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.cli.options import ClusterOptions
     from rs_embed_dask.engine.watch import Progress
+    from rs_embed_dask.store.map_status import MapStatus
     from rs_embed_dask.store.status import StatusReport
 
 __all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
 
 DECIMALS = 4
-ITEM_COLUMNS = (
-    *("item", "id", "lon", "lat", "start", "end"),
-    *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
-)
 LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
 
 
@@ -69,27 +66,27 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
     Console(markup=False, emoji=False, highlight=False).print(drawn)
 
 
-def exit_code(report: StatusReport) -> int:
+def exit_code(report: StatusReport | MapStatus) -> int:
     """Return 1 if any item failed or is pending, else 0."""
     from rs_embed_dask.store import DONE
 
     return int(any(n for counts in report.counts.values() for status, n in counts.items() if status not in DONE))
 
 
-def status_dict(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:
+def status_dict(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:
     """Turn a report into JSON."""
     counts = {
         label: {status.name.lower(): n for status, n in by_status.items()} for label, by_status in report.counts.items()
     }
-    return {"counts": counts} if rows is None else {"counts": counts, "items": list(rows)}
+    return {"counts": counts} if rows is None else {"counts": counts, report.what: list(rows)}
 
 
-def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str, object]]:
+def chosen_rows(report: StatusReport | MapStatus, statuses: Sequence[str]) -> list[dict[str, object]]:
     """List the items with some statuses, or all of them, with short numbers and dates."""
     from rs_embed_dask.engine.request import statuses_of
 
     names = {status.name.lower() for status in statuses_of(statuses) or ()}
-    rows = [{name: _short(row[name]) for name in ITEM_COLUMNS} for row in report.table.to_dict("records")]
+    rows = [{name: _short(row[name]) for name in report.columns} for row in report.table.to_dict("records")]
     return [row for row in rows if not names or row["status"] in names]
 
 
@@ -101,11 +98,11 @@ def _short(value: Any) -> object:
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 
-def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | None) -> None:
+def status_text(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, object]] | None) -> None:
     """Print a report, and the items where rows are given."""
     text(report)
     if rows is not None:
-        table(rows, title="items")
+        table(rows, title=report.what)
 
 
 @contextlib.contextmanager

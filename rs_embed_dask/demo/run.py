@@ -18,7 +18,7 @@ from rs_embed_dask import api
 from rs_embed_dask.demo import picture
 from rs_embed_dask.engine.clusters import cluster
 from rs_embed_dask.engine.progress import listeners_for, shows_plan
-from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, emit
+from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, RunReport, emit
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.store import Status
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rs_embed_dask.demo.stage import Stage
-    from rs_embed_dask.engine.report import RunReport
     from rs_embed_dask.store.status import StatusReport
 
 __all__ = ["KillsOneWorker", "clear", "walk"]
@@ -50,7 +49,7 @@ class KillsOneWorker:
             self._stored += 1
             if self._stored == self._after:
                 self._kill(event.left)
-        elif isinstance(event, RunFinished):
+        elif isinstance(event, RunFinished) and isinstance(event.report, RunReport):
             self.report = event.report
 
     def _kill(self, left: int) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "chunk_items_for",
     "figures_for",
     "layouts_for",
+    "merged_read",
     "price_of",
     "seconds_text",
 ]
@@ -203,6 +204,19 @@ class Price:
     largest_bytes: int = 0
     embed_seconds: float = 0.0
 
+    def add(self, estimate: Estimate) -> None:
+        """Add what one read costs."""
+        self.scenes += estimate.scenes
+        self.requests += estimate.requests
+        self.download_bytes += estimate.bytes
+        self.read_seconds += estimate.seconds
+
+    @property
+    def averaged(self) -> Self:
+        """The cost of one of those that were sampled."""
+        names = ("scenes", "requests", "download_bytes", "read_seconds", "decoded_bytes", "embed_seconds")
+        return replace(self, **{name: getattr(self, name) / max(1, self.sampled) for name in names})
+
 
 def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) -> Price:
     """Price a few items spread evenly over all of them."""
@@ -210,10 +224,7 @@ def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) ->
     total = Price()
     for number in range(count):
         _add_item(total, recipe, chosen, items[number * len(items) // count])
-    names = ("scenes", "requests", "download_bytes", "read_seconds", "decoded_bytes", "embed_seconds")
-    for name in names:
-        setattr(total, name, getattr(total, name) / max(1, total.sampled))
-    return total
+    return total.averaged
 
 
 def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item) -> None:
@@ -223,7 +234,7 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
     except SpecError:
         return  # it will be INVALID, at no cost
     for visit in recipe.visits(one.spec.label for one in chosen):
-        _add_estimate(total, recipe.provider.estimate(_whole([reads[number] for number in visit])))
+        total.add(recipe.provider.estimate(merged_read([reads[number] for number in visit])))
     for entry in recipe.products:
         nbytes += _add_product(total, entry, item)
     for read in reads:
@@ -236,24 +247,17 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
     total.sampled += 1
 
 
-def _add_estimate(total: Price, estimate: Estimate) -> None:
-    total.scenes += estimate.scenes
-    total.requests += estimate.requests
-    total.download_bytes += estimate.bytes
-    total.read_seconds += estimate.seconds
-
-
 def _add_product(total: Price, entry: ProductEntry, item: Item) -> int:
     """Price one product for one place; return the bytes of its vectors, 0 where no grid fits the place."""
     try:
         grid = entry.grid(item.spatial)
     except SpecError:
         return 0
-    _add_estimate(total, entry.reader.estimate(grid))
+    total.add(entry.reader.estimate(grid))
     return entry.dim * grid.shape[0] * grid.shape[1] * 4
 
 
-def _whole(reads: Sequence[Read]) -> Read:
+def merged_read(reads: Sequence[Read]) -> Read:
     """Merge reads of the same pixels into one that covers all of them."""
     limits = [read.fetch.max_cloud_pct for read in reads if read.fetch.max_cloud_pct is not None]
     fetch = replace(reads[0].fetch, max_cloud_pct=max(limits) if len(limits) == len(reads) else None)

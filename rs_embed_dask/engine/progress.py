@@ -40,13 +40,14 @@ class Score:
 
     def __init__(self) -> None:
         self.chunks = self.done = self.items = self.failed = self.workers_lost = 0
+        self.unit = "chunk"
         self.statuses: Counter[str] = Counter()
         self.started = time.monotonic()
 
     def add(self, event: Event) -> None:
         """Take an event in."""
         if isinstance(event, RunStarted):
-            self.chunks, self.started = event.chunks, time.monotonic()
+            self.chunks, self.unit, self.started = event.chunks, event.unit, time.monotonic()
         elif isinstance(event, ChunkDone):
             self.done, self.items = self.chunks - event.left, self.items + event.items
             for counts in event.counts.values():
@@ -67,16 +68,20 @@ class Score:
         return ", ".join(f"{count:,} {name}" for name, count in sorted(self.statuses.items()))
 
     @property
+    def _each(self) -> str:
+        return "item" if self.unit == "chunk" else self.unit
+
+    @property
     def line(self) -> str:
         """The state of the run in one line."""
         share = self.done / self.chunks if self.chunks else 1.0
         left = self.seconds * (1 - share) / share if share else None
         parts = [
-            f"{self.done}/{counted(self.chunks, 'chunk')}",
-            counted(self.items, "item"),
+            f"{self.done}/{counted(self.chunks, self.unit)}",
+            counted(self.items, self._each),
             self.facts,
             f"{counted(self.workers_lost, 'worker')} lost" if self.workers_lost else "",
-            f"{self.items / self.seconds:.1f} items/s" if self.seconds > 0 else "",
+            f"{self.items / self.seconds:.1f} {self._each}s/s" if self.seconds > 0 else "",
             "" if left is None or share >= 1 else f"{seconds_text(left)} left",
         ]
         return " | ".join(part for part in parts if part)
@@ -228,7 +233,7 @@ def _to_stderr(line: str) -> None:
 
 def _notable(event: Event) -> str:
     if isinstance(event, RunStarted):
-        return f"{counted(event.chunks, 'chunk')} to do on {counted(event.workers, 'worker')} -> {event.store}"
+        return f"{counted(event.chunks, event.unit)} to do on {counted(event.workers, 'worker')} -> {event.store}"
     if isinstance(event, WorkerLost):
         return f"worker {event.address} is gone, {event.left} left; its work is repeated elsewhere"
     return event.reason if isinstance(event, Waiting) else ""
@@ -236,6 +241,6 @@ def _notable(event: Event) -> str:
 
 def _last_line(event: RunFinished, score: Score) -> str:
     if event.interrupted:
-        stored = f"{score.done} of {counted(score.chunks, 'chunk')} stored"
+        stored = f"{score.done} of {counted(score.chunks, score.unit)} stored"
         return f"stopped: {stored}; resume({event.report.store!r}) continues from there"
     return f"done in {seconds_text(event.report.seconds)}: {score.facts or 'nothing was left to do'}"

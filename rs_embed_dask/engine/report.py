@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
 from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.reading import CubeRead
     from rs_embed_dask.engine.stages import Outcome, ProductRead, Unit
 
@@ -51,7 +50,8 @@ class RunStarted(Event):
     todo: Mapping[str, int]
     workers: int
     dashboard: str = ""
-    plan: Plan | None = None
+    plan: object = None
+    unit: str = "chunk"
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,18 @@ class Waiting(Event):
     reason: str
 
 
+class Ended(Protocol):
+    """What is said of any run when it has ended."""
+
+    store: str
+    seconds: float
+
+
 @dataclass(frozen=True)
 class RunFinished(Event):
     """A run has ended: done, interrupted or failed."""
 
-    report: RunReport
+    report: Ended
     interrupted: bool = False
 
 

@@ -20,7 +20,7 @@ from rs_embed_dask.store.seal import is_own
 
 if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import StoreView
+    from rs_embed_dask.store import MapView, StoreView
 
 __all__ = ["stored_request"]
 
@@ -38,7 +38,9 @@ _ADDRESS: Final = re.compile(r"^\s*([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
-def stored_request(store: StoreView, *, provider: Provider | None = None, trust_hosts: Sequence[str] = ()) -> Request:
+def stored_request(
+    store: StoreView | MapView, *, provider: Provider | None = None, trust_hosts: Sequence[str] = ()
+) -> Request:
     """Return the request of a store, with `provider` in place of the stored one if it is given.
 
     Raises
@@ -68,7 +70,7 @@ def stored_request(store: StoreView, *, provider: Provider | None = None, trust_
     return Request.from_dict(request, provider=provider)
 
 
-def _refuse_hosts(store: StoreView, unknown: Sequence[str]) -> None:
+def _refuse_hosts(store: StoreView | MapView, unknown: Sequence[str]) -> None:
     listed = ", ".join(unknown)
     names = ", ".join(repr(urlsplit(each).netloc) for each in unknown)
     reason = f"its request would contact {listed}, and this user did not make it on this machine as it is now"

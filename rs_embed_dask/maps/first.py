@@ -12,6 +12,7 @@ from dask.tokenize import tokenize
 from distributed import secede
 
 from rs_embed_dask.engine.graph import SharedValue
+from rs_embed_dask.engine.reading import is_fatal
 from rs_embed_dask.maps.graph import MapJob, pixels_task
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.positions import PositionSums, first_blocks, stratified
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.stream import MapCluster
     from rs_embed_dask.maps.windows import BlockIndex
 
-__all__ = ["FirstPass", "measure", "positions_task"]
+__all__ = ["FirstPass", "inside_area", "measure", "positions_task"]
 
 
 @dataclass(eq=False)
@@ -57,12 +58,22 @@ def measure(cluster: MapCluster, passes: Mapping[str, tuple[MapPass, MapJob]], m
         sample = stratified(blocks, first_blocks(one.tiling.window, one.tiling.block))
         futures = [_submit(cluster, passes[group], one, tile=tile, found=found) for group, tile in sample]
         for future in futures:
-            sums = future.result()
-            future.release()
+            sums = _result(future)
             if sums is not None:
                 known = found.sums.get(one.label)
                 found.sums[one.label] = sums if known is None else known + sums
     return found
+
+
+def _result(future: Any) -> PositionSums | None:
+    """Return what a block gave; one whose tasks are lost each time is left to the main pass, which says so."""
+    try:
+        error = future.exception()
+        if error is not None and is_fatal(error):
+            raise error
+        return future.result() if error is None else None
+    finally:
+        future.release()
 
 
 def _submit(
@@ -77,7 +88,7 @@ def _submit(
     sums = (f"rs-map-first-sums-{token}", *tile, one.label)
     held = found.pixels.get((work.lattice.group, tile))
     reads = {} if held is not None else {pixels: (pixels_task, shared, source)}
-    area = _area(work, one, source)
+    area = inside_area(work, one, source)
     embeds = {sums: (positions_task, shared, one.label, area, [pixels if held is None else held])}
     placement = cluster.watch.placement
     layers = {
@@ -92,7 +103,7 @@ def _submit(
     return futures[0]
 
 
-def _area(work: MapPass, one: MapModel, source: Rect) -> TileArea:
+def inside_area(work: MapPass, one: MapModel, source: Rect) -> TileArea:
     """Return the windows of the map that lie wholly inside a rectangle of pixels."""
     tiling = one.tiling
     rect = Rect(*(edge // tiling.patch_px for edge in source))

@@ -7,7 +7,7 @@ tasks of their own, so that a block's memory is free as soon as its own tile is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -15,8 +15,11 @@ from distributed import secede
 
 from rs_embed_dask.engine.reading import share_caps
 from rs_embed_dask.maps.pieces import PixelPart, read_piece
+from rs_embed_dask.maps.precision import Loss
+from rs_embed_dask.maps.scores import ScoreSums
+from rs_embed_dask.maps.scoring import BlockEdges, BlockScore
 from rs_embed_dask.maps.tiles import BlockField, block_field, tile_sums
-from rs_embed_dask.maps.windows import EARLIER, BlockIndex
+from rs_embed_dask.maps.windows import EARLIER, LEFT, TOP, BlockIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,12 +31,27 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Lattice, Rect
     from rs_embed_dask.maps.passes import MapPass
     from rs_embed_dask.maps.tiles import TileArea, TileSums
+    from rs_embed_dask.maps.windows import Tiling
+    from rs_embed_dask.maps.writer import WrittenBlock
     from rs_embed_dask.specs import TemporalSpec
     from rs_embed_dask.store import Status
 
-__all__ = ["BlockReceipt", "BlockWriter", "MapJob", "TileGraph", "block_task", "pixels_task", "strip_task", "sums_task"]
+__all__ = [
+    "BlockReceipt",
+    "BlockWriter",
+    "MapJob",
+    "TileGraph",
+    "block_task",
+    "pixels_task",
+    "score_task",
+    "strip_task",
+    "sums_task",
+]
 
 Key: TypeAlias = tuple[str | int, ...]
+
+_TAKEN_BY = {"right": ((0, 1),), "below": ((1, 0), (1, 1)), "edges": ((0, 1), (1, 0))}
+"""Which later neighbours take a strip or look at the edges."""
 
 _STRIPS: dict[tuple[int, int], str] = {(-1, -1): "below", (-1, 0): "below", (0, -1): "right"}
 """Which strip of an earlier neighbour a tile takes: the corner's lies in what the corner hands down."""
@@ -42,8 +60,8 @@ _STRIPS: dict[tuple[int, int], str] = {(-1, -1): "below", (-1, 0): "below", (0, 
 class BlockWriter(Protocol):
     """Where finished blocks go."""
 
-    def write(self, label: str, block: BlockIndex, finished: BlockField) -> None:
-        """Write a block whole: its data first, its status last; again and again if need be."""
+    def write(self, label: str, block: BlockIndex, finished: BlockField) -> WrittenBlock | None:
+        """Write a block whole, data first, status last, again and again if need be; return what is to be scored."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ class MapJob:
     recipe: Recipe
     lattice: Lattice
     temporal: TemporalSpec
+    labels: tuple[str, ...]
     removed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -67,13 +86,15 @@ class BlockReceipt:
     windows: int
     embed_seconds: float
     weights: Mapping[str, Any]
+    loss: Loss = field(default_factory=Loss)
+    score: BlockScore | None = None
 
 
 def pixels_task(job: SharedValue, source: Rect) -> PixelPart:
     """Read a rectangle of pixels, once for all models."""
     share_caps()
     opened: MapJob = job.open()
-    return read_piece(opened.recipe, opened.lattice, rect=source, temporal=opened.temporal)
+    return read_piece(opened.recipe, opened.lattice, opened.labels, rect=source, temporal=opened.temporal)
 
 
 def strip_task(part: PixelPart | TileSums, rect: Rect) -> PixelPart | TileSums:
@@ -88,39 +109,68 @@ def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[Pix
     return tile_sums(opened.recipe, label, area, pieces=pieces, removed=removed, leave=secede)
 
 
-def block_task(label: str, tile: BlockIndex, rect: Rect, sums: Sequence[TileSums], writer: SharedValue) -> BlockReceipt:
-    """Blend a block and write it."""
+def block_task(
+    label: str, tile: BlockIndex, area: TileArea, sums: Sequence[TileSums], writer: SharedValue
+) -> BlockReceipt:
+    """Blend a block, write it, and score it by itself."""
+    rect = area.own
+    assert rect is not None
     finished = block_field(rect, sums)
     store: BlockWriter = writer.open()
-    store.write(label, tile, finished)
+    written = store.write(label, tile, finished)
     own = sums[-1]
-    return BlockReceipt(label, tile, finished.status, finished.reason, own.windows, own.seconds, own.weights)
+    receipt = BlockReceipt(label, tile, finished.status, finished.reason, own.windows, own.seconds, own.weights)
+    if written is None:
+        return receipt
+    inside = ScoreSums.of(area.tiling, rect, written.vectors)
+    score = BlockScore(
+        inside if area.is_sampled else inside.without_positions, written.zones, BlockEdges.of(written.vectors)
+    )
+    return replace(receipt, loss=written.loss, score=score)
+
+
+def score_task(
+    receipt: BlockReceipt, tiling: Tiling, rect: Rect, left: BlockReceipt | None, above: BlockReceipt | None
+) -> BlockReceipt:
+    """Score the borders of a block with the two before it; what it reports does not hold its edges any more."""
+    if receipt.score is None:
+        return receipt
+    before = {"left": left, "above": above}
+    scores = {name: None if one is None else one.score for name, one in before.items()}
+    return replace(receipt, score=receipt.score.beside(tiling, rect, **scores))
 
 
 @dataclass(frozen=True)
 class TileGraph:
-    """Builds the graph of any tile of a pass; `there` are reads that the first pass made already."""
+    """Builds the graph of any tile of a pass.
+
+    `there` are reads that the first pass made already, and `sampled` the blocks whose positions are scored, by label.
+    """
 
     work: MapPass
     job: SharedValue
     writer: SharedValue
     token: str
     there: Mapping[BlockIndex, Any] = field(default_factory=dict)
+    sampled: Mapping[str, frozenset[BlockIndex]] = field(default_factory=dict)
 
     def key(self, kind: str, tile: BlockIndex, label: str = "") -> Key:
         """Name a task: the same tile of the same pass has the same name."""
         return (f"rs-map-{kind}-{self.token}", *tile, *([label] if label else []))
 
-    def consumers(self, tile: BlockIndex, strip: str) -> list[BlockIndex]:
-        """Return the tiles that take a strip."""
-        steps = [(0, 1)] if strip == "right" else [(1, 0), (1, 1)]
-        near = (BlockIndex(tile.row + i, tile.col + j) for i, j in steps)
-        return [block for block in near if block in self.work.every_tile]
+    def consumers(self, tile: BlockIndex, what: str) -> int:
+        """Return how many tiles take a strip, or look at a block's edges."""
+        near = (BlockIndex(tile.row + i, tile.col + j) for i, j in _TAKEN_BY[what])
+        return sum(block in self.work.every_tile for block in near)
 
     def taken(self, tile: BlockIndex) -> list[Key]:
-        """Return the keys of all strips that a tile takes, whether or not they are there."""
+        """Return the keys of all that a tile takes from others, whether or not it is there."""
         kinds = [("pixels", ""), *(("sums", label) for label in self.work.model)]
-        return [key for kind, label in kinds for key in self._strips_before(kind, tile, label)]
+        strips = [key for kind, label in kinds for key in self._strips_before(kind, tile, label)]
+        return strips + [key for label in self.work.model for key in self._blocks_before(tile, label)]
+
+    def _blocks_before(self, tile: BlockIndex, label: str) -> list[Key]:
+        return [self.key("block", BlockIndex(tile.row + i, tile.col + j), label) for i, j in (LEFT, TOP)]
 
     def _strips_before(self, kind: str, tile: BlockIndex, label: str) -> list[Key]:
         return [
@@ -133,14 +183,14 @@ class TileGraph:
 
     def graph(
         self, tile: BlockIndex, held: Mapping[Key, Any], placement: Placement
-    ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, str]]:
-        """Build the graph of a tile, and name the keys of its blocks (by label) and of its strips (by name)."""
+    ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, int]]:
+        """Build the graph of a tile; the keys of its receipts, by label, and how many tiles take what it hands on."""
         source = self.work.source(tile)
         pixels: Any = self.there.get(tile, self.key("pixels", tile))
         reads: dict[Key, Any] = {} if tile in self.there else {pixels: (pixels_task, self.job, source)}
         embeds: dict[Key, Any] = {}
         rest: dict[Key, Any] = {}
-        strips: dict[Key, str] = {}
+        strips: dict[Key, int] = {}
         blocks: dict[Key, str] = {}
         pieces = [*self._near("pixels", tile, "", held), pixels]
         self._cut(rest, strips, pixels, ("pixels", tile, ""), source)
@@ -150,10 +200,15 @@ class TileGraph:
             embeds[sums] = (sums_task, self.job, label, area, pieces)
             self._cut(rest, strips, sums, ("sums", tile, label), area.field)
             if area.own is not None:
-                block = self.key("block", tile, label)
                 near = [*self._near("sums", tile, label, held), sums]
-                rest[block] = (block_task, label, tile, area.own, near, self.writer)
-                blocks[block] = label
+                block, score = self.key("block", tile, label), self.key("score", tile, label)
+                scored = replace(area, is_sampled=tile in self.sampled.get(label, ()))
+                rest[block] = (block_task, label, tile, scored, near, self.writer)
+                before = [held.get(key) for key in self._blocks_before(tile, label)]
+                rest[score] = (score_task, block, area.tiling, area.own, *before)
+                blocks[score] = label
+                if takers := self.consumers(tile, "edges"):
+                    strips[block] = takers
         layers = {
             "read": MaterializedLayer(reads, annotations=_on(placement.read)),
             "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
@@ -163,7 +218,7 @@ class TileGraph:
         return HighLevelGraph(layers, below), blocks, strips
 
     def _cut(
-        self, rest: dict[Key, Any], strips: dict[Key, str], whole: Any, what: tuple[str, BlockIndex, str], rect: Rect
+        self, rest: dict[Key, Any], strips: dict[Key, int], whole: Any, what: tuple[str, BlockIndex, str], rect: Rect
     ) -> None:
         """Add the tasks that copy out the strips which later tiles take."""
         kind, tile, label = what
@@ -173,10 +228,11 @@ class TileGraph:
             "below": rect & rect._replace(top=(tile.row + 1) * size),
         }
         for name, part in parts.items():
-            if 0 not in part.shape and self.consumers(tile, name):
+            takers = self.consumers(tile, name)
+            if 0 not in part.shape and takers:
                 key = self.key(f"{kind}-{name}", tile, label)
                 rest[key] = (strip_task, whole, part)
-                strips[key] = name
+                strips[key] = takers
 
 
 def _on(resources: Mapping[str, float]) -> dict[str, Any]:

@@ -52,12 +52,14 @@ def crop(cube: Cube, outer: Rect, rect: Rect, *, copy: bool = False) -> Cube:
     return Cube(values, n_obs, replace(cube.read, grid=grid), cube.scenes, cube.dates)
 
 
-def read_piece(recipe: Recipe, lattice: Lattice, *, rect: Rect, temporal: TemporalSpec) -> PixelPart:
-    """Read a rectangle of a pixel lattice for all models of a recipe, each collection once."""
+def read_piece(
+    recipe: Recipe, lattice: Lattice, labels: Sequence[str], *, rect: Rect, temporal: TemporalSpec
+) -> PixelPart:
+    """Read a rectangle of a pixel lattice for some models of a recipe, each collection once."""
     grid = lattice.grid(rect)
     reads: dict[int, CubeRead] = {}
-    for visit in recipe.visits(recipe.labels):
-        groups = [recipe.groups[number] for number in visit]
+    for visit in recipe.visits(labels):
+        groups = [recipe.groups[number].only(labels) for number in visit]
         asked = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
         seed = f"{lattice.group}/{rect.top}/{rect.left}/{groups[0].sensor}"
         reads |= zip(visit, read_pixels(recipe.provider, asked, recipe.retry, seed=seed), strict=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Rect
 
 __all__ = [
+    "LEAST_WINDOWS",
     "MEASURED",
     "MODES",
     "PASSED",
@@ -44,7 +45,9 @@ MEASURED: Final = "measured"
 PASSED: Final = "passed"
 
 _TELLING_SHARE: Final = 0.01
-_LEAST_WINDOWS: Final = 64
+LEAST_WINDOWS: Final = 64
+"""Below this number nothing is taken away unless asked for."""
+
 _FIRST_WINDOWS: Final = 256
 _FIRST_BLOCKS: Final = 16
 _OFF_CENTRE: Final = 1e-3
@@ -230,8 +233,8 @@ def decide(table: PositionTable | None, mode: str = "auto") -> Decision:
         return Decision(False, f"positions kept{reason}")
     assert table is not None
     if mode == "removed":
-        few = table.windows < _LEAST_WINDOWS
-        doubt = f", although {_LEAST_WINDOWS} windows or more should tell them from the ground" if few else ""
+        few = table.windows < LEAST_WINDOWS
+        doubt = f", although {LEAST_WINDOWS} windows or more should tell them from the ground" if few else ""
         return Decision(True, f"positions removed, as asked{doubt} ({_origin(table)})")
     share = f"they explain {100 * max(0.0, table.share):.3g} % of the variance"
     if table.share > _TELLING_SHARE:
@@ -247,8 +250,8 @@ def _hindrance(table: PositionTable | None, mode: str) -> str:
         return ": no windows have a vector at every position to measure them from"
     if table.window == 1:
         return ": a window is one token and has no others"
-    if mode == "auto" and table.windows < _LEAST_WINDOWS:
-        return f": {table.windows} windows are too few to tell them from the ground; {_LEAST_WINDOWS} are needed"
+    if mode == "auto" and table.windows < LEAST_WINDOWS:
+        return f": {table.windows} windows are too few to tell them from the ground; {LEAST_WINDOWS} are needed"
     return ""
 
 

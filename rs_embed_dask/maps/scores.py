@@ -5,7 +5,7 @@ Histograms and cosines are added up as integers, so that they do not depend on t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -13,17 +13,16 @@ import numpy as np
 from rs_embed_dask.maps.cosine import FIXED, cosines, distances, fixed, units
 from rs_embed_dask.maps.positions import PositionSums
 from rs_embed_dask.specs.base import Record
-from rs_embed_dask.specs.ground import WGS84, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from rs_embed_dask.maps.lattice import Lattice, Rect
+    from rs_embed_dask.maps.lattice import Rect
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["DISTANCES", "MapScores", "ScoreSums", "ZonePiece", "ZoneSums", "shared"]
+__all__ = ["DISTANCES", "MapScores", "ScoreSums", "ZoneSums"]
 
 DISTANCES: Final = (1, 2, 4, 8, 16, 32, 64)
 """Tokens between the two vectors of the score *decay*."""
@@ -52,6 +51,8 @@ class MapScores(Record):
         Share of the variance of the vectors that their position modulo the stride explains.
     lattice_chance : float
         The share that it would explain of as many independent vectors.
+    blocks : int
+        Blocks that were scored; in a run, up to 64 blocks of each pass, spread over it, give the score *lattice*.
     zone_tokens : int
         Tokens that two zones share.
     zone_mean, zone_least : float, optional
@@ -72,6 +73,7 @@ class MapScores(Record):
     zone_tokens: int = 0
     zone_mean: float | None = None
     zone_least: float | None = None
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decay", tuple(self.decay))
@@ -104,8 +106,8 @@ class ScoreSums:
     """Histograms of the distance of neighbours: in one window, in two windows, in two blocks; (3, bins)."""
     decay: NDArray[np.int64]
     """How many pairs, and the sum of their cosines, for each of `DISTANCES`; (distances, 2)."""
-    places: PositionSums
-    """Vectors by their position modulo the stride."""
+    places: PositionSums | None
+    """Vectors by their position modulo the stride; None where they were not added up."""
 
     @classmethod
     def of(
@@ -150,28 +152,65 @@ class ScoreSums:
                     decay[number] += fixed(cosines(one, other))
         return cls(gaps, decay, PositionSums.of(_cells(values, rect, tiling.stride)))
 
+    @classmethod
+    def none(cls) -> Self:
+        """Return the sums of no block."""
+        return cls(np.zeros((3, len(_EDGES) - 1), np.int64), np.zeros((len(DISTANCES), 2), np.int64), None)
+
+    @property
+    def without_positions(self) -> ScoreSums:
+        """The same without the sums by position, which are as large as a window."""
+        return replace(self, places=None)
+
+    @classmethod
+    def across(
+        cls,
+        tiling: Tiling,
+        edge: int,
+        axis: int,
+        *,
+        before: tuple[NDArray[np.float32], NDArray[np.float32]],
+        after: NDArray[np.float32],
+    ) -> Self:
+        """Compare the first row (axis 1) or column (axis 2) of a block, at `edge`, with the block before it.
+
+        `before` are the first and the last row or column there: one block and one token away.
+        """
+        first, last = (np.moveaxis(units(one), axis, 2) for one in before)
+        own = np.moveaxis(units(after), axis, 2)
+        decay = np.zeros((len(DISTANCES), 2), np.int64)
+        for distance, one in ((1, last), (tiling.block, first)):
+            if distance in DISTANCES:
+                decay[DISTANCES.index(distance)] += fixed(cosines(one, own))
+        return cls(_gaps(tiling, edge - 1, last, own), decay, None)
+
     def __add__(self, other: ScoreSums) -> ScoreSums:
-        return ScoreSums(self.gaps + other.gaps, self.decay + other.decay, self.places + other.places)
+        both = [one for one in (self.places, other.places) if one is not None]
+        places = both[0] + both[1] if len(both) > 1 else next(iter(both), None)
+        return ScoreSums(self.gaps + other.gaps, self.decay + other.decay, places)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what can be stored and merged later."""
-        places = self.places
-        kept = {"counts": places.counts, "sums": places.sums, "squares": np.array(places.squares)}
-        return {"gaps": self.gaps, "decay": self.decay, **kept}
+        kept: dict[str, NDArray[Any]] = {"gaps": self.gaps, "decay": self.decay}
+        if self.places is not None:
+            kept |= {"counts": self.places.counts, "sums": self.places.sums, "squares": np.array(self.places.squares)}
+        return kept
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Build the sums from `arrays`."""
-        places = PositionSums(arrays["counts"], arrays["sums"], float(arrays["squares"]))
+        places = None
+        if "counts" in arrays:
+            places = PositionSums(arrays["counts"], arrays["sums"], float(arrays["squares"]))
         return cls(arrays["gaps"], arrays["decay"], places)
 
     def scores(self, zones: ZoneSums | None = None) -> MapScores:
         """Return the scores of all that has been added up."""
         zones = zones or ZoneSums()
         inside, windows, blocks = ([_quantile(counts, share) for share in (0.5, 0.99)] for counts in self.gaps)
-        share, chance = self.places.explained
+        share, chance = (0.0, 0.0) if self.places is None else self.places.explained
         return MapScores(
-            tokens=int(self.places.counts.sum()),
+            tokens=0 if self.places is None else int(self.places.counts.sum()),
             lattice=share,
             lattice_chance=chance,
             decay=tuple(_mean(count, total) for count, total in self.decay.tolist()),
@@ -240,28 +279,3 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 def _mean(count: int, total: int) -> float | None:
     return total / FIXED / count if count else None
-
-
-# ------------------------------------------------------------------------------------------------------------- zones
-class ZonePiece(NamedTuple):
-    """Vectors of a rectangle of one zone, also where another zone owns the ground; (dim, rows, columns)."""
-
-    lattice: Lattice
-    rect: Rect
-    vectors: NDArray[Any]
-
-
-def shared(one: ZonePiece, other: ZonePiece) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return both zones' vectors of the tokens of one, from the token of the other that its centre lies in.
-
-    Returns
-    -------
-    (dim, places) array, (dim, places) array
-        Of the places that both pieces cover.
-    """
-    lattice, rect = other.lattice, other.rect
-    x, y = project(WGS84, lattice.crs, *one.lattice.lonlat(one.rect))
-    rows = np.floor((lattice.origin[1] - y) / lattice.token_m) - rect.top
-    cols = np.floor((x - lattice.origin[0]) / lattice.token_m) - rect.left
-    both = (rows >= 0) & (rows < rect.shape[0]) & (cols >= 0) & (cols < rect.shape[1])
-    return one.vectors[:, both], other.vectors[:, rows[both].astype(np.intp), cols[both].astype(np.intp)]

@@ -15,6 +15,8 @@ from distributed.client import ClosedClientError
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.reading import error_line, is_fatal
 from rs_embed_dask.maps.graph import BlockReceipt, Key, MapJob, TileGraph
+from rs_embed_dask.maps.positions import stratified
+from rs_embed_dask.maps.scoring import LATTICE_BLOCKS
 from rs_embed_dask.maps.windows import BlockIndex
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class _Stream:
                 future.add_done_callback(self._landed.put)
             else:
                 self._held[key] = future
-                self._waiting_for[key] = len(self._graphs.consumers(tile, strips[key]))
+                self._waiting_for[key] = strips[key]
         self._let_go(tile)
 
     def _let_go(self, tile: BlockIndex) -> None:
@@ -165,6 +167,10 @@ def stream(
     held = {} if there is None else there
     shared_job, shared_writer = SharedValue.of(job), SharedValue.of(writer)
     alone = replace(cluster, at_once=_one)
+    sampled = {
+        label: frozenset(block for _, block in stratified({"": some}, LATTICE_BLOCKS))
+        for label, some in work.wanted.items()
+    }
     lost: dict[tuple[str, BlockIndex], str] = {}
     for attempt in range(ROUNDS):
         # The last round takes one tile at a time: a tile that kills its worker then takes no other with it.
@@ -176,7 +182,7 @@ def stream(
             # At the edge of a band a tile reads more than it would inside: such reads are made anew.
             usable = {tile: held.pop(tile) for tile in band.order if tile in held}
             same = {tile: future for tile, future in usable.items() if band.source(tile) == work.source(tile)}
-            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token, same))
+            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token, same, sampled))
             run.run(done)
             for future in usable.values():
                 future.release()

@@ -93,7 +93,8 @@ class TileArea:
     """A tile of one model, in its tokens.
 
     `own` is the block to be written, None where the tile only serves others; `field` is what the windows need, `grid`
-    its pixels on the ground, and `starts` are the first rows and columns of the windows.
+    its pixels on the ground, and `starts` are the first rows and columns of the windows. `is_sampled` says whether the
+    block's vectors are added up by their position in the window, for the scores.
     """
 
     tiling: Tiling
@@ -101,6 +102,7 @@ class TileArea:
     field: Rect
     starts: tuple[range, range]
     grid: Grid
+    is_sampled: bool = False
 
 
 @dataclass(frozen=True, eq=False)

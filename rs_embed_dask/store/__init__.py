@@ -12,10 +12,11 @@ from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, 
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import Asked, BlockKey, BlockResult, MapGroup, MapLayout
 from rs_embed_dask.store.map_reader import open_map
+from rs_embed_dask.store.map_status import MapStatus, status
 from rs_embed_dask.store.map_store import MapStore, MapView
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
-from rs_embed_dask.store.status import StatusReport, status
+from rs_embed_dask.store.status import StatusReport
 from rs_embed_dask.store.store import Store, StoreView
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Location",
     "MapGroup",
     "MapLayout",
+    "MapStatus",
     "MapStore",
     "MapView",
     "ModelLayout",

@@ -199,8 +199,22 @@ _OPENS: Final = {PLACES: "it holds places: open it with open_store", MAP: "it ho
 _Marked: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
+def kind_of(location: Location) -> str:
+    """Return what is at a place: places or a map; places also where nothing is. Raises StoreError."""
+    found = _found(location)
+    return PLACES if found is None else str(found[2].get("kind", PLACES))
+
+
 def marked(location: Location, kind: str) -> _Marked | None:
     """Read the root document, its attributes and our mark in them, of a store of a kind; None if there is none."""
+    found = _found(location)
+    if found is not None and (there := found[2].get("kind", PLACES)) != kind:
+        reason, _, fix = _OPENS.get(there, "it holds something else: check the path").partition(": ")
+        raise StoreError("store", value=location.name, reason=reason, fix=f"{fix}, or choose another path")
+    return found
+
+
+def _found(location: Location) -> _Marked | None:
     content = location.read(ROOT_KEY)
     if content is None:
         return None
@@ -218,10 +232,6 @@ def marked(location: Location, kind: str) -> _Marked | None:
         reason = f"its layout is version {version}, this package reads version {LAYOUT_VERSION}"
         fix = "use the package version that is in its receipt"
         raise StoreError("store", value=location.name, reason=reason, fix=fix)
-    there = mark.get("kind", PLACES)
-    if there != kind:
-        reason, _, fix = _OPENS.get(there, "it holds something else: check the path").partition(": ")
-        raise StoreError("store", value=location.name, reason=reason, fix=f"{fix}, or choose another path")
     return data, attributes, mark
 
 

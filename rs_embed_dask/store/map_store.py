@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MapStore", "MapView"]
 
 _STATUS: Final = "status"
+_SCORES: Final = "scores.npz"
 
 
 class MapView:
@@ -57,6 +58,11 @@ class MapView:
     def location(self) -> Location:
         """The place."""
         return self._location
+
+    @property
+    def target(self) -> Target:
+        """The place: an absolute path, a URL or a Zarr store object."""
+        return self._location.target
 
     @property
     def request(self) -> dict[str, Any]:
@@ -168,6 +174,10 @@ class MapView:
             raise StoreError("array", value=path, reason="the map has no such array", fix="see its groups")
         return found
 
+    def scores(self, label: str) -> bytes | None:
+        """Read what `keep_scores` wrote of a model; None if there is nothing."""
+        return self._location.read(f"{self.layout(label).label}/{_SCORES}")
+
     def positions(self, label: str) -> np.ndarray[Any, Any] | None:
         """Read a model's table of positions, (dim, row, column); None if there is none."""
         path = f"{self.layout(label).label}/{POSITIONS.name}"
@@ -264,6 +274,11 @@ class MapStore(MapView):
         """Write a model's table of positions (dim, row, column), with what is to be known of it."""
         self._check_writable()
         self._renew(keep_positions(self._location, self.document, label, table=table, attrs=attrs))
+
+    def keep_scores(self, label: str, content: bytes) -> None:
+        """Write the sums that a model's scores are made from, in place of those that were there."""
+        self._check_writable()
+        self._location.write(f"{self.layout(label).label}/{_SCORES}", content)
 
     def update_receipt(self, **parts: Any) -> None:
         """Add to the receipt or replace parts of it. Only the client calls this."""

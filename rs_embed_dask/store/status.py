@@ -15,10 +15,8 @@ from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
-from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.store import StoreView
 
 __all__ = [
@@ -28,8 +26,10 @@ __all__ = [
     "StatusReport",
     "frame_gaps",
     "frame_name",
+    "reason_pattern",
     "reasons",
-    "status",
+    "shown_counts",
+    "shown_model",
     "status_table",
 ]
 
@@ -134,6 +134,11 @@ _EXAMPLES: Final = 5
 _MOST_REASONS: Final = 20
 
 
+def reason_pattern(text: str) -> str:
+    """Return a reason without what tells one item from another."""
+    return _NAME.sub("#", text)
+
+
 @dataclass(frozen=True)
 class ReasonCount:
     """How many items share a reason."""
@@ -155,7 +160,7 @@ def reasons(store: StoreView, label: str) -> list[ReasonCount]:
     texts = store.values(label, "reason")
     groups: dict[tuple[int, str], list[int]] = {}
     for row in rows.tolist():
-        groups.setdefault((int(codes[row]), _NAME.sub("#", str(texts[row]))), []).append(row)
+        groups.setdefault((int(codes[row]), reason_pattern(str(texts[row]))), []).append(row)
     groups_counted = [
         ReasonCount(label, Status(code), str(texts[members[0]]), len(members), tuple(members[:_EXAMPLES]))
         for (code, _), members in groups.items()
@@ -255,6 +260,19 @@ class StatusReport:
         return status_table(self.store)
 
     @property
+    def what(self) -> str:
+        """What is counted."""
+        return "items"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``table`` in the order in which they are printed."""
+        return (
+            *("item", "id", "lon", "lat", "start", "end"),
+            *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
+        )
+
+    @property
     def next_step(self) -> str:
         """What can be done now, in one line."""
         pending = sum(counts.get(Status.PENDING, 0) for counts in self.counts.values())
@@ -273,7 +291,7 @@ class StatusReport:
             ("made", self.store.created),
             ("state", self.next_step),
         )
-        models = [_model_row(label, counts, self.n_items) for label, counts in self.counts.items()]
+        models = [shown_model(label, counts) for label, counts in self.counts.items()]
         reasons: list[Row] = [_reason_row(one) for one in self.failures[:_MOST_REASONS]]
         if len(self.failures) > _MOST_REASONS:
             reasons.append(("", "", f"and {len(self.failures) - _MOST_REASONS} more: see .failures"))
@@ -288,42 +306,19 @@ class StatusReport:
         return page_html(self._title(), self._sections())
 
 
-def _counts(counts: dict[Status, int]) -> Counts:
+def shown_counts(counts: dict[Status, int]) -> Counts:
     """Order counts by status, pending last."""
     ordered = sorted(counts.items(), key=lambda pair: (pair[0] is Status.PENDING, pair[0]))
     return Counts(tuple((count, code.words, STATUS_COLOURS[code]) for code, count in ordered))
 
 
-def _model_row(label: str, counts: dict[Status, int], total: int) -> tuple[str, ShareBar, Counts]:
+def shown_model(label: str, counts: dict[Status, int]) -> tuple[str, ShareBar, Counts]:
+    """Return the row of a model: how much is done, and what became of it."""
     done = sum(count for code, count in counts.items() if code in DONE)
-    return label, ShareBar(_counts(counts), done / total), _counts(counts)
+    return label, ShareBar(shown_counts(counts), done / max(1, sum(counts.values()))), shown_counts(counts)
 
 
 def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:
     rows = ", ".join(map(str, one.items)) + (", ..." if one.count > len(one.items) else "")
     noun = "item" if one.count == 1 else "items"
-    return one.label, _counts({one.status: one.count}), f"{one.reason or 'no reason given'} ({noun} {rows})"
-
-
-def status(path: Target) -> StatusReport:
-    """Report the outcome of every item of a store.
-
-    Parameters
-    ----------
-    path : str, path-like or zarr store
-        The store's place; it may be written to at the same time.
-
-    Returns
-    -------
-    StatusReport
-
-    Raises
-    ------
-    StoreError
-        If there is no store, or one that cannot be read.
-
-    Examples
-    --------
-    >>> status("run.zarr").table.query("status == 'read_failed'")  # doctest: +SKIP
-    """
-    return StatusReport.of(Store.open(path))
+    return one.label, shown_counts({one.status: one.count}), f"{one.reason or 'no reason given'} ({noun} {rows})"

@@ -33,7 +33,7 @@ class InProcess:
         for tile in work.order:
             source = work.source(tile)
             self.reads[tile] = source
-            piece = read_piece(self.recipe, self.lattice, rect=source, temporal=self.temporal)
+            piece = read_piece(self.recipe, self.lattice, self.recipe.labels, rect=source, temporal=self.temporal)
             pieces = [*near(work.order, pixel_strips, tile), piece]
             for label in work.labels(tile):
                 area = work.area(label, tile)

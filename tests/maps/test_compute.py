@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.errors import PlanError, StoreMismatchError
-from rs_embed_dask.maps.compute import MapRequest, MapRun, compute
+from rs_embed_dask.maps.compute import compute
+from rs_embed_dask.maps.estimate import plan_of
+from rs_embed_dask.maps.kept import book_of, stored_table
+from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.region import Region
-from rs_embed_dask.store import Status
+from rs_embed_dask.maps.request import MapRequest, MapRun
+from rs_embed_dask.maps.scores import ScoreSums
+from rs_embed_dask.maps.topup import store_for
+from rs_embed_dask.store import BlockKey, BlockResult, Status
 from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.map_store import MapStore
 from tests.maps.inprocess import InProcess
@@ -142,6 +151,212 @@ def test_the_public_call_returns_the_map(threads_client, tmp_path, western):
     assert tree["bandstats"]["utm31"].spatial_ref.attrs["crs_wkt"]
     step = np.nanmax(np.abs(exact), axis=1, keepdims=True) / 127
     assert (np.abs(stored - exact)[np.isfinite(exact)] <= np.broadcast_to(step, exact.shape)[np.isfinite(exact)]).all()
+
+
+def test_the_plan_counted_what_was_computed(western):
+    path, report = western
+    plan = plan_of(run_of(WEST))
+    # windows of tiles that only serve others are no block's
+    for one in plan.models:
+        assert 0 < report.windows[one.label] <= one.windows
+        assert (
+            sum(one.blocks.values())
+            == report.counts[one.label].total()
+            == len(MapStore.open(path).asked(one.label, "utm31", 0))
+        )
+
+
+# ------------------------------------------------------------------------------------------------ continuing a map
+def test_another_span_is_added_and_what_is_there_stays(threads_client, tmp_path):
+    path = tmp_path / "spans.zarr"
+    later = rs.TemporalSpec.range("2022-08-01", "2022-09-01")
+    ask = {"provider": "synthetic", "client": threads_client, "dtype": "float32", "progress": False}
+    first = rs.compute_map(WEST, MODELS[1], SPAN, out=path, **ask)["bandstats"]["utm31"].embedding.load()
+    both = rs.compute_map(WEST, MODELS[1], later, out=path, **ask)["bandstats"]["utm31"].embedding.load()
+    assert list(both.time.values.astype("datetime64[D]").astype(str)) == ["2022-06-01", "2022-08-01"]
+    np.testing.assert_array_equal(both[0], first[0])
+    alone = rs.compute_map(WEST, MODELS[1], later, out=tmp_path / "later.zarr", **ask)
+    np.testing.assert_allclose(both[1], alone["bandstats"]["utm31"].embedding[0], rtol=1e-6, atol=1e-6)
+    assert not np.allclose(both[0], both[1], equal_nan=True)
+
+
+def test_a_map_is_resumed_from_its_store_alone(threads_client, tmp_path, western):
+    path = tmp_path / "resumed.zarr"
+    run = run_of(WEST)
+    store_for(run, path)
+    report = rs.resume(path, client=threads_client, progress=False)
+    assert {label: counts.total() for label, counts in report.counts.items()} == {
+        label: len(MapStore.open(path).asked(label, "utm31", 0)) for label in ("rcf", "bandstats")
+    }
+    for label in ("rcf", "bandstats"):
+        here, there = (open_map(one)[label]["utm31"].embedding.values for one in (path, western[0]))
+        np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-6)
+    assert rs.resume(path, client=threads_client, progress=False).counts == {}
+
+
+def test_only_blocks_with_a_status_are_resumed(threads_client, tmp_path):
+    path = tmp_path / "failed.zarr"
+    store = store_for(run_of(WEST), path)
+    blocks = sorted(store.asked("rcf", "utm31", 0))
+    key = BlockKey("rcf", "utm31", 0, *blocks[0])
+    store.write_block(key, BlockResult(Status.READ_FAILED, reason="HTTP 503"))
+    report = rs.resume(path, only="read_failed", client=threads_client, progress=False)
+    assert {label: counts.total() for label, counts in report.counts.items()} == {"rcf": 1}
+    assert store.block(key).status in {Status.OK, Status.PARTIAL}
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"positions": "removed"}, "positions was 'auto' and is now 'removed'"),
+        ({"overlap": 0.25}, "overlap was"),
+        ({"crs": "EPSG:3035"}, "crs was 'utm' and is now 'EPSG:3035'"),
+        ({"fetch": rs.FetchSpec(max_cloud_pct=1)}, "max_cloud_pct"),
+    ],
+)
+def test_another_way_to_make_the_map_is_refused(western, threads_client, change, match):
+    path, _ = western
+    ask = {"overlap": 1 / 12, "dtype": "float32", "provider": "synthetic", "client": threads_client} | change
+    before = MapStore.open(path).document
+    with pytest.raises(StoreMismatchError, match=match):
+        rs.compute_map(WEST, MODELS, SPAN, out=path, **ask)
+    assert MapStore.open(path).document == before
+
+
+def test_the_border_blocks_of_a_map_are_covered_by_both_regions(threads_client, tmp_path):
+    path = tmp_path / "covered.zarr"
+    compute(run_of(WEST), path, client=threads_client)
+    field = open_map(path)["rcf"]["utm31"].coverage
+    alone = float(field.sum())
+    compute(run_of(EAST), path, client=threads_client)
+    both = open_map(path)["rcf"]["utm31"].coverage
+    area = float(both.sum()) * 20.0**2
+    assert area == pytest.approx((Region.of(WEST) | Region.of(EAST)).area_m2, rel=2e-3)
+    assert float(both.sel(x=field.x, y=field.y).sum()) > alone + 100
+
+
+def test_the_status_of_a_map_says_what_became_of_its_blocks(western):
+    path, report = western
+    status = rs.status(path)
+    assert status.counts == {label: dict(counts) for label, counts in report.counts.items()}
+    assert status.is_finished
+    assert status.n_blocks == sum(counts.total() for counts in report.counts.values())
+    assert "kept: every token is computed from its own surroundings" in status.positions["rcf"]
+    assert len(status.table) == status.n_blocks
+    assert set(status.table["group"]) == {"utm31"}
+    for part in ("2022-06-01 to 2022-07-01", "finished", "lattice", "from"):
+        assert part in repr(status)
+    assert "<table" in status._repr_html_()
+
+
+def test_failed_blocks_are_listed_with_their_reasons(tmp_path):
+    path = tmp_path / "failures.zarr"
+    store = store_for(run_of(WEST), path)
+    blocks = sorted(store.asked("rcf", "utm31", 0))
+    for at, scene in zip(blocks[:3], ("S2A_20220601", "S2B_20220603", "S2B_20220611"), strict=True):
+        result = BlockResult(Status.READ_FAILED, reason=f"{scene} cannot be read")
+        store.write_block(BlockKey("rcf", "utm31", 0, *at), result)
+    status = rs.status(path)
+    (failure,) = status.failures
+    assert (failure.label, failure.status, failure.count) == ("rcf", Status.READ_FAILED, 3)
+    assert "S2A_20220601 cannot be read" in repr(status)
+    assert status.counts["rcf"] == {Status.PENDING: len(blocks) - 3, Status.READ_FAILED: 3}
+    assert not status.is_finished
+
+
+# -------------------------------------------------------------------------------------------------------------- scores
+def test_scores_are_kept_and_do_not_depend_on_the_cluster(western):
+    path, report = western
+    scores = rs.map_scores(path)
+    assert list(scores.index) == ["rcf", "bandstats"]
+    for label in scores.index:
+        row = scores.loc[label]
+        assert row.blocks == sum(n for code, n in report.counts[label].items() if code in {Status.OK, Status.PARTIAL})
+        assert row.decay_1 > row.decay_64 > 0
+        assert 0.5 < row.block_median < 2  # neighbours in two blocks are as near as others
+        assert 0 <= row.lattice < 0.2
+    store = MapStore.open(path)
+    assert store.receipt["scores"]["rcf"]["blocks"] == scores.loc["rcf"].blocks
+
+
+def test_scores_are_those_of_the_map_as_one_array(western):
+    path, _ = western
+    run = run_of(WEST)
+    store = MapStore.open(path)
+    lattice = run.lattice(store.groups("rcf")[0], run.models["rcf"])
+    tree = open_map(path)["rcf"]["utm31"]
+    blocks = sorted(store.asked("rcf", "utm31", 0))
+    bottom, right = (max(at) + 1 for at in zip(*blocks, strict=True))
+    rect = Rect(blocks[0][0] * 64, min(col for _, col in blocks) * 64, bottom * 64, right * 64)
+    grid = lattice.grid(rect)
+    whole = tree.embedding.sel(x=grid.xs, y=grid.ys).values[0]
+    expected = ScoreSums.of(run.models["rcf"].tiling, rect, whole)
+    sums = book_of(store, "rcf").sums
+    np.testing.assert_array_equal(sums.gaps, expected.gaps)
+    np.testing.assert_array_equal(sums.decay[0], expected.decay[0])
+    assert sums.places.explained == pytest.approx(expected.places.explained, rel=1e-6)
+
+
+def test_a_top_up_adds_to_the_scores(threads_client, tmp_path, western):
+    path = tmp_path / "scored.zarr"
+    compute(run_of(WEST), path, client=threads_client)
+    first = rs.map_scores(path).loc["rcf"]
+    report = compute(run_of(EAST), path, client=threads_client)
+    second = rs.map_scores(path).loc["rcf"]
+    assert second.blocks == first.blocks + sum(report.counts["rcf"].values())
+
+
+# --------------------------------------------------------------------------------------------------------------- zones
+@pytest.mark.parametrize(
+    ("place", "groups"),
+    [
+        (rs.BBox(5.985, 50.901, 6.015, 50.911), ("utm31", "utm32")),
+        (rs.BBox(179.988, -17.01, -179.988, -17.0), ("utm01", "utm60")),
+    ],
+)
+def test_each_token_has_one_owner_at_a_border_of_zones(threads_client, tmp_path, place, groups):
+    path = tmp_path / "zones.zarr"
+    ask = {"provider": "synthetic", "client": threads_client, "dtype": "float32", "progress": False}
+    tree = rs.compute_map(place, MODELS[1], SPAN, out=path, **ask)["bandstats"]
+    assert tuple(sorted(tree.children)) == groups
+    run = MapRun(Region.of(place), MapRequest(request_of(MODELS[1], {"provider": "synthetic"}), (SPAN,)))
+    store, area = MapStore.open(path), 0.0
+    for group in store.groups("bandstats"):
+        lattice = run.lattice(group, run.models["bandstats"])
+        for at in store.asked("bandstats", group.group, 0):
+            rect = lattice.rect(*at)
+            grid = lattice.grid(rect)
+            field = tree[group.group].sel(x=grid.xs, y=grid.ys)
+            owned, there = lattice.owned(rect), np.isfinite(field.embedding.values[0]).all(0)
+            seen = field.n_obs.values[0] > 0
+            np.testing.assert_array_equal(there, owned & seen)
+            area += float(field.coverage.values[owned].sum()) * 20.0**2
+    assert area == pytest.approx(Region.of(place).area_m2, rel=5e-3)
+    scores = rs.map_scores(path).loc["bandstats"]
+    assert scores.zone_tokens > 0
+    assert scores.zone_mean > 0.99  # the same pixels, to half a token
+
+
+# ----------------------------------------------------------------------------------------------------------- positions
+def test_two_regions_with_one_table_agree(windowed, threads_client, tmp_path):
+    path, wanted, place, _ = windowed
+    store = MapStore.open(path)
+    (label,) = store.labels
+    table = stored_table(store, label)
+    fields = []
+    for number, box in enumerate((place, rs.BBox(place.minlon + 0.004, place.minlat, place.maxlon + 0.01, 50.913))):
+        out = tmp_path / f"{number}.zarr"
+        compute(MapRun(Region.of(box), replace(wanted, positions=table)), out, client=threads_client)
+        fields.append(open_map(out)[label]["utm31"].embedding[0])
+        facts = MapStore.open(out).receipt["positions"][label]
+        assert "the table passed" in facts["statement"]
+        assert facts["table"]["digest"] == table.digest
+    one, other = xr.align(*fields, join="inner")
+    assert one.size > 128 * 64 * 64 / 2
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-5, atol=1e-6)
+    different = MapRun(Region.of(place), replace(wanted, positions=replace(table, mean=-table.mean)))
+    with pytest.raises(StoreMismatchError, match="another table"):
+        compute(different, out, client=threads_client)
 
 
 def test_a_product_has_no_windows_to_map(threads_client, tmp_path):

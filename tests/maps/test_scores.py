@@ -10,9 +10,11 @@ from operator import add
 import numpy as np
 import pytest
 
+from rs_embed_dask.errors import StoreError
 from rs_embed_dask.maps.lattice import Rect, lattice_for
 from rs_embed_dask.maps.positions import PositionSums
-from rs_embed_dask.maps.scores import DISTANCES, MapScores, ScoreSums, ZonePiece, ZoneSums, shared
+from rs_embed_dask.maps.scores import DISTANCES, MapScores, ScoreSums, ZoneSums
+from rs_embed_dask.maps.scoring import BlockEdges, BlockScore, ScoreBook, ZoneSample, zone_sample
 from rs_embed_dask.maps.windows import Tiling
 from rs_embed_dask.specs.ground import WGS84, project
 
@@ -244,25 +246,107 @@ def test_zones_that_share_nothing_have_no_score():
     assert (scores.zone_tokens, scores.zone_mean, scores.zone_least) == (0, None, None)
 
 
-@pytest.mark.parametrize(("west", "east", "lon"), [("utm31", "utm32", 6.0), ("utm60", "utm01", 180.0)])
-def test_two_zones_meet_on_the_same_ground(west, east, lon):
-    pieces = []
-    for group, rows, cols in ((west, 40, 30), (east, 60, 50)):
-        lattice = lattice_for(group, 100.0, 16)
-        x, y = (float(value) for value in project(WGS84, lattice.crs, lon, 47.0))
-        row, col = lattice.index(x, y)
-        rect = Rect(row - rows // 2, col - cols // 2, row + rows // 2, col + cols // 2)
-        pieces.append(ZonePiece(lattice, rect, np.stack(lattice.lonlat(rect))))
-    one, other = shared(*pieces)
-    assert one.shape == other.shape
-    # the zones are turned against each other by 4.4 degrees: all of the smaller one lies in the larger
-    assert one.shape[1] == 40 * 30
-    degrees = one - other
-    degrees[0] = (degrees[0] + 180) % 360 - 180
-    metres = degrees * np.array([[111_320 * np.cos(np.radians(47))], [111_170]])
-    assert np.abs(metres).max() < 50 * 1.08  # half a token along the other zone's axes
-    near, far = shared(pieces[0], pieces[1]._replace(rect=Rect(0, 0, 60, 50)))
-    assert near.shape[1] == far.shape[1] == 0
+ZONES = [("utm31", "utm32", 6.0), ("utm60", "utm01", 180.0)]
+
+
+def near_the_border(group, lon, *, token_m=100.0, block=64):
+    """The lattice of a zone, and its block at 47 degrees north on a meridian."""
+    lattice = lattice_for(group, token_m, block)
+    x, y = (float(value) for value in project(WGS84, lattice.crs, lon, 47.0))
+    row, col = lattice.index(x, y)
+    return lattice, lattice.rect(row // block, col // block)
+
+
+def on_the_ground(lattice, rect):
+    """Vectors that say where they are: directions from the centre of the earth."""
+    lon, lat = (np.radians(value) for value in lattice.lonlat(rect))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]).astype(np.float32)
+
+
+@pytest.mark.parametrize(("west", "east", "lon"), ZONES)
+def test_two_zones_are_compared_on_the_same_ground(west, east, lon):
+    samples = []
+    for group in (west, east):
+        lattice, rect = near_the_border(group, lon)
+        steps = [(64 * i, 64 * j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        around = [Rect(rect.top + i, rect.left + j, rect.bottom + i, rect.right + j) for i, j in steps]
+        samples.append(
+            reduce(
+                lambda one, other: one.merged(other),
+                [zone_sample(lattice, one, on_the_ground(lattice, one)) for one in around],
+            )
+        )
+    western, eastern = ({tuple(place[:3]) for place in one.places.tolist()} for one in samples)
+    shared = western & eastern
+    assert len(shared) > 60
+    sums = samples[0].merged(samples[1]).sums
+    assert sums.tokens == len(shared)
+    # the vectors of one place are at most half a token's diagonal apart
+    assert np.arccos(min(1.0, sums.least)) * 6_371_000 < 2 * 71
+
+
+def test_a_block_far_from_the_border_is_no_sample():
+    lattice, rect = near_the_border("utm31", 3.0)
+    assert len(zone_sample(lattice, rect, on_the_ground(lattice, rect)).places) == 0
+
+
+def test_a_zone_that_is_turned_gives_the_cosine_of_its_turn():
+    turned = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1]], np.float32)
+    flat = np.array([1, 0, 0], np.float32)[:, None, None]
+    both = []
+    for group, turn in (("utm31", np.eye(3, dtype=np.float32)), ("utm32", turned)):
+        lattice, rect = near_the_border(group, 6.0)
+        both.append(zone_sample(lattice, rect, np.einsum("ij,jrc->irc", turn, np.broadcast_to(flat, (3, 64, 64)))))
+    sums = both[0].merged(both[1]).sums
+    assert sums.tokens > 0
+    assert sums.least == pytest.approx(np.cos(0.3), abs=1e-6)
+
+
+def test_edges_of_blocks_give_what_whole_strips_give():
+    tiling = Tiling(window=7, stride=6, block=24)
+    rng = np.random.default_rng(5)
+    field = np.cumsum(rng.normal(size=(4, 48, 48)), axis=2).astype(np.float32)
+    whole = ScoreSums.none()
+    for own in [Rect(48 + i, 72 + j, 72 + i, 96 + j) for i in (0, 24) for j in (0, 24)]:
+        scores = {}
+        for name, near in (("own", own), ("left", own._replace(left=own.left - 24, right=own.left)),
+                           ("above", own._replace(top=own.top - 24, bottom=own.top))):  # fmt: skip
+            if near & PLACE == near:
+                vectors = field[:, *near.within(PLACE)]
+                scores[name] = BlockScore(
+                    ScoreSums.of(tiling, near, vectors), ZoneSample.none(), BlockEdges.of(vectors)
+                )
+        mine = scores["own"].beside(tiling, own, left=scores.get("left"), above=scores.get("above"))
+        assert mine.edges is None
+        whole += mine.sums
+    expected = merged(tiling, PLACE, field, reach=1)
+    np.testing.assert_array_equal(whole.gaps, expected.gaps)
+    np.testing.assert_array_equal(whole.decay, expected.decay)
+    assert whole.scores() == expected.scores()
+
+
+def test_vectors_one_block_apart_are_compared_by_the_first_rows_and_columns():
+    tiling = Tiling(window=8, stride=8, block=64)
+    first, later = np.array([[1.0], [0.0]], np.float32), np.array([[0.6], [0.8]], np.float32)
+    edges = [np.repeat(one, 64, 1)[:, :, None] for one in (first, first, later)]
+    sums = ScoreSums.across(tiling, 64, 2, before=(edges[0], edges[1]), after=edges[2])
+    assert sums.decay[DISTANCES.index(64)].tolist() == pytest.approx([64, 64 * 0.6 * 2**24], rel=1e-6)
+    assert sums.decay[DISTANCES.index(1)].tolist() == pytest.approx([64, 64 * 0.6 * 2**24], rel=1e-6)
+
+
+def test_the_book_of_scores_survives_storage():
+    lattice, rect = near_the_border("utm31", 6.0)
+    vectors = on_the_ground(lattice, rect)
+    book = ScoreBook()
+    tiling = Tiling(window=12, stride=11, block=64)
+    book.add(BlockScore(ScoreSums.of(tiling, rect, vectors), zone_sample(lattice, rect, vectors), None))
+    book.add(BlockScore(ScoreSums.of(tiling, rect, vectors).without_positions, ZoneSample.none(), None))
+    again = ScoreBook.from_bytes(book.to_bytes(), "here")
+    assert again.scores == book.scores
+    assert again.blocks == 2
+    assert again.scores.tokens == 64 * 64
+    with pytest.raises(StoreError, match="cannot be read"):
+        ScoreBook.from_bytes(b"PK nonsense", "here")
 
 
 # ------------------------------------------------------------------------------------------------------------- records

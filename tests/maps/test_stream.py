@@ -34,7 +34,7 @@ def run(client, alone, folder, *, at_once=4, done=lambda receipt: None):
     stop_profiler(client)
     wanted = frozenset(BlockIndex(*block) for block in BLOCKS)
     work = MapPass(alone.lattice, alone.models, {one.label: wanted for one in alone.models})
-    job = MapJob(alone.recipe, alone.lattice, SPAN)
+    job = MapJob(alone.recipe, alone.lattice, SPAN, alone.recipe.labels)
     cluster = MapCluster(client, Watch(client, (), str(folder)), lambda: at_once)
     return stream(cluster, work, job, writer=FolderWriter(str(folder)), done=done)
 

@@ -1,0 +1,199 @@
+"""The plan of a map: what it will do and cost, as it is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.engine.estimate import bytes_text, seconds_text
+from rs_embed_dask.show.tables import Section, counted, page_html, page_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MapPlan", "ModelFigures", "ReadFigures"]
+
+_FETCH_SLOTS: Final = 16
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """What a map costs for one model, over all groups and spans.
+
+    Attributes
+    ----------
+    label : str
+        Name of the model in the store.
+    dim : int
+        Embedding dimension.
+    token_m : float
+        Side of a token in metres.
+    window, stride : int
+        Tokens per side of a window, and from one window to the next.
+    block : int
+        Tokens per side of a block.
+    blocks : dict of str to int
+        Blocks of each group.
+    windows : int
+        Windows to embed.
+    inference : float
+        Tokens that the network computes over those of the blocks.
+    first_windows : int
+        Windows of the first pass, which measures positions.
+    positions : str
+        What happens to positions.
+    embed_seconds : float
+        Estimated time of one device.
+    store_bytes : int
+        Size of the arrays before compression.
+    """
+
+    label: str
+    dim: int
+    token_m: float
+    window: int
+    stride: int
+    block: int
+    blocks: Mapping[str, int]
+    windows: int
+    inference: float
+    first_windows: int
+    positions: str
+    embed_seconds: float
+    store_bytes: int
+
+
+@dataclass(frozen=True)
+class ReadFigures:
+    """The reads that some models share, over all groups and spans.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        The models.
+    what : tuple of str
+        Collections, resolutions and bands.
+    reads : int
+        Rectangles that are read.
+    pixels : int
+        Pixels of them.
+    excess : float
+        Those pixels over the pixels of the blocks.
+    scenes, requests, download_bytes, read_seconds : float
+        Estimated from a few reads.
+    block_bytes : int
+        Decoded pixels of one block.
+    """
+
+    labels: tuple[str, ...]
+    what: tuple[str, ...]
+    reads: int
+    pixels: int
+    excess: float
+    scenes: float
+    requests: float
+    download_bytes: float
+    read_seconds: float
+    block_bytes: int
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """What the making of a map will do.
+
+    Attributes
+    ----------
+    request : dict
+        The request as the store keeps it, without the region.
+    extent : tuple of float
+        West, south, east and north in degrees.
+    area_km2 : float
+        Area of the region.
+    spans : int
+        Layers along ``time``.
+    models : tuple of ModelFigures
+        One per model.
+    reads : tuple of ReadFigures
+        One for the models that share their reads.
+    """
+
+    request: Mapping[str, Any]
+    extent: tuple[float, float, float, float]
+    area_km2: float
+    spans: int
+    models: tuple[ModelFigures, ...]
+    reads: tuple[ReadFigures, ...]
+
+    @property
+    def read_seconds(self) -> float:
+        """Estimated time of one reader."""
+        return sum(one.read_seconds for one in self.reads)
+
+    @property
+    def embed_seconds(self) -> float:
+        """Estimated time of one device."""
+        return sum(one.embed_seconds for one in self.models)
+
+    @property
+    def store_bytes(self) -> int:
+        """Size of the store before compression."""
+        return sum(one.store_bytes for one in self.models)
+
+    def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
+        """Return how long a run takes on a cluster: reads and inference overlap, so the slower of both counts."""
+        return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write as JSON."""
+        return asdict(self) | {
+            "request": dict(self.request),
+            "read_seconds": self.read_seconds,
+            "embed_seconds": self.embed_seconds,
+            "store_bytes": self.store_bytes,
+        }
+
+    def _sections(self) -> list[Section]:
+        west, south, east, north = self.extent
+        wall, reading = seconds_text(self.wall_seconds(_FETCH_SLOTS, 1)), seconds_text(self.read_seconds / _FETCH_SLOTS)
+        parts = f"reading {reading}, embedding {seconds_text(self.embed_seconds)}"
+        facts = [
+            ("region", f"{self.area_km2:,.0f} km2, {west:.4f} to {east:.4f} east, {south:.4f} to {north:.4f} north"),
+            ("spans", f"{self.spans:,}"),
+            ("provider", str(self.request["provider"].get("name"))),
+            ("store", f"{bytes_text(self.store_bytes)} in {self.request['dtype']} before compression"),
+            ("time", f"about {wall} with {_FETCH_SLOTS} reads at once and one device ({parts})"),
+            ("estimate", "blocks and windows are counted; the rest is from a few reads, without asking the provider"),
+        ]
+        reads = [row for one in self.reads for row in _read_rows(one)]
+        models = [Section(one.label, _model_rows(one)) for one in self.models]
+        return [Section("", facts), *models, Section("reads", reads)]
+
+    def __str__(self) -> str:
+        return page_text("Plan of a map", self._sections())
+
+    def _repr_html_(self) -> str:
+        return page_html("Plan of a map", self._sections())
+
+
+def _model_rows(one: ModelFigures) -> list[tuple[str, str]]:
+    blocks = ", ".join(f"{count:,} in {group}" for group, count in one.blocks.items())
+    first = f", and {counted(one.first_windows, 'window')} first, to measure positions" if one.first_windows else ""
+    return [
+        ("vectors", f"{one.dim} numbers per token of {one.token_m:g} m"),
+        ("blocks", f"{blocks}, of {one.block} x {one.block} tokens"),
+        ("windows", f"{one.windows:,} of {one.window} x {one.window} tokens, {one.stride} apart{first}"),
+        ("inference", f"{one.inference:.3f} x the least"),
+        ("positions", one.positions),
+        ("store", bytes_text(one.store_bytes)),
+    ]
+
+
+def _read_rows(one: ReadFigures) -> list[tuple[str, str]]:
+    requests = counted(round(one.requests), "request")
+    return [
+        ("for", ", ".join(one.labels)),
+        *(("read", what) for what in one.what),
+        ("reads", f"{one.reads:,}, {one.excess:.3f} x the pixels of the blocks: {requests}"),
+        ("bytes", f"{bytes_text(one.download_bytes)} to download, {bytes_text(one.block_bytes)} decoded per block"),
+    ]

@@ -1,0 +1,85 @@
+"""What happened while a map was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rs_embed_dask.engine.estimate import seconds_text
+from rs_embed_dask.maps.precision import Loss
+from rs_embed_dask.show.tables import counted, table_html, table_text
+from rs_embed_dask.store import Status
+
+if TYPE_CHECKING:
+    from rs_embed_dask.maps.graph import BlockReceipt
+    from rs_embed_dask.maps.windows import BlockIndex
+
+__all__ = ["MapReport"]
+
+
+@dataclass
+class MapReport:
+    """What happened in a run of a map.
+
+    Attributes
+    ----------
+    store : str
+        Path or URL of the map.
+    counts : dict of str to Counter of Status
+        Blocks by status, for each model.
+    windows : dict of str to int
+        Windows that were embedded, for each model; those of the first pass are not among them.
+    embed_seconds : dict of str to float
+        Time that the models took.
+    losses : dict of str to Loss
+        What storing the vectors has cost.
+    weights : dict
+        Path, digest and licence of the weights by model.
+    lost : dict
+        Blocks that were lost each time, with the last reason.
+    workers_lost : int
+        Workers that were lost.
+    seconds : float
+        Wall time.
+    """
+
+    store: str
+    counts: dict[str, Counter[Status]] = field(default_factory=dict)
+    windows: dict[str, int] = field(default_factory=dict)
+    embed_seconds: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, Loss] = field(default_factory=dict)
+    weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    lost: dict[tuple[str, BlockIndex], str] = field(default_factory=dict)
+    workers_lost: int = 0
+    seconds: float = 0.0
+
+    def add(self, receipt: BlockReceipt) -> None:
+        """Count a block that was written."""
+        label = receipt.label
+        self.counts.setdefault(label, Counter())[receipt.status] += 1
+        self.windows[label] = self.windows.get(label, 0) + receipt.windows
+        self.embed_seconds[label] = self.embed_seconds.get(label, 0.0) + receipt.embed_seconds
+        self.losses[label] = self.losses.get(label, Loss()) + receipt.loss
+        if receipt.weights:
+            self.weights[label] = receipt.weights
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = []
+        for label, counts in self.counts.items():
+            blocks = ", ".join(f"{count:,} {status.words}" for status, count in sorted(counts.items()))
+            rows.append((label, f"{blocks}; {counted(self.windows[label], 'window')}"))
+        if self.lost or self.workers_lost:
+            workers = counted(self.workers_lost, "worker")
+            rows.append(("recovered", f"{workers} lost; {counted(len(self.lost), 'block')} given up"))
+        return rows or [("", "nothing was left to do")]
+
+    def _title(self) -> str:
+        return f"Map done in {seconds_text(self.seconds)} -> {self.store}"
+
+    def __str__(self) -> str:
+        return table_text(self._title(), ("", ""), self._rows())
+
+    def _repr_html_(self) -> str:
+        return table_html(self._title(), ("", ""), self._rows())

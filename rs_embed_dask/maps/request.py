@@ -1,0 +1,171 @@
+"""What a map is made of, and what that means for each model: lattices, blocks, passes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
+from rs_embed_dask.engine.request import Request
+from rs_embed_dask.errors import PlanError
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
+from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
+from rs_embed_dask.maps.positions import MODES, PositionTable
+from rs_embed_dask.maps.precision import PRECISIONS
+from rs_embed_dask.maps.windows import BlockIndex
+from rs_embed_dask.specs import TemporalSpec
+from rs_embed_dask.specs.base import choice
+from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Set as AbstractSet
+
+    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.maps.region import Region
+    from rs_embed_dask.store import Status
+    from rs_embed_dask.store.map_blocks import BlockSet
+    from rs_embed_dask.store.map_layout import TimeSpan
+    from rs_embed_dask.store.map_store import MapStore
+
+__all__ = ["MapRequest", "MapRun"]
+
+_BYTES_PER_VALUE: Final = 4
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """What a map is made of.
+
+    Parameters
+    ----------
+    request : Request
+        Models, provider and fetch settings.
+    temporals : tuple of TemporalSpec
+        One layer along ``time`` each.
+    crs : object, default "utm"
+        UTM zones, or one projection in metres.
+    overlap : float
+        Share of a window's side that the next window covers too.
+    dtype : str
+        "float16", "float32" or "int8".
+    positions : "auto", "removed", "kept" or PositionTable
+        Whether what the position in the window adds to a vector is taken away; see `positions.decide`. A table is
+        used as it is.
+    """
+
+    request: Request
+    temporals: tuple[TemporalSpec, ...]
+    crs: object = "utm"
+    overlap: float = 1 / 12
+    dtype: str = "float16"
+    positions: str | PositionTable = "auto"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write as JSON, as the store keeps it; a table of positions is kept there as an array."""
+        return self.request.to_dict() | {
+            "crs": str(self.crs),
+            "overlap": self.overlap,
+            "dtype": self.dtype,
+            "positions": self.mode,
+            "temporals": [one.to_dict() for one in self.temporals],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], request: Request) -> Self:
+        """Read what `to_dict` wrote; `request` is what was made of the rest of it."""
+        temporals = tuple(TemporalSpec.from_dict(one) for one in data["temporals"])
+        return cls(request, temporals, data["crs"], data["overlap"], data["dtype"], data["positions"])
+
+    def __post_init__(self) -> None:
+        choice("dtype", self.dtype, PRECISIONS)
+        if not isinstance(self.positions, PositionTable):
+            choice("positions", self.positions, MODES)
+
+    @property
+    def mode(self) -> str:
+        """Whether positions are taken away; a table is given to be used."""
+        return "removed" if isinstance(self.positions, PositionTable) else self.positions
+
+    @property
+    def spans(self) -> tuple[TimeSpan, ...]:
+        """First day and the day after the last of each span."""
+        return tuple((span.start, span.end) for span in map(Span.of, self.temporals))
+
+
+class MapRun:
+    """One region and request, resolved: models, lattices and recipe."""
+
+    def __init__(self, region: Region, wanted: MapRequest, *, batch_items: int = 32) -> None:
+        request = wanted.request
+        if request.fetch.crs is not None:
+            fix = "leave fetch.crs out, and give crs= to the map"
+            raise PlanError("fetch.crs", value=request.fetch.crs, reason="a map has its own projection", fix=fix)
+        chosen = choose(request)
+        self.region, self.wanted = region, wanted
+        self.recipe: Recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=batch_items)
+        self.passes = shared(models_of(chosen, request.prep, wanted.overlap))
+        self.models = {one.label: one for models in self.passes for one in models}
+        self.chosen = {one.spec.label: one for one in chosen}
+        self.layouts = {
+            label: MapLayout(
+                label,
+                one.dim,
+                one.token_m,
+                one.tiling.block,
+                wanted.dtype,
+                {"card": self.chosen[label].card.describe()},
+            )
+            for label, one in self.models.items()
+        }
+
+    def asked(self) -> list[Asked]:
+        """Return the blocks of every model."""
+        return [Asked(self.layouts[label], self.wanted.spans, self.blocks(label)) for label in self.models]
+
+    def blocks(self, label: str) -> dict[MapGroup, BlockSet]:
+        """Return the blocks of one model, by group."""
+        one = self.models[label]
+        lattices = self.region.lattices(one.token_m, one.tiling.block, self.wanted.crs)
+        return {MapGroup.from_dict(lattice.to_dict()): self.region.blocks(lattice) for lattice in lattices}
+
+    def lattice(self, group: MapGroup, one: MapModel, *, pixels: bool = False) -> Lattice:
+        """Return the lattice of a model's tokens in a group, or of their pixels."""
+        side, count = (one.pixel_m, one.block_px) if pixels else (one.token_m, one.tiling.block)
+        is_chosen = not (isinstance(self.wanted.crs, str) and self.wanted.crs.lower() == "utm")
+        return lattice_of(group.crs, side, count) if is_chosen else lattice_for(group.group, side, count)
+
+    def about(self, one: MapModel) -> dict[str, Any]:
+        """Return what a table of positions belongs to."""
+        chosen = self.chosen[one.label]
+        variant = chosen.card.variant_for(chosen.spec).name
+        return {"model": chosen.card.id, "variant": variant, "patch_px": one.tiling.patch_px}
+
+    def has_windows(self, one: MapModel) -> bool:
+        """Return whether a token's vector depends on its position in a window."""
+        chosen = self.chosen[one.label]
+        is_cellwise = chosen.card.resolved_inputs(chosen.spec)[0].native
+        return one.tiling.window > 1 and not one.tiling.rim and not is_cellwise
+
+    def pending(
+        self, store: MapStore, models: tuple[MapModel, ...], *, only: AbstractSet[Status] | None = None
+    ) -> Iterator[tuple[MapPass, int]]:
+        """Go through what is to compute of models that share their reads: one pass per group and span."""
+        todo: dict[tuple[str, int], dict[str, frozenset[BlockIndex]]] = defaultdict(dict)
+        groups: dict[str, MapGroup] = {}
+        for one in models:
+            for group, number, blocks in store.pending(one.label, only=only):
+                todo[group.group, number][one.label] = frozenset(BlockIndex(*block) for block in blocks)
+                groups[group.group] = group
+        for (name, number), by_label in sorted(todo.items()):
+            lattice = self.lattice(groups[name], models[0], pixels=True)
+            there = tuple(one for one in models if one.label in by_label)
+            yield MapPass(lattice, there, by_label), number
+
+    def tile_bytes(self, work: MapPass) -> int:
+        """Estimate the memory of one tile: its pixels, and its sums."""
+        groups = [self.recipe.groups[number] for visit in self.recipe.visits(work.wanted) for number in visit]
+        values = sum(len(group.bands) * len(group.frames.spans(self.wanted.temporals[0])) for group in groups)
+        sums = sum(one.dim * one.tiling.block**2 for one in work.models)
+        return _BYTES_PER_VALUE * (values * work.lattice.block**2 + 2 * sums)

@@ -1,0 +1,105 @@
+"""The store of a map's call: a new one, or the one that is there with the spans, models and regions that it lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.maps.kept import region_of, stored_table, temporals_of
+from rs_embed_dask.maps.lattice import Lattice
+from rs_embed_dask.maps.positions import PositionTable
+from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.store.map_layout import BlockKey
+from rs_embed_dask.store.map_store import MapStore
+from rs_embed_dask.store.receipt import build_receipt, check_request
+from rs_embed_dask.store.seal import is_own, seal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from rs_embed_dask.maps.region import Region
+    from rs_embed_dask.maps.request import MapRequest, MapRun
+    from rs_embed_dask.store.map_layout import Asked
+
+__all__ = ["store_for"]
+
+_GROWS: Final = frozenset({"region", "temporals"})
+_AUTO: Final = "auto"
+
+
+def store_for(run: MapRun, out: str | Path) -> MapStore:
+    """Make the map, or add to the one that is there what it lacks. Every refusal comes before the first write."""
+    asked = run.asked()
+    if not MapStore.exists(out):
+        request = run.wanted.to_dict() | {"region": run.region.to_dict()}
+        cards = {label: layout.attrs["card"] for label, layout in run.layouts.items()}
+        receipt = build_receipt(request, cards=cards, provider=request["provider"]) | seal_of(request)
+        return MapStore.create(out, asked, request=request, receipt=receipt)
+    store = MapStore.open(out, mode="r+")
+    request = _continued(store, run.wanted)
+    _check_table(store, run)
+    whole = region_of(store) | run.region
+    if whole.digest != region_of(store).digest:
+        # Before the store says that the region has grown: a run that ends here begins again with it.
+        _cover(store, whole, asked)
+    is_sealed = is_own(store.request, store.receipt)
+    grown = request | {"region": whole.to_dict()}
+    if grown != store.request or _adds(store, asked):
+        store.top_up(asked, request=grown)
+        cards = store.receipt.get("cards", {}) | {label: one.attrs["card"] for label, one in run.layouts.items()}
+        store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
+    return store
+
+
+def _continued(store: MapStore, wanted: MapRequest) -> dict[str, Any]:
+    """Return the store's request with what a call adds. Raises StoreMismatchError if it would change what is there."""
+    stored, asked = store.request, wanted.to_dict()
+    if asked["positions"] == _AUTO:
+        asked["positions"] = stored["positions"]
+    fixed = {name: value for name, value in stored.items() if name not in _GROWS}
+    check_request(fixed, {name: asked[name] for name in fixed}, place=store.location.name)
+    spans = {(span.start, span.end) for span in map(Span.of, temporals_of(store))}
+    added = [one.to_dict() for one, span in zip(wanted.temporals, wanted.spans, strict=True) if span not in spans]
+    labels = {ModelSpec.from_dict(one).label for one in stored["models"]}
+    models = [one.to_dict() for one in wanted.request.models if one.label not in labels]
+    return stored | {
+        "temporals": [*stored["temporals"], *added],
+        "models": [*stored["models"], *models],
+    }
+
+
+def _check_table(store: MapStore, run: MapRun) -> None:
+    """Refuse a table of positions that is not the one by which the map was made."""
+    given = run.wanted.positions
+    for label in store.labels:
+        if not isinstance(given, PositionTable) or label not in run.models:
+            continue
+        kept = stored_table(store, label)
+        if kept is not None and run.about(run.models[label])["model"] == given.model and kept.digest != given.digest:
+            reason = f"{label} was made with another table, {kept.digest}"
+            fix = "leave positions out, or write to another out="
+            raise StoreMismatchError("map positions", value=given.digest, reason=reason, fix=fix)
+
+
+def _adds(store: MapStore, asked: Sequence[Asked]) -> bool:
+    """Return whether a call asks for a model, span or block that the store does not know."""
+    return store.document.asking(asked) != store.document
+
+
+def _cover(store: MapStore, whole: Region, asked: Sequence[Asked]) -> None:
+    """Write anew which share of each token the regions cover, in blocks that are asked for again."""
+    for one in asked:
+        label = one.layout.label
+        if label not in store.labels:
+            continue
+        names: Mapping[str, Any] = {group.group: group for group in store.groups(label)}
+        for group, blocks in one.blocks.items():
+            if group.group not in names:
+                continue
+            lattice = Lattice.from_dict(group.to_dict())
+            there = {at for listed in store.decided(label, group.group).values() for at in listed}
+            for at in (at for at in blocks if at in there):
+                block = store.block(BlockKey(label, group.group, 0, *at))
+                block.write_coverage(whole.coverage(lattice, lattice.rect(*at)))

@@ -1,0 +1,131 @@
+"""Plans of maps: what they count is what a run does, whatever the size of the region."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import rs_embed_dask as rs
+from rs_embed_dask.errors import PlanError
+from rs_embed_dask.maps import stream
+from rs_embed_dask.maps.estimate import plan_of
+from rs_embed_dask.maps.passes import MapPass
+from rs_embed_dask.maps.positions import PositionTable
+from rs_embed_dask.maps.region import Region
+from rs_embed_dask.maps.windows import BlockIndex, Tiles
+from tests.maps.test_compute import SPAN, WEST, run_of
+
+NANO = rs.ModelSpec("galileo", variant="nano", weights="random")
+YEAR = rs.TemporalSpec.year(2022)
+
+
+def figures(plan):
+    return {one.label: one for one in plan.models}
+
+
+@pytest.mark.parametrize("widest", [32, 1])
+def test_windows_and_pixels_are_those_of_every_tile(monkeypatch, widest):
+    """Against the tiles one by one, whole and in narrow bands."""
+    monkeypatch.setattr(stream, "WIDEST_BAND", widest)
+    place = rs.BBox(2.03, 50.901, 2.15, 50.96)
+    run = run_of(place)
+    plan = plan_of(run)
+    (models,) = run.passes
+    ((_, blocks),) = run.blocks("rcf").items()
+    by_column = [{at for at in blocks if at[1] == col} for col in sorted({at[1] for at in blocks})]
+    expected, pixels, reads = dict.fromkeys(run.models, 0), 0, 0
+    for some in by_column if widest == 1 else [set(blocks)]:
+        wanted = frozenset(BlockIndex(*at) for at in some)
+        work = MapPass(None, models, {one.label: wanted for one in models})
+        reads += len(work.order)
+        pixels += sum(int(np.prod(work.source(tile).shape)) for tile in work.order)
+        for one in models:
+            for tile in Tiles(one.tiling, wanted).order:
+                rows, cols = Tiles(one.tiling, wanted).starts(tile)
+                expected[one.label] += len(rows) * len(cols)
+    assert {label: one.windows for label, one in figures(plan).items()} == expected
+    assert (plan.reads[0].reads, plan.reads[0].pixels) == (reads, pixels)
+    assert plan.reads[0].excess == pytest.approx(pixels / (len(blocks) * models[0].block_px ** 2))
+
+
+def test_a_large_region_has_the_blocks_of_its_area():
+    side = 300_000.0
+    place = rs.BBox(350_000.0, 5_000_000.0, 350_000.0 + side, 5_000_000.0 + side, crs="EPSG:32631")
+    plan = rs.plan_map(place, NANO, YEAR, provider="synthetic", crs="EPSG:32631")
+    (one,) = plan.models
+    block_m = one.block * one.token_m
+    assert block_m == 64 * 80
+    assert (side / block_m) ** 2 <= one.blocks["epsg32631"] <= (side / block_m + 2) ** 2
+    assert plan.area_km2 == pytest.approx(90_000, rel=2e-3)
+    # what the windows overlap, and one row and column of windows more at the edges of the region and of each band
+    assert (12 / 11) ** 2 < one.inference < 1.03 * (12 / 11) ** 2
+    assert 1 < plan.reads[0].excess < 1.02
+
+
+def test_twice_the_spans_take_twice_the_work_and_store():
+    once = rs.plan_map(WEST, NANO, YEAR, provider="synthetic")
+    twice = rs.plan_map(WEST, NANO, [YEAR, rs.TemporalSpec.year(2023)], provider="synthetic")
+    assert twice.models[0].windows == 2 * once.models[0].windows
+    assert twice.store_bytes == 2 * once.store_bytes
+    assert twice.reads[0].reads == 2 * once.reads[0].reads
+    assert twice.models[0].first_windows == once.models[0].first_windows > 0
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2), ("int8", 1)])
+def test_the_store_holds_every_token_of_the_blocks(dtype, size):
+    plan = rs.plan_map(WEST, NANO, YEAR, provider="synthetic", dtype=dtype)
+    tokens = sum(plan.models[0].blocks.values()) * 64**2
+    scale = 2 if dtype == "int8" else 0
+    assert plan.store_bytes == tokens * (plan.models[0].dim * size + 20 + scale)
+
+
+def test_what_happens_to_positions_is_said_before():
+    stated = {}
+    mean = np.zeros((128, 12, 12), np.float32)
+    mean[0, 0, 0], mean[0, 0, 1] = 1, -1
+    table = PositionTable(mean, "galileo", "nano", 8, windows=500, share=0.5)
+    for name, positions in (("auto", "auto"), ("kept", "kept"), ("removed", "removed"), ("table", table)):
+        plan = rs.plan_map(WEST, [NANO, "bandstats"], YEAR, provider="synthetic", positions=positions)
+        stated[name] = plan.models[0].positions
+        assert plan.models[1].positions == "kept: every token is computed from its own surroundings"
+        assert (plan.models[0].first_windows > 0) == (name in {"auto", "removed"})
+    assert "removed where they explain more than 1 %" in stated["auto"]
+    assert "not comparable with other maps unless you pass its table" in stated["auto"]
+    assert stated["kept"] == "kept, as asked"
+    assert "removed, as asked" in stated["removed"]
+    assert stated["table"].startswith("removed, as asked")
+    assert "500 windows" in stated["table"]
+
+
+def test_a_plan_prints_and_survives_json():
+    plan = rs.plan_map(WEST, NANO, YEAR, provider="synthetic")
+    text = str(plan)
+    for part in ("of 12 x 12 tokens, 11 apart", "synthetic", "in utm31, of 64 x 64 tokens", "x the least"):
+        assert part in text
+    assert "<table" in plan._repr_html_()
+    data = json.loads(json.dumps(plan.to_dict()))
+    assert data["models"][0]["windows"] == plan.models[0].windows
+    assert data["request"]["overlap"] == pytest.approx(1 / 12)
+
+
+def test_models_that_share_no_blocks_are_read_on_their_own():
+    plan = rs.plan_map(WEST, ["bandstats", {"id": "rcf", "options": {"patch_px": 4}}], YEAR, provider="synthetic")
+    assert [one.labels for one in plan.reads] == [("bandstats",), ("rcf",)]
+    assert [one.label for one in plan.models] == ["bandstats", "rcf"]
+
+
+def test_what_cannot_be_mapped_is_refused_in_the_plan():
+    with pytest.raises(PlanError, match="own projection"):
+        rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch=rs.FetchSpec(crs="EPSG:3857"))
+    with pytest.raises(rs.RsEmbedError, match="float64"):
+        rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", dtype="float64")
+
+
+def test_the_region_of_the_plan_is_the_one_asked_for():
+    plan = plan_of(run_of(WEST))
+    assert plan.extent == (WEST.minlon, WEST.minlat, WEST.maxlon, WEST.maxlat)
+    assert plan.area_km2 == pytest.approx(Region.of(WEST).area_m2 / 1e6)
+    assert plan.spans == 1
+    assert SPAN.to_dict() in plan.request["temporals"]
