@@ -1,5 +1,5 @@
 # Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
-#   make demo | test | test-long | real DATA=... | lint | types | imports | tests | bench | setup | clean
+#   make demo | map | test | test-long | real DATA=... | lint | types | imports | tests | bench | setup | clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-out
+MAP_OUT ?= map-out
 REAL_OUT ?= real-out
 DATA ?= ../shared/data
 MODELS ?= ../shared/models
@@ -19,10 +20,11 @@ JOBS ?= 2
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
-.PHONY: help setup demo test test-long real lint types imports tests bench notebooks clean
+.PHONY: help setup demo map test test-long real lint types imports tests bench notebooks clean
 
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
+	@echo "make map              a map of 20 x 20 km from a catalogue on this machine; ends with figures, scores and a picture"
 	@echo "make test             lint, types, import layers and the whole suite"
 	@echo "make test-long        the same, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
@@ -45,6 +47,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(BIN)/python -m tests.services.demo --out $(OUT)
+
+map: $(READY)
+	@$(BIN)/python -m tests.services.map_demo --out $(MAP_OUT)
 
 real: $(READY)
 	@$(BIN)/python -m examples.real_images --data $(DATA) --out $(REAL_OUT)
@@ -74,6 +79,6 @@ notebooks: $(READY)
 	@$(BIN)/python -m tests.notebook_run --write
 
 clean:
-	rm -rf $(VENV) $(OUT) $(REAL_OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) $(MAP_OUT) $(REAL_OUT) build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from rs_embed_dask.engine.request import RequestOptions, request_of, statuses_of
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.show.tables import counted
-from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.specs.places import places
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_reader import open_map
@@ -135,6 +135,7 @@ def compute_map(
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
+    dims: int | None = None,
     client: Client | None = None,
     progress: Progress = True,
     **options: Unpack[RequestOptions],
@@ -160,7 +161,9 @@ def compute_map(
         Whether what the position in the window adds to a vector is measured and taken away; "auto" does so where it
         explains more than 1 % of the variance. A table given here makes maps of several regions comparable.
     dtype : {"float16", "float32", "int8"}, default "float16"
-        How vectors are stored.
+        How vectors are stored; int8 has a scale per token.
+    dims : int, optional
+        Keep the first numbers of each vector only, of models that were trained for it.
     client, progress
         As `compute_embeddings`.
     **options
@@ -177,7 +180,8 @@ def compute_map(
     SpecError, UnknownNameError
         If an argument is invalid.
     PlanError
-        If a model cannot be mapped, such as a product of published vectors.
+        If a model cannot be mapped: a product in cells of degrees, at another resolution or in another projection
+        than its own, or modalities of different pixel sizes.
     StoreMismatchError
         If the map at `out` was made in another way.
 
@@ -192,7 +196,7 @@ def compute_map(
     from rs_embed_dask.maps.compute import compute
     from rs_embed_dask.maps.estimate import plan_of
 
-    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions), options)
+    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options)
     compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run))
     return open_map(out)
 
@@ -236,13 +240,14 @@ def plan_map(
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
+    dims: int | None = None,
     **options: Unpack[RequestOptions],
 ) -> MapPlan:
     """Return what `compute_map` would do with the same arguments, without reading a pixel.
 
     Parameters
     ----------
-    region, models, temporal, crs, overlap, positions, dtype, **options
+    region, models, temporal, crs, overlap, positions, dtype, dims, **options
         As `compute_map`.
 
     Returns
@@ -265,7 +270,7 @@ def plan_map(
     """
     from rs_embed_dask.maps.estimate import plan_of
 
-    return plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions), options))
+    return plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options))
 
 
 def resume(
@@ -515,10 +520,14 @@ def map_scores(path: str | Path) -> pd.DataFrame:
 def _map_run(
     region: object, models: object, temporal: object, field: tuple[Any, ...], options: RequestOptions
 ) -> MapRun:
-    """Resolve a map's arguments; `field` are its crs, overlap, dtype and positions."""
+    """Resolve a map's arguments; `field` are crs, overlap, dtype, positions and dims."""
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.maps.request import MapRequest, MapRun
 
+    output = options.get("output")
+    if output not in {None, "grid", OutputSpec.grid()}:
+        reason, fix = "a map has a vector per token", "leave output out, or use compute_embeddings for places"
+        raise SpecError("output", value=output, reason=reason, fix=fix)
     temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
     wanted = MapRequest(request_of(models, options), temporals, *field)
     return MapRun(Region.of(region, options.get("crs")), wanted, batch_items=_sizes(options).batch_items)

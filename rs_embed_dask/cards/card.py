@@ -198,6 +198,8 @@ class Card:
         Never compute in less than float32, not even by default on a GPU.
     product : Product or None
         Where its vectors are read, if they are not computed; it then has no inputs.
+    prefix_dims : tuple of int
+        Lengths at which the first numbers of a vector are one by themselves, if the model was trained for that.
     parity, notes, deviations : str, tuple of str, tuple of str
         What it was compared with; what users should know; where rs-embed's results differ.
     """
@@ -224,6 +226,7 @@ class Card:
     kernel: str = ""
     float32: bool = False
     product: Product | None = None
+    prefix_dims: tuple[int, ...] = ()
     parity: str = ""
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()

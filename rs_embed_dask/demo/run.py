@@ -18,7 +18,7 @@ from rs_embed_dask import api
 from rs_embed_dask.demo import picture
 from rs_embed_dask.engine.clusters import cluster
 from rs_embed_dask.engine.progress import listeners_for, shows_plan
-from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, RunReport, emit
+from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, RunReport, RunStarted, emit
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.store import Status
@@ -41,11 +41,14 @@ class KillsOneWorker:
         self._write = write
         self._stored = 0
         self.killed = 0
+        self._unit = "chunk"
         self.report: RunReport | None = None
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if isinstance(event, ChunkDone):
+        if isinstance(event, RunStarted):
+            self._unit = event.unit
+        elif isinstance(event, ChunkDone):
             self._stored += 1
             if self._stored == self._after:
                 self._kill(event.left)
@@ -56,7 +59,7 @@ class KillsOneWorker:
         address, self.killed = next(iter(self._process_ids.items()))
         # SIGKILL cannot be caught, so the worker cannot deregister: what happens when a machine is preempted
         os.kill(self.killed, signal.SIGKILL)
-        self._write(f"SIGKILL to worker {address} (process {self.killed}) with {counted(left, 'chunk')} to go")
+        self._write(f"SIGKILL to worker {address} (process {self.killed}) with {counted(left, self._unit)} to go")
 
 
 _CHUNK_ITEMS: Final = 4

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.products import ProductField
+    from rs_embed_dask.specs import TemporalSpec
     from rs_embed_dask.store import Item
 
 __all__ = [
@@ -140,8 +141,21 @@ def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[flo
         grid = entry.grid(item.spatial)
     except SpecError as error:
         return ProductRead(Outcome(Status.INVALID, error=error))
-    seed = f"{item.index}/{label}"
-    result = with_retries(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
+    return read_published(recipe, label, grid, temporal=item.temporal, seed=f"{item.index}/{label}", sleep=sleep)
+
+
+def read_published(
+    recipe: Recipe,
+    label: str,
+    grid: Grid,
+    *,
+    temporal: TemporalSpec,
+    seed: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ProductRead:
+    """Read one product's vectors over a grid."""
+    entry = recipe.product[label]
+    result = with_retries(lambda: entry.reader.read(grid, temporal), label, recipe.retry, seed=seed, sleep=sleep)
     outcome, nbytes = _product_outcome(entry, result)
     return ProductRead(outcome, result.tries, result.fault, result.seconds, nbytes)
 

@@ -176,7 +176,7 @@ def _read_figures(
     layers = sum(len(one.bands) * len(one.frames.spans(run.wanted.temporals[0])) for one in groups)
     return ReadFigures(
         labels,
-        tuple(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)}" for one in groups),
+        _sources(run, labels),
         reads * spans,
         pixels * spans,
         pixels / (blocks * block_px),
@@ -188,6 +188,15 @@ def _read_figures(
     )
 
 
+def _sources(run: MapRun, labels: tuple[str, ...]) -> tuple[str, ...]:
+    groups = [run.recipe.groups[number].only(labels) for visit in run.recipe.visits(labels) for number in visit]
+    products = [entry for label, entry in run.recipe.product.items() if label in labels]
+    return (
+        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)}" for one in groups),
+        *(f"{one.label} from {one.reader.place}" for one in products),
+    )
+
+
 def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -> Price:
     """Return what reading one block of one span costs on average, from a few blocks."""
     total = Price()
@@ -196,6 +205,8 @@ def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -
         lattice = works[group].lattice
         grid = lattice.grid(lattice.rect(*tile))
         temporal = run.wanted.temporals[number % len(run.wanted.temporals)]
+        for entry in (run.recipe.product[label] for label in labels if label in run.recipe.product):
+            total.add(entry.reader.estimate(grid))
         for visit in run.recipe.visits(labels):
             some = [run.recipe.groups[at].only(labels) for at in visit]
             reads = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in some]

@@ -111,4 +111,4 @@ def inside_area(work: MapPass, one: MapModel, source: Rect) -> TileArea:
         tiling.starts(rect.top, rect.bottom - tiling.window + 1),
         tiling.starts(rect.left, rect.right - tiling.window + 1),
     )
-    return TileArea(tiling, None, rect, starts, work.lattice.grid(rect.scaled(tiling.patch_px)))
+    return TileArea(tiling, None, rect, starts, work.lattice.grid(rect.scaled(tiling.patch_px)), one.dim)

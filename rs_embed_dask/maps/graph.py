@@ -16,6 +16,7 @@ from distributed import secede
 from rs_embed_dask.engine.reading import share_caps
 from rs_embed_dask.maps.pieces import PixelPart, read_piece
 from rs_embed_dask.maps.precision import Loss
+from rs_embed_dask.maps.published import product_sums
 from rs_embed_dask.maps.scores import ScoreSums
 from rs_embed_dask.maps.scoring import BlockEdges, BlockScore
 from rs_embed_dask.maps.tiles import BlockField, block_field, tile_sums
@@ -85,6 +86,7 @@ class BlockReceipt:
     reason: str
     windows: int
     embed_seconds: float
+    read_seconds: float
     weights: Mapping[str, Any]
     loss: Loss = field(default_factory=Loss)
     score: BlockScore | None = None
@@ -105,8 +107,11 @@ def strip_task(part: PixelPart | TileSums, rect: Rect) -> PixelPart | TileSums:
 def sums_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[PixelPart]) -> TileSums:
     """Embed the windows of a tile by one model."""
     opened: MapJob = job.open()
+    if label in opened.recipe.product:
+        return product_sums(opened.recipe, label, area, temporal=opened.temporal)
     removed = opened.removed.get(label)
-    return tile_sums(opened.recipe, label, area, pieces=pieces, removed=removed, leave=secede)
+    sums = tile_sums(opened.recipe, label, area, pieces=pieces, removed=removed, leave=secede)
+    return replace(sums, read_seconds=sums.read_seconds / len(opened.labels))  # each read serves all of them
 
 
 def block_task(
@@ -119,7 +124,8 @@ def block_task(
     store: BlockWriter = writer.open()
     written = store.write(label, tile, finished)
     own = sums[-1]
-    receipt = BlockReceipt(label, tile, finished.status, finished.reason, own.windows, own.seconds, own.weights)
+    times = own.seconds, own.read_seconds
+    receipt = BlockReceipt(label, tile, finished.status, finished.reason, own.windows, *times, own.weights)
     if written is None:
         return receipt
     inside = ScoreSums.of(area.tiling, rect, written.vectors)
@@ -197,7 +203,9 @@ class TileGraph:
         for label in self.work.labels(tile):
             area = self.work.area(label, tile)
             sums = self.key("sums", tile, label)
-            embeds[sums] = (sums_task, self.job, label, area, pieces)
+            # What is published is read, by those that read.
+            where = reads if self.work.model[label].is_product else embeds
+            where[sums] = (sums_task, self.job, label, area, pieces)
             self._cut(rest, strips, sums, ("sums", tile, label), area.field)
             if area.own is not None:
                 near = [*self._near("sums", tile, label, held), sums]

@@ -36,6 +36,7 @@ class MapModel:
     tiling: Tiling
     pixel_m: float
     dim: int
+    is_product: bool = False
 
     @property
     def token_m(self) -> float:
@@ -48,16 +49,15 @@ class MapModel:
         return self.tiling.block * self.tiling.patch_px
 
 
-def models_of(chosen: Iterable[Chosen], prep: InputPrep, overlap: float) -> tuple[MapModel, ...]:
+def models_of(
+    chosen: Iterable[Chosen], prep: InputPrep, overlap: float, *, dims: int | None = None
+) -> tuple[MapModel, ...]:
     """Return how each model of a request covers a map. Raises PlanError for one that cannot."""
-    return tuple(_model(one, prep, overlap) for one in chosen)
+    return tuple(_product(one, dims) if one.product is not None else _model(one, prep, overlap, dims) for one in chosen)
 
 
-def _model(one: Chosen, prep: InputPrep, overlap: float) -> MapModel:
+def _model(one: Chosen, prep: InputPrep, overlap: float, dims: int | None) -> MapModel:
     label, card, spec = one.spec.label, one.card, one.spec
-    if card.product is not None:
-        reason, fix = "a product of published vectors has no windows", "take it for places, or read its own files"
-        raise PlanError(f"map of {label}", value=card.id, reason=reason, fix=fix)
     inputs, patch = card.resolved_inputs(spec), card.patch(spec)
     sizes = {resolution for _, resolution in one.inputs}
     if len(sizes) > 1:
@@ -71,7 +71,37 @@ def _model(one: Chosen, prep: InputPrep, overlap: float) -> MapModel:
         tiling = Tiling(_CELLS + 2 * rim, _CELLS, block, patch, rim)
     else:
         tiling = Tiling.of(_window(label, first, patch, prep=prep), overlap, block=BLOCK_TOKENS, patch_px=patch)
-    return MapModel(label, tiling, sizes.pop(), card.dim(spec, OutputSpec.grid()))
+    return MapModel(label, tiling, sizes.pop(), _dim(one, dims))
+
+
+def _dim(one: Chosen, dims: int | None) -> int:
+    """Return how many numbers of each vector are kept."""
+    own, card = one.card.dim(one.spec, OutputSpec.grid()), one.card
+    if dims in {None, own}:
+        return own
+    if dims not in card.prefix_dims:
+        lengths = ", ".join(map(str, card.prefix_dims))
+        reason = "the first numbers of its vectors are not vectors of their own: it was not trained for that"
+        if lengths:
+            reason = f"it was trained so that the first {lengths} numbers of a vector are one, and no other prefix"
+        fix = f"give dims={card.prefix_dims[0]}" if lengths else 'leave dims out; dtype="int8" makes a map smaller'
+        raise PlanError(f"dims of {one.spec.label}", value=dims, reason=reason, fix=fix)
+    return int(dims or own)
+
+
+def _product(one: Chosen, dims: int | None) -> MapModel:
+    """Return how published vectors cover a map: pixel by pixel, as they were published."""
+    label, product = one.spec.label, one.product
+    assert product is not None
+    own = product.reader.native_m
+    if own is None:
+        reason = "its cells are degrees, and a map's are metres: its vectors would have to be resampled"
+        fix = "take it for places, with output='grid', or read its own files"
+        raise PlanError(f"map of {label}", value=one.card.id, reason=reason, fix=fix)
+    if product.resolution_m not in {None, own}:
+        reason = f"its vectors were published for pixels of {own:g} m, and vectors must not be resampled"
+        raise PlanError(f"resolution_m of {label}", value=product.resolution_m, reason=reason, fix="leave it out")
+    return MapModel(label, Tiling(1, 1, BLOCK_TOKENS * _PIXEL_BLOCKS), own, _dim(one, dims), is_product=True)
 
 
 def _window(label: str, inputs: Inputs, patch: int, *, prep: InputPrep) -> int:
@@ -85,9 +115,9 @@ def _window(label: str, inputs: Inputs, patch: int, *, prep: InputPrep) -> int:
 
 def shared(models: Sequence[MapModel]) -> list[tuple[MapModel, ...]]:
     """Group the models that can share their reads, with margins that agree."""
-    groups: dict[tuple[float, int, int], list[MapModel]] = defaultdict(list)
+    groups: dict[tuple[float, int, int, bool], list[MapModel]] = defaultdict(list)
     for one in models:
-        groups[one.pixel_m, one.block_px, one.tiling.patch_px].append(one)
+        groups[one.pixel_m, one.block_px, one.tiling.patch_px, one.is_product].append(one)
     passes = []
     for members in groups.values():
         margin = max(one.tiling.margin for one in members)
@@ -149,4 +179,4 @@ class MapPass:
         own = tiles.tiling.rect(tile) if tile in tiles.wanted else None
         field = tiles.field(tile)
         grid = self.lattice.grid(field.scaled(tiles.tiling.patch_px))
-        return TileArea(tiles.tiling, own, field, tiles.starts(tile), grid)
+        return TileArea(tiles.tiling, own, field, tiles.starts(tile), grid, self.model[label].dim)

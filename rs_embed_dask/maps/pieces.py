@@ -30,6 +30,8 @@ class PixelPart:
 
     rect: Rect
     reads: Mapping[int, CubeRead]
+    seconds: float = 0.0
+    """How long the reads took; none for what was cut out."""
 
     def cut(self, rect: Rect) -> PixelPart:
         """Copy a part: a view would keep, and send, the whole."""
@@ -58,12 +60,15 @@ def read_piece(
     """Read a rectangle of a pixel lattice for some models of a recipe, each collection once."""
     grid = lattice.grid(rect)
     reads: dict[int, CubeRead] = {}
+    seconds = 0.0
     for visit in recipe.visits(labels):
         groups = [recipe.groups[number].only(labels) for number in visit]
         asked = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
         seed = f"{lattice.group}/{rect.top}/{rect.left}/{groups[0].sensor}"
-        reads |= zip(visit, read_pixels(recipe.provider, asked, recipe.retry, seed=seed), strict=True)
-    return PixelPart(rect, reads)
+        results = read_pixels(recipe.provider, asked, recipe.retry, seed=seed)
+        reads |= zip(visit, results, strict=True)
+        seconds += results[0].seconds
+    return PixelPart(rect, reads, seconds)
 
 
 def fault_of(pieces: Sequence[PixelPart], number: int, rect: Rect) -> CubeRead | None:

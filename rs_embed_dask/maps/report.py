@@ -33,6 +33,8 @@ class MapReport:
         Windows that were embedded, for each model; those of the first pass are not among them.
     embed_seconds : dict of str to float
         Time that the models took.
+    read_seconds : float
+        Time that reading the written blocks took.
     losses : dict of str to Loss
         What storing the vectors has cost.
     weights : dict
@@ -49,6 +51,7 @@ class MapReport:
     counts: dict[str, Counter[Status]] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
     embed_seconds: dict[str, float] = field(default_factory=dict)
+    read_seconds: float = 0.0
     losses: dict[str, Loss] = field(default_factory=dict)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     lost: dict[tuple[str, BlockIndex], str] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class MapReport:
         self.counts.setdefault(label, Counter())[receipt.status] += 1
         self.windows[label] = self.windows.get(label, 0) + receipt.windows
         self.embed_seconds[label] = self.embed_seconds.get(label, 0.0) + receipt.embed_seconds
+        self.read_seconds += receipt.read_seconds
         self.losses[label] = self.losses.get(label, Loss()) + receipt.loss
         if receipt.weights:
             self.weights[label] = receipt.weights
@@ -70,6 +74,9 @@ class MapReport:
         for label, counts in self.counts.items():
             blocks = ", ".join(f"{count:,} {status.words}" for status, count in sorted(counts.items()))
             rows.append((label, f"{blocks}; {counted(self.windows[label], 'window')}"))
+        if self.counts:
+            embedding = seconds_text(sum(self.embed_seconds.values()))
+            rows.append(("in total", f"reading {seconds_text(self.read_seconds)}, embedding {embedding}"))
         if self.lost or self.workers_lost:
             workers = counted(self.workers_lost, "worker")
             rows.append(("recovered", f"{workers} lost; {counted(len(self.lost), 'block')} given up"))

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.errors import PlanError
+from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
 from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
 from rs_embed_dask.maps.positions import MODES, PositionTable
 from rs_embed_dask.maps.precision import PRECISIONS
 from rs_embed_dask.maps.windows import BlockIndex
-from rs_embed_dask.specs import TemporalSpec
+from rs_embed_dask.specs import OutputSpec, TemporalSpec
 from rs_embed_dask.specs.base import choice
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Set as AbstractSet
+    from collections.abc import Iterable, Iterator, Mapping, Set as AbstractSet
 
-    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.recipe import Chosen, Recipe
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.store import Status
     from rs_embed_dask.store.map_blocks import BlockSet
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["MapRequest", "MapRun"]
 
 _BYTES_PER_VALUE: Final = 4
+_UTM: Final = "utm"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class MapRequest:
     positions : "auto", "removed", "kept" or PositionTable
         Whether what the position in the window adds to a vector is taken away; see `positions.decide`. A table is
         used as it is.
+    dims : int, optional
+        Keep the first numbers of each vector, of models that were trained for it.
     """
 
     request: Request
@@ -61,6 +64,7 @@ class MapRequest:
     overlap: float = 1 / 12
     dtype: str = "float16"
     positions: str | PositionTable = "auto"
+    dims: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON, as the store keeps it; a table of positions is kept there as an array."""
@@ -69,6 +73,7 @@ class MapRequest:
             "overlap": self.overlap,
             "dtype": self.dtype,
             "positions": self.mode,
+            "dims": self.dims,
             "temporals": [one.to_dict() for one in self.temporals],
         }
 
@@ -76,9 +81,12 @@ class MapRequest:
     def from_dict(cls, data: Mapping[str, Any], request: Request) -> Self:
         """Read what `to_dict` wrote; `request` is what was made of the rest of it."""
         temporals = tuple(TemporalSpec.from_dict(one) for one in data["temporals"])
-        return cls(request, temporals, data["crs"], data["overlap"], data["dtype"], data["positions"])
+        return cls(request, temporals, data["crs"], data["overlap"], data["dtype"], data["positions"], data["dims"])
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "request", replace(self.request, output=OutputSpec.grid()))
+        if len(set(self.spans)) < len(self.spans):
+            raise SpecError("temporal", value=self.temporals, reason="a span is given twice", fix="give each span once")
         choice("dtype", self.dtype, PRECISIONS)
         if not isinstance(self.positions, PositionTable):
             choice("positions", self.positions, MODES)
@@ -103,9 +111,10 @@ class MapRun:
             fix = "leave fetch.crs out, and give crs= to the map"
             raise PlanError("fetch.crs", value=request.fetch.crs, reason="a map has its own projection", fix=fix)
         chosen = choose(request)
+        _check_products(chosen, wanted.crs)
         self.region, self.wanted = region, wanted
         self.recipe: Recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=batch_items)
-        self.passes = shared(models_of(chosen, request.prep, wanted.overlap))
+        self.passes = shared(models_of(chosen, request.prep, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}
         self.chosen = {one.spec.label: one for one in chosen}
         self.layouts = {
@@ -115,7 +124,7 @@ class MapRun:
                 one.token_m,
                 one.tiling.block,
                 wanted.dtype,
-                {"card": self.chosen[label].card.describe()},
+                _facts(self.chosen[label], one),
             )
             for label, one in self.models.items()
         }
@@ -133,7 +142,7 @@ class MapRun:
     def lattice(self, group: MapGroup, one: MapModel, *, pixels: bool = False) -> Lattice:
         """Return the lattice of a model's tokens in a group, or of their pixels."""
         side, count = (one.pixel_m, one.block_px) if pixels else (one.token_m, one.tiling.block)
-        is_chosen = not (isinstance(self.wanted.crs, str) and self.wanted.crs.lower() == "utm")
+        is_chosen = not (isinstance(self.wanted.crs, str) and self.wanted.crs.lower() == _UTM)
         return lattice_of(group.crs, side, count) if is_chosen else lattice_for(group.group, side, count)
 
     def about(self, one: MapModel) -> dict[str, Any]:
@@ -145,8 +154,9 @@ class MapRun:
     def has_windows(self, one: MapModel) -> bool:
         """Return whether a token's vector depends on its position in a window."""
         chosen = self.chosen[one.label]
-        is_cellwise = chosen.card.resolved_inputs(chosen.spec)[0].native
-        return one.tiling.window > 1 and not one.tiling.rim and not is_cellwise
+        if one.tiling.window == 1 or one.tiling.rim:
+            return False
+        return not chosen.card.resolved_inputs(chosen.spec)[0].native
 
     def pending(
         self, store: MapStore, models: tuple[MapModel, ...], *, only: AbstractSet[Status] | None = None
@@ -169,3 +179,26 @@ class MapRun:
         values = sum(len(group.bands) * len(group.frames.spans(self.wanted.temporals[0])) for group in groups)
         sums = sum(one.dim * one.tiling.block**2 for one in work.models)
         return _BYTES_PER_VALUE * (values * work.lattice.block**2 + 2 * sums)
+
+
+def _facts(chosen: Chosen, one: MapModel) -> dict[str, Any]:
+    """Return what the store says of a model."""
+    sources = [f"urn:rs-embed-dask:sensor:{source.sensor}" for source, _ in chosen.inputs]
+    return {
+        "card": chosen.card.describe(),
+        "spec": chosen.spec.to_dict(),
+        "gsd_m": one.pixel_m,
+        "chip_px": [one.tiling.patch_px, one.tiling.patch_px],
+        "source_data": sources or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
+        "window": one.tiling.window,
+        "stride": one.tiling.stride,
+    }
+
+
+def _check_products(chosen: Iterable[Chosen], crs: object) -> None:
+    """Refuse published vectors on another grid than their own."""
+    for one in chosen:
+        if one.product is not None and not (isinstance(crs, str) and crs.lower() == _UTM):
+            reason = "its vectors lie in UTM zones, and vectors must not be resampled"
+            fix = "leave crs out, or map it by itself"
+            raise PlanError(f"crs of {one.spec.label}", value=crs, reason=reason, fix=fix)

@@ -68,6 +68,7 @@ class TileSums:
     scenes: tuple[str, ...] = ()
     windows: int = 0
     seconds: float = 0.0
+    read_seconds: float = 0.0
     weights: Mapping[str, Any] = field(default_factory=dict)
 
     def cut(self, rect: Rect) -> TileSums:
@@ -94,7 +95,8 @@ class TileArea:
 
     `own` is the block to be written, None where the tile only serves others; `field` is what the windows need, `grid`
     its pixels on the ground, and `starts` are the first rows and columns of the windows. `is_sampled` says whether the
-    block's vectors are added up by their position in the window, for the scores.
+    block's vectors are added up by their position in the window, for the scores; `dim` how many numbers of a vector are
+    kept.
     """
 
     tiling: Tiling
@@ -102,6 +104,7 @@ class TileArea:
     field: Rect
     starts: tuple[range, range]
     grid: Grid
+    dim: int
     is_sampled: bool = False
 
 
@@ -147,6 +150,8 @@ def tile_vectors(
     inputs = [{name: crop(cube, pixels, rect.scaled(px)) for name, cube in cubes.items()} for rect in windows]
     vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
     faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
+    if vectors is not None:
+        vectors = vectors[:, : area.dim]
     return TileVectors(vectors, tuple(faults), quality, scenes, len(windows), seconds)
 
 
@@ -172,7 +177,17 @@ def tile_sums(
     entry = recipe.entry[label]
     is_loaded = tile.windows > 0
     weights = dict(resident(entry.key, entry.load, recipe.batch_items).model.result().weights_info) if is_loaded else {}
-    return TileSums(area.field, total, tile.faults, tile.quality, tile.scenes, tile.windows, tile.seconds, weights)
+    return TileSums(
+        area.field,
+        total,
+        tile.faults,
+        tile.quality,
+        tile.scenes,
+        tile.windows,
+        tile.seconds,
+        pieces[-1].seconds,
+        weights,
+    )
 
 
 def embed_windows(

@@ -40,13 +40,14 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
     store = MapStore.open(out, mode="r+")
     request = _continued(store, run.wanted)
     _check_table(store, run)
+    adds = _adds(store, asked)
     whole = region_of(store) | run.region
     if whole.digest != region_of(store).digest:
         # Before the store says that the region has grown: a run that ends here begins again with it.
         _cover(store, whole, asked)
     is_sealed = is_own(store.request, store.receipt)
     grown = request | {"region": whole.to_dict()}
-    if grown != store.request or _adds(store, asked):
+    if adds or grown != store.request:
         store.top_up(asked, request=grown)
         cards = store.receipt.get("cards", {}) | {label: one.attrs["card"] for label, one in run.layouts.items()}
         store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
