@@ -105,6 +105,8 @@ def _ring_in_degrees(ring: NDArray[Any], crs: str) -> shapely.Polygon:
         is_long = np.abs(step) > _HALF_TURN
     step = np.where(is_long, (step + _HALF_TURN) % _FULL_TURN - _HALF_TURN, step)
     lon = points[0, 0] + np.concatenate([[0.0], np.cumsum(step)])
+    if abs(lon[-1] - lon[0]) < _HALF_TURN:
+        lon[-1] = lon[0]  # sums are rounded, and a ring that misses its own beginning crosses itself
     corners = np.column_stack([lon, points[:, 1]])
     if abs(lon[-1] - lon[0]) > _HALF_TURN:
         pole = math.copysign(_RIGHT_ANGLE, float(points[:, 1].mean()))

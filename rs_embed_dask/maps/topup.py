@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.maps.kept import region_of, stored_table, temporals_of
-from rs_embed_dask.maps.lattice import Lattice
 from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.store.map_layout import BlockKey
@@ -16,7 +15,7 @@ from rs_embed_dask.store.receipt import build_receipt, check_request
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rs_embed_dask.maps.region import Region
@@ -44,7 +43,7 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
     whole = region_of(store) | run.region
     if whole.digest != region_of(store).digest:
         # Before the store says that the region has grown: a run that ends here begins again with it.
-        _cover(store, whole, asked)
+        _cover(store, whole, run)
     is_sealed = is_own(store.request, store.receipt)
     grown = request | {"region": whole.to_dict()}
     if adds or grown != store.request:
@@ -89,17 +88,14 @@ def _adds(store: MapStore, asked: Sequence[Asked]) -> bool:
     return store.document.asking(asked) != store.document
 
 
-def _cover(store: MapStore, whole: Region, asked: Sequence[Asked]) -> None:
+def _cover(store: MapStore, whole: Region, run: MapRun) -> None:
     """Write anew which share of each token the regions cover, in blocks that are asked for again."""
-    for one in asked:
-        label = one.layout.label
-        if label not in store.labels:
-            continue
-        names: Mapping[str, Any] = {group.group: group for group in store.groups(label)}
-        for group, blocks in one.blocks.items():
+    for label in set(run.models) & set(store.labels):
+        names = {group.group for group in store.groups(label)}
+        for group, blocks in run.blocks(label).items():
             if group.group not in names:
                 continue
-            lattice = Lattice.from_dict(group.to_dict())
+            lattice = run.lattice(group, run.models[label])
             there = {at for listed in store.decided(label, group.group).values() for at in listed}
             for at in (at for at in blocks if at in there):
                 block = store.block(BlockKey(label, group.group, 0, *at))

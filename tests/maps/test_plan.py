@@ -82,12 +82,12 @@ def test_the_store_holds_every_token_of_the_blocks(dtype, size):
 
 
 def test_what_happens_to_positions_is_said_before():
-    stated = {}
+    stated, place = {}, rs.BBox(2.0, 50.9, 2.1, 51.0)
     mean = np.zeros((128, 12, 12), np.float32)
     mean[0, 0, 0], mean[0, 0, 1] = 1, -1
     table = PositionTable(mean, "galileo", "nano", 8, windows=500, share=0.5)
     for name, positions in (("auto", "auto"), ("kept", "kept"), ("removed", "removed"), ("table", table)):
-        plan = rs.plan_map(WEST, [NANO, "bandstats"], YEAR, provider="synthetic", positions=positions)
+        plan = rs.plan_map(place, [NANO, "bandstats"], YEAR, provider="synthetic", positions=positions)
         stated[name] = plan.models[0].positions
         assert plan.models[1].positions == "kept: every token is computed from its own surroundings"
         assert (plan.models[0].first_windows > 0) == (name in {"auto", "removed"})
@@ -97,6 +97,8 @@ def test_what_happens_to_positions_is_said_before():
     assert "removed, as asked" in stated["removed"]
     assert stated["table"].startswith("removed, as asked")
     assert "500 windows" in stated["table"]
+    few = rs.plan_map(rs.BBox(2.0, 50.9, 2.001, 50.901), NANO, YEAR, provider="synthetic")
+    assert few.models[0].positions.endswith("too few, so they will be kept")
 
 
 def test_a_plan_prints_and_survives_json():

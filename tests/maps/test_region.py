@@ -283,3 +283,8 @@ def test_a_region_too_small_to_see_is_refused():
     speck = shapely.box(4.0, 50.0, 4.0 + 1e-8, 50.0 + 1e-8)
     with pytest.raises(SpecError, match="smaller than a token"):
         Region.of(speck).lattices(80.0, 64)
+
+
+def test_a_large_box_in_metres_closes_where_it_began():
+    region = Region.of(BBox(350_000.0, 5_000_000.0, 650_000.0, 5_300_000.0, crs="EPSG:32631"))
+    assert region.area_m2 == pytest.approx(9e10, rel=2e-3)

@@ -1,0 +1,79 @@
+"""Published vectors as maps: the pixels that were published, on their own lattice or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rs_embed_dask as rs
+from rs_embed_dask.errors import PlanError
+from rs_embed_dask.store import Status
+from tests.engine.conftest import threads_client
+from tests.products import mirrors
+
+__all__ = ["threads_client"]
+
+YEAR = rs.TemporalSpec.year(2024)
+TILE = rs.BBox(*mirrors.GSE_BOUNDS, crs="EPSG:32631")
+LAND = rs.BBox(300970, 5770450, 301120, 5770560, crs="EPSG:32631")
+
+
+@pytest.mark.parametrize(("name", "folder", "place"), [("gse", "gse", TILE), ("tessera", "new", LAND)])
+def test_a_map_has_the_published_vectors(threads_client, product, tmp_path, name, folder, place):
+    spec = product(name, folder)
+    ask = {"provider": "synthetic", "client": threads_client, "progress": False, "dtype": "float32"}
+    tree = rs.compute_map(place, spec, YEAR, out=tmp_path / "map.zarr", **ask)
+    field = tree[spec.label]["utm31"]
+    alone = rs.get_embedding(spec, place, YEAR, output="grid", provider="synthetic").data
+    same = field.embedding[0].sel(x=alone.x, y=alone.y)
+    assert np.isfinite(alone.values).any()
+    np.testing.assert_array_equal(same.values, alone.values)
+    there = np.isfinite(field.embedding.values[0]).all(axis=0)
+    np.testing.assert_array_equal(field.n_obs.values[0] > 0, there)
+    assert (field.first_date.values[0][there] == np.datetime64("2024-01-01")).all()
+    assert (field.last_date.values[0][there] == np.datetime64("2024-12-31")).all()
+    assert set(np.unique(field.status.values)) <= {Status.PENDING, Status.OK, Status.PARTIAL}
+    assert "own surroundings" in rs.status(tmp_path / "map.zarr").positions[spec.label]
+
+
+def test_where_nothing_was_published_the_reason_is_kept(threads_client, product, tmp_path):
+    ocean = rs.BBox(-30.0, -10.0, -29.999, -9.999)
+    ask = {"provider": "synthetic", "client": threads_client, "progress": False}
+    rs.compute_map(ocean, product("gse"), YEAR, out=tmp_path / "map.zarr", **ask)
+    status = rs.status(tmp_path / "map.zarr")
+    assert {code for counts in status.counts.values() for code in counts} == {Status.NO_DATA}
+    assert "no tile of 2024" in status.failures[0].reason
+
+
+def test_a_plan_of_published_vectors_counts_pixels_and_no_windows_twice(product):
+    plan = rs.plan_map(TILE, [product("gse"), "bandstats"], YEAR, provider="synthetic")
+    one = plan.models[0]
+    assert (one.window, one.stride, one.block, one.token_m, one.dim) == (1, 1, 256, 10.0, 64)
+    assert one.inference == 1
+    assert [figures.labels for figures in plan.reads] == [("gse",), ("bandstats",)]
+    assert any(what.startswith("gse from http") for figures in plan.reads for what in figures.what)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("gse", {"fetch": rs.FetchSpec(resolution_m=20)}, "published for pixels of 10 m"),
+        ("gse", {"crs": "EPSG:3035"}, "UTM zones"),
+        ("copernicus", {}, "cells are degrees"),
+        ("gse", {"dims": 16}, "not trained for that"),
+        ("gse", {"output": "pooled"}, "a vector per token"),
+    ],
+)
+def test_vectors_are_not_resampled(product, name, change, match):
+    with pytest.raises(rs.RsEmbedError, match=match):
+        rs.plan_map(TILE, product(name), YEAR, provider="synthetic", **change)
+
+
+def test_their_own_resolution_may_be_named(product):
+    assert rs.plan_map(TILE, product("gse"), YEAR, provider="synthetic", fetch=rs.FetchSpec(resolution_m=10)).models
+
+
+def test_a_refusal_comes_before_a_store(product, tmp_path):
+    with pytest.raises(PlanError, match="resampled"):
+        rs.compute_map(TILE, product("gse"), YEAR, out=tmp_path / "map.zarr", provider="synthetic", crs="EPSG:3035")
+    assert not (tmp_path / "map.zarr").exists()
