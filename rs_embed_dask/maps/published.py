@@ -25,7 +25,7 @@ _THERE = frozenset({Status.OK, Status.PARTIAL})
 def product_sums(recipe: Recipe, label: str, area: TileArea, *, temporal: TemporalSpec) -> TileSums:
     """Read the vectors of a block; every token is a window of its own, of weight one."""
     seed = f"{area.grid.crs}/{area.field.top}/{area.field.left}/{label}"
-    read = read_published(recipe, label, area.grid, temporal, seed=seed)
+    read = read_published(recipe, label, area.grid, temporal=temporal, seed=seed)
     outcome = read.outcome
     if outcome.status not in _THERE or outcome.data is None:
         reason = str(outcome.error) if outcome.error is not None else outcome.note

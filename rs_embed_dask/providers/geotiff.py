@@ -28,7 +28,8 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.http import Access, Piece, read_range
+from rs_embed_dask.providers.http import Access, read_range
+from rs_embed_dask.providers.kept import Piece
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
     NUMBERS,
@@ -116,9 +117,7 @@ class GeoTiff:
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
         self._check(blocks, spans, access.limits)
-        cached = [*self.head, *(access.cache.of(self.href) if access.cache else ())]
-        missing = runs((span[2:] for of in spans.values() for span in of), ((p.start, p.stop) for p in cached))
-        pieces = [*cached, *self._fetch_all(missing, access)]
+        pieces = self._pieces([span[2:] for of in spans.values() for span in of], access)
         window = Window(
             columns[0] - blocks.column * self.layout.block_width,
             rows[0] - blocks.row * self.layout.block_height,
@@ -133,6 +132,20 @@ class GeoTiff:
             indexes = (None if whole else plane + 1) if band is None else band
             decoded.append(self._decoded(data, indexes, window))
         return np.concatenate(decoded)
+
+    def _pieces(self, needed: list[tuple[int, int]], access: Access) -> list[Piece]:
+        """Return pieces that hold blocks of (offset, length), each byte fetched at most once where bytes are kept."""
+        head = [(piece.start, piece.stop) for piece in self.head]
+
+        def missing(there: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+            return runs(needed, [*head, *there])
+
+        def fetch(runs_: list[tuple[int, int]]) -> list[Piece]:
+            return self._fetch_all(runs_, access)
+
+        if access.cache is None:
+            return [*self.head, *fetch(missing(()))]
+        return [*self.head, *access.cache.take((self.href, self.head[0].size), missing, fetch)]
 
     def _check(self, blocks: Blocks, spans: Mapping[int, tuple[Block, ...]], limits: TiffLimits) -> None:
         """Refuse blocks that are not there, and bombs, before any is fetched."""
@@ -168,8 +181,6 @@ class GeoTiff:
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
-        if access.cache is not None:
-            access.cache.add(self.href, piece)
         return piece
 
 

@@ -25,13 +25,13 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
+from rs_embed_dask.providers.kept import ByteCache, Piece
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.tiff import TiffLimits
 
 __all__ = [
     "AbsentError",
     "Access",
-    "ByteCache",
     "KeyedLinks",
     "Piece",
     "PlainLinks",
@@ -269,41 +269,6 @@ ANYWHERE: Final = frozenset({"Range", "Accept-Encoding"})
 
 class AbsentError(ProviderError):
     """There is no such file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of a file: where they begin, what they are, and how large the whole file is."""
-
-    start: int
-    data: bytes
-    size: int
-
-    @property
-    def stop(self) -> int:
-        """The offset behind the last byte."""
-        return self.start + len(self.data)
-
-
-class ByteCache:
-    """What was fetched for one grid, for the next grid of the same place to take; what travels is empty."""
-
-    def __init__(self) -> None:
-        self._pieces: defaultdict[str, tuple[Piece, ...]] = defaultdict(tuple)
-        self._lock = threading.Lock()
-
-    def of(self, href: str) -> tuple[Piece, ...]:
-        """Return what there is of a file."""
-        with self._lock:
-            return self._pieces.get(href, ())
-
-    def add(self, href: str, piece: Piece) -> None:
-        """Keep bytes of a file."""
-        with self._lock:
-            self._pieces[href] += (piece,)
-
-    def __reduce__(self) -> tuple[type[ByteCache], tuple[()]]:
-        return ByteCache, ()
 
 
 @dataclass(frozen=True, slots=True)

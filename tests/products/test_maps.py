@@ -47,7 +47,7 @@ def test_where_nothing_was_published_the_reason_is_kept(threads_client, product,
 
 def test_a_plan_of_published_vectors_counts_pixels_and_no_windows_twice(product):
     plan = rs.plan_map(TILE, [product("gse"), "bandstats"], YEAR, provider="synthetic")
-    one = plan.models[0]
+    (one,) = (one for one in plan.models if one.label == "gse")
     assert (one.window, one.stride, one.block, one.token_m, one.dim) == (1, 1, 256, 10.0, 64)
     assert one.inference == 1
     assert [figures.labels for figures in plan.reads] == [("gse",), ("bandstats",)]

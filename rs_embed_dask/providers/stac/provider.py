@@ -14,7 +14,8 @@ from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
-from rs_embed_dask.providers.http import Access, ByteCache, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
+from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
+from rs_embed_dask.providers.kept import ByteCache, kept_bytes
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
@@ -319,7 +320,8 @@ class StacProvider:
         table = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
         items = self._find(table, grids, *loosest(reads))
-        access = self.access if len(grids) == 1 else replace(self.access, cache=ByteCache())
+        cache = kept_bytes() or (ByteCache() if len(grids) > 1 else None)
+        access = replace(self.access, cache=cache)
         by_read: dict[int, xr.Dataset | NoImageryError] = {}
         for grid in grids:
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
