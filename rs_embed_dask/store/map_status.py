@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ __all__ = ["BlockReasons", "MapStatus", "status"]
 
 _MOST_READ: Final = 1000
 _MOST_ROWS: Final = 20
+_SHARE: Final = re.compile(r"\d+(?= %)")
 _SHOWN: Final = ("seam_median", "seam_p99", "lattice", "zone_mean")
 
 
@@ -162,7 +164,7 @@ def _reasons(store: MapView, label: str) -> list[BlockReasons]:
     listed = ((key, code) for key, code in _blocks(store, label) if code in FAILURES)
     for _, (key, code) in zip(range(_MOST_READ), listed, strict=False):
         text = _reason(store, key)
-        groups[code, reason_pattern(text)].append((key, text))
+        groups[code, _SHARE.sub("#", reason_pattern(text))].append((key, text))
     counted_ = [
         BlockReasons(label, code, some[0][1], len(some), (some[0][0].group, some[0][0].row, some[0][0].col))
         for (code, _), some in groups.items()
