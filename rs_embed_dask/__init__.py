@@ -1,6 +1,7 @@
 """Embeddings of any place, at any time, by any remote-sensing foundation model, on one machine or many.
 
-The verbs live in :mod:`rs_embed_dask.api`, the nouns a user writes in :mod:`rs_embed_dask.specs`.
+The verbs live in :mod:`rs_embed_dask.api` and :mod:`rs_embed_dask.api_maps`, the nouns a user writes in
+:mod:`rs_embed_dask.specs`.
 Names are resolved when first used, so importing the package loads neither torch nor Dask.
 
 Examples
@@ -18,18 +19,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rs_embed_dask.api import (
         compute_embeddings,
-        compute_map,
         get_embedding,
         get_embeddings_batch,
         inspect_input,
-        map_scores,
-        open_map,
         open_store,
         plan,
-        plan_map,
         resume,
         status,
     )
+    from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
     from rs_embed_dask.errors import RsEmbedError
@@ -56,18 +54,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "rs_embed_dask.api": (
         "compute_embeddings",
-        "compute_map",
         "get_embedding",
         "get_embeddings_batch",
         "inspect_input",
-        "map_scores",
-        "open_map",
         "open_store",
         "plan",
-        "plan_map",
         "resume",
         "status",
     ),
+    "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
     "rs_embed_dask.errors": ("RsEmbedError",),

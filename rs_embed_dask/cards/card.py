@@ -196,10 +196,8 @@ class Card:
         The option that is the side, in pixels, of what a pixel's features depend on; in a model without windows only.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
-    product : Product or None
-        Where its vectors are read, if they are not computed; it then has no inputs.
-    prefix_dims : tuple of int
-        Lengths at which the first numbers of a vector are one by themselves, if the model was trained for that.
+    product, prefix_dims : Product or None, tuple of int
+        Where its vectors are read, if they are not computed; lengths at which a vector's beginning is one by itself.
     parity, notes, deviations : str, tuple of str, tuple of str
         What it was compared with; what users should know; where rs-embed's results differ.
     """

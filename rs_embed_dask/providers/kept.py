@@ -38,7 +38,7 @@ class Piece:
 
 
 @dataclass(eq=False)
-class _Flight:
+class _Fetching:
     """Bytes that a thread is fetching."""
 
     runs: tuple[Run, ...]
@@ -52,7 +52,7 @@ class ByteCache:
         self._most, self._held = most, 0
         self._pieces: defaultdict[File, list[Piece]] = defaultdict(list)
         self._order: OrderedDict[tuple[File, int], Piece] = OrderedDict()
-        self._flights: defaultdict[File, list[_Flight]] = defaultdict(list)
+        self._flights: defaultdict[File, list[_Fetching]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def take(
@@ -66,7 +66,7 @@ class ByteCache:
             there = list(self._pieces.get(file, ()))
             others = list(self._flights[file])
             coming = [run for other in others for run in other.runs]
-            flight = _Flight(tuple(missing([*_runs(there), *coming])))
+            flight = _Fetching(tuple(missing([*_runs(there), *coming])))
             self._flights[file].append(flight)
         try:
             mine = fetch(list(flight.runs))

@@ -1,0 +1,219 @@
+"""The verbs of maps: plan, compute, open, and how seamless they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+from rs_embed_dask.engine.request import RequestOptions, request_of
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs import OutputSpec
+from rs_embed_dask.specs.when import spans
+from rs_embed_dask.store.map_reader import open_map
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    import xarray as xr
+    from distributed import Client
+
+    from rs_embed_dask.engine.watch import Options, Progress
+    from rs_embed_dask.maps.plan import MapPlan
+    from rs_embed_dask.maps.positions import PositionTable
+    from rs_embed_dask.maps.report import MapReport
+    from rs_embed_dask.maps.request import MapRun
+    from rs_embed_dask.providers import Provider
+
+__all__ = ["compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
+
+
+def compute_map(
+    region: object,
+    models: object,
+    temporal: object,
+    *,
+    out: str | Path,
+    crs: object = "utm",
+    overlap: float = 1 / 12,
+    positions: str | PositionTable = "auto",
+    dtype: str = "float16",
+    dims: int | None = None,
+    client: Client | None = None,
+    progress: Progress = True,
+    **options: Unpack[RequestOptions],
+) -> xr.DataTree:
+    """Embed a whole region: a seamless field per model, on a lattice that all maps share.
+
+    Parameters
+    ----------
+    region : BBox, Polygon, GeoDataFrame, shapely geometry or path of a vector file
+        Where; land and sea alike, in any reference system.
+    models : str, ModelSpec, dict, or a list of them
+        As `compute_embeddings`. A token is the model's own: its patch times the pixel size.
+    temporal : TemporalSpec, or a list of them
+        One layer along ``time`` each.
+    out : path or URL
+        The Zarr store. If it exists, the map continues: what is done stays, and spans, models and neighbouring regions
+        are added without moving anything.
+    crs : "utm" or str or int or CRS, default "utm"
+        One group per UTM zone, or one projection in metres for all.
+    overlap : float, default 1/12
+        Share of a window's side that the next window covers too, rounded to whole tokens.
+    positions : {"auto", "removed", "kept"} or PositionTable, default "auto"
+        Whether what the position in the window adds to a vector is measured and taken away; "auto" does so where it
+        explains more than 1 % of the variance. A table given here makes maps of several regions comparable.
+    dtype : {"float16", "float32", "int8"}, default "float16"
+        How vectors are stored; int8 has a scale per token.
+    dims : int, optional
+        Keep the first numbers of each vector only, of models that were trained for it.
+    client, progress
+        As `compute_embeddings`.
+    **options
+        See `RequestOptions`; `fetch` says how pixels are read, and its `resolution_m` asks for other pixels, never for
+        vectors that are resampled.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``tree[model][group].embedding`` (time, dim, y, x) with quality layers, cropped to the computed blocks; lazy.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If an argument is invalid.
+    PlanError
+        If a model cannot be mapped: a product in cells of degrees, at another resolution or in another projection
+        than its own, or modalities of different pixel sizes.
+    StoreMismatchError
+        If the map at `out` was made in another way.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> region, year = rs.BBox(2.0, 50.9, 2.1, 51.0), rs.TemporalSpec.year(2022)
+    >>> tree = rs.compute_map(region, "bandstats", year, out="map.zarr", provider="synthetic")  # doctest: +SKIP
+    >>> tree["bandstats"]["utm31"].embedding  # doctest: +SKIP
+    """
+    from rs_embed_dask.engine.watch import Options
+    from rs_embed_dask.maps.compute import compute
+    from rs_embed_dask.maps.estimate import plan_of
+
+    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options)
+    compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run))
+    return open_map(out)
+
+
+def plan_map(
+    region: object,
+    models: object,
+    temporal: object,
+    *,
+    crs: object = "utm",
+    overlap: float = 1 / 12,
+    positions: str | PositionTable = "auto",
+    dtype: str = "float16",
+    dims: int | None = None,
+    **options: Unpack[RequestOptions],
+) -> MapPlan:
+    """Return what `compute_map` would do with the same arguments, without reading a pixel.
+
+    Parameters
+    ----------
+    region, models, temporal, crs, overlap, positions, dtype, dims, **options
+        As `compute_map`.
+
+    Returns
+    -------
+    MapPlan
+        Prints blocks, windows, reads, bytes, what happens to positions, the size of the store and an estimate of the
+        time.
+
+    Raises
+    ------
+    SpecError, UnknownNameError, PlanError
+        As `compute_map`.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> region, year = rs.BBox(2.0, 50.9, 2.1, 51.0), rs.TemporalSpec.year(2022)
+    >>> rs.plan_map(region, "bandstats", year, provider="synthetic").models[0].blocks
+    {'utm31': 9}
+    """
+    from rs_embed_dask.maps.estimate import plan_of
+
+    return plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options))
+
+
+def map_scores(path: str | Path) -> pd.DataFrame:
+    """Return how seamless a map is, from what passed by while it was computed.
+
+    Parameters
+    ----------
+    path : path or URL
+        The map.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model:
+
+        - ``blocks``: blocks that were scored, and ``tokens``, those of them that give the score lattice;
+        - ``neighbours``: median of the cosine distance of neighbouring tokens that belong to the same window;
+        - ``seam_median``, ``seam_p99``: that of neighbours in different windows, as a multiple; 1 is no seam;
+        - ``block_median``, ``block_p99``: the same of neighbours in different blocks;
+        - ``lattice``: share of the variance of the vectors that their position in the window explains, and
+          ``lattice_chance``, the share that chance would explain;
+        - ``zone_tokens``, ``zone_mean``, ``zone_least``: cosine of two UTM zones' vectors on the ground they share;
+        - ``decay_1`` to ``decay_64``: mean cosine of vectors that many tokens apart.
+
+    Raises
+    ------
+    StoreError
+        If there is no map, or one that cannot be read.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> rs.map_scores("county.zarr")[["seam_median", "lattice"]]  # doctest: +SKIP
+    """
+    from rs_embed_dask.maps.kept import scores_frame
+    from rs_embed_dask.store import MapStore
+
+    return scores_frame(MapStore.open(path))
+
+
+def resume_map(
+    path: str | Path, source: Provider | None, trust_hosts: Sequence[str], *, client: Client | None, options: Options
+) -> MapReport:
+    """Continue a map from what its store says; see `rs_embed_dask.api.resume`."""
+    from rs_embed_dask.engine.stored import stored_request
+    from rs_embed_dask.maps.compute import compute_store
+    from rs_embed_dask.maps.kept import region_of
+    from rs_embed_dask.maps.request import MapRequest, MapRun
+    from rs_embed_dask.store import MapStore
+
+    store = MapStore.open(path, mode="r+")
+    request = stored_request(store, provider=source, trust_hosts=trust_hosts)
+    run = MapRun(region_of(store), MapRequest.from_dict(store.request, request))
+    return compute_store(run, store, client=client, options=options)
+
+
+def _map_run(
+    region: object, models: object, temporal: object, field: tuple[Any, ...], options: RequestOptions
+) -> MapRun:
+    """Resolve a map's arguments; `field` are crs, overlap, dtype, positions and dims."""
+    from rs_embed_dask.engine.plan import Sizes
+    from rs_embed_dask.maps.region import Region
+    from rs_embed_dask.maps.request import MapRequest, MapRun
+
+    output = options.get("output")
+    if output not in {None, "grid", OutputSpec.grid()}:
+        reason, fix = "a map has a vector per token", "leave output out, or use compute_embeddings for places"
+        raise SpecError("output", value=output, reason=reason, fix=fix)
+    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
+    wanted = MapRequest(request_of(models, options), temporals, *field)
+    return MapRun(
+        Region.of(region, options.get("crs")), wanted, batch_items=options.get("batch_items", Sizes.batch_items)
+    )
