@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from rs_embed_dask.engine.request import RequestOptions, request_of
-from rs_embed_dask.errors import SpecError
-from rs_embed_dask.specs import OutputSpec
+from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
+from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_reader import open_map
 
@@ -41,7 +40,7 @@ def compute_map(
     dims: int | None = None,
     client: Client | None = None,
     progress: Progress = True,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[MapOptions],
 ) -> xr.DataTree:
     """Embed a whole region: a seamless field per model, on a lattice that all maps share.
 
@@ -70,8 +69,8 @@ def compute_map(
     client, progress
         As `compute_embeddings`.
     **options
-        See `RequestOptions`; `fetch` says how pixels are read, and its `resolution_m` asks for other pixels, never for
-        vectors that are resampled.
+        ``provider`` (or ``backend``), ``fetch``, ``prep``, ``sensor`` and ``batch_items`` of `RequestOptions`; `fetch`
+        says how pixels are read, and its `resolution_m` asks for other pixels, never for vectors that are resampled.
 
     Returns
     -------
@@ -114,7 +113,7 @@ def plan_map(
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
     dims: int | None = None,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[MapOptions],
 ) -> MapPlan:
     """Return what `compute_map` would do with the same arguments, without reading a pixel.
 
@@ -200,20 +199,17 @@ def resume_map(
     return compute_store(run, store, client=client, options=options)
 
 
-def _map_run(
-    region: object, models: object, temporal: object, field: tuple[Any, ...], options: RequestOptions
-) -> MapRun:
+def _map_run(region: object, models: object, temporal: object, field: tuple[Any, ...], options: MapOptions) -> MapRun:
     """Resolve a map's arguments; `field` are crs, overlap, dtype, positions and dims."""
     from rs_embed_dask.engine.plan import Sizes
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.maps.request import MapRequest, MapRun
 
-    output = options.get("output")
-    if output not in {None, "grid", OutputSpec.grid()}:
-        reason, fix = "a map has a vector per token", "leave output out, or use compute_embeddings for places"
-        raise SpecError("output", value=output, reason=reason, fix=fix)
+    for name in options:
+        if name not in MapOptions.__annotations__:
+            raise UnknownNameError.among("option", name, MapOptions.__annotations__)
     temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
-    wanted = MapRequest(request_of(models, options), temporals, *field)
+    wanted = MapRequest(request_of(models, cast("RequestOptions", options)), temporals, *field)
     return MapRun(
         Region.of(region, options.get("crs")), wanted, batch_items=options.get("batch_items", Sizes.batch_items)
     )

@@ -257,3 +257,36 @@ def test_inspect_says_what_is_in_the_input(shell, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     found = json.loads(shell("inspect", *REQUEST, *SYNTHETIC, "-m", "rcf", "--json")[1])
     assert found
+
+
+def test_a_map_is_planned_made_and_asked_for(shell, scheduler, tmp_path):
+    words = ["--bbox", "2.03,50.901,2.031,50.902", "-m", "bandstats", "--model-option", "patch_px=2", *REQUEST[4:]]
+    code, planned, _ = shell("plan-map", *words, *SYNTHETIC, "--json")
+    blocks = json.loads(planned)["models"][0]["blocks"]
+    assert (code, list(blocks)) == (0, ["utm31"])
+    assert "of 64 x 64 tokens" in shell("plan-map", *words, *SYNTHETIC)[1]
+    out = tmp_path / "map.zarr"
+    code, printed, _ = shell("map", *words, *SYNTHETIC, "--out", out, "--cluster", scheduler, "--store-dtype", "int8")
+    assert code == 0
+    assert "Plan of a map" in printed
+    assert "finished" in printed
+    code, listed, _ = shell("status", out, "--items", "--json")
+    assert code == 0
+    assert len(json.loads(listed)["blocks"]) == blocks["utm31"]
+    code, again, _ = shell("resume", out, "--cluster", scheduler)
+    assert (code, "finished" in again) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "no region was given"),
+        (["--bbox", "2,50,3,51", "areas.gpkg"], "a file and a box were given"),
+        (["nowhere.gpkg"], "there is no such file"),
+        (["--bbox", "2,50,3"], "4 numbers are needed"),
+    ],
+)
+def test_a_map_needs_one_region(shell, words, reason):
+    code, _, error = shell("plan-map", *words, "-m", "rcf", "--year", "2022", *SYNTHETIC)
+    assert code == 2
+    assert reason in error

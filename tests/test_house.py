@@ -4,7 +4,8 @@ What counts: a *file* by its lines; a *function* from the first statement after 
 *parameter* is what a caller may pass, so neither `self`, `cls`, `*args` nor `**kwargs`, and not the fields of a
 dataclass. At most six exist, and of a function without a leading underscore at most three may be given by position.
 The verbs of `api.py` and `api_maps.py` and the commands of `cli` may have more, all by keyword: there, each is an
-option that a user types. Functions that Dask calls from a graph get everything by position, for that is how graphs call.
+option that a user types. Functions that Dask calls from a graph get everything by position, for that is how graphs
+call.
 """
 
 from __future__ import annotations

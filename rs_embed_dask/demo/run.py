@@ -21,13 +21,12 @@ from rs_embed_dask.engine.progress import listeners_for, shows_plan
 from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, RunReport, RunStarted, emit
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
-from rs_embed_dask.store import Status
+from rs_embed_dask.store import Status, StatusReport, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rs_embed_dask.demo.stage import Stage
-    from rs_embed_dask.store.status import StatusReport
 
 __all__ = ["KillsOneWorker", "clear", "walk"]
 
@@ -71,7 +70,7 @@ def walk(out: Path, stage: Stage) -> int:
     started = time.perf_counter()
     clear(out, "demo.zarr", "demo.png")
     report = _embed(stage, out / "demo.zarr")
-    status = api.status(out / "demo.zarr")
+    status = StatusReport.of(Store.open(out / "demo.zarr"))
     decided = status.is_finished and not status.n_retryable
     _write(f"\n{report.against_plan}\n\n{status}")
     picture.save(stage, out)

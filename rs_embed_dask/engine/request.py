@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.providers import Provider
 
-__all__ = ["Request", "RequestOptions", "request_of", "statuses_of"]
+__all__ = ["MapOptions", "Request", "RequestOptions", "request_of", "statuses_of"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,18 @@ class Request:
 _Mode = TypeVar("_Mode", OutputSpec, InputPrep)
 
 
-class RequestOptions(TypedDict, total=False):
+class MapOptions(TypedDict, total=False):
+    """The options of a map besides those that its verbs write out; see `RequestOptions`."""
+
+    provider: Provider | str | None
+    backend: Provider | str | None
+    fetch: FetchSpec | None
+    prep: InputPrep | str | None
+    sensor: SensorSpec | Sequence[SensorSpec] | None
+    batch_items: int
+
+
+class RequestOptions(MapOptions, total=False):
     """The options of a request besides places, models and span; each has a default.
 
     Attributes
@@ -110,16 +121,10 @@ class RequestOptions(TypedDict, total=False):
     """
 
     output: OutputSpec | str | None
-    provider: Provider | str | None
-    backend: Provider | str | None
-    fetch: FetchSpec | None
-    prep: InputPrep | str | None
-    sensor: SensorSpec | Sequence[SensorSpec] | None
     buffer_m: float | None
     crs: str | None
     ids: Sequence[str] | None
     chunk_items: int | None
-    batch_items: int
 
 
 def request_of(models: object, options: RequestOptions) -> Request:

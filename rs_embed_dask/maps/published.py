@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from rs_embed_dask.maps.tiles import Quality, TileSums
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.stages import Outcome
     from rs_embed_dask.maps.tiles import TileArea
@@ -31,17 +33,17 @@ def product_sums(recipe: Recipe, label: str, area: TileArea, *, temporal: Tempor
         reason = str(outcome.error) if outcome.error is not None else outcome.note
         return TileSums(area.field, None, ((area.field, outcome.status, reason),), read_seconds=read.seconds)
     values = np.asarray(outcome.data, np.float32)[: area.dim]
-    there = np.isfinite(values).all(axis=0)
+    there = np.asarray(np.isfinite(values).all(axis=0))
     total = np.concatenate([np.where(there, values, np.float32(0)), there[None].astype(np.float32)])
     return TileSums(area.field, total, (), _quality(outcome, there), outcome.scenes, read_seconds=read.seconds)
 
 
-def _quality(outcome: Outcome, there: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Quality:
+def _quality(outcome: Outcome, there: NDArray[np.bool_]) -> Quality:
     """Say which tokens have a vector, and of which span the product says that it is."""
-    none = np.datetime64("NaT", "D")
-    first, last = none, none
+    none: Any = np.datetime64("NaT", "D")
+    first = last = none
     if outcome.frames:
         span = outcome.frames[0]
-        first, last = np.datetime64(span.start, "D"), np.datetime64(span.end - dt.timedelta(days=1), "D")
+        first, last = (np.datetime64(day.isoformat(), "D") for day in (span.start, span.end - dt.timedelta(days=1)))
     days = [np.where(there, day, none).astype("datetime64[D]") for day in (first, last)]
     return Quality(there.astype(np.float32), there.astype(np.int32), days[0], days[1])

@@ -215,7 +215,7 @@ def _areas(source: Any, crs: object) -> tuple[list[shapely.Geometry], str]:
     if all(hasattr(source, name) for name in ("geometry", "crs", "to_crs")):
         stated = crs if source.crs is None else source.crs
         if stated is None:
-            fix = "use frame.set_crs, or pass crs="
+            fix = "use frame.set_crs"
             raise SpecError("region", value=type(source).__name__, reason="the frame does not state its crs", fix=fix)
         return list(shapely.force_2d(source.geometry.dropna().to_numpy())), crs_text("region.crs", stated)
     raise SpecError("region", value=source, reason=f"{type(source).__name__} is not an area", fix=_FIX)

@@ -61,7 +61,7 @@ def test_a_plan_of_published_vectors_counts_pixels_and_no_windows_twice(product)
         ("gse", {"crs": "EPSG:3035"}, "UTM zones"),
         ("copernicus", {}, "cells are degrees"),
         ("gse", {"dims": 16}, "not trained for that"),
-        ("gse", {"output": "pooled"}, "a vector per token"),
+        ("gse", {"output": "pooled"}, "output"),
     ],
 )
 def test_vectors_are_not_resampled(product, name, change, match):
