@@ -105,7 +105,6 @@ class Workers:
     threads: int
     memory: int
     room: int = 0
-    readers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, workers: Mapping[str, Mapping[str, Any]]) -> Workers:
@@ -120,9 +119,7 @@ class Workers:
         embedding = [limits[at] for at, worker in workers.items() if needed <= worker["resources"].keys()]
         # On a GPU the weights lie in the device's memory, which Dask does not watch.
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
-        reading = Placement.on(totals.keys()).read.keys()
-        readers = sorted(at for at, worker in workers.items() if reading <= worker["resources"].keys())
-        return cls(frozenset(workers), totals, threads, sum(limits.values()), room, tuple(readers))
+        return cls(frozenset(workers), totals, threads, sum(limits.values()), room)
 
     def check_room(self, nbytes: int) -> None:
         """Refuse weights that do not fit into a worker's memory."""

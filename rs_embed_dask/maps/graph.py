@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -190,21 +189,8 @@ class TileGraph:
     def _near(self, kind: str, tile: BlockIndex, label: str, held: Mapping[Key, Any]) -> list[Any]:
         return [held[key] for key in self._strips_before(kind, tile, label) if key in held]
 
-    @cached_property
-    def _columns(self) -> tuple[int, int]:
-        """The first column of tiles, and how many there are."""
-        columns = [tile.col for tile in self.work.order]
-        return min(columns), max(columns) - min(columns) + 1
-
-    def reader(self, tile: BlockIndex, readers: Sequence[str]) -> dict[str, Any]:
-        """Return where a tile is read: neighbouring columns on one worker, which keeps the bytes that they share."""
-        if not readers:
-            return {}
-        first, count = self._columns
-        return {"workers": [readers[(tile.col - first) * len(readers) // count]], "allow_other_workers": True}
-
     def graph(
-        self, tile: BlockIndex, held: Mapping[Key, Any], placement: Placement, *, readers: Sequence[str] = ()
+        self, tile: BlockIndex, held: Mapping[Key, Any], placement: Placement
     ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, int]]:
         """Build the graph of a tile; the keys of its receipts, by label, and how many tiles take what it hands on."""
         source = self.work.source(tile)
@@ -234,7 +220,7 @@ class TileGraph:
                 if takers := self.consumers(tile, "edges"):
                     strips[block] = takers
         layers = {
-            "read": MaterializedLayer(reads, annotations=_on(placement.read) | self.reader(tile, readers)),
+            "read": MaterializedLayer(reads, annotations=_on(placement.read)),
             "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
             "rest": MaterializedLayer(rest),
         }

@@ -98,8 +98,7 @@ class _Stream:
             self._release()
 
     def _submit(self, tile: BlockIndex) -> None:
-        readers = self._watch.look().readers
-        graph, blocks, strips = self._graphs.graph(tile, self._held, self._watch.placement, readers=readers)
+        graph, blocks, strips = self._graphs.graph(tile, self._held, self._watch.placement)
         keys = [*blocks, *strips]
         futures = self._client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s") if keys else []
         for key, future in zip(keys, futures, strict=True):
