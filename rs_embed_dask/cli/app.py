@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliOptions, ClusterOptions, MapOptions, ProviderOptions, taking
+from rs_embed_dask.cli.options import CliMapOptions, CliOptions, ClusterOptions, ProviderOptions, taking
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def plan(options: CliOptions, *, as_json: Json = False) -> None:
 
 
 @app.command("map")
-@taking(MapOptions, ClusterOptions)
+@taking(CliMapOptions, ClusterOptions)
 def make_map(
-    options: MapOptions,
+    options: CliMapOptions,
     place: ClusterOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Map to write: a new one, or one to continue or enlarge.")],
@@ -123,8 +123,8 @@ def make_map(
 
 
 @app.command()
-@taking(MapOptions)
-def plan_map(options: MapOptions, *, as_json: Json = False) -> None:
+@taking(CliMapOptions)
+def plan_map(options: CliMapOptions, *, as_json: Json = False) -> None:
     """Show what a map would read, compute and write, without making it."""
     request = read.map_from(options)
     planned = rs.plan_map(request.region, request.models, request.span, **request.keywords)

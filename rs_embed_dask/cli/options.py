@@ -17,10 +17,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 __all__ = [
+    "CliMapOptions",
     "CliOptions",
     "ClusterOptions",
     "FetchOptions",
-    "MapOptions",
     "ModelOptions",
     "PlaceOptions",
     "ProviderOptions",
@@ -144,7 +144,7 @@ class FieldOptions:
 
 
 @dataclass(frozen=True)
-class MapOptions(FetchOptions, ProviderOptions, FieldOptions, ModelOptions, TimeOptions, RegionOptions):
+class CliMapOptions(FetchOptions, ProviderOptions, FieldOptions, ModelOptions, TimeOptions, RegionOptions):
     """Everything that describes a map."""
 
 

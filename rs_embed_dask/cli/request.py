@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rs_embed_dask.cli.options import (
+    CliMapOptions,
     CliOptions,
     FetchOptions,
-    MapOptions,
     ModelOptions,
     OutputOptions,
     PlaceOptions,
@@ -59,7 +59,7 @@ def request_from(options: CliOptions) -> CliRequest:
     return CliRequest(places, models, span, keywords)
 
 
-def map_from(options: MapOptions) -> CliMap:
+def map_from(options: CliMapOptions) -> CliMap:
     """Build the map that the options describe."""
     region, span, models = region_from(options), span_from(options), models_from(options)
     field = {
