@@ -11,11 +11,12 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401  it adds .rio
 import xarray as xr
+from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError, StoreMismatchError
 from rs_embed_dask.maps.lattice import lattice_for
 from rs_embed_dask.specs.ground import WGS84, project
-from rs_embed_dask.store import Status, Store, in_memory
+from rs_embed_dask.store import Status, Store
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import Asked, BlockKey, MapLayout
 from rs_embed_dask.store.map_reader import open_map
@@ -265,13 +266,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_block_is_whole_or_pending_after_a_crash_at_every_step(change):
-    other = make_map(in_memory(), blocks=square(82, 10, 1, 1))
+    other = make_map(MemoryStore(), blocks=square(82, 10, 1, 1))
     fill_map(other)
     old = block_content(other, KEY)
     other.write_block(KEY, result_of(TINY, KEY, **CHANGES[change]))
     new = block_content(other, KEY)
     assert not np.array_equal(old["embedding"], new["embedding"], equal_nan=True)
-    place = in_memory()
+    place = MemoryStore()
     make_map(place, blocks=square(82, 10, 1, 1))
     store = MapStore.open(place, "r+")
     fill_map(store)
@@ -300,7 +301,7 @@ def test_failed_blocks_are_taken_up_again_and_others_are_not(tmp_path):
 
 
 def test_the_making_of_a_map_that_is_cut_short_is_never_taken_for_one():
-    place = in_memory()
+    place = MemoryStore()
     count = 0
     for count, _ in enumerate(crashes(lambda: make_map(place), stride=3), start=1):  # noqa: B007
         assert not MapStore.exists(place)
@@ -311,7 +312,7 @@ def test_the_making_of_a_map_that_is_cut_short_is_never_taken_for_one():
 
 
 def test_a_top_up_that_is_cut_short_changes_nothing():
-    place = in_memory()
+    place = MemoryStore()
     fill_map(make_map(place))
     more = [
         Asked(TINY, (YEAR, NEXT), {group_of(): square(84, 10)}),
