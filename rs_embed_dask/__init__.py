@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         TemporalSpec,
     )
     from rs_embed_dask.specs.places import places
+    from rs_embed_dask.store.export.cog import to_cog
+    from rs_embed_dask.store.export.preview import build_preview
+    from rs_embed_dask.store.export.stac import to_stac
 
 __version__ = "0.1.0"
 
@@ -71,6 +74,9 @@ _HOMES = {
     "rs_embed_dask.models": ("register_model",),
     "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
     "rs_embed_dask.specs.places": ("places",),
+    "rs_embed_dask.store.export.cog": ("to_cog",),
+    "rs_embed_dask.store.export.preview": ("build_preview",),
+    "rs_embed_dask.store.export.stac": ("to_stac",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",
@@ -100,6 +106,7 @@ __all__ = [
     "RsEmbedError",
     "SensorSpec",
     "TemporalSpec",
+    "build_preview",
     "cluster",
     "compute_embeddings",
     "compute_map",
@@ -120,6 +127,8 @@ __all__ = [
     "register_provider",
     "resume",
     "status",
+    "to_cog",
+    "to_stac",
 ]
 
 

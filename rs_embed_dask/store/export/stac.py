@@ -154,10 +154,10 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
     width, _, left, _, height, top = field.transform
     where = (width, 0.0, left + cols.start * width, 0.0, height, top + rows.start * height)
     shape = rows.stop - rows.start, cols.stop - cols.start
-    outline = _outline(field, where, shape)
+    outline = shapely.orient_polygons(_outline(field, where, shape))
     start, end = _times(field.start, field.end)
     request = field.made_by.get("request", {})
-    told = {"overlap": request.get("overlap"), "positions": field.positions, "random_weights": field.is_random}
+    told = {"overlap": request.get("overlap"), "positions": field.positions, "random_weights": field.is_random or None}
     properties = _embedding(field) | proj_attrs(field.crs) | {"proj:transform": list(where), "proj:shape": list(shape)}
     item = pystac.Item(
         f"{field.label}_{field.group}_{field.start}_{row}_{col}",

@@ -81,7 +81,7 @@ def test_a_coarser_zoom_is_the_mean_of_what_is_there(built):
 
 def test_every_zoom_lies_where_the_map_lies(built):
     path, _ = built
-    bounds = open_map(path)["wide"]["utm32"].ds.rio.bounds()
+    bounds = open_map(path)["wide"]["utm32"].to_dataset().rio.bounds()
     for name in ("preview/utm32/0", "preview/utm32/1", "pooled/utm32/1"):
         data = level(path, f"wide/{name}")
         assert data.rio.bounds() == bounds
