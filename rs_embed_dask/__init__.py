@@ -91,6 +91,7 @@ _HOMES = {
         "TemporalSpec",
     ),
 }
+_FOLDERS = ("plot",)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -134,6 +135,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home the first time it is used."""
+    if name in _FOLDERS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         message = f"module {__name__!r} has no attribute {name!r}; the public names are {', '.join(__all__)}"
         raise AttributeError(message)

@@ -37,6 +37,8 @@ class MapField:
 
     label: str
     group: str
+    time: int
+    """Number of the span."""
     start: dt.date
     end: dt.date
     """The day after the span's last."""
@@ -165,7 +167,9 @@ def _spans(label: str, node: xr.DataTree, *, span: int | None, made_by: Mapping[
         start, end = (data[name].values[number].astype("M8[D]").item() for name in ("time", "time_end"))
         vectors = data["embedding"].isel(time=number).transpose("dim", "y", "x")
         where = str(crs), _transform(data)
-        yield MapField(label, str(node.name), start, end, vectors, *where, data.attrs, made_by, _status(data, number))
+        yield MapField(
+            label, str(node.name), number, start, end, vectors, *where, data.attrs, made_by, _status(data, number)
+        )
 
 
 def _status(data: xr.Dataset, number: int) -> xr.DataArray | None:
