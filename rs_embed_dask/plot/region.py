@@ -33,8 +33,8 @@ RANDOM: Final = "Random weights, nothing trained: these colours show geometry, n
 
 _MOST: Final = 1200
 _LINE: Final = 90
-_NEAR: Final = 0.75
-_AROUND: Final = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy]
+_NEAR, _FAR = 0.55, 1.15  # tokens
+_FINER: Final = 4  # pixels per token's side, where lattices that lie askew meet
 
 
 def draw_map(
@@ -105,7 +105,8 @@ def _caption(field: MapField, layers: Sequence[Layer], basis: Pca, crs: str) -> 
     cells = f"tokens of {token}" if factor == 1 else f"means of {factor} × {factor} tokens of {token}"
     colours = f"{field.dim} dimensions as three colours ({basis.explained.sum():.0%} of the variance); {cells}"
     positions = field.positions or "positions: nothing is recorded of them"
-    facts = [colours, positions, *([RANDOM] if field.is_random else []), "; ".join(ground_units(crs))]
+    ticks = "; ".join(ground_units(crs)) if crs == field.crs else "km east and north of the middle"
+    facts = [colours, positions, *([RANDOM] if field.is_random else []), ticks]
     return "\n".join(line for fact in facts for line in textwrap.wrap(fact, _LINE))
 
 
@@ -120,7 +121,8 @@ def _picture(layers: Sequence[Layer]) -> tuple[str, tuple[float, float, float, f
     )
     left, right, bottom, top = (float(one) for one in (xs.min(), xs.max(), ys.min(), ys.max()))
     cell = abs(edges[0][0].transform[0])
-    size = max(cell, (right - left) / _MOST, (top - bottom) / _MOST)
+    finest = cell if len(edges) == 1 else cell / _FINER
+    size = max(finest, (right - left) / _MOST, (top - bottom) / _MOST)
     cols, rows = (max(1, int(np.ceil(length / size - 1e-6))) for length in (right - left, top - bottom))
     extent = (left, left + cols * size, top - rows * size, top)
     x, y = np.meshgrid(left + (np.arange(cols) + 0.5) * size, top - (np.arange(rows) + 0.5) * size)
@@ -162,17 +164,22 @@ def _between(layers: Sequence[Layer], places: Sequence[tuple[Any, Any]]) -> NDAr
     """Return the colours of pixels where zones meet.
 
     A token belongs to the zone of its centre, so that ground beside the border may lie in a token of each zone which
-    the other owns. Such a pixel has coloured tokens of two zones around it, and takes the nearest of the first.
+    the other owns. The strip is at most a token wide: such a pixel has coloured tokens of two zones beside it, one of
+    them within half a token, whose colour it takes.
     """
-    answers = []
-    for one, (x, y) in zip(layers, places, strict=True):
-        reach = _NEAR * abs(one.transform[0])
-        colours = np.full((3, *x.shape), NO_COLOUR, np.uint8)
-        for dx, dy in _AROUND:
-            colours = np.where(colours == NO_COLOUR, one.at(x + dx * reach, y + dy * reach), colours)
-        answers.append(colours)
-    count = sum((one != NO_COLOUR).any(axis=0).astype(int) for one in answers)
-    chosen = np.full_like(answers[0], NO_COLOUR)
-    for colours in answers:
-        chosen = np.where(chosen == NO_COLOUR, colours, chosen)
-    return np.where(np.asarray(count) > 1, chosen, NO_COLOUR).astype(np.uint8)
+    filled = np.full((3, *places[0][0].shape), NO_COLOUR, np.uint8)
+    for across, up in ((1, 0), (0, 1)):  # borders of zones run north, those of the polar caps along a parallel
+        count, colours = np.zeros(filled.shape[1:], int), np.full_like(filled, NO_COLOUR)
+        for one, (x, y) in zip(layers, places, strict=True):
+            near, far = (_beside(one, (x, y), reach * across, reach * up) for reach in (_NEAR, _FAR))
+            count += ((near != NO_COLOUR) | (far != NO_COLOUR)).any(axis=0)
+            colours = np.where(colours == NO_COLOUR, near, colours)
+        filled = np.where((filled == NO_COLOUR) & (count > 1), colours, filled)
+    return filled
+
+
+def _beside(layer: Layer, place: tuple[Any, Any], across: float, up: float) -> NDArray[np.uint8]:
+    """Return the colours of the tokens on either side of some points, so many tokens away; those of the first side."""
+    size = abs(layer.transform[0])
+    first, second = (layer.at(place[0] + turn * across * size, place[1] + turn * up * size) for turn in (-1, 1))
+    return np.where(first == NO_COLOUR, second, first)

@@ -10,7 +10,6 @@ import xarray as xr
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.plot.canvas import new_figure
-from rs_embed_dask.plot.region import RANDOM
 from rs_embed_dask.store.map_store import MapStore
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ _SEAMS: Final = {
     "block_p99": "blocks, 99th percentile",
 }
 _LATTICE: Final = {"lattice": "explained by position", "lattice_chance": "by chance"}
+_HEADROOM: Final = 1.3
 _ZONES: Final = {"zone_mean": "mean", "zone_least": "least"}
 
 
@@ -88,7 +88,7 @@ def _scores(source: Any) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, 
 def _said(label: str, receipt: Mapping[str, Any]) -> str:
     statement = receipt.get("positions", {}).get(label, {}).get("statement") or "positions: nothing is recorded of them"
     is_random = (receipt.get("weights", {}).get(label) or {}).get("random")
-    return f"{label}: {statement}" + (f". {RANDOM}" if is_random else "")
+    return f"{label}: {statement}" + (". Random weights, nothing trained" if is_random else "")
 
 
 def _bars(axes: Axes, scores: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], title: str) -> None:
@@ -99,8 +99,9 @@ def _bars(axes: Axes, scores: Mapping[str, Mapping[str, Any]], names: Mapping[st
         where = np.arange(len(scores)) + (number - (len(names) - 1) / 2) * width
         axes.bar(where, heights, width, label=doc, color=f"C{number}")
     axes.set_xticks(range(len(scores)), list(scores), rotation=0 if len(scores) < 3 else 30)  # noqa: PLR2004
+    axes.set_ylim(top=_HEADROOM * axes.get_ylim()[1])  # for the legend
     axes.set_title(title, fontsize=8, loc="left")
-    axes.legend(fontsize=6, frameon=False)
+    axes.legend(fontsize=6, frameon=False, loc="upper left")
 
 
 def _decay(axes: Axes, scores: Mapping[str, Mapping[str, Any]]) -> None:
@@ -108,5 +109,6 @@ def _decay(axes: Axes, scores: Mapping[str, Mapping[str, Any]]) -> None:
         cosines = [np.nan if one is None else float(one) for one in facts["decay"]]
         axes.plot(2.0 ** np.arange(len(cosines)), cosines, marker="o", markersize=3, label=label)
     axes.set_xscale("log", base=2)
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), _HEADROOM)
     axes.set_title("decay: cosine of two vectors\nthat many tokens apart", fontsize=8, loc="left")
     axes.legend(fontsize=6, frameon=False)

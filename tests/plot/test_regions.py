@@ -103,15 +103,16 @@ def test_two_zones_meet_without_a_gap_or_a_line(both):
     lon, lat = (part.reshape(x.shape) for part in project(crs, WGS84, x.ravel(), y.ravel()))
     # All ground between two parallels from the middle of one zone's part to that of the other's is covered.
     inside = (lon > 5.5) & (lon < 6.5) & (lat > 49.85) & (lat < 50.2)
-    assert inside.sum() > 500
+    assert inside.sum() > 5000
     assert (array[inside][:, 3] == 255).all()
     steps = np.abs(np.diff(array[..., :3].astype(int), axis=1)).max(axis=-1)
     both_in = inside[:, 1:] & inside[:, :-1]
     border = both_in & (np.floor(lon[:, 1:] / 6) != np.floor(lon[:, :-1] / 6))
-    assert border.sum() > 15
-    # The vectors are smooth, so a step across the border is a step of one or two tokens, and not more.
-    assert steps[border].max() <= 2 * steps[both_in & ~border].max()
-    assert steps[border].mean() <= 1.5 * steps[both_in & ~border].mean()
+    assert border.sum() > 60
+    # The vectors are smooth, so that a step across the border is one of a token or two, as between other tokens.
+    others = steps[both_in & ~border]
+    assert steps[border].max() <= 2 * others.max()
+    assert steps[border].mean() <= 1.5 * others[others > 0].mean()
 
 
 def layers(path):
@@ -127,7 +128,7 @@ def test_ground_at_the_border_has_the_colour_of_its_own_token(both):
     basis = basis_of(fields_of(open_map(both)))
     for group, there in (("utm31", (lon < 5.95) & (lon > 5.5)), ("utm32", (lon > 6.05) & (lon < 6.5))):
         own = lattice(group)
-        chosen = np.flatnonzero(there & (lat > 49.85) & (lat < 50.2))[::7]
+        chosen = np.flatnonzero(there & (lat > 49.85) & (lat < 50.2))[::113]
         for pixel in chosen:
             xy = project(WGS84, own.crs, [lon[pixel]], [lat[pixel]])
             row, col = own.index(xy[0][0], xy[1][0])
@@ -158,7 +159,7 @@ def test_a_large_map_is_drawn_by_means_from_the_preview_or_the_vectors(both, tmp
     fresh, _ = drawn(plot.map(open_map(both)))
     axes = plot.map(both)
     np.testing.assert_array_equal(fresh, drawn(axes)[0])
-    assert max(fresh.shape) <= 40
+    assert max(fresh.shape) <= 21
     assert "means of 4 × 4 tokens" in axes.get_xlabel()
     monkeypatch.setattr("rs_embed_dask.store.export.preview._SMALLEST", 10)
     path = make_ground(tmp_path / "m", {"utm31": [(3.0, 50.0), (3.6, 50.2)]})
