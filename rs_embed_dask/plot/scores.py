@@ -109,6 +109,6 @@ def _decay(axes: Axes, scores: Mapping[str, Mapping[str, Any]]) -> None:
         cosines = [np.nan if one is None else float(one) for one in facts["decay"]]
         axes.plot(2.0 ** np.arange(len(cosines)), cosines, marker="o", markersize=3, label=label)
     axes.set_xscale("log", base=2)
-    axes.set_ylim(min(0.0, axes.get_ylim()[0]), _HEADROOM)
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
     axes.set_title("decay: cosine of two vectors\nthat many tokens apart", fontsize=8, loc="left")
-    axes.legend(fontsize=6, frameon=False)
+    axes.legend(fontsize=6, frameon=False, loc="lower left")

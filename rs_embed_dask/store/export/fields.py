@@ -49,7 +49,7 @@ class MapField:
     attrs: Mapping[str, Any]
     """What the group says of its vectors, by conventions."""
     made_by: Mapping[str, Any]
-    """The request and the receipt of the map, as far as it has them."""
+    """The request, the receipt and the facts of the model, as far as the map has them."""
     status: xr.DataArray | None
     """What became of the blocks (block_row, block_column), where none was cut through since."""
 
@@ -141,8 +141,9 @@ def fields_of(
         groups = _groups(labels[label])
         if group is not None and group not in groups and (model is not None or len(labels) == 1):
             raise UnknownNameError.among("group", group, groups)
+        made_by = {**tree.attrs, "model": labels[label].attrs.get("model", {})}
         for name in groups if group is None else {group} & groups.keys():
-            fields += _spans(label, groups[name], span=span, made_by=tree.attrs)
+            fields += _spans(label, groups[name], span=span, made_by=made_by)
     if not fields:
         raise UnknownNameError.among("group", group, sorted({one for node in labels.values() for one in _groups(node)}))
     return fields

@@ -156,8 +156,9 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
     shape = rows.stop - rows.start, cols.stop - cols.start
     outline = shapely.orient_polygons(_outline(field, where, shape))
     start, end = _times(field.start, field.end)
-    request = field.made_by.get("request", {})
-    told = {"overlap": request.get("overlap"), "positions": field.positions, "random_weights": field.is_random or None}
+    model = field.made_by.get("model", {})
+    told = {name: model.get(name) for name in ("window", "stride")}
+    told |= {"positions": field.positions or None, "random_weights": field.is_random or None}
     properties = _embedding(field) | proj_attrs(field.crs) | {"proj:transform": list(where), "proj:shape": list(shape)}
     item = pystac.Item(
         f"{field.label}_{field.group}_{field.start}_{row}_{col}",
@@ -166,7 +167,7 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
         datetime=None,
         start_datetime=start,
         end_datetime=end,
-        properties=properties | {"emb:runtime_parameters": {k: v for k, v in told.items() if v not in {None, ""}}},
+        properties=properties | {"emb:runtime_parameters": {k: v for k, v in told.items() if v is not None}},
         stac_extensions=list(EXTENSIONS),
     )
     described = f"rows {row * shape[0]}:{(row + 1) * shape[0]}, columns {col * shape[1]}:{(col + 1) * shape[1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pystac
@@ -178,13 +179,19 @@ def test_an_item_says_where_its_block_lies(wide):
 
 
 def test_facts_of_the_run_are_told(tmp_path, validator):
-    store = make_map(tmp_path / "m", layouts=(TINY, BYTES), blocks=BlockSet.of([(82, 10)]))
+    told = replace(TINY, attrs=TINY.attrs | {"window": 12, "stride": 11})
+    store = make_map(tmp_path / "m", layouts=(told, BYTES), blocks=BlockSet.of([(82, 10)]))
     fill_map(store)
     store.update_receipt(weights={"tiny": {"random": True}}, positions={"tiny": {"statement": "positions kept"}})
     catalogue = rs.to_stac(tmp_path / "m")
     by_model = {one.collection_id: one for one in catalogue.get_items(recursive=True)}
     tiny, codes = by_model["tiny"].properties, by_model["bytes"].properties
-    assert tiny["emb:runtime_parameters"] == {"positions": "positions kept", "random_weights": True}
+    assert tiny["emb:runtime_parameters"] == {
+        "window": 12,
+        "stride": 11,
+        "positions": "positions kept",
+        "random_weights": True,
+    }
     assert tiny["emb:chip_layout"] == {"layout_type": "regular_grid", "chip_size": [8, 8]}
     assert codes["data_type"] == "int8"
     assert codes["emb:quantization"] == {
