@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["to_cog"]
 
 PCA: Final = "pca"
+_COLOURS: Final = ("red: component 1", "green: component 2", "blue: component 3")
 _SUFFIXES: Final = {".tif", ".tiff"}
 _TILE_SIDES: Final = (512, 256, 128)
 _LARGEST_TILE: Final = 2**24
@@ -95,13 +97,11 @@ def to_cog(
     bases = _bases(fields, None if source is tree else source) if _is_pca(dims) else {}
     for one, file in zip(fields, files, strict=True):
         if _is_pca(dims):
-            names = ["red: component 1", "green: component 2", "blue: component 3"]
-            basis = bases[one.label]
-            _write(one, file, names, lambda vectors, basis=basis: painted(vectors, basis), dtype="uint8")
+            _write(one, file, _COLOURS, partial(painted, basis=bases[one.label]), dtype="uint8")
         else:
             chosen = _chosen(dims, one.dim)
             names = [f"dimension {number}" for number in chosen]
-            _write(one, file, names, lambda vectors, chosen=chosen: vectors[chosen], dtype="float32")
+            _write(one, file, names, partial(_some, chosen=chosen), dtype="float32")
     return files
 
 
@@ -142,12 +142,16 @@ def _bases(fields: Sequence[MapField], stored: Target | None) -> dict[str, Pca]:
     return bases
 
 
-def _write(field: MapField, file: Path, names: list[str], pixels: _Pixels, *, dtype: str) -> None:
+def _some(vectors: NDArray[np.float32], chosen: list[int]) -> NDArray[np.float32]:
+    return vectors[chosen]
+
+
+def _write(field: MapField, file: Path, names: Sequence[str], pixels: _Pixels, *, dtype: str) -> None:
     """Write a plain tiled file window by window, and copy it to the one that is wanted, which GDAL does in tiles."""
     import rasterio
     from rasterio.shutil import copy
 
-    with whole_file(file) as partial, _scratch(file) as plain, rasterio.Env(GDAL_NUM_THREADS=2):
+    with whole_file(file) as partial, _scratch(file) as plain, rasterio.Env():
         with rasterio.open(plain, "w", **_plain(field, len(names), dtype)) as image:
             for number, name in enumerate(names, start=1):
                 image.set_band_description(number, name)

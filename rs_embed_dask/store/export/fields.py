@@ -136,12 +136,13 @@ def fields_of(
         raise SpecError("map", value=", ".join(tree.children) or "an empty tree", reason=reason, fix=fix)
     if model is not None and model not in labels:
         raise UnknownNameError.among("model", model, labels)
-    fields = []
+    fields: list[MapField] = []
     for label in labels if model is None else [model]:
         groups = _groups(labels[label])
         if group is not None and group not in groups and (model is not None or len(labels) == 1):
             raise UnknownNameError.among("group", group, groups)
-        made_by = {**tree.attrs, "model": labels[label].attrs.get("model", {})}
+        made_by = {str(name): facts for name, facts in tree.attrs.items()}
+        made_by["model"] = labels[label].attrs.get("model", {})
         for name in groups if group is None else {group} & groups.keys():
             fields += _spans(label, groups[name], span=span, made_by=made_by)
     if not fields:

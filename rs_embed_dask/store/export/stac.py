@@ -133,7 +133,7 @@ def _collection(fields: Sequence[MapField], place: str, terms: str) -> pystac.Co
     )
     links = {"emb:model": [first.attrs["geoemb:model"]], "emb:source-data": first.attrs["geoemb:source_data"]}
     for relation, targets in links.items():
-        collection.add_links(pystac.Link(relation, target) for target in targets)
+        collection.add_links([pystac.Link(relation, target) for target in targets])
     collection.add_items(items)
     return collection
 
