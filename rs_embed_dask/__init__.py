@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         TemporalSpec,
     )
     from rs_embed_dask.specs.places import places
+    from rs_embed_dask.store.export.cog import to_cog
+    from rs_embed_dask.store.export.preview import build_preview
+    from rs_embed_dask.store.export.stac import to_stac
 
 __version__ = "0.1.0"
 
@@ -70,6 +73,9 @@ _HOMES = {
     "rs_embed_dask.models": ("register_model",),
     "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
     "rs_embed_dask.specs.places": ("places",),
+    "rs_embed_dask.store.export.cog": ("to_cog",),
+    "rs_embed_dask.store.export.preview": ("build_preview",),
+    "rs_embed_dask.store.export.stac": ("to_stac",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",
@@ -84,6 +90,7 @@ _HOMES = {
         "TemporalSpec",
     ),
 }
+_FOLDERS = ("plot",)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -99,6 +106,7 @@ __all__ = [
     "RsEmbedError",
     "SensorSpec",
     "TemporalSpec",
+    "build_preview",
     "cluster",
     "compute_embeddings",
     "compute_map",
@@ -121,11 +129,15 @@ __all__ = [
     "register_provider",
     "resume",
     "status",
+    "to_cog",
+    "to_stac",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home the first time it is used."""
+    if name in _FOLDERS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         message = f"module {__name__!r} has no attribute {name!r}; the public names are {', '.join(__all__)}"
         raise AttributeError(message)

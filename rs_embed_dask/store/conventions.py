@@ -1,4 +1,4 @@
-"""The Zarr conventions that let other programs read a store: ``geoemb:``, ``proj:`` and ``spatial:``."""
+"""The Zarr conventions that let other programs read a store: ``geoemb:``, ``proj:``, ``spatial:``, ``multiscales``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyproj import CRS
 from rs_embed_dask.store.receipt import package_version, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rs_embed_dask.store.layout import ModelLayout
     from rs_embed_dask.store.map_layout import MapGroup, MapLayout
@@ -19,10 +19,12 @@ __all__ = [
     "cf_attrs",
     "geoemb_attrs",
     "items_attrs",
+    "level_attrs",
     "map_group_attrs",
     "map_model_attrs",
     "model_attrs",
     "proj_attrs",
+    "pyramid_attrs",
     "spatial_attrs",
 ]
 
@@ -46,10 +48,17 @@ _REGISTERED: Final = {
         "schema_url": f"{_RAW}/zarr-conventions/spatial/refs/tags/v1/schema.json",
         "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
     },
+    "multiscales": {
+        "uuid": "d35379db-88df-4056-af3a-620245f8e347",
+        "name": "multiscales",
+        "schema_url": f"{_RAW}/zarr-conventions/multiscales/refs/tags/v1/schema.json",
+        "spec_url": "https://github.com/zarr-conventions/multiscales/blob/v1/README.md",
+    },
 }
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:\S+")
 _CODE: Final = re.compile(r"[A-Z]+:[0-9]+")
 _COORDINATES: Final = "id lon lat start end"
+_OF_LEVELS: Final = ("spatial:transform", "spatial:shape")
 _ZONE: Final = re.compile(r"utm\d\d|ups_[ns]")
 
 
@@ -162,6 +171,29 @@ def map_group_attrs(layout: MapLayout, group: MapGroup) -> dict[str, Any]:
     """Attributes of one group of a map's arrays: the conventions, with where the arrays lie."""
     where = proj_attrs(group.crs) | spatial_attrs(group.transform, group.shape)
     described: dict[str, Any] = plain(_registered("geoemb", "proj", "spatial") | _map_attrs(layout) | where)
+    return described
+
+
+def level_attrs(group: MapGroup) -> dict[str, Any]:
+    """Attributes of one zoom of a pyramid: where it lies."""
+    where = proj_attrs(group.crs) | spatial_attrs(group.transform, group.shape)
+    described: dict[str, Any] = plain(_registered("proj", "spatial") | where)
+    return described
+
+
+def pyramid_attrs(levels: Sequence[MapGroup]) -> dict[str, Any]:
+    """Attributes of a pyramid, the finest zoom first, whose arrays are (time, band, y, x)."""
+    where = spatial_attrs(levels[0].transform, levels[0].shape)
+    layout: list[dict[str, Any]] = []
+    for level, finer in zip(levels, [None, *levels], strict=False):
+        # A scale has a number for every axis of the arrays, which GDAL insists on.
+        half = 1.0 if finer is None else 2.0
+        own = {name: spatial_attrs(level.transform, level.shape)[name] for name in _OF_LEVELS}
+        derived = {} if finer is None else {"derived_from": finer.group}
+        layout.append({"asset": level.group, **derived, "transform": {"scale": [1.0, 1.0, half, half]}, **own})
+    attrs = _registered("multiscales", "proj", "spatial") | proj_attrs(levels[0].crs)
+    attrs |= {name: value for name, value in where.items() if name not in _OF_LEVELS}
+    described: dict[str, Any] = plain(attrs | {"multiscales": {"layout": layout, "resampling_method": "average"}})
     return described
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rs_embed_dask.store.document import Location
-    from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
+    from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout, TimeSpan
 
-__all__ = ["POSITIONS", "claim_map", "fill_map", "keep_positions", "top_up"]
+__all__ = ["POSITIONS", "claim_map", "fill_map", "keep_positions", "make_coords", "placed", "top_up"]
 
 POSITIONS: Final = Field(
     "position_mean",
@@ -98,24 +98,29 @@ def _extended(location: Location, old: MapDocument, asked: Sequence[Asked]) -> M
 
 
 def _make_map_group(location: Location, document: MapDocument, layout: MapLayout, *, group: MapGroup) -> None:
-    path, n_spans = f"{layout.label}/{group.group}", len(document.spans)
+    path = f"{layout.label}/{group.group}"
     make_group(location, path, map_group_attrs(layout, group))
+    make_coords(location, path, group, spans=document.spans)
+    for one in layout.fields:
+        make_array(location, f"{path}/{one.name}", placed(one), **layout.storing(one, group, len(document.spans)))
+
+
+def make_coords(location: Location, path: str, group: MapGroup, *, spans: Sequence[TimeSpan]) -> None:
+    """Make and fill the coordinates of arrays that lie in one projection."""
     for one in MAP_COORDS:
-        shape = {"x": (group.shape[1],), "y": (group.shape[0],), "spatial_ref": ()}.get(one.name, (n_spans,))
+        shape = {"x": (group.shape[1],), "y": (group.shape[0],), "spatial_ref": ()}.get(one.name, (len(spans),))
         chunks = tuple(min(side, _AXIS_CHUNK) for side in shape) if one.name in {"x", "y"} else (_SPANS_AT_ONCE,)
         extra = cf_attrs(group.crs, group.transform) if one.name == "spatial_ref" else {}
         described = replace(one, attrs=dict(one.attrs) | extra)
         # Evenly spaced numbers: only their bytes, taken apart, are alike.
         packing = {"compressors": [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle")]}
         make_array(location, f"{path}/{one.name}", described, shape=shape, chunks=chunks[: len(shape)], **packing)
-    for one in layout.fields:
-        make_array(location, f"{path}/{one.name}", _placed(one), **layout.storing(one, group, n_spans))
     for name in ("x", "y"):
         _write(location, f"{path}/{name}", group.axis(name))
-    _write_spans(location, document, path)
+    _write_spans(location, spans, path)
 
 
-def _placed(one: Field) -> Field:
+def placed(one: Field) -> Field:
     """Say in which coordinates an array lies, so that xarray, rioxarray and GDAL find them."""
     names = (["time_end"] if "time" in one.dims else []) + (["spatial_ref"] if "y" in one.dims else [])
     mapping = {"grid_mapping": "spatial_ref"} if "y" in one.dims else {}
@@ -126,12 +131,12 @@ def _add_spans(location: Location, document: MapDocument, path: str, *, layout: 
     for one in (*MAP_COORDS, *layout.fields):
         if one.dims[:1] == ("time",):
             grow(location, f"{path}/{one.name}", len(document.spans))
-    _write_spans(location, document, path)
+    _write_spans(location, document.spans, path)
 
 
-def _write_spans(location: Location, document: MapDocument, path: str) -> None:
+def _write_spans(location: Location, spans: Sequence[TimeSpan], path: str) -> None:
     for at, name in enumerate(("time", "time_end")):
-        days = np.asarray([span[at] for span in document.spans], dtype="datetime64[D]")
+        days = np.asarray([span[at] for span in spans], dtype="datetime64[D]")
         _write(location, f"{path}/{name}", days.astype("int64").astype("int32"))
 
 

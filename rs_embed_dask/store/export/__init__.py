@@ -1,0 +1,1 @@
+"""Runs and maps as files of other formats; one module per format."""

@@ -1,0 +1,222 @@
+"""Maps as STAC: a collection per model, an item per block and span, with the fields of the embeddings extension."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pystac
+import shapely
+
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.ground import (
+    HALF_TURN,
+    POLE,
+    UTM_NORTH_LIMIT,
+    UTM_SOUTH_LIMIT,
+    WGS84,
+    project,
+    split_at_antimeridian,
+    unwrapped,
+)
+from rs_embed_dask.store.conventions import proj_attrs
+from rs_embed_dask.store.document import Location, explained
+from rs_embed_dask.store.export.fields import fields_of, map_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.export.fields import MapField, Window
+
+__all__ = ["EXTENSIONS", "to_stac"]
+
+EXTENSIONS: Final = (
+    "https://stac-extensions.github.io/embeddings/v0.0.1/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+)
+"""What the items of a map are described by, besides STAC itself."""
+
+_ZARR: Final = "application/vnd.zarr; version=3"
+_ZONE: Final = re.compile(r"utm(\d\d)")
+_POLES: Final = {"ups_n": POLE, "ups_s": -POLE}
+
+
+def to_stac(
+    source: xr.DataTree | Target,
+    path: str | Path | None = None,
+    *,
+    href: str | None = None,
+    license: str = "other",  # noqa: A002 - STAC's own word
+) -> pystac.Catalog:
+    """Describe a map as a STAC catalogue: a collection per model, and an item per block and span with vectors.
+
+    Parameters
+    ----------
+    source : DataTree, path or URL
+        What `compute_map` or `open_map` returned, or a map's path.
+    path : path, optional
+        A folder to write the catalogue to, whose links are then relative.
+    href : str, optional
+        Where readers find the map's store, for the assets; default `source` where it is a path or URL.
+    license : str, default "other"
+        The SPDX identifier of the terms on which the embeddings are given. They follow from the terms of the imagery
+        and of the model's weights, so only you can tell.
+
+    Returns
+    -------
+    pystac.Catalog
+        Each item has the footprint of its block, the span, ``emb:`` and ``proj:`` fields, and an asset
+        ``embeddings``: the Zarr group, with the block's rows and columns in its description.
+
+    Raises
+    ------
+    SpecError
+        If there is no `href`, or the map was cropped across blocks.
+    StoreError
+        If the map cannot be read, or the catalogue cannot be written.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> catalogue = rs.to_stac("county.zarr", "stac", license="CC-BY-4.0")  # doctest: +SKIP
+    """
+    tree = map_tree(source)
+    place = href or (None if source is tree else _href(source))
+    if place is None:
+        reason, fix = "a map in memory has no address", "give href=, where its store is found"
+        raise SpecError("href", value=href, reason=reason, fix=fix)
+    catalogue = pystac.Catalog("maps", "Maps of embeddings by remote-sensing foundation models")
+    for label, fields in groupby(fields_of(tree), key=lambda one: one.label):
+        collection = _collection(list(fields), place.rstrip("/"), license)
+        if collection is not None:
+            collection.id = label
+            catalogue.add_child(collection)
+    if path is not None:
+        folder = str(Path(path).expanduser().absolute())
+        with explained("export", folder, "check that its folder can be written, and the disk's space"):
+            catalogue.normalize_and_save(folder, pystac.CatalogType.SELF_CONTAINED)
+    return catalogue
+
+
+def _href(source: Any) -> str | None:
+    location = Location.of(source, read_only=True)
+    return location.name if location.is_portable else None
+
+
+def _collection(fields: Sequence[MapField], place: str, terms: str) -> pystac.Collection | None:
+    """Describe one model's maps; None where no block has a vector."""
+    items = [_item(one, place, block) for one in fields for block in one.blocks()]
+    if not items:
+        return None
+    first = fields[0]
+    spans = [_times(one.start, one.end) for one in fields]
+    start, end = min(one for one, _ in spans), max(one for _, one in spans)
+    outline = shapely.union_all([shapely.geometry.shape(one.geometry) for one in items])
+    extent = pystac.Extent(
+        pystac.SpatialExtent([_bbox(outline)]),
+        pystac.TemporalExtent([[start, end]]),
+    )
+    collection = pystac.Collection(
+        first.label,
+        f"Embeddings by {first.label}: {first.dim} dimensions per token of {abs(first.transform[0]):g} m",
+        extent,
+        license=terms,
+        stac_extensions=[EXTENSIONS[0]],
+        extra_fields=_embedding(first),
+    )
+    links = {"emb:model": [first.attrs["geoemb:model"]], "emb:source-data": first.attrs["geoemb:source_data"]}
+    for relation, targets in links.items():
+        collection.add_links([pystac.Link(relation, target) for target in targets])
+    collection.add_items(items)
+    return collection
+
+
+def _embedding(field: MapField) -> dict[str, Any]:
+    """Return the fields of the embeddings extension, as the map's own conventions have them."""
+    attrs = field.attrs
+    facts = {"emb:type": attrs["geoemb:type"], "emb:dimensions": int(attrs["geoemb:dimensions"])}
+    facts |= {"data_type": attrs["geoemb:data_type"], "gsd": abs(field.transform[0])}
+    for name in ("chip_layout", "quantization"):
+        if f"geoemb:{name}" in attrs:
+            facts[f"emb:{name}"] = {k: v for k, v in attrs[f"geoemb:{name}"].items() if k != "scale"}
+    return facts
+
+
+def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac.Item:
+    row, col, (rows, cols) = block
+    width, _, left, _, height, top = field.transform
+    where = (width, 0.0, left + cols.start * width, 0.0, height, top + rows.start * height)
+    shape = rows.stop - rows.start, cols.stop - cols.start
+    outline = shapely.orient_polygons(_outline(field, where, shape))
+    start, end = _times(field.start, field.end)
+    model = field.made_by.get("model", {})
+    told = {name: model.get(name) for name in ("window", "stride")}
+    told |= {"positions": field.positions or None, "random_weights": field.is_random or None}
+    properties = _embedding(field) | proj_attrs(field.crs) | {"proj:transform": list(where), "proj:shape": list(shape)}
+    item = pystac.Item(
+        f"{field.label}_{field.group}_{field.start}_{row}_{col}",
+        geometry=shapely.geometry.mapping(outline),
+        bbox=_bbox(outline),
+        datetime=None,
+        start_datetime=start,
+        end_datetime=end,
+        properties=properties | {"emb:runtime_parameters": {k: v for k, v in told.items() if v is not None}},
+        stac_extensions=list(EXTENSIONS),
+    )
+    described = f"rows {row * shape[0]}:{(row + 1) * shape[0]}, columns {col * shape[1]}:{(col + 1) * shape[1]}"
+    asset = pystac.Asset(
+        f"{place}/{field.label}/{field.group}",
+        title=f"embedding by {field.label}",
+        description=f"{described} of embedding (time, dim, y, x) at time {field.start}",
+        media_type=_ZARR,
+        roles=["data", "embeddings"],
+    )
+    item.add_asset("embeddings", asset)
+    return item
+
+
+def _times(start: dt.date, end: dt.date) -> tuple[dt.datetime, dt.datetime]:
+    """Return a span's first and last second; STAC's spans include both ends."""
+    first, stop = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (start, end))
+    return first, stop - dt.timedelta(seconds=1)
+
+
+def _outline(field: MapField, transform: tuple[float, ...], shape: tuple[int, int]) -> shapely.Geometry:
+    """Outline a block in longitude and latitude: the part of its square that its zone owns."""
+    width, _, left, _, height, top = transform
+    square = shapely.box(left, top + shape[0] * height, left + shape[1] * width, top)
+    pole = _POLES.get(field.group)
+    if pole is not None:
+        at = project(WGS84, field.crs, [0.0], [pole])
+        if square.covers(shapely.Point(at[0][0], at[1][0])):
+            corners = np.asarray(square.exterior.coords)
+            _, lat = project(field.crs, WGS84, corners[:, 0], corners[:, 1])
+            edge = float(np.copysign(np.abs(lat).min(), pole))
+            return shapely.box(-HALF_TURN, min(edge, pole), HALF_TURN, max(edge, pole))
+    whole = unwrapped(square, field.crs, "block")
+    zone = _ZONE.fullmatch(field.group)
+    if zone is None:
+        return split_at_antimeridian(whole)
+    west = 6.0 * int(zone[1]) - 186.0
+    turn = 360.0 * round((west + 3.0 - float(whole.centroid.x)) / 360.0)
+    moved = shapely.transform(whole, lambda xy: xy + np.array([turn, 0.0]))
+    part = shapely.intersection(moved, shapely.box(west, UTM_SOUTH_LIMIT, west + 6.0, UTM_NORTH_LIMIT))
+    return moved if part.is_empty else part
+
+
+def _bbox(outline: shapely.Geometry) -> list[float]:
+    """Return west, south, east, north; west is larger than east across 180 degrees."""
+    west, south, east, north = outline.bounds
+    parts = [one.bounds for one in shapely.get_parts(outline)]
+    on_one_side = all(first >= 0 or last <= 0 for first, _, last, _ in parts)
+    if west == -HALF_TURN and east == HALF_TURN and on_one_side:
+        west = min(first for first, _, _, _ in parts if first >= 0)
+        east = max(last for _, _, last, _ in parts if last <= 0)
+    return [float(west), float(south), float(east), float(north)]
