@@ -28,6 +28,7 @@ class NetworkBlockedError(RuntimeError):
 MEMORY_BOUND = {"test_parity.py", "test_ten_models.py", "test_notebooks.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Let one process run what needs gigabytes, first, and each other file, whose tests share clusters, run whole."""
     items.sort(key=lambda item: item.path.name not in MEMORY_BOUND)
