@@ -28,6 +28,7 @@ from rasterio.windows import Window
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.http import Access, Piece, read_range
+from rs_embed_dask.providers.retry import deadline, retried
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
     NUMBERS,
@@ -51,6 +52,7 @@ HEAD_BYTES: Final = 32_768
 KEPT_HEADS: Final = 1024
 # a gap this small is cheaper to read than to ask around
 WORTHWHILE_GAP: Final = 65_536
+TIFF: Final = (b"II", b"MM")
 AT_ONCE: Final = 8
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
@@ -123,7 +125,7 @@ class GeoTiff:
             return list(threads.map(lambda run: self._fetch(run[0], run[1], access), runs_))
 
     def _fetch(self, start: int, stop: int, access: Access) -> Piece:
-        piece = read_range(self.href, start, stop - start, access=access)
+        piece = read_range(self.href, start, stop - start, access=access, size=self.head[0].size)
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
@@ -162,9 +164,15 @@ _HEADS: Final = _Heads()
 
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     """Return a file with its head read, from memory where this process has read it before."""
-    kept = _HEADS.get(href)
-    if kept is not None:
-        return kept
+    opened = _HEADS.get(href)
+    if opened is None:
+        with deadline(ends=access.state.ends_at):
+            opened = retried(lambda: _opened(href, access), access.retry)
+        _HEADS.keep(opened)
+    return opened
+
+
+def _opened(href: str, access: Access) -> GeoTiff:
     pieces: list[Piece] = []
 
     def fetch(offset: int, length: int) -> bytes:
@@ -177,14 +185,17 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     fault = ""
     try:
         layout = read_layout(fetch)
+        end = int((layout.offsets + layout.counts).max())
     except NotTiffError as error:
-        fault = str(error)
+        fault, end = str(error), 0
+    first = pieces[0]
+    if first.is_of_whole and first.data.startswith(TIFF) and (fault or end > first.size):
+        reason = f"the {first.size} bytes that arrived as the whole file are only its beginning"
+        raise TransientError(label(href), value=urldefrag(href).url, reason=reason, fix="try again later")
     if fault:
         fix = "only GeoTIFF assets are read; name the asset that is one"
         raise ProviderError(label(href), value=urldefrag(href).url, reason=fault, fix=fix)
-    opened = _describe(href, layout, tuple(pieces))
-    _HEADS.keep(opened)
-    return opened
+    return _describe(href, layout, tuple(pieces))
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:

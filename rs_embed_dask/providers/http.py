@@ -11,6 +11,8 @@ import datetime as dt
 import functools
 import importlib
 import logging
+import math
+import re
 import threading
 import time
 import urllib.request
@@ -26,7 +28,8 @@ from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
 import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.connections import POOL_CLASSES
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, deadline, ends_at, retried
 
 __all__ = [
     "AbsentError",
@@ -35,6 +38,7 @@ __all__ = [
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
+    "ReadState",
     "Signer",
     "read_range",
 ]
@@ -222,8 +226,11 @@ def _expiry(answer: Any) -> dt.datetime:
 
 
 _LATER: Final = "try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers"
-CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# how a page or a message begins that came in place of a file; no file that is read here begins so
+PAGE: Final = (b"<", b"{")
+MARK: Final = b"\xef\xbb\xbf"
 REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 POOLS: Final = 32
@@ -237,11 +244,13 @@ class AbsentError(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of a file: where they begin, what they are, and how large the whole file is."""
+    """Bytes of a file: where they begin, what they are, how large the whole file is, and whether it was cut from it."""
 
     start: int
     data: bytes
     size: int
+    is_of_whole: bool = False
+    """The server sent the whole file, so that `size` is what arrived, not what it stated."""
 
     @property
     def stop(self) -> int:
@@ -270,6 +279,28 @@ class ByteCache:
         return ByteCache, ()
 
 
+class ReadState:
+    """What the threads of one read share: its deadline and its lost scenes. What travels to a process is empty."""
+
+    def __init__(self, ends: float = math.inf) -> None:
+        self.ends_at = ends
+        self._faults: dict[str, ProviderError] = {}
+        self._lock = threading.Lock()
+
+    def lose(self, scene: str, fault: ProviderError) -> None:
+        """Remember why a scene is lost; of several faults, that of the first file by name."""
+        with self._lock:
+            self._faults[scene] = min(self._faults.get(scene, fault), fault, key=str)
+
+    def fault(self, scene: str) -> ProviderError | None:
+        """Return why a scene was lost, if it was."""
+        with self._lock:
+            return self._faults.get(scene)
+
+    def __reduce__(self) -> tuple[type[ReadState], tuple[()]]:
+        return ReadState, ()
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
@@ -277,15 +308,16 @@ class Access:
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     kept: ByteCache | None = field(default=None, compare=False, repr=False)
+    state: ReadState = field(default_factory=lambda: ReadState(ends_at()), compare=False, repr=False)
 
 
-def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
-    """Return `length` bytes of a file from `start` on, or fewer where the file ends."""
+def read_range(href: str, start: int, length: int, *, access: Access, size: int | None = None) -> Piece:
+    """Return `length` bytes of a file, of `size` if that is known, from `start` on, or fewer where the file ends."""
     url, fragment = urldefrag(href)
     what = unquote(fragment) or "file"
     scheme = urlsplit(url).scheme
     if scheme in {"http", "https"}:
-        return _read_http(what, url, (start, length), access)
+        return _read_http(what, url, (start, length, size), access)
     if scheme in {"", "file"}:
         return _read_local(what, url, start, length)
     raise ProviderError(
@@ -302,15 +334,16 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
         return Piece(start, file.read(length), path.stat().st_size)
 
 
-def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
-    return retried(lambda: _attempt(what, url, span, access), access.retry)
+def _read_http(what: str, url: str, span: tuple[int, int, int | None], access: Access) -> Piece:
+    with deadline(ends=access.state.ends_at):
+        return retried(lambda: _attempt(what, url, span, access), access.retry)
 
 
-def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
+def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Access) -> Piece:
     """Read a range once; a signature that was refused is replaced."""
-    start, length = span
+    start, length, size = span
     headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-    asked_s = None
+    retry_after_s = None
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
@@ -322,29 +355,43 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
         fault = _named(error)
     else:
         if answer.status in DONE:
-            piece = _piece(answer, start, length)
+            is_part = answer.status == HTTPStatus.PARTIAL_CONTENT
+            piece = _part(answer, start, length) if is_part else _cut_out(answer, start, length, size)
             if isinstance(piece, Piece):
                 return piece
             fault = piece
         else:
             fault = f"the storage answered {answer.status}"
-            if answer.status not in TRANSIENT_STATUSES:
+            if answer.status not in TRANSIENT_STATUSES and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _lasting(what, url, answer.status, access.signer.advice)
-            asked_s = asked_wait_s(answer.headers.get("Retry-After"))
+            retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
     fix = "try again later, or with fewer readers at once"
-    raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=asked_s)
+    raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=retry_after_s)
 
 
-def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
-    """Return the bytes of an answer, or what is wrong with them."""
-    if answer.status == HTTPStatus.OK:  # a server without ranges
-        return Piece(start, answer.data[start : start + length], len(answer.data))
-    total = answer.headers.get(CONTENT_RANGE, "").rpartition("/")[2]
-    if not total.isdigit():
-        return "the server does not say how large the file is"
-    if len(answer.data) != min(length, int(total) - start):
-        return f"{len(answer.data)} bytes came instead of {length}"
-    return Piece(start, answer.data, int(total))
+def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
+    """Return the bytes of an answer to a range, or what is wrong with them."""
+    stated = answer.headers.get("Content-Range", "")
+    matched = CONTENT_RANGE.fullmatch(stated.strip())
+    if matched is None:
+        return f"the server does not state range and size of what it sent (Content-Range: {stated or 'none'})"
+    first, last, size = map(int, matched.groups())
+    if (first, last) != (start, min(start + length, size) - 1):
+        return f"the server sent bytes {first}-{last} of {size}, not {start}-{start + length - 1}"
+    if len(answer.data) != last - first + 1:
+        return f"{len(answer.data)} bytes arrived instead of {last - first + 1}"
+    return Piece(start, answer.data, size)
+
+
+def _cut_out(answer: urllib3.BaseHTTPResponse, start: int, length: int, size: int | None) -> Piece | str:
+    """Return the bytes out of a whole file, which a server without ranges sends, or what is wrong with it."""
+    data = answer.data
+    if data[:64].removeprefix(MARK).lstrip().startswith(PAGE):
+        kind = answer.headers.get("Content-Type", "text of no stated type")
+        return f"the server sent a page or message ({kind}), not the file"
+    if len(data) <= start or (size is not None and len(data) < size):
+        return f"{len(data)} bytes of the file arrived instead of {size or f'more than {start}'}"
+    return Piece(start, data[start : start + length], len(data), is_of_whole=True)
 
 
 def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
@@ -378,9 +425,10 @@ def _proxy(scheme: str, host: str) -> str | None:
 def _pool(proxy: str | None) -> urllib3.PoolManager:
     """Return this process's connections, shared by all threads."""
     logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
-    if proxy is None:
-        return urllib3.PoolManager(num_pools=POOLS, maxsize=CONNECTIONS)
-    return urllib3.ProxyManager(proxy, num_pools=POOLS, maxsize=CONNECTIONS)
+    options = {"num_pools": POOLS, "maxsize": CONNECTIONS}
+    pools = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
+    pools.pool_classes_by_scheme = POOL_CLASSES
+    return pools
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
