@@ -221,9 +221,10 @@ def tried(
     return ended(given_up, retry.attempts)
 
 
-def _pixels(cube: Cube | NoImageryError, tries: int, fault: str, seconds: float) -> Pixels:
-    if isinstance(cube, NoImageryError):
-        return Pixels(None, Status.NO_DATA, cube, tries, fault, seconds)
+def _pixels(cube: Cube | ProviderError, tries: int, fault: str, seconds: float) -> Pixels:
+    if isinstance(cube, ProviderError):
+        status = Status.NO_DATA if isinstance(cube, NoImageryError) else Status.READ_FAILED
+        return Pixels(None, status, cube, tries, fault, seconds)
     return Pixels(cube, Status.OK, None, tries, fault, seconds)
 
 

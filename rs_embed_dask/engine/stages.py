@@ -14,7 +14,7 @@ import numpy as np
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import FATAL, Pixels, read_pixels, refused, said, tried
 from rs_embed_dask.engine.recipe import Recipe, square_of
-from rs_embed_dask.errors import ModelError, NoImageryError, RsEmbedError, SpecError
+from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.store import ChunkResult, Status
 
@@ -165,6 +165,7 @@ def _outcome(entry: ProductEntry, found: Tried[ProductField]) -> tuple[Outcome, 
 
 
 _BRIEFLY_S: Final = 0.01
+_NAMED: Final = 3
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
 
 ItemPixels: TypeAlias = Mapping[int, Pixels]
@@ -265,7 +266,11 @@ def _answer(label: str, asked: _Asked | Outcome) -> Outcome:
     embedded = asked.done.result()
     known = _known(asked) | {"share": embedded.share, "seconds": embedded.seconds}
     result = embedded.result
+    lost = _lost(asked)
     if isinstance(result, NoImageryError):
+        if lost:  # what is missing may be there: it was not read
+            error = ProviderError(label, reason=f"{result.reason}; {lost}", fix="resume the store later; " + result.fix)
+            return Outcome(Status.READ_FAILED, error=error, **known)
         return Outcome(Status.NO_DATA, error=result, **known)
     if isinstance(result, BaseException):
         return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **known)
@@ -275,9 +280,16 @@ def _answer(label: str, asked: _Asked | Outcome) -> Outcome:
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
-        note=note,
+        note="; ".join(filter(None, (note, lost))),
         **known | {"valid_fraction": shares},
     )
+
+
+def _lost(asked: _Asked) -> str:
+    """Name the scenes that could not be read, and why."""
+    lost = tuple(dict.fromkeys(one for cube in asked.cubes.values() for one in cube.lost))
+    more = f"; and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    return f"without {len(lost)} of the scenes: {'; '.join(lost[:_NAMED])}{more}" if lost else ""
 
 
 def _model_error(label: str, error: BaseException) -> RsEmbedError:

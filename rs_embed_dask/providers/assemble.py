@@ -125,6 +125,10 @@ def _used(made: list[FramePixels]) -> Any:
     return sum((part.used for part in made[1:]), start=made[0].used)
 
 
+def _lost(made: list[FramePixels]) -> Any:
+    return np.logical_or.reduce([part.lost for part in made])
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What a lazy cube is made of: frames, their scenes, and how the grid is cut."""
@@ -154,7 +158,7 @@ class _Plan:
         from dask.highlevelgraph import HighLevelGraph
 
         n_bands, n_frames = len(self.read.bands), len(self.frames)
-        names = {part: _fresh(part) for part in ("pixels", "n_obs", "used")}
+        names = {part: _fresh(part) for part in ("pixels", "n_obs", "used", "lost")}
         for part, tasks in self._parts(made, names).items():
             layers[names[part]] = tasks, {made}
         graph = HighLevelGraph(
@@ -164,9 +168,9 @@ class _Plan:
         chunks: dict[str, tuple[tuple[int, ...], ...]] = {
             "pixels": (ones, (n_bands,), *self.cuts),
             "n_obs": (ones, *self.cuts),
-            "used": (tuple(len(members) for _, members in self.with_scenes),),
+            **dict.fromkeys(("used", "lost"), (tuple(len(members) for _, members in self.with_scenes),)),
         }
-        types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64}
+        types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64, "lost": np.bool_}
         return _labelled(
             self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
         )
@@ -182,11 +186,14 @@ class _Plan:
                 empty = partial(np.full, shape, np.nan, np.float32), partial(np.zeros, (1, *window.shape), np.uint16)
                 pixels[names["pixels"], t, 0, i, j] = (_values, key) if members else (empty[0],)
                 counts[names["n_obs"], t, i, j] = (_counts, key) if members else (empty[1],)
-        used: dict[_Keys, Any] = {
-            (names["used"], k): (_used, [(made, t, i, j) for i, j, _ in self.windows])
-            for k, (t, _) in enumerate(self.with_scenes)
+        per_scene: dict[str, dict[_Keys, Any]] = {
+            part: {
+                (names[part], k): (merge, [(made, t, i, j) for i, j, _ in self.windows])
+                for k, (t, _) in enumerate(self.with_scenes)
+            }
+            for part, merge in (("used", _used), ("lost", _lost))
         }
-        return {"pixels": pixels, "n_obs": counts, "used": used}
+        return {"pixels": pixels, "n_obs": counts, **per_scene}
 
 
 def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str, da.Array]) -> xr.Dataset:
@@ -202,6 +209,7 @@ def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str,
             "pixels": (("time", "band", "y", "x"), arrays["pixels"], mapped),
             "n_obs": (("time", "y", "x"), arrays["n_obs"], mapped),
             "used": (("scene",), arrays["used"]),
+            "lost": (("scene",), arrays["lost"]),
         },
         coords={
             "time": ("time", np.array([span.midpoint for span in read.frames], "datetime64[ns]")),

@@ -11,7 +11,6 @@ import datetime as dt
 import functools
 import importlib
 import logging
-import math
 import re
 import threading
 import time
@@ -29,7 +28,7 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.providers.connections import POOL_CLASSES
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, deadline, ends_at, retried
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, ReadState, RetryPolicy, asked_wait_s, deadline, retried
 
 __all__ = [
     "AbsentError",
@@ -38,7 +37,6 @@ __all__ = [
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
-    "ReadState",
     "Signer",
     "read_range",
 ]
@@ -279,28 +277,6 @@ class ByteCache:
         return ByteCache, ()
 
 
-class ReadState:
-    """What the threads of one read share: its deadline and its lost scenes. What travels to a process is empty."""
-
-    def __init__(self, ends: float = math.inf) -> None:
-        self.ends_at = ends
-        self._faults: dict[str, ProviderError] = {}
-        self._lock = threading.Lock()
-
-    def lose(self, scene: str, fault: ProviderError) -> None:
-        """Remember why a scene is lost; of several faults, that of the first file by name."""
-        with self._lock:
-            self._faults[scene] = min(self._faults.get(scene, fault), fault, key=str)
-
-    def fault(self, scene: str) -> ProviderError | None:
-        """Return why a scene was lost, if it was."""
-        with self._lock:
-            return self._faults.get(scene)
-
-    def __reduce__(self) -> tuple[type[ReadState], tuple[()]]:
-        return ReadState, ()
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
@@ -308,7 +284,9 @@ class Access:
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     kept: ByteCache | None = field(default=None, compare=False, repr=False)
-    state: ReadState = field(default_factory=lambda: ReadState(ends_at()), compare=False, repr=False)
+    state: ReadState = field(default_factory=ReadState, compare=False, repr=False)
+    is_strict: bool = True
+    """A file that cannot be read fails the read; otherwise it costs its scene."""
 
 
 def read_range(href: str, start: int, length: int, *, access: Access, size: int | None = None) -> Piece:

@@ -6,6 +6,7 @@ import datetime as dt
 import email.utils
 import math
 import random
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +17,16 @@ from itertools import count
 from time import monotonic, sleep
 from typing import Final, TypeVar
 
-from rs_embed_dask.errors import TransientError
+from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.specs.base import Record, positive, whole
 
 __all__ = [
     "TRANSIENT_STATUSES",
     "GaveUpError",
+    "ReadState",
     "RetryPolicy",
     "asked_wait_s",
     "deadline",
-    "ends_at",
     "retried",
     "time_left_s",
 ]
@@ -104,14 +105,31 @@ def deadline(seconds: float = math.inf, *, ends: float = math.inf) -> Iterator[N
         _ENDS_AT.reset(mark)
 
 
-def ends_at() -> float:
-    """Return the monotonic time of this thread's deadline, infinity without one."""
-    return _ENDS_AT.get()
-
-
 def time_left_s() -> float:
     """Return the seconds until this thread's deadline."""
     return _ENDS_AT.get() - monotonic()
+
+
+class ReadState:
+    """What the threads of one read share: its deadline and its lost scenes. What travels to a process is empty."""
+
+    def __init__(self) -> None:
+        self.ends_at = _ENDS_AT.get()
+        self._faults: dict[str, ProviderError] = {}
+        self._lock = threading.Lock()
+
+    def lose(self, scene: str, fault: ProviderError) -> None:
+        """Remember why a scene is lost; of several faults the first by name, so that threads do not decide."""
+        with self._lock:
+            self._faults[scene] = min(self._faults.get(scene, fault), fault.with_traceback(None), key=str)
+
+    def fault(self, scene: str) -> ProviderError | None:
+        """Return why a scene was lost, if it was."""
+        with self._lock:
+            return self._faults.get(scene)
+
+    def __reduce__(self) -> tuple[type[ReadState], tuple[()]]:
+        return ReadState, ()
 
 
 def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
