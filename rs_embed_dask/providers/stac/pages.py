@@ -60,7 +60,8 @@ def page_fault(document: Json) -> str:
 
 def search_step(landing: Json, url: str) -> tuple[Step, bool]:
     """Return how the API of a landing page is searched, and whether it filters by properties."""
-    conformance = [uri for uri in landing.get("conformsTo") or () if isinstance(uri, str)]
+    stated = landing.get("conformsTo")
+    conformance = [str(uri) for uri in stated] if isinstance(stated, list) else []
     links = [link for link in _links(landing, "search") if isinstance(link.get("href"), str)]
     chosen = next((link for link in links if _method(link) == "POST"), links[0] if links else None)
     if chosen is not None:
@@ -111,7 +112,8 @@ def _next(page: Json, last: Step) -> Step | None:
 
 def _links(document: Json, rel: str) -> list[Json]:
     links = document.get("links")
-    return [link for link in links or () if isinstance(link, Mapping) and link.get("rel") == rel]
+    listed = links if isinstance(links, list) else ()
+    return [link for link in listed if isinstance(link, Mapping) and link.get("rel") == rel]
 
 
 def _method(link: Json) -> str:
