@@ -1,11 +1,11 @@
 """What a place costs from Earth Engine: requests, bytes and time, against plain xee and a bare pixel request.
 
 The service is the emulator of the tests, in a process of its own, with a fixed latency. It remembers its answers, so
-the later passes, which are timed, measure the clients, the wire and the latency. Every way must give the same numbers.
-Times are the median, and the fastest tenth, which tells what other work on the machine does not hide.
+the later passes, which are timed, measure the clients, the wire and the latency. All must return the same numbers.
+Times are the median, and the fastest tenth, which other work on the machine disturbs least.
 
 *bare* is the bound: one `computePixels` for the twelve bands, its expression made beforehand. *plain xee* is one
-`xarray.open_dataset` a place. *rs-embed-dask* is `load`, as the engine's read tasks call it, everything included; it
+`xarray.open_dataset` per place. *rs-embed-dask* is `load`, as the engine's read tasks call it, everything included; it
 also brings a count of observations and their days, and counts overlapping tiles once.
 
     python -m benchmarks.earth_engine [--places 12] [--latency 0.1] [--size 224] [--frames 1] [--passes 5]
@@ -55,8 +55,8 @@ class Ways:
     def composite(self, n):
         """What a user of Earth Engine would write."""
         region = ee.Geometry.Rectangle(list(self.grid(n).bounds), proj="EPSG:32631", geodesic=False)
-        found = ee.ImageCollection(world.S2).filterBounds(region).select(list(NAMES))
-        return [found.filterDate(str(span.start), str(span.end)).median().toFloat() for span in self.spans]
+        scenes = ee.ImageCollection(world.S2).filterBounds(region).select(list(NAMES))
+        return [scenes.filterDate(str(span.start), str(span.end)).median().toFloat() for span in self.spans]
 
     def prepared(self, n):
         image = self.composite(n)
@@ -94,13 +94,13 @@ def measured(earth, ways, way, places):
     seconds, first = [], None
     for n in range(places):
         started, worked = time.perf_counter(), time.process_time()
-        found = way(n, prepared[n])
+        pixels = way(n, prepared[n])
         seconds.append((time.perf_counter() - started, time.process_time() - worked))
-        first = found if first is None else first
-    said = earth.report()
-    asked = {kind: said["counts"].get(kind, 0) / places for kind in ("pixels", "value")}
-    moved = [sum(said[which].get(kind, 0) for kind in asked) / places for which in ("received", "sent")]
-    return asked, moved, seconds, first
+        first = pixels if first is None else first
+    report = earth.report()
+    requests = {kind: report["counts"].get(kind, 0) / places for kind in ("pixels", "value")}
+    moved = [sum(report[which].get(kind, 0) for kind in requests) / places for which in ("received", "sent")]
+    return requests, moved, seconds, first
 
 
 def main():
@@ -110,32 +110,32 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--passes", type=int, default=5)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with EarthProcess() as earth:
         earth.serve(*[world.s2("brussels", day)[0] for day in DAYS])
-        earth.set(latency_s=given.latency, remember=True)
-        ways = Ways(earth.provider(), given.size, given.frames)
+        earth.set(latency_s=options.latency, remember=True)
+        ways = Ways(earth.provider(), options.size, options.frames)
         open_session(ways.provider.access)
         chosen = {"bare": ways.bare, "rs-embed-dask": ways.ours, "plain xee": ways.plain_xee}
         times = {name: [] for name in chosen}
         rows, pixels = {}, {}
-        for number in range(given.passes + 1):  # the first pass fills the emulator's memory
+        for number in range(options.passes + 1):  # the first pass fills the emulator's memory
             for name, way in chosen.items():
-                asked, moved, seconds, pixels[name] = measured(earth, ways, way, given.places)
-                rows[name] = asked, moved
+                requests, moved, seconds, pixels[name] = measured(earth, ways, way, options.places)
+                rows[name] = requests, moved
                 if number:
                     times[name] += seconds
-        for name, found in pixels.items():
-            np.testing.assert_allclose(found, pixels["bare"], rtol=1e-6, err_msg=name)
-    what = f"{given.size} px x {len(NAMES)} bands x {given.frames} frames"
-    print(f"{given.places} places of {what}, {given.latency} s latency")
+        for name, values in pixels.items():
+            np.testing.assert_allclose(values, pixels["bare"], rtol=1e-6, err_msg=name)
+    what = f"{options.size} px x {len(NAMES)} bands x {options.frames} frames"
+    print(f"{options.places} places of {what}, {options.latency} s latency")
     heads = ("requests", 9), ("getInfo", 9), ("kB up", 8), ("MB down", 9), ("ms", 7), ("x bare", 8), ("fastest", 9)
     print("way".ljust(15) + "".join(name.rjust(width) for name, width in (*heads, ("x bare", 8), ("cpu ms", 8))))
     clock, cpu = ({name: statistics.median(each[k] for each in times[name]) for name in times} for k in (0, 1))
     fast = {name: statistics.quantiles([each[0] for each in times[name]], n=10)[0] for name in times}
-    for name, (asked, (up, down)) in rows.items():
+    for name, (requests, (up, down)) in rows.items():
         print(
-            f"{name:<15}{asked['pixels']:>9.2f}{asked['value']:>9.2f}{up / 1e3:>8.1f}{down / 1e6:>9.2f}"
+            f"{name:<15}{requests['pixels']:>9.2f}{requests['value']:>9.2f}{up / 1e3:>8.1f}{down / 1e6:>9.2f}"
             f"{clock[name] * 1e3:>7.0f}{clock[name] / clock['bare']:>8.2f}"
             f"{fast[name] * 1e3:>9.0f}{fast[name] / fast['bare']:>8.2f}{cpu[name] * 1e3:>8.1f}"
         )

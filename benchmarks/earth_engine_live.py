@@ -1,7 +1,7 @@
 """What only the live service can settle: nine questions, asked with a few dozen small requests.
 
-The rest of the package was tested against a stand-in. Where an answer here is not what the package counts on, the row
-says so.
+The rest of the package was tested against a stand-in. Where an answer here is not what the package relies on, the row
+states it.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ def heard(access: EarthAccess) -> Iterator[list[Mapping[str, str]]]:
     Yields
     ------
     list of mapping
-        One an answer, with its status; no answer's body, and no request's headers.
+        One per answer, with its status; no answer's body, and no request's headers.
     """
     open_session(access)
-    found: list[Mapping[str, str]] = []
-    Transport.listeners.append(found.append)
+    headers: list[Mapping[str, str]] = []
+    Transport.listeners.append(headers.append)
     try:
-        yield found
+        yield headers
     finally:
-        Transport.listeners.remove(found.append)
+        Transport.listeners.remove(headers.append)
 
 
 def timings(provider: EarthEngine, orders: Mapping[str, Order]) -> str:
-    """Time orders at each endpoint, and read their cost off the service's profile where it tells one.
+    """Time orders at each endpoint, and read their cost off the service's profile where there is one.
 
     Parameters
     ----------
@@ -90,20 +90,20 @@ def timings(provider: EarthEngine, orders: Mapping[str, Order]) -> str:
         for name, order in orders.items():
             open_session(access)
             image = image_of(order, provider.settings.table(order.sensor))
-            asked = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid(order.grid)}
-            lines.append(f"{endpoint} {name}: {_timed(access, asked)}")
+            payload = {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid(order.grid)}
+            lines.append(f"{endpoint} {name}: {_timed(access, payload)}")
     open_session(provider.access)
     return "; ".join(lines)
 
 
-def _timed(access: EarthAccess, asked: Mapping[str, Any]) -> str:
+def _timed(access: EarthAccess, payload: Mapping[str, Any]) -> str:
     import ee
 
     profiles: list[str] = []
 
     def request() -> Any:
         with ee.data.profiling(profiles.append):
-            return ee.data.computePixels(dict(asked))
+            return ee.data.computePixels(dict(payload))
 
     def cost() -> Any:
         return ee.ApiFunction.lookup("Profile.getProfiles").call(ids=profiles).getInfo()
@@ -114,10 +114,10 @@ def _timed(access: EarthAccess, asked: Mapping[str, Any]) -> str:
         took = f"{time.perf_counter() - started:.2f} s"
         if not profiles:
             return f"{took}, no profile"
-        told = ask(access, cost, what="the profile of a request")
+        profile = ask(access, cost, what="the profile of a request")
     except ProviderError as error:
         return error.reason[:80]
-    return f"{took}, {sum(float(number) for number in _EECU.findall(told)):.2f} EECU s"
+    return f"{took}, {sum(float(number) for number in _EECU.findall(profile)):.2f} EECU s"
 
 
 SOMEWHERE: Final = PointBuffer(4.6, 51.3, 160)
@@ -131,17 +131,17 @@ _Answer = tuple[str, bool | None]
 
 def answers_of(provider: EarthEngine) -> list[Check]:
     """Ask the service the nine questions; one that cannot be asked has the reason as its answer."""
-    return [_asked(number, *each, provider) for number, each in enumerate(QUESTIONS, 1)]
+    return [_checked(number, *each, provider) for number, each in enumerate(QUESTIONS, 1)]
 
 
-def _asked(number: int, question: str, answer: Callable[[EarthEngine], _Answer], provider: EarthEngine) -> Check:
+def _checked(number: int, question: str, answer: Callable[[EarthEngine], _Answer], provider: EarthEngine) -> Check:
     try:
-        said, is_well = answer(provider)
+        text, is_well = answer(provider)
     except AccessError:
         raise
     except ProviderError as error:
-        said, is_well = f"could not be asked: {error}", None
-    return Check(f"{number}. {question}", said, is_well)
+        text, is_well = f"could not be asked: {error}", None
+    return Check(f"{number}. {question}", text, is_well)
 
 
 def _order(provider: EarthEngine, bands: tuple[str, ...], *spans: Span, pixel: float = 10.0) -> Order:
@@ -160,8 +160,8 @@ def _scenes(provider: EarthEngine, order: Order) -> Any:
 
 def _median_type(provider: EarthEngine) -> _Answer:
     order = _order(provider, ("red",), JUNE)
-    told = _value(provider, lambda: _scenes(provider, order).select(["B4"]).median())
-    return f"{told['bands'][0]['data_type']} (read as float32 whatever it is)", None
+    described = _value(provider, lambda: _scenes(provider, order).select(["B4"]).median())
+    return f"{described['bands'][0]['data_type']} (read as float32 whatever it is)", None
 
 
 def _rectangle_edges(provider: EarthEngine) -> _Answer:
@@ -172,13 +172,13 @@ def _rectangle_edges(provider: EarthEngine) -> _Answer:
     off = replace(on, transform=(step, 0.0, left + 3, 0.0, down, top - 3))
     lattice = ee.Projection("EPSG:3857", [10, 0, 0, 0, -10, 0])
     image = ee.Image.constant(1).setDefaultProjection(lattice)
-    found = []
+    sizes = []
     for region in map(region_of, (on, off)):
-        told = _value(provider, partial(image.sampleRectangle, region, None, 0))
-        rows = told["properties"]["constant"]
-        found.append(f"{len(rows)} x {len(rows[0])}")
-    asked = " x ".join(map(str, on.shape))
-    return f"asked for {asked}: on the lattice {found[0]}, 3 m off it {found[1]} (parity mode reads {asked})", None
+        sampled = _value(provider, partial(image.sampleRectangle, region, None, 0))
+        rows = sampled["properties"]["constant"]
+        sizes.append(f"{len(rows)} x {len(rows[0])}")
+    shape = " x ".join(map(str, on.shape))
+    return f"requested {shape}: on the lattice {sizes[0]}, 3 m off it {sizes[1]} (parity mode reads {shape})", None
 
 
 def _emptiness(provider: EarthEngine) -> _Answer:
@@ -195,15 +195,15 @@ def _emptiness(provider: EarthEngine) -> _Answer:
 
 
 def _alignment(provider: EarthEngine) -> _Answer:
-    found = []
+    repeats = []
     for band, size in (("red", 10), ("rededge1", 20), ("coastal", 60)):
         own = _order(provider, (band,), JUNE, pixel=float(size))
         stored = order_task(own)[0]
         fine = order_task(replace(own, grid=own.grid.with_resolution(10.0)))[0]
         repeated = np.repeat(np.repeat(stored, size // 10, axis=0), size // 10, axis=1)
         rows, cols = (min(a, b) for a, b in zip(repeated.shape, fine.shape, strict=True))
-        found.append(bool(np.array_equal(repeated[:rows, :cols], fine[:rows, :cols], equal_nan=True)))
-    return f"10 m pixels repeat those of 10, 20 and 60 m: {found}", all(found)
+        repeats.append(bool(np.array_equal(repeated[:rows, :cols], fine[:rows, :cols], equal_nan=True)))
+    return f"10 m pixels repeat those of 10, 20 and 60 m: {repeats}", all(repeats)
 
 
 def _refusals(provider: EarthEngine) -> _Answer:
@@ -220,11 +220,11 @@ def _refusals(provider: EarthEngine) -> _Answer:
     retry = replace(provider.retry, attempts=1)
     once = replace(provider, retry=retry, at_once=provider.at_once + TOO_MANY)
     with heard(provider.access) as headers, ThreadPoolExecutor(once.at_once) as threads:
-        told = [reason for reason in threads.map(one, range(once.at_once)) if reason]
+        refusals = [reason for reason in threads.map(one, range(once.at_once)) if reason]
     after = sorted({str(each.get("retry-after", "none")) for each in headers if each["status"] == "429"})
-    if not told:
+    if not refusals:
         return f"none came of {once.at_once} requests at once", None
-    return f"{len(told)} of {once.at_once} refused: {told[0]}; Retry-After: {', '.join(after) or 'none'}", None
+    return f"{len(refusals)} of {once.at_once} refused: {refusals[0]}; Retry-After: {', '.join(after) or 'none'}", None
 
 
 def _gzip(provider: EarthEngine) -> _Answer:
@@ -236,10 +236,10 @@ def _gzip(provider: EarthEngine) -> _Answer:
 def _nulls(provider: EarthEngine) -> _Answer:
     import ee
 
-    made = ee.ImageCollection([ee.Image.constant(1).set("system:time_start", 5)])
+    images = ee.ImageCollection([ee.Image.constant(1).set("system:time_start", 5)])
     columns = ["system:id", "system:time_start"]
-    told = _value(provider, lambda: made.reduceColumns(ee.Reducer.toList().repeat(2), columns).get("list"))
-    return f"{told}", None
+    rows = _value(provider, lambda: images.reduceColumns(ee.Reducer.toList().repeat(2), columns).get("list"))
+    return f"{rows}", None
 
 
 def _large_medians(provider: EarthEngine) -> _Answer:
@@ -254,10 +254,13 @@ def _large_medians(provider: EarthEngine) -> _Answer:
         layers = tuple(OrderLayer(look, day, day + 1) for day in days[first : first + MOST_FRAMES])
         parts.append(order_task(replace(small, layers=layers))[:: look.depth])
     stack = np.concatenate(parts)
-    seen = np.isfinite(stack)
-    exact = median(stack[:, None], seen)[0]
+    observed = np.isfinite(stack)
+    exact = median(stack[:, None], observed)[0]
     worst = float(np.nanmax(np.abs(whole - exact), initial=0.0))
-    return f"median of {int(seen.sum(0).max())} images differs by at most {worst:g} from the exact one", worst <= 1.0
+    return (
+        f"median of {int(observed.sum(0).max())} images differs by at most {worst:g} from the exact one",
+        worst <= 1.0,
+    )
 
 
 def _pace(provider: EarthEngine) -> _Answer:

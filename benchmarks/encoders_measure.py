@@ -1,4 +1,4 @@
-"""Clocks, counters and made pixels for `benchmarks.encoders`."""
+"""Clocks, counters and synthetic pixels for `benchmarks.encoders`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EVERY_S = 0.005
 
 def cubes(model, count, side):
     """Give `count` items of `side` x `side` pixels, as a provider would; only four of them differ, to spare memory."""
-    made = [{inputs.modality: _cube(inputs, side, seed) for inputs in model.inputs} for seed in range(DISTINCT)]
-    return [made[index % DISTINCT] for index in range(count)]
+    distinct = [{inputs.modality: _cube(inputs, side, seed) for inputs in model.inputs} for seed in range(DISTINCT)]
+    return [distinct[index % DISTINCT] for index in range(count)]
 
 
 def _cube(inputs, side, seed):
@@ -48,11 +48,11 @@ def settled(device):
     return time.perf_counter()
 
 
-def timed(device, action, *given):
-    """Run something: what it gave, and its seconds."""
+def timed(device, action, *arguments):
+    """Run something: its result, and its seconds."""
     start = settled(device)
-    found = action(*given)
-    return found, settled(device) - start
+    result = action(*arguments)
+    return result, settled(device) - start
 
 
 class Watched:
@@ -64,10 +64,10 @@ class Watched:
             setattr(model, name, self._watched(getattr(model, name), device))
 
     def _watched(self, action, device):
-        def run(*given):
-            found, seconds = timed(device, action, *given)
+        def run(*arguments):
+            result, seconds = timed(device, action, *arguments)
             self.network_s += seconds
-            return found
+            return result
 
         return run
 
@@ -77,8 +77,8 @@ def path_seconds(model, watched, items, *, repeats):
     runs = []
     for _ in range(repeats):
         watched.network_s = 0.0
-        found, seconds = timed(model.device, model.embed_cubes, items)
-        faults = [one for one in found if isinstance(one, Exception)]
+        results, seconds = timed(model.device, model.embed_cubes, items)
+        faults = [one for one in results if isinstance(one, Exception)]
         if faults:
             raise faults[0]
         runs.append((seconds, watched.network_s))
@@ -86,7 +86,7 @@ def path_seconds(model, watched, items, *, repeats):
 
 
 def matmul_peak(device, dtype, seconds=1.5):
-    """Most multiply-adds, times two, that a square matrix product of this machine does a second."""
+    """Most multiply-adds, times two, that a square matrix product does per second on this machine."""
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds
@@ -96,16 +96,16 @@ def matmul_peak(device, dtype, seconds=1.5):
 
 
 def _attention(q, k, v, *_, **__):
-    """Two products of matrices for each head; torch knows this of its GPU kernels alone."""
-    batch, heads, asked, width = q
-    return 2 * batch * heads * asked * k[2] * (width + v[3])
+    """Two products of matrices for each head; torch counts only its GPU kernels by itself."""
+    batch, heads, queries, width = q
+    return 2 * batch * heads * queries * k[2] * (width + v[3])
 
 
-def flops(action, *given):
+def flops(action, *arguments):
     """Multiply-adds, times two, of matrix products, convolutions and attention."""
     cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}  # noqa: SLF001 - has no other name
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=cpu) as counter:
-        action(*given)
+        action(*arguments)
     return counter.get_total_flops()
 
 
@@ -133,20 +133,20 @@ class Turns:
         return seconds, time.process_time() - cpu
 
     def __str__(self):
-        told = []
+        ratios = []
         for name, pairs in self.took.items():
             fastest = [min(one) for one in zip(*pairs, strict=True)]
             low, middle, high = statistics.quantiles([one / other for one, other in pairs], n=4)
-            told.append(f"{fastest[0] / fastest[1]:.3f} by the {name} (median {middle:.3f}, {low:.3f} to {high:.3f})")
-        return f"{', '.join(told)}, {len(self.took['clock'])} turns"
+            ratios.append(f"{fastest[0] / fastest[1]:.3f} by the {name} (median {middle:.3f}, {low:.3f} to {high:.3f})")
+        return f"{', '.join(ratios)}, {len(self.took['clock'])} turns"
 
 
 def against_plain(model, batch, *, seconds):
     """Ours and a plain network in turns: the ratios of times, and of FLOPs; None where there is no plain one."""
-    made = plain(model, batch)
-    if made is None:
+    comparison = plain(model, batch)
+    if comparison is None:
         return None
-    network, frames = made[0].to(model.device).eval(), made[1]
+    network, frames = comparison[0].to(model.device).eval(), comparison[1]
     cast = {"device_type": model.device.type, "dtype": model.dtype, "enabled": model.dtype != torch.float32}
 
     def other():

@@ -4,7 +4,7 @@ A transformer is a convolution, learned positions, pre-norm blocks with one matr
 special to a model (kernels made from wavelengths, dates, grounds, merged modalities) is left out, so these do a little
 less work than ours; width, depth and the number of tokens are the same. TerraFM's has its stem of three matrices, those
 of CROMA and THOR a bias of attention, those of DINOv3 and OlmoEarth turn queries and keys as timm does, FoMo-Net's has
-a token a channel, Presto's a series a pixel. Windowed ones are in `benchmarks.encoders_plain_swin`.
+a token per channel, Presto's a series per pixel. Windowed ones are in `benchmarks.encoders_plain_swin`.
 """
 
 from __future__ import annotations
@@ -138,14 +138,14 @@ class PlainSeries(nn.Module):
 
     def forward(self, frames):
         pixels = frames.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B H W, T, C)
-        found = []
+        vectors = []
         for part in pixels.split(1000):
             x = self.embed(part).reshape(len(part), -1, self.dim)
             x = torch.cat([torch.zeros_like(x[:, :1]), x], dim=1) + self.pos
             for block in self.blocks:
                 x = block(x)
-            found.append(self.norm(x.mean(1)))
-        return torch.cat(found)
+            vectors.append(self.norm(x.mean(1)))
+        return torch.cat(vectors)
 
 
 class PlainBottleneck(nn.Module):
@@ -190,12 +190,12 @@ class PlainResNet(nn.Module):
         self.head = nn.Linear(channels, out)
 
     def forward(self, frames):
-        seen = self.body(frames[:, 0]).flatten(2).transpose(1, 2)  # (B, N, D)
-        first = seen.mean(1, keepdim=True)
+        tokens = self.body(frames[:, 0]).flatten(2).transpose(1, 2)  # (B, N, D)
+        first = tokens.mean(1, keepdim=True)
         if self.clip:
-            x = torch.cat([first, seen], dim=1) + self.pos
+            x = torch.cat([first, tokens], dim=1) + self.pos
             first = self.pool(x[:, :1], x, x, need_weights=False)[0]
-        return seen, self.head(first[:, 0])
+        return tokens, self.head(first[:, 0])
 
 
 # Of models and bodies with windows: channels, width, depths, heads, window and first box (frames, rows, columns).
@@ -203,7 +203,7 @@ SWIN = {
     "agrifm": (10, 128, (2, 2, 18, 2), (4, 8, 16, 32), (8, 7, 7), (4, 4, 4)),
     "swin": (3, 96, (2, 2, 6, 2), (3, 6, 12, 24), (1, 7, 7), (1, 4, 4)),
 }
-WITHOUT = {"anysat", "satvision"}  # nobody else's network is much like these
+WITHOUT = {"anysat", "satvision"}  # no plain network is much like these
 
 
 def plain(model, batch):

@@ -1,7 +1,7 @@
 """Memory of client and scheduler for 1,000 and 10,000 places in one call: it must not grow with their number.
 
 The scheduler, the workers and the client are processes of their own; the memory of the first and the last is sampled
-every 50 ms. Places are made when they are asked for, pixels are four by four and there is one value an item, so that
+every 50 ms. Places are made on demand, pixels are four by four and there is one value per item, so that
 what is measured is the engine.
 
     python -m benchmarks.many_places [--places 1000,10000]
@@ -84,7 +84,7 @@ def measure(places, folder):
             for one in watched:
                 one.start()
             before = scheduler.cpu_times().user
-            said = json.loads(run.stdout.read())
+            spent = json.loads(run.stdout.read())
             cpu = scheduler.cpu_times().user - before
             for one in watched:
                 one.over.set()
@@ -93,8 +93,8 @@ def measure(places, folder):
     per_place = 1000 / places
     print(
         f"{places:>8,} places  scheduler {watched[0].peak:6.0f} MiB  client {watched[1].peak:6.0f} MiB  "
-        f"scheduler {cpu * per_place:.2f} ms a place  client {said['client_cpu_s'] * per_place:.2f} ms a place  "
-        f"wall {said['wall_s'] * per_place:.2f} ms a place  ({said['items']:,} stored)",
+        f"scheduler {cpu * per_place:.2f} ms per place  client {spent['client_cpu_s'] * per_place:.2f} ms per place  "
+        f"wall {spent['wall_s'] * per_place:.2f} ms per place  ({spent['items']:,} stored)",
         flush=True,
     )
 
@@ -104,10 +104,10 @@ def main():
     parser.add_argument("--places", default="1000,10000")
     parser.add_argument("--client", default="")
     parser.add_argument("--folder", default="")
-    given = parser.parse_args()
-    counts = [int(count) for count in given.places.split(",")]
-    if given.client:
-        client(counts[0], given.client, given.folder)
+    options = parser.parse_args()
+    counts = [int(count) for count in options.places.split(",")]
+    if options.client:
+        client(counts[0], options.client, options.folder)
         return
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:

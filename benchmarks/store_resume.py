@@ -33,16 +33,16 @@ def items(count):
 
 def timed(action):
     start = time.perf_counter()
-    found = action()
-    return found, time.perf_counter() - start
+    result = action()
+    return result, time.perf_counter() - start
 
 
 def finished_store(path, count, chunk_items):
-    """A store whose status says that all is done; what the vectors are does not matter here."""
+    """A store whose status states that all is done; the vectors do not matter here."""
     request = Request(models=("bandstats", "rcf"), provider=rs.open_provider("synthetic"))
     layouts = make_plan(list(islice(items(count), 1)), request).layouts
-    kept = {"models": layouts, "request": request.to_dict(), "chunk_items": chunk_items}
-    store, took = timed(lambda: Store.create(path, items=items(count), **kept))
+    fields = {"models": layouts, "request": request.to_dict(), "chunk_items": chunk_items}
+    store, took = timed(lambda: Store.create(path, items=items(count), **fields))
     for label in store.labels:
         zarr.open_array(path / label / "status", mode="r+")[:] = int(Status.OK)
     return took
@@ -64,12 +64,12 @@ def measure(count, chunk_items):
         report, decide_s = timed(lambda: rs.resume(path, progress=False))
         _, again_s = timed(lambda: again(path, count))
         _, report_s = timed(lambda: repr(status(path)))
-        files = sum(1 for found in path.rglob("*") if found.is_file())
+        files = sum(1 for file in path.rglob("*") if file.is_file())
     assert (report.chunks, report.is_over) == (0, True)
     verdict = "within" if decide_s < BOUND_S else "MISSES"
     print(
-        f"{count:,} items, 2 models, {chunk_items} items a chunk: "
-        f"rs.resume says so in {decide_s:.2f} s ({verdict} {BOUND_S:.0f} s); "
+        f"{count:,} items, 2 models, {chunk_items} items per chunk: "
+        f"rs.resume finds nothing left in {decide_s:.2f} s ({verdict} {BOUND_S:.0f} s); "
         f"created in {create_s:.1f} s (+{grown_mib:.0f} MiB, {files:,} files); "
         f"the same call again, with its places, {again_s:.1f} s; status report {report_s:.1f} s"
     )

@@ -64,8 +64,8 @@ def compute_embeddings(
         The Zarr store. If it exists, the run continues it: what is done stays, new places and models are added, a
         different request is refused. Without it the result is in memory.
     client : distributed.Client, optional
-        The cluster to use; it is left open. Without it a local cluster is made and closed. Its workers must be able to
-        write to `out`.
+        The cluster to use; it is left open, and its workers must be able to write to `out`. Without it a local cluster
+        is created and closed.
     progress : bool, "bar", "log" or callable, default True
         How progress is shown; a callable receives every event.
     **options
@@ -161,7 +161,7 @@ def resume(
         Compute only items with these statuses, such as "read_failed"; "failed" is every kind of failure. Default:
         pending and failed items.
     provider : Provider or str, optional
-        Replaces the provider of the stored request; needed where that one was made of arrays in memory.
+        Replaces the provider of the stored request; needed if that one reads arrays in memory.
     client, progress
         As `compute_embeddings`.
 
@@ -332,7 +332,7 @@ def _sizes(options: RequestOptions) -> Sizes:
 def _run(
     todo: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
 ) -> RunReport:
-    """Compute what is left, and record in the receipt which weights it was computed with."""
+    """Compute what is left, and record the weights in the receipt."""
     from rs_embed_dask.engine.driver import run_plan
     from rs_embed_dask.engine.watch import Options
 

@@ -1,4 +1,4 @@
-"""README's table, docs/models and docs/correctness.md, made from cards: ``python -m tests.pages --write``."""
+"""README's table, docs/models and docs/correctness.md, generated from cards: ``python -m tests.pages --write``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ README, FOLDER, CORRECTNESS = ROOT / "README.md", ROOT / "docs" / "models", ROOT
 COMMAND = "python -m tests.pages --write"
 SHORT, LONG = 4, 99
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
-MADE = f"<!-- Made from the card by `{COMMAND}`: change the card, not this page. -->\n\n"
+MADE = f"<!-- Generated from the card by `{COMMAND}`: change the card, not this page. -->\n\n"
 MADE_OF_RECORD = f"<!-- Generated from the cards and parity.json by `{COMMAND}`: edit those, not this page. -->\n\n"
 
 
 def table(folder, most):
-    """The models, a row each, with links to their pages in a folder and at most so many variants by name."""
+    """The models, one row each, with links to their pages in a folder and at most `most` variants by name."""
     head = "| model | what | variants | reads | dimension | licence of the weights | parity |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *(_row(row, folder, most) for row in list_models())])
 
@@ -44,7 +44,7 @@ def _row(row, folder, most):
 
 
 def readme(text):
-    """README.md with its table made anew."""
+    """README.md with its table regenerated."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table('docs/models/', SHORT)}\n{END}{after}"
@@ -52,17 +52,17 @@ def readme(text):
 
 def index():
     """The page of all models."""
-    told = (
+    notes = (
         "`parity` is the largest ||ours - theirs|| / ||theirs|| of all compared outputs, rounded up: "
         "[how it was measured](../correctness.md).\n\n"
         "The same facts: `rs.list_models()`, `rs.describe_model(ID)`, `rs-embed-dask models`, "
         "`rs-embed-dask describe ID`."
     )
-    return f"{MADE}# Models\n\n{table('', LONG)}\n\n{told}\n"
+    return f"{MADE}# Models\n\n{table('', LONG)}\n\n{notes}\n"
 
 
 def model_page(card, record):
-    """A model's page: what `describe_model` says, and what the record of parity holds."""
+    """A model's page: the text of `describe_model`, and the recorded parity figures."""
     text = ModelPage(card).to_markdown()
     if card.id in record:
         points = "\n".join(f"- {point}" for point in (card.parity, *compared(card, record[card.id])))
@@ -71,8 +71,8 @@ def model_page(card, record):
 
 
 def compared(card, entry):
-    """Say, point by point, what a model's figure rests on, and what was not compared."""
-    weights = "real weights among them" if entry["real_weights"] else "weights drawn by a recipe, none real"
+    """List what a model's figure is based on, and what was not compared."""
+    weights = "real weights among them" if entry["real_weights"] else "weights drawn from a seed, none real"
     return [
         f"Compared with {entry['compared_with']}.",
         f"{entry['cases']} cases, {entry['outputs']} outputs; {weights}.",
@@ -88,8 +88,8 @@ def _left(card, entry):
         "variants": [variant.name for variant in card.variants if variant.name not in entry["variants"]],
         "inputs": [inputs.modality for inputs in card.inputs if inputs.modality not in done],
     }
-    told = "; ".join(f"{what} {_listed(names)}" for what, names in left.items() if names)
-    return [f"Not compared, for nobody has recorded numbers: {told}."] if told else []
+    listed = "; ".join(f"{what} {_listed(names)}" for what, names in left.items() if names)
+    return [f"Not compared (no recorded numbers): {listed}."] if listed else []
 
 
 def _listed(names):
@@ -97,7 +97,7 @@ def _listed(names):
 
 
 def documents():
-    """Every file that is made, with what it should say."""
+    """Every generated file, with its expected content."""
     record = json.loads(RECORD.read_text("utf-8"))["models"]
     pages = {FOLDER / f"{card.id}.md": model_page(card, record) for card in all_cards()}
     correctness = MADE_OF_RECORD + correctness_page.page(record, compared)
@@ -105,13 +105,13 @@ def documents():
 
 
 def stale(made):
-    """Files that say something else, are not there, or are of no model."""
+    """Files whose content differs, that are missing, or that belong to no model."""
     written = {path: path.read_text("utf-8") for path in (*made, *FOLDER.glob("*.md")) if path.exists()}
     return sorted(path for path in {*made, *written} if made.get(path) != written.get(path))
 
 
 def write(made):
-    """Write what is stale, and remove what is made no more."""
+    """Write what is stale, and remove what is no longer generated."""
     FOLDER.mkdir(exist_ok=True)
     for path in stale(made):
         if path in made:

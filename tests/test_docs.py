@@ -43,7 +43,7 @@ def test_a_stale_page_is_noticed_and_renewed(tmp_path, monkeypatch):
 
 def test_the_page_says_what_was_not_compared():
     page = MADE[pages.FOLDER / "clay.md"]
-    assert "- Not compared, for nobody has recorded numbers: variants `v1`; inputs `landsat`, `naip`." in page
+    assert "- Not compared (no recorded numbers): variants `v1`; inputs `landsat`, `naip`." in page
     assert "real weights among them" in MADE[pages.FOLDER / "galileo.md"]
 
 

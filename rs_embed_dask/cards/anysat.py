@@ -31,7 +31,7 @@ def _demo(numbers: str, **more: Any) -> When:
 
 
 def _inputs(name: str, bands: str, unit: str, *when: When, fold: int = 1, dense: int = 1, **more: Any) -> Inputs:
-    """One modality; `fold` of its pixels are 10 m, `dense` a sub-patch."""
+    """Return one modality; `fold` of its pixels make 10 m, `dense` of them a sub-patch."""
     more |= {"max_px": 32 * fold, "fold": fold, "resolution_m": 10 / fold, "apart": True}
     more |= {"when": (*when, When("grid", "dense", (("patch_px", dense),))), "frames": Frames("fixed", 8)}
     return Inputs(name, more.pop("sensors", ()), names(bands), unit=unit, **more)
@@ -50,8 +50,8 @@ CARD = Card(
         *("cls", "mean", "max"),
         cls="the class token of the tile as the last block leaves it: the authors' own vector (`tile`)",
         mean="the mean of the grid's tokens",
-        max="the largest number of each feature over the grid's tokens",
-        grid="the tokens of the patches as the last block leaves them; dense: each sub-patch's beside its patch's",
+        max="the maximum of each feature over the grid's tokens",
+        grid="the tokens of the patches as the last block leaves them; dense: each sub-patch's joined to its patch's",
     ),
     extras=("dates",),
     modalities=(("s2",),),
@@ -77,7 +77,7 @@ CARD = Card(
         Option("patch_px", 1, tuple(range(1, 33)), "side of a patch in units of 10 m", config=True),
         Option("max_px", 32, doc="largest side of an image in units of 10 m; the authors advise 1,024 patches at most"),
         Option("size_px", 0, doc="resize every image to this side; 0 does so only above max_px"),
-        Option("grid", "patch", ("patch", "dense"), "vectors of patches, or of sub-patches beside them", config=True),
+        Option("grid", "patch", ("patch", "dense"), "vectors of patches, or of sub-patches with them", config=True),
         Option("scale", "own", ("own", "demo"), "standardise by the item's own statistics, or the demo's (TreeSatAI)"),
         Option("radar", "db", ("db", "linear"), "s1 in dB, or as linear power with VV / VH as a third band"),
         Option("first_day", 0, (0, 1), "the number of 1 January", config=True),
@@ -87,11 +87,11 @@ CARD = Card(
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
         "Each modality has frames and dates of its own: dates={'s2': [...], 's1': [...]}.",
-        "The authors standardise by the data set in use; without one, each item's own mean and deviation stand in.",
-        "A pixel counts as 10 m whatever it is, so read at 10 m; above max_px an image is resized: prefer tiles.",
-        "grid='dense' has one vector a pixel of a series, a tenth of an image's (an eighth of naip's): 1,536 numbers.",
+        "The authors standardise by the data set in use; without one, each item's own mean and deviation are used.",
+        "A pixel always counts as 10 m, so read at 10 m; above max_px an image is resized: prefer tiles.",
+        "grid='dense' has one vector per pixel of a series, a tenth of an image's (an eighth of naip's): length 1,536.",
         "The authors lay the sub-patches of aerial images cell by cell, not row by row: grids here are in place.",
-        "aerial, spot, naip and l8 come as arrays; alos, l7 and modis do not run beside others upstream: left out.",
+        "aerial, spot, naip and l8 come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
     ),
     deviations=(
         "rs-embed pools by the mean of patches, its grid is the dense one, and it always resizes to 24 x 24 pixels.",

@@ -36,31 +36,30 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint: where it lies, under which terms, and how its names become the module's.
+    """A checkpoint: its location, its licence, and how its names map to the module's.
 
     Attributes
     ----------
     repo, file, revision : str
-        The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` says where a person gets it.
+        The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` says where to get it by hand.
     sha256, size : str, int
-        Digest and bytes, where known: checked.
+        Digest and bytes; verified where they are given.
     seen : str
-        What was there when it was looked at, for people: the beginning of the commit, the size rounded. Not checked.
+        What the repository held when it was consulted, for people: short commit, rounded size. Not verified.
     licence, restricted : str, bool
         SPDX or short name of the terms, and whether the user must accept them by ``accept_licence=True``.
     keys : tuple of str
-        Sub-dictionaries the tensors may lie under; the first that is there is taken.
+        Sub-dictionaries that may hold the tensors; the first one present is used.
     prefixes : tuple of str
         Prefixes to strip in turn; where any name has one, names without it are left out.
     rename : tuple of (str, str)
         Parts of names to replace.
     join : tuple of (str, tuple of str)
-        Parts of names whose tensors the module has as one, under the first: in order, zeros for a vector that is not
-        there.
+        Parts of names whose tensors the module concatenates, in order, under the first; a missing vector is zeros.
     ignore, drop : tuple of str
         Beginnings, and parts, of names that the encoder does not use.
     optional : tuple of str
-        Parts of names that a file may lack: the module's own value stays.
+        Parts of names that may be missing from a file: the module keeps its own value.
     spare : tuple of str
         Beginnings of names of parts that the encoder may be built without; such a part's tensors are left out then.
     safe_classes : tuple of str
@@ -89,7 +88,7 @@ class Weights:
 
 _PLAIN = {
     "mean": "the mean of the patch tokens after the final norm",
-    "max": "the largest number of each feature over those tokens",
+    "max": "the maximum of each feature over those tokens",
     "cls": "the class token after the final norm",
     "grid": "the patch tokens after the final norm",
 }
@@ -104,16 +103,16 @@ class Variant:
     name, params : str, float
         Name within the card, millions of parameters.
     dim, dims : int, tuple of (str, int)
-        Length of the vector and of a token (0: the card's `dim_per` works it out), and other lengths by pooling,
-        ``"grid"``, or option, as in ``"head=backbone"``.
+        Embedding dimension, of the vector and of a token (0: computed from the card's `dim_per`), and others by
+        pooling, ``"grid"``, or option, as in ``"head=backbone"``.
     weights : Weights or None
         None for a model that needs none.
     config : tuple of (str, value)
         Arguments of the encoder's constructor.
     patch_px, modality : int, str
-        The side of a token, and the only modality it takes, where these are not the card's.
+        The side of a token, and the only modality it accepts, where these differ from the card's.
     aliases : tuple of str
-        Other names of it, the authors' own.
+        Other names, such as the authors' own.
     """
 
     name: str
@@ -130,19 +129,19 @@ class Variant:
     def vit(
         cls, name: str, sizes: tuple[int, int, int], weights: Weights, *config: tuple[str, Scalar], **more: Any
     ) -> Self:
-        """Make one of a transformer by its width, depth and heads; `config` is what else its constructor gets."""
+        """Build one from a transformer's width, depth and heads; `config` holds further constructor arguments."""
         return cls(name, sizes[0], weights, (*zip(("dim", "depth", "heads"), sizes, strict=True), *config), **more)
 
 
-def vectors(*poolings: str, **said: str) -> tuple[tuple[str, str], ...]:
-    """Say what the vectors of a model are, its own first; of what nothing is said, what it is in a plain ViT."""
+def vectors(*poolings: str, **descriptions: str) -> tuple[tuple[str, str], ...]:
+    """Describe a model's vectors, its own first, and its grid; without a description, as in a plain ViT."""
     names = (*(poolings or ("mean", "max")), "grid")
-    return tuple((name, said.get(name, _PLAIN[name])) for name in names)
+    return tuple((name, descriptions.get(name, _PLAIN[name])) for name in names)
 
 
 @dataclass(frozen=True)
 class Product:
-    """Where vectors that were computed already are published.
+    """Where precomputed vectors are published.
 
     Attributes
     ----------
@@ -151,7 +150,7 @@ class Product:
     resolution_m : float
         Side of a pixel, or of a cell at the equator.
     years : (int, int)
-        First and last, one layer a year; (0, 0) for one layer of all times.
+        First and last, one layer per year; (0, 0) for a single layer without a year.
     """
 
     base_url: str
@@ -160,45 +159,45 @@ class Product:
     years: tuple[int, int] = (0, 0)
 
     def options(self, *more: Option) -> tuple[Option, ...]:
-        """Return the choices that every product has, and those of its own."""
+        """Return the options that every product has, followed by its own."""
         return (
             Option("base_url", self.base_url, doc="another mirror: http(s) address or folder"),
-            Option("cache", "", doc="folder of files that are kept, else the user's cache folder"),
-            Option("cache_gb", 20.0, doc="GiB that they may take; what was not used for longest goes first"),
+            Option("cache", "", doc="folder for downloaded files; by default the user's cache folder"),
+            Option("cache_gb", 20.0, doc="limit in GiB; the least recently used files are removed first"),
             *more,
         )
 
 
 @dataclass(frozen=True)
 class Card:
-    """All that is known of a model before it is loaded.
+    """Everything known about a model before it is loaded.
 
     Attributes
     ----------
     id, title, aliases, paper, citation, code_licence, source
         What it is and where it comes from.
     inputs, modalities : tuple of Inputs, tuple of tuple of str
-        Every modality; and the sets of them that may be used together, the default first (none: each alone).
+        Every modality; and the sets that may be combined, the default first (none: each alone).
     together, per_modality : bool
-        Whether any set may; whether the encoder is built for those in use, handed to it as ``modalities``.
+        Whether any set may be combined; whether the encoder is built for those in use, passed as ``modalities``.
     variants, default_variant : tuple of Variant, str
         Its sizes.
     patch_px : int
-        Side of a token in the network's pixels (an option ``patch_px`` goes before).
+        Side of a token in the network's pixels (an option ``patch_px`` takes precedence).
     outputs : tuple of (str, str)
         What each vector is, in words, by pooling (the model's own first) or ``"grid"``; see `vectors`.
     extras : tuple of str
         Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``.
     options, any_bands : tuple of Option, bool
-        Choices of the user's; whether an option ``bands`` may pick some of the bands.
+        The user's choices; whether an option ``bands`` may select some of the bands.
     dim_per : (str, int) or None
-        The vector's length as a multiple of an option, or of ``"bands"``.
+        The embedding dimension as a multiple of an option, or of ``"bands"``.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
     product : Product or None
-        Where its vectors are read, if they are not computed; then it has no inputs.
+        Where its vectors are read, if they are not computed; it then has no inputs.
     parity, notes, deviations : str, tuple of str, tuple of str
-        What it was compared with; what to know; where rs-embed gives other numbers.
+        What it was compared with; what users should know; where rs-embed's results differ.
     """
 
     id: str
@@ -233,7 +232,7 @@ class Card:
 
     @property
     def poolings(self) -> tuple[str, ...]:
-        """Poolings it offers, its own first."""
+        """Available poolings, the model's own first."""
         return tuple(name for name, _ in self.outputs if name != "grid") or ("mean", "max")
 
     @property
@@ -242,43 +241,43 @@ class Card:
         return (0, 0) if self.product is None else self.product.years
 
     def variant(self, name: str | None) -> Variant:
-        """Look a variant up (None = the default). Raises UnknownNameError."""
-        wanted = name or self.default_variant or self.variants[0].name
+        """Look up a variant (None = the default). Raises UnknownNameError."""
+        requested = name or self.default_variant or self.variants[0].name
         for variant in self.variants:
-            if wanted.lower() in {known.lower() for known in (variant.name, *variant.aliases)}:
+            if requested.lower() in {alias.lower() for alias in (variant.name, *variant.aliases)}:
                 return variant
-        raise UnknownNameError.among(f"variant of {self.id}", wanted, (v.name for v in self.variants))
+        raise UnknownNameError.among(f"variant of {self.id}", requested, (v.name for v in self.variants))
 
     def variant_for(self, spec: ModelSpec) -> Variant:
-        """Look a request's variant up: the first that takes its modality, where it names no variant and they differ."""
+        """Look up a request's variant; without one, the first that accepts the requested modality."""
         named = self.variant(spec.variant)
         if spec.variant or not named.modality or not spec.modality:
             return named
         return next((variant for variant in self.variants if variant.modality == spec.modality), named)
 
     def chosen(self, options: Iterable[tuple[str, object]]) -> dict[str, Scalar]:
-        """Every option with its value: the given ones checked, the defaults for the rest."""
-        known = {"bands": Option("bands", ())} if self.any_bands else {}
-        known.update({option.name: option for option in self.options})
-        values = {name: option.default for name, option in known.items()}
+        """Return every option's value: the user's, validated, or the default."""
+        declared = {"bands": Option("bands", ())} if self.any_bands else {}
+        declared.update({option.name: option for option in self.options})
+        values = {name: option.default for name, option in declared.items()}
         for name, value in options:
-            if name not in known:
-                raise UnknownNameError.among(f"option of {self.id}", name, known)
-            values[name] = known[name].check(value, self.id)  # type: ignore[arg-type]
+            if name not in declared:
+                raise UnknownNameError.among(f"option of {self.id}", name, declared)
+            values[name] = declared[name].check(value, self.id)  # type: ignore[arg-type]
         return values
 
     def modality_names(self, modality: str | None) -> tuple[str, ...]:
-        """Split ``"s2+s1"`` into the card's own order. Raises UnknownNameError for a set it cannot use together."""
+        """Split ``"s2+s1"``, in the card's order. Raises UnknownNameError for a set that it cannot combine."""
         sets = self.modalities or tuple((inputs.modality,) for inputs in self.inputs)
         if modality is None:
             return sets[0] if sets else ()
-        wanted = {part.strip() for part in modality.split("+")}
+        requested = {part.strip() for part in modality.split("+")}
         for names in sets:
-            if set(names) == wanted:
+            if set(names) == requested:
                 return names
-        known = tuple(inputs.modality for inputs in self.inputs)
-        if self.together and wanted <= set(known):
-            return tuple(name for name in known if name in wanted)
+        available = tuple(inputs.modality for inputs in self.inputs)
+        if self.together and requested <= set(available):
+            return tuple(name for name in available if name in requested)
         raise UnknownNameError.among(f"modality of {self.id}", modality, ("+".join(names) for names in sets))
 
     def resolved_inputs(self, spec: ModelSpec) -> tuple[Inputs, ...]:
@@ -293,8 +292,8 @@ class Card:
         return tuple(by_name[name].resolved(options) for name in names)
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
-        """Choose a sensor a modality among those that a provider has. Raises SpecError where it has none of them."""
-        wanted = []
+        """Choose one available sensor per modality. Raises SpecError where the provider has none of its sensors."""
+        model_inputs = []
         for inputs in self.resolved_inputs(spec):
             sensor = next((name for name in inputs.sensors if name in available), None)
             if sensor is None:
@@ -302,11 +301,11 @@ class Card:
                 fix = f"choose another provider or modality; it has {', '.join(sorted(available))}"
                 fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
                 raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
-            wanted.append(ModelInput.of(inputs, sensor))
-        return tuple(wanted)
+            model_inputs.append(ModelInput.of(inputs, sensor))
+        return tuple(model_inputs)
 
     def pooling(self, output: OutputSpec) -> str:
-        """Return the pooling that an output asks for. Raises SpecError where the model has none."""
+        """Return the pooling of an output. Raises SpecError where the model does not offer it."""
         name = output.pooling or self.poolings[0]
         if name not in self.poolings:
             reason, fix = "it has no such vector", f"use one of {', '.join(self.poolings)}"
@@ -314,11 +313,11 @@ class Card:
         return name
 
     def named(self, output: OutputSpec) -> OutputSpec:
-        """Return an output with its pooling named: the model's own where none was asked for."""
+        """Return an output with an explicit pooling: the model's own by default."""
         return output if output.mode == "grid" else replace(output, pooling=self.pooling(output))
 
     def dim(self, spec: ModelSpec, output: OutputSpec | None = None) -> int:
-        """Length of the vector, or of a token for a grid."""
+        """Return the embedding dimension: of the vector, or of a token of a grid."""
         kind = None if output is None else "grid" if output.mode == "grid" else self.pooling(output)
         if self.dim_per is not None:
             name, times = self.dim_per
@@ -339,13 +338,13 @@ class Card:
     def grid_shape(
         self, spec: ModelSpec, shape_px: tuple[int, int], prep: InputPrep, *, crop: Window | None = None
     ) -> tuple[int, int]:
-        """Rows and columns of the token grid for an image of (H, W) pixels, cut to the crop where there is one."""
+        """Return rows and columns of the token grid of an image of (H, W) pixels, cropped where `crop` is given."""
         if self.product is not None:
             return shape_px
         return fit_image(self.resolved_inputs(spec)[0], self.patch(spec), shape_px, prep=prep, crop=crop).shape
 
     def describe(self) -> dict[str, object]:
-        """Write the card as JSON, for receipts and pages."""
+        """Return the card as JSON values, for receipts and pages."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
 
@@ -363,11 +362,11 @@ BICUBIC = Resize("bicubic", antialias=True)
 
 
 def rgb(steps: tuple[Step, ...], *when: When, **more: Any) -> Inputs:
-    """Make the modality of red, green and blue, at 224 pixels a side where nothing else is said."""
+    """Return a modality of red, green and blue, 224 x 224 pixels by default."""
     more = {"sensors": ("sentinel-2-l2a", "sentinel-2-l1c"), "size_px": 224, "max_cloud_pct": 30, **more}
     return Inputs("rgb", bands=("red", "green", "blue"), steps=steps, when=when, **more)
 
 
 def either(*scale: Step, first: tuple[Step, ...] = BYTES) -> tuple[tuple[Step, ...], When]:
-    """Return the steps of Pillow's resize of 8 bits, and those of the option ``resize="float"``."""
+    """Return the steps with Pillow's 8-bit resize, and those of the option ``resize="float"``."""
     return (*first, Resize("bicubic_u8"), *scale), When("resize", "float", (("steps", (*first, *scale, BICUBIC)),))

@@ -14,12 +14,12 @@ _S2 = (
 )
 _LANDSAT = "13705 13310 12474 17801 14615 12701; 9578 9408 10144 8277 5300 4522; 0.65 0.56 0.48 0.86 1.6 2.2"
 _NAIP = "110.16 115.41 98.15 139.04; 47.23 39.82 35.43 49.86; 0.65 0.56 0.48 0.842"
-# From reflectance to the numbers in the files, of which the statistics are.
+# From reflectance to the digital numbers of the files, to which the statistics apply.
 _LANDSAT_DN = Standard((-2000.0,) * 6, (0.275,) * 6)
 
 
 def _inputs(modality: str, sensor: str, bands: str, numbers: str, *before: Step, **more: Any) -> Inputs:
-    """One platform; the numbers are means, standard deviations and wavelengths of its bands."""
+    """Return one platform's input; `numbers` are means, standard deviations and wavelengths of its bands."""
     mean, std, waves = map(floats, numbers.split(";"))
     more |= {"steps": (*before, Standard(mean, std), Resize()), "per_band": (("wavelength_um", waves),)}
     return Inputs(modality, (sensor,) if sensor else (), names(bands), size_px=256, **more)
@@ -54,8 +54,8 @@ CARD = Card(
     ),
     options=(
         Option("hour", 0, tuple(range(24)), "hour (UTC) of the images; composites have none: 0", config=True),
-        Option("gsd", "read", ("read", "resized"), "whose ground size of a pixel the network is told", config=True),
-        Option("metadata", default=True, doc="tell it date, place, ground size; else zeros and 1", config=True),
+        Option("gsd", "read", ("read", "resized"), "which image's ground size of a pixel to use", config=True),
+        Option("metadata", default=True, doc="pass date, place, ground size; else zeros and 1", config=True),
         Option("size_px", 256, doc="side of the image", multiple=8),
         RECTANGLE,
     ),
@@ -63,9 +63,9 @@ CARD = Card(
     notes=(
         "The date is the middle of the span; weeks are ISO weeks, of which the 53rd equals the first.",
         "Any of a modality's bands may be left out: bands=('red', 'nir').",
-        "No provider serves NAIP here: give `naip` as an array of 8-bit numbers to Model.embed.",
-        "The authors know further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), not offered here.",
-        "The statistics are of version 1.5; those of version 1 were not checked.",
+        "No provider serves NAIP here: pass `naip` as an array of 8-bit values to Model.embed.",
+        "The authors support further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), absent here.",
+        "The statistics are those of version 1.5; version 1's were not checked.",
     ),
-    deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is no square.",),
+    deviations=("rs-embed pools the tokens of the grid, not the class token, where the region is not a square.",),
 )

@@ -21,11 +21,11 @@ _OLCI_WAVES = (
 
 
 def _inputs(modality: str, bands: tuple[str, ...], *scale: Step, waves: str = "", **more: Any) -> Inputs:
-    """One kind of image: centres and widths of its bands in nanometres, if it is known by these; gaps become 0."""
-    told = tuple(zip(("wavelength_nm", "bandwidth_nm"), map(floats, waves.split(";")), strict=True)) if waves else ()
+    """Return one kind of image, with the centres and widths of its bands in nanometres where it is known by these."""
+    values = tuple(zip(("wavelength_nm", "bandwidth_nm"), map(floats, waves.split(";")), strict=True)) if waves else ()
     fill: Any = next((step.mean for step in scale if isinstance(step, Standard)), "zero")
     steps = {"steps": (*scale, Resize(corners=True)), "when": (When("resize", "edges", (("steps", scale),)),)}
-    return Inputs(modality, bands=bands, fill=fill, per_band=told, **{"sensors": (), "size_px": 224, **steps, **more})
+    return Inputs(modality, bands=bands, fill=fill, per_band=values, **{"sensors": (), "size_px": 224, **steps, **more})
 
 
 _L1C = _inputs("s2l1c", _S2, _S2_SCALE, waves=_S2_WAVES, sensors=("sentinel-2-l1c",), max_cloud_pct=30)
@@ -33,7 +33,7 @@ _GRD: dict[str, Any] = {"waves": "5e7 5e7; 1e9 1e9", "sensors": ("sentinel-1-grd
 _OLCI: dict[str, Any] = {"waves": _OLCI_WAVES, "unit": "radiance", "resolution_m": 300, "size_px": 96, "patch_px": 8}
 _COLUMN: dict[str, Any] = {"unit": "mol_m2", "resolution_m": 1000, "size_px": 56, "patch_px": 4}
 _DEM: dict[str, Any] = {"unit": "m", "resolution_m": 30, "size_px": 960, "patch_px": 64}
-_TOLD = tuple(some for count in range(4) for some in combinations(("place", "dates", "area"), count))
+_METADATA = tuple(some for count in range(4) for some in combinations(("place", "dates", "area"), count))
 _FILE = Weights(
     *("wangyi111/Copernicus-FM", "CopernicusFM_ViT_base_varlang_e100.pth"),
     licence="CC-BY-4.0",
@@ -53,8 +53,8 @@ CARD = Card(
     patch_px=16,
     outputs=vectors(
         *("mean", "max", "cls"),
-        mean="the mean of the last block's patch tokens, put through a norm without weights",
-        max="the largest number of each feature over the grid's tokens",
+        mean="the mean of the last block's patch tokens, through a norm without weights",
+        max="the maximum of each feature over the grid's tokens",
         grid="the patch tokens as the last block leaves them; normed=True: after the final norm",
     ),
     extras=("dates", "place", "gsd"),
@@ -70,7 +70,7 @@ CARD = Card(
     ),
     options=(
         Option("language", "", doc="file of the vectors of names, varname_embed_llama3.2_1B.pt: s5p, dem", config=True),
-        Option("metadata", _TOLD[-1], _TOLD, "what of these the network is told", config=True),
+        Option("metadata", _METADATA[-1], _METADATA, "which of these the network receives", config=True),
         Option("normed", default=False, doc="tokens of a grid (and 'max') after the final norm", config=True),
         Option("resize", "corners", ("corners", "edges"), "what it keeps: centres of the corner pixels, or edges"),
         Option("bands", (), doc="bands to use, of the modality's; none named: all"),
@@ -81,11 +81,11 @@ CARD = Card(
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
         "mean is that of the authors' benchmark. A grid's token sees its cell moved one network pixel up and left.",
-        "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2): no B10, and a shift to accept.",
+        "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2): no B10, and a domain shift.",
         "Days are counted from 1970; the date is the middle of the span. Elevation was dated 2015-01-01.",
-        "The area of a patch is by the pixels that were read, not those resized. What is unknown is a learned token.",
-        "s5p_no2, _co, _o3, _so2 and dem are known by a name, whose vector is in a file of its own: language=PATH.",
-        "No provider serves s3 (radiances: digital numbers times the OLCI factors), s5p or dem: give arrays.",
+        "The area of a patch is that of the pixels read, not resized. What is unknown becomes a learned token.",
+        "s5p_no2, _co, _o3, _so2 and dem are identified by a name, whose vector is in a separate file: language=PATH.",
+        "No provider serves s3 (radiances: digital numbers times the OLCI factors), s5p or dem: pass arrays.",
     ),
     deviations=("rs-embed has no such model.",),
 )

@@ -31,7 +31,7 @@ CARD = Card(
     patch_px=8,
     outputs=vectors(
         mean="the mean of the tokens through the last layers; of s2+s1 their plain mean",
-        max="the largest number of each feature over the grid's tokens",
+        max="the maximum of each feature over the grid's tokens",
         grid="the normed tokens of the optical or the radar encoder; s2+s1: of the joint one",
     ),
     modalities=(("s2",), ("s1",), ("s2", "s1")),
@@ -41,15 +41,15 @@ CARD = Card(
         _inputs("s1", ("sentinel-1-grd", "sentinel-1-rtc"), "vv vh", unit="db"),
     ),
     options=(
-        Option("eight_bit", default=True, doc="cut the scaled bands to 256 levels, as in pretraining"),
-        Option("size_px", 120, doc="side of the image: no position is learned, so any will do", multiple=8),
+        Option("eight_bit", default=True, doc="truncate the scaled bands to 256 levels, as in pretraining"),
+        Option("size_px", 120, doc="side of the image: no position is learned, so any works", multiple=8),
         RECTANGLE,
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
         "No statistics are fixed: each band of each image or tile is scaled by its own (mean -/+ 2 std to 0..1).",
         "The authors' example takes those of the whole batch; here no image changes another's vector.",
-        "These are the authors' optical_GAP, SAR_GAP and joint_GAP. The copies at torchgeo/croma were not looked at.",
+        "These are the authors' optical_GAP, SAR_GAP and joint_GAP. The copies at torchgeo/croma were not checked.",
     ),
     deviations=("rs-embed has no such model.",),
 )

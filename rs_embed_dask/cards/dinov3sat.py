@@ -55,14 +55,14 @@ CARD = Card(
         ),
     ),
     options=(
-        Option("scale", "dn40", ("dn40", "dn10000", "bytes"), "8 bits: DN / 40, DN 10 000 as 255, or given so"),
+        Option("scale", "dn40", ("dn40", "dn10000", "bytes"), "8 bits: DN / 40, DN 10 000 as 255, or bytes as input"),
         Option("size_px", 256, doc="side of the image", multiple=16),
         RECTANGLE,
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
-        "Whoever loads the weights is bound by the DINOv3 License: a copy goes with them, credit in publications.",
-        "Trained on 8-bit RGB of 0.6 m; there is no official way from Sentinel-2, and the scale is part of the result.",
+        "The DINOv3 License binds whoever loads the weights: pass on a copy of it, and credit it in publications.",
+        "Trained on 8-bit RGB of 0.6 m; there is no official conversion of Sentinel-2; the scale affects the result.",
         "Places are relative to the image: the same ground has other tokens in another crop.",
         "vit7b16 was never run here; its names are from the published code. 27 GB in float32.",
     ),

@@ -31,8 +31,8 @@ def _variant(name: str, sizes: tuple[int, int, int], params: float) -> Variant:
 
 
 def _inputs(modality: str, bands: str, waves: str, *when: When, sensors: str, **more: Any) -> Inputs:
-    told = (("wavelength_um", floats(waves)),)
-    return Inputs(modality, names(sensors), names(bands), size_px=224, per_band=told, when=when, **more)
+    per_band = (("wavelength_um", floats(waves)),)
+    return Inputs(modality, names(sensors), names(bands), size_px=224, per_band=per_band, when=when, **more)
 
 
 CARD = Card(
@@ -47,7 +47,7 @@ CARD = Card(
     outputs=vectors(
         *("mean", "max", "cls"),
         mean="the mean of the patch tokens as the last block leaves them, through the norm that `pool_norm` names",
-        max="the largest number of each feature over those tokens, before any norm",
+        max="the maximum of each feature over those tokens, before any norm",
         cls="the class token through the file's norm",
         grid="the patch tokens before any norm",
     ),
@@ -80,10 +80,10 @@ CARD = Card(
     ),
     parity="the authors' arithmetic (torchgeo 0.10.1): vectors and grids within 1e-6",
     notes=(
-        "satlas8: red, green and blue are 255 at DN 3558 and the others at 8160; no official rule for raw DN exists.",
+        "satlas8: red, green and blue reach 255 at DN 3558, the others at 8160; there is no official rule for raw DN.",
         "Each token sees its cell moved one network pixel up and left: the authors' convolution pads by one.",
         "Other bands have a wavelength but no statistics, and are not offered.",
-        "s1: dB become the product's digital numbers (600 times the root), which the statistics fit: our reading.",
+        "s1: dB become the product's digital numbers (600 x the root), which fit the statistics: our interpretation.",
         "The authors label the statistics of s1 VH, VV, but their demo gives VV first, and VV is the stronger.",
         "The converted copies at torchgeo/dofa have no norm: cls and pool_norm='file' then use one without a scale.",
         "Version 2 (patch 14) is another network and not covered.",

@@ -23,7 +23,7 @@ _REFLECTANCE = When("scale", "reflectance", (("steps", (Clip(0, 10_000), Divide(
 
 
 def _inputs(name: str, bands: str, keys: range, numbers: str = "", *sensors: str, **more: Any) -> Inputs:
-    """One sensor with the keys of its bands; without numbers it is given as standardised."""
+    """Return one sensor's input with the keys of its bands; without statistics, pixels arrive standardised."""
     steps = (Standard.of(numbers), Resize()) if numbers else ()
     listed = [key for key in keys if key != 16]  # Sentinel-2 B10, which no Level-2A has
     more = {"unit": "standardised", "size_px": 64, "per_band": (("key", tuple(listed)),), **more}
@@ -41,7 +41,7 @@ CARD = Card(
     patch_px=16,
     outputs=vectors(
         mean="the mean of the tokens of all channels and places after the final norm",
-        grid="at each place the mean of its channels' tokens after the final norm; extra['grid_concat']: apart",
+        grid="at each place the mean of its channels' tokens after the final norm; extra['grid_concat']: all of them",
     ),
     together=True,
     any_bands=True,

@@ -43,7 +43,7 @@ CARD = Card(
     patch_px=8,
     outputs=vectors(
         mean="the mean of all visible tokens after the final norm",
-        max="the largest number of each feature over the cells of the grid",
+        max="the maximum of each feature over the cells of the grid",
         grid="the mean of the visible tokens of each cell, over frames and groups of bands",
     ),
     extras=("dates", "gsd"),
@@ -61,19 +61,19 @@ CARD = Card(
     options=(
         Option("patch_px", 8, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),
         Option("location", default=False, doc="add the place as a token, as in pretraining", config=True),
-        Option("max_px", 96, doc="largest side of an image; pretraining saw at most 12 tokens a side"),
+        Option("max_px", 96, doc="largest side of an image; pretraining saw at most 12 tokens per side"),
     ),
     parity="the authors' code, real nano weights too: vectors within 1e-6, grids within 2e-6",
     notes=(
         "An image takes the multiple of patch_px nearest to its side, up to max_px; the authors never resize.",
         "Positions follow the real ground size of a pixel, resize included; months are those of each frame's middle.",
         "Frames without imagery are hidden from attention and keep their place in time.",
-        "MIT is the licence of the authors' repository, which holds the nano weights; the hub's own tag was not seen.",
+        "MIT is the licence of the authors' repository, which holds the nano weights; the hub's tag was not checked.",
         "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
     ),
     deviations=(
-        "rs-embed feeds raw digital numbers by default: with the nano weights its vector is 132 % away.",
+        "rs-embed feeds raw digital numbers by default: with the nano weights its vector differs by 132 %.",
         "rs-embed's official_stats is (x - mean) / std; the authors scale mean -/+ 2 std to 0..1.",
-        "rs-embed resizes to 64 px and still says 10 m.",
+        "rs-embed resizes to 64 px but still passes 10 m.",
     ),
 )

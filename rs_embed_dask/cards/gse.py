@@ -21,8 +21,8 @@ CARD = Card(
     variants=(Variant("v1", 64),),
     patch_px=1,
     outputs=vectors(
-        mean="the mean of the place's pixels that have a vector; of length one only where asked",
-        max="the largest number of each feature over those pixels",
+        mean="the mean of the place's pixels that have a vector; of length one only with renormalise=True",
+        max="the maximum of each feature over those pixels",
         grid="the published vector under the centre of each pixel",
     ),
     options=_PRODUCT.options(

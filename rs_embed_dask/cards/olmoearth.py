@@ -68,7 +68,7 @@ CARD = Card(
     patch_px=4,
     outputs=vectors(
         mean="the mean of all visible tokens after the final norm; location, student: of the places' vectors",
-        max="the largest number of each feature over the grid",
+        max="the maximum of each feature over the grid",
         grid="at each place the mean of a modality's tokens, then of the modalities; or the chosen `vectors`",
     ),
     extras=("dates", "gsd"),
@@ -88,16 +88,16 @@ CARD = Card(
     ),
     parity="the authors' code: vectors within 5e-7, grids within 1e-6",
     notes=(
-        "nano_v1 to base_v1_3: a size alone means its newest version up to 1.2 (1 for large).",
+        "nano_v1 to base_v1_3: a bare size means its newest version up to 1.2 (1 for large).",
         "An image takes the multiple of patch_px nearest to its side, up to max_px; positions follow its ground size.",
-        "A frame has the date of its first day, as the authors' frames.",
+        "A frame has the date of its first day, as in the authors' code.",
         "Frames without imagery are hidden from attention; in version 1 and 1.1 they keep their place in time.",
-        "No provider serves Landsat at this level: give `landsat` as an array of digital numbers to Model.embed.",
-        "vectors='location' (a learned query a patch) and 'student' (its small copy) have no numbers to compare with.",
+        "No provider serves Landsat at this level: pass `landsat` as an array of digital numbers to Model.embed.",
+        "vectors='location' (one learned query per patch) and 'student' (its small copy) were not compared.",
         "The licence forbids military use, surveillance and the planning of extraction.",
     ),
     deviations=(
-        "rs-embed resizes every image to 256 px (size_px=256), beyond the advised 128, and still says 10 m.",
+        "rs-embed resizes every image to 256 px (size_px=256), beyond the advised 128, but still passes 10 m.",
         "rs-embed dates a single frame by the middle of its span.",
     ),
 )

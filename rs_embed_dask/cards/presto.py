@@ -35,7 +35,7 @@ CARD = Card(
     patch_px=1,
     outputs=vectors(
         mean="the mean of the pixels' vectors",
-        max="the largest number of each feature over the pixels",
+        max="the maximum of each feature over the pixels",
         grid="a pixel's vector: the mean of its visible tokens and its place's, then the final norm",
     ),
     extras=("dates", "place"),
@@ -50,13 +50,13 @@ CARD = Card(
     ),
     parity="the authors' code and real weights: vectors and grids within 1e-6",
     notes=(
-        "Every pixel is encoded alone; a grid has their vectors, the vector of an image is their mean (EuroSAT's way).",
-        "Any set of modalities goes together, as in modality='s2+s1'; what is missing at a pixel and step is hidden.",
+        "Every pixel is encoded alone: a grid has their vectors, an image their mean (as for EuroSAT).",
+        "Any set of modalities may be combined, as in modality='s2+s1'; what is missing at a pixel and step is hidden.",
         "The place is always part of the vector, one for all pixels of an item; months are those of frames' middles.",
         "A pixel without any measurement gets the vector of its place alone.",
         "Weather, terrain and Dynamic World labels come as arrays: `era5`, `srtm`, `dw` (0 to 8, 9 for none).",
         "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
-        "NDVI is worked out of the optical bands.",
+        "NDVI is computed from the optical bands.",
     ),
     deviations=("rs-embed has no adapter for it.",),
 )

@@ -53,7 +53,7 @@ CARD = Card(
             size_px=224,
             frames=Frames("equal", days=28, cap=4),
             max_cloud_pct=30,
-            # 0.0001 once standardised, which is what the authors' script makes of missing pixels
+            # 0.0001 once standardised, which is the value of missing pixels in the authors' script
             fill=tuple(mean + 1e-4 * std for mean, std in zip(_SCALE.mean, _SCALE.std, strict=True)),
             when=(When("scaling", "unit", (("steps", (Divide(10_000.0), Clip(0, 1), Resize())),)),),
         ),
@@ -61,16 +61,16 @@ CARD = Card(
     options=(
         Option("scaling", "standard", ("standard", "unit"), "standardise digital numbers, or, as rs-embed, 0..1"),
         Option("first_day", 0, (0, 1), "number of the first of January; 1 is rs-embed's", config=True),
-        Option("place_order", "lat_lon", ("lat_lon", "lon_lat"), "what the place code gets first", config=True),
+        Option("place_order", "lat_lon", ("lat_lon", "lon_lat"), "the first coordinate of the place code", config=True),
         Option("side", "both", ("both", "dates", "place", "none"), "side inputs to use (TL variants)", config=True),
-        Option("size_px", 224, doc="side of the image; 600M wants a multiple of 14, the others of 16", multiple=2),
+        Option("size_px", 224, doc="side of the image; 600M needs a multiple of 14, the others of 16", multiple=2),
         RECTANGLE,
     ),
     parity="the authors' code: vectors and grids within 5e-7",
     notes=(
         "A span becomes 1 to 4 frames of at least 28 days, each with the day in its middle; empty ones are left out.",
         "Trained on 4 frames, 1 to 6 months apart, of Harmonized Landsat Sentinel-2 at 30 m.",
-        "The variants that end in TL are told dates and place; the others are not.",
+        "The variants whose names end in TL use dates and place; the others do not.",
         "The authors contradict themselves on the first day (0 or 1) and on the order of the place: see the options.",
     ),
     deviations=(

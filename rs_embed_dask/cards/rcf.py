@@ -28,7 +28,7 @@ CARD = Card(
     ),
     patch_px=8,
     outputs=vectors(
-        mean="the means over all pixels of both signs of each filter's answer",
+        mean="the means over all pixels of the positive and negative responses of each filter",
         max="the largest of the cells' means",
         grid="the means over each cell",
     ),
@@ -47,12 +47,12 @@ CARD = Card(
         Option("features", 256, doc="filters; the vector is twice as long", config=True),
         Option("kernel_px", 3, (1, 3, 5, 7, 9, 11), "side of a filter", config=True),
         Option("patch_px", 8, doc="side of a grid's cell", config=True),
-        Option("bias", 1.0, doc="what an answer must exceed", config=True),
+        Option("bias", 1.0, doc="what a response must exceed", config=True),
         Option("seed", 0, doc="seed of the filters", config=True),
     ),
     notes=(
         "Nothing is trained and nothing is downloaded; equal seeds give equal vectors on every machine.",
         "gaussian: random filters of norm one. patches: filters cut from images and whitened, as in the paper.",
-        "A grid's cells are patch_px pixels; the last row and column may be cut.",
+        "A grid's cells are patch_px pixels; the last row and column may be partial.",
     ),
 )

@@ -37,7 +37,7 @@ CARD = Card(
     outputs=vectors(
         *("mean", "max", "cls"),
         mean="CLIP's projected image vector, not scaled to length one",
-        max="the largest number of each feature over the tokens of the grid",
+        max="the maximum of each feature over the tokens of the grid",
         cls="the same as `mean`",
         grid="the tokens of the last block, before norm and projection; rn50: the map of layer4",
     ),
@@ -47,15 +47,15 @@ CARD = Card(
     options=(
         Option("activation", "quick_gelu", _GELUS, "of the ViTs; gelu: the exact one, of the demos", config=True),
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
-        Option("rectangle", "pad", ("pad", "crop"), "reflect an image that is not square, or cut its centre out"),
+        Option("rectangle", "pad", ("pad", "crop"), "reflect an image that is not square, or crop its centre"),
     ),
     parity="the authors' code: vectors and grids within 1e-6, what the network sees bit for bit",
     notes=(
-        "No licence of the weights is stated. The code's is Apache-2.0; CLIP's weights, where they began, are MIT.",
-        "The mirrors load too: MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50.",
+        "The weights state no licence. The code is Apache-2.0; CLIP's weights, the starting point, are MIT.",
+        "The mirrors also load: MVRL/remote-clip-vit-base-patch32, -vit-large-patch14 and -resnet-50.",
     ),
     deviations=(
         "rs-embed computes the ViTs with the exact GELU: activation='gelu'.",
-        "rs-embed pools the tokens of the grid, of another length, where the region is no square.",
+        "rs-embed pools the tokens of the grid, of another length, where the region is not a square.",
     ),
 )

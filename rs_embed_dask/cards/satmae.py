@@ -41,11 +41,11 @@ CARD = Card(
     ),
     parity="the authors' code: vectors within 5e-7, grids within 1e-6, what the network sees bit for bit",
     notes=(
-        "Trained on 8-bit RGB of 0.3 to 3 m; Sentinel-2 at 10 m is darker and coarser than what it saw.",
-        "The authors published no use of frozen vectors; 'mean' is what rs-embed means to give.",
+        "Trained on 8-bit RGB of 0.3 to 3 m; Sentinel-2 at 10 m is darker and coarser than the training data.",
+        "The authors published no use of frozen vectors; 'mean' is what rs-embed intends.",
     ),
     deviations=(
-        "rs-embed's grid is in random order: its encoder shuffles the patches for good. Here it is a map.",
-        "rs-embed uses LayerNorm epsilon 1e-5; the authors use 1e-6. It costs 1e-4 of the vector.",
+        "rs-embed's grid is in random order: its encoder shuffles the patches permanently. Here it is a map.",
+        "rs-embed uses LayerNorm epsilon 1e-5; the authors use 1e-6. The vector differs by 1e-4.",
     ),
 )

@@ -85,7 +85,7 @@ CARD = Card(
         ),
     ),
     options=(
-        Option("resize", "float", ("float", "crop"), "all of the image, or as upstream evaluates: its centre"),
+        Option("resize", "float", ("float", "crop"), "the whole image, or its centre, as upstream evaluates"),
         Option("over", "mean", ("mean", "max"), "how a grid joins the three groups of bands", config=True),
         Option("scaling", "float64", ("float64", "float32"), "of the ten bands before 8 bits; float32 is rs-embed's"),
         RECTANGLE,
@@ -98,8 +98,8 @@ CARD = Card(
         "s2_10b: 144 cells of three tokens, by groups: blue green red nir, rededge1 to 3 with nir08, swir16 swir22.",
     ),
     deviations=(
-        "rs-embed's grids are in random order, on ten bands each cell is of three unrelated tokens. These are maps.",
-        "rs-embed uses LayerNorm epsilon 1e-5 on RGB; the authors use 1e-6. It costs 1e-4 of the vector.",
+        "rs-embed's grids are in random order; on ten bands, each cell has three unrelated tokens. Here they are maps.",
+        "rs-embed uses LayerNorm epsilon 1e-5 on RGB; the authors use 1e-6. The vector differs by 1e-4.",
         "rs-embed scales the ten bands in float32: a few 8-bit values differ by one.",
         "rs-embed feeds L2A to s2_10b.",
     ),

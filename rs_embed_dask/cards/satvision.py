@@ -33,7 +33,7 @@ CARD = Card(
     patch_px=32,
     outputs=vectors(
         mean="the mean of the last stage's tokens after the final norm",
-        max="the largest number of each feature over the grid's tokens",
+        max="the maximum of each feature over the grid's tokens",
         grid="the last stage's tokens, 32 km each, after the final norm; ending='none': before it",
     ),
     inputs=(
@@ -54,11 +54,11 @@ CARD = Card(
     ),
     parity="the authors' code, shrunken and the giant block by block: vectors and grids within 2e-6",
     notes=(
-        "Give arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
+        "Pass arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
         "temperature in kelvin (B21, B27 to B33), calibrated from MOD021KM as Satpy does. No provider serves them.",
         "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
-        "10.4 GB in float32. The file also holds what DeepSpeed wrote: if it is refused, convert it to safetensors.",
-        "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, not tried.",
+        "10.4 GB in float32. The file also holds DeepSpeed's state: if it is refused, convert it to safetensors.",
+        "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, untested.",
     ),
     deviations=(
         "rs-embed orders bands 1,2,3,26,6,20,7,27,28,29,31,32,33,34: wrong in eight places, two of them never seen.",

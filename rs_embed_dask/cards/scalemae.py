@@ -44,8 +44,8 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6, what the network sees bit for bit",
     notes=(
-        "Positions follow metres a pixel of what the network sees: 224 px at 10 m are 10, 300 px resized are 13.39.",
-        "It was trained at 2.2 to 5: 10 m imagery lies outside, and the authors say nothing of it.",
+        "Positions follow the metres per pixel that the network sees: 10 for 224 px at 10 m, 13.39 for 300 px resized.",
+        "It was trained at 2.2 to 5: 10 m imagery is out of range, and the authors do not discuss it.",
         "TorchGeo's copy loads too: isaaccorley/vit_large_patch16_224_fmow_rgb_scalemae at 75650aa.",
         "The mirror calls the weights Apache-2.0; the authors' CC-BY-NC-4.0 is taken to hold.",
     ),

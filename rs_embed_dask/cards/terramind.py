@@ -75,15 +75,15 @@ CARD = Card(
     options=(
         Option("merge", "mean", ("mean", "max"), "how the tokens of several modalities are joined", config=True),
         Option("clip", default=False, doc="limit digital numbers to 0..10000 first, as rs-embed"),
-        Option("rgb", "stretch", ("stretch", "bytes"), "RGB from reflectance by percentiles, or given as 0..255"),
+        Option("rgb", "stretch", ("stretch", "bytes"), "RGB from reflectance by percentiles, or bytes 0..255 as input"),
         Option("size_px", 224, doc="side of the image; positions are resampled", multiple=16),
         RECTANGLE,
     ),
     parity="the authors' code: vectors within 5e-7, grids within 1e-6",
     notes=(
-        "Modalities may be given together, as in modality='s2l2a+s1rtc'; their tokens are joined at each place.",
-        "RGB was made by a stretch of quantiles: here from the 2nd to the 98th percentile of each image or tile.",
-        "No provider serves elevation as a band: give `dem` as an array in metres to Model.embed.",
+        "Modalities may be combined, as in modality='s2l2a+s1rtc'; their tokens are joined at each place.",
+        "RGB was stretched by quantiles: here from the 2nd to the 98th percentile of each image or tile.",
+        "No provider serves elevation as a band: pass `dem` as an array in metres to Model.embed.",
         "Version 0.1 has other statistics and is not covered.",
     ),
     deviations=(

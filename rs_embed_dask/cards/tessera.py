@@ -20,7 +20,7 @@ CARD = Card(
     patch_px=1,
     outputs=vectors(
         mean="the mean of the place's pixels that have a vector",
-        max="the largest number of each feature over those pixels",
+        max="the maximum of each feature over those pixels",
         grid="the decoded vector under the centre of each pixel",
     ),
     options=_PRODUCT.options(
@@ -37,7 +37,7 @@ CARD = Card(
     ),
     deviations=(
         "A place across a UTM zone's edge is read; rs-embed raises there.",
-        "Pixels without a vector are NaN and counted; rs-embed has 0 or lets one NaN spoil the mean.",
+        "Pixels without a vector are NaN and counted; rs-embed has 0 or lets one NaN make the mean NaN.",
         "Tiles meet where their pixels do; rs-embed is one pixel off, and in overlaps takes whichever tile came last.",
     ),
 )

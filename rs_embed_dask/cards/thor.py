@@ -24,15 +24,15 @@ def _s2(bands: tuple[int, ...], multiple: int, *when: When) -> Inputs:
     scale = _STATISTICS.take(bands, len(_BANDS))
     steps = (Clip(0, 10_000), Divide(10_000.0), scale, Resize())
     groups, own = tuple(_GROUPS[i] for i in bands), tuple(_BANDS[i] for i in bands)
-    told = {"per_band": (("group", groups),), "multiple_px": multiple, "max_cloud_pct": 30, "when": when}
-    return Inputs("s2", ("sentinel-2-l2a",), own, steps, **told)  # type: ignore[arg-type]
+    settings = {"per_band": (("group", groups),), "multiple_px": multiple, "max_cloud_pct": 30, "when": when}
+    return Inputs("s2", ("sentinel-2-l2a",), own, steps, **settings)  # type: ignore[arg-type]
 
 
 def _radar(modality: str, bands: str, first: int, group: float) -> Inputs:
     chosen = {kind: (Standard(v[first : first + 2], v[first + 4 : first + 6]), Resize()) for kind, v in _RADAR.items()}
     when = (*(When("radar", kind, (("steps", steps),)) for kind, steps in chosen.items()), *_COMMON)
-    told = {"per_band": (("group", (group, group)),), "multiple_px": 16, "unit": "db", "when": when}
-    return Inputs(modality, ("sentinel-1-grd", "sentinel-1-rtc"), names(bands), chosen["iw10"], **told)  # type: ignore[arg-type]
+    settings = {"per_band": (("group", (group, group)),), "multiple_px": 16, "unit": "db", "when": when}
+    return Inputs(modality, ("sentinel-1-grd", "sentinel-1-rtc"), names(bands), chosen["iw10"], **settings)  # type: ignore[arg-type]
 
 
 _ALL = _s2(tuple(range(12)), 48)
@@ -69,38 +69,38 @@ CARD = Card(
     patch_px=8,
     outputs=vectors(
         mean="the mean of all groups' tokens as the last block leaves them; ending='norm': after the final norm",
-        max="the largest number of each feature over those tokens, each group brought to the densest",
-        grid="at each place of the densest group the mean of the groups; over='concat': side by side",
+        max="the maximum of each feature over those tokens, each group resampled to the densest",
+        grid="at each place of the densest group the mean of the groups; over='concat': concatenated",
     ),
     extras=("gsd",),
     together=True,
     any_bands=True,
     inputs=(_TEN, _radar("s1", "vv vh", 0, 3), _radar("s1_hh_hv", "hh hv", 2, 4)),
     options=(
-        Option("bands60", default=False, doc="take the 60 m bands B1 and B9 too; images are then multiples of 48 px"),
+        Option("bands60", default=False, doc="also use the 60 m bands B1 and B9; images are then multiples of 48 px"),
         Option("patch_px", 8, (4, 8, 16), "side of a 10 m group's token; kernels are resampled from 16", config=True),
         Option("over", "mean", ("mean", "concat"), "how a grid joins the groups; upstream concatenates", config=True),
         Option("ending", "none", ("none", "norm"), "tokens as the last block leaves them, or normed", config=True),
-        Option("gsd", "resized", ("resized", "read"), "whose ground size of a pixel the network is told", config=True),
+        Option("gsd", "resized", ("resized", "read"), "which image's ground size of a pixel to use", config=True),
         Option("radar", "iw10", tuple(_RADAR), "which Sentinel-1 product's statistics apply"),
-        Option("fit", "resize", ("resize", "snap"), "all of an image, or, as rs-embed, its middle without a resize"),
+        Option("fit", "resize", ("resize", "snap"), "all of an image, or, as rs-embed, its centre without a resize"),
         Option("size_px", 0, doc="side of the image; 0: the valid one nearest to its own", multiple=16),
-        Option("max_px", 384, doc="largest side of an image that is not given"),
+        Option("max_px", 384, doc="largest side of an image without size_px"),
         RECTANGLE,
     ),
     parity="the authors' arithmetic: vectors within 1e-6, grids within 2e-6",
     notes=(
         "The vector is the mean of all tokens that the network sees, so a 10 m group weighs four times a 20 m one.",
-        "Tokens are without the final norm, as upstream's wrapper hands them on; with it vectors are 76 % away.",
-        "A grid has the cells of the densest group; the others are brought to it bilinearly.",
-        "Modalities may be given together (modality='s2+s1'), and of one alone any bands: bands=('red', 'nir').",
-        "The network knows the ground size of a pixel: a resized image says its own.",
+        "Tokens are without the final norm, as in upstream's wrapper; with it, vectors differ by 76 %.",
+        "A grid has the cells of the densest group; the others are resampled to it bilinearly.",
+        "Modalities may be combined (modality='s2+s1'), and any bands of a single one: bands=('red', 'nir').",
+        "The network knows the ground size of a pixel: for a resized image, that after the resize.",
         "Sentinel-3 has kernels in the file but no provider here, and is not offered.",
-        "The weights' licence was not seen; the code is MIT. Upstream loads names loosely; here each must fit.",
+        "The weights' licence was not checked; the code is MIT. Upstream loads names loosely; here each must match.",
     ),
     deviations=(
         "rs-embed scales Sentinel-1 by each image's own 99th percentile of log power: 70 % of the vector.",
-        "rs-embed resizes to 288 px and still says 10 m (size_px=288, gsd='read').",
-        "rs-embed averages the groups of a grid where upstream's examples put them side by side (over='concat').",
+        "rs-embed resizes to 288 px but still passes 10 m (size_px=288, gsd='read').",
+        "rs-embed averages the groups of a grid where upstream's examples concatenate them (over='concat').",
     ),
 )

@@ -5,7 +5,7 @@ from rs_embed_dask.preprocess.inputs import RECTANGLE, Option, When
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Stretch
 
 _STRETCHED = (Clip(0, 10_000), Divide(10_000.0), Stretch(), Multiply(255.0), Byte())
-# The authors' images are 8-bit true-colour products; the number stands in for how those are made.
+# The authors' images are 8-bit true-colour products; the number approximates how those are produced.
 _TRUE_COLOUR = (Divide(3558.0), Clip(0, 1), Multiply(255.0), Byte(), Divide(255.0))
 _AUTHORS = (*_TRUE_COLOUR, Resize("bilinear", antialias=True), Stretch(least=1.0))
 
@@ -53,14 +53,14 @@ CARD = Card(
     patch_px=16,
     outputs=vectors(
         *("mean", "max", "cls"),
-        mean="the output of the head that the option `head` names; backbone: 1000 numbers",
-        max="the largest number of each feature over the grid",
+        mean="the output of the head that the option `head` names; backbone: length 1000",
+        max="the maximum of each feature over the grid",
         cls="what the classifier reads: the ViT's class token after its norm, else the mean of the map",
         grid="the ViT's patch tokens after its norm; ResNet-50 and Swin-T: the last map",
     ),
     inputs=(rgb(*either(Divide(255.0), first=_STRETCHED), When("scaling", "authors", (("steps", _AUTHORS),))),),
     options=(
-        Option("head", "image", _HEADS, "whose output the vector is; backbone: what they read", config=True),
+        Option("head", "image", _HEADS, "the head whose output is the vector; backbone: their input", config=True),
         Option("scaling", "stretch", ("stretch", "authors"), "each image's own range to 0..1, or 8-bit true colour"),
         Option("size_px", 224, tuple(range(32, 1025, 32)), "side of what the network sees (see the notes)"),
         Option("resize", "pillow", ("pillow", "float"), "8-bit bicubic as Pillow's, or bicubic on floats"),
@@ -68,14 +68,14 @@ CARD = Card(
     ),
     parity="the authors' code: vectors within 1e-6, grids within 2e-6, what the network sees bit for bit",
     notes=(
-        "The licence of neither code nor weights is stated: ask the authors before you publish what is made of them.",
-        "The stretch is of all bands of an image or tile together: one bright pixel changes the whole of it.",
-        "Variants tell where training began: ImageNet, unless named. Those that began elsewhere have other layouts.",
-        "scaling='authors' takes reflectance 0.3558 for white, which is a guess at how true-colour products are made.",
+        "The licence of neither code nor weights is stated: ask the authors before you publish results.",
+        "The stretch covers all bands of an image or tile together: one bright pixel changes every value.",
+        "Variant names give the initial weights, ImageNet by default. Those that began elsewhere have other layouts.",
+        "scaling='authors' takes reflectance 0.3558 for white, a guess at how true-colour products are produced.",
         "The ViT was trained at 224 px (another size resamples its positions), ResNet-50 and Swin-T at 512.",
     ),
     deviations=(
         "rs-embed gives the vector as a grid of one cell for ResNet-50 and Swin-T; here it is their last map.",
-        "rs-embed pools the tokens of the grid, 768 numbers, where the region is no square.",
+        "rs-embed pools the tokens of the grid, length 768, where the region is not a square.",
     ),
 )

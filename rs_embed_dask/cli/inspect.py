@@ -1,4 +1,4 @@
-"""What a model would see, as rows and as a picture; and what a provider's checks found."""
+"""A model's input as rows and as a picture, and the results of a provider's checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be typed after a command: the options of a request, written once and shared by the commands that take one.
+"""The options of the commands, written once and shared by every command that takes a request.
 
 Typer reads a command's options from its signature. `taking` writes that signature from dataclasses, so that
 `embed`, `plan` and `inspect` offer the same options with the same help.
@@ -132,9 +132,9 @@ def taking(*kinds: type) -> Callable[[Callable[..., None]], Callable[..., None]]
         ]
 
         @functools.wraps(command)
-        def wrapped(**given: Any) -> None:
-            values = [kind(**{p.name: given.pop(p.name) for p in parts[kind]}) for kind in kinds]
-            command(*values, **given)
+        def wrapped(**options: Any) -> None:
+            values = [kind(**{p.name: options.pop(p.name) for p in parts[kind]}) for kind in kinds]
+            command(*values, **options)
 
         joined = [parameter for part in parts.values() for parameter in part] + own
         wrapped.__signature__ = inspect.Signature(joined)  # type: ignore[attr-defined]

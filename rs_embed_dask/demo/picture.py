@@ -1,4 +1,4 @@
-"""The picture at the end of the demo: the scene, the embeddings as colours, and what became of every item."""
+"""The picture at the end of the demo: the scene, the embeddings as colours, and the status of every item."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def clear(out: Path, *names: str) -> None:
 
 
 def _embed(stage: Stage, store: Path) -> RunReport:
-    """Plan, then run on two worker processes, one of which is killed half way."""
+    """Plan, then run on two worker processes, one of which is killed halfway."""
     models = [ModelSpec(name, options=(("patch_px", _PATCH_PX),)) for name in ("rcf", "bandstats")]
     request: dict[str, Any] = {
         "output": OutputSpec.grid(),

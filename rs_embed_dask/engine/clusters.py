@@ -1,4 +1,4 @@
-"""Clusters: the local one that a run makes for itself, and those on Slurm, Kubernetes and GPUs, by one function."""
+"""Clusters: the local one that a run starts for itself, and those on Slurm, Kubernetes and GPUs, by one function."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class LocalPlan:
             "OMP_NUM_THREADS": str(max(1, CPU_COUNT // embedders)),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        found = []
+        keywords = []
         for number in range(count):
             resources: dict[str, float] = {FETCH: slots}
             if number < embedders:
                 resources[GPU if gpus else EMBED] = 1
             threads = slots + _EMBED_SLOTS
-            found.append(
+            keywords.append(
                 {
                     "name": f"local-{number}",
                     "resources": resources,
@@ -67,17 +67,17 @@ class LocalPlan:
                     "env": env,
                 }
             )
-        return found
+        return keywords
 
 
 def client_for(client: Client | None, stack: ExitStack) -> Client:
-    """Use a client that is given, or make a local cluster that the stack closes."""
+    """Return the caller's client, or start a local cluster that the stack closes."""
     if client is None:
-        made = stack.enter_context(cluster("local"))
-        own: Client = stack.enter_context(Client(made, set_as_default=False))
+        local = stack.enter_context(cluster("local"))
+        own: Client = stack.enter_context(Client(local, set_as_default=False))
         return own
-    given: object = client
-    if not isinstance(given, Client) or given.asynchronous:
+    unchecked: object = client
+    if not isinstance(unchecked, Client) or unchecked.asynchronous:
         fix = "make it with distributed.Client(address), outside async code"
         raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
     if client.status != "running":
@@ -88,7 +88,7 @@ def client_for(client: Client | None, stack: ExitStack) -> Client:
 
 
 def cluster(kind: str = "local", **options: Any) -> Any:
-    """Make a cluster whose workers have the resources that tasks ask for.
+    """Make a cluster whose workers have the resources that tasks require.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def cluster(kind: str = "local", **options: Any) -> Any:
 
 
 def _local(**options: Any) -> SpecCluster:
-    """Workers as processes of their own: killed ones come back, and none imports the user's script."""
-    # SpecCluster closes a worker for good that is away 15 s after any earlier loss of it, even one that its nanny
-    # is just bringing back; it knows workers by name, and does not know these.
-    known = LocalPlan.__dataclass_fields__
+    """Start workers as separate processes: killed ones are restarted, and none imports the user's script."""
+    # SpecCluster permanently closes a worker that is absent 15 s after an earlier loss, even while its nanny restarts
+    # it. It identifies workers by its own names for them, and ours have other names.
+    fields = LocalPlan.__dataclass_fields__
     for name in options:
-        if name not in known:
-            raise UnknownNameError.among("option of a local cluster", name, known)
+        if name not in fields:
+            raise UnknownNameError.among("option of a local cluster", name, fields)
     quiet = {"dashboard": False, "host": "127.0.0.1"}
     specs = {
         number: {
@@ -141,14 +141,14 @@ def _local(**options: Any) -> SpecCluster:
         for number, worker in enumerate(LocalPlan(**options).workers())
     }
     scheduler = {"cls": Scheduler, "options": quiet | {"port": 0, "dashboard_address": "127.0.0.1:0"}}
-    made = SpecCluster(workers=specs, scheduler=scheduler, name="rs-embed-dask", silence_logs=logging.ERROR)
+    local = SpecCluster(workers=specs, scheduler=scheduler, name="rs-embed-dask", silence_logs=logging.ERROR)
     try:
-        made.wait_for_workers(len(specs), timeout=_WAIT_S)
+        local.wait_for_workers(len(specs), timeout=_WAIT_S)
     except TimeoutError as error:
-        made.close()
+        local.close()
         reason = f"its {len(specs)} workers did not start within {_WAIT_S} s"
         raise EngineError("local cluster", reason=reason, fix="free some memory, or pass client=") from error
-    return made
+    return local
 
 
 def _resources(fetch_slots: int, gpus: int) -> dict[str, float]:
@@ -164,19 +164,19 @@ def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
 
 
 def _slurm(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
-    """Jobs of one worker each; Slurm starts a job anew under `adapt`, where `scale` does not."""
+    """Start jobs of one worker each, by `adapt`: it replaces a job that ends, which `scale` does not."""
     library = _library("dask_jobqueue", extra="slurm")
     resources = ",".join(f"{name}={amount:g}" for name, amount in _resources(fetch_slots, gpus).items())
     arguments = [*options.pop("worker_extra_args", ()), "--resources", resources]
     arguments += ["--nthreads", str(fetch_slots + _EMBED_SLOTS)]
     directives = [*options.pop("job_extra_directives", ()), *([f"--gres=gpu:{gpus}"] if gpus else [])]
-    made = library.SLURMCluster(
+    slurm = library.SLURMCluster(
         **{"processes": 1, "cores": 4, "memory": "16GB", "walltime": "04:00:00"} | options,
         worker_extra_args=arguments,
         job_extra_directives=directives,
     )
-    made.adapt(minimum_jobs=workers, maximum_jobs=workers)
-    return made
+    slurm.adapt(minimum_jobs=workers, maximum_jobs=workers)
+    return slurm
 
 
 def _kubernetes(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
@@ -185,8 +185,8 @@ def _kubernetes(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int 
     threads = str(fetch_slots + _EMBED_SLOTS)
     command = ["dask", "worker", "--resources", resources, "--nthreads", threads]
     limits = {"limits": {"nvidia.com/gpu": gpus}} if gpus else {}
-    known = {"name": "rs-embed-dask", "n_workers": workers, "worker_command": command, "resources": limits}
-    return library.KubeCluster(**known | options)
+    defaults = {"name": "rs-embed-dask", "n_workers": workers, "worker_command": command, "resources": limits}
+    return library.KubeCluster(**defaults | options)
 
 
 def _library(name: str, *, extra: str) -> ModuleType:

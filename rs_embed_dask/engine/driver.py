@@ -1,4 +1,4 @@
-"""A run: what is left to do in a store, on a cluster given or made."""
+"""A run: computing what is left to do in a store, on the caller's cluster or a local one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.progress import listeners_for
-from rs_embed_dask.engine.reading import is_fatal, is_lost, said
+from rs_embed_dask.engine.reading import error_line, is_fatal, is_lost
 from rs_embed_dask.engine.report import (
     ChunkDone,
     ChunkLost,
@@ -64,7 +64,7 @@ __all__ = [
 
 
 def record_failed(store: Store, chunk: ChunkTask, unit: Unit, *, error: BaseException) -> ChunkReceipt:
-    """Store an item as failed for every model it was to be embedded by."""
+    """Store an item as failed for every model that was to embed it."""
     outcome = _outcome(error)
     receipt = ChunkReceipt(chunk.number)
     results = {}
@@ -80,10 +80,10 @@ def _outcome(error: BaseException) -> Outcome:
     stage = str(getattr(error, "task", ""))
     is_embedding = "rs-embed-" in stage
     if is_lost(error):
-        reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({said(error)})"
+        reason = f"its {'embedding' if is_embedding else 'read'} kills the worker it runs on ({error_line(error)})"
         fix = "give workers more memory, or leave the item out"
     else:
-        reason, fix = f"its task raised {said(error)}", "report it; the other items are not affected"
+        reason, fix = f"its task raised {error_line(error)}", "report it; the other items are not affected"
     failed: RsEmbedError
     if is_embedding:
         failed = ModelError("embedding", reason=reason, fix=fix)
@@ -97,9 +97,9 @@ MOST_LOSSES: Final = 20
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one chunk: all that is to do in it, or some of its rows."""
+    """Work on one chunk: on all its open rows, or some of them."""
 
-    # A job whose tasks killed a worker is a suspect: it runs alone, so that it costs no other job its worker, and is
+    # A job whose tasks killed a worker is a suspect: it runs alone, so that no other job loses its worker, and is
     # halved until one item is left, which is the one at fault.
 
     chunk: int
@@ -127,7 +127,7 @@ class Job:
 
 
 class Jobs:
-    """Every chunk with something to do: what was lost first, new ones next, suspects last and alone."""
+    """The chunks with something to do: lost ones first, new ones next, suspects last and alone."""
 
     def __init__(self, chunks: np.ndarray[Any, Any]) -> None:
         self._new: Iterator[int] = iter(chunks.tolist())
@@ -160,7 +160,7 @@ class Jobs:
 
 
 def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractSet[Status] | None) -> list[Unit]:
-    """Find the items of a job that have something to do, reading this chunk alone from the store."""
+    """Find the items of a job that are still to compute; only this chunk is read from the store."""
     open_rows = {label: frozenset(store.pending_rows(job.chunk, label, only=only).tolist()) for label in labels}
     items: Mapping[int, Item] = dict(enumerate(store.items(job.chunk)))
     rows = sorted(frozenset().union(*open_rows.values())) if job.rows is None else job.rows
@@ -170,7 +170,7 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 
 def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
     """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
-    # What every item would meet (no weights, no licence) thus ends the run before the first read.
+    # Errors that every item would meet (no weights, no licence) thus end the run before the first read.
     workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
         address
@@ -186,7 +186,7 @@ def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
 
 
 async def _load(recipe: SharedValue) -> None:
-    """Load in a thread: a worker whose event loop does not answer is taken for dead."""
+    """Load in a thread: a worker whose event loop does not respond is considered dead."""
     await asyncio.to_thread(_load_all, recipe)
 
 
@@ -249,7 +249,7 @@ class Driver:
             emit(self._listeners, RunFinished(self.report, interrupted=not is_over))
         return self.report
 
-    # --------------------------------------------------------------------------------------------------------- take-off
+    # ------------------------------------------------------------------------------------------------------- submission
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
         workers = self.watch.look()
@@ -278,7 +278,7 @@ class Driver:
         self._flying[future.key] = _Flight(job, units, future, time.perf_counter())
         future.add_done_callback(self._landed.put)
 
-    # ---------------------------------------------------------------------------------------------------------- landing
+    # ------------------------------------------------------------------------------------------------------- completion
     def _land(self, jobs: Jobs) -> None:
         """Wait for one job to end, and handle it."""
         try:
@@ -333,18 +333,19 @@ class Driver:
         )
         emit(self._listeners, done)
 
-    # ------------------------------------------------------------------------------------------------------- what fails
+    # --------------------------------------------------------------------------------------------------------- failures
     def _recover(self, flight: _Flight, jobs: Jobs, error: BaseException) -> None:
         """Handle an error: it ends the run, or the job is repeated, or halved to isolate the item at fault."""
         if is_fatal(error):
             raise error
         killed = isinstance(error, KilledWorker)
         if is_lost(error) and not (killed and flight.job.is_suspect):
-            self._lose(flight, jobs, said(error), is_suspect=killed)
+            self._lose(flight, jobs, error_line(error), is_suspect=killed)
             return
         rows = tuple(unit.row for unit in flight.units)
         if len(rows) > 1:
-            emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, f"{said(error)}; trying halves"))
+            reason = f"{error_line(error)}; trying halves"
+            emit(self._listeners, ChunkLost(flight.job.chunk, flight.job.attempt, reason))
             jobs.put(flight.job.halves(rows))
             return
         receipt = record_failed(
@@ -376,7 +377,7 @@ class Driver:
 
 
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
-    """Compute all that is not done in a store."""
+    """Compute everything that is not done in a store."""
     chosen = options or Options()
     todo = {label: store.pending(label, only=chosen.only) for label in plan.recipe.labels}
     chunks = np.unique(np.concatenate(list(todo.values())))
@@ -387,8 +388,8 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         connected = client_for(client, stack)
         stop_profiler(connected)
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
-        # Before the first read: a worker that is paused because its memory is full never comes back.
-        driver.watch.workers.hold(sum(entry.nbytes for entry in plan.recipe.models))
+        # Before the first read: a worker that is paused because its memory is full never resumes.
+        driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,

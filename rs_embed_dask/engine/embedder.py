@@ -1,9 +1,9 @@
 """The resident embedder: a model, the one thread that owns it, and a bounded queue that tasks hand their samples to.
 
-There is at most one for each model in a process. The first task that needs it builds it; a worker that was restarted,
-a new Slurm job and a new pod take the same path. A batch is whatever is queued when the device is free, in order of
-arrival and across tasks, up to the batch size: the device never waits for company, and never runs a batch smaller
-than what was there to be had.
+There is at most one for each model in a process. The first task that needs it builds it; a restarted worker, a new
+Slurm job and a new pod take the same path. A batch is whatever is queued when the device is free, in order of arrival
+and across tasks, up to the batch size: the device never waits for a batch to fill, and never runs one smaller than
+the queue allows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IDLE_S: Final = 600.0
 
 
 class EmbedModel(Protocol):
-    """What the engine asks of a model."""
+    """What the engine requires of a model."""
 
     @property
     def weights_info(self) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class EmbedModel(Protocol):
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the model made of one sample."""
+    """What the model returned for one sample: a result or an error, and its share of the batch."""
 
     result: Any
     share: float
@@ -59,7 +59,7 @@ class Embedded:
 
 @dataclass(frozen=True, eq=False)
 class EmbedInput:
-    """One item's pixels on their way into a model."""
+    """One item's pixels, queued for a model."""
 
     cubes: Mapping[str, Cube]
     output: OutputSpec
@@ -92,11 +92,11 @@ class Embedder:
         return sample.done
 
     def close(self) -> None:
-        """End the thread once the queue is empty, and let go of the model."""
+        """End the thread once the queue is empty, and release the model."""
         self._thread.shutdown(wait=False)
 
     def _drain(self) -> None:
-        """Run one batch of what is queued; nothing where an earlier call took it all."""
+        """Run one batch from the queue; do nothing if an earlier call emptied it."""
         batch = self._take()
         try:
             if batch:
@@ -128,7 +128,7 @@ class Embedder:
             results = list(model.embed_cubes(cubes, batch[0].output, batch[0].prep, crops=crops))
         except PLUGIN_FAULTS as fault:
             if len(batch) > 1:
-                # the culprit must not cost the others, and half a batch may fit where a whole one did not
+                # one bad item must not fail the others, and half a batch may fit into memory where a whole one did not
                 middle = len(batch) // 2
                 self._infer(model, batch[:middle])
                 self._infer(model, batch[middle:])
@@ -141,7 +141,7 @@ class Embedder:
 
     @staticmethod
     def _settle_rest(batch: list[EmbedInput]) -> None:
-        """Leave nobody waiting, whatever ended the batch."""
+        """Fail the samples without a result, so that no task waits for ever."""
         for sample in batch:
             if not sample.done.done():
                 reason = "the embedder's thread ended inside its batch"
@@ -156,16 +156,16 @@ _LOCK = threading.Lock()
 
 def resident(key: str, load: Callable[[], EmbedModel], batch_items: int) -> Embedder:
     """Return this process's embedder for a model, building it where there is none."""
-    # Embedders of other models that nobody has used for ten minutes are let go when a new one is built.
+    # Building one releases the embedders of other models that have been idle for ten minutes.
     with _LOCK:
-        found = _RESIDENT.get(key)
-        if found is not None and not _is_broken(found):
-            return found
+        embedder = _RESIDENT.get(key)
+        if embedder is not None and not _is_broken(embedder):
+            return embedder
         now = time.monotonic()
         for name in [name for name, one in _RESIDENT.items() if name == key or now - one.used_at > _IDLE_S]:
             _RESIDENT.pop(name).close()
-        _RESIDENT[key] = made = Embedder(load, batch_items)
-        return made
+        _RESIDENT[key] = embedder = Embedder(load, batch_items)
+        return embedder
 
 
 def _is_broken(embedder: Embedder) -> bool:
@@ -173,7 +173,7 @@ def _is_broken(embedder: Embedder) -> bool:
 
 
 def release() -> int:
-    """Let go of every embedder of this process."""
+    """Release every embedder of this process."""
     with _LOCK:
         count = len(_RESIDENT)
         for embedder in _RESIDENT.values():

@@ -1,4 +1,4 @@
-"""What a run will cost: a few places are priced and the result is scaled to all. Nothing is read."""
+"""The cost of a run: a few places are priced and the result is scaled to all. No pixel is read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass
 class _Survey:
-    """The largest sizes of one model so far."""
+    """The largest sizes of one model over the items so far."""
 
     chosen: Chosen
     request: Request
@@ -41,10 +41,10 @@ class _Survey:
     rows: int = 1
     columns: int = 1
 
-    def see_span(self, temporal: TemporalSpec) -> None:
+    def add_span(self, temporal: TemporalSpec) -> None:
         self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
 
-    def see_place(self, spatial: Spatial) -> None:
+    def add_place(self, spatial: Spatial) -> None:
         try:
             rows, columns = self.chosen.grid_shape(spatial, self.request)
         except SpecError:
@@ -73,17 +73,17 @@ def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item
         if item.temporal not in spans:
             spans.add(item.temporal)
             for survey in surveys:
-                survey.see_span(item.temporal)
+                survey.add_span(item.temporal)
         if is_grid:
-            known = _seen(item.spatial, buffers)
+            is_repeat = _is_repeat(item.spatial, buffers)
             for survey in surveys:
-                if not known or survey.chosen.gsd_m is None:
-                    survey.see_place(item.spatial)
+                if not is_repeat or survey.chosen.gsd_m is None:
+                    survey.add_place(item.spatial)
     return tuple(survey.layout() for survey in surveys)
 
 
-def _seen(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
-    """Whether a place of this size was seen before: all points with one buffer have grids of one shape."""
+def _is_repeat(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
+    """Whether a place has the size of an earlier one: all points with one buffer have grids of one shape."""
     if not isinstance(spatial, PointBuffer):
         return False
     key = (spatial.buffer_m, spatial.crs)
@@ -101,10 +101,10 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
         "output": chosen.card.named(output).to_dict(),
         "gsd_m": chosen.gsd_m,
         "inputs": {
-            wanted.modality: {"sensor": wanted.sensor, "bands": list(wanted.bands), "resolution_m": metres}
-            for wanted, metres in chosen.inputs
+            one.modality: {"sensor": one.sensor, "bands": list(one.bands), "resolution_m": metres}
+            for one, metres in chosen.inputs
         },
-        "source_data": [f"urn:rs-embed-dask:sensor:{wanted.sensor}" for wanted, _ in chosen.inputs]
+        "source_data": [f"urn:rs-embed-dask:sensor:{one.sensor}" for one, _ in chosen.inputs]
         or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
         "frames": chosen.frames.to_dict(),
     }
@@ -255,9 +255,8 @@ def _add_product(total: Price, entry: ProductEntry, item: Item) -> int:
 
 def _whole(reads: Sequence[Read]) -> Read:
     """Merge reads of the same pixels into one that covers all of them."""
-    limits = [read.fetch.max_cloud_pct for read in reads]
-    known = [limit for limit in limits if limit is not None]
-    fetch = replace(reads[0].fetch, max_cloud_pct=max(known) if len(known) == len(limits) else None)
+    limits = [read.fetch.max_cloud_pct for read in reads if read.fetch.max_cloud_pct is not None]
+    fetch = replace(reads[0].fetch, max_cloud_pct=max(limits) if len(limits) == len(reads) else None)
     bands = tuple(dict.fromkeys(band for read in reads for band in read.bands))
     spans = [read.span for read in reads]
     widest = Span(min(span.start for span in spans), max(span.end for span in spans))

@@ -15,12 +15,13 @@ from dask.tokenize import tokenize
 from distributed import secede
 from distributed.protocol import pickle as dask_pickle
 
-from rs_embed_dask.engine.reading import Pixels, share_caps
+from rs_embed_dask.engine.reading import CubeRead, share_caps
 from rs_embed_dask.engine.report import ChunkReceipt, Retried
 from rs_embed_dask.engine.stages import (
     Outcome,
     Unit,
     Visit,
+    by_group,
     chunk_result,
     embed_units,
     read_product,
@@ -57,7 +58,7 @@ class SharedValue:
 
     @classmethod
     def of(cls, value: object, *, state: str = "") -> Self:
-        """Pickle a value, with what the user's own script defines."""
+        """Pickle a value by Dask's means, which include definitions of the user's own script."""
         blob = dask_pickle.dumps(value)
         return cls(hashlib.blake2b(blob + state.encode(), digest_size=8).hexdigest(), blob)
 
@@ -83,83 +84,70 @@ class ChunkTask:
 
 
 @dataclass(eq=False)
-class EmbeddedChunk:
-    """What an embed task returns: outcomes, and what to count."""
+class EmbeddedItem:
+    """What an embed or product task returns: an item's outcomes, and what to count."""
 
-    units: Sequence[Unit]
-    outcomes: list[dict[str, Outcome]]
+    unit: Unit
+    outcomes: dict[str, Outcome]
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, units: Sequence[Unit], visit: Visit) -> list[list[Pixels]]:
-    """Read one collection for one item or, from a cheap provider, for several."""
+def read_task(recipe: SharedValue, unit: Unit, visit: Visit) -> list[CubeRead]:
+    """Read one collection for one item."""
     share_caps()
-    return [read_unit(recipe.open(), unit, visit) for unit in units]
+    return read_unit(recipe.open(), unit, visit)
 
 
 def embed_task(
-    recipe: SharedValue, units: Sequence[Unit], visits: Sequence[Visit], reads: Sequence[list[list[Pixels]]]
-) -> EmbeddedChunk:
-    """Embed what was read, by every model that the items need."""
+    recipe: SharedValue, unit: Unit, visits: Sequence[Visit], reads: Sequence[list[CubeRead]]
+) -> EmbeddedItem:
+    """Embed what was read, by every model that the item needs."""
     opened: Recipe = recipe.open()
-    rows = list(zip(*reads, strict=True))
-    by_item = [
-        {
-            number: one
-            for visit, pixels in zip(visits, row, strict=True)
-            for number, one in zip(visit, pixels, strict=True)
-        }
-        for row in rows
-    ]
-    done = EmbeddedChunk(units, embed_units(opened, units, by_item, leave=secede))
-    for unit, row in zip(units, rows, strict=True):
-        for visit, pixels in zip(visits, row, strict=True):
-            done.receipt.tally.add_visit(pixels)
-            if pixels[0].tries > 1:
-                sensor = opened.groups[visit[0]].sensor
-                done.receipt.retried.append(Retried(unit.item.index, sensor, pixels[0].tries, pixels[0].fault))
-    done.receipt.weights = weights_of(opened, done.outcomes)
-    return done
+    (outcomes,) = embed_units(opened, [unit], [by_group(visits, reads)], leave=secede)
+    embedded = EmbeddedItem(unit, outcomes)
+    for visit, results in zip(visits, reads, strict=True):
+        embedded.receipt.tally.add_visit(results)
+        first = results[0]
+        if first.tries > 1:
+            sensor = opened.groups[visit[0]].sensor
+            embedded.receipt.retried.append(Retried(unit.item.index, sensor, first.tries, first.fault))
+    embedded.receipt.weights = weights_of(opened, [outcomes])
+    return embedded
 
 
-def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedChunk:
-    """Read an item's one product, which is its embedding."""
+def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedItem:
+    """Read one product for one item; the read is its embedding."""
     (label,) = unit.labels
     read = read_product(recipe.open(), unit.item, label)
-    done = EmbeddedChunk([unit], [{label: read.outcome}])
-    done.receipt.tally.add_product(read)
+    embedded = EmbeddedItem(unit, {label: read.outcome})
+    embedded.receipt.tally.add_product(read)
     if read.tries > 1:
-        done.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
-    return done
+        embedded.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
+    return embedded
 
 
 def gather_task(
-    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedChunk], layouts: Mapping[str, int]
+    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedItem], frames: Mapping[str, int]
 ) -> tuple[Results, ChunkReceipt]:
-    """Put a chunk's outcomes into the store's terms."""
+    """Convert a chunk's outcomes to what the store writes."""
     opened: Recipe = recipe.open()
     receipt = ChunkReceipt(chunk.number)
-    for part in embedded:
-        receipt.tally.add(part.receipt.tally)
-        receipt.retried += part.receipt.retried
-        receipt.weights |= part.receipt.weights
+    for one in embedded:
+        receipt.tally.add(one.receipt.tally)
+        receipt.retried += one.receipt.retried
+        receipt.weights |= one.receipt.weights
     results = {}
     for label in opened.labels:
-        pairs = [
-            (unit, row[label])
-            for part in embedded
-            for unit, row in zip(part.units, part.outcomes, strict=True)
-            if label in row
-        ]
+        pairs = [(one.unit, one.outcomes[label]) for one in embedded if label in one.outcomes]
         for unit, outcome in pairs:
             receipt.add_outcome(unit, label, outcome)
         if pairs:
-            results[label] = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], layouts[label])
+            results[label] = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], frames[label])
     return results, receipt
 
 
 def write_task(
-    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedChunk], store: SharedValue
+    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedItem], store: SharedValue
 ) -> ChunkReceipt:
     """Write a chunk: for each model its data first, its status last."""
     opened: Store = store.open()
@@ -169,8 +157,8 @@ def write_task(
 
 
 def put_results(store: Store, chunk: ChunkTask, results: Results) -> None:
-    """Write a chunk's results, except for rows that someone else has finished meanwhile."""
-    # A task whose worker was thought dead may end long after its chunk was computed again; what is done stays.
+    """Write a chunk's results, except for rows that another task has finished meanwhile."""
+    # A task whose worker was considered dead may finish long after its chunk was recomputed: finished rows stay.
     for label, result in results.items():
         open_rows = store.pending_rows(chunk.number, label, only=chunk.only)
         keep = [place for place, row in enumerate(result.rows) if row in open_rows]
@@ -197,9 +185,9 @@ _Key: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class GraphMaker:
-    """Makes the graph of any chunk of a run."""
+    """Builds the graph of any chunk of a run."""
 
-    # The same request on the same store gives the same keys; an attempt at work that was lost gives others.
+    # The same request on the same store gives the same keys; a new attempt at lost work gives new ones.
 
     recipe: Recipe
     store: Store
@@ -221,7 +209,7 @@ class GraphMaker:
         return self.store_parcel is not None
 
     def graph(self, chunk: ChunkTask, units: Sequence[Unit], *, attempt: int, placement: Placement) -> Delayed:
-        """Make the graph of one chunk."""
+        """Build the graph of one chunk."""
         where = (chunk.number, _digest(chunk, units), attempt)
         products = self._products(units, where)
         reads, embeds = self._parts([unit.only(self.recipe.entry) for unit in units], where)
@@ -251,20 +239,14 @@ class GraphMaker:
         """Make the read tasks and the embed tasks."""
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
-        # A provider whose reads cost less than a task may declare how many items share one.
-        encoded = [unit for unit in units if unit.labels]
-        for block in _blocks(encoded, getattr(self.recipe.provider, "items_per_task", 1)):
-            visits = self.recipe.visits(block[0].labels)
-            keys: list[_Key] = [(f"rs-read-{self.token}", *where, block[0].row, visit[0]) for visit in visits]
+        for unit in units:
+            if not unit.labels:
+                continue
+            visits = self.recipe.visits(unit.labels)
+            keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.row, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (read_task, self.parcel, block, visit)
-            embeds[(f"rs-embed-{self.token}", *where, block[0].row)] = (
-                embed_task,
-                self.parcel,
-                block,
-                visits,
-                keys,
-            )
+                reads[key] = (read_task, self.parcel, unit, visit)
+            embeds[(f"rs-embed-{self.token}", *where, unit.row)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 
     def _products(self, units: Sequence[Unit], where: _Key) -> dict[_Key, Any]:
@@ -285,17 +267,6 @@ class GraphMaker:
             return write_task, self.parcel, chunk, embeds, self.store_parcel
         frames = {layout.label: layout.frames for layout in self.store.layouts}
         return gather_task, self.parcel, chunk, embeds, frames
-
-
-def _blocks(units: Sequence[Unit], size: int) -> list[list[Unit]]:
-    """Cut units into lists of at most a size, all of one list with the same models to do."""
-    blocks: list[list[Unit]] = []
-    for unit in units:
-        if blocks and len(blocks[-1]) < size and blocks[-1][0].labels == unit.labels:
-            blocks[-1].append(unit)
-        else:
-            blocks.append([unit])
-    return blocks
 
 
 def _digest(chunk: ChunkTask, units: Sequence[Unit]) -> str:

@@ -1,4 +1,4 @@
-"""From what the engine brings back in this process to what a person asked for."""
+"""Running a plan in this process: embeddings and inputs without a cluster."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.embedding import Embedding
-from rs_embed_dask.engine.stages import Unit, embed_units, read_product, read_unit, weights_of
+from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_product, read_unit, weights_of
 from rs_embed_dask.errors import EngineError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.plan import Plan
-    from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.engine.reading import CubeRead
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.stages import Outcome
     from rs_embed_dask.imagery.cube import Cube
@@ -33,11 +33,11 @@ class ItemResult:
 
     item: Item
     outcomes: Mapping[str, Outcome]
-    pixels: tuple[Pixels, ...]
+    pixels: tuple[CubeRead, ...]
     weights: Mapping[str, Mapping[str, Any]]
 
 
-def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
+def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, CubeRead]]]:
     """Read the items of a plan with a few threads, in order."""
     recipe = plan.recipe
     labels = tuple(recipe.entry)
@@ -45,17 +45,9 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, Pixels]]]:
     units = (Unit(row, item, labels) for row, item in enumerate(plan.items))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-read") as threads:
         while block := list(islice(units, recipe.batch_items)):
-            begun = [[threads.submit(read_unit, recipe, unit, visit) for visit in visits] for unit in block]
-            for unit, futures in zip(block, begun, strict=True):
-                found = [future.result() for future in futures]
-                yield (
-                    unit,
-                    {
-                        number: one
-                        for visit, row in zip(visits, found, strict=True)
-                        for number, one in zip(visit, row, strict=True)
-                    },
-                )
+            submitted = [[threads.submit(read_unit, recipe, unit, visit) for visit in visits] for unit in block]
+            for unit, futures in zip(block, submitted, strict=True):
+                yield unit, by_group(visits, [future.result() for future in futures])
 
 
 def embed_items(plan: Plan) -> Iterator[ItemResult]:
@@ -66,42 +58,42 @@ def embed_items(plan: Plan) -> Iterator[ItemResult]:
         outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
         weights = weights_of(recipe, outcomes)
         products = _read_products(recipe, [unit.item for unit, _ in block])
-        for (unit, pixels), found, read in zip(block, outcomes, products, strict=True):
-            yield ItemResult(unit.item, {**found, **read}, tuple(pixels.values()), weights)
+        for (unit, pixels), embedded, read in zip(block, outcomes, products, strict=True):
+            yield ItemResult(unit.item, {**embedded, **read}, tuple(pixels.values()), weights)
 
 
 def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outcome]]:
     """Read every product for some items with a few threads."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-product") as threads:
-        begun = [
+        submitted = [
             {label: threads.submit(read_product, recipe, item, label) for label in recipe.product} for item in items
         ]
-        return [{label: future.result().outcome for label, future in row.items()} for row in begun]
+        return [{label: future.result().outcome for label, future in row.items()} for row in submitted]
 
 
-def embeddings_of(made: Plan) -> list[Embedding]:
+def embeddings_of(plan: Plan) -> list[Embedding]:
     """Embed the items of a plan with one model, in order."""
-    return [_embedding(found, made) for found in embed_items(made)]
+    return [_embedding(result, plan) for result in embed_items(plan)]
 
 
-def _embedding(found: ItemResult, made: Plan) -> Embedding:
-    spec = made.request.models[0]
-    known = card(spec.id)
-    outcome, product = found.outcomes[spec.label], made.recipe.product.get(spec.label)
+def _embedding(result: ItemResult, plan: Plan) -> Embedding:
+    spec, item = plan.request.models[0], result.item
+    model_card = card(spec.id)
+    outcome, product = result.outcomes[spec.label], plan.recipe.product.get(spec.label)
     if outcome.error is not None:
         raise outcome.error
     if outcome.data is None:
         reason = outcome.reason or "the model returned nothing"
-        raise EngineError("embedding", value=found.item.id, reason=reason, fix="report it with the request")
+        raise EngineError("embedding", value=item.id, reason=reason, fix="report it with the request")
     meta: dict[str, Any] = {
         "model": spec.id,
-        "variant": known.variant_for(spec).name,
-        "provider": made.request.provider.name if product is None else product.reader.place,
-        "spatial": found.item.spatial.to_dict(),
-        "temporal": found.item.temporal.to_dict(),
-        "output": known.named(made.request.output).to_dict(),
+        "variant": model_card.variant_for(spec).name,
+        "provider": plan.request.provider.name if product is None else product.reader.place,
+        "spatial": item.spatial.to_dict(),
+        "temporal": item.temporal.to_dict(),
+        "output": model_card.named(plan.request.output).to_dict(),
         "status": outcome.status.name.lower(),
-        "weights": dict(found.weights.get(spec.label, {})),
+        "weights": dict(result.weights.get(spec.label, {})),
         "note": outcome.note,
         "frames": [(span.start.isoformat(), span.end.isoformat()) for span in outcome.frames],
         "valid_fraction": list(outcome.valid_fraction),
@@ -112,19 +104,19 @@ def _embedding(found: ItemResult, made: Plan) -> Embedding:
     return Embedding(outcome.data if outcome.grid is None else labelled(outcome.data, outcome.grid), meta)
 
 
-def inputs_of(made: Plan) -> dict[str, Cube]:
+def inputs_of(plan: Plan) -> dict[str, Cube]:
     """Read what the plan's one model would see of its first item, by modality."""
-    for entry in made.recipe.products:
+    for entry in plan.recipe.products:
         fix = "use get_embedding(..., output='grid') to see its vectors"
         raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)
-    _, pixels = next(read_items(made))
+    _, pixels = next(read_items(plan))
     cubes = {}
-    for number, group in enumerate(made.recipe.groups):
-        found = pixels[number]
-        if found.cube is None:
-            if found.error is None:
+    for number, group in enumerate(plan.recipe.groups):
+        result = pixels[number]
+        if result.value is None:
+            if result.error is None:
                 raise EngineError("read", value=group.sensor, reason="it returned nothing", fix="report it")
-            raise found.error
+            raise result.error
         for need in group.needs:
-            cubes[need.modality] = found.cube.select(bands=need.bands)
+            cubes[need.modality] = result.value.select(bands=need.bands)
     return cubes

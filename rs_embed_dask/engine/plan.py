@@ -149,7 +149,7 @@ def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = 
 
 
 class StoredItems(Sequence[Item]):
-    """The items of a store, and those to be added to it, as a lazy sequence that keeps one chunk in memory."""
+    """The items of a store and those to be added to it: a lazy sequence with one chunk in memory at a time."""
 
     def __init__(self, store: Store, added: Sequence[Item] = ()) -> None:
         self._store = store

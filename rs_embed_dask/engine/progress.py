@@ -57,7 +57,7 @@ class Score:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self.started
 
     @property
@@ -67,7 +67,7 @@ class Score:
 
     @property
     def line(self) -> str:
-        """Everything in one line."""
+        """The state of the run in one line."""
         share = self.done / self.chunks if self.chunks else 1.0
         left = self.seconds * (1 - share) / share if share else None
         parts = [
@@ -178,7 +178,7 @@ class Line:
 
 
 def listeners_for(progress: Progress, stack: ExitStack) -> tuple[Listener, ...]:
-    """Choose what shows progress."""
+    """Choose the listeners that show progress."""
     if callable(progress):
         return (progress,)
     if progress is False:

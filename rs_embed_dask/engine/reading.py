@@ -1,4 +1,4 @@
-"""Reading one item's pixels: passing faults are tried again, every other ending is a value."""
+"""Reading one item's pixels: transient faults are retried, every other outcome is returned as a value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from distributed import Semaphore, get_worker
 from distributed.core import Status as WorkerStatus
@@ -40,15 +40,15 @@ __all__ = [
     "FATAL",
     "PASSING",
     "PLUGIN_FAULTS",
-    "Pixels",
-    "Tried",
+    "CubeRead",
+    "ReadResult",
+    "error_line",
     "is_fatal",
     "is_lost",
     "read_pixels",
     "refused",
-    "said",
     "share_caps",
-    "tried",
+    "with_retries",
 ]
 
 PLUGIN_FAULTS: Final = (
@@ -63,13 +63,13 @@ PLUGIN_FAULTS: Final = (
     TypeError,
     ValueError,
 )
-"""What the code of a provider or a model, ours or a plugin's, can raise over one item's data."""
+"""What a provider or a model, built in or a plugin, can raise for one item's data."""
 
 PASSING: Final = (TransientError, ConnectionError, TimeoutError)
-"""Faults of a read that another try may mend."""
+"""Transient faults of a read, which another attempt may overcome."""
 
 FATAL: Final = (EngineError, LicenceError, SpecError, StoreError, WeightsError)
-"""Faults that every item would meet: they end the run."""
+"""Errors that every item would meet: they end the run."""
 
 _LOST: Final = frozenset(
     {"KilledWorker", "CommClosedError", "FutureCancelledError", "FuturesCancelledError", "NoWorkerError"}
@@ -86,8 +86,8 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, CancelledError) or type(error).__name__ in _LOST
 
 
-def said(error: BaseException) -> str:
-    """Write an error as one line for a store's reason."""
+def error_line(error: BaseException) -> str:
+    """Format an error as one line, as the store keeps its reason."""
     text = str(error) if isinstance(error, RsEmbedError) else f"{type(error).__name__}: {error}"
     return redact(" ".join(text.split()))[:400]
 
@@ -97,13 +97,13 @@ _LEASED: Final[dict[tuple[str, str], Semaphore]] = {}
 
 
 def share_caps() -> None:
-    """Let the caps of this process hold over its cluster, from within a task."""
-    share_by(_OfWorker(get_worker()))
+    """Extend this process's limits on concurrent requests to its whole cluster. Called within a task."""
+    share_by(_WorkerSemaphores(get_worker()))
 
 
 @dataclass(frozen=True, eq=False)
-class _OfWorker:
-    """Gates by the scheduler of a worker, as long as the worker runs."""
+class _WorkerSemaphores:
+    """Semaphores of a worker's scheduler, for as long as the worker runs."""
 
     worker: Any
 
@@ -121,15 +121,15 @@ class _OfWorker:
 
 @dataclass(eq=False)
 class _Lease:
-    """One request's leave to be in flight."""
+    """One request's permission to be in flight."""
 
     semaphore: Semaphore
-    held: bool = field(default=False)
+    is_acquired: bool = field(default=False)
 
     def __enter__(self) -> None:
         try:
             self.semaphore.register()
-            self.held = bool(self.semaphore.acquire())
+            self.is_acquired = bool(self.semaphore.acquire())
         except OSError as error:
             fix = "try again; if the scheduler is gone, resume the run on a new cluster"
             raise TransientError(self.semaphore.name, reason="the scheduler did not answer", fix=fix) from error
@@ -137,31 +137,19 @@ class _Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.held:
+        if self.is_acquired:
             self.semaphore.release()
 
 
 Value = TypeVar("Value")
 
 TRANSIENT: Final = "transient"
-"""Begins the reason of a read that was given up on and may well succeed later."""
+"""Begins the reason of a read whose retries are exhausted and which may succeed later."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pixels:
-    """How one read ended."""
-
-    cube: Cube | None
-    status: Status = Status.OK
-    error: RsEmbedError | None = None
-    tries: int = 1
-    fault: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Tried(Generic[Value]):
-    """How trying to read something ended; fields as those of `Pixels`, with whatever was read as `value`."""
+class ReadResult(Generic[Value]):
+    """The outcome of one read: its value, or the status and error that stand for it."""
 
     value: Value | None
     status: Status = Status.OK
@@ -171,9 +159,12 @@ class Tried(Generic[Value]):
     seconds: float = 0.0
 
 
-def refused(error: SpecError) -> Pixels:
-    """Say that an item can never be read, such as a place that no grid fits."""
-    return Pixels(None, Status.INVALID, error)
+CubeRead: TypeAlias = "ReadResult[Cube]"
+
+
+def refused(error: SpecError) -> CubeRead:
+    """Return the result for an item that can never be read, such as a place that no grid fits."""
+    return ReadResult(None, Status.INVALID, error)
 
 
 def read_pixels(
@@ -183,51 +174,53 @@ def read_pixels(
     *,
     seed: str,
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Pixels]:
-    """Read the cubes that come of the same pixels, trying again after passing faults."""
-    found = tried(lambda: load_all(provider, reads), provider.name, retry, seed=seed, sleep=sleep)
-    if found.value is None:
-        return [Pixels(None, found.status, found.error, found.tries, found.fault, found.seconds)] * len(reads)
-    return [_pixels(cube, found.tries, found.fault, found.seconds) for cube in found.value]
+) -> list[CubeRead]:
+    """Read the cubes that come from the same pixels, retrying transient faults."""
+    together: ReadResult[Any] = with_retries(
+        lambda: load_all(provider, reads), provider.name, retry, seed=seed, sleep=sleep
+    )
+    if together.value is None:
+        return [together] * len(reads)
+    return [
+        replace(together, value=None, status=_status_of(cube), error=cube)
+        if isinstance(cube, ProviderError)
+        else replace(together, value=cube)
+        for cube in together.value
+    ]
 
 
-def tried(
+def _status_of(fault: ProviderError) -> Status:
+    return Status.NO_DATA if isinstance(fault, NoImageryError) else Status.READ_FAILED
+
+
+def with_retries(
     read: Callable[[], Value], name: str, retry: RetryPolicy, *, seed: str, sleep: Callable[[float], None] = time.sleep
-) -> Tried[Value]:
-    """Read something, trying again after passing faults."""
+) -> ReadResult[Value]:
+    """Call `read`, retrying transient faults; any other fault is returned in the result."""
     started = time.perf_counter()
     fault = ""
 
-    def ended(error: RsEmbedError, tries: int) -> Tried[Value]:
-        return Tried(None, Status.READ_FAILED, error, tries, fault, time.perf_counter() - started)
+    def failure(error: RsEmbedError, tries: int) -> ReadResult[Value]:
+        return ReadResult(None, Status.READ_FAILED, error, tries, fault, time.perf_counter() - started)
 
     for tries in range(1, retry.attempts + 1):
         try:
             value = read()
         except PASSING as error:
-            fault = said(error)
+            fault = error_line(error)
             if tries < retry.attempts:
                 sleep(retry.wait_s(tries, getattr(error, "retry_after_s", None), seed=seed))
         except PLUGIN_FAULTS as error:
-            failed = error if isinstance(error, RsEmbedError) else _unexpected(name, error)
-            return ended(failed, tries)
+            return failure(error if isinstance(error, RsEmbedError) else _unexpected(name, error), tries)
         else:
-            return Tried(value, tries=tries, fault=fault, seconds=time.perf_counter() - started)
-    given_up = ProviderError(
+            return ReadResult(value, tries=tries, fault=fault, seconds=time.perf_counter() - started)
+    exhausted = ProviderError(
         f"{TRANSIENT}: {name}",
         reason=f"{fault} (after {retry.attempts} tries)",
         fix="resume the store later, which reads it again",
     )
-    return ended(given_up, retry.attempts)
-
-
-def _pixels(cube: Cube | ProviderError, tries: int, fault: str, seconds: float) -> Pixels:
-    if isinstance(cube, ProviderError):
-        status = Status.NO_DATA if isinstance(cube, NoImageryError) else Status.READ_FAILED
-        return Pixels(None, status, cube, tries, fault, seconds)
-    return Pixels(cube, Status.OK, None, tries, fault, seconds)
+    return failure(exhausted, retry.attempts)
 
 
 def _unexpected(name: str, error: BaseException) -> ProviderError:
-    reason = f"it raised {said(error)}"
-    return ProviderError(name, reason=reason, fix="report it to the provider's author")
+    return ProviderError(name, reason=f"it raised {error_line(error)}", fix="report it to the provider's author")

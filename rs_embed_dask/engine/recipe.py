@@ -1,4 +1,4 @@
-"""From a request to a recipe: which sensor feeds each model, and which reads can be one."""
+"""From a request to a recipe: which sensor feeds each model, and which reads are merged."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_RETRY", "Chosen", "ProductEntry", "Recipe", "choose", "recipe_for", "square_of"]
 
-# of whole reads, by the engine; what a service asks for is honoured up to a quarter of an hour
+# for whole reads; a wait that the service requests is honoured up to a quarter of an hour
 READ_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, longest_asked_s=900.0)
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one modality of one model takes from a read."""
+    """The bands that one modality of one model takes from a read."""
 
     label: str
     modality: str
@@ -63,8 +63,8 @@ class ReadGroup:
 
     def only(self, labels: Iterable[str]) -> ReadGroup:
         """Keep the needs of some models."""
-        kept = frozenset(labels)
-        return replace(self, needs=tuple(need for need in self.needs if need.label in kept))
+        chosen = frozenset(labels)
+        return replace(self, needs=tuple(need for need in self.needs if need.label in chosen))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class ReadGroup:
         return tuple(dict.fromkeys(band for need in self.needs for band in need.bands))
 
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
-        """Return what to read for one item."""
+        """Return the read of one item."""
         grid, _ = square_of(spatial, self.resolution_m, self.fetch.crs)
         return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
 
@@ -105,7 +105,7 @@ class ProductEntry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is to be done to every item."""
+    """How every item is read and embedded."""
 
     provider: Provider
     groups: tuple[ReadGroup, ...]
@@ -150,7 +150,7 @@ class Recipe:
 
 
 def square_of(spatial: Spatial, resolution_m: float, crs: str | None) -> tuple[Grid, Window]:
-    """Find the square of real imagery around a place, and the window of it that was asked for."""
+    """Find the square of real imagery around a place, and the window of it that the place covers."""
     return grid_for(spatial, resolution_m, crs=crs).square()
 
 
@@ -208,54 +208,54 @@ def choose(request: Request) -> tuple[Chosen, ...]:
 def _product(request: Request, spec: ModelSpec, card: Card) -> ProductEntry:
     reader = products.reader_for(card, spec, request.provider)
     pooling = "" if request.output.mode == "grid" else card.pooling(request.output)
-    asked, dim = resolution_of(request.fetch, request.output), card.dim(spec, request.output)
-    return ProductEntry(spec.label, reader, dim, asked, request.fetch.crs, pooling)
+    resolution_m, dim = resolution_of(request.fetch, request.output), card.dim(spec, request.output)
+    return ProductEntry(spec.label, reader, dim, resolution_m, request.fetch.crs, pooling)
 
 
 def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]) -> Iterable[tuple[ModelInput, float]]:
     available = request.provider.sensors()
-    asked = resolution_of(request.fetch, request.output)
+    resolution_m = resolution_of(request.fetch, request.output)
     for inputs in card.resolved_inputs(spec):
         override = _override(request.sensors, inputs.modality, inputs.sensors)
         if override is None:
-            wanted = _preferred(card, replace(spec, modality=inputs.modality), available, request.provider.name)
-            yield wanted, asked or wanted.resolution_m
+            own = _preferred(card, replace(spec, modality=inputs.modality), available, request.provider.name)
+            yield own, resolution_m or own.resolution_m
             continue
         used.add(override)
         chosen = sensor(override.collection)
         if chosen.id not in available:
             reason = f"the provider {request.provider.name} does not have it"
             raise PlanError("sensors", value=chosen.id, reason=reason, fix=f"use one of {', '.join(sorted(available))}")
-        wanted = ModelInput.of(inputs, chosen.id)
+        replaced = ModelInput.of(inputs, chosen.id)
         if override.bands is not None:
-            wanted = replace(wanted, bands=_bands(card, wanted, override.bands))
-        yield wanted, asked or override.resolution_m or wanted.resolution_m
+            replaced = replace(replaced, bands=_bands(card, replaced, override.bands))
+        yield replaced, resolution_m or override.resolution_m or replaced.resolution_m
 
 
 def _preferred(card: Card, spec: ModelSpec, available: frozenset[str], provider: str) -> ModelInput:
     try:
-        (found,) = card.inputs_for(spec, available)
+        (preferred,) = card.inputs_for(spec, available)
     except SpecError as error:
         raise PlanError(f"{error.what} at {provider}", value=error.value, reason=error.reason, fix=error.fix) from error
-    return found
+    return preferred
 
 
 def _override(sensors: Iterable[SensorSpec], modality: str, takes: tuple[str, ...]) -> SensorSpec | None:
-    """Find the sensor that the user wants for a modality, by its name or because the card has it."""
+    """Find the user's sensor for a modality, by the modality's name or because the card takes that sensor."""
     for one in sensors:
         if one.modality == modality or (one.modality is None and sensor(one.collection).id in takes):
             return one
     return None
 
 
-def _bands(card: Card, wanted: ModelInput, names: tuple[str, ...]) -> tuple[str, ...]:
-    found = tuple(sensor(wanted.sensor).band(name).common for name in names)
-    if found != wanted.bands:
-        fix = f"give {', '.join(wanted.bands)}, or leave bands out"
+def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ...]:
+    bands = tuple(sensor(one.sensor).band(name).common for name in names)
+    if bands != one.bands:
+        fix = f"give {', '.join(one.bands)}, or leave bands out"
         if card.any_bands:
-            fix = f"choose bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {found!r}}})"
+            fix = f"choose bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {bands!r}}})"
         raise PlanError(f"bands of {card.id}", value=names, reason="the model takes other bands", fix=fix)
-    return found
+    return bands
 
 
 def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy, batch_items: int) -> Recipe:
@@ -266,9 +266,9 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy
     for one in listed:
         if one.product is not None:
             continue
-        for wanted, resolution_m in one.inputs:
-            key = (wanted.sensor, resolution_m, _fetch(request.fetch, wanted, resolution_m), wanted.frames)
-            groups.setdefault(key, []).append(Need(one.spec.label, wanted.modality, wanted.bands))
+        for source, resolution_m in one.inputs:
+            key = (source.sensor, resolution_m, _fetch(request.fetch, source, resolution_m), source.frames)
+            groups.setdefault(key, []).append(Need(one.spec.label, source.modality, source.bands))
         plugin = _plugin(one.card)
         spec = _named_once(one.spec)
         nbytes = int(one.card.variant_for(one.spec).params * 4e6)
@@ -278,26 +278,26 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy
     return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items, read)
 
 
-def _fetch(fetch: FetchSpec, wanted: ModelInput, resolution_m: float) -> FetchSpec:
-    """Fill in what the request leaves to the card. Raises UnknownNameError for a mask that the sensor has not."""
+def _fetch(fetch: FetchSpec, source: ModelInput, resolution_m: float) -> FetchSpec:
+    """Fill in what the request leaves to the card. Raises UnknownNameError if the sensor has no such mask."""
     if fetch.mask not in {None, "none"}:
-        sensor(wanted.sensor).mask(str(fetch.mask))
+        sensor(source.sensor).mask(str(fetch.mask))
     return replace(
         fetch,
         resolution_m=resolution_m,
-        max_cloud_pct=wanted.max_cloud_pct if fetch.max_cloud_pct is None else fetch.max_cloud_pct,
-        mask=fetch.mask or wanted.mask,
-        composite=fetch.composite or wanted.composite,
+        max_cloud_pct=source.max_cloud_pct if fetch.max_cloud_pct is None else fetch.max_cloud_pct,
+        mask=fetch.mask or source.mask,
+        composite=fetch.composite or source.composite,
     )
 
 
 def _named_once(spec: ModelSpec) -> ModelSpec:
-    """Drop the name that a model has in the store: it is the same model under another one."""
+    """Drop the name that a model has in the store, which does not change the model."""
     return replace(spec, name=None)
 
 
 def _plugin(card: Card) -> _Plugin:
-    """Card and factory of a model that was registered in this session, which workers do not know."""
+    """Return card and factory of a model that was registered in this session: workers lack it."""
     own = f"{cards.__name__}.{card.id}"
     if find_spec(own) is not None and card == import_module(own).CARD:
         return None

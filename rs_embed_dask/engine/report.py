@@ -1,4 +1,4 @@
-"""What happened in a run, and how it compares with the plan."""
+"""The events and the report of a run, and how it compares with the plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.reading import Pixels
+    from rs_embed_dask.engine.reading import CubeRead
     from rs_embed_dask.engine.stages import Outcome, ProductRead, Unit
 
 __all__ = [
@@ -119,14 +119,14 @@ class Waiting(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """A run is over: done, interrupted or given up."""
+    """A run has ended: done, interrupted or failed."""
 
     report: RunReport
     interrupted: bool = False
 
 
 Listener: TypeAlias = Callable[[Event], None]
-"""Anything that takes an event."""
+"""Any callable that takes an event."""
 
 
 def emit(listeners: tuple[Listener, ...], event: Event) -> None:
@@ -147,12 +147,12 @@ class RunCounts:
     batches: dict[str, float] = field(default_factory=dict)
     embed_seconds: dict[str, float] = field(default_factory=dict)
 
-    def add_visit(self, pixels: Sequence[Pixels]) -> None:
-        """Count one read, of which several cubes may have come."""
+    def add_visit(self, results: Sequence[CubeRead]) -> None:
+        """Count one read, which may have returned several cubes."""
         self.reads += 1
-        self.read_seconds += pixels[0].seconds
-        self.retries += pixels[0].tries - 1
-        cubes = [one.cube for one in pixels if one.cube is not None]
+        self.read_seconds += results[0].seconds
+        self.retries += results[0].tries - 1
+        cubes = [result.value for result in results if result.value is not None]
         self.read_bytes += sum(cube.nbytes for cube in cubes)
         self.scenes += len({scene for cube in cubes for scene in cube.scenes})
 
@@ -276,7 +276,7 @@ class RunReport:
             self.counts.setdefault(label, Counter()).update(counts)
 
     def close(self, seconds: float, *, workers_lost: int, is_over: bool) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         self.seconds, self.workers_lost, self.is_over = seconds, workers_lost, is_over
 
     @property

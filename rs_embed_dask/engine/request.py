@@ -31,8 +31,8 @@ class Request:
     sensors: tuple[SensorSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        given: Any = self.models
-        listed = [given] if isinstance(given, (str, ModelSpec, Mapping)) else list(given)
+        models: Any = self.models
+        listed = [models] if isinstance(models, (str, ModelSpec, Mapping)) else list(models)
         object.__setattr__(self, "models", tuple(ModelSpec.of(one) for one in listed))
         sensors: Any = self.sensors or ()
         object.__setattr__(self, "sensors", (sensors,) if isinstance(sensors, SensorSpec) else tuple(sensors))
@@ -147,10 +147,10 @@ def statuses_of(only: object) -> frozenset[Status] | None:
     """Resolve statuses or their names, "failed" being all that can be retried. Raises UnknownNameError."""
     if only is None:
         return None
-    given: Any = only
+    unchecked: Any = only
     by_name = {status.name.lower(): frozenset({status}) for status in Status} | {"failed": RETRYABLE}
     statuses: frozenset[Status] = frozenset()
-    for one in [given] if isinstance(given, (str, Status)) else given:
+    for one in [unchecked] if isinstance(unchecked, (str, Status)) else unchecked:
         name = one.name.lower() if isinstance(one, Status) else str(one).strip().lower().replace("-", "_")
         if name not in by_name:
             raise UnknownNameError.among("status", one, by_name)

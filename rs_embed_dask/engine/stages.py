@@ -1,4 +1,4 @@
-"""The three stages of an item's way, free of Dask: read it, embed it, say what became of it."""
+"""The three stages of an item, without Dask: read it, embed it, report its outcome."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
-from rs_embed_dask.engine.reading import FATAL, Pixels, read_pixels, refused, said, tried
+from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe, square_of
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.store import ChunkResult, Status
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.reading import Tried
+    from rs_embed_dask.engine.reading import ReadResult
     from rs_embed_dask.engine.recipe import ProductEntry
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
@@ -32,6 +32,7 @@ __all__ = [
     "ProductRead",
     "Unit",
     "Visit",
+    "by_group",
     "chunk_result",
     "embed_units",
     "read_product",
@@ -44,7 +45,7 @@ _WHOLE: Final = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one item in one model's hands."""
+    """The outcome of one item for one model."""
 
     status: Status
     data: np.ndarray[Any, Any] | None = None
@@ -66,8 +67,8 @@ class Outcome:
         return self.note if self.error is None else str(self.error)
 
 
-def judged(valid_fraction: Sequence[float]) -> tuple[Status, str]:
-    """Say of an embedded item whether it is whole, and what is missing if not."""
+def completeness(valid_fraction: Sequence[float]) -> tuple[Status, str]:
+    """Return whether an embedded item is OK or PARTIAL, and what is missing."""
     shares = np.asarray(valid_fraction, dtype="float64")
     if not len(shares):
         return Status.OK, ""
@@ -79,7 +80,7 @@ def judged(valid_fraction: Sequence[float]) -> tuple[Status, str]:
 
 
 def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
-    """Put outcomes of one model into the store's terms."""
+    """Convert the outcomes of one model to what the store writes."""
     count = len(rows)
     valid = np.full((count, frames), np.nan, dtype="float32")
     starts = np.full((count, frames), np.datetime64("NaT"), dtype="datetime64[D]")
@@ -118,12 +119,12 @@ def _transforms(outcomes: Sequence[Outcome]) -> np.ndarray[Any, Any]:
     return np.asarray([outcome.grid.transform if outcome.grid else nowhere for outcome in outcomes], dtype="float64")
 
 
-_ENDINGS: Final = ((NoImageryError, Status.NO_DATA), (SpecError, Status.INVALID))
+_STATUS_OF_ERROR: Final = ((NoImageryError, Status.NO_DATA), (SpecError, Status.INVALID))
 
 
 @dataclass(frozen=True, eq=False)
 class ProductRead:
-    """What became of one item in one product's hands, and what the read took."""
+    """The outcome of one item for one product, and the cost of its read."""
 
     outcome: Outcome
     tries: int = 1
@@ -133,42 +134,42 @@ class ProductRead:
 
 
 def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[float], None] = time.sleep) -> ProductRead:
-    """Read one product for one item. Never raises for what lies in the data, the network or the reader's code."""
+    """Read one product for one item. Faults of data, network and reader become outcomes."""
     entry = recipe.product[label]
     try:
         grid = entry.grid(item.spatial)
     except SpecError as error:
         return ProductRead(Outcome(Status.INVALID, error=error))
     seed = f"{item.index}/{label}"
-    found = tried(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
-    outcome, nbytes = _outcome(entry, found)
-    return ProductRead(outcome, found.tries, found.fault, found.seconds, nbytes)
+    result = with_retries(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
+    outcome, nbytes = _product_outcome(entry, result)
+    return ProductRead(outcome, result.tries, result.fault, result.seconds, nbytes)
 
 
-def _outcome(entry: ProductEntry, found: Tried[ProductField]) -> tuple[Outcome, int]:
-    field = found.value
+def _product_outcome(entry: ProductEntry, result: ReadResult[ProductField]) -> tuple[Outcome, int]:
+    field = result.value
     if field is None:
-        status = next((status for kind, status in _ENDINGS if isinstance(found.error, kind)), found.status)
-        return Outcome(status, error=found.error, valid_fraction=(0.0,)), 0
+        status = next((status for kind, status in _STATUS_OF_ERROR if isinstance(result.error, kind)), result.status)
+        return Outcome(status, error=result.error, valid_fraction=(0.0,)), 0
     frames = () if field.span is None else (field.span,)
     share = float(field.valid.mean())
-    known = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
+    facts = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
     if share <= 0:
         reason, fix = "the product has no vector at any of its pixels", "choose a place that the product covers"
         error = NoImageryError(f"{entry.label}: place", value=field.grid.center_lonlat, reason=reason, fix=fix)
-        return Outcome(Status.NO_DATA, error=error, **known), field.values.nbytes  # type: ignore[arg-type]
-    status, note = judged((share,))
+        return Outcome(Status.NO_DATA, error=error, **facts), field.values.nbytes  # type: ignore[arg-type]
+    status, note = completeness((share,))
     is_grid = not entry.pooling
     data = np.asarray(field.values if is_grid else field.pooled(entry.pooling), np.float32)
-    made = Outcome(status, data=data, grid=field.grid if is_grid else None, note=note, **known)  # type: ignore[arg-type]
-    return made, field.values.nbytes
+    grid = field.grid if is_grid else None
+    return Outcome(status, data=data, grid=grid, note=note, **facts), field.values.nbytes  # type: ignore[arg-type]
 
 
 _BRIEFLY_S: Final = 0.01
 _NAMED: Final = 3
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
 
-ItemPixels: TypeAlias = Mapping[int, Pixels]
+ItemPixels: TypeAlias = Mapping[int, CubeRead]
 """The reads of one item, by the number of their group in the recipe."""
 
 Visit: TypeAlias = tuple[int, ...]
@@ -177,7 +178,7 @@ Visit: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Unit:
-    """One item, and the models that it still has to be embedded by."""
+    """One item, and the models that still have to embed it."""
 
     row: int
     item: Item
@@ -188,7 +189,7 @@ class Unit:
         return replace(self, labels=tuple(label for label in self.labels if label in labels))
 
 
-def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[Pixels]:
+def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[CubeRead]:
     """Read one collection for one item, for all models at once."""
     groups = [recipe.groups[number].only(unit.labels) for number in visit]
     try:
@@ -198,9 +199,18 @@ def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[Pixels]:
     return read_pixels(recipe.provider, reads, recipe.retry, seed=f"{unit.item.index}/{groups[0].sensor}")
 
 
+def by_group(visits: Sequence[Visit], results: Sequence[Sequence[CubeRead]]) -> dict[int, CubeRead]:
+    """Arrange the results of an item's visits by the number of their group."""
+    return {
+        number: result
+        for visit, row in zip(visits, results, strict=True)
+        for number, result in zip(visit, row, strict=True)
+    }
+
+
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """One item on its way through one model."""
+class _Submitted:
+    """One item in the queue of one model."""
 
     cubes: Mapping[str, Cube]
     frames: tuple[Any, ...]
@@ -215,18 +225,18 @@ def embed_units(
     leave: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Outcome]]:
     """Embed items by every model that they need."""
-    asked = [
-        {label: _ask(recipe, unit, found, label) for label in unit.labels}
-        for unit, found in zip(units, pixels, strict=True)
+    submitted = [
+        {label: _submit(recipe, unit, reads, label) for label in unit.labels}
+        for unit, reads in zip(units, pixels, strict=True)
     ]
-    waiting = [one.done for row in asked for one in row.values() if isinstance(one, _Asked)]
+    waiting = [one.done for row in submitted for one in row.values() if isinstance(one, _Submitted)]
     if wait(waiting, timeout=_BRIEFLY_S).not_done:
         leave()
-    return [{label: _answer(label, one) for label, one in row.items()} for row in asked]
+    return [{label: _model_outcome(label, one) for label, one in row.items()} for row in submitted]
 
 
-def _ask(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Asked | Outcome:
-    """Hand an item to a model, or say why it cannot be."""
+def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Submitted | Outcome:
+    """Queue an item for a model, or return the outcome that rules it out."""
     needs = recipe.needs(label)
     group = recipe.groups[needs[0][0]]
     frames = group.frames.spans(unit.item.temporal)
@@ -235,59 +245,58 @@ def _ask(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Asked |
         return Outcome(failed.status, error=failed.error, frames=frames, valid_fraction=(0.0,) * len(frames))
     cubes = {}
     for number, need in needs:
-        cube = pixels[number].cube or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal))
+        cube = pixels[number].value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal))
         cubes[need.modality] = cube.select(bands=need.bands)
     crop = square_of(unit.item.spatial, group.resolution_m, group.fetch.crs)[1]
     entry = recipe.entry[label]
     embedder = resident(entry.key, entry.load, recipe.batch_items)
-    return _Asked(cubes, frames, embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop)))
+    return _Submitted(cubes, frames, embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop)))
 
 
-def _failed(reads: Sequence[Pixels]) -> Pixels | None:
-    """Find the read that keeps an item from being embedded: the worst of those that brought nothing."""
-    # A modality without imagery does not, as long as another has some: what then becomes of the item is for the
-    # model.
-    without = [read for read in reads if read.cube is None]
+def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
+    """Find the read that keeps an item from being embedded: the worst of those without a cube."""
+    # A modality without imagery does not, as long as another has some: the model decides whether that is enough.
+    without = [read for read in reads if read.value is None]
     if len(without) < len(reads):
         without = [read for read in without if read.status != Status.NO_DATA]
     return min(without, key=lambda read: _WORST.index(read.status), default=None)
 
 
 def _blank(read: Read) -> Cube:
-    """Make the cube of a read that found nothing."""
+    """Make the cube of a read without imagery."""
     shape = (len(read.frames), len(read.bands), *read.grid.shape)
     return Cube(np.full(shape, np.nan, "float32"), np.zeros((shape[0], *shape[2:]), "uint16"), read)
 
 
-def _answer(label: str, asked: _Asked | Outcome) -> Outcome:
-    """Wait for the model and say what became of the item."""
-    if isinstance(asked, Outcome):
-        return asked
-    embedded = asked.done.result()
-    known = _known(asked) | {"share": embedded.share, "seconds": embedded.seconds}
+def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
+    """Wait for the model and return the item's outcome."""
+    if isinstance(submitted, Outcome):
+        return submitted
+    embedded = submitted.done.result()
+    facts = _cube_facts(submitted) | {"share": embedded.share, "seconds": embedded.seconds}
     result = embedded.result
-    lost = _lost(asked)
+    lost = _lost(submitted)
     if isinstance(result, NoImageryError):
         if lost:  # what is missing may be there: it was not read
             error = ProviderError(label, reason=f"{result.reason}; {lost}", fix="resume the store later; " + result.fix)
-            return Outcome(Status.READ_FAILED, error=error, **known)
-        return Outcome(Status.NO_DATA, error=result, **known)
+            return Outcome(Status.READ_FAILED, error=error, **facts)
+        return Outcome(Status.NO_DATA, error=result, **facts)
     if isinstance(result, BaseException):
-        return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **known)
+        return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **facts)
     shares = tuple(float(share) for share in result.valid_fraction)
-    status, note = judged(shares)
+    status, note = completeness(shares)
     return Outcome(
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
         note="; ".join(filter(None, (note, lost))),
-        **known | {"valid_fraction": shares},
+        **facts | {"valid_fraction": shares},
     )
 
 
-def _lost(asked: _Asked) -> str:
+def _lost(submitted: _Submitted) -> str:
     """Name the scenes that could not be read, and why."""
-    lost = tuple(dict.fromkeys(one for cube in asked.cubes.values() for one in cube.lost))
+    lost = tuple(dict.fromkeys(one for cube in submitted.cubes.values() for one in cube.lost))
     more = f"; and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     return f"without {len(lost)} of the scenes: {'; '.join(lost[:_NAMED])}{more}" if lost else ""
 
@@ -295,16 +304,16 @@ def _lost(asked: _Asked) -> str:
 def _model_error(label: str, error: BaseException) -> RsEmbedError:
     if isinstance(error, RsEmbedError) and not isinstance(error, FATAL):
         return error
-    return ModelError(label, reason=f"it raised {said(error)}", fix="check the item's pixels, or report it")
+    return ModelError(label, reason=f"it raised {error_line(error)}", fix="check the item's pixels, or report it")
 
 
-def _known(asked: _Asked) -> dict[str, Any]:
-    """Say what the cubes tell about an item, whatever the model made of it."""
-    cubes = list(asked.cubes.values())
+def _cube_facts(submitted: _Submitted) -> dict[str, Any]:
+    """Return what an item's cubes record, whether or not the model could embed it."""
+    cubes = list(submitted.cubes.values())
     days: list[date] = [day for cube in cubes for pair in cube.dates if pair is not None for day in pair]
     shares = np.mean([cube.valid_fraction for cube in cubes], axis=0)
     return {
-        "frames": asked.frames,
+        "frames": submitted.frames,
         "valid_fraction": tuple(float(share) for share in shares),
         "n_obs": sum(int(cube.n_obs.max(axis=(1, 2)).sum()) for cube in cubes),
         "first": min(days, default=None),
@@ -314,11 +323,11 @@ def _known(asked: _Asked) -> dict[str, Any]:
 
 
 def weights_of(recipe: Recipe, outcomes: Sequence[Mapping[str, Outcome]]) -> dict[str, Mapping[str, Any]]:
-    """Ask the models that ran about their weights, by label."""
+    """Collect the weights of the models that ran, by label."""
     ran = {label for row in outcomes for label, outcome in row.items() if outcome.share > 0}
-    found: dict[str, Mapping[str, Any]] = {}
+    weights: dict[str, Mapping[str, Any]] = {}
     for entry in recipe.models:
         if entry.label in ran:
             model = resident(entry.key, entry.load, recipe.batch_items).model
-            found[entry.label] = dict(model.result().weights_info)
-    return found
+            weights[entry.label] = dict(model.result().weights_info)
+    return weights

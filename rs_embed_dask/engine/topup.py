@@ -1,4 +1,4 @@
-"""The store of a call: a new one, or one that is there and gains the items and models it lacks."""
+"""The store of a call: a new one, or an existing one that gains the items and models it lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["store_for"]
 
 
 def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
-    """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
+    """Create the store, or open and top up the one at `out`; the plan covers everything it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
         return store, _topped_up(store, items, request, sizes)
@@ -38,7 +38,7 @@ def _topped_up(store: Store, items: Sequence[Item], request: Request, sizes: Siz
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
     is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
-    # The plan is made before the items are appended, of what the store will hold after it: a new model embeds them all.
+    # The plan is made before the items are appended and covers them too, because a new model embeds all items.
     future = items if is_as_stored else StoredItems(store, match.new)
     plan = make_plan(future, request, sizes=replace(sizes, chunk_items=store.chunk_items))
     _check_room(store, plan)

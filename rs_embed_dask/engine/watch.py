@@ -1,4 +1,4 @@
-"""How a run goes, whatever it computes."""
+"""The cluster under a run: its workers, what they offer, and how much may be in flight."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["EMBED", "FETCH", "GPU", "InFlight", "Options", "Placement", "Progress", "Watch", "Workers", "stop_profiler"]
 
-# It asks for the frames of all threads a hundred times a second. Up to 3.11 the interpreter allocates objects under the
-# lock of its list of threads then; where that starts a garbage collection, which may let the GIL go, a thread that
-# begins or ends meanwhile takes it and waits for the lock: github.com/python/cpython/issues/106883.
+# Dask's profiler inspects the frames of all threads a hundred times a second. Up to Python 3.11 that allocates objects
+# under the lock of the interpreter's list of threads. If an allocation starts a garbage collection that releases the
+# GIL, a thread that starts or ends then takes the GIL and waits for the lock: github.com/python/cpython/issues/106883.
 _HANGS: Final = sys.version_info < (3, 12)
 
 
 class _NoProfiler(WorkerPlugin):
-    """Stops it on a worker, one that comes later too."""
+    """Stops the profiler on every worker, including those that join later."""
 
     name = "rs-embed-dask: no profiler"
     idempotent = True
 
     def setup(self, worker: Worker) -> None:
-        """Take its callbacks away, before or after they are started."""
+        """Remove the profiler's callbacks, before or after they are started."""
         for kind in ("profile", "profile-cycle"):
             callback = worker.periodic_callbacks.pop(kind, None)
             if callback is not None:
@@ -58,7 +58,7 @@ _READS_AHEAD: Final = 3
 
 @dataclass(frozen=True)
 class Placement:
-    """The worker resources that tasks ask for."""
+    """The worker resources that tasks require."""
 
     read: Mapping[str, float] = field(default_factory=dict)
     embed: Mapping[str, float] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Placement:
 
     @property
     def needed(self) -> frozenset[str]:
-        """Names of the resources that tasks ask for."""
+        """Names of the resources that tasks require."""
         return frozenset((*self.read, *self.embed))
 
 
@@ -101,9 +101,9 @@ class Workers:
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
         return cls(frozenset(workers), totals, threads, sum(limits.values()), room)
 
-    def hold(self, nbytes: int) -> None:
-        """Make sure that weights fit into a worker's memory."""
-        # Dask pauses a worker that is full, for good where nothing can be freed.
+    def check_room(self, nbytes: int) -> None:
+        """Refuse weights that do not fit into a worker's memory."""
+        # Dask pauses a worker whose memory is full, and never resumes it if nothing can be freed.
         share = dask.config.get("distributed.worker.memory.pause", 0.8)
         if self.room and share and nbytes > share * self.room:
             has, needs = (f"{count / 2**30:.1f} GiB" for count in (self.room, nbytes))
@@ -128,15 +128,15 @@ class Workers:
 
 @dataclass(frozen=True)
 class InFlight:
-    """How much may be on its way at once. At least one chunk always may."""
+    """How much may be in flight at once: at least one chunk."""
 
     chunks: int | None = None
     nbytes: int | None = None
 
     def limit(self, workers: Workers, *, chunk_items: int, chunk_bytes: int, batch_items: int) -> int:
-        """How many chunks may be in flight on these workers."""
+        """Return how many chunks may be in flight on these workers."""
         # Enough to keep every read slot and every device busy while results travel, and no more: each chunk in flight
-        # holds its pixels in some worker's memory.
+        # occupies some worker's memory with its pixels.
         items = _READS_AHEAD * workers.fetch_slots + 2 * batch_items * workers.embedders
         chunks = self.chunks or -(-items // chunk_items) + 1
         room = self.nbytes or int(_MEMORY_SHARE * (workers.memory or _MEMORY_IF_UNKNOWN))
@@ -149,13 +149,13 @@ _PAUSE_S: Final = 0.1
 
 
 class Watch:
-    """Looks at the cluster now and then."""
+    """Polls the cluster during a run and reports what changes."""
 
     def __init__(self, client: Client, listeners: tuple[Listener, ...], store: str) -> None:
         self._client = client
         self._listeners = listeners
         self._store = store
-        self._seen_at = time.monotonic()
+        self._polled_at = time.monotonic()
         self._last_message = ""
         self.lost = 0
         self.workers = Workers.of(client.scheduler_info(n_workers=-1))
@@ -163,9 +163,9 @@ class Watch:
 
     def look(self) -> Workers:
         """Return the current workers, queried at most every two seconds."""
-        if time.monotonic() - self._seen_at < _EVERY_S and self.workers.addresses:
+        if time.monotonic() - self._polled_at < _EVERY_S and self.workers.addresses:
             return self.workers
-        self._seen_at = time.monotonic()
+        self._polled_at = time.monotonic()
         self.check()
         try:
             now = Workers.of(self._client.scheduler_info(n_workers=-1))
@@ -182,7 +182,7 @@ class Watch:
 
     @property
     def placement(self) -> Placement:
-        """Where tasks go: a resource that was there once is waited for."""
+        """Where tasks go: they wait for a resource that was once there."""
         return Placement.on(self._offered)
 
     def _report_missing(self) -> None:
@@ -197,7 +197,7 @@ class Watch:
         self._last_message = message
 
     def check(self) -> None:
-        """Make sure that the scheduler is reachable; a broken connection gets a few seconds to come back."""
+        """Raise if the scheduler is unreachable; a broken connection gets a few seconds to recover."""
         deadline = time.monotonic() + _RECONNECT_S
         while self._client.status != "running":
             if self._client.status in {"closed", "closing"} or time.monotonic() > deadline:
@@ -215,7 +215,7 @@ Progress: TypeAlias = bool | str | Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes, whatever it computes."""
+    """How a run is executed, whatever it computes."""
 
     progress: Progress = True
     listeners: Sequence[Listener] = ()

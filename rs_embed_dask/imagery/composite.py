@@ -24,14 +24,14 @@ __all__ = ["composite_frame", "frame_of", "median"]
 _VALUES_AT_ONCE: Final = 1 << 20  # small enough that the sort stays in the cache
 
 
-def median(layers: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the median over the seen layers of each pixel, band by band."""
-    # Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is seen.
+def median(layers: npt.NDArray[np.float32], observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return the median over the observed layers of each pixel, band by band."""
+    # Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is observed.
     n, n_bands, height, width = layers.shape
     if n == 1:
-        return np.where(seen[0], layers[0], np.float32(np.nan))
+        return np.where(observed[0], layers[0], np.float32(np.nan))
     flat = layers.reshape(n, n_bands, height * width)
-    keep = seen.reshape(n, 1, height * width)
+    keep = observed.reshape(n, 1, height * width)
     out = np.empty((n_bands, height * width), np.float32)
     step = max(1, _VALUES_AT_ONCE // (n * n_bands))
     for start in range(0, height * width, step):
@@ -86,14 +86,14 @@ def composite_frame(
         return np.full((n_bands, height, width), np.nan, np.float32), np.zeros((height, width), np.uint16), used
     valid = _valid(stack, present)  # (N, H, W)
     layers, origin = _merge(stack, valid, groups)  # (G, B, H, W), (G, H, W)
-    seen = origin >= 0
+    observed = origin >= 0
     if how == "median":
         gave = origin
-        values = median(layers, seen)
+        values = median(layers, observed)
     else:
-        values, gave = _first(layers, origin, _ranking(seen, how))
+        values, gave = _first(layers, origin, _ranking(observed, how))
     used += np.bincount(gave.ravel() + 1, minlength=len(scenes) + 1)[1:]
-    return values, seen.sum(0, dtype=np.uint16), used
+    return values, observed.sum(0, dtype=np.uint16), used
 
 
 def _valid(stack: Floats, present: Bools | None) -> Bools:
@@ -124,12 +124,12 @@ def _merge(stack: Floats, valid: Bools, groups: Sequence[Sequence[int]]) -> tupl
     return layers, origin
 
 
-def _ranking(seen: Bools, how: str) -> list[int]:
+def _ranking(observed: Bools, how: str) -> list[int]:
     """Rank layers, given in order of time: newest first, or most valid pixels first and then oldest."""
     if how == "mosaic":
-        return list(range(len(seen)))[::-1]
-    counts = seen.sum((1, 2))
-    return sorted(range(len(seen)), key=lambda g: (-int(counts[g]), g))
+        return list(range(len(observed)))[::-1]
+    counts = observed.sum((1, 2))
+    return sorted(range(len(observed)), key=lambda g: (-int(counts[g]), g))
 
 
 def _first(

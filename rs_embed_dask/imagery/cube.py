@@ -237,8 +237,8 @@ class Cube:
     @property
     def valid_fraction(self) -> npt.NDArray[np.float32]:
         """Share of pixels with a valid observation in each frame, shape (T,)."""
-        seen: npt.NDArray[np.float32] = np.mean(self.n_obs > 0, axis=(1, 2), dtype=np.float32)
-        return seen
+        share: npt.NDArray[np.float32] = np.mean(self.n_obs > 0, axis=(1, 2), dtype=np.float32)
+        return share
 
     def select(self, *, bands: Sequence[str] | None = None, frames: Sequence[Span] | None = None) -> Cube:
         """Take some bands and frames, in the order asked for.

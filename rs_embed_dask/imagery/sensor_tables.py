@@ -238,8 +238,8 @@ def _any_name(sensor: str) -> _Assets:
     return tuple((b.common, tuple(dict.fromkeys((b.common, b.name, *b.aliases)))) for b in _BANDS[sensor])
 
 
-def _made(provider: str, sensor: str, scalings: tuple[tuple[str, Scaling], ...]) -> Source:
-    """Return the user's files or the synthetic landscape: bands under any name, no offset unless stated."""
+def _any_name_source(provider: str, sensor: str, scalings: tuple[tuple[str, Scaling], ...]) -> Source:
+    """Return the source of user files or the synthetic landscape: bands under any name, no offset unless stated."""
     return Source(
         provider,
         sensor,
@@ -442,8 +442,8 @@ SOURCES: Final[tuple[Source, ...]] = (
     *_PLANETARY_COMPUTER,
     *_EARTH_SEARCH,
     *_EARTH_ENGINE,
-    *(_made("files", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
-    *(_made("synthetic", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
+    *(_any_name_source("files", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
+    *(_any_name_source("synthetic", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
 )
 
 NOT_SERVED: Final = {

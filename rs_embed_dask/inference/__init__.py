@@ -1,1 +1,1 @@
-"""A card and its encoder, with weights in it and on a device: what turns images into vectors and grids."""
+"""A card and its encoder, loaded onto a device: from images to vectors and grids."""

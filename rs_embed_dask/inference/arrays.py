@@ -1,4 +1,4 @@
-"""Arrays of a user's own: understood as samples, and given back as an embedding."""
+"""Users' own arrays: converted to samples, and features returned as an embedding."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ __all__ = ["SideInputs", "embedding", "labelled", "samples"]
 
 @dataclass(frozen=True)
 class SideInputs:
-    """What a user says about an array; None where nothing was said."""
+    """Metadata that the caller passes with an array; None where omitted."""
 
     dates: Any = None
     place: Any = None
     resolution_m: float | None = None
 
 
-def samples(data: object, wanted: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
-    """Understand what `Model.embed` was given: the items, and whether they came as a batch."""
-    given: Mapping[str, Any] = data if isinstance(data, Mapping) else {wanted[0].modality: data}
-    absent = [inputs.modality for inputs in wanted if inputs.modality not in given]
+def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
+    """Convert the arguments of `Model.embed` to samples; also return whether they came as a batch."""
+    by_modality: Mapping[str, Any] = data if isinstance(data, Mapping) else {modalities[0].modality: data}
+    absent = [inputs.modality for inputs in modalities if inputs.modality not in by_modality]
     if absent:
         fix = "pass a dict of modality to array, or choose another modality"
-        raise ModelInputError("modalities", value=list(given), reason=f"{absent[0]} is not there", fix=fix)
-    if all(isinstance(value, Cube) for value in given.values()):
-        items, batched = [from_cubes(given, wanted)], False
+        raise ModelInputError("modalities", value=list(by_modality), reason=f"{absent[0]} is not there", fix=fix)
+    if all(isinstance(value, Cube) for value in by_modality.values()):
+        items, batched = [from_cubes(by_modality, modalities)], False
     else:
-        items, batched = _from_arrays(given, wanted)
-    return [_told(item, side, index, count=len(items)) for index, item in enumerate(items)], batched
+        items, batched = _from_arrays(by_modality, modalities)
+    return [_with_side_inputs(item, side, index, count=len(items)) for index, item in enumerate(items)], batched
 
 
-def _from_arrays(given: Mapping[str, Any], wanted: Sequence[Inputs]) -> tuple[list[Sample], bool]:
-    read = {i.modality: _labelled(given[i.modality]) for i in wanted}
-    stacks = {i.modality: _stack(read[i.modality], i) for i in wanted}
+def _from_arrays(by_modality: Mapping[str, Any], modalities: Sequence[Inputs]) -> tuple[list[Sample], bool]:
+    read = {i.modality: _labelled(by_modality[i.modality]) for i in modalities}
+    stacks = {i.modality: _stack(read[i.modality], i) for i in modalities}
     counts = {name: len(stack) for name, stack in stacks.items()}
     if len(set(counts.values())) > 1:
         fix = "give every modality the same items"
         raise ModelInputError("items", value=counts, reason="the modalities do not agree", fix=fix)
-    first = read[wanted[0].modality]
+    first = read[modalities[0].modality]
     dates = tuple(span.start for span in first.frames)
-    blank = Sample({}, dates, resolution_m=wanted[0].resolution_m)
+    blank = Sample({}, dates, resolution_m=modalities[0].resolution_m)
     if first.grid is not None:
         place, size = first.grid.center_lonlat, first.grid.resolution_m
         blank = Sample({}, dates, place, size, first.grid)
-    items = [replace(blank, pixels={k: v[i] for k, v in stacks.items()}) for i in range(counts[wanted[0].modality])]
+    items = [replace(blank, pixels={k: v[i] for k, v in stacks.items()}) for i in range(counts[modalities[0].modality])]
     return items, np.ndim(first.values) == 5
 
 
@@ -74,15 +74,15 @@ def _labelled(value: Any) -> Labelled:
 
 
 def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
-    """Bring an array to (N, T, C, H, W) float32 with the bands of the card."""
+    """Convert an array to (N, T, C, H, W) float32 with the card's bands."""
     what, values = f"pixels of {inputs.modality}", np.asarray(read.values)
     if values.ndim not in {3, 4, 5} or values.dtype.kind not in "fiu":
         fix = "give numbers of shape (B, H, W), (T, B, H, W) or (N, T, B, H, W)"
         raise ModelInputError(what, value=values, reason="not images", fix=fix)
     values = values.astype(np.float32).reshape((1,) * (5 - values.ndim) + values.shape)
     if read.bands:
-        known = read.sensor or next(iter(inputs.sensors), None)
-        names = tuple(read.bands) if known is None else sensor(known).common(read.bands)
+        sensor_name = read.sensor or next(iter(inputs.sensors), None)
+        names = tuple(read.bands) if sensor_name is None else sensor(sensor_name).common(read.bands)
         missing = [band for band in inputs.bands if band not in names]
         if missing:
             fix = f"give {', '.join(inputs.bands)}"
@@ -96,35 +96,35 @@ def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
 
 
 def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
-    """Refuse what is plainly in another unit than the card's: fractions for reflectance, power for dB."""
-    known = values[np.isfinite(values)]
-    if inputs.unit == "reflectance_e4" and known.size and 0 < known.max() <= 2:
-        reason = f"nothing is above {known.max():g}; reflectance x 10 000 is needed"
+    """Refuse values that are plainly in another unit than the card's: fractions for reflectance, power for dB."""
+    finite = values[np.isfinite(values)]
+    if inputs.unit == "reflectance_e4" and finite.size and 0 < finite.max() <= 2:
+        reason = f"nothing is above {finite.max():g}; reflectance x 10 000 is needed"
         raise ModelInputError(what, reason=reason, fix="multiply by 10 000")
-    if inputs.unit == "percent_kelvin" and known.size:
+    if inputs.unit == "percent_kelvin" and finite.size:
         peaks = np.array([np.nanmax(band, initial=0) for band in np.moveaxis(values, 2, 0)])
         dark = peaks[peaks < 150]  # a temperature is above, a reflectance below
         if dark.size and 0 < dark.max() <= 2:
             reason = f"no reflectance is above {dark.max():g}; percent is needed"
             raise ModelInputError(what, reason=reason, fix="multiply the reflectances by 100")
-    if inputs.unit == "db" and known.size and known.min() >= 0 and known.max() > 0:
+    if inputs.unit == "db" and finite.size and finite.min() >= 0 and finite.max() > 0:
         fix = "convert it by 10 log10"
         raise ModelInputError(what, reason="nothing is negative; backscatter in dB is needed", fix=fix)
 
 
-def _told(sample: Sample, side: SideInputs, index: int, *, count: int) -> Sample:
-    """Add what the user said about the item."""
+def _with_side_inputs(sample: Sample, side: SideInputs, index: int, *, count: int) -> Sample:
+    """Add the caller's metadata to an item."""
     if isinstance(side.dates, Mapping):
-        told = {name: _dates(days, index, count, len(sample.pixels[name])) for name, days in side.dates.items()}
-        sample = replace(sample, dates_of=told)
+        dates_of = {name: _dates(days, index, count, len(sample.pixels[name])) for name, days in side.dates.items()}
+        sample = replace(sample, dates_of=dates_of)
     elif side.dates is not None:
         frames = len(next(iter(sample.pixels.values())))
         sample = replace(sample, dates=_dates(side.dates, index, count, frames))
     if side.place is not None:
         places = np.asarray(side.place, float)
         if places.shape not in {(2,), (count, 2)}:
-            fix = "give (lon, lat), or one such pair an item"
-            raise ModelInputError("place", value=side.place, reason="not a place an item", fix=fix)
+            fix = "give (lon, lat), or one pair per item"
+            raise ModelInputError("place", value=side.place, reason="not one place per item", fix=fix)
         lon, lat = (places if places.ndim == 1 else places[index]).tolist()
         if not (-180 <= lon <= 180 and -90 <= lat <= 90):
             raise SpecError("place", value=(lon, lat), reason="not on the globe", fix="give (lon, lat) in degrees")
@@ -132,18 +132,18 @@ def _told(sample: Sample, side: SideInputs, index: int, *, count: int) -> Sample
     return sample if side.resolution_m is None else replace(sample, resolution_m=float(side.resolution_m))
 
 
-def _dates(told: Any, index: int, count: int, frames: int) -> tuple[dt.date, ...]:
-    """Take an item's dates out of what was said for all of `count` items, or of each."""
-    dates = [told] if isinstance(told, str) else list(told)
-    nested = bool(dates) and not isinstance(dates[0], str) and np.ndim(dates[0]) > 0
-    own = dates[index] if nested and len(dates) == count else dates
+def _dates(dates: Any, index: int, count: int, frames: int) -> tuple[dt.date, ...]:
+    """Return one item's dates, from dates that apply to all `count` items or from one sequence per item."""
+    entries = [dates] if isinstance(dates, str) else list(dates)
+    nested = bool(entries) and not isinstance(entries[0], str) and np.ndim(entries[0]) > 0
+    own = entries[index] if nested and len(entries) == count else entries
     if len(own) != frames:
-        raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one a frame")
+        raise ModelInputError("dates", value=len(own), reason=f"there are {frames} frames", fix="give one per frame")
     return tuple(day("dates", value) for value in own)
 
 
 def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bool) -> Embedding:
-    """Give features back in the form in which pixels came; the grid of a known place gets its coordinates."""
+    """Return features in the form of the input, batched or not; a grid whose place is known gets coordinates."""
     meta = dict(about)
     history = [(one.valid_fraction.tolist(), one.filled_fraction, list(one.notes)) for one in done]
     names = ("valid_fraction", "filled_fraction", "notes")
@@ -156,6 +156,6 @@ def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bo
 
 
 def labelled(values: NDArray[np.float32], grid: Grid) -> xr.DataArray:
-    """Give a (D, h, w) grid its coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
+    """Label a (D, h, w) grid with coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
     attrs = {"crs": grid.crs, "transform": list(grid.transform), "grid_mapping": "spatial_ref"}
     return xr.DataArray(values, coordinates(grid), ("dim", "y", "x"), name="embedding", attrs=attrs)

@@ -1,4 +1,4 @@
-"""From an encoder's tokens to what an item gets: one lattice out of tiles, a crop of it, a vector or a grid."""
+"""From an encoder's tokens to an item's result: tiles stitched into one lattice, cropped, then a vector or a grid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Features", "cells", "cut_tiles", "joined", "pooled", "stitched"]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a model made of one item."""
+    """A model's result for one item."""
 
     # `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
     # `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share
@@ -38,7 +38,7 @@ class Features:
 
 
 def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
-    """Cut (B, T, C, H, W) into its tiles: (B tiles, T, C, h, w), the tiles of an item one after the other."""
+    """Cut (B, T, C, H, W) into tiles: (B tiles, T, C, h, w), the tiles of an item adjacent."""
     if fit.tile_count == 1:
         return images
     height, width = fit.tile_px
@@ -48,7 +48,7 @@ def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
 
 
 def stitched(patches: Tensor, fit: Fit) -> Tensor:
-    """Put the tokens of tiles on one lattice and keep the part that was asked for: (B, h, w, ..., D)."""
+    """Stitch the tokens of tiles into one lattice and crop the requested part: (B, h, w, ..., D)."""
     # Where two tiles overlap, each owns the tokens up to the middle of the overlap.
     rows, columns = fit.starts
     lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, ..., D)
@@ -61,7 +61,7 @@ def stitched(patches: Tensor, fit: Fit) -> Tensor:
 
 
 def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> list[tuple[int, slice]]:
-    """Which of its tokens each tile gives, along one axis."""
+    """Return the tokens that each tile contributes, along one axis."""
     firsts = [round(start / cell) for start in starts]
     middles = [(one + length + two) // 2 for one, two in pairwise(firsts)]
     edges = [0, *middles, total]
@@ -69,7 +69,7 @@ def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> lis
 
 
 def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
-    """One token a place: (B, h, w, D), or (B, h, w, G D) where a grid shows all of a place's."""
+    """Return one token per place: (B, h, w, D), or (B, h, w, G D) where a grid shows all tokens of a place."""
     if lattice.dim() == 4:
         return lattice
     if tokens.over == "concat":
@@ -78,7 +78,7 @@ def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
 
 
 def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor:
-    """One vector an item: (B, D)."""
+    """Return one vector per item: (B, D)."""
     # ``mean`` is the model's own vector where it has one, averaged over tiles, else the mean of the tokens kept;
     # ``max`` their maximum; ``cls`` the class token, averaged over tiles.
     if pooling == "max":
@@ -94,7 +94,7 @@ def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor
 
 
 def joined(parts: list[Tokens]) -> Tokens:
-    """Put the tokens of several batches together; what only tests look at is left out."""
+    """Concatenate the tokens of several batches, without `extra`, which only tests read."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]

@@ -1,4 +1,4 @@
-"""Loads a model: its card, its encoder with the right weights in it, its device."""
+"""Loads a model: its card, its encoder with weights, its device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load_model(
     config : mapping, optional
         Arguments of the encoder's constructor instead of the variant's, for networks of another size.
     download : bool, default True
-        Whether weights that are not on this machine may be fetched; workers of a cluster say no.
+        Whether weights that are not on this machine may be downloaded; workers of a cluster pass False.
     compile : bool, default False
         Compile the network with ``torch.compile``: the first batches take up to a minute, later ones less time. Needs
         a C++ compiler, and Triton on a GPU. Numbers stay the same to rounding.
@@ -69,7 +69,7 @@ def load_model(
     WeightsError
         The weights are missing, damaged, unsafe or another model's.
     SpecError
-        A choice cannot be used; or `compile` without a compiler.
+        An option is invalid; or `compile` without a compiler.
 
     Examples
     --------
@@ -86,8 +86,8 @@ def load_model(
     if card.kind == "product":
         raise SpecError("model", value=card.id, reason="its vectors are read, not computed", fix="use get_embedding")
     build = partial(factory(card.id), **_arguments(card, spec, config or {}))
-    given = weights if isinstance(weights, Mapping) else None
-    loaded = Model(card, spec, *_with_weights(build, card, spec, given=given, download=download))
+    tensors = weights if isinstance(weights, Mapping) else None
+    loaded = Model(card, spec, *_with_weights(build, card, spec, tensors=tensors, download=download))
     _resize(loaded, config or {})
     if compile:
         compiled(loaded.encoder, loaded.device)
@@ -95,7 +95,7 @@ def load_model(
 
 
 def _arguments(card: Card, spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the encoder's constructor: the variant's, then options, then what the caller gave."""
+    """Return the encoder's constructor arguments: the variant's, then the options, then the caller's."""
     chosen = card.chosen(spec.options)
     options = {option.name: chosen[option.name] for option in card.options if option.config}
     inputs = card.resolved_inputs(spec)
@@ -105,19 +105,19 @@ def _arguments(card: Card, spec: ModelSpec, config: Mapping[str, Any]) -> dict[s
 
 
 def _with_weights(
-    build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, given: Mapping[str, Any] | None, download: bool
+    build: Callable[[], nn.Module], card: Card, spec: ModelSpec, *, tensors: Mapping[str, Any] | None, download: bool
 ) -> tuple[nn.Module, WeightsInfo]:
-    """Build the encoder and put its weights in: given tensors, random ones, a file, or the card's own."""
+    """Build the encoder and load its weights: the caller's tensors, random ones, a file, or the card's own."""
     variant = card.variant_for(spec)
     weights, what = variant.weights, f"{card.id} {variant.name}"
     if weights is None:
-        if spec.weights != "auto" or given is not None:
+        if spec.weights != "auto" or tensors is not None:
             fix = "leave weights= out"
             raise SpecError(f"{what}: weights", value=spec.weights, reason="this model has none", fix=fix)
         return build(), WeightsInfo()
     encoder = build() if weights.optional else _empty(build)
-    if given is not None:
-        load_into(encoder, given, weights, what=what)
+    if tensors is not None:
+        load_into(encoder, tensors, weights, what=what)
         return encoder, WeightsInfo("given", licence=weights.licence)
     if spec.weights == "random":
         encoder.load_state_dict(_random(encoder), assign=True)
@@ -130,7 +130,7 @@ def _with_weights(
 
 
 def _empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build names and shapes only, so that no memory goes into values to be replaced; in full if any is computed."""
+    """Build on the meta device, since the values are replaced anyway; in full if a buffer is computed."""
     with torch.device("meta"):
         module = build()
     stored = module.state_dict()
@@ -154,7 +154,7 @@ def _random(encoder: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _resize(model: Model, config: Mapping[str, Any]) -> None:
-    """Let another image or patch size in the configuration reach the preparation of pixels."""
+    """Apply an image or patch size from the configuration to the preparation of pixels."""
     if "size" in config and "size_px" not in dict(model.spec.options):
         size: int = config["size"]
         model.inputs = tuple(

@@ -1,4 +1,4 @@
-"""A loaded model: card, encoder and device. Arrays or cubes go in, features come out."""
+"""A loaded model: card, encoder and device. It maps arrays or cubes to features."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _COMPILER_FIX = "install a C++ compiler such as g++ (on a GPU Triton too), or le
 
 
 def placed(encoder: nn.Module, device: torch.device) -> nn.Module:
-    """Bring a network to a device, for use and not for training."""
-    # A part whose class says `channels_last` gets its kernels in that order.
+    """Move a network to a device, in evaluation mode and without gradients."""
+    # The kernels of a part whose class sets `channels_last` are stored in that order.
     network = encoder.to(device).eval().requires_grad_(requires_grad=False)
     for part in network.modules():
         if getattr(part, "channels_last", False):
@@ -50,9 +50,9 @@ def placed(encoder: nn.Module, device: torch.device) -> nn.Module:
 
 def compiled(encoder: nn.Module, device: torch.device) -> None:
     """Compile a network in place, by ``torch.compile``; nothing is compiled before the first batch."""
-    # Where nearly all the work is done by parts that are alike, as the blocks of a transformer are, these are
-    # compiled, once for all of them; what depends on dates and places stays as it is, so that a new date compiles
-    # nothing. Other networks are compiled whole.
+    # Where nearly all the work is done by identical parts, such as the blocks of a transformer, these are compiled,
+    # once for all of them; what depends on dates and places is not, so that a new date does not recompile. Other
+    # networks are compiled whole.
     try:
         torch.compile(_trial, options={"fx_graph_cache": False})(torch.ones(8, device=device))
     except RuntimeError as fault:
@@ -67,12 +67,12 @@ def _trial(x: Tensor) -> Tensor:
 
 
 def _repeated(encoder: nn.Module) -> list[nn.Module]:
-    """Find the parts of a network that are alike: of the class with the most parameters, unless its members differ."""
-    found: dict[type[nn.Module], list[nn.Module]] = defaultdict(list)
+    """Return the identical parts of a network: those of the class with most parameters, unless they differ."""
+    by_class: dict[type[nn.Module], list[nn.Module]] = defaultdict(list)
     for part in encoder.modules():
         if part is not encoder and not type(part).__module__.startswith("torch."):
-            found[type(part)].append(part)
-    several = [parts for parts in found.values() if len(parts) > 1]
+            by_class[type(part)].append(part)
+    several = [parts for parts in by_class.values() if len(parts) > 1]
     most = max(several, key=lambda parts: sum(p.numel() for part in parts for p in part.parameters()), default=[])
     forms = {tuple((name, p.shape) for name, p in part.named_parameters()) for part in most}
     return most if len(forms) == 1 else []
@@ -90,11 +90,11 @@ class Model:
     Attributes
     ----------
     card, spec : Card, ModelSpec
-        What it declares, and what was asked for.
+        The model's declaration, and the request.
     encoder, device, dtype
         The network, in evaluation mode; where it runs; float32, or the type of its automatic casts.
     inputs, patch : tuple of Inputs, int
-        The modalities in use, with the options applied; network pixels a token.
+        The modalities in use, with the options applied; network pixels per token side.
     max_images : int
         Most images the network sees at once.
     """
@@ -138,7 +138,7 @@ class Model:
         prep : InputPrep
             Resize, tile or auto.
         dates : sequence of dates, optional
-            One a frame; N such sequences; or a dict of those by modality, where each has frames of its own. A
+            One per frame; N such sequences; or a dict of those by modality, where each has frames of its own. A
             DataArray's ``time`` coordinate serves too.
         place : (lon, lat), optional
             Degrees; or N of them.
@@ -148,15 +148,15 @@ class Model:
         Returns
         -------
         Embedding
-            `data` is (D,) or (D, h, w), with N in front where N items came; the grid of one item whose place is known
-            is a DataArray with coordinates.
+            `data` is (D,) or (D, h, w), preceded by N for a batch of N items; the grid of a single item whose place is
+            known is a DataArray with coordinates.
 
         Raises
         ------
         ModelInputError
-            Bands, frames, units or side inputs are not what the card says.
+            Bands, frames, units or side inputs do not match the card.
         NoImageryError
-            An item has no frame to work with.
+            An item has no usable frame.
 
         Examples
         --------
@@ -190,16 +190,16 @@ class Model:
         *,
         crops: Sequence[Window | None] | None = None,
     ) -> list[Features | RsEmbedError]:
-        """Embed items that were read: what the engine calls.
+        """Embed items that were read; the engine calls this.
 
         Parameters
         ----------
         samples : sequence of dict of str to Cube
-            One an item: its cubes by modality.
+            One per item: its cubes by modality.
         output, prep : OutputSpec, InputPrep
             As in `embed`.
         crops : sequence of Window or None, optional
-            The part of each item's grid that was asked for, where the read was enlarged to a square.
+            The requested part of each item's grid, where the read was enlarged to a square.
 
         Returns
         -------
@@ -236,13 +236,13 @@ class Model:
             step = max(1, self.max_images // members[0][2][0].tile_count)
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                made = self._features([ready for _, ready, _ in part], part[0][2], output)
-                for (index, _, _), result in zip(part, made, strict=True):
+                features = self._features([ready for _, ready, _ in part], part[0][2], output)
+                for (index, _, _), result in zip(part, features, strict=True):
                     results[index] = result
         return [result for result in results if result is not None]
 
     def fits(self, sample: Sample, prep: InputPrep = _RESIZE) -> tuple[Fit, ...]:
-        """Plan how each modality of a sample meets the network; see `fit_image`."""
+        """Plan how each modality of a sample fits the network; see `fit_image`."""
         fits = []
         for inputs in self.inputs:
             shape = sample.pixels[inputs.modality].shape[-2:]
@@ -252,7 +252,7 @@ class Model:
         return tuple(fits)
 
     def prepare(self, samples: Sequence[Sample], prep: InputPrep = _RESIZE) -> Batch:
-        """Turn samples of one shape into what the encoder sees: scaled, resized or in tiles, on its device."""
+        """Prepare samples of one shape for the encoder: scaled, resized or in tiles, on its device."""
         ready = [admit(sample, self.inputs) for sample in samples]
         return self._batch(ready, self.fits(ready[0], prep))
 
@@ -260,7 +260,7 @@ class Model:
         """Run the encoder on a prepared batch."""
         full = self.dtype == torch.float32
         cast = nullcontext() if full else torch.autocast(self.device.type, self.dtype)
-        # PyTorch rounds the inputs of float32 convolutions to 10 bits on a GPU unless told not to.
+        # By default PyTorch rounds the inputs of float32 convolutions to 10 bits on a GPU.
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             if full and self.device.type == "cuda"
@@ -271,7 +271,7 @@ class Model:
         return tokens
 
     def reduce(self, tokens: Tokens, fit: Fit, output: OutputSpec = _POOLED) -> NDArray[np.float32]:
-        """Make the tokens of items of one shape vectors (B, D) or grids (B, D, h, w)."""
+        """Reduce the tokens of items of one shape to vectors (B, D) or grids (B, D, h, w)."""
         lattice = stitched(tokens.patches, fit)  # (B, h, w, ..., D)
         if output.mode == "grid":
             return cells(tokens, lattice).permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
@@ -285,19 +285,19 @@ class Model:
             tiles = cut_tiles(raw.to(self.device), fit)  # (B tiles, T, C, H, W)
             prepared = run_steps(tiles.flatten(0, 1), inputs.steps, fit.resized_px, crop=fit.net_px)
             images[name] = prepared.unflatten(0, tiles.shape[:2])  # (B tiles, T, C, h, w)
-            seen = np.stack([sample.visible[name] for sample in ready])
-            if not seen.all():
-                visible[name] = self._spread(torch.from_numpy(seen), fit)
+            mask = np.stack([sample.visible[name] for sample in ready])
+            if not mask.all():
+                visible[name] = self._spread(torch.from_numpy(mask), fit)
         cell = min(fits[0].cell_px) / self.patch
         read = [sample.resolution_m for sample in ready]
         places = [sample.lonlat for sample in ready]
         dates = [_days(sample.dates) for sample in ready] if not ready[0].dates_of else []
-        known = None not in places
+        located = None not in places
         return Batch(
             images,
             {inputs.modality: inputs for inputs in self.inputs},
             dates=self._spread(torch.tensor(dates), fits[0]) if dates and all(dates) else None,
-            lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if known else None,
+            lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if located else None,
             gsd_m=self._spread(torch.tensor([metres * cell for metres in read]), fits[0]),
             read_m=self._spread(torch.tensor(read), fits[0]),
             visible=visible,
@@ -308,7 +308,7 @@ class Model:
         )
 
     def _spread(self, values: Tensor, fit: Fit) -> Tensor:
-        """Repeat one row an item for each of its tiles."""
+        """Repeat each item's row once per tile."""
         return values.repeat_interleave(fit.tile_count, dim=0).to(self.device)
 
     def _features(
@@ -339,7 +339,7 @@ def _days(dates: tuple[dt.date, ...]) -> list[tuple[int, int, int]]:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` takes the first accelerator there is."""
+    """Return the device of that name; ``"auto"`` selects the first available accelerator."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Models: cards, and encoders whose attribute names are the published keys. Listing them imports no torch."""
+"""Models: cards, and encoders whose attribute names are the published keys. Listing them does not import torch."""
 
 from collections.abc import Callable
 from functools import cache
@@ -25,13 +25,13 @@ def card(name: str) -> Card:
     Raises
     ------
     UnknownNameError
-        With the closest names, where nobody has it.
+        With the closest names, if no model has that name.
     """
-    known = _names()
+    ids = _names()
     plain = name.strip().lower()
-    if plain not in known:
-        raise UnknownNameError.among("model", name, known)
-    return _card(known[plain])
+    if plain not in ids:
+        raise UnknownNameError.among("model", name, ids)
+    return _card(ids[plain])
 
 
 def all_cards() -> tuple[Card, ...]:
@@ -40,13 +40,13 @@ def all_cards() -> tuple[Card, ...]:
 
 
 def factory(name: str) -> Callable[..., Any]:
-    """Return what builds a model's encoder from its configuration: an ``nn.Module`` subclass or a function."""
-    found = card(name).id
-    if found in _registered:
-        return _registered[found][1]
-    if found in _plugins():
-        return _plugins()[found][1]
-    build: Callable[..., Any] = import_module(f"{__name__}.{found}").build
+    """Return the factory of a model's encoder: an ``nn.Module`` subclass or a function of its configuration."""
+    model_id = card(name).id
+    if model_id in _registered:
+        return _registered[model_id][1]
+    if model_id in _plugins():
+        return _plugins()[model_id][1]
+    build: Callable[..., Any] = import_module(f"{__name__}.{model_id}").build
     return build
 
 
@@ -56,7 +56,7 @@ def register_model(card: Card, factory: Callable[..., Any]) -> None:
     Parameters
     ----------
     card : Card
-        What it declares; its id or aliases replace a model of the same name.
+        Its declaration; its id and aliases replace those of existing models.
     factory : callable
         Called with the variant's `config` as keywords; returns an ``nn.Module`` whose ``forward`` takes a `Batch` and
         returns `Tokens`.
@@ -69,10 +69,10 @@ def register_model(card: Card, factory: Callable[..., Any]) -> None:
 
 
 def _names() -> dict[str, str]:
-    """Every id and alias, in lower case, with the id it stands for; what was registered wins."""
+    """Map every id and alias, in lower case, to an id; registered models take precedence."""
     others = (*_plugins().values(), *_registered.values())
-    found = (*map(_own_card, _ours()), *(card for card, _ in others))
-    return {alias.lower(): card.id for card in found for alias in (*card.aliases, card.id)}
+    declared = (*map(_own_card, _ours()), *(card for card, _ in others))
+    return {alias.lower(): card.id for card in declared for alias in (*card.aliases, card.id)}
 
 
 def _card(model: str) -> Card:
@@ -83,19 +83,19 @@ def _card(model: str) -> Card:
 
 @cache
 def _ours() -> tuple[str, ...]:
-    """Models of this package: all modules beside the cards' own two are called like one and have its card."""
-    return tuple(found.name for found in iter_modules(cards.__path__) if found.name not in {"card", "rgb"})
+    """Models of this package: each module of `cards`, except for two helpers, is named after its model."""
+    return tuple(module.name for module in iter_modules(cards.__path__) if module.name not in {"card", "rgb"})
 
 
 @cache
 def _own_card(model: str) -> Card:
-    found: Card = import_module(f"{cards.__name__}.{model}").CARD
-    return found
+    own: Card = import_module(f"{cards.__name__}.{model}").CARD
+    return own
 
 
 @cache
 def _plugins() -> dict[str, tuple[Card, Callable[..., Any]]]:
-    """Models of other packages: each entry point is a module with `CARD` and `build`, or a pair of the two."""
+    """Models of other packages: each entry point is a module with `CARD` and `build`, or a pair (card, factory)."""
     loaded = (point.load() for point in entry_points(group=ENTRY_POINTS))
-    pairs = (found if isinstance(found, tuple) else (found.CARD, found.build) for found in loaded)
-    return {found.id: (found, build) for found, build in pairs}
+    pairs = (plugin if isinstance(plugin, tuple) else (plugin.CARD, plugin.build) for plugin in loaded)
+    return {card.id: (card, build) for card, build in pairs}

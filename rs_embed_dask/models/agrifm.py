@@ -28,7 +28,7 @@ class _Stem(nn.Module):
 
 
 class _Halving(PatchMerging):
-    """Averages frames in pairs, an odd last one with zeros, before squares are merged."""
+    """Averages pairs of frames, an odd last one with zeros, before squares are merged."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.pad(x, (0, 0, 0, 0, 0, 0, 0, x.shape[1] % 2))
@@ -41,7 +41,7 @@ class AgriFMConfig(PyramidConfig):
     depths: Sides = (2, 2, 18, 2)
     heads: Sides = (4, 8, 16, 32)
     window: Sides = (8, 7, 7)
-    patch_px: int = 32  # what a token covers after three mergings
+    patch_px: int = 32  # side of a token after three mergings
     box: Sides = ()  # what it covers at first, in frames and pixels; where empty, 4 frames
     channels: int = 10
 
@@ -60,7 +60,7 @@ class AgriFM(nn.Module):
         self.backbone = Stages(trunks, block, _Halving)
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode (B, T, 10, H, W), frames that are not visible as zeros: what is left of time is put into channels."""
+        """Encode (B, T, 10, H, W), hidden frames as zeros; the remaining time axis moves into the channels."""
         ((name, film),) = batch.images.items()
         film = film * batch.shown(name)[..., None, None, None] if name in batch.visible else film
         first = self.S2_patch_emd(film)
@@ -70,7 +70,7 @@ class AgriFM(nn.Module):
 
 
 def folded(x: Tensor) -> Tensor:
-    """Put time into channels: (B, D, h, w, C) to (B, h, w, C D), time the faster."""
+    """Move time into the channels: (B, D, h, w, C) to (B, h, w, C D), time the faster."""
     return x.permute(0, 2, 3, 4, 1).flatten(3)
 
 

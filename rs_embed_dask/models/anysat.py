@@ -1,4 +1,4 @@
-"""AnySat: series and images of any resolution over one square of ground, given together."""
+"""AnySat: series and images of any resolution over one square of ground, encoded together."""
 
 import datetime as dt
 from collections import OrderedDict
@@ -21,11 +21,11 @@ from rs_embed_dask.preprocess.inputs import Inputs
 SERIES = {"s2": 10, "s1": 3, "s1-asc": 2, "l8": 11}  # channels; a pixel is 10 m
 IMAGES = {"aerial": (4, 10, 2), "aerial-flair": (5, 10, 2), "spot": (3, 10, 10), "naip": (4, 8, 10)}  # kernel, metres
 _HEADS, _KEY, _BUCKETS = 16, 8, 8
-_VALUES = 1 << 26  # most numbers of a kind that are held at once
+_VALUES = 1 << 26  # most values of an intermediate tensor in memory at once
 
 
 class _Series(nn.Module):
-    """A vector a pixel from its dates: (B, T, C, H, W) and days (B, T) to (B, H, W, D)."""
+    """One vector per pixel from its dates: (B, T, C, H, W) and days (B, T) to (B, H, W, D)."""
 
     def __init__(self, name: str, dim: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Series(nn.Module):
         return torch.cat([*parts]).view(count, height, width, -1)
 
     def _pixels(self, x: Tensor, code: Tensor) -> Tensor:
-        """Let learned queries, one a slice of the width, look at dates (P, T, C) with codes (P, T, D): (P, D)."""
+        """Attend from learned queries, one per head, to dates (P, T, C) with codes (P, T, D): (P, D)."""
         x = self.inconv(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # (P, T, D)
         x = code + (x if self.in_norm is None else self.in_norm(x.transpose(1, 2)).transpose(1, 2))
         keys = self.attention_heads["fc1_k"](x).unflatten(-1, (_HEADS, _KEY))  # (P, T, heads, key)
@@ -60,7 +60,7 @@ class _Series(nn.Module):
 
 
 def _image(name: str, dim: int) -> nn.Sequential:
-    """Make what gives a vector a sub-patch: (B, C, H, W) to (B, h, w, D)."""
+    """Return a network that computes one vector per sub-patch: (B, C, H, W) to (B, h, w, D)."""
     channels, kernel, _ = IMAGES[name]
     cut = nn.Conv2d(channels, dim, kernel, stride=kernel, bias=False)
     layers = ((nn.Linear(old, new), nn.LayerNorm(new), nn.ReLU()) for old, new in pairwise((dim, 2 * dim, dim)))
@@ -93,7 +93,7 @@ class _Spatial(nn.Module):
 
 
 class _CrossBlock(nn.Module):
-    """Learned queries, told apart by positions alone, look at every token; no sum around that, one around the MLP."""
+    """Queries that differ by position only attend to every token; only the MLP has a residual connection."""
 
     def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _CrossBlock(nn.Module):
 class AnySatConfig(TrunkConfig):
     modalities: tuple[str, ...]
     patch_px: int = 1  # side of a patch in units of 10 m
-    grid: Literal["patch", "dense"] = "patch"  # tokens are patches, or sub-patches beside the vectors of theirs
+    grid: Literal["patch", "dense"] = "patch"  # tokens are patches, or sub-patches joined to their patch's vector
     first_day: int = 0  # the number of 1 January
     days_since: str = ""  # the date from which days count instead
 
@@ -170,12 +170,12 @@ class AnySat(nn.Module):
         x = project(images[:, 0]) if days is None else project["patch_embed"](images, days)
         side = self.patch_px * 10 // _metres(name)
         if any(length % side for length in x.shape[1:3]):
-            reason, fix = f"no whole number of patches of {10 * self.patch_px} m", "choose another size or patch_px"
+            reason, fix = f"not a whole number of patches of {10 * self.patch_px} m", "choose another size or patch_px"
             raise ModelInputError(f"pixels of {name}", value=tuple(images.shape[-2:]), reason=reason, fix=fix)
         x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # (B, h, w, n, n, D)
         x = _reordered(x, (self.patch_px, side // self.patch_px) * 2)
-        seen = self.spatial_encoder(x.flatten(0, 2), _metres(name))
-        return seen[:, 1:].reshape(x.shape), seen[:, 0].unflatten(0, x.shape[:3])
+        encoded = self.spatial_encoder(x.flatten(0, 2), _metres(name))
+        return encoded[:, 1:].reshape(x.shape), encoded[:, 0].unflatten(0, x.shape[:3])
 
     def _day(self, day: dt.date) -> float:
         if self.config.days_since:
@@ -184,10 +184,10 @@ class AnySat(nn.Module):
 
 
 def scaled(images: Tensor, inputs: Inputs) -> Tensor:
-    """Standardise (B, T, C, H, W) with the statistics of the inputs, or where they have none with its own."""
-    told = dict(inputs.per_band)
-    if "mean" in told:
-        mean, std = (images.new_tensor(told[name])[:, None, None] for name in ("mean", "std"))
+    """Standardise (B, T, C, H, W) with the inputs' statistics or, where there are none, with the item's own."""
+    statistics = dict(inputs.per_band)
+    if "mean" in statistics:
+        mean, std = (images.new_tensor(statistics[name])[:, None, None] for name in ("mean", "std"))
         return (images - mean) / std
     std, mean = torch.std_mean(images, (1, 3, 4), correction=0, keepdim=True)
     return (images - mean) / std.clamp(min=1e-6)
@@ -203,7 +203,7 @@ def _table(trunk: TrunkConfig) -> nn.ParameterDict:
 
 
 def _buckets(shape: tuple[int, int], device: torch.device) -> Tensor:
-    """Which bucket the distance of two places of a grid falls into, the class token in front: (1 + N, 1 + N)."""
+    """Return the bucket of the distance between two places of a grid, the class token first: (1 + N, 1 + N)."""
     places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64, device=device) for side in shape))
     apart = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist").round()
     buckets = torch.bucketize(apart, apart.new_tensor([1, 2, 4]), right=True) + 3
@@ -223,7 +223,7 @@ def _reordered(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 
 def _dense(patches: Tensor, parts: Tensor) -> Tensor:
-    """Put the vector of its patch before that of each sub-patch (B, h, w, n, n, D): (B, h n, w n, 2 D)."""
+    """Prepend its patch's vector to that of each sub-patch (B, h, w, n, n, D): (B, h n, w n, 2 D)."""
     both = torch.cat([patches[:, :, :, None, None].expand_as(parts), parts], dim=-1)
     return both.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 

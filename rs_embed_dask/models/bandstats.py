@@ -1,4 +1,4 @@
-"""Statistics of each band over time: the plainest baseline there is."""
+"""Statistics of each band over time: the simplest baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ STATISTICS = ("mean", "std", "min", "max", *(f"p{p}" for p in PERCENTILES))
 
 
 class BandStatistics(nn.Module):
-    """Each pixel's statistics over its valid frames, averaged over valid pixels; of `bands` only the number counts."""
+    """Each pixel's statistics over its valid frames, averaged over valid pixels; `bands` matters only by its length."""
 
     def __init__(self, *, bands: tuple[str, ...], patch_px: int = 8) -> None:
         super().__init__()
@@ -22,13 +22,13 @@ class BandStatistics(nn.Module):
         (frames,) = batch.images.values()
         statistics = _over_time(frames.float()).flatten(1, 2)  # (B, C S, H, W)
         valid = torch.isfinite(statistics)
-        known = torch.where(valid, statistics, 0.0)
+        filled = torch.where(valid, statistics, 0.0)
         side = self.cell_px
         cells, share = (
             functional.avg_pool2d(x, side, side, ceil_mode=True, count_include_pad=False)
-            for x in (known, valid.float())
+            for x in (filled, valid.float())
         )
-        pooled = known.sum((2, 3)) / valid.sum((2, 3))
+        pooled = filled.sum((2, 3)) / valid.sum((2, 3))
         return Tokens((cells / share).permute(0, 2, 3, 1), pooled=pooled)
 
 
@@ -36,8 +36,8 @@ def _over_time(frames: Tensor) -> Tensor:
     """(B, T, C, H, W) to (B, C, S, H, W); NaN only where a pixel has no valid frame."""
     valid = torch.isfinite(frames)
     count = valid.sum(1)  # (B, C, H, W)
-    known = torch.where(valid, frames, 0.0)
-    mean = known.sum(1) / count
+    filled = torch.where(valid, frames, 0.0)
+    mean = filled.sum(1) / count
     spread = torch.where(valid, frames - mean[:, None], 0.0)
     std = (spread.square().sum(1) / count).sqrt()
     ordered = torch.where(valid, frames, torch.inf).sort(dim=1).values
@@ -48,7 +48,7 @@ def _over_time(frames: Tensor) -> Tensor:
 
 
 def _at(ordered: Tensor, last: Tensor, place: Tensor) -> Tensor:
-    """Read the sorted frames at a fractional place, linearly between two."""
+    """Interpolate the sorted frames linearly at a fractional index."""
     low = place.floor().long()
     high = torch.minimum(low + 1, last)
     below, above = (ordered.gather(1, index[:, None])[:, 0] for index in (low, high))

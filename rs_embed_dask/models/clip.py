@@ -18,13 +18,13 @@ class QuickGELU(nn.Module):
 
 
 def feed_forward(trunk: TrunkConfig, names: tuple[str, str], act: nn.Module | None = None) -> nn.Sequential:
-    """Two linear layers of these names with an activation between, the exact GELU where none is given."""
+    """Two linear layers of these names with an activation between them, by default the exact GELU."""
     first, second = nn.Linear(trunk.dim, trunk.mlp_hidden), nn.Linear(trunk.mlp_hidden, trunk.dim)
     return nn.Sequential(OrderedDict([(names[0], first), ("act", act or nn.GELU()), (names[1], second)]))
 
 
 class _JointAttention(nn.Module):
-    """Multi-head self-attention; q, k and v in one matrix that is no layer of its own."""
+    """Multi-head self-attention; q, k and v in one matrix that is not a layer of its own."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class JointBlock(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One vector out of a map of `side` x `side`: what its mean attends to."""
+    """One vector from a map of `side` x `side`: attention pooling with the mean as the query."""
 
     def __init__(self, side: int, dim: int, heads: int, out: int) -> None:
         super().__init__()
@@ -68,5 +68,5 @@ class AttentionPool(nn.Module):
         """(B, side, side, D) to (B, out)."""
         x = x.flatten(1, 2)  # (B, N, D)
         x = torch.cat([x.mean(1, keepdim=True), x], dim=1) + self.positional_embedding
-        seen = attend(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), heads=self.heads)
-        return self.c_proj(seen[:, 0])
+        attended = attend(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), heads=self.heads)
+        return self.c_proj(attended[:, 0])

@@ -1,4 +1,4 @@
-"""Copernicus-FM: one ViT for all Sentinels and elevation, told the wavelengths, or the name, of what it sees."""
+"""Copernicus-FM: one ViT for all Sentinels and elevation, conditioned on wavelengths or on a variable's name."""
 
 import math
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def _fourier(numbers: Tensor, dim: int, low: float, high: float) -> Tensor:
 class CopernicusFMConfig(WaveConfig):
     modalities: tuple[str, ...] = ()
     language: str | Mapping[str, Tensor] = ""  # vectors of names, or their file
-    metadata: tuple[str, ...] = ("place", "dates", "area")  # what of these, the area a patch's, it is given
+    metadata: tuple[str, ...] = ("place", "dates", "area")  # which of these it receives; the area is a patch's
     normed: bool = False  # whether the tokens of a grid go through the final norm
 
 
@@ -59,7 +59,7 @@ class CopernicusFM(Encoder):
         facts = name if named else tuple(inputs.values(f"{kind}_nm") for kind in ("wavelength", "bandwidth"))
         codes = partial(self._codes, facts, embed.wave_dim)
         patches = embed(batch.image, facts, codes, patch=patch)  # (B, h, w, D)
-        tokens = self.placed(patches, self._told(batch, patch), antialias=True)
+        tokens = self.placed(patches, self._metadata_code(batch, patch), antialias=True)
         norm = self.get_submodule("norm")
         normed, tokens.cls = norm(tokens.patches), norm(tokens.cls)
         tokens.extra["grid_normed"] = normed.permute(0, 3, 1, 2)
@@ -77,8 +77,8 @@ class CopernicusFM(Encoder):
         waves, widths = (self.cls_token.new_tensor(numbers) for numbers in facts)
         return _fourier(waves, dim, 100, 1e9) + _fourier(widths, dim, 1, 1e9)
 
-    def _told(self, batch: Batch, patch: int) -> Tensor:
-        """Code place, day and area of a patch, a learned token for what is not known: (B or 1, 1, D)."""
+    def _metadata_code(self, batch: Batch, patch: int) -> Tensor:
+        """Code place, day and area of a patch, with a learned token for what is unknown: (B or 1, 1, D)."""
         # In float32, as in training, degrees are rounded to more than the shortest of their waves.
         place: Tensor = self.coord_token
         days: Tensor = self.time_token
@@ -96,9 +96,9 @@ class CopernicusFM(Encoder):
 
 
 def _vector(source: str | Mapping[str, Tensor], modality: str) -> Tensor:
-    """Find the vector of a modality's name, in a file or given."""
-    given = source if isinstance(source, Mapping) else read(Path(source)) if source else {}
-    vector = given.get(NAMES[modality], given.get(modality))
+    """Return the vector of a modality's name, from a file or a mapping."""
+    vectors = source if isinstance(source, Mapping) else read(Path(source)) if source else {}
+    vector = vectors.get(NAMES[modality], vectors.get(modality))
     if isinstance(vector, Tensor) and vector.numel() == 2048:
         return vector.flatten()
     reason, value = f"no vector of 2048 numbers for {NAMES[modality]!r}", source if isinstance(source, str) else ""

@@ -1,4 +1,4 @@
-"""CROMA: an optical and a radar encoder, and a third in which radar looks at the optical image."""
+"""CROMA: an optical and a radar encoder, and a third in which radar attends to the optical image."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ NAMES = {"s2": ("optical", 12), "s1": ("SAR", 2)}
 
 
 class _CromaAttention(nn.Module):
-    """Attention that norms its own input; `across`, to another image's tokens, which the same norm takes."""
+    """Attention that norms its own input; with `across`, to another image's tokens under the same norm."""
 
     def __init__(self, trunk: TrunkConfig, *, across: bool = False) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class _CromaAttention(nn.Module):
         if context is None:
             q, k, v = self.to_qkv(x).chunk(3, dim=-1)
         else:
-            seen = self.input_norm(context)
-            q, k, v = self.to_q(x), self.to_k(seen), self.to_v(seen)
+            normed = self.input_norm(context)
+            q, k, v = self.to_q(x), self.to_k(normed), self.to_v(normed)
         return self.to_out(attend(q, k, v, heads=self.heads, mask=bias.to(q.dtype)[None]))
 
 
 class _CromaLayers(nn.Module):
-    """Layers of attention, attention `across` to a context where told, and a feed-forward."""
+    """Layers of attention, optionally attention `across` to a context, and a feed-forward."""
 
     def __init__(self, trunk: TrunkConfig, *, across: bool = False) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class CROMA(nn.Module):
             self.joint_encoder = _CromaLayers(replace(config, depth=config.joint_depth or half), across=True)
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode (B, C, S, S) of each modality: the tokens of the one, or of radar once it saw the optical image."""
+        """Encode (B, C, S, S) of each modality: the tokens of one, or radar's after attending to optical."""
         maps: dict[str, Tensor] = {}
         extra: dict[str, Tensor] = {}
         for name in batch.images:

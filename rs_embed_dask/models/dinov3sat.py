@@ -1,4 +1,4 @@
-"""DINOv3 trained on satellite images: a plain ViT with register tokens whose attention turns by place."""
+"""DINOv3 trained on satellite images: a plain ViT with register tokens and rotary positions."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,11 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 
 class _TurningAttention(Attention):
-    """Attention whose keys have no bias, whatever the checkpoint holds, and where patches are turned by place."""
+    """Attention whose keys never have a bias, even if the checkpoint does, with rotary positions for patches."""
 
-    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """Make queries, keys and values of (B, N, D)."""
-        del seen
+    def parts(self, x: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+        """Compute queries, keys and values of (B, N, D)."""
+        del source
         bias: Tensor | None = self.qkv.bias
         if bias is not None:
             query, key, value = bias.chunk(3)
@@ -30,7 +30,7 @@ class _TurningAttention(Attention):
 
 
 def _turned(turns: Tensor, x: Tensor) -> Tensor:
-    """Turn pairs of channels, half a head apart, of the last tokens of (B, heads, N, head)."""
+    """Rotate pairs of channels, half a head apart, of the last tokens of (B, heads, N, head)."""
     # `turns` (2, patches, head) are the cosines and sines of their angles.
     first, patches = x.split([x.shape[2] - turns.shape[1], turns.shape[1]], dim=2)
     one, two = patches.float().chunk(2, dim=-1)

@@ -1,4 +1,4 @@
-"""DOFA: one ViT for any bands, whose patch kernels are made from the bands' wavelengths."""
+"""DOFA: one ViT for any bands, whose patch kernels are generated from wavelengths."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""FoMo-Net: one channel at a time, whatever sensor it is of; a token a channel and patch."""
+"""FoMo-Net: one channel at a time, from any sensor; one token per channel and patch."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 class FoMoConfig(PatchConfig):
     bands: tuple[str, ...] = ()  # those in use; the network is the same for any
     size: int = 64
-    channels: int = 37  # those it has a code for; there is one spare
+    channels: int = 37  # those that have a code; there is one spare
     head_dim: int = 64
 
 
@@ -32,10 +32,10 @@ class FoMo(nn.Module):
         self.transformer = Transformer(config, head_dim=config.head_dim, dropout=True)
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode (B, C, H, W) of each modality; which channels these are is the key of each band."""
+        """Encode (B, C, H, W) of each modality; the key of each band identifies its channel."""
         image = torch.cat([batch.only_frame(name) for name in batch.images], dim=1)
-        told = [key for name in batch.images for key in batch.inputs[name].values("key")]
-        keys = torch.tensor(told, dtype=torch.long, device=image.device)
+        channel_ids = [key for name in batch.images for key in batch.inputs[name].values("key")]
+        keys = torch.tensor(channel_ids, dtype=torch.long, device=image.device)
         cut = functional.pixel_unshuffle(image[:, :, None], self.patch)  # (B, C, p p, h, w)
         height, width = cut.shape[-2:]
         most = self.pos_embedding.shape[1] - 1
@@ -45,7 +45,7 @@ class FoMo(nn.Module):
         x = self.to_patch_embedding(cut.flatten(3).transpose(2, 3))  # (B, C, N, D)
         x = x + self.spectral_embedding[0, keys, None] + self.pos_embedding[:, None, 1 : 1 + height * width]
         x = self.transformer(x.flatten(1, 2))
-        maps = x.unflatten(1, (len(told), height, width))  # (B, C, h, w, D)
+        maps = x.unflatten(1, (len(channel_ids), height, width))  # (B, C, h, w, D)
         apart = maps.permute(0, 4, 1, 2, 3).flatten(1, 2)  # (B, D C, h, w)
         return Tokens(maps.permute(0, 2, 3, 1, 4), extra={"tokens": x, "grid_concat": apart})
 

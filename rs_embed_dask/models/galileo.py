@@ -1,4 +1,4 @@
-"""Galileo: one encoder for pixels in space and time, maps, weather and places, whichever of them are given."""
+"""Galileo: one encoder for pixels in space and time, maps, weather and places, in any combination."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class _Kind:
     """Tokens of one kind and which of them exist: (B, ..., groups, D) and (B, ..., groups) bool."""
 
     tokens: Tensor
-    seen: Tensor
+    valid: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,32 +68,32 @@ class Galileo(nn.Module):
         self.blocks, self.norm = config.blocks(split=True), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode what is there of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
-        made = (self._space_time(batch), self._space(batch), self._time(batch), self._static(batch))
-        kinds = zip(("space_time", "space", "time", "static"), made, strict=True)
-        given = {name: kind for name, kind in kinds if kind is not None}
-        flat = torch.cat([kind.tokens.flatten(1, -2) for kind in given.values()], dim=1)  # (B, N, D)
-        seen = torch.cat([kind.seen.flatten(1) for kind in given.values()], dim=1)  # (B, N)
-        encoded = self.norm(self._attend(flat, seen))
-        parts = encoded.split([kind.seen[0].numel() for kind in given.values()], dim=1)
-        pooled = (encoded * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+        """Encode any of s2, s1, ndvi (B, T, C, H, W), space (B, 16, H, W), time (B, T, 6), static (B, 18)."""
+        embedded = (self._space_time(batch), self._space(batch), self._time(batch), self._static(batch))
+        kinds = zip(("space_time", "space", "time", "static"), embedded, strict=True)
+        present = {name: kind for name, kind in kinds if kind is not None}
+        flat = torch.cat([kind.tokens.flatten(1, -2) for kind in present.values()], dim=1)  # (B, N, D)
+        valid = torch.cat([kind.valid.flatten(1) for kind in present.values()], dim=1)  # (B, N)
+        encoded = self.norm(self._attend(flat, valid))
+        parts = encoded.split([kind.valid[0].numel() for kind in present.values()], dim=1)
+        pooled = (encoded * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         whole = {
-            name: _Kind(part.view_as(kind.tokens), kind.seen)
-            for part, (name, kind) in zip(parts, given.items(), strict=True)
+            name: _Kind(part.view_as(kind.tokens), kind.valid)
+            for part, (name, kind) in zip(parts, present.items(), strict=True)
         }
         extra = {"pooled": pooled, **{name: kind.tokens for name, kind in whole.items()}}
         uneven = "time" in whole or "static" in whole
         return Tokens(_by_patch(whole, pooled), pooled=pooled if uneven else None, extra=extra)
 
-    def _attend(self, x: Tensor, seen: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, valid: Tensor) -> Tensor:
         """Run the blocks on the tokens that exist; the others stay zero."""
-        common = seen.any(0)
-        shown, kept = x[:, common], seen[:, common]
-        mask = None if kept.all() else kept[:, None, None, :]
+        common = valid.any(0)
+        shown, present = x[:, common], valid[:, common]
+        mask = None if present.all() else present[:, None, None, :]
         for block in self.blocks:
             shown = block(shown, mask)
         full = torch.zeros_like(x, dtype=shown.dtype)
-        full[:, common] = shown * kept[..., None]
+        full[:, common] = shown * present[..., None]
         return full
 
     def _space_time(self, batch: Batch) -> _Kind | None:
@@ -106,18 +106,18 @@ class Galileo(nn.Module):
             raise ModelInputError("frames", value=frames, reason=reason, fix="take a shorter span, or longer frames")
         height, width = (side // self.patch_px for side in pixels.shape[-2:])
         blank = pixels.new_zeros((*pixels.shape[:2], height, width, self.norm.normalized_shape[0]))
-        maps, seen = [], []
+        maps, masks = [], []
         for name, source, channels in SPACE_TIME:
             images = batch.images.get(source)
             if images is None:
                 maps.append(blank)
-                seen.append(torch.zeros(pixels.shape[:2], dtype=torch.bool, device=pixels.device))
+                masks.append(torch.zeros(pixels.shape[:2], dtype=torch.bool, device=pixels.device))
                 continue
             tokens = self.space_time_embed[name](images[:, :, list(channels)].flatten(0, 1), self.patch_px)
             maps.append(tokens.unflatten(0, images.shape[:2]))  # (B, T, h, w, D)
-            seen.append(batch.visible.get(name, batch.shown(source)))
+            masks.append(batch.visible.get(name, batch.shown(source)))
         tokens = torch.stack(maps, dim=4).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, groups, D)
-        shown = torch.stack(seen, dim=2)[:, None, None].expand(tokens.shape[:-1])
+        shown = torch.stack(masks, dim=2)[:, None, None].expand(tokens.shape[:-1])
         codes = {
             "time": self.pos_embed[:frames][:, None],
             "month": self.month_embed(batch.need("dates")[..., 1] - 1)[:, None, None, :, None],
@@ -147,10 +147,10 @@ class Galileo(nn.Module):
         facts = batch.images.get("static")
         if facts is None and not self.location:
             return None
-        given = STATIC if facts is not None else STATIC[1:2]
+        groups = STATIC if facts is not None else STATIC[1:2]
         facts = functional.pad(on_sphere(batch.need("lonlat")), (1, 0)) if facts is None else facts
-        tokens, rows = _linear(self.static_embed, facts, given), [STATIC.index(group) for group in given]
-        return _Kind(_coded(tokens, self.st_channel_embed[rows]), _shown(batch, tokens, given))
+        tokens, rows = _linear(self.static_embed, facts, groups), [STATIC.index(group) for group in groups]
+        return _Kind(_coded(tokens, self.st_channel_embed[rows]), _shown(batch, tokens, groups))
 
     def _places(self, batch: Batch, height: int, width: int) -> Tensor:
         """(B, h, w, D / 4); a unit is ten metres, and the authors' exponents are a quarter of the usual ones."""
@@ -159,24 +159,24 @@ class Galileo(nn.Module):
 
 
 def _coded(tokens: Tensor, group: Tensor, **codes: Tensor) -> Tensor:
-    """Add codes in quarters of the width: group, position in time, month, place; zeros where one has none."""
+    """Add codes in quarters of the width: group, position in time, month, place; zeros where absent."""
     zero = torch.zeros_like(group[0])
     return tokens + joined(tokens.shape[:-1], group, *(codes.get(name, zero) for name in ("time", "month", "place")))
 
 
 def _linear(layers: nn.ModuleDict, values: Tensor, groups: Groups) -> Tensor:
-    """Make a token of each group of channels: (..., C) to (..., groups, D)."""
+    """Embed each group of channels as a token: (..., C) to (..., groups, D)."""
     return torch.stack([layers[name](values[..., list(channels)]) for name, _, channels in groups], dim=-2)
 
 
 def _shown(batch: Batch, tokens: Tensor, groups: Groups) -> Tensor:
-    """Which tokens exist, (B, ..., groups) bool: all, but for groups that the batch hides by name."""
-    seen = torch.ones(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
+    """Return which tokens exist, (B, ..., groups) bool: all except groups that the batch hides by name."""
+    valid = torch.ones(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
     for i, (name, _, _) in enumerate(groups):
         if name in batch.visible:
-            given = batch.visible[name]
-            seen[..., i] &= given.view(*given.shape, *(1,) * (seen.dim() - 1 - given.dim()))
-    return seen
+            mask = batch.visible[name]
+            valid[..., i] &= mask.view(*mask.shape, *(1,) * (valid.dim() - 1 - mask.dim()))
+    return valid
 
 
 def _kernels(groups: Groups, dim: int, side: int) -> nn.ModuleDict:
@@ -184,11 +184,11 @@ def _kernels(groups: Groups, dim: int, side: int) -> nn.ModuleDict:
 
 
 def _by_patch(kinds: dict[str, _Kind], pooled: Tensor) -> Tensor:
-    """Average what is visible in every patch; tokens without a place count in each: (B, h, w, D)."""
+    """Average the visible tokens of every patch; tokens without a place count in each: (B, h, w, D)."""
     sums, counts = [], []
     for name, axes in (("space_time", (3, 4)), ("space", (3,)), ("time", (1, 2)), ("static", (1,))):
         if name in kinds:
-            shown = kinds[name].seen[..., None]
+            shown = kinds[name].valid[..., None]
             placed = (slice(None), slice(None), slice(None)) if "space" in name else (slice(None), None, None)
             sums.append((kinds[name].tokens * shown).sum(axes)[placed])
             counts.append(shown.sum(axes)[placed])

@@ -8,7 +8,7 @@ from rs_embed_dask.models.vit import TrunkConfig, attend
 
 
 class LucidAttention(nn.Module):
-    """Multi-head self-attention that norms its own input; no matrix has a bias, but the last where `dropout`."""
+    """Multi-head self-attention that norms its own input; no matrix has a bias, except the last with `dropout`."""
 
     def __init__(self, trunk: TrunkConfig, head_dim: int, *, dropout: bool) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ def _feed_forward(trunk: TrunkConfig, *, dropout: bool) -> nn.Sequential:
 
 
 class _Layer(nn.ModuleList):
-    """Attention and feed-forward, each beside a way through."""
+    """Attention and feed-forward, each with a residual connection."""
 
     def forward(self, x: Tensor) -> Tensor:
         for part in self:
@@ -40,7 +40,7 @@ class _Layer(nn.ModuleList):
 
 
 class Transformer(nn.Module):
-    """A stack of such pairs and a norm; `dropout` leaves the places that names give to dropouts of training."""
+    """A stack of such pairs and a norm; `dropout` reserves the indices of the dropout layers used in training."""
 
     def __init__(self, trunk: TrunkConfig, *, head_dim: int = 64, dropout: bool = False) -> None:
         super().__init__()

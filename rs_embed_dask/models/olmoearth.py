@@ -20,12 +20,12 @@ NAMES = {
     "s1": ("sentinel1", ((0, 1),)),
     "landsat": ("landsat", ((0,), tuple(range(1, 11)))),
 }
-_PATCH = 8  # the side that the weights are for
+_PATCH = 8  # the side for which the weights were trained
 _BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 
 
 class _PixelEmbed(nn.Module):
-    """A token a patch of 8 x 8, (N, C, H, W) to (N, h, w, D): first a layer on each pixel."""
+    """One token per patch of 8 x 8, (N, C, H, W) to (N, h, w, D); a layer is applied to each pixel first."""
 
     def __init__(self, channels: int, dim: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _PixelEmbed(nn.Module):
 
 
 class _Pooler(nn.Module):
-    """A learned query a patch that reads every token, then every other query; and a small copy of what comes out."""
+    """One learned query per patch that attends to every token, then to all queries; and a small copy of the result."""
 
     def __init__(self, trunk: TrunkConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Pooler(nn.Module):
         self.head = trunk.dim // trunk.heads
 
     def forward(self, x: Tensor, of_tokens: Tensor, places: Tensor, *, mask: Tensor | None) -> Tensor:
-        """Tokens (B, N, D) at (B, N, 2) to a vector a place (B, P, 2): (B, P, D)."""
+        """Tokens (B, N, D) at (B, N, 2) to one vector per place (B, P, 2): (B, P, D)."""
         here, there = (_turning(_axial(where, self.head)) for where in (places, of_tokens))
         queries, keys = self.learned_query.expand(*places.shape[:2], -1), self.input_norm(x)
         for read, reflect in zip(self.read_blocks, self.self_attn_blocks, strict=True):
@@ -83,8 +83,8 @@ class OlmoEarth(nn.Module):
         stems, codes = {}, {}
         for name, sets in NAMES.values():
             counts = [sum(map(len, sets))] if hidden else [*map(len, sets)]
-            made = (_PixelEmbed(n, dim, hidden) if hidden else PatchEmbed(n, dim, _PATCH) for n in counts)
-            stems[name] = nn.ModuleDict({f"{name}__{i}": stem for i, stem in enumerate(made)})
+            layers = (_PixelEmbed(n, dim, hidden) if hidden else PatchEmbed(n, dim, _PATCH) for n in counts)
+            stems[name] = nn.ModuleDict({f"{name}__{i}": stem for i, stem in enumerate(layers)})
             codes[name] = nn.Parameter(torch.zeros(len(counts), dim // 4))
         self.patch_embeddings = nn.ModuleDict({"per_modality_embeddings": nn.ModuleDict(stems)})
         tables = {"per_modality_channel_embeddings": nn.ParameterDict(codes), "month_embed": nn.Embedding(12, dim // 4)}
@@ -96,29 +96,29 @@ class OlmoEarth(nn.Module):
         self.attention_pooler = _Pooler(config) if config.pooler else None
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode what is there of s2, s1, landsat (B, T, C, H, W)."""
+        """Encode any of s2, s1, landsat (B, T, C, H, W)."""
         maps = {name: self._tokens(name, batch) for name in NAMES if name in batch.images}  # (B, h, w, T, sets, D)
         same_places({name: tuple(x.shape[1:4]) for name, x in maps.items()})
-        seen = {name: batch.shown(name)[:, None, None, :, None].expand(x.shape[:-1]) for name, x in maps.items()}
+        masks = {name: batch.shown(name)[:, None, None, :, None].expand(x.shape[:-1]) for name, x in maps.items()}
         where = {name: self._where(x.shape, batch) for name, x in maps.items()}
-        shown = _flat(seen)
+        shown = _flat(masks)
         used = shown.any(0)
-        kept, at = shown[:, used], _flat(where)[:, used]
-        mask = None if kept.all() else kept[:, None, None]
+        present, at = shown[:, used], _flat(where)[:, used]
+        mask = None if present.all() else present[:, None, None]
         x = self._attend(_flat(maps)[:, used], at, mask)
         full = x.new_zeros((*shown.shape, x.shape[-1]))
-        full[:, used] = x * kept[..., None]
-        parts = full.split([one[0].numel() for one in seen.values()], dim=1)
+        full[:, used] = x * present[..., None]
+        parts = full.split([one[0].numel() for one in masks.values()], dim=1)
         whole = {name: part.view(maps[name].shape) for name, part in zip(maps, parts, strict=True)}
-        tokens = _averaged(whole, seen)
+        tokens = _averaged(whole, masks)
         tokens.extra = {NAMES[name][0]: part for name, part in whole.items()}
         if self.attention_pooler is None:
             return tokens
         places = next(iter(where.values()))[..., 0, 0, 1:].flatten(1, 2)  # (B, h w, 2)
         located = self.attention_pooler(x, at[..., 1:], places, mask=mask).view_as(tokens.patches)
-        found = {"location": located, "student": self.attention_pooler.student(located)}
-        tokens.extra |= {"location_tokens": located, "student_location_tokens": found["student"]}
-        return tokens if self.vectors == "tokens" else Tokens(found[self.vectors], extra=tokens.extra)
+        vectors = {"location": located, "student": self.attention_pooler.student(located)}
+        tokens.extra |= {"location_tokens": located, "student_location_tokens": vectors["student"]}
+        return tokens if self.vectors == "tokens" else Tokens(vectors[self.vectors], extra=tokens.extra)
 
     def _attend(self, x: Tensor, where: Tensor, mask: Tensor | None) -> Tensor:
         """Run the blocks on tokens (B, N, D) at (B, N, 3)."""
@@ -133,19 +133,19 @@ class OlmoEarth(nn.Module):
 
     def _tokens(self, name: str, batch: Batch) -> Tensor:
         """Tokens of a modality, to which codes are added in quarters of the width: bands, time, month, place."""
-        images, (known, sets), patch = batch.images[name], NAMES[name], self.patch_px
+        images, (published, sets), patch = batch.images[name], NAMES[name], self.patch_px
         if any(side % patch for side in images.shape[-2:]):
-            reason, fix = f"no multiple of patch_px = {patch}", "choose another size_px or patch_px"
+            reason, fix = f"not a multiple of patch_px = {patch}", "choose another size_px or patch_px"
             raise ModelInputError("sides", value=tuple(images.shape[-2:]), reason=reason, fix=fix)
         flat, size = images.flatten(0, 1), tuple(side // patch * _PATCH for side in images.shape[-2:])
         if patch != _PATCH:
             flat = functional.interpolate(flat, size, mode="bicubic", antialias=True, align_corners=False)
-        stems = [*self.get_submodule(f"patch_embeddings.per_modality_embeddings.{known}").children()]
+        stems = [*self.get_submodule(f"patch_embeddings.per_modality_embeddings.{published}").children()]
         parts = [flat[:, list(one)] for one in sets] if len(stems) == len(sets) else [flat]
-        made = torch.stack([stem(part) for stem, part in zip(stems, parts, strict=True)], dim=3)  # (B T, h, w, sets, D)
-        tokens = made.unflatten(0, images.shape[:2]).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, sets, D)
+        maps = torch.stack([stem(part) for stem, part in zip(stems, parts, strict=True)], dim=3)  # (B T, h, w, sets, D)
+        tokens = maps.unflatten(0, images.shape[:2]).permute(0, 2, 3, 1, 4, 5)  # (B, h, w, T, sets, D)
         _, height, width, frames, _, dim = tokens.shape
-        bands = self.get_parameter(f"composite_encodings.per_modality_channel_embeddings.{known}")
+        bands = self.get_parameter(f"composite_encodings.per_modality_channel_embeddings.{published}")
         month = self.composite_encodings["month_embed"](batch.need("dates")[..., 1] - 1)[:, None, None, :, None]
         time = place = torch.zeros_like(bands)
         if not self.rotary:
@@ -165,20 +165,20 @@ class OlmoEarth(nn.Module):
 
 
 def _flat(parts: Mapping[str, Tensor]) -> Tensor:
-    """Put the tokens (B, h, w, T, sets, ...) of all modalities in one row: (B, N, ...)."""
+    """Flatten the tokens (B, h, w, T, sets, ...) of all modalities into one sequence: (B, N, ...)."""
     return torch.cat([part.flatten(1, 4) for part in parts.values()], dim=1)
 
 
-def _averaged(tokens: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tokens:
+def _averaged(tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tokens:
     """Average each modality at each place, then the modalities; the vector of several is the mean of all tokens."""
-    sums = torch.stack([(tokens[name] * shown[..., None]).sum((3, 4)) for name, shown in seen.items()])
-    counts = torch.stack([shown.sum((3, 4))[..., None] for shown in seen.values()])  # (modalities, B, h, w, 1)
+    sums = torch.stack([(tokens[name] * shown[..., None]).sum((3, 4)) for name, shown in masks.items()])
+    counts = torch.stack([shown.sum((3, 4))[..., None] for shown in masks.values()])  # (modalities, B, h, w, 1)
     grid = (sums / counts.clamp(min=1)).sum(0) / (counts > 0).sum(0)
     return Tokens(grid, pooled=sums.sum((0, 2, 3)) / counts.sum((0, 2, 3)) if len(tokens) > 1 else None)
 
 
 def _turning(angles: Tensor) -> Turn:
-    """Return what turns pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
+    """Return a function that rotates pairs (2j, 2j + 1) of (B, heads, N, D) by angles (B, heads or 1, N, D / 2)."""
     cos, sin = angles.cos(), angles.sin()
 
     def turned(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Panopticon: one ViT for any channels, told each one's wavelength, or the kind of radar it is."""
+"""Panopticon: one ViT for any channels, each identified by its wavelength or its kind of radar."""
 
 import math
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class PanopticonConfig(TrunkConfig):
 
 
 class _ChannelPatches(nn.Module):
-    """A token a patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels."""
+    """One token per patch, (B, C, H, W) to (B, h, w, D), by attention of one learned query over the channels."""
 
-    # The query is the same for all; what comes before the softmax is linear, and so is what comes after. So
-    # pixels are weighed and added up by head, and only sums go through the matrices: the same to rounding as a
-    # key and a value for every channel of every patch, at a small part of the cost.
+    # The query is the same for all patches, and everything before and after the softmax is linear. Pixels are
+    # therefore weighted and summed per head, and only the sums pass through the matrices: equal, up to rounding, to
+    # a key and a value for every channel of every patch, at a fraction of the cost.
 
     conv3d: Any
     chnfus: Any
@@ -56,25 +56,25 @@ class _ChannelPatches(nn.Module):
         return tokens
 
     def _by_head(self, pixels: Tensor, ids: tuple[float, ...]) -> Tensor:
-        """From the channels of patches (B, h, w, C, p p) to (B, h, w, heads, head)."""
+        """Map the channels of patches (B, h, w, C, p p) to (B, h, w, heads, head)."""
         kernels, bias = self.conv3d["conv3d"].weight.flatten(1), self.conv3d["conv3d"].bias  # (D, p p), (D,)
         codes = torch.stack([self._code(one) for one in ids]) + bias  # (C, D)
         keys, values = (layer.weight.unflatten(0, (self.heads, -1)) for layer in self.chnfus["xattn"].values())
         query = self.chnfus.get_parameter("query").view(self.heads, 1, -1) / math.sqrt(keys.shape[1])
-        asked = (query @ keys).squeeze(1)  # (heads, D)
-        scores = pixels @ (asked @ kernels).T + codes @ asked.T  # (B, h, w, C, heads)
+        projected = (query @ keys).squeeze(1)  # (heads, D)
+        scores = pixels @ (projected @ kernels).T + codes @ projected.T  # (B, h, w, C, heads)
         shares = scores.softmax(dim=3).transpose(3, 4)  # (B, h, w, heads, C)
-        seen = torch.einsum("bhwnp,nep->bhwne", shares @ pixels, values @ kernels)
-        return seen + torch.einsum("bhwnc,nec->bhwne", shares, values @ codes.T)
+        attended = torch.einsum("bhwnp,nep->bhwne", shares @ pixels, values @ kernels)
+        return attended + torch.einsum("bhwnc,nec->bhwne", shares, values @ codes.T)
 
     def _code(self, one: float) -> Tensor:
         """Code a channel: (D,). It is a wavelength in nanometres, or, below 0, a polarisation and an orbit."""
-        known = self.chnfus["chnemb"]
+        tables = self.chnfus["chnemb"]
         if one >= 0:
-            return sincos(torch.tensor(math.floor(one)), self.dim, dtype=torch.float32).to(known["embed_orbit"])
+            return sincos(torch.tensor(math.floor(one)), self.dim, dtype=torch.float32).to(tables["embed_orbit"])
         kind, (transmit, receive) = (-int(one) - 1) // 4, _POLARISATIONS[(-int(one) - 1) % 4]
-        orbit = known["embed_orbit"][kind - 1] if kind else known["embed_orbit"].mean(0)
-        return torch.cat([known["embed_transmit"][transmit], known["embed_receive"][receive], orbit])
+        orbit = tables["embed_orbit"][kind - 1] if kind else tables["embed_orbit"].mean(0)
+        return torch.cat([tables["embed_transmit"][transmit], tables["embed_receive"][receive], orbit])
 
 
 class Panopticon(Encoder):

@@ -1,4 +1,4 @@
-"""Presto: a pixel's series of radar, optical, weather and terrain values, whichever of them are there."""
+"""Presto: a pixel's series of radar, optical, weather and terrain values, in any combination."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens, same_places
 # Groups of channels that make one token each: (name, input that holds them, its channels).
 GROUPS = (*SPACE_TIME[:-1], ("ERA5", "era5", (0, 1)), ("SRTM", "srtm", (0, 1)), SPACE_TIME[-1])
 NO_CLASS = 9
-_TOKENS = {"cpu": 1 << 13, "cuda": 1 << 17}  # how many at once are fastest: on a CPU what its caches hold
+_TOKENS = {"cpu": 1 << 13, "cuda": 1 << 17}  # the fastest number per batch: on a CPU, what fits its caches
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrestoConfig(TrunkConfig):
     norm_eps: float = 1e-5
-    max_frames: int = 24  # rows of the table of those positions
+    max_frames: int = 24  # rows of the table of time positions
     channel: int = 32
     month: int = 32
 
@@ -41,7 +41,7 @@ class Presto(nn.Module):
         self.blocks, self.norm = config.blocks(), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode each pixel of what is there of s2, s1, era5, srtm, dw, ndvi (B, T, C, H, W); NaN is hidden."""
+        """Encode each pixel of any of s2, s1, era5, srtm, dw, ndvi (B, T, C, H, W); NaN is hidden."""
         count, frames, _, height, width = next(iter(batch.images.values())).shape
         same_places({name: (x.shape[1], *x.shape[-2:]) for name, x in batch.images.items()})
         series = {}
@@ -55,14 +55,14 @@ class Presto(nn.Module):
         vectors, most = [], _TOKENS.get(lonlat.device.type, _TOKENS["cpu"])
         for items in owners.split(max(1, most // (frames * (len(GROUPS) + 1)))):
             part = {name: values[done : done + len(items)] for name, values in series.items()}
-            tokens, seen = self.encode(part, months[items], lonlat[items])
-            vectors.append(self.norm((tokens * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)))
+            tokens, valid = self.encode(part, months[items], lonlat[items])
+            vectors.append(self.norm((tokens * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)))
             done += len(items)
         return Tokens(torch.cat(vectors).view(count, height, width, -1))
 
     def encode(self, series: Mapping[str, Tensor], months: Tensor, lonlat: Tensor) -> tuple[Tensor, Tensor]:
         """Run the blocks on pixels (P, T, C) by input: tokens (P, N, D), the place first, and which exist (P, N)."""
-        tokens, seen = [self.latlon_embed(on_sphere(lonlat))[:, None]], [lonlat.new_ones(len(lonlat), 1).bool()]
+        tokens, masks = [self.latlon_embed(on_sphere(lonlat))[:, None]], [lonlat.new_ones(len(lonlat), 1).bool()]
         if months.shape[1] > self.pos_embed.shape[1]:
             reason = f"the model knows {self.pos_embed.shape[1]} positions in time"
             raise ModelInputError("frames", value=months.shape[1], reason=reason, fix="take a shorter span")
@@ -70,17 +70,17 @@ class Presto(nn.Module):
             if source in series:
                 still = name == "SRTM"
                 values = series[source][:, : 1 if still else None, channels]  # (P, T, C)
-                told = self.eo_patch_embed[name](values.nan_to_num())
-                tokens.append(told + self._codes(row, months, still=still))
-                seen.append(values.isfinite().all(-1))
+                embedded = self.eo_patch_embed[name](values.nan_to_num())
+                tokens.append(embedded + self._codes(row, months, still=still))
+                masks.append(values.isfinite().all(-1))
         if "dw" in series:
             labels = series["dw"][..., 0].nan_to_num(NO_CLASS).round().long()
             if ((labels < 0) | (labels > NO_CLASS)).any():
-                reason, fix = "no class of Dynamic World", f"give 0 to 8, {NO_CLASS} for none"
+                reason, fix = "not a class of Dynamic World", f"give 0 to 8, {NO_CLASS} for none"
                 raise ModelInputError("pixels of dw", value=int(labels.max()), reason=reason, fix=fix)
             tokens.append(self.dw_embed(labels) + self._codes(len(GROUPS), months))
-            seen.append(labels != NO_CLASS)
-        x, shown = torch.cat(tokens, dim=1), torch.cat(seen, dim=1)
+            masks.append(labels != NO_CLASS)
+        x, shown = torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
         x, shown = x[:, shown.any(0)], shown[:, shown.any(0)]
         mask = None if shown.all() else shown[:, None, None]
         for block in self.blocks:
@@ -88,7 +88,7 @@ class Presto(nn.Module):
         return x, shown
 
     def _codes(self, row: int, months: Tensor, *, still: bool = False) -> Tensor:
-        """Month, group and position in time, side by side: (P, T, D), or (1, 1, D) of what stands still."""
+        """Month, group and position in time, side by side: (P, T, D), or (1, 1, D) of what does not change."""
         group = self.channel_embed.weight[row]
         if still:
             return functional.pad(group, (self.month_embed.embedding_dim, self.pos_embed.shape[-1]))[None, None]

@@ -1,4 +1,4 @@
-"""Prithvi-EO-2.0: a masked autoencoder's encoder of six bands over time, told the dates and the place."""
+"""Prithvi-EO-2.0: a masked autoencoder's encoder of six bands over time, with dates and place."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 
 class _FramePatches(nn.Module):
-    """A token a patch of each frame; the published kernel has an axis of time, of length one."""
+    """One token per patch of each frame; the published kernel has a time axis of length one."""
 
     def __init__(self, channels: int, dim: int, patch: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Prithvi(Encoder):
 def _places(shape: tuple[int, ...], side: int, device: torch.device) -> Tensor:
     """Code column, row and frame: (T, h, w, D). The table is that of pretraining's grid of `side`, resampled."""
     frames, height, width, dim = shape
-    with torch.inference_mode(mode=False):  # what is kept must be of use to any caller
+    with torch.inference_mode(mode=False):  # the cached table must be usable outside inference mode too
         across = sincos(torch.arange(side), dim * 6 // 16)
         times = sincos(torch.arange(frames), dim * 4 // 16)[:, None, None]
         table = joined((frames, side, side), across, across[:, None], times)

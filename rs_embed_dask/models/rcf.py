@@ -1,4 +1,4 @@
-"""Random convolutional features, as in MOSAIKS: no training, and a baseline every trained model has to beat."""
+"""Random convolutional features, as in MOSAIKS: an untrained baseline."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class RandomFeaturesConfig:
     features: int = 256  # filters; the vector is twice as long
     kernel_px: int = 3
     patch_px: int = 8  # side of a cell
-    bias: float = 1.0  # in standard deviations of the answer to white noise
+    bias: float = 1.0  # in standard deviations of the response to white noise
     seed: int = 0
 
 
 class RandomFeatures(nn.Module):
-    """The mean over a cell of relu(r - bias) and relu(-r - bias), r the answer of a filter that nobody trained."""
+    """The mean over a cell of relu(r - bias) and relu(-r - bias), r the response of an untrained filter."""
 
     def __init__(self, config: RandomFeaturesConfig) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class RandomFeatures(nn.Module):
         self.register_buffer("filters", _gaussian(shape, config.seed))
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode (B, C, H, W): cells of a grid (the last may be cut), and the mean over all pixels."""
+        """Encode (B, C, H, W): cells of a grid (the last may be partial), and the mean over all pixels."""
         filters: Tensor = self.filters  # type: ignore[assignment]  # a buffer
         half = filters.shape[-1] // 2
         images = functional.pad(batch.image, (half, half, half, half), mode="replicate")
@@ -49,7 +49,7 @@ class RandomFeatures(nn.Module):
         return Tokens(torch.cat(cells, dim=1).permute(0, 2, 3, 1), pooled=torch.cat(means, dim=1))
 
     def _answers(self, images: Tensor, filters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Means over cells, and over all pixels, of the positive and of the negative answers."""
+        """Return the means, over cells and over all pixels, of the positive and the negative responses."""
         answers = functional.conv2d(images, filters)  # (B, K, H, W)
         both = [functional.relu(answers - self.bias), functional.relu(-answers - self.bias)]
         side = self.cell_px

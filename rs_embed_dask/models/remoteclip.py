@@ -60,7 +60,7 @@ class ResNetTowerConfig:
 
 
 class ResNetTower(ResnetStages):
-    """A ResNet with three convolutions for a stem; its vector is what the mean of the map attends to."""
+    """A ResNet with three convolutions for a stem; its vector is attention-pooled from the map."""
 
     def __init__(self, config: ResNetTowerConfig) -> None:
         super().__init__(config.width, config.depths, pool=True)

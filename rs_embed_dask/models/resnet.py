@@ -5,7 +5,7 @@ from torch.nn import functional
 
 
 class Bottleneck(nn.Module):
-    """Three convolutions beside a shortcut; it strides in the second one, or by an average `pool` as CLIP does."""
+    """Three convolutions with a shortcut; the second one strides, or an average `pool` as in CLIP."""
 
     def __init__(self, channels: int, width: int, *, stride: int = 1, pool: bool = False) -> None:
         super().__init__()
@@ -31,8 +31,7 @@ class Bottleneck(nn.Module):
 class ResnetStages(nn.Module):
     """Stages ``layer1``, ``layer2``, ... of bottlenecks; each but the first halves the map and doubles its channels."""
 
-    # The maps have their channels last in memory, and so have the kernels once `Model` holds the network: a third
-    # faster.
+    # Maps are channels-last in memory, and so are the kernels once `Model` has placed the network: a third faster.
 
     channels_last = True
 

@@ -1,4 +1,4 @@
-"""SatMAE on RGB: the ViT-L/16 encoder of a masked autoencoder trained on fMoW scenes; nothing is masked here."""
+"""SatMAE on RGB: the ViT-L/16 encoder of a masked autoencoder trained on fMoW scenes, applied without masking."""
 
 from dataclasses import dataclass
 

@@ -12,7 +12,7 @@ from rs_embed_dask.models.vit import PatchEmbed, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 Groups = tuple[tuple[int, ...], ...]
-# Bands that make one token each: blue green red nir, rededge1-3 nir08, swir16 swir22.
+# Groups of bands, one token each: blue green red nir, rededge1-3 nir08, swir16 swir22.
 GROUPS: Groups = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
 
 
@@ -22,7 +22,7 @@ class GroupedConfig(TrunkConfig):
     patch: int = 8
     ending: Ending = "norm"
     groups: Groups = GROUPS
-    group_dim: int = 256  # the last numbers of a position, which identify the group; the others are of the place
+    group_dim: int = 256  # the last dimensions of a position, which identify the group; the others code the place
     over: Literal["mean", "max"] = "mean"  # how a grid joins the groups
 
 

@@ -23,7 +23,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 
 class _SatvisionAttention(Attention):
-    """Attention by the angles of q and k, with a bias that a small network makes of each offset of two tokens."""
+    """Attention by the angles of q and k, with a bias that a small network computes from the offset of two tokens."""
 
     def __init__(self, trunk: TrunkConfig, window: Sides) -> None:
         super().__init__(trunk.dim, trunk.heads, bias=False)
@@ -51,7 +51,7 @@ class _SatvisionAttention(Attention):
 
 
 class _Block(WindowBlock):
-    """Post-norm block on a map (B, H, W, D), with a `third` norm of all of it where told."""
+    """Post-norm block on a map (B, H, W, D), optionally with a `third` norm of the result."""
 
     def __init__(self, trunk: TrunkConfig, window: Sides, *, shifted: bool, third: bool) -> None:
         super().__init__(trunk, window, shifted=shifted, clamped=True)

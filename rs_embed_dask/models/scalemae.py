@@ -10,7 +10,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 
 class ScaleMAE(Encoder):
-    """Attribute names are the published keys; the stored table of positions is not among them, for none is read."""
+    """Attribute names are the published keys; the checkpoint's table of positions is not used."""
 
     def __init__(self, config: SatMAEConfig) -> None:
         super().__init__(config, ending=config.ending)  # it is the same at every size

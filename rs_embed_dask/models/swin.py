@@ -87,9 +87,9 @@ class PatchMerging(nn.Module):
 
 
 class Stages(nn.Module):
-    """Stages of blocks, of each a trunk, with a merging between each two, and a norm."""
+    """Stages of blocks, one trunk each, with a merging between stages, and a norm."""
 
-    # `block` makes one out of its trunk and number, `merging` one out of the width before it.
+    # `block` builds one from its trunk and index, `merging` one from the preceding width.
 
     def __init__(self, trunks: list[TrunkConfig], block: BlockMaker, merging: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Stages(nn.Module):
         self.norm = trunks[-1].norm()
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Return what each stage makes of a map, after its merging; none is normed."""
+        """Return the output of each stage, after its merging and without a norm."""
         maps = []
         for stage in self.layers:
             blocks, between = stage.children()
@@ -113,7 +113,7 @@ class Stages(nn.Module):
 
 def attend_in_windows(attention: Any, x: Tensor, shift: Sides, *, clamped: bool = False) -> Tensor:
     """Run attention within the windows of a map (B, *S, D), shifted along axes longer than a window."""
-    # Along axes that are shorter than one, the map is one window, if `clamped`. A map of no whole number of
+    # Along axes that are shorter than one, the map is one window, if `clamped`. A map that is not a whole number of
     # windows is padded with zeros, which are attended to like any token. Where the map was rolled, tokens of its
     # two ends meet in a window and are kept apart.
     window, shape = attention.window, tuple(x.shape[1:-1])
@@ -161,7 +161,7 @@ def offsets(window: Sides, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _barriers(shape: Sides, window: Sides, shift: Sides, device: torch.device) -> Tensor:
-    """Keep apart the tokens of a rolled map that were no neighbours: (windows, 1, N, N)."""
+    """Mask pairs of tokens of a rolled map that were not neighbours: (windows, 1, N, N)."""
     regions = torch.zeros(shape, device=device)
     for axis, (side, w, step) in enumerate(zip(shape, window, shift, strict=True)):
         place = torch.arange(side, device=device)

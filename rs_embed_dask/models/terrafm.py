@@ -11,12 +11,12 @@ from rs_embed_dask.models.encoder import Encoder, from_keywords
 from rs_embed_dask.models.vit import PatchConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-# By modality: the stem made for it, and its channels.
+# By modality: its own stem, and its channels.
 STEMS = {"s2": ("s2_l2a", 12), "s2l1c": ("s2_l1c", 12), "s1": ("s1", 2)}
 
 
 class _Stems(nn.Module):
-    """A convolution and a code for each kind of image, and what they share: (B, C, H, W) to (B, h, w, D)."""
+    """A convolution and a code for each kind of image, and shared layers: (B, C, H, W) to (B, h, w, D)."""
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()

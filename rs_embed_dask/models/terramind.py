@@ -30,7 +30,7 @@ class _Embedding(nn.Module):
         self.patch = patch
         rows_first = plane((side, side), dim, torch.ones(1)).roll(dim // 2, dims=-1)
         self.mod_emb = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_emb = nn.Parameter(rows_first.flatten(1, 2))  # (1, N, D), what a file without it leaves
+        self.pos_emb = nn.Parameter(rows_first.flatten(1, 2))  # (1, N, D), used where the file lacks it
         self.proj = nn.Linear(patch * patch * channels, dim, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class TerraMind(nn.Module):
         self.encoder, self.encoder_norm = config.blocks(), config.norm()
 
     def forward(self, batch: Batch) -> Tokens:
-        """Encode (B, C, H, W) of each modality together: a token a place, in raster order, after the final norm."""
+        """Encode (B, C, H, W) of each modality together: one token per place, in raster order, after the final norm."""
         maps = [self.encoder_embeddings[NAMES[name][0]](batch.only_frame(name)) for name in batch.images]
         x = torch.cat([patches.flatten(1, 2) for patches in maps], dim=1)  # (B, N modalities, D)
         for block in self.encoder:

@@ -16,7 +16,7 @@ from rs_embed_dask.preprocess.batch import Batch, Tokens
 from rs_embed_dask.preprocess.inputs import Inputs
 
 _SWIR = {"swir16": "S2:SWIR1", "swir22": "S2:SWIR2"}
-# Metres a pixel, and the bands of each group: common name, published name.
+# Metres per pixel, and the bands of each group: common name, published name.
 GROUPS: tuple[tuple[int, dict[str, str]], ...] = (
     (10, {"red": "S2:Red", "green": "S2:Green", "blue": "S2:Blue", "nir": "S2:NIR"}),
     (20, {**{f"rededge{i}": f"S2:RE{i}" for i in (1, 2, 3)}, "nir08": "S2:RE4", **_SWIR}),
@@ -33,7 +33,7 @@ GROUPS: tuple[tuple[int, dict[str, str]], ...] = (
 class THORConfig(TrunkConfig):
     bands: tuple[str, ...] = ()  # those in use; the network is the same for any
     patch_px: int  # side of a token in its group's pixels
-    group_dim: int  # the part of a code that identifies the group
+    group_dim: int  # dimensions of a code that identify the group
     over: Literal["mean", "concat"]
     ending: str
     gsd: str
@@ -79,7 +79,7 @@ class THOR(nn.Module):
                 continue
             side = image.shape[-1] * inputs.resolution_m / metres
             if image.shape[-1] != image.shape[-2] or side % self.patch:
-                reason = f"its {metres} m bands make no whole number of tokens"
+                reason = f"its {metres} m bands are not a whole number of tokens"
                 step = round(self.patch * metres / inputs.resolution_m)
                 raise ModelInputError("image", value=image.shape, reason=reason, fix=f"use a multiple of {step} px")
             chosen = image[:, [inputs.bands.index(band) for band in own]]
@@ -88,22 +88,22 @@ class THOR(nn.Module):
             maps[group] = self._embedded(chosen, [bands[band] for band in own])
         return maps
 
-    def _embedded(self, image: Tensor, known: list[str]) -> Tensor:
+    def _embedded(self, image: Tensor, published: list[str]) -> Tensor:
         """(B, C, S, S) of these bands to the mean of their tokens: (B, s, s, D)."""
-        parts = (self.ind_patch_embed["patch_embed"].get_submodule(name).parameters() for name in known)
+        parts = (self.ind_patch_embed["patch_embed"].get_submodule(name).parameters() for name in published)
         weights, biases = zip(*parts, strict=True)
-        kernel = resample_kernel(torch.cat(weights, dim=1), self.patch) / len(known)
+        kernel = resample_kernel(torch.cat(weights, dim=1), self.patch) / len(published)
         return functional.conv2d(image, kernel, torch.stack(biases).mean(0), stride=self.patch).permute(0, 2, 3, 1)
 
     def _code(self, group: int, stretch: Tensor) -> Tensor:
-        """Tell a token's side on the ground, and its group: (B, 1, 1, D)."""
+        """Code a token's side on the ground, and its group: (B, 1, 1, D)."""
         ground = sincos(self.patch * GROUPS[group][0] * stretch / 40, self.dims[0])
         number = sincos(torch.full_like(stretch, group), self.dims[1])
         return torch.cat([ground, number], dim=-1)[:, None, None]
 
 
 def _centres(sides: dict[int, int], device: torch.device) -> Tensor:
-    """Middle of each token (N, 2), in sides of the largest token that is there."""
+    """Return the centre of each token (N, 2), in sides of the largest token present."""
     unit = max(GROUPS[group][0] for group in sides)
     axes = [(torch.arange(side, device=device) + 0.5) * GROUPS[group][0] / unit for group, side in sides.items()]
     return torch.cat([torch.cartesian_prod(axis, axis) for axis in axes])

@@ -31,11 +31,11 @@ class TrunkConfig:
         return round(self.dim * self.mlp_ratio)
 
     def blocks(self, *, split: bool = False) -> nn.ModuleList:
-        """Make the blocks."""
+        """Build the blocks."""
         return nn.ModuleList(Block(self, split=split) for _ in range(self.depth))
 
     def norm(self) -> nn.LayerNorm:
-        """Make a norm of the trunk's width."""
+        """Build a norm of the trunk's width."""
         return nn.LayerNorm(self.dim, eps=self.norm_eps)
 
 
@@ -64,9 +64,9 @@ class Attention(nn.Module):
         self.split = split
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
-    def parts(self, x: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """Make queries of (B, N, D), keys and values of what they look at."""
-        return (self.q(x), self.k(seen), self.v(seen)) if self.split else self.qkv(x).chunk(3, dim=-1)
+    def parts(self, x: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+        """Compute queries of (B, N, D), and keys and values of `source`."""
+        return (self.q(x), self.k(source), self.v(source)) if self.split else self.qkv(x).chunk(3, dim=-1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `mask` is a bool (True = attend) or a bias, broadcast to (B, heads, N, N)."""
@@ -81,8 +81,8 @@ class Attention(nn.Module):
         turn: tuple[Turn, Turn] | None = None,
         bias: Turn | None = None,
     ) -> Tensor:
-        """As `forward`, at other tokens `keys` (B, K, D) where `split`."""
-        # `turn` is applied to queries and to keys (B, heads, N, D / heads); `bias` makes a mask of queries.
+        """As `forward`; with `split`, optionally attend to other tokens `keys` (B, K, D)."""
+        # `turn` is applied to queries and to keys (B, heads, N, D / heads); `bias` computes a mask from the queries.
         parts = self.parts(x, x if keys is None else keys)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, heads, N, D / heads)
         q, k = (q, k) if turn is None else (turn[0](q), turn[1](k))
@@ -106,7 +106,7 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A learned factor a channel."""
+    """One learned factor per channel."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -145,9 +145,9 @@ class ChannelsLast(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """A convolution whose kernel is its stride: one token a patch."""
+    """A convolution whose kernel is its stride: one token per patch."""
 
-    # A patch other than the kernel's is reached by resampling the kernel (FlexiViT).
+    # For another patch size the kernel is resampled (FlexiViT).
 
     def __init__(self, channels: int, dim: int, patch: int) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ Kernels = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class WaveConfig(PatchConfig):
-    """Sizes of a network whose kernels a small transformer generates from codes of bands; sides in pixels."""
+    """Sizes of a network whose kernels a small transformer generates from band codes; sides in pixels."""
 
     bands: tuple[str, ...] = ()  # those in use; the network is the same for any
     wave_dim: int = 128  # width of the small transformer
@@ -24,7 +24,7 @@ class WaveConfig(PatchConfig):
 
 
 class KernelGenerator(nn.Module):
-    """A small transformer from the codes of bands to the numbers of a kernel for each, and a bias."""
+    """A small transformer that maps the codes of bands to the values of one kernel per band, and to a bias."""
 
     def __init__(self, config: WaveConfig, encoder: str) -> None:
         super().__init__()
@@ -38,43 +38,43 @@ class KernelGenerator(nn.Module):
         self.fc_bias = nn.Linear(config.wave_dim, config.dim)
 
     def forward(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of the bands (C, W) to kernels (C, numbers) and the bias (D,), neither scaled."""
+        """Map codes of the bands (C, W) to kernels (C, values) and the bias (D,), both unscaled."""
         sequence = torch.cat([self.weight_tokens, codes, self.bias_token])
-        seen = self.get_submodule(self._encoder)(sequence)  # (tokens + C + 1, W)
-        bands = seen[len(self.weight_tokens) : -1] + codes
-        return self.fc_weight(bands), self.fc_bias(seen[-1])
+        encoded = self.get_submodule(self._encoder)(sequence)  # (tokens + C + 1, W)
+        bands = encoded[len(self.weight_tokens) : -1] + codes
+        return self.fc_weight(bands), self.fc_bias(encoded[-1])
 
 
-class KeptKernels(nn.Module):
-    """Kernels that follow from a few facts on the bands, their wavelengths say."""
+class CachedKernels(nn.Module):
+    """Kernels that are a function of a few facts about the bands, such as their wavelengths."""
 
-    # As long as neither these nor the parameters change, the kernels of the last image serve again; only in
-    # inference mode, for a gradient has to reach the parameters.
+    # While neither the facts nor the parameters change, the kernels of the last image are reused; only in
+    # inference mode, because a gradient has to reach the parameters.
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[object, Kernels] | None = None
+        self._cache: tuple[object, Kernels] | None = None
 
-    def kept(self, facts: object, make: Callable[[], Kernels]) -> Kernels:
-        """Return what `make` gives, in float32 whatever is cast elsewhere: few numbers, and all others follow."""
-        key, kept = self._state(facts), self._kept
-        if key is not None and kept is not None and kept[0] == key:
-            return kept[1]
+    def cached(self, facts: object, make: Callable[[], Kernels]) -> Kernels:
+        """Return what `make` gives, in float32 even under autocast: few values, on which all others depend."""
+        key, cached = self._state(facts), self._cache
+        if key is not None and cached is not None and cached[0] == key:
+            return cached[1]
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            made = make()
-        self._kept = None if key is None else (key, made)
-        return made
+            kernels = make()
+        self._cache = None if key is None else (key, kernels)
+        return kernels
 
     def _state(self, facts: object) -> object:
-        """Say what the kernels follow from; None where they must not be kept."""
-        given = tuple(self.parameters())
-        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in given):
+        """Return what the kernels depend on; None where they must not be cached."""
+        parameters = tuple(self.parameters())
+        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in parameters):
             return None
-        return facts, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in given]  # noqa: SLF001
+        return facts, [(id(p), p.data_ptr(), p.device, p.dtype, p._version) for p in parameters]  # noqa: SLF001
 
 
 class Mixer(nn.ModuleDict):
-    """Two layers of these names, the activation after each, beside the input itself."""
+    """Two layers of these names, each followed by the activation, with a residual connection."""
 
     def __init__(self, dim: int, names: tuple[str, str], act: Callable[[Tensor], Tensor]) -> None:
         super().__init__({name: nn.Linear(dim, dim) for name in names})
@@ -86,8 +86,8 @@ class Mixer(nn.ModuleDict):
         return x + self.act(second(self.act(first(x))))
 
 
-class WavePatches(KeptKernels):
-    """A patch embedding whose kernels follow from codes of the bands; for another patch they are resampled."""
+class WavePatches(CachedKernels):
+    """A patch embedding whose kernels are generated from band codes, and resampled for another patch size."""
 
     def __init__(self, config: WaveConfig) -> None:
         super().__init__()
@@ -95,15 +95,15 @@ class WavePatches(KeptKernels):
         self.weight_generator = KernelGenerator(config, "transformer_encoder")
         self.fclayer = Mixer(config.wave_dim, ("w1", "w2"), functional.relu)
 
-    def made(self, codes: Tensor, patch: int) -> Kernels:
-        """Make kernels (D, C, k, k) and the bias (D,) of codes (C, W)."""
+    def generate(self, codes: Tensor, patch: int) -> Kernels:
+        """Generate kernels (D, C, k, k) and the bias (D,) from codes (C, W)."""
         numbers, bias = self.weight_generator(self.fclayer(codes))
         square = numbers.unflatten(1, self.kernel).permute(3, 0, 1, 2)  # (D, C, k, k)
         return resample_kernel((square * 0.01).contiguous(), patch), bias * 0.01
 
     def forward(self, x: Tensor, facts: object, codes: Callable[[], Tensor], *, patch: int = 0) -> Tensor:
-        """(B, C, H, W) to (B, h, w, D), by the facts that the codes (C, W) follow from."""
-        # A border of one zero puts each patch a pixel up and left.
+        """(B, C, H, W) to (B, h, w, D); `facts` are what the codes (C, W) depend on."""
+        # A border of one zero shifts each patch by one pixel, up and left: as published.
         side = patch or self.kernel[0]
-        kernels, bias = self.kept((facts, side), lambda: self.made(codes(), side))
+        kernels, bias = self.cached((facts, side), lambda: self.generate(codes(), side))
         return functional.conv2d(x, kernels, bias, stride=side, padding=1).permute(0, 2, 3, 1)

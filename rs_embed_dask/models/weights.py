@@ -1,4 +1,4 @@
-"""Weights: where their files lie, under which terms, and whether they are the right ones."""
+"""Weights: locating, verifying and loading checkpoints, and accepting their licences."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["WeightsInfo", "check_licence", "digest", "fetch", "load_into", "locate", "read", "verify"]
 
 _LISTED = 5
-# What a file of `torch.save` begins with where it is no zip: a pickle of the number 0x1950a86a20f9469cfc6c.
+# The first bytes of a `torch.save` file that is not a zip: a pickle of the number 0x1950a86a20f9469cfc6c.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-# What PyTorch's readers raise on a file that ends too soon.
+# What PyTorch's readers raise on a truncated file.
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
 
 
 def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """Read ``.safetensors``, or what ``torch.save`` wrote, without running anything in it."""
+    """Read ``.safetensors``, or a file from ``torch.save``, without executing anything in it."""
     # `safe_classes` are full names of harmless classes that the pickle may hold. Raises WeightsError where the
-    # file is cut off, no checkpoint, or holds anything that would have to be run.
+    # file is truncated, not a checkpoint, or holds anything that would have to be executed.
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    damaged = WeightsError("weights", value=path.name, reason="cut off, or no checkpoint", fix="fetch the file again")
+    damaged = WeightsError("weights", value=path.name, reason="truncated, or not a checkpoint", fix="fetch it again")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -54,66 +54,66 @@ def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         fix = "get the authors' file, or convert it to safetensors; if you trust it, pass its tensors as weights="
-        reason = "it holds objects that would have to be run, or is damaged"
+        reason = "it holds objects that would have to be executed, or it is damaged"
         raise WeightsError("weights", value=path.name, reason=reason, fix=fix) from error
     except (SafetensorError, *_DAMAGE) as error:
         raise damaged from error
     if isinstance(content, Mapping):
         return content
-    raise WeightsError("weights", value=path.name, reason="it holds no names", fix="give a state dict")
+    raise WeightsError("weights", value=path.name, reason="it is not a state dict", fix="give tensors by name")
 
 
 def _class(name: str) -> type:
     module, _, leaf = name.rpartition(".")
-    found: type = getattr(import_module(module), leaf)
-    return found
+    resolved: type = getattr(import_module(module), leaf)
+    return resolved
 
 
 def load_into(
     module: nn.Module, content: Mapping[str, Any], weights: Weights, *, what: str, copy: bool = False
 ) -> None:
-    """Put a checkpoint's tensors into a module, every name accounted for."""
-    # `copy` those that are used, so that the file may change afterwards; else they are shared. Raises
-    # WeightsError with the first five names that are missing, unexpected or misshapen.
-    wanted = module.state_dict()
-    given = _without_spare(_renamed(_selected(content, weights.keys), weights), wanted, weights.spare)
-    given = {
+    """Load a checkpoint's tensors into a module; every name must be accounted for."""
+    # With `copy`, the tensors that are used are copied, so that the file may change afterwards; else they are shared.
+    # Raises WeightsError with the first five names that are missing, unexpected or misshapen.
+    expected = module.state_dict()
+    tensors = _without_spare(_renamed(_selected(content, weights.keys), weights), expected, weights.spare)
+    tensors = {
         name: value.to(torch.float32, copy=copy) if value.is_floating_point() else value
-        for name, value in given.items()
+        for name, value in tensors.items()
     }
-    missing = [n for n in wanted if n not in given and not any(part in n for part in _optional(weights))]
-    surplus = [name for name in given if name not in wanted]
+    missing = [n for n in expected if n not in tensors and not any(part in n for part in _optional(weights))]
+    surplus = [name for name in tensors if name not in expected]
     shapes = [
-        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
     ]
     faults = {"missing": missing, "unexpected": surplus, "misshapen": shapes}
     if any(faults.values()):
-        told = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
+        listed = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in faults.items() if names)
         fix = "give the checkpoint of this model and variant"
-        raise WeightsError(f"{what}: names in the weights", reason=told, fix=fix)
-    module.load_state_dict(given, strict=False, assign=True)
+        raise WeightsError(f"{what}: names in the weights", reason=listed, fix=fix)
+    module.load_state_dict(tensors, strict=False, assign=True)
     _zero_counters(module)
     left = [name for name, value in module.state_dict().items() if value.is_meta]
     if left:
-        raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="list them as no optional ones")
+        raise WeightsError(f"{what}: tensors without a value", reason=_first(left), fix="they are not optional")
 
 
-def _without_spare(given: dict[str, Tensor], wanted: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
-    """Leave out parts that the module was built without: a part is a spare beginning and one more word."""
+def _without_spare(tensors: dict[str, Tensor], state: Mapping[str, Any], spare: tuple[str, ...]) -> dict[str, Tensor]:
+    """Drop parts that the module was built without; a part is a `spare` prefix and one more word."""
     for beginning in spare:
-        parts = {name[len(beginning) :].partition(".")[0] for name in wanted if name.startswith(beginning)}
-        given = {
+        parts = {name[len(beginning) :].partition(".")[0] for name in state if name.startswith(beginning)}
+        tensors = {
             name: tensor
-            for name, tensor in given.items()
+            for name, tensor in tensors.items()
             if not name.startswith(beginning) or name[len(beginning) :].partition(".")[0] in parts
         }
-    return given
+    return tensors
 
 
 def _zero_counters(module: nn.Module) -> None:
-    """Give batch norms that came without a counter of batches one; inference does not read it."""
+    """Set the batch counter of batch norms that lack one; inference does not read it."""
     for part in module.modules():
         counter = getattr(part, "num_batches_tracked", None)
         if isinstance(counter, Tensor) and counter.is_meta:
@@ -129,10 +129,10 @@ def _first(names: list[str]) -> str:
 
 
 def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Tensor]:
-    """Go into the first sub-dictionary that is there, and join the names of nested ones by dots."""
-    found: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    """Select the first sub-dictionary present, and join nested names by dots."""
+    selected: Mapping[str, Any] = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
     flat: dict[str, Tensor] = {}
-    for name, value in found.items():
+    for name, value in selected.items():
         if isinstance(value, Mapping):
             flat.update({f"{name}.{inner}": tensor for inner, tensor in _selected(value, ()).items()})
         elif isinstance(value, Tensor):
@@ -143,14 +143,14 @@ def _selected(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Te
 
 
 def _joined(tensors: dict[str, Tensor], whole: str, parts: tuple[str, ...]) -> dict[str, Tensor]:
-    """Make one tensor of those whose names differ in a part; what does not fit together is left as it is."""
+    """Concatenate tensors whose names differ in one part; those whose shapes do not match stay as they are."""
     joined = dict(tensors)
     for name, first in tensors.items():
         if parts[0] not in name:
             continue
         names = [name.replace(parts[0], part) for part in parts]
-        found = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
-        pieces = [tensor for tensor in found if tensor is not None and tensor.shape == first.shape]
+        candidates = [tensors.get(n, torch.zeros_like(first) if first.dim() == 1 else None) for n in names]
+        pieces = [tensor for tensor in candidates if tensor is not None and tensor.shape == first.shape]
         if len(pieces) == len(parts):
             joined = {n: tensor for n, tensor in joined.items() if n not in names}
             joined[name.replace(parts[0], whole)] = torch.cat(pieces)
@@ -178,11 +178,10 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Which weights a model runs with, for the receipt."""
+    """The weights that a model runs with, for the receipt."""
 
-    # `source` is the file's name, ``"random"``, ``"given"`` (tensors from the caller) or ``"none"`` (it needs
-    # none); `official` says that the digest is the card's; `random` that nothing was trained, so that vectors
-    # mean nothing.
+    # `source` is the file's name, ``"random"``, ``"given"`` (tensors from the caller) or ``"none"`` (it needs none);
+    # `official`: the digest is the card's; `random`: nothing was trained, so the vectors are meaningless.
 
     source: str = "none"
     sha256: str = ""
@@ -192,7 +191,7 @@ class WeightsInfo:
 
 
 def fetch(card: Card, variant: Variant, *, folder: Path | None = None, accept_licence: bool = False) -> Path:
-    """Bring a checkpoint onto this machine: what ``rs-embed-dask weights fetch ID`` runs."""
+    """Download a checkpoint to this machine; ``rs-embed-dask weights fetch ID`` calls this."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -212,21 +211,21 @@ def fetch(card: Card, variant: Variant, *, folder: Path | None = None, accept_li
 
 
 def locate(card: Card, variant: Variant, *, download: bool) -> Path:
-    """Find a checkpoint in the Hugging Face cache, or download it where that is allowed."""
+    """Return a checkpoint from the Hugging Face cache, or download it where that is allowed."""
     from huggingface_hub import try_to_load_from_cache
 
     weights = _weights(card, variant)
     if weights.repo:
-        found = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
-        if isinstance(found, str):
-            return Path(found)
+        cached = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
+        if isinstance(cached, str):
+            return Path(cached)
         if download:
             return fetch(card, variant, accept_licence=True)
     raise _missing(card, variant, weights)
 
 
 def check_licence(card: Card, weights: Weights, *, accept_licence: bool) -> None:
-    """Show the terms; refuse restricted ones that were not accepted. Raises LicenceError."""
+    """Log the terms. Raises LicenceError where they are restricted and were not accepted."""
     if not weights.restricted or accept_licence:
         _log.info("%s: weights under %s", card.id, weights.licence)
         return
@@ -235,30 +234,30 @@ def check_licence(card: Card, weights: Weights, *, accept_licence: bool) -> None
 
 
 def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:
-    """Return the file's sha256. Raises WeightsError where it is not the card's and `strict`, or there is no file."""
+    """Return the file's sha256. Raises WeightsError if the file is missing or, with `strict`, is not the card's."""
     if not path.is_file():
         fix = "give a file, or weights='auto'"
         raise WeightsError(f"{card.id}: weights", value=str(path), reason="there is no such file", fix=fix)
-    found = digest(path)
-    for name, is_, wanted in (("size", path.stat().st_size, weights.size), ("sha256", found, weights.sha256)):
-        if strict and wanted and is_ != wanted:
-            reason = f"its {name} is {is_!s:.12}, the card's is {wanted!s:.12}"
+    sha256 = digest(path)
+    for name, actual, expected in (("size", path.stat().st_size, weights.size), ("sha256", sha256, weights.sha256)):
+        if strict and expected and actual != expected:
+            reason = f"its {name} is {actual!s:.12}, the card's is {expected!s:.12}"
             fix = "fetch the file again, or pass its path as weights= to use it knowingly"
             raise WeightsError(f"{card.id}: weights", value=path.name, reason=reason, fix=fix)
-    return found
+    return sha256
 
 
 def digest(path: Path) -> str:
-    """Return a file's sha256, remembered beside it by size and time of change where its folder may be written to."""
+    """Return a file's sha256, cached beside it by size and modification time where its folder is writable."""
     state = path.stat()
     note = path.with_name(f".{path.name}.sha256")
     key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
     try:
-        known = json.loads(note.read_text())
+        cached = json.loads(note.read_text())
     except (OSError, ValueError):
-        known = {}
-    if isinstance(known, dict) and known.get("sha256") and {k: known.get(k) for k in key} == key:
-        return str(known["sha256"])
+        cached = {}
+    if isinstance(cached, dict) and cached.get("sha256") and {k: cached.get(k) for k in key} == key:
+        return str(cached["sha256"])
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

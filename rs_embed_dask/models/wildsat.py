@@ -1,4 +1,4 @@
-"""WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, tuned on wildlife observations; three heads on its classes."""
+"""WildSAT: torchvision's ViT-B/16, ResNet-50 or Swin-T, fine-tuned on wildlife observations; three heads."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from rs_embed_dask.models.swin import PatchMerging, PyramidConfig, Sides, Window
 from rs_embed_dask.models.vit import ChannelsLast, TrunkConfig
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
-# What a backbone gives: a map (B, h, w, D), the vector (B, D) that its classifier reads, and the classes (B, K).
-_Seen = tuple[Tensor, Tensor, Tensor]
+# A backbone's outputs: a map (B, h, w, D), the input (B, D) of its classifier, and the classes (B, K).
+_Features = tuple[Tensor, Tensor, Tensor]
 
 
 class _WildsatLayers(nn.Module):
@@ -64,7 +64,7 @@ class ViT(nn.Module):
         self.encoder = _WildsatLayers(config, config.size // config.patch)
         self.heads = nn.Sequential(OrderedDict(head=nn.Linear(config.dim, config.classes)))
 
-    def forward(self, image: Tensor) -> _Seen:
+    def forward(self, image: Tensor) -> _Features:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the class token."""
         patches = self.conv_proj(image).permute(0, 2, 3, 1)  # (B, h, w, D)
         x = self.encoder(self.class_token, patches)
@@ -86,13 +86,13 @@ class ResNet(ResnetStages):
         self.bn1 = nn.BatchNorm2d(config.width)
         self.fc = nn.Linear(config.width << 1 + len(config.depths), config.classes)
 
-    def forward(self, image: Tensor) -> _Seen:
+    def forward(self, image: Tensor) -> _Features:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the map's mean."""
         image = image.contiguous(memory_format=torch.channels_last)
         x = functional.relu(self.bn1(self.conv1(image)))
-        seen = self.run(functional.max_pool2d(x, 3, stride=2, padding=1))
-        mean = seen.mean((1, 2))
-        return seen, mean, self.fc(mean)
+        features = self.run(functional.max_pool2d(x, 3, stride=2, padding=1))
+        mean = features.mean((1, 2))
+        return features, mean, self.fc(mean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +118,11 @@ class Swin(nn.Module):
         self.norm = trunk.norm()
         self.head = nn.Linear(trunk.dim, config.classes)
 
-    def forward(self, image: Tensor) -> _Seen:
+    def forward(self, image: Tensor) -> _Features:
         """(B, 3, H, W) to what `WildSAT` takes; the classifier reads the map's mean."""
-        seen = self.norm(self.features(image))  # (B, h, w, D)
-        mean = seen.mean((1, 2))
-        return seen, mean, self.head(mean)
+        features = self.norm(self.features(image))  # (B, h, w, D)
+        mean = features.mean((1, 2))
+        return features, mean, self.head(mean)
 
 
 HEADS = {"text": "backbone1", "location": "backbone2", "image": "backbone3"}

@@ -36,7 +36,7 @@ IMPORTS: Final = ("import numpy as np", "import rs_embed_dask as rs", "")
 
 
 def example(card: Card) -> str:
-    """Write Python that embeds a place, and an array, with the model's default variant."""
+    """Return Python code that embeds a place, and an array, with the model's default variant."""
     if card.product is not None:
         return "\n".join(_product(card, card.product))
     first = card.resolved_inputs(ModelSpec(card.id))[0]
@@ -102,7 +102,7 @@ def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
 
 
 def _pixels(first: Inputs, shape: tuple[int, ...]) -> str:
-    """Write an array of plausible values: one for all bands or, where units differ, the middle of each band's range."""
+    """Return code for plausible values: one for all bands or, where units differ, the middle of each band's range."""
     ranges = next((step for step in first.steps if isinstance(step, MinMax)), None)
     if first.unit in ALIKE or ranges is None:
         return f"np.full({shape}, {ALIKE.get(first.unit, 1.0)})"
@@ -112,10 +112,10 @@ def _pixels(first: Inputs, shape: tuple[int, ...]) -> str:
 
 SIDE: Final = {
     "dates": ("dates", "the middle of each frame's span", "`dates=`, one per frame"),
-    "place": ("place", "longitude and latitude of the middle of the place", "`place=(lon, lat)`"),
+    "place": ("place", "longitude and latitude of the place's centre", "`place=(lon, lat)`"),
     "gsd": ("ground size", "metres of a pixel, from the grid that was read; see the notes", "`resolution_m=`"),
 }
-# Where a source's table is used under another name than its own.
+# The route that uses each source's table.
 ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
 COARSE_M: Final = 1000.0
 EVERYTHING: Final = "files and synthetic have every sensor"
@@ -123,7 +123,7 @@ EVERYTHING: Final = "files and synthetic have every sensor"
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model's card to be read by a person.
+    """A model's card as a readable page.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class ModelPage:
     card: Card
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the card as JSON."""
+        """Return the card as JSON values."""
         return self.card.describe()
 
     @property
@@ -143,7 +143,7 @@ class ModelPage:
         return f"{self.card.title} (`{self.card.id}`)"
 
     def sections(self) -> tuple[Section, ...]:
-        """Every fact, in the order of reading; parts with nothing in them are left out."""
+        """Return all facts in reading order, without empty sections."""
         card = self.card
         sections = (
             Section("What it is", _pairs(_what(card))),
@@ -162,7 +162,7 @@ class ModelPage:
         return tuple(section for section in sections if section.rows or section.code)
 
     def to_markdown(self) -> str:
-        """Write the page as Markdown."""
+        """Format the page as Markdown."""
         return page_markdown(self.title, self.sections())
 
     def __str__(self) -> str:
@@ -177,7 +177,7 @@ def _pairs(facts: Iterator[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _names(rows: list[dict[str, str]]) -> tuple[str, ...]:
-    """Columns that are not empty in every row."""
+    """Return the columns that are not empty in every row."""
     return tuple(name for name in (rows[0] if rows else {}) if any(row[name] for row in rows))
 
 
@@ -252,7 +252,7 @@ def _weights_row(variant: Variant) -> dict[str, str]:
         "revision": weights.revision if weights.repo else "",
         "sha256": weights.sha256,
         "bytes": str(weights.size or ""),
-        "when looked at": weights.seen,
+        "as consulted": weights.seen,
         "or": elsewhere,
         "licence": weights.licence,
     }
@@ -276,7 +276,7 @@ def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
     yield "read from", _sensors_text(inputs)
     yield "at", f"{inputs.resolution_m:g} m"
     yield "image", words.size_text(inputs, card.patch_px)
-    square = f"where no square of real imagery was read: {words.rectangle_text(inputs)}"
+    square = f"if the imagery read is not square: {words.rectangle_text(inputs)}"
     yield "other shapes", "" if inputs.native else square
     yield "frames", words.frames_text(inputs.frames)
     yield "composite", inputs.composite if inputs.sensors else ""
@@ -334,7 +334,7 @@ def _option_rows(card: Card) -> tuple[tuple[str, str, str, str], ...]:
 
 
 def _default_text(card: Card, option: Option) -> str:
-    """Write an option's default; a product's address appears once per page."""
+    """Format an option's default; a product's address appears once per page."""
     value = option.default
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
@@ -347,7 +347,7 @@ FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
 def list_models() -> list[dict[str, Any]]:
-    """List the models that can be asked for; torch is not loaded.
+    """List the available models; torch is not loaded.
 
     Returns
     -------
@@ -380,7 +380,7 @@ def describe_model(name: str) -> ModelPage:
     Raises
     ------
     UnknownNameError
-        With the closest names, where there is no such model.
+        With the closest names, if there is no such model.
 
     Examples
     --------
@@ -391,16 +391,16 @@ def describe_model(name: str) -> ModelPage:
 
 
 def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool = False) -> Path:
-    """Fetch a model's weights into the hub cache and check them, so that workers need no network.
+    """Download a model's weights into the hub cache and verify them, so that workers need no network.
 
     Parameters
     ----------
     name : str
         The model.
     variant : str, optional
-        Its size; the default one where it is left out.
+        Its variant; the default one if omitted.
     accept_licence : bool, default False
-        Agree to restricted terms.
+        Accept restricted terms.
 
     Returns
     -------
@@ -410,9 +410,9 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
     Raises
     ------
     LicenceError
-        Where the terms were not accepted.
+        If the terms were not accepted.
     WeightsError
-        Where the file could not be had, or differs from the card's digest.
+        If the file cannot be downloaded, or differs from the card's digest.
 
     Examples
     --------
@@ -441,7 +441,7 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def short_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Write the rows of `list_models` for a table of 100 columns."""
+    """Format the rows of `list_models` for a table of 100 columns."""
     return [_short(row) for row in rows]
 
 
@@ -459,5 +459,5 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def largest_error(parity: str) -> str:
-    """Return the largest figure of a card's parity text, "exact" where it says so, or nothing where it has none."""
+    """Return the largest figure in a card's parity text, "exact" where it is, or an empty text."""
     return max(FIGURE.findall(parity), key=float, default=EXACT if parity.startswith(EXACT) else "")

@@ -1,4 +1,4 @@
-"""The parts of a card in words: steps, sizes, frames, fill rules, options, terms. No torch here."""
+"""A card in words: steps, sizes, frames, fill rules, options, terms. No torch here."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ KERNELS: Final = {
 
 
 def unit_text(unit: str) -> str:
-    """Write a unit in words."""
+    """Return a unit in words."""
     return UNITS.get(unit, unit)
 
 
 def number(value: float) -> str:
-    """Write a number with at most six digits."""
+    """Format a number with at most six digits."""
     return f"{value:.6g}"
 
 
@@ -83,7 +83,7 @@ def alone(values: tuple[float, ...]) -> bool:
 
 
 def step_text(step: Step, size: str = "the size of the network") -> str:
-    """Describe a step; `size` is the target of a resize. A step without words shows its values."""
+    """Describe a step; `size` is the target of a resize. A step without a description shows its values."""
     if isinstance(step, Resize):
         kernel = KERNELS.get(step.kernel, step.kernel) + (", antialiased" if step.antialias else "")
         kernel += ", by the centres of the corner pixels" if step.corners else ""
@@ -143,7 +143,7 @@ WORDS: Final[dict[type[Step], Callable[[Any], str]]] = {
     Stretch: _stretch,
     Percentile: _percentile,
 }
-"""What each kind of step does; one that is not here shows its name and values."""
+"""The description of each kind of step; any other shows its name and values."""
 
 
 def steps_texts(inputs: Inputs) -> list[str]:
@@ -170,7 +170,7 @@ def size_text(inputs: Inputs, patch: int) -> str:
     if inputs.native:
         return "any, used as it is; the last cells of a grid may be partial"
     if inputs.snap_px:
-        near = f"a square to within {SNAP_PX} px: the largest square in its middle that the network takes"
+        near = f"a square to within {SNAP_PX} px: the largest square at its centre that the network accepts"
         return f"{near}; any other image is resized to {inputs.snap_px} x {inputs.snap_px} px"
     if inputs.size_px:
         return f"{inputs.size_px} x {inputs.size_px} px; others are resized, or cut into tiles by InputPrep.tile()"
@@ -214,7 +214,7 @@ def per_band_numbers(inputs: Inputs) -> dict[str, tuple[float, ...]]:
 
 
 def when_texts(inputs: Inputs) -> list[tuple[str, str]]:
-    """Describe what options change in an input, beyond the table of options."""
+    """Describe how options change an input, beyond the table of options."""
     return [(f"with `{case.option}={case.value!r}`", _changed(inputs, case)) for case in inputs.when]
 
 
@@ -223,7 +223,7 @@ def _changed(inputs: Inputs, case: When) -> str:
     parts = {
         "steps": "; ".join(steps_texts(changed)),
         "short_px": "" if any(name == "steps" for name, _ in case.change) else "; ".join(steps_texts(changed)),
-        "unit": f"given as {unit_text(changed.unit)}",
+        "unit": f"input as {unit_text(changed.unit)}",
         "per_band": "; ".join(f"{n} {', '.join(map(number, values))}" for n, values in changed.per_band),
         "rectangle": f"an image that is not square: {rectangle_text(changed)}",
     }
@@ -267,7 +267,7 @@ def lengths(card: Card, kind: str) -> dict[str, int]:
 
 
 def grouped(values: Mapping[str, int | str]) -> str:
-    """Write values by name, those that are equal once: ``1024`` or ``768 (base), 1024 (large)``."""
+    """Format values by name, equal values once: ``1024`` or ``768 (base), 1024 (large)``."""
     if len(set(values.values())) == 1:
         return str(next(iter(values.values())))
     names: dict[int | str, list[str]] = {}

@@ -1,7 +1,7 @@
-"""Pictures of a store: embeddings as colours, what became of every item, and models side by side over the same ground.
+"""Figures of a store: embeddings as colours, the status of every item, and models side by side over the same ground.
 
-Needs the extra ``plot`` (matplotlib), which is imported when a picture is drawn. Figures are made without pyplot, so
-that nothing stays open: a notebook shows the one that a cell ends with, and ``figure.savefig("run.png")`` keeps it.
+Needs the extra ``plot`` (matplotlib), which is imported on drawing. Figures do not use pyplot, so none stays open: a
+notebook shows the one that a cell returns, and ``figure.savefig("run.png")`` saves it.
 """
 
 from rs_embed_dask.plot.canvas import SceneImage

@@ -1,4 +1,4 @@
-"""What pictures are drawn with: figures, limits, ticks in kilometres, outlines, cells of grids and the scene."""
+"""Drawing primitives: figures, limits, ticks in kilometres, outlines, cells of grids and the scene."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Picture(Figure):
-    """A figure without pyplot, which a notebook shows though no backend was chosen."""
+    """A figure without pyplot, which a notebook shows even without a chosen backend."""
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
@@ -55,7 +55,7 @@ _SMALLEST_SHARE: Final = 1 / 150
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure that a notebook shows. Raises RsEmbedError where matplotlib is not installed."""
+    """Create a figure that a notebook shows. Raises RsEmbedError where matplotlib is not installed."""
     try:
         importlib.import_module("matplotlib.figure")
     except ModuleNotFoundError as error:
@@ -65,13 +65,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Picture(figsize=(width, height), layout="constrained")
 
 
-def axes_of(given: Axes | None) -> Axes:
-    """Return the axes that were given, or those of a new figure."""
-    return new_figure(6, 6).add_subplot() if given is None else given
+def axes_of(axes: Axes | None) -> Axes:
+    """Return `axes`, or those of a new figure."""
+    return new_figure(6, 6).add_subplot() if axes is None else axes
 
 
 def opaque(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Add the fourth channel: what has no colour is a transparent grey."""
+    """Add an alpha channel: where there is no colour, a transparent grey."""
     has_colour = np.isfinite(colours).all(axis=-1)
     full = np.concatenate([colours, np.ones((*colours.shape[:-1], 1))], axis=-1)
     return np.where(has_colour[..., None], full, EMPTY)
@@ -89,7 +89,7 @@ def draw_places(axes: Axes, frame: gpd.GeoDataFrame, colours: np.ndarray[Any, An
 
 
 def draw_grids(axes: Axes, store: StoreView, label: str, *, colours: np.ndarray[Any, Any], crs: str) -> None:
-    """Draw every item's token grid cell by cell, in whatever zone it lies."""
+    """Draw every item's token grid cell by cell, whatever its UTM zone."""
     shapes, systems = store.values(label, "grid_shape"), store.values(label, "crs")
     transforms = store.values(label, "transform")
     for item in np.flatnonzero(shapes[:, 0] > 0):
@@ -115,12 +115,12 @@ def frame_axes(axes: Axes, frame: gpd.GeoDataFrame, crs: str) -> None:
 
 
 def aspect_of(crs: str, y: float) -> float:
-    """Find how much longer one unit is drawn upwards than sideways, so that both are as long on the ground."""
+    """Return the aspect ratio at which one unit north and one unit east are equally long on the ground."""
     return 1 / max(float(np.cos(np.radians(y))), 0.05) if crs_facts(crs).degrees else 1.0
 
 
 def ground_ticks(axes: Axes, crs: str, *, across: bool, up: bool) -> None:
-    """Put ticks of round kilometres, or degrees, on both axes, with numbers on those that are asked for."""
+    """Set ticks at round kilometres, or degrees, on both axes, with labels on the requested sides."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     facts = crs_facts(crs)
@@ -134,7 +134,7 @@ def ground_ticks(axes: Axes, crs: str, *, across: bool, up: bool) -> None:
 
 
 def ground_units(crs: str) -> tuple[str, str]:
-    """Name what the numbers of `ground_ticks` are, across and up."""
+    """Return the axis labels for the ticks of `ground_ticks`, across and up."""
     facts = crs_facts(crs)
     if facts.geographic:
         return "longitude, degrees", "latitude, degrees"
@@ -153,7 +153,7 @@ class SceneImage:
     Parameters
     ----------
     image : numpy.ndarray, shape (rows, columns, 3)
-        From 0 to 1, north up; NaN where nothing is known.
+        From 0 to 1, north up; NaN where there is no data.
     extent : tuple of float
         Left, right, bottom and top in ``crs``.
     crs : str
@@ -166,12 +166,12 @@ class SceneImage:
 
     @classmethod
     def of(cls, pixels: xr.DataArray, *, bands: tuple[str, str, str] = _TRUE_COLOUR) -> SceneImage:
-        """Make a picture of imagery, stretched between the 2nd and 98th percentile."""
+        """Render imagery, stretched between the 2nd and 98th percentiles."""
         import rioxarray  # noqa: F401  it adds .rio
 
         if pixels.rio.crs is None:
             raise SpecError(
-                "scene", reason="it has no CRS", fix="call .rio.write_crs(...), or make a SceneImage yourself"
+                "scene", reason="it has no CRS", fix="call .rio.write_crs(...), or build a SceneImage yourself"
             )
         missing = sorted(set(bands) - set(pixels["band"].values.tolist()))
         if missing:
@@ -192,9 +192,9 @@ def _stretched(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
-def scene_of(given: SceneImage | xr.DataArray | None) -> SceneImage | None:
-    """Make a scene of imagery; a scene, or none, stays what it is."""
-    return given if given is None or isinstance(given, SceneImage) else SceneImage.of(given)
+def scene_of(scene: SceneImage | xr.DataArray | None) -> SceneImage | None:
+    """Convert imagery to a scene; a scene, or None, is returned unchanged."""
+    return scene if scene is None or isinstance(scene, SceneImage) else SceneImage.of(scene)
 
 
 def draw_scene(axes: Axes, scene: SceneImage) -> None:

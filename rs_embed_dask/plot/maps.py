@@ -1,4 +1,4 @@
-"""One model's embeddings as colours where they lie, and what became of every item."""
+"""One model's embeddings as colours on the ground, and the status of every item."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EMBEDDED: Final = (int(Status.OK), int(Status.PARTIAL))
 
 @dataclass(frozen=True, eq=False)
 class MapEntry:
-    """What one panel shows."""
+    """The content of one panel."""
 
     label: str
     about: str
@@ -41,14 +41,14 @@ class MapEntry:
 
 
 def entries_of(
-    given: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
+    source: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
 ) -> tuple[tuple[MapEntry, ...], str]:
-    """Find the models to show, and the reference system that suits them."""
-    if isinstance(given, Mapping):
-        fields = {name: _located(name, given[name]) for name in _chosen(given, labels)}
-        entries = tuple(_in_memory(name, field, given[name]) for name, field in fields.items())
+    """Return the models to show, and a suitable reference system."""
+    if isinstance(source, Mapping):
+        fields = {name: _located(name, source[name]) for name in _chosen(source, labels)}
+        entries = tuple(_in_memory(name, field, source[name]) for name, field in fields.items())
         return entries, next(iter(fields.values())).rio.crs.to_string()
-    view = opened(given)
+    view = opened(source)
     return tuple(_stored(view, name) for name in _chosen(view.labels, labels)), places_of(view, None)[1]
 
 
@@ -82,22 +82,22 @@ def _draw_stored(view: StoreView, label: str, axes: Axes, crs: str) -> Pca:
     return draw_vectors(axes, view, label, crs=crs)
 
 
-def _located(label: str, given: Embedding | xr.DataArray) -> xr.DataArray:
-    """Return an embedding's field as (y, x, vector), once it is known to lie somewhere."""
+def _located(label: str, embedding: Embedding | xr.DataArray) -> xr.DataArray:
+    """Return an embedding's field as (y, x, vector), after checking that it is georeferenced."""
     import rioxarray  # noqa: F401  it adds .rio
 
-    field: Any = given.data if isinstance(given, Embedding) else given
+    field: Any = embedding.data if isinstance(embedding, Embedding) else embedding
     dims = set(getattr(field, "dims", ()))
     if len(dims) != 3 or not {"y", "x"} <= dims or field.rio.crs is None:  # noqa: PLR2004 - y, x and the vector
         reason = "it is not a georeferenced grid of vectors (dim, y, x)"
-        fix = "make it by get_embedding(..., output='grid'), or give a store"
-        raise SpecError(f"compare[{label!r}]", value=given, reason=reason, fix=fix)
+        fix = "use get_embedding(..., output='grid'), or give a store"
+        raise SpecError(f"compare[{label!r}]", value=embedding, reason=reason, fix=fix)
     turned: xr.DataArray = field.transpose("y", "x", ...)
     return turned
 
 
-def _in_memory(label: str, field: xr.DataArray, given: Embedding | xr.DataArray) -> MapEntry:
-    weights = given.meta.get("weights") if isinstance(given, Embedding) else None
+def _in_memory(label: str, field: xr.DataArray, embedding: Embedding | xr.DataArray) -> MapEntry:
+    weights = embedding.meta.get("weights") if isinstance(embedding, Embedding) else None
     random = bool(isinstance(weights, Mapping) and weights.get("random"))
     about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())
     return MapEntry(label, about, random, partial(_draw_field, field))
@@ -111,7 +111,7 @@ def _draw_field(field: xr.DataArray, axes: Axes, crs: str) -> Pca:
 
 
 def _affine(field: xr.DataArray) -> tuple[float, ...]:
-    """Read the affine off the attributes, or off the centres of at least two rows and columns."""
+    """Read the affine from the attributes, or from the centres of at least two rows and columns."""
     for name in ("transform", "spatial:transform"):
         if name in field.attrs:
             return tuple(field.attrs[name])[:6]
@@ -121,7 +121,7 @@ def _affine(field: xr.DataArray) -> tuple[float, ...]:
 
 
 def _cells(shape: Iterable[int], transform: Iterable[float], crs: str) -> str:
-    """Write how many cells a grid has, and their size on the ground."""
+    """Describe how many cells a grid has, and their size on the ground."""
     rows, columns = shape
     facts = crs_facts(crs)
     counted = f"{rows} × {columns} cells"
@@ -148,7 +148,7 @@ def pca_rgb(
     pca: Pca | None = None,
     crs: str | None = None,
 ) -> Axes:
-    """Draw a model's embeddings where they lie, as colours by PCA.
+    """Draw a model's embeddings on the ground, as PCA colours.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def draw_vectors(axes: Axes, store: StoreView, label: str, *, pca: Pca | None = 
 def status_map(
     store: Target | StoreView, label: str | None = None, *, ax: Axes | None = None, crs: str | None = None
 ) -> Axes:
-    """Draw what became of every item.
+    """Draw the status of every item.
 
     Parameters
     ----------

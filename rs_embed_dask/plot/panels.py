@@ -45,9 +45,9 @@ def overview(
     label : str, optional
         The model; the first by default.
     scene : SceneImage or xarray.DataArray, optional
-        The ground, left out by default; its CRS is that of all panels.
+        An image of the ground; its CRS is used for all panels.
     crs : str, optional
-        As in `pca_rgb`, where there is no scene.
+        As in `pca_rgb`; the scene's CRS takes precedence.
 
     Returns
     -------
@@ -84,23 +84,23 @@ def compare(
 ) -> Figure:
     """Draw all models side by side over the same ground: each by its own three main directions as red, green and blue.
 
-    Every cell lies where it is on the ground, and all panels have the same limits. Colours mean something within a
-    panel, nothing across panels. Where weights were drawn at random, the title says so.
+    Every cell is drawn at its place on the ground, and all panels share their limits. Colours are comparable within a
+    panel, not across panels. The title warns of random weights.
 
     Parameters
     ----------
     fields : str, path-like, Store, or mapping of str to Embedding or DataArray
         The store of a run with all models, or georeferenced grids (dim, y, x) by name, as `get_embedding` gives them.
     labels : sequence of str, optional
-        Which models, and in which order; all by default.
+        The models, in order; all by default.
     scene : SceneImage or xarray.DataArray, optional
-        The ground, shown first; its CRS and extent are those of all panels.
+        An image of the ground, shown first; its CRS and extent are used for all panels.
     crs : str, optional
         Reference system where there is no scene. By default the items' own UTM zone, or that of the first grid.
     columns : int, optional
-        Panels in a row. By default about as many as there are rows.
+        Panels per row. By default about as many as rows.
     title : str, optional
-        Written above.
+        Drawn above the panels.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def compare(
     Raises
     ------
     SpecError, UnknownNameError
-        If there is no model, no such label, or a grid that lies nowhere.
+        If there is no model, an unknown label, or a grid without georeferencing.
     """
     entries, own = entries_of(fields, labels)
     ground = scene_of(scene)
@@ -141,14 +141,14 @@ def _draw(axes: Axes, entry: MapEntry, crs: str) -> None:
 
 
 def _name(axes: Axes, label: str, about: str) -> None:
-    """Write the name, and in small letters under it what is shown."""
+    """Write the name and, below it in small type, a description."""
     axes.set_title(label, loc="left", fontsize=10, fontweight="bold", pad=15)
     written = axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=8, color=_GREY)
     written.set_in_layout(False)
 
 
 def _share_limits(panels: Sequence[Axes], extent: tuple[float, float, float, float] | None, crs: str) -> None:
-    """Give all panels the scene's limits, or those that hold whatever was drawn."""
+    """Give all panels the scene's limits, or those that cover everything drawn."""
     if extent is None:
         drawn = [panel for panel in panels if panel.has_data()] or list(panels)
         across, up = zip(*((panel.get_xlim(), panel.get_ylim()) for panel in drawn), strict=True)
@@ -165,7 +165,7 @@ def _span(limits: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], columns: int, crs: str) -> None:
-    """Put numbers at the outer axes, and give the figure the size that its panels need."""
+    """Label the outer axes, and size the figure to fit its panels."""
     for number, panel in enumerate(panels):
         ground_ticks(panel, crs, across=number + columns >= len(panels), up=number % columns == 0)
     (left, right), (bottom, top) = panels[0].get_xlim(), panels[0].get_ylim()

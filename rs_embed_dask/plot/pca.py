@@ -1,7 +1,7 @@
-"""Embeddings as colours: the three directions in which they differ most, as red, green and blue.
+"""Embeddings as colours: their first three principal components, as red, green and blue.
 
-One fit serves all items, so that the same colour means the same thing everywhere. The direction of each axis is fixed,
-so that the same store always gives the same picture.
+One fit is used for all items, so that colours are comparable. The sign of each axis is fixed, so that the same store
+always gives the same picture.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PER_CENT: Final = 100
 
 @dataclass(frozen=True, eq=False)
 class Pca:
-    """A fitted projection to a few numbers, and the range that each of them spans.
+    """A fitted projection to a few components, and the range of each.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Pca:
     explained : numpy.ndarray, shape (n_components,)
         Share of the total variance.
     low, high : numpy.ndarray, shape (n_components,)
-        The projected values that become 0 and 1.
+        The projected values that map to 0 and 1.
     """
 
     mean: NDArray[np.float64]
@@ -58,21 +58,21 @@ class Pca:
         Returns
         -------
         numpy.ndarray, shape (..., n_components)
-            NaN where a vector has a missing number.
+            NaN where a vector has a missing value.
 
         Raises
         ------
         SpecError
-            If the vectors are of another length.
+            If the vectors have another dimension.
         """
-        given = np.asarray(vectors, dtype="float64")
-        if given.shape[-1:] != self.mean.shape:
+        samples = np.asarray(vectors, dtype="float64")
+        if samples.shape[-1:] != self.mean.shape:
             reason = f"the fit is for vectors of {len(self.mean)} dimensions"
-            raise SpecError("vectors", value=given, reason=reason, fix="give embeddings of the same model, dim last")
-        return np.asarray((given - self.mean) @ self.axes.T)
+            raise SpecError("vectors", value=samples, reason=reason, fix="give embeddings of the same model, dim last")
+        return np.asarray((samples - self.mean) @ self.axes.T)
 
     def colours(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Turn vectors into numbers from 0 to 1, the same for the same vector whatever comes with it.
+        """Map vectors to values from 0 to 1, independently of the other vectors in the call.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Pca:
         Returns
         -------
         numpy.ndarray of float32, shape (..., n_components)
-            NaN where a vector has a missing number; 0.5 in a direction in which the samples did not differ.
+            NaN where a vector has a missing value; 0.5 in a direction in which the samples do not vary.
         """
         width = self.high - self.low
         scaled = (self.project(vectors) - self.low) / np.where(width > 0, width, 1)
@@ -92,17 +92,17 @@ class Pca:
 def fit_pca(
     vectors: ArrayLike, *, n_components: int = _COLOURS, percentiles: tuple[float, float] = _PERCENTILES
 ) -> Pca:
-    """Find the directions in which vectors differ most.
+    """Fit the principal components of vectors.
 
     Parameters
     ----------
     vectors : array-like, shape (..., dim)
-        Vectors with a missing number are left out. Of more than 50,000, evenly spaced ones are taken.
+        Vectors with a missing value are ignored. Of more than 50,000, evenly spaced ones are used.
     n_components : int, default 3
-        How many directions.
+        Number of components.
     percentiles : tuple of float, default (2, 98)
-        Where the range of each direction begins and ends: what lies beyond is cut, so that a few odd vectors do not
-        take all the contrast.
+        Ends of the range of each component: values beyond are clipped, so that a few outliers do not take all the
+        contrast.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def fit_pca(
     Raises
     ------
     SpecError
-        If no vector is whole, or if an argument makes no sense.
+        If no vector is complete, or if an argument is invalid.
     """
     low, high = percentiles
     if not (0 <= low < high <= _PER_CENT and n_components >= 1):
@@ -129,42 +129,42 @@ def fit_pca(
 
 def _samples(vectors: NDArray[Any]) -> NDArray[np.float64]:
     if vectors.ndim <= 1:
-        reason = "a list of vectors is needed, with their length as the last axis"
+        reason = "vectors are needed, with their dimension as the last axis"
         raise SpecError("vectors", value=vectors, reason=reason, fix="give shape (..., dim)")
     rows = vectors.reshape(-1, vectors.shape[-1])  # (n, dim)
     whole = rows[np.isfinite(rows).all(axis=1)]
     if not len(whole):
-        reason = f"none of {len(rows)} is whole, all have missing numbers"
-        raise SpecError("vectors", reason=reason, fix="see status() for what became of the items")
+        reason = f"none of {len(rows)} is complete: all have missing values"
+        raise SpecError("vectors", reason=reason, fix="see status() for the items' outcomes")
     step = -(-len(whole) // _MOST_SAMPLES)
     return np.asarray(whole[::step], dtype="float64")
 
 
 def _directions(centred: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the first orthonormal axes, and the variance along all of them, the largest first and none of zero."""
-    # The products of dimensions, or of samples where those are fewer, say the same and cost a fraction of an SVD.
+    """Return the first orthonormal axes, and the variance along all axes, largest first and without zeros."""
+    # The Gram matrix of dimensions, or of samples where those are fewer, replaces an SVD at a fraction of its cost.
     count, dim = centred.shape
     wide = count <= dim
-    found, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
-    variance, axes = found[::-1], columns.T[::-1]
+    eigenvalues, columns = np.linalg.eigh((centred @ centred.T if wide else centred.T @ centred) / count)
+    variance, axes = eigenvalues[::-1], columns.T[::-1]
     real = variance > max(float(variance.max(initial=0)), 0) * dim * np.finfo("float64").eps
     variance, axes = variance[real], axes[real][:most]
     if wide:
         axes = axes @ centred  # (most, count) to (most, dim)
     if len(axes):
-        axes = np.linalg.qr(axes.T)[0].T  # of unit length, and square to each other to the last digit
+        axes = np.linalg.qr(axes.T)[0].T  # orthonormal to machine precision
         axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     return axes, variance
 
 
 def _padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Add zeros along the first axis up to a length."""
+    """Pad with zeros along the first axis up to a length."""
     missing = max(0, length - len(values))
     return np.concatenate([values, np.zeros((missing, *values.shape[1:]))])
 
 
 def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArray:
-    """Turn embeddings into colours.
+    """Convert embeddings to colours.
 
     Parameters
     ----------
@@ -172,19 +172,19 @@ def pseudo_rgb(embedding: xr.DataArray, *, pca: Pca | None = None) -> xr.DataArr
         With a dimension ``dim``: (item, dim) or (item, dim, y, x) of a store, (dim, y, x) of `get_embedding`; NumPy or
         Dask.
     pca : Pca, optional
-        A fit to use, so that two stores get comparable colours; by default it is made of the embedding itself, of
+        A fit to use, so that two stores get comparable colours; by default it is fitted to the embedding itself, to
         evenly spaced items where it is large.
 
     Returns
     -------
     xarray.DataArray of float32
-        The same with ``rgb`` (red, green, blue; 0 to 1) as the last dimension in place of ``dim``; NaN where nothing
-        is known. Lazy where the embedding is.
+        The same with ``rgb`` (red, green, blue; 0 to 1) as the last dimension in place of ``dim``; NaN where there
+        is no data. Lazy where the embedding is.
 
     Raises
     ------
     SpecError
-        If there is no dimension ``dim``, or if no vector is whole.
+        If there is no dimension ``dim``, or if no vector is complete.
     """
     if DIM not in getattr(embedding, "dims", ()):
         reason = "it has no dimension 'dim'"

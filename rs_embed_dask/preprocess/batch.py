@@ -1,4 +1,4 @@
-"""What goes into an encoder and what comes out of it."""
+"""The input and the output of an encoder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Batch", "Tokens", "resize", "run_steps", "same_places"]
 
 @dataclass
 class Batch:
-    """Normalised images and their side inputs, one row an item.
+    """Normalised images and their side inputs, one row per item.
 
-    By modality: `images` (B, T, C, H, W) float32, `inputs` (what the bands are), `visible` (B, T) bool (left out where
-    all is), `dates_of` (those whose dates are their own). One for all, None where not known: `dates` (B, T, 3) whole
-    year, month 1 to 12, day (and hour, a fourth); `lonlat` (B, 2) degrees; `gsd_m` (B,) metres a pixel of the images
-    given here; `read_m` (B,) the same before a resize.
+    By modality: `images` (B, T, C, H, W) float32, `inputs` (the meaning of the bands), `visible` (B, T) bool (absent
+    where every frame is visible), `dates_of` (where a modality has dates of its own). Shared by all, None if unknown:
+    `dates` (B, T, 3) integers, year, month 1 to 12, day (and a fourth, the hour); `lonlat` (B, 2) degrees; `gsd_m` (B,)
+    metres per pixel of these images; `read_m` (B,) the same before a resize.
     """
 
     images: Mapping[str, Tensor]
@@ -51,10 +51,10 @@ class Batch:
         if start == 0 and stop >= len(self):
             return self
         rows = slice(start, stop)
-        given = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
-        cut = {name: value[rows] for name, value in given.items() if value is not None}
+        side_inputs = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
+        cut = {name: value[rows] for name, value in side_inputs.items() if value is not None}
         images = {name: frames[rows] for name, frames in self.images.items()}
-        visible = {name: seen[rows] for name, seen in self.visible.items()}
+        visible = {name: mask[rows] for name, mask in self.visible.items()}
         own = {name: dates[rows] for name, dates in self.dates_of.items()}
         return Batch(images, self.inputs, visible=visible, dates_of=own, **cut)
 
@@ -81,20 +81,20 @@ class Batch:
         return value
 
     def calendar(self, number: Callable[[dt.date], float], modality: str = "") -> Tensor:
-        """Return a number of each frame's day, say of the year: (B, T) float32."""
+        """Map each frame's day to a number, such as the day of the year: (B, T) float32."""
         dates = self.dates_of[modality] if modality in self.dates_of else self.need("dates")
         numbers = [[number(dt.date(*day[:3])) for day in row] for row in dates.tolist()]
         return torch.tensor(numbers, dtype=torch.float32, device=dates.device)
 
     def shown(self, modality: str) -> Tensor:
-        """Which frames of a modality are visible: (B, T) bool."""
+        """Return which frames of a modality are visible: (B, T) bool."""
         frames = self.images[modality]
-        given = self.visible.get(modality)
-        return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if given is None else given
+        mask = self.visible.get(modality)
+        return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device) if mask is None else mask
 
 
 def same_places(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ModelInputError where the maps of several modalities have other rows, columns or frames."""
+    """Raise ModelInputError where the maps of several modalities differ in rows, columns or frames."""
     if len(set(shapes.values())) > 1:
         reason, fix = "the modalities do not cover the same patches", "give all over one square, with the same frames"
         raise ModelInputError("patches", value=dict(shapes), reason=reason, fix=fix)
@@ -104,10 +104,10 @@ def same_places(shapes: Mapping[str, tuple[int, ...]]) -> None:
 class Tokens:
     """What an encoder returns."""
 
-    # `patches` (B, h, w, D) in raster order, what a grid is made of; or (B, h, w, G, D), several tokens a place,
-    # of which a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled` (B, D)
-    # the model's own vector of the whole image, where that is not the mean of the patches; `after` what that mean
-    # still goes through, a norm say; `extra` other outputs by the name that the model's card gives them.
+    # `patches` (B, h, w, D) in raster order, from which a grid is built; or (B, h, w, G, D), several tokens per
+    # place, of which a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled`
+    # (B, D) the model's own vector of the whole image, where that is not the mean of the patches; `after` is applied
+    # to that mean, such as a norm; `extra` other outputs, by the names that the model's card gives them.
 
     patches: Tensor
     cls: Tensor | None = None
@@ -123,9 +123,9 @@ _BITS = 22
 def run_steps(
     images: Tensor, steps: tuple[Step, ...], size: tuple[int, int], *, crop: tuple[int, int] | None = None
 ) -> Tensor:
-    """Take (N, C, H, W) float32 in canonical units to what a network wants."""
-    # The resize to `size` happens where the steps have a `Resize`, else first, bilinearly; `crop` is the centre
-    # that is kept at the end.
+    """Convert (N, C, H, W) float32 in canonical units to the network's input."""
+    # The resize to `size` happens where the steps have a `Resize`, else first, bilinearly; the centre of size `crop`
+    # is cropped at the end.
     if not any(isinstance(step, Resize) for step in steps):
         steps = (Resize(), *steps)
     for step in steps:
@@ -142,7 +142,7 @@ def resize(images: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
         return images
     if how.kernel == "bicubic_u8":
         return _pillow(images, size)
-    if how.kernel == "bilinear_u8":  # PyTorch has it for the CPU alone
+    if how.kernel == "bilinear_u8":  # PyTorch implements it on the CPU only
         return functional.interpolate(images.cpu().byte(), size=size, mode="bilinear", antialias=True).to(images)
     corners, antialias = how.corners, how.antialias
     return functional.interpolate(images, size=size, mode=how.kernel, align_corners=corners, antialias=antialias)
@@ -168,7 +168,7 @@ def _to_byte(sums: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int) -> Tensor:
-    """Weights of Pillow's cubic filter along one axis, as whole multiples of 2**-22: (target, source) float64."""
+    """Return the weights of Pillow's cubic filter along one axis, in multiples of 2**-22: (target, source) float64."""
     scale = source / target
     wide = max(scale, 1.0)
     taps = torch.zeros(target, source, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How an image meets a network: resized or in tiles, and where each token then lies. Whole numbers only, no torch."""
+"""How an image fits a network: resized or in tiles, and where each token lies. Integers only, no torch."""
 
 from __future__ import annotations
 
@@ -46,32 +46,32 @@ class Fit:
 
     @property
     def tile_count(self) -> int:
-        """How many images the network sees for this one."""
+        """Number of images that the network sees for this one."""
         return len(self.starts[0]) * len(self.starts[1])
 
 
 def fit_image(
     inputs: Inputs, patch: int, shape: tuple[int, int], *, prep: InputPrep, crop: Window | None = None
 ) -> Fit:
-    """Plan how an image of (H, W) pixels goes through a network of `patch` pixels a token."""
+    """Plan how an image of (H, W) pixels passes through a network of `patch` pixels per token."""
     # ``resize``: the whole image takes the network's size: `size_px`, or, for a network that takes any, the
     # multiple of its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's
     # size, the last one of a row or column shifted back so that it ends with the image (rounded up to a whole
     # token by less than a token of reflected pixels), so that every token lies on one lattice; an image smaller
     # than a tile is resized. ``auto``: tiles where the image is larger than the network and `max_tiles` suffice,
-    # else a resize. `crop` is the part that was asked for, where the image is a square read around it.
+    # else a resize. `crop` is the requested part, where the image is a square read around it.
     whole = Window(0, 0, *shape)
-    asked = crop or whole
+    window = crop or whole
     if inputs.native:
-        return _cells(asked, patch)
-    told, step = ((px or 0) * inputs.fold for px in (prep.tile_px, prep.stride_px))
-    tile = told or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
-    if prep.mode != "resize" and min(asked.height, asked.width) >= tile:
-        fit = _tiled(inputs, patch, asked, tile, step)
-        larger = max(asked.height, asked.width) > tile
+        return _cells(window, patch)
+    tile_px, stride = ((px or 0) * inputs.fold for px in (prep.tile_px, prep.stride_px))
+    tile = tile_px or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
+    if prep.mode != "resize" and min(window.height, window.width) >= tile:
+        fit = _tiled(inputs, patch, window, tile, stride)
+        larger = max(window.height, window.width) > tile
         if prep.mode == "tile" or (larger and fit.tile_count <= prep.max_tiles):
             return fit
-    return _snapped(inputs, patch, shape, asked) if inputs.snap_px else _resized(inputs, patch, shape, asked)
+    return _snapped(inputs, patch, shape, window) if inputs.snap_px else _resized(inputs, patch, shape, window)
 
 
 def _round_to(length: int, multiple: int, limit: int | None = None) -> int:
@@ -80,26 +80,26 @@ def _round_to(length: int, multiple: int, limit: int | None = None) -> int:
     return side if limit is None else min(side, max(multiple, limit // multiple * multiple))
 
 
-def _cells(asked: Window, patch: int) -> Fit:
-    tokens = (-(-asked.height // patch), -(-asked.width // patch))
-    size = (asked.height, asked.width)
-    return Fit(asked, (0, 0), size, size, ((0,), (0,)), size, tokens, Window(0, 0, *tokens), (patch, patch))
+def _cells(window: Window, patch: int) -> Fit:
+    tokens = (-(-window.height // patch), -(-window.width // patch))
+    size = (window.height, window.width)
+    return Fit(window, (0, 0), size, size, ((0,), (0,)), size, tokens, Window(0, 0, *tokens), (patch, patch))
 
 
-def _snapped(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) -> Fit:
-    """Cut the middle out of an image that is nearly square; resize any other."""
+def _snapped(inputs: Inputs, patch: int, shape: tuple[int, int], window: Window) -> Fit:
+    """Crop the centre of an image that is nearly square; resize any other."""
     multiple = inputs.multiple_px or patch
     side = min(shape) // multiple * multiple
     if not side or max(shape) - min(shape) > _NEARLY_SQUARE or side > (inputs.max_px or side):
-        return _resized(replace(inputs, size_px=inputs.snap_px), patch, shape, asked)
+        return _resized(replace(inputs, size_px=inputs.snap_px), patch, shape, window)
     image = Window((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
-    rows, height = _kept(asked.row, asked.height, side // patch, patch, image.row)
-    columns, width = _kept(asked.col, asked.width, side // patch, patch, image.col)
+    rows, height = _token_range(window.row, window.height, side // patch, patch, image.row)
+    columns, width = _token_range(window.col, window.width, side // patch, patch, image.col)
     size, tokens, keep = (side, side), (side // patch,) * 2, Window(rows, columns, height, width)
     return Fit(image, (0, 0), size, size, ((0,), (0,)), size, tokens, keep, (patch, patch))
 
 
-def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) -> Fit:
+def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], window: Window) -> Fit:
     side = max(shape)
     source = (side, side) if inputs.rectangle == "pad" else shape
     net = inputs.size_px or _round_to(side, inputs.multiple_px or patch, inputs.max_px)
@@ -109,8 +109,8 @@ def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) 
     cell = (source[0] * patch / resized[0], source[1] * patch / resized[1])
     cut = (round((resized[0] - net) / 2), round((resized[1] - net) / 2))
     origin = (source[0] * cut[0] / resized[0], source[1] * cut[1] / resized[1])
-    rows, height = _kept(asked.row, asked.height, count, cell[0], origin[0])
-    columns, width = _kept(asked.col, asked.width, count, cell[1], origin[1])
+    rows, height = _token_range(window.row, window.height, count, cell[0], origin[0])
+    columns, width = _token_range(window.col, window.width, count, cell[1], origin[1])
     return Fit(
         image=Window(0, 0, *shape),
         pad=(source[0] - shape[0], source[1] - shape[1]),
@@ -125,15 +125,15 @@ def _resized(inputs: Inputs, patch: int, shape: tuple[int, int], asked: Window) 
     )
 
 
-def _kept(start: int, length: int, count: int, cell: float, origin: float) -> tuple[int, int]:
-    """First token and number of tokens that touch pixels start .. start + length, along one axis."""
+def _token_range(start: int, length: int, count: int, cell: float, origin: float) -> tuple[int, int]:
+    """Return the first token and the number of tokens that touch pixels start .. start + length, along one axis."""
     nudge = 1e-9
     first = max(0, min(count - 1, int((start - origin) / cell + nudge)))
     last = max(first + 1, min(count, -int(-((start + length - origin) / cell - nudge) // 1)))
     return first, last - first
 
 
-def _tiled(inputs: Inputs, patch: int, asked: Window, tile: int, stride: int) -> Fit:
+def _tiled(inputs: Inputs, patch: int, window: Window, tile: int, stride: int) -> Fit:
     net = inputs.size_px or tile
     if tile % (net // patch) or net % patch:
         listed = ", ".join(str(net // patch * times) for times in range(1, 2 * patch, max(1, patch // 4)))
@@ -145,21 +145,21 @@ def _tiled(inputs: Inputs, patch: int, asked: Window, tile: int, stride: int) ->
     if step % cell or step > tile:
         fix = f"give a multiple of {cell} up to {tile}"
         raise SpecError("InputPrep.stride_px", value=stride, reason="tiles would not share one lattice", fix=fix)
-    tokens = (-(-asked.height // cell), -(-asked.width // cell))
+    tokens = (-(-window.height // cell), -(-window.width // cell))
     starts = tuple(tile_starts(count * cell, tile, step) for count in tokens)
-    pad = (tokens[0] * cell - asked.height, tokens[1] * cell - asked.width)
+    pad = (tokens[0] * cell - window.height, tokens[1] * cell - window.width)
     keep = Window(0, 0, *tokens)
-    return Fit(asked, pad, (net, net), (net, net), (starts[0], starts[1]), (tile, tile), tokens, keep, (cell, cell))
+    return Fit(window, pad, (net, net), (net, net), (starts[0], starts[1]), (tile, tile), tokens, keep, (cell, cell))
 
 
 def tile_starts(length: int, tile: int, stride: int) -> tuple[int, ...]:
-    """Begin a tile every stride, the last one shifted back to end with the image."""
+    """Start a tile every `stride`, the last one shifted back to end with the image."""
     last = length - tile
     return (*range(0, last, stride), last)
 
 
 def place_grid(grid: Grid, fit: Fit) -> Grid:
-    """Give the token grid its place on the ground: an exact affine from the image's own."""
+    """Georeference the token grid: an exact affine derived from the image's own."""
     a, b, c, d, e, f = grid.transform
     row = fit.image.row + fit.origin_px[0] + fit.keep.row * fit.cell_px[0]
     col = fit.image.col + fit.origin_px[1] + fit.keep.col * fit.cell_px[1]

@@ -1,4 +1,4 @@
-"""What a model takes: its modalities, and the choices a user has, as frozen data. No torch here."""
+"""A model's inputs: its modalities and the user's options, as frozen data. No torch here."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Scalar = str | int | float | bool | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Option:
-    """A choice of the user's, by name: ``load_model("galileo", patch_px=4)``."""
+    """A named choice of the user: ``load_model("galileo", patch_px=4)``."""
 
-    # `choices` are the values that are understood (empty: any of the default's type, and of these whole multiples
-    # of `multiple` where there is one); `config` hands the value to the encoder's constructor too.
+    # `choices` are the accepted values (empty: any of the default's type, restricted to multiples of `multiple`
+    # where that is set); `config` also passes the value to the encoder's constructor.
 
     name: str
     default: Scalar
@@ -39,11 +39,11 @@ class Option:
             listed = ", ".join(repr(c) for c in self.choices)
             raise SpecError(f"{model}: {self.name}", value=value, reason="not a choice", fix=f"use one of {listed}")
         if type(value) is not type(self.default):
-            wanted = type(self.default).__name__
-            raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {wanted}", fix=f"give a {wanted}")
+            expected = type(self.default).__name__
+            raise SpecError(f"{model}: {self.name}", value=value, reason=f"not a {expected}", fix=f"give a {expected}")
         multiple = self.multiple if value != self.default else 0
         if multiple and isinstance(value, int) and (value <= 0 or value % multiple):
-            reason, fix = f"no multiple of {self.multiple}", f"use {self.default}, or another multiple"
+            reason, fix = f"not a multiple of {self.multiple}", f"use {self.default}, or another multiple"
             raise SpecError(f"{model}: {self.name}", value=value, reason=reason, fix=fix)
         return value
 
@@ -53,14 +53,14 @@ RECTANGLE = Option("rectangle", "pad", ("pad", "stretch"), "reflect an image tha
 
 @dataclass(frozen=True)
 class When:
-    """Fields of `Inputs` that change where an option has a value: pairs of field and value."""
+    """Fields of `Inputs` that change when an option has a value: pairs of field and value."""
 
     option: str
     value: Scalar
     change: tuple[tuple[str, object], ...]
 
     def take(self, indices: tuple[int, ...], count: int) -> Self:
-        """Keep the values of the bands at `indices`, of so many, in the steps that change."""
+        """Keep the values of the bands at `indices`, out of `count`, in the steps that change."""
         change = dict(self.change)
         steps = change.get("steps")
         if isinstance(steps, tuple):
@@ -70,7 +70,7 @@ class When:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One modality that a model takes."""
+    """One modality that a model accepts."""
 
     modality: str
     sensors: tuple[str, ...]
@@ -100,7 +100,7 @@ class Inputs:
     when: tuple[When, ...] = ()
 
     def resolved(self, options: Mapping[str, Scalar]) -> Inputs:
-        """Apply the options: those named like a field of sizes, the alternatives of `when`, and ``bands``."""
+        """Apply the options: those named like a size field, the alternatives of `when`, and ``bands``."""
         changes: dict[str, object] = {
             name: options[name] for name in ("max_px", "size_px", "patch_px", "rectangle") if options.get(name)
         }
@@ -112,11 +112,11 @@ class Inputs:
             if options.get(case.option) == case.value:
                 changes.update(case.change)
         inputs = replace(self, **changes, when=()) if changes else self  # type: ignore[arg-type]
-        wanted = options.get("bands", ())
-        return inputs.take(wanted) if isinstance(wanted, tuple) and wanted else inputs
+        bands = options.get("bands", ())
+        return inputs.take(bands) if isinstance(bands, tuple) and bands else inputs
 
     def take(self, bands: tuple[str, ...]) -> Inputs:
-        """Keep some bands, with their statistics."""
+        """Select bands, with their statistics."""
         for band in bands:
             if band not in self.bands:
                 raise UnknownNameError.among(f"band of {self.modality}", band, self.bands)
@@ -128,18 +128,18 @@ class Inputs:
         return replace(self, bands=bands, steps=steps, per_band=per_band, fill=fill, when=when)
 
     def values(self, name: str) -> tuple[float, ...]:
-        """Side values of the bands by name, for example ``"wavelength_um"``."""
+        """Return the side values of the bands by name, for example ``"wavelength_um"``."""
         return dict(self.per_band)[name]
 
     @property
     def resize(self) -> Resize:
-        """How the image takes the network's size."""
+        """How the image is resized to the network's size."""
         return next((step for step in self.steps if isinstance(step, Resize)), Resize())
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What a model wants read: one modality from one sensor; the fields are those of `Inputs`."""
+    """What to read for a model: one modality from one sensor; the fields are those of `Inputs`."""
 
     modality: str
     sensor: str
@@ -153,6 +153,6 @@ class ModelInput:
 
     @classmethod
     def of(cls, inputs: Inputs, sensor: str) -> ModelInput:
-        """Take a modality's fields, with the sensor that was chosen for it."""
+        """Copy a modality's fields, with the sensor chosen for it."""
         names = [f.name for f in fields(cls) if f.name != "sensor"]
         return cls(sensor=sensor, **{name: getattr(inputs, name) for name in names})

@@ -1,4 +1,4 @@
-"""An item at a model's door: checked, its empty frames and missing pixels dealt with by the card's rule, and told."""
+"""A model's samples: validated, with empty frames and missing pixels handled by the card's rule, and recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Sample", "admit", "fitted", "from_cubes"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One item: raw pixels and what is known of them."""
+    """One item: raw pixels and their metadata."""
 
     pixels: dict[str, NDArray[np.float32]]
     dates: tuple[dt.date, ...] = ()
@@ -47,10 +47,10 @@ class Sample:
         return height, width
 
 
-def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window | None = None) -> Sample:
-    """Take a model's bands out of the cubes that were read for an item."""
+def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Window | None = None) -> Sample:
+    """Select a model's bands from the cubes that were read for an item."""
     pixels = {}
-    for inputs in wanted:
+    for inputs in modalities:
         cube = cubes.get(inputs.modality)
         if cube is None:
             fix = f"give a cube for {inputs.modality}"
@@ -65,16 +65,16 @@ def from_cubes(cubes: Mapping[str, Cube], wanted: Sequence[Inputs], crop: Window
             what, reason = f"unit of {inputs.modality}", f"the model takes {inputs.unit}"
             raise ModelInputError(what, value=chosen.units, reason=reason, fix="convert it first")
         pixels[inputs.modality] = chosen.values
-    read = cubes[wanted[0].modality].read
+    read = cubes[modalities[0].modality].read
     fill = "card" if read.fetch.fill is None else read.fetch.fill
-    dates = tuple(span.start if wanted[0].dated == "start" else span.midpoint for span in read.frames)
+    dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
     return Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
 
 
-def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
-    """Leave empty frames out or hide them, fill missing pixels, and note both."""
+def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
+    """Leave out or hide empty frames, fill missing pixels, and record both."""
     counts = {name: len(frames) for name, frames in sample.pixels.items()}
-    apart = all(inputs.apart for inputs in wanted)
+    apart = all(inputs.apart for inputs in modalities)
     if len(set(counts.values())) > 1 and not apart:
         fix = "give every modality the same frames, NaN where one is missing"
         raise ModelInputError("frames", value=counts, reason="the modalities do not agree", fix=fix)
@@ -83,8 +83,8 @@ def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
         name: _valid(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
         for name, frames in sample.pixels.items()
     }
-    enough = {i.modality: valid[i.modality] > i.min_valid for i in wanted}  # (T, C)
-    usable = {i.modality: (np.any if i.fill == "hide" else np.all)(enough[i.modality], 1) for i in wanted}  # (T,)
+    enough = {i.modality: valid[i.modality] > i.min_valid for i in modalities}  # (T, C)
+    usable = {i.modality: (np.any if i.fill == "hide" else np.all)(enough[i.modality], 1) for i in modalities}  # (T,)
     if not any(frames.any() for frames in usable.values()):
         reason = "no frame has a valid pixel in every band"
         raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="take a longer span or allow more cloud")
@@ -99,70 +99,70 @@ def admit(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
     sample = replace(sample, valid_fraction=np.asarray(share, np.float32), visible=usable)
     if sample.crop is None and all((v == 1).all() for v in valid.values()):
         return sample
-    if all(inputs.empty == "drop" for inputs in wanted):
+    if all(inputs.empty == "drop" for inputs in modalities):
         sample = _drop(sample, apart=apart)
-    return _fill(_note_hidden(sample), wanted)
+    return _fill(_note_hidden(sample), modalities)
 
 
 def _valid(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Share of the pixels of (T, C, H, W) that are there: (T, C)."""
+    """Return the share of valid pixels of (T, C, H, W): (T, C)."""
     there = np.isfinite(frames)
     share: NDArray[np.float64] = np.ones(there.shape[:2]) if there.all() else there.mean((2, 3))
     return share
 
 
 def _drop(sample: Sample, *, apart: bool) -> Sample:
-    """Keep the frames that every modality has; or, where they are apart, those that each has."""
+    """Keep the frames that every modality has, or, where modalities have frames of their own, those that each has."""
     both = np.logical_and.reduce(list(sample.visible.values())) if not apart else None
-    keep = {name: seen if both is None else both for name, seen in sample.visible.items()}
-    if all(kept.all() for kept in keep.values()):
+    keep = {name: mask if both is None else both for name, mask in sample.visible.items()}
+    if all(mask.all() for mask in keep.values()):
         return sample
-    if not all(kept.any() for kept in keep.values()):
+    if not all(mask.any() for mask in keep.values()):
         reason = "a modality has no frame" if apart else "no frame has every modality"
         raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="use one modality, or a longer span")
     pixels = {name: frames[keep[name]] for name, frames in sample.pixels.items()}
-    dates = sample.dates if both is None else _kept(sample.dates, both)
-    own = {name: _kept(days, keep[name]) for name, days in sample.dates_of.items()}
-    visible = {name: seen[keep[name]] for name, seen in sample.visible.items()}
-    told = {"": both} if both is not None else {f" of {n}": kept for n, kept in keep.items() if not kept.all()}
-    added = (f"{int((~kept).sum())} of {len(kept)} frames{name} empty: left out" for name, kept in told.items())
+    dates = sample.dates if both is None else _selected(sample.dates, both)
+    own = {name: _selected(days, keep[name]) for name, days in sample.dates_of.items()}
+    visible = {name: mask[keep[name]] for name, mask in sample.visible.items()}
+    masks = {"": both} if both is not None else {f" of {n}": mask for n, mask in keep.items() if not mask.all()}
+    added = (f"{int((~mask).sum())} of {len(mask)} frames{name} empty: left out" for name, mask in masks.items())
     notes = (*sample.notes, *added)
     return replace(sample, pixels=pixels, dates=dates, dates_of=own, visible=visible, notes=notes)
 
 
-def _kept(days: tuple[dt.date, ...], keep: NDArray[np.bool_]) -> tuple[dt.date, ...]:
-    return tuple(day for day, kept in zip(days, keep, strict=True) if kept) if days else ()
+def _selected(days: tuple[dt.date, ...], keep: NDArray[np.bool_]) -> tuple[dt.date, ...]:
+    return tuple(day for day, is_kept in zip(days, keep, strict=True) if is_kept) if days else ()
 
 
 def _note_hidden(sample: Sample) -> Sample:
-    hidden = {name: int((~seen).sum()) for name, seen in sample.visible.items() if not seen.all()}
+    hidden = {name: int((~mask).sum()) for name, mask in sample.visible.items() if not mask.all()}
     notes = (f"{n} of {len(sample.visible[name])} frames of {name} empty: hidden" for name, n in hidden.items())
     return replace(sample, notes=(*sample.notes, *notes))
 
 
-def _fill(sample: Sample, wanted: Sequence[Inputs]) -> Sample:
-    """Put the card's value, or the request's, where pixels are missing."""
+def _fill(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
+    """Replace missing pixels by the card's fill, or the request's."""
     pixels, filled, hidden, total = dict(sample.pixels), 0, 0, 0
-    for inputs in wanted:
-        frames, seen = sample.pixels[inputs.modality], sample.visible[inputs.modality]
+    for inputs in modalities:
+        frames, visible = sample.pixels[inputs.modality], sample.visible[inputs.modality]
         gaps, rule = ~np.isfinite(frames), inputs.fill if sample.fill == "card" else sample.fill
-        total += int(seen.sum()) * frames[0].size
+        total += int(visible.sum()) * frames[0].size
         if rule in {"keep", "hide"} or not gaps.any():
-            hidden += int(gaps[seen].sum()) if rule == "hide" else 0
+            hidden += int(gaps[visible].sum()) if rule == "hide" else 0
             continue
-        filled += int(gaps[seen].sum())
+        filled += int(gaps[visible].sum())
         values = np.where(gaps, _stand_in(frames, gaps, rule), frames).astype(np.float32)
-        values[~seen] = 0
+        values[~visible] = 0
         pixels[inputs.modality] = values
-    told = {"filled": filled, "missing: hidden": hidden}
-    notes = (f"{count / total:.1%} of values {what}" for what, count in told.items() if count)
+    counts = {"filled": filled, "missing: hidden": hidden}
+    notes = (f"{count / total:.1%} of values {what}" for what, count in counts.items() if count)
     return replace(sample, pixels=pixels, filled_fraction=filled / max(total, 1), notes=(*sample.notes, *notes))
 
 
 def _stand_in(
     frames: NDArray[np.float32], gaps: NDArray[np.bool_], rule: str | float | tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Say what a missing pixel becomes: (T, C, 1, 1), or one number."""
+    """Return the value of a missing pixel: (T, C, 1, 1), or one number."""
     if rule == "none":
         reason = "pixels are missing and fill='none'"
         raise NoImageryError("imagery", value=f"{gaps.mean():.1%}", reason=reason, fix="fill='card', or a longer span")
@@ -175,7 +175,7 @@ def _stand_in(
 
 
 def fitted(frames: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
-    """Cut (T, C, H, W) to the part that is used and reflect it where the plan says so."""
+    """Crop (T, C, H, W) to the part that is used, and pad it by reflection as planned."""
     rows, columns = fit.image.slices
     used = frames[..., rows, columns]
     if fit.pad == (0, 0):

@@ -1,7 +1,7 @@
-"""The steps from raw pixels to what a network wants: frozen data in a card, run in order on the model's device.
+"""The steps from raw pixels to the network's input: frozen data in a card, run in order on the model's device.
 
-Pixels come in canonical units (reflectance x 10 000, dB, kelvin), so that no step knows where they were read. A step
-takes and gives (N, C, H, W) float32 and uses tensor methods only, so that cards load without torch.
+Pixels arrive in canonical units (reflectance x 10 000, dB, kelvin), so steps do not depend on the provider. A step
+maps (N, C, H, W) float32 to the same and uses tensor methods only, so that cards load without torch.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = [
 
 
 def floats(text: str) -> tuple[float, ...]:
-    """Read numbers that are written side by side, as cards have them."""
+    """Parse numbers separated by spaces, as cards write them."""
     return tuple(float(word) for word in text.split())
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read names that are written side by side."""
+    """Parse names separated by spaces."""
     return tuple(text.split())
 
 
 @dataclass(frozen=True)
 class Step:
-    """What all steps can do: be run, be cut to some bands, and be written down."""
+    """The base of all steps: run, restricted to some bands, and serialised."""
 
     @classmethod
     def of(cls, text: str, **more: bool) -> Self:
-        """Make one of the values of the bands, written side by side: those of one field, then those of the next."""
+        """Parse the values of the bands, separated by spaces: one field, then after a semicolon the next."""
         return cls(*map(floats, text.split(";")), **more)
 
     def apply(self, x: Tensor) -> Tensor:
@@ -57,14 +57,14 @@ class Step:
         return x
 
     def take(self, indices: tuple[int, ...], count: int) -> Self:
-        """Keep the values of the bands at `indices`: a tuple as long as the `count` of bands has one value a band."""
+        """Keep the values of the bands at `indices`: a tuple of length `count` has one value per band."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         per_band = {name: v for name, v in values.items() if isinstance(v, tuple) and len(v) == count}
         cut = {name: tuple(v[i] for i in indices) for name, v in per_band.items()}
         return replace(self, **cut)
 
     def to_dict(self) -> dict[str, object]:
-        """Write the step as JSON: its name and its values."""
+        """Return the step as JSON values: its name and its fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"step": type(self).__name__, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
@@ -102,7 +102,7 @@ class Multiply(Step):
 
 @dataclass(frozen=True)
 class MinMax(Step):
-    """(x - low) / (high - low), one pair a band."""
+    """(x - low) / (high - low), one pair per band."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -113,7 +113,7 @@ class MinMax(Step):
 
 @dataclass(frozen=True)
 class Standard(Step):
-    """(x - mean) / std, one pair a band."""
+    """(x - mean) / std, one pair per band."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -124,9 +124,9 @@ class Standard(Step):
 
 @dataclass(frozen=True)
 class ValueSpan(Step):
-    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, nothing clipped; in float64 where asked for."""
+    """(x - (mean - k std)) / (2 k std): mean -/+ k std to 0..1, without clipping; optionally in float64."""
 
-    # With `byte`, to 0..255 instead, as `Byte` cuts it before anything is rounded to float32.
+    # With `byte`, to 0..255 instead, truncated as by `Byte` before rounding to float32.
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -144,9 +144,9 @@ class ValueSpan(Step):
 
 @dataclass(frozen=True)
 class OwnSpan(Step):
-    """Each image's own mean -/+ k std of each band to 0..1, clipped; with `byte`, cut to 256 levels."""
+    """Each image's own mean -/+ k std of each band to 0..1, clipped; with `byte`, truncated to 256 levels."""
 
-    # A band that is the same everywhere becomes a half.
+    # A constant band becomes 0.5.
 
     k: float = 2.0
     byte: bool = False
@@ -160,7 +160,7 @@ class OwnSpan(Step):
 
 @dataclass(frozen=True)
 class Byte(Step):
-    """Clip to 0..255 and cut the fraction off, as a cast to uint8 does; stays float."""
+    """Clip to 0..255 and truncate, as a cast to uint8 does; the type stays float."""
 
     def apply(self, x: Tensor) -> Tensor:  # noqa: D102
         return x.clamp(0, 255).trunc()
@@ -195,9 +195,9 @@ class Log1p(Step):
 
 @dataclass(frozen=True)
 class Stretch(Step):
-    """Each image's own minimum and maximum, over all bands together, to 0..1 (all 0 where they are within `flat`)."""
+    """Each image's own minimum and maximum, over all bands, to 0..1 (0 where they differ by at most `flat`)."""
 
-    # A range shorter than `least` counts as that long, and is not stretched to 1.
+    # A range shorter than `least` counts as `least`, so it is not stretched to 1.
 
     flat: float = 1e-6
     least: float = 0.0
@@ -225,11 +225,11 @@ class Percentile(Step):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Where among the steps the image takes the network's size, and how; `pixels.resize` does it."""
+    """How, and at which step, the image is resized to the network's size; see `batch.resize`."""
 
     # ``bicubic_u8`` is Pillow's two-pass integer arithmetic on 8-bit values, bit for bit, ``bilinear_u8``
     # PyTorch's; they always widen their kernel when shrinking, the float ones where `antialias`. With `corners`,
-    # the centres of the corner pixels are what both images share, else the edges.
+    # both images share the centres of their corner pixels, else their edges.
 
     kernel: Literal["bilinear", "bicubic", "bicubic_u8", "bilinear_u8"] = "bilinear"
     antialias: bool = False
@@ -245,6 +245,6 @@ def _at(ranked: Tensor, percent: float) -> Tensor:
 
 
 def _scaled(x: Tensor, less: tuple[float, ...], over: tuple[float, ...]) -> Tensor:
-    """(x - less) / over, a pair of numbers a band."""
+    """(x - less) / over, one pair per band."""
     low, width = (x.new_tensor(values).view(-1, 1, 1) for values in (less, over))
     return (x - low).div_(width)

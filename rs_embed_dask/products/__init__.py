@@ -18,7 +18,7 @@ _OURS = ("copernicus", "gse", "tessera")
 
 
 def reader_for(card: Card, spec: ModelSpec, provider: object = None) -> Reader:
-    """Return what reads a product, with a request's options. Nothing is opened or asked."""
+    """Return the reader of a product with a request's options. Nothing is opened or requested."""
     own = card.id in _OURS and card == import_module(f"{cards.__name__}.{card.id}").CARD
     make = import_module(f"{__name__}.{card.id}").make if own else models.factory(card.id)
     reader: Reader = make(card, spec, provider)

@@ -59,7 +59,7 @@ class Copernicus:
         return self.mirror.href(self.file)
 
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
-        """Return the cells that a place touches, in degrees; its local UTM grid where a resolution or CRS is asked."""
+        """Return the cells that a place touches, in degrees; its local UTM grid where a resolution or CRS is given."""
         if resolution_m is not None or crs is not None:
             return grid_for(spatial, resolution_m or STEP * 111_320, crs=crs)
         return cells_of(spatial.unwrapped.bounds)
@@ -80,20 +80,20 @@ class Copernicus:
         return ProductField(values, grid, None, (self.file,), weights)
 
     def estimate(self, grid: Grid) -> Estimate:  # noqa: ARG002 - the same for every place
-        """Say what a read will cost: nearly always nothing, for blocks of 64 degrees are kept once they were read."""
+        """Estimate the cost of a read: nearly always none, for blocks of 64 degrees are cached once they were read."""
         return Estimate(1, 1, 1_000_000, 0.1)
 
     def _vectors(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of n cells, (n, D), block by block of the file."""
         file = self._opened()
         down, across = file.layout.block_height, file.layout.block_width
-        found = np.empty((len(rows), self.dim), np.float32)
+        vectors = np.empty((len(rows), self.dim), np.float32)
         blocks = np.stack([rows // down, columns // across], axis=1)
         for block in np.unique(blocks, axis=0):
             here = (blocks == block).all(axis=1)
             corner = int(block[0]) * down, int(block[1]) * across
-            found[here] = self._from_block(file, corner, rows[here] - corner[0], columns=columns[here] - corner[1])
-        return found
+            vectors[here] = self._from_block(file, corner, rows[here] - corner[0], columns=columns[here] - corner[1])
+        return vectors
 
     def _opened(self) -> GeoTiff:
         file = open_geotiff(self.mirror.href(self.file), access=self.mirror.access)
@@ -108,7 +108,7 @@ class Copernicus:
     def _from_block(
         self, file: GeoTiff, corner: tuple[int, int], rows: NDArray[np.int64], *, columns: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Take cells out of a block, which is decoded once and kept in a form that can be looked into."""
+        """Take cells out of a block, which is decoded once and cached as an array that can be memory-mapped."""
         top, left = corner
         layout = file.layout
         window = (top, min(top + layout.block_height, ROWS)), (left, min(left + layout.block_width, COLUMNS))
@@ -126,7 +126,7 @@ class Copernicus:
             return np.array(block[rows, columns], np.float32)
 
         tail = f"{self.file.rpartition('/')[2]}-{top}-{left}.npy"
-        return cache.use(self.mirror.kept(tail, (self.file, file.head[0].size)), write, look)
+        return cache.use(self.mirror.cached_name(tail, (self.file, file.head[0].size)), write, look)
 
 
 def cells_of(bounds: tuple[float, float, float, float]) -> Grid:

@@ -56,7 +56,7 @@ class ProductField:
 
 
 class Reader(Protocol):
-    """What the engine asks of a product. A small frozen value that pickles; it opens files when it reads."""
+    """What the engine requires of a product. A small frozen value that pickles; it opens files when it reads."""
 
     @property
     def name(self) -> str:
@@ -71,13 +71,13 @@ class Reader(Protocol):
         """Side of its pixels in metres; None for cells of degrees, whose grid differs from place to place."""
 
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
-        """Return the pixels of a place, at the product's own resolution where none is asked for. Raises SpecError."""
+        """Return the pixels of a place, at the product's own resolution where none is given. Raises SpecError."""
 
     def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:
         """Read the vectors of a grid."""
 
     def estimate(self, grid: Grid) -> Estimate:
-        """Say what a read will cost, without asking anyone."""
+        """Estimate the cost of a read without a request."""
 
 
 @runtime_checkable
@@ -92,8 +92,8 @@ def year_of(temporal: TemporalSpec, name: str, years: tuple[int, int]) -> tuple[
     """Return the year that a span lies in, and the whole of it."""
     year, last = temporal.start_date.year, (temporal.end_date - dt.timedelta(days=1)).year
     if year != last:
-        reason = f"there is one vector a year, and this span reaches from {year} to {last}"
-        raise SpecError(f"{name}: temporal", value=str(temporal), reason=reason, fix="ask for each year by itself")
+        reason = f"there is one vector per year, and this span reaches from {year} to {last}"
+        raise SpecError(f"{name}: temporal", value=str(temporal), reason=reason, fix="request each year by itself")
     if not years[0] <= year <= years[1]:
         reason, fix = f"it is published for {years[0]} to {years[1]}", "choose one of these years"
         raise NoImageryError(f"{name}: year", value=year, reason=reason, fix=fix)
@@ -128,7 +128,7 @@ class Tile(Protocol):
         """Whether a pixel of its own that has no vector stays without, though another tile may have one there."""
 
     def owns(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Mask:
-        """Say which places are this tile's where several overlap."""
+        """Return which places belong to this tile where several overlap."""
 
     def read(self, rows: Numbers, columns: Numbers) -> NDArray[np.float32]:
         """Return the decoded vectors (D, n) of n pixels, NaN where there is none."""
@@ -154,15 +154,15 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
     lon, lat = centres(grid)
     for is_own in (True, False):
         for tile, (rows, columns, inside) in zip(tiles, spots, strict=True):
-            wanted = open_ & inside & (tile.owns(lon, lat) == is_own)
-            if not wanted.any():
+            taken = open_ & inside & (tile.owns(lon, lat) == is_own)
+            if not taken.any():
                 continue
-            mine = wanted.copy()
-            vectors = tile.read(rows[wanted], columns[wanted])
+            mine = taken.copy()
+            vectors = tile.read(rows[taken], columns[taken])
             there = np.isfinite(vectors).all(axis=0)
             if there.any():
                 used[tile.name] = None
-            wanted[wanted] = there
-            values[:, wanted] = vectors[:, there]
-            open_ &= ~(mine if is_own and tile.is_final else wanted)
+            taken[taken] = there
+            values[:, taken] = vectors[:, there]
+            open_ &= ~(mine if is_own and tile.is_final else taken)
     return values, tuple(used)

@@ -35,7 +35,7 @@ _ZONES: Final = 60
 
 
 def decoded(stored: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Return what stored bytes mean: ``sign(v) (v / 127.5)**2``, NaN for -128."""
+    """Decode stored bytes: ``sign(v) (v / 127.5)**2``, NaN for -128."""
     meant: NDArray[np.float32] = _MEANING[stored.view(np.uint8)]
     return meant
 
@@ -85,13 +85,13 @@ class Gse:
         return ProductField(values, grid, span, names, unit=self.unit)
 
     def estimate(self, grid: Grid) -> Estimate:
-        """Say what a read will cost: about one block of all bands a side of 256 pixels."""
+        """Estimate the cost of a read: about one block of all bands per 256 pixels of each side."""
         blocks = int(np.prod([-(-side * grid.resolution_m // 2560) + 1 for side in grid.shape]))
         size = blocks * 256 * 256 * len(BANDS)
         return Estimate(1, blocks + 1, size, size / 20e6 + 0.2 * blocks)
 
     def _tiles(self, grid: Grid, year: int) -> list[_GseTile]:
-        """Find the files under a grid by the index, whose boxes are exact where names say nothing."""
+        """Find the files under a grid by the index, whose boxes are exact where names state nothing."""
         rows = self._rows(year)
         systems = np.asarray(rows["crs"], dtype=str)
         zones = _zones_near(grid)
@@ -163,11 +163,11 @@ class _GseTile:
 
 def _zones_near(grid: Grid) -> set[int]:
     """Return the UTM zones under a grid and their neighbours, whose tiles reach over the border."""
-    found: set[int] = set()
+    zones: set[int] = set()
     for west, _, east, _ in grid.lonlat_boxes:
         first, last = int((west + 180) // 6), int((east + 180) // 6)
-        found |= {number % _ZONES + 1 for number in range(first - 1, last + 2)}
-    return found
+        zones |= {number % _ZONES + 1 for number in range(first - 1, last + 2)}
+    return zones
 
 
 def _bounds(grid: Grid, crs: str) -> tuple[float, float, float, float]:

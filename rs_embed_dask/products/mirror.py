@@ -63,7 +63,7 @@ def open_npy(href: str, *, access: Access, size: int | None = None) -> Npy:
     except (ValueError, KeyError) as error:
         raise damaged(href, f"its head is not that of an array ({error})") from error
     if size not in {None, piece.size}:
-        raise damaged(href, f"it has {piece.size} bytes, its index says {size}")
+        raise damaged(href, f"it has {piece.size} bytes, its index states {size}")
     if is_fortran or dtype.hasobject or len(shape) < 2 or 0 in shape:  # noqa: PLR2004 - rows and columns
         raise damaged(href, f"it holds {dtype} of shape {shape}, not an image")
     need = head.tell() + dtype.itemsize * int(np.prod(shape))
@@ -104,7 +104,7 @@ class Cache:
     def use(
         self, name: str, make: Callable[[Path], None], then: Callable[[Path], Result], *, size: int | None = None
     ) -> Result:
-        """Do something with a file, after making it where it is not there or not of its size."""
+        """Use a file, after creating it where it is missing or of another size."""
         path = self.root / name
         self._folder_of(path)
         while True:
@@ -122,7 +122,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             fix = "give a folder that can be written to with the option cache"
-            reason = f"it cannot be made ({type(error).__name__})"
+            reason = f"it cannot be created ({type(error).__name__})"
             raise ProviderError("cache", value=str(path.parent), reason=reason, fix=fix) from error
 
     def check(self, what: str, size: int) -> None:
@@ -133,7 +133,7 @@ class Cache:
 
     def _evict(self, keep: Path) -> None:
         """Remove what was not used for longest until the rest fits, but for one file and those in use."""
-        found = []
+        files = []
         for path in self.root.rglob("*"):
             state = _stat(path)
             if state is None or not path.is_file() or path.suffix == ".lock":
@@ -142,9 +142,9 @@ class Cache:
                 if time.time() - state.st_mtime > _ABANDONED_S:
                     path.unlink(missing_ok=True)
                 continue
-            found.append((state.st_mtime_ns, state.st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+            files.append((state.st_mtime_ns, state.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self.limit_gb * GIB:
                 return
             if path != keep and _removed(path):
@@ -197,25 +197,25 @@ def short(text: str) -> str:
 
 
 def download(href: str, path: Path, *, access: Access, cache: Cache, sha256: str = "", size: int | None = None) -> None:
-    """Bring a whole file, a piece at a time."""
+    """Download a whole file, a piece at a time."""
     name, digest, at = href.rpartition("/")[2], hashlib.sha256(), 0
     with path.open("wb") as file:
         while True:
             piece = read_range(href, at, _PIECE, access=access)
             cache.check(name, piece.size)
             if size not in {None, piece.size}:
-                raise damaged(href, f"it has {piece.size} bytes, its index says {size}")
+                raise damaged(href, f"it has {piece.size} bytes, its index states {size}")
             file.write(piece.data)
             digest.update(piece.data)
             at = piece.stop
             if at >= piece.size:
                 break
     if sha256 and digest.hexdigest() != sha256.lower():
-        raise damaged(href, f"its sha256 begins with {digest.hexdigest()[:12]}, its index says {sha256[:12]}")
+        raise damaged(href, f"its sha256 begins with {digest.hexdigest()[:12]}, its index states {sha256[:12]}")
 
 
 def damaged(href: str, reason: str) -> ProviderError:
-    """Make the error for a file that is not what it should be."""
+    """Return the error for a file that is not what it should be."""
     fix = "try again, or read another mirror with base_url"
     return ProviderError(f"file {href.rpartition('/')[2]}", value=href, reason=reason, fix=fix)
 
@@ -251,8 +251,8 @@ class Mirror:
         """Return the address of a file."""
         return f"{self.base_url.rstrip('/')}/{tail}"
 
-    def kept(self, tail: str, mark: object = "") -> str:
-        """Return the name of a file in the cache; `mark` tells its states apart."""
+    def cached_name(self, tail: str, mark: object = "") -> str:
+        """Return the name of a file in the cache; `mark` distinguishes its states."""
         return f"{short(self.base_url)}/{short(str(mark))}/{tail}"
 
     def table(self, tail: str, *, needs: tuple[str, ...], more: tuple[str, ...] = (), year: int) -> Table | None:
@@ -262,13 +262,13 @@ class Mirror:
 
 
 def mirror_of(options: Mapping[str, Any]) -> Mirror:
-    """Make the mirror that the options of a card name."""
+    """Return the mirror that the options of a card name."""
     return Mirror(str(options["base_url"]), Cache(str(options["cache"]), float(options["cache_gb"])))
 
 
 @functools.lru_cache(maxsize=256)
 def _size(mirror: Mirror, tail: str) -> int | None:
-    """Ask for a file's size, once in a process; None where it is not there."""
+    """Request a file's size, once per process; None where it is not there."""
     try:
         return read_range(mirror.href(tail), 0, 1, access=mirror.access).size
     except AbsentError:
@@ -291,7 +291,7 @@ def _table(
             raise damaged(href, f"it cannot be read as a table ({error})") from error
 
     if mirror.is_remote:
-        return mirror.cache.use(mirror.kept(tail, size), fetch, read, size=size)
+        return mirror.cache.use(mirror.cached_name(tail, size), fetch, read, size=size)
     return read(Path(href))
 
 
@@ -300,10 +300,10 @@ def _parquet(path: Path, columns: tuple[tuple[str, ...], tuple[str, ...]], year:
     from pyarrow.types import is_string as is_text
 
     has = set(parquet.read_schema(path).names)
-    wanted = [name for name in (*columns[0], *columns[1]) if name in has or name in columns[0]]
-    rows = parquet.read_table(path, columns=wanted, filters=[("year", "==", year)])
+    names = [name for name in (*columns[0], *columns[1]) if name in has or name in columns[0]]
+    rows = parquet.read_table(path, columns=names, filters=[("year", "==", year)])
     # texts stay as they are in Arrow: a million of them as Python's would take hundreds of megabytes
-    return {name: rows[name] if is_text(rows[name].type) else rows[name].to_numpy() for name in wanted}
+    return {name: rows[name] if is_text(rows[name].type) else rows[name].to_numpy() for name in names}
 
 
 def _csv(path: Path, columns: tuple[tuple[str, ...], tuple[str, ...]], year: int) -> Table:
@@ -311,11 +311,11 @@ def _csv(path: Path, columns: tuple[tuple[str, ...], tuple[str, ...]], year: int
         csv.field_size_limit(2**24)
         rows = csv.DictReader(file)
         has = set(rows.fieldnames or ())
-        wanted = [name for name in (*columns[0], *columns[1]) if name in has or name in columns[0]]
-        picked = [[row[name] for name in wanted] for row in _of_year(rows, year)]
-    return {name: np.array([row[at] for row in picked], dtype=object) for at, name in enumerate(wanted)}
+        names = [name for name in (*columns[0], *columns[1]) if name in has or name in columns[0]]
+        picked = [[row[name] for name in names] for row in _of_year(rows, year)]
+    return {name: np.array([row[at] for row in picked], dtype=object) for at, name in enumerate(names)}
 
 
 def _of_year(rows: csv.DictReader[str], year: int) -> Iterator[dict[str, str]]:
-    wanted = str(year)
-    return (row for row in rows if row["year"] == wanted)
+    text = str(year)
+    return (row for row in rows if row["year"] == text)

@@ -1,4 +1,4 @@
-"""TESSERA: cells of a tenth of a degree, each an array of bytes with a scale a pixel and a landmask that places it."""
+"""TESSERA: cells of a tenth of a degree, each an array of bytes, a scale per pixel and a landmask that places it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its name, made of the centre."""
+        """Its name, from its centre."""
         return f"grid_{(self.column * 10 + 5) / 100:.2f}_{(self.row * 10 + 5) / 100:.2f}"
 
     @property
@@ -54,12 +54,12 @@ class Cell:
 
 def cells_under(boxes: Iterable[tuple[float, float, float, float]]) -> list[Cell]:
     """Return the cells that boxes of (west, south, east, north) touch, from south-west to north-east."""
-    found = set()
+    cells = set()
     for west, south, east, north in boxes:
         columns = range(math.floor(west * _PER_DEGREE), math.floor(east * _PER_DEGREE) + 1)
         rows = range(math.floor(south * _PER_DEGREE), math.floor(north * _PER_DEGREE) + 1)
-        found |= {Cell(row, (column + _TURN // 2) % _TURN - _TURN // 2) for column in columns for row in rows}
-    return sorted(found)
+        cells |= {Cell(row, (column + _TURN // 2) % _TURN - _TURN // 2) for column in columns for row in rows}
+    return sorted(cells)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ LAYOUTS: Final = (
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """What a registry says of a tile's two files: sizes and sha256, where it knows them."""
+    """What a registry states about a tile's two files: sizes and sha256, where it lists them."""
 
     size: int | None = None
     scales_size: int | None = None
@@ -121,10 +121,10 @@ class Registry:
 
     def find(self, cell: Cell) -> IndexEntry | None:
         """Look a tile up; None where it was not published."""
-        (found,) = np.nonzero(self.keys == cell.key)
-        if not len(found):
+        (matches,) = np.nonzero(self.keys == cell.key)
+        if not len(matches):
             return None
-        at = int(found[-1])
+        at = int(matches[-1])
         size = self._number("file_size", at)
         return IndexEntry(
             self._number("grid_size", at) if size is None else size,
@@ -144,7 +144,7 @@ class Registry:
 
 @functools.lru_cache(maxsize=8)
 def registry_of(mirror: Mirror, version: str, year: int) -> Registry | None:
-    """Read a mirror's registry, once in a process; None where it has none, so that tiles are found by trying."""
+    """Read a mirror's registry, once per process; None where it has none, so that tiles are found by trying."""
     more = ("hash", "scales_hash", "file_size", "grid_size", "scales_size")
     for layout in LAYOUTS:
         rows = mirror.table(layout.registry.format(version=version), needs=("lon", "lat"), more=more, year=year)
@@ -207,7 +207,7 @@ class Tessera:
         return ProductField(values, grid, span, names)
 
     def estimate(self, grid: Grid) -> Estimate:
-        """Say what a read will cost: the rows of about one tile, 93 kB each."""
+        """Estimate the cost of a read: the rows of about one tile, 93 kB each."""
         rows = grid.shape[0] * grid.resolution_m / _PIXEL_M
         size = int(rows * 730 * (DIM + 4)) + 2**17
         return Estimate(1, 7, size, size / 20e6 + 1.0)
@@ -252,7 +252,7 @@ class Tessera:
             return replace(file, href=str(path)).rows(first, stop, access=mirror.access)
 
         tail = file.href.removeprefix(mirror.base_url).lstrip("/")
-        return mirror.cache.use(mirror.kept(tail, sha256 or file.size), fetch, read, size=file.size)
+        return mirror.cache.use(mirror.cached_name(tail, sha256 or file.size), fetch, read, size=file.size)
 
 
 @dataclass(frozen=True, eq=False)

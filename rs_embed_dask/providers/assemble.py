@@ -1,6 +1,6 @@
-"""From scenes to a lazy cube: one Dask task a frame and block of the grid, each doing the whole way of its pixels.
+"""From scenes to a lazy cube: one Dask task per frame and block of the grid, from raw numbers to pixels.
 
-A provider says how to bring the raw numbers of some scenes on a grid (`Fetch`), or brings a lazy stack of them; what
+A provider fetches the raw numbers of some scenes on a grid (`Fetch`), or returns a lazy stack of them; what
 follows is the same for all (`recipe`).
 """
 
@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.composite import frame_of
 from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
@@ -26,17 +26,32 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.cube import Cube, Dates, Read
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
-__all__ = ["Fetch", "FramePixels", "FrameRecipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
+__all__ = [
+    "REFUSED",
+    "STATE",
+    "Fetch",
+    "FramePixels",
+    "FrameRecipe",
+    "computed_cube",
+    "lazy_cube",
+    "make_frame",
+    "raw_cube",
+    "recipe_for",
+]
 
 Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
-"""Brings raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it is told the names of the asset that
-may carry it, the preferred first; the last layer is the quality band, if one is wanted. NaN (or nodata) where a scene
+"""Returns raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it gets the names of the assets that
+may carry it, the preferred first; the last layer is the quality band, if one is read. NaN (or nodata) where a scene
 has nothing."""
 
+REFUSED: Final = "refused"
+"""In a lazy cube's encoding: why the provider left out scenes before it read anything, a sequence of errors."""
+STATE: Final = "state"
+"""In a lazy cube's encoding: the `ReadState` that knows why scenes were lost while they were read."""
 _BLOCK_PX: Final = 1024
 _Keys = tuple[Any, ...]
 
@@ -44,7 +59,7 @@ _Keys = tuple[Any, ...]
 def lazy_cube(
     read: Read, source: Source, *, scenes: Sequence[Scene], fetch: Fetch, block_px: int = _BLOCK_PX
 ) -> xr.Dataset:
-    """Build the lazy cube of a read, one task a frame and block."""
+    """Build the lazy cube of a read, one task per frame and block."""
     recipe = recipe_for(read, source)
     plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
     name = _fresh("frame")
@@ -107,26 +122,26 @@ def _by_frame(read: Read, scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
         raise NoImageryError(
             f"{read.sensor} at {lon:.4f}, {lat:.4f}",
             value=f"{read.span.start} to {read.span.end}",
-            reason="no scene falls into a frame" if scenes else "no scene was found there and then",
+            reason="no scene falls into a frame" if scenes else "no scene was found at this place and time",
             fix="take a longer span, a higher max_cloud_pct, or another sensor",
         )
     return [tuple(members) for members in frames]
 
 
-def _values(made: FramePixels) -> Any:
-    return made.values[None]
+def _values(frame: FramePixels) -> Any:
+    return frame.values[None]
 
 
-def _counts(made: FramePixels) -> Any:
-    return made.n_obs[None]
+def _counts(frame: FramePixels) -> Any:
+    return frame.n_obs[None]
 
 
-def _used(made: list[FramePixels]) -> Any:
-    return sum((part.used for part in made[1:]), start=made[0].used)
+def _used(blocks: list[FramePixels]) -> Any:
+    return sum((block.used for block in blocks[1:]), start=blocks[0].used)
 
 
-def _lost(made: list[FramePixels]) -> Any:
-    return np.logical_or.reduce([part.lost for part in made])
+def _lost(blocks: list[FramePixels]) -> Any:
+    return np.logical_or.reduce([block.lost for block in blocks])
 
 
 @dataclass(frozen=True)
@@ -152,15 +167,15 @@ class _Plan:
             for j, left in enumerate(lefts)
         ]
 
-    def dataset(self, made: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
-        """Join the tasks of all frames and blocks, keyed (made, t, i, j), into one labelled, lazy cube."""
+    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
+        """Join the tasks of all frames and blocks, keyed (frame_key, t, i, j), into one labelled, lazy cube."""
         import dask.array as da
         from dask.highlevelgraph import HighLevelGraph
 
         n_bands, n_frames = len(self.read.bands), len(self.frames)
         names = {part: _fresh(part) for part in ("pixels", "n_obs", "used", "lost")}
-        for part, tasks in self._parts(made, names).items():
-            layers[names[part]] = tasks, {made}
+        for part, tasks in self._parts(frame_key, names).items():
+            layers[names[part]] = tasks, {frame_key}
         graph = HighLevelGraph(
             {key: layer for key, (layer, _) in layers.items()}, {key: needs for key, (_, needs) in layers.items()}
         )
@@ -175,20 +190,20 @@ class _Plan:
             self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
         )
 
-    def _parts(self, made: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
-        """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks made."""
+    def _parts(self, frame_key: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
+        """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks return."""
         pixels: dict[_Keys, Any] = {}
         counts: dict[_Keys, Any] = {}
         for t, members in enumerate(self.frames):
             for i, j, window in self.windows:
-                key = (made, t, i, j)
+                key = (frame_key, t, i, j)
                 shape = (1, len(self.read.bands), *window.shape)
                 empty = partial(np.full, shape, np.nan, np.float32), partial(np.zeros, (1, *window.shape), np.uint16)
                 pixels[names["pixels"], t, 0, i, j] = (_values, key) if members else (empty[0],)
                 counts[names["n_obs"], t, i, j] = (_counts, key) if members else (empty[1],)
         per_scene: dict[str, dict[_Keys, Any]] = {
             part: {
-                (names[part], k): (merge, [(made, t, i, j) for i, j, _ in self.windows])
+                (names[part], k): (merge, [(frame_key, t, i, j) for i, j, _ in self.windows])
                 for k, (t, _) in enumerate(self.with_scenes)
             }
             for part, merge in (("used", _used), ("lost", _lost))
@@ -229,3 +244,53 @@ def _dates(frames: Sequence[tuple[Scene, ...]]) -> dict[str, list[str]]:
         "first_dates": [min(each).isoformat() if each else "" for each in days],
         "last_dates": [max(each).isoformat() if each else "" for each in days],
     }
+
+
+def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube | ProviderError:
+    """Return a cube of the arrays that were computed, or why nothing of it could be read."""
+    from rs_embed_dask.imagery.cube import Cube
+
+    scenes, dates = (
+        _used_scenes(lazy, read, parts.get("used")) if "days" not in parts else ((), _observed(parts["days"]))
+    )
+    n_obs, faults = np.asarray(parts["n_obs"], np.uint16), _faults(lazy, parts.get("lost", ()))
+    if faults and not n_obs.any():
+        return faults[0]
+    lost = tuple(f"{fault.what}: {fault.reason}" for fault in faults)
+    return Cube(np.asarray(parts["pixels"], np.float32), n_obs, read, scenes, dates, lost)
+
+
+def _faults(lazy: xr.Dataset, flags: Any) -> list[ProviderError]:
+    """Return why scenes are lost: those that the provider refused, then those of which a file could not be read."""
+    refused, state = lazy.encoding.get(REFUSED, ()), lazy.encoding.get(STATE)
+    faults = list(refused)
+    for scene in lazy["scene"].values[np.asarray(flags, bool)] if np.any(flags) else ():
+        # the computation may have run in another process, where the reason stayed
+        unknown = ProviderError(f"scene {scene}", reason="it could not be read", fix="read it again to see why")
+        faults.append((state and state.fault(str(scene))) or unknown)
+    return faults
+
+
+def _used_scenes(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
+    """Return the scenes that gave pixels and their first and last date in each frame."""
+    # Where a provider does not count per scene, its attributes are taken as they are.
+    if used is None:
+        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
+        stated = (
+            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
+            for a, b in zip(first, last, strict=True)
+        )
+        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
+    gave = np.asarray(used) > 0
+    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
+    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
+    dates = []
+    for span in read.frames:
+        mine = [day for day in days if span.start <= day < span.end]
+        dates.append((min(mine), max(mine)) if mine else None)
+    return ids, tuple(dates)
+
+
+def _observed(days: Any) -> Dates:
+    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 means none."""
+    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)

@@ -49,8 +49,8 @@ from rs_embed_dask.providers.tiff import (
 __all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", "pixels_under", "specimen"]
 
 HEAD_BYTES: Final = 32_768
-KEPT_HEADS: Final = 1024
-# a gap this small is cheaper to read than to ask around
+MOST_HEADS: Final = 1024
+# a gap this small is cheaper to read than to split a request for
 WORTHWHILE_GAP: Final = 65_536
 TIFF: Final = (b"II", b"MM")
 AT_ONCE: Final = 8
@@ -72,7 +72,7 @@ class GeoTiff:
     head: tuple[Piece, ...]
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
-        """Return the pixels [rows) x [columns) of a band as float32, NaN where the file says that they are missing."""
+        """Return the pixels [rows) x [columns) of a band as float32, NaN where they are missing."""
         raw = self.raw(rows, columns, access=access, band=band)[0]
         pixels: Pixels = raw.astype(np.float32)
         if self.nodata is not None and not np.isnan(self.nodata):
@@ -88,9 +88,9 @@ class GeoTiff:
         blocks = self.layout.under(rows, columns)
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
-        known = [*self.head, *(access.kept.of(self.href) if access.kept else ())]
-        missing = runs((span[2:] for found in spans.values() for span in found), ((p.start, p.stop) for p in known))
-        pieces = [*known, *self._fetch_all(missing, access)]
+        cached = [*self.head, *(access.cache.of(self.href) if access.cache else ())]
+        missing = runs((span[2:] for of in spans.values() for span in of), ((p.start, p.stop) for p in cached))
+        pieces = [*cached, *self._fetch_all(missing, access)]
         window = Window(
             columns[0] - blocks.column * self.layout.block_width,
             rows[0] - blocks.row * self.layout.block_height,
@@ -98,13 +98,13 @@ class GeoTiff:
             rows[1] - rows[0],
         )
         whole = self.layout.offsets.shape[0] == 1
-        found = []
+        decoded = []
         for plane in planes:
             bytes_of = {(row, column): cut(pieces, offset, length) for row, column, offset, length in spans[plane]}
-            data = excerpt(self.layout, blocks, band=plane, found=bytes_of)
-            wanted = (None if whole else plane + 1) if band is None else band
-            found.append(self._decoded(data, wanted, window))
-        return np.concatenate(found)
+            data = excerpt(self.layout, blocks, band=plane, data_of=bytes_of)
+            indexes = (None if whole else plane + 1) if band is None else band
+            decoded.append(self._decoded(data, indexes, window))
+        return np.concatenate(decoded)
 
     def _decoded(self, data: bytes, band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
@@ -129,8 +129,8 @@ class GeoTiff:
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
-        if access.kept is not None:
-            access.kept.add(self.href, piece)
+        if access.cache is not None:
+            access.cache.add(self.href, piece)
         return piece
 
 
@@ -138,25 +138,25 @@ class _Heads:
     """The heads of the files that this process read last."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, GeoTiff] = OrderedDict()
+        self._files: OrderedDict[str, GeoTiff] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, href: str) -> GeoTiff | None:
         with self._lock:
-            found = self._kept.get(urldefrag(href).url)
-            if found is not None:
-                self._kept.move_to_end(urldefrag(href).url)
-            return found
+            opened = self._files.get(urldefrag(href).url)
+            if opened is not None:
+                self._files.move_to_end(urldefrag(href).url)
+            return opened
 
     def keep(self, opened: GeoTiff) -> None:
         with self._lock:
-            self._kept[urldefrag(opened.href).url] = opened
-            while len(self._kept) > KEPT_HEADS:
-                self._kept.popitem(last=False)
+            self._files[urldefrag(opened.href).url] = opened
+            while len(self._files) > MOST_HEADS:
+                self._files.popitem(last=False)
 
     def drop(self, href: str) -> None:
         with self._lock:
-            self._kept.pop(urldefrag(href).url, None)
+            self._files.pop(urldefrag(href).url, None)
 
 
 _HEADS: Final = _Heads()
@@ -227,14 +227,14 @@ def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
     return piece.data[offset - piece.start : offset - piece.start + length]
 
 
-def runs(blocks: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the fewest runs of bytes [start, stop) that hold blocks of (offset, length) beyond what is known.
+def runs(blocks: Iterable[tuple[int, int]], available: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the fewest runs of bytes [start, stop) that hold blocks of (offset, length) beyond what is available.
 
     Parameters
     ----------
     blocks
         Offset and length of each.
-    known
+    available
         Runs that are there already.
 
     Examples
@@ -242,17 +242,17 @@ def runs(blocks: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]]) ->
     >>> runs([(40_000, 100), (40_108, 100), (9_000_000, 50)], [(0, 32_768)])
     [(40000, 40208), (9000000, 9000050)]
     """
-    have = tuple(known)
-    found: list[tuple[int, int]] = []
+    have = tuple(available)
+    merged: list[tuple[int, int]] = []
     for offset, length in sorted(set(blocks)):
         stop = offset + length
         if any(a <= offset and stop <= b for a, b in have):
             continue
-        if found and offset - found[-1][1] <= WORTHWHILE_GAP:
-            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        if merged and offset - merged[-1][1] <= WORTHWHILE_GAP:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
         else:
-            found.append((offset, stop))
-    return found
+            merged.append((offset, stop))
+    return merged
 
 
 def label(href: str) -> str:
@@ -262,37 +262,37 @@ def label(href: str) -> str:
 
 # these hold addresses of other directories
 POINTERS: Final = frozenset({330, 34665, 34853, 40965})
-# GeoTIFF's keys: what they say is known by the time pixels are read, and understanding them takes GDAL longest
+# GeoTIFF's keys: their content is known by the time pixels are read, and parsing them takes GDAL longest
 GEO_KEYS: Final = frozenset({34735, 34736, 34737})
 LONG, LONG8 = 4, 16
 
 
 def specimen(layout: TiffLayout) -> bytes:
-    """Return a TIFF of one block without data, for GDAL to say what the large file is: system, transform, bands."""
-    return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, found={})
+    """Return a TIFF of one block without data, from which GDAL reads what the large file is: CRS, transform, bands."""
+    return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, data_of={})
 
 
-def excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+def excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, data_of: Mapping[tuple[int, int], bytes]) -> bytes:
     """Return a TIFF of a rectangle of blocks."""
     entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
     plain = replace(layout, directory=replace(layout.directory, entries=entries))
-    return _excerpt(plain, blocks, band=band, found=found)
+    return _excerpt(plain, blocks, band=band, data_of=data_of)
 
 
-def _excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, found: Mapping[tuple[int, int], bytes]) -> bytes:
+def _excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, data_of: Mapping[tuple[int, int], bytes]) -> bytes:
     directory = layout.directory
     planes = layout.offsets.shape[0]
     counts = np.zeros((planes, blocks.rows, blocks.columns), np.uint64)
     offsets = np.zeros_like(counts)
     at = 0
-    for (row, column), data in found.items():
+    for (row, column), data in data_of.items():
         here = layout.plane(band), row - blocks.row, column - blocks.column
         counts[here], offsets[here] = len(data), at
         at += len(data)
     tags = _tags(layout, blocks, offsets, counts)
     start = len(_directory_bytes(directory, tags))
     tags = _tags(layout, blocks, np.where(counts > 0, offsets + np.uint64(start), 0), counts)
-    return _directory_bytes(directory, tags) + b"".join(found.values())
+    return _directory_bytes(directory, tags) + b"".join(data_of.values())
 
 
 def _tags(layout: TiffLayout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, TiffEntry]:
@@ -305,7 +305,7 @@ def _tags(layout: TiffLayout, blocks: Blocks, offsets: np.ndarray, counts: np.nd
     def entry(*values: int) -> TiffEntry:
         return TiffEntry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
 
-    tags = {tag: known for tag, known in directory.entries.items() if tag not in POINTERS}
+    tags = {tag: original for tag, original in directory.entries.items() if tag not in POINTERS}
     places, lengths = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
     tags |= {WIDTH: entry(width), HEIGHT: entry(height)}
     tags |= {places: entry(*offsets.ravel()), lengths: entry(*counts.ravel())}
@@ -339,7 +339,7 @@ Indices = npt.NDArray[np.int64]
 
 # a centre that lies on the border of two pixels up to rounding belongs to the later one
 ROUNDING_PX: Final = 1e-7
-KEPT: Final = 16
+CACHED_PROJECTIONS: Final = 16
 # a coordinate that lies outside every file, for places that its projection does not reach
 NOWHERE: Final = 1e15
 
@@ -395,7 +395,7 @@ def _centres(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
         return _projected(block, crs)
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHED_PROJECTIONS)
 def _projected(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
     """Return the centres of a block in a file's system: two axes where that is the block's own, else two planes."""
     x, y = block.axes
@@ -408,7 +408,7 @@ def _projected(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
     return np.where(reached, moved_x, NOWHERE), np.where(reached, moved_y, NOWHERE)
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHED_PROJECTIONS)
 def _transformer(source: str, target: str) -> Transformer | None:
     """Return what moves coordinates between two systems, or None where they are one."""
     if source == target or CRS.from_user_input(source).equals(CRS.from_user_input(target), ignore_axis_order=True):

@@ -90,7 +90,7 @@ class _Token:
     fetched: dt.datetime
 
     def fresh(self, now: dt.datetime) -> bool:
-        """Tell whether a request that begins now will end before the expiry: a minute, or a tenth of a short life."""
+        """Return whether a request that begins now ends before the expiry: a minute, or a tenth of a short life."""
         margin = min(LONGEST_MARGIN_S, 0.1 * (self.expiry - self.fetched).total_seconds())
         return (self.expiry - now).total_seconds() > margin
 
@@ -100,13 +100,13 @@ class _Failure:
     fault: ProviderError
     at: float
 
-    def concerns(self, asked: float) -> bool:
-        """Tell whether a thread that asked then is answered by this failure: it waited for it, or it lasts."""
-        return asked <= self.at or (isinstance(self.fault, AccessError) and asked - self.at < REFUSAL_LASTS_S)
+    def concerns(self, start: float) -> bool:
+        """Return whether this failure answers a request that began at `start`: it waited for it, or a refusal lasts."""
+        return start <= self.at or (isinstance(self.fault, AccessError) and start - self.at < REFUSAL_LASTS_S)
 
 
 class _TokenCache:
-    """The tokens of this process: one a container, fetched by one thread while the others wait for its outcome."""
+    """The tokens of this process: one per container, fetched by one thread while the others wait for its outcome."""
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Token] = {}
@@ -115,14 +115,14 @@ class _TokenCache:
         self._locks: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def token(self, account: str, container: str) -> str:
-        key, asked = (account, container), time.monotonic()
+        key, start = (account, container), time.monotonic()
         with self._guard:
             lock = self._locks[key]
         with lock:
-            kept, failed = self._tokens.get(key), self._failures.get(key)
-            if kept is not None and kept.fresh(dt.datetime.now(dt.UTC)):
-                return kept.text
-            if failed is not None and failed.concerns(asked):
+            token, failed = self._tokens.get(key), self._failures.get(key)
+            if token is not None and token.fresh(dt.datetime.now(dt.UTC)):
+                return token.text
+            if failed is not None and failed.concerns(start):
                 raise copy.copy(failed.fault)
             try:
                 token = retried(lambda: _fetch(f"{account}/{container}"), TOKEN_RETRY)
@@ -135,8 +135,8 @@ class _TokenCache:
     def forget(self, account: str, container: str, *, text: str) -> None:
         """Drop a token, unless another thread has replaced it already."""
         with self._guard:
-            kept = self._tokens.get((account, container))
-            if kept is not None and kept.text == text:
+            token = self._tokens.get((account, container))
+            if token is not None and token.text == text:
                 del self._tokens[account, container]
 
 
@@ -148,7 +148,7 @@ class PlanetaryComputerTokens:
     """Read tokens of the Planetary Computer, obtained by the `planetary_computer` package."""
 
     # That package decides where tokens come from and whether a subscription key goes along, by its own settings.
-    # One token a storage container and process is fetched and used until the expiry that it states itself
+    # One token per storage container and process is fetched and used until the expiry that it states itself
     # (``se``).
 
     def sign(self, href: str) -> str:
@@ -203,21 +203,21 @@ def _fetch(place: str) -> _Token:
             token = sas.SASToken(**answer.json())
             return _Token(str(token.token), _expiry(token), dt.datetime.now(dt.UTC))
     except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
-        fault = _named(error)  # ValueError and TypeError: an answer that is no token
+        fault = _named(error)  # ValueError and TypeError: an answer that is not a token
     if fault:
         raise TransientError(what, value=place, reason=fault, fix=_LATER)
     reason = f"the issuer answered {answer.status}"
     if answer.status in SIGNING_REFUSED:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
     if answer.status in TRANSIENT_STATUSES:
-        asked_s = asked_wait_s(answer.headers.get("Retry-After"))
-        raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=asked_s)
+        retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
+        raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=retry_after_s)
     fix = "check the item's href: the container may not exist"
     raise ProviderError(what, value=place, reason=reason, fix=fix)
 
 
 def _expiry(answer: Any) -> dt.datetime:
-    """Return the expiry of a token: the earlier of what it says itself and what the issuer says of it."""
+    """Return the expiry of a token: the earlier of what it and the issuer state."""
     stated: dt.datetime = answer.expiry if answer.expiry.tzinfo else answer.expiry.replace(tzinfo=dt.UTC)
     inside = [dt.datetime.fromisoformat(text) for text in parse_qs(str(answer.token)).get("se", [])]
     return min([stated, *(t if t.tzinfo else t.replace(tzinfo=dt.UTC) for t in inside)])
@@ -283,7 +283,7 @@ class Access:
 
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    kept: ByteCache | None = field(default=None, compare=False, repr=False)
+    cache: ByteCache | None = field(default=None, compare=False, repr=False)
     state: ReadState = field(default_factory=ReadState, compare=False, repr=False)
     is_strict: bool = True
     """A file that cannot be read fails the read; otherwise it costs its scene."""
@@ -306,7 +306,7 @@ def read_range(href: str, start: int, length: int, *, access: Access, size: int 
 def _read_local(what: str, url: str, start: int, length: int) -> Piece:
     path = Path(unquote(urlsplit(url).path))
     if not path.is_file():
-        raise AbsentError(what, value=url, reason="there is no such file", fix="mend the item's href")
+        raise AbsentError(what, value=url, reason="there is no such file", fix="correct the item's href")
     with path.open("rb") as file:
         file.seek(start)
         return Piece(start, file.read(length), path.stat().st_size)

@@ -1,12 +1,11 @@
-"""How many requests may be in flight at once, under one name: in this process, or in all of a cluster.
+"""The provider protocol and registry, reading a cube, and gates that bound how many requests are in flight.
 
-By itself a process counts its own. Whoever runs many processes, as the engine does, says by `share_by` how they count
+A process counts its own requests. Whoever runs many processes, as the engine does, sets by `share_by` how they count
 together.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
 import math
 import re
@@ -17,8 +16,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-import numpy as np
-
 from rs_embed_dask.errors import (
     AccessError,
     NoImageryError,
@@ -28,10 +25,10 @@ from rs_embed_dask.errors import (
     TransientError,
     UnknownNameError,
 )
-from rs_embed_dask.imagery.cube import Cube, Dates
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES
+from rs_embed_dask.providers.assemble import computed_cube
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
@@ -102,7 +99,7 @@ class Provider(Protocol):
     """A source of pixels.
 
     A provider is a small value: it pickles to less than a kilobyte and holds neither credentials nor connections.
-    Workers make those themselves when they read.
+    Workers create those themselves when they read.
     """
 
     @property
@@ -125,17 +122,17 @@ class Provider(Protocol):
         """
 
     def estimate(self, read: Read) -> Estimate:
-        """Say what a read will cost, without asking anyone."""
+        """Estimate the cost of a read without a request."""
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again."""
+        """Return JSON values from which `open_provider` recreates the provider."""
 
 
 @runtime_checkable
 class SharesReads(Protocol):
     """A provider that reads what several cubes of one place have in common only once."""
 
-    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of reads of one place and sensor, which share their raw pixels."""
 
 
@@ -150,17 +147,17 @@ class Pace:
 
 
 REMOTE: Final = Pace()
-_OVERLAP: Final = 1.3  # tiles and orbits overlap, so a place has more scenes than one a revisit
+_OVERLAP: Final = 1.3  # tiles and orbits overlap, so a place has more than one scene per revisit
 _CLOUD_SPREAD: Final = 0.5  # of half the scenes half are clear enough: a limit of c % keeps about c^0.5
 
 
 def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
-    """Estimate a read from how often the sensor passes and how its files are blocked. Asks nobody."""
+    """Estimate a read from how often the sensor passes and how its files are blocked, without a request."""
     of = sensor(read.sensor)
     days = sum(span.days for span in read.frames)
     limit = read.fetch.max_cloud_pct
-    kept = 1.0 if limit is None or of.kind == "radar" else (limit / 100) ** _CLOUD_SPREAD
-    scenes = max(1, round(days / of.revisit_days * _OVERLAP * kept))
+    clear_share = 1.0 if limit is None or of.kind == "radar" else (limit / 100) ** _CLOUD_SPREAD
+    scenes = max(1, round(days / of.revisit_days * _OVERLAP * clear_share))
     per_scene = 0.0
     for band in read.bands:
         per_scene += _block_pixels(read, source, of.band(band).resolution_m)
@@ -193,17 +190,20 @@ _REFUSED: Final = frozenset({401, 403})
 
 def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
     """Read a cube, computing it with Dask's threads in this task."""
-    (found,) = load_all(provider, (read,), threads=threads)
-    if isinstance(found, NoImageryError):
-        raise found
-    return found
+    (cube,) = load_all(provider, (read,), threads=threads)
+    if isinstance(cube, ProviderError):
+        raise cube
+    return cube
 
 
-def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | NoImageryError]:
+def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | ProviderError]:
     """Read several cubes of one place and sensor together: what they share is read once, where the provider can."""
+    # A cube without pixels is the error that says why: there was no imagery, or none that could be read.
+    shares = isinstance(provider, SharesReads)
     try:
-        lazy = provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
-        return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
+        with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
+            lazy = provider.cubes(reads) if shares else [_lazy(provider, read) for read in reads]
+            return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
@@ -218,31 +218,26 @@ def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
 
 
 def _cubes(
-    lazy: Sequence[xr.Dataset | NoImageryError], reads: Sequence[Read], threads: int
-) -> list[Cube | NoImageryError]:
+    lazy: Sequence[xr.Dataset | ProviderError], reads: Sequence[Read], threads: int
+) -> list[Cube | ProviderError]:
     """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
     done: dict[tuple[int, str], Any] = {}
     for grid in dict.fromkeys(read.grid for read in reads):
-        wanted = [
+        keys = [
             (number, name)
             for number, one in enumerate(lazy)
-            if not isinstance(one, NoImageryError) and reads[number].grid == grid
-            for name in ("pixels", "n_obs", "used", "days")
+            if not isinstance(one, ProviderError) and reads[number].grid == grid
+            for name in ("pixels", "n_obs", "used", "days", "lost")
             if name in one
         ]
-        arrays = [lazy[number][name].data for number, name in wanted]  # type: ignore[index]
-        done |= zip(wanted, _computed(arrays, threads), strict=True) if wanted else {}
+        arrays = [lazy[number][name].data for number, name in keys]  # type: ignore[index]
+        done |= zip(keys, _computed(arrays, threads), strict=True) if keys else {}
     return [
         one
-        if isinstance(one, NoImageryError)
-        else _cube(one, read, {n: part for (k, n), part in done.items() if k == i})
+        if isinstance(one, ProviderError)
+        else computed_cube(one, read, {n: part for (k, n), part in done.items() if k == i})
         for i, (one, read) in enumerate(zip(lazy, reads, strict=True))
     ]
-
-
-def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
-    scenes, dates = _used(lazy, read, done.get("used")) if "days" not in done else ((), _seen(done["days"]))
-    return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
 
 
 def _computed(parts: list[Any], threads: int) -> list[Any]:
@@ -253,34 +248,9 @@ def _computed(parts: list[Any], threads: int) -> list[Any]:
     graph = {key: task for part in parts if hasattr(part, "dask") for key, task in part.dask.items()}
     if len(graph) > _FEW_TASKS or not all(hasattr(part, "dask") for part in parts):
         return list(compute(*parts, scheduler="threads", num_workers=threads))
-    found = local.get_sync(graph, [part.__dask_keys__() for part in parts])
+    results = local.get_sync(graph, [part.__dask_keys__() for part in parts])
     finals = (part.__dask_postcompute__() for part in parts)
-    return [final(each, *more) for each, (final, more) in zip(found, finals, strict=True)]
-
-
-def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
-    """Return the scenes that gave pixels and their first and last date in each frame."""
-    # Where a provider does not count per scene, its attributes are taken as they are.
-    if used is None:
-        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
-        stated = (
-            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
-            for a, b in zip(first, last, strict=True)
-        )
-        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
-    gave = np.asarray(used) > 0
-    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
-    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
-    dates = []
-    for span in read.frames:
-        mine = [day for day in days if span.start <= day < span.end]
-        dates.append((min(mine), max(mine)) if mine else None)
-    return ids, tuple(dates)
-
-
-def _seen(days: Any) -> Dates:
-    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 is no day."""
-    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)
+    return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
@@ -323,7 +293,7 @@ _REGISTERED: Final[dict[str, Factory]] = {}
 
 
 def register_provider(name: str, factory: Factory) -> None:
-    """Make a provider known under a name, in this process.
+    """Register a provider under a name, in this process.
 
     Parameters
     ----------
@@ -343,7 +313,7 @@ def register_provider(name: str, factory: Factory) -> None:
     >>> register_provider("my_archive", MyArchive)  # doctest: +SKIP
     """
     if not str(name).strip():
-        raise SpecError("provider name", value=name, reason="it is no name", fix="give a word such as 'my_archive'")
+        raise SpecError("provider name", value=name, reason="it is not a name", fix="give a word such as 'my_archive'")
     if name in {*_OURS, *_ALIASES}:
         raise SpecError("provider name", value=name, reason="this package uses it itself", fix="choose another name")
     if not callable(factory):
@@ -368,7 +338,7 @@ def list_providers() -> tuple[str, ...]:
 
 
 def open_provider(which: str | Provider | Mapping[str, Any] = "auto", **options: Any) -> Provider:
-    """Return a provider from its name, from what `Provider.describe` gave, or as it is.
+    """Return a provider from its name, from what `Provider.describe` returned, or as it is.
 
     Parameters
     ----------
@@ -380,12 +350,12 @@ def open_provider(which: str | Provider | Mapping[str, Any] = "auto", **options:
     Returns
     -------
     Provider
-        Ready to search and read; nothing has been asked of anyone.
+        Ready to search and read; no request has been made.
 
     Raises
     ------
     UnknownNameError
-        If nobody knows the name.
+        If no provider has the name.
     SpecError
         If it is none of these, or the options do not fit.
 
@@ -400,7 +370,7 @@ def open_provider(which: str | Provider | Mapping[str, Any] = "auto", **options:
         return _rebuild(which, options)
     if isinstance(which, type) or not isinstance(which, Provider):
         fix = f"give one of {', '.join(list_providers())}, or an object with the methods of Provider"
-        raise SpecError("provider", value=which, reason=f"{type(which).__name__} is no provider", fix=fix)
+        raise SpecError("provider", value=which, reason=f"{type(which).__name__} is not a provider", fix=fix)
     if options:
         fix = "give the options to the provider itself"
         raise SpecError("provider options", value=sorted(options), reason="the provider is already made", fix=fix)
@@ -437,12 +407,12 @@ def _factory(name: str) -> Factory | None:
         return _REGISTERED[name]
     if name in _OURS:
         module, _, attribute = _OURS[name].partition(":")
-        made: Factory = getattr(importlib.import_module(module), attribute)
-        return made
+        factory: Factory = getattr(importlib.import_module(module), attribute)
+        return factory
     for point in entry_points(group=_GROUP):
         if point.name == name:
-            found: Factory = point.load()
-            return found
+            plugin: Factory = point.load()
+            return plugin
     return None
 
 
@@ -457,7 +427,7 @@ class Check:
 
 @runtime_checkable
 class ChecksItself(Protocol):
-    """A provider that can say whether it would work here."""
+    """A provider that can check whether it works here."""
 
     def checks(self, *, live: bool) -> list[Check]:
         """Answer what can be answered here; `live` asks the service too."""
@@ -485,13 +455,13 @@ _SHARED: Final[list[Sharing]] = []
 
 
 def share_by(sharing: Sharing | None) -> None:
-    """Say how processes count together, from now on and in this process."""
+    """Set how processes count together, from now on and in this process."""
     with _LOCK:
         _SHARED[:] = [] if sharing is None else [sharing]
 
 
 def gate(name: str, most: int) -> Gate:
-    """Return what lets at most so many requests of a name through at once."""
+    """Return a gate that admits at most `most` requests of a name at once."""
     for sharing in tuple(_SHARED):
         shared = sharing(name, most)
         if shared is not None:

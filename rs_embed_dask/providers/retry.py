@@ -78,17 +78,17 @@ class RetryPolicy(Record):
         """Pickle the values alone, for a policy travels in every task."""
         return RetryPolicy, astuple(self)
 
-    def wait_s(self, attempt: int, asked_s: float | None = None, *, seed: str | None = None) -> float:
-        """Return the wait after an attempt (from 1) in which the service asked for `asked_s`.
+    def wait_s(self, attempt: int, retry_after_s: float | None = None, *, seed: str | None = None) -> float:
+        """Return the wait after an attempt (from 1) in which the service asked for `retry_after_s`.
 
         The jitter is random, or follows from `seed`.
         """
         full = min(self.first_wait_s * 2.0 ** (attempt - 1), self.longest_wait_s)
         # S311: it spreads clients, guards nothing
         share = random.random() if seed is None else zlib.crc32(f"{seed}/{attempt}".encode()) / 2**32  # noqa: S311
-        # a little more than was asked for, so that those who were told the same do not come together
-        asked = min(asked_s or 0.0, self.longest_asked_s) * (1.0 + 0.2 * share)
-        return max(full * (0.5 + 0.5 * share), asked)
+        # a little more than requested, so that clients with the same Retry-After do not return together
+        requested_s = min(retry_after_s or 0.0, self.longest_asked_s) * (1.0 + 0.2 * share)
+        return max(full * (0.5 + 0.5 * share), requested_s)
 
 
 _LONGER: Final = "; or give a longer deadline_s in retry="

@@ -1,6 +1,6 @@
 """Where the blocks of a TIFF lie: its first image directory, read from as few bytes as possible.
 
-GDAL decodes blocks; this only finds them, so that exactly the bytes of the wanted blocks are fetched. It reads the
+GDAL decodes blocks; this only finds them, so that exactly the bytes of the needed blocks are fetched. It reads the
 directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips.
 """
 
@@ -93,7 +93,7 @@ class TiffLayout:
 
     @property
     def placed(self) -> bool:
-        """Whether the file says where its pixels lie; one with ground control points alone does not."""
+        """Whether the file states where its pixels lie; one with ground control points alone does not."""
         return PIXEL_SCALE in self.directory.entries or MATRIX in self.directory.entries
 
     def under(self, rows: tuple[int, int], columns: tuple[int, int]) -> Blocks:
@@ -132,7 +132,7 @@ def _directory(fetch: Fetch) -> Directory:
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     magic = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
     if order is None or magic not in {CLASSIC, BIG}:
-        msg = f"it begins with {head[:4]!r}, which is no TIFF"
+        msg = f"it begins with {head[:4]!r}, which is not a TIFF"
         raise NotTiffError(msg)
     big = magic == BIG
     number, word = ("Q", "Q") if big else ("H", "I")

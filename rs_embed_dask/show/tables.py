@@ -27,7 +27,7 @@ __all__ = [
 WIDTH: Final = 100
 INDENT: Final = "  "
 LAST: Final = 36
-"""Columns that the last cell of a row needs; in them it is wrapped."""
+"""Minimum width of the last cell of a row, within which it is wrapped."""
 
 _BAR: Final = 24
 # Translucent borders and no background of our own, so that a page suits light and dark notebooks.
@@ -53,7 +53,7 @@ class Counts:
         return ", ".join(f"{count:,} {kind}" for count, kind, _ in self.parts)
 
     def to_html(self) -> str:
-        """Write each count behind a dot of its colour."""
+        """Return each count after a dot of its colour."""
         dot = "<span class='key'><span class='dot' style='background:{}'></span>{:,} {}</span>"
         return "".join(dot.format(colour, count, html.escape(kind)) for count, kind, colour in self.parts)
 
@@ -82,7 +82,7 @@ Row: TypeAlias = "Sequence[str | Counts | ShareBar]"
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: a list where each row is one text, else a table; without a title it continues what is above."""
+    """A part of a page: a list if each row is one text, else a table; without a title it continues the one above."""
 
     title: str = ""
     rows: Sequence[Row] = ()
@@ -96,22 +96,22 @@ class Section:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """Write a number of things: ``1 model``, ``2,000 models``, ``2 batches``."""
+    """Format a count with its noun: ``1 model``, ``2,000 models``, ``2 batches``."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def table_text(title: str, header: Sequence[str], rows: Sequence[Row]) -> str:
-    """Write one table for a terminal; the header may be empty texts."""
+    """Format one table for a terminal; the header may be empty texts."""
     return page_text(title, [Section("", rows, header if any(header) else ())])
 
 
 def table_html(title: str, header: Sequence[str], rows: Sequence[Row]) -> str:
-    """Write one table for a notebook; the header may be empty texts."""
+    """Format one table for a notebook; the header may be empty texts."""
     return page_html(title, [Section("", rows, header if any(header) else ())])
 
 
 def page_text(title: str, sections: Iterable[Section]) -> str:
-    """Write a page for a terminal of 100 columns."""
+    """Format a page for a terminal of 100 columns."""
     lines = [_plain(title)]
     for section in sections:
         lines += ["", f"{_plain(section.title)}:"] if section.title else []
@@ -134,7 +134,7 @@ def _text_rows(section: Section) -> list[str]:
 
 
 def _named(header: Sequence[str], row: Sequence[str]) -> str:
-    """Write a row that is too wide for a table: each cell but the first behind the name of its column."""
+    """Format a row that is too wide for a table: each cell but the first after the name of its column."""
     return "; ".join(f"{name} {cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell)
 
 
@@ -155,7 +155,7 @@ def _plain(cell: Cell) -> str:
 
 
 def page_markdown(title: str, sections: Iterable[Section]) -> str:
-    """Write a page of Markdown."""
+    """Format a page as Markdown."""
     parts = [f"# {title}"]
     for section in sections:
         parts.append(f"## {section.title}")
@@ -179,7 +179,7 @@ def _markdown_row(row: Row) -> str:
 
 
 def page_html(title: str, sections: Iterable[Section]) -> str:
-    """Write a page as one HTML element with its own style; every text is escaped."""
+    """Format a page as one HTML element with its own style; every text is escaped."""
     parts = [f"<style>{_STYLE}</style><div class='rse'><h3>{_html(title)}</h3>"]
     for section in sections:
         parts.append(f"<h4>{_html(section.title)}</h4>" if section.title else "")

@@ -1,4 +1,4 @@
-"""The groups and arrays of a store: made, filled with items, and grown."""
+"""The groups and arrays of a store: creating them, filling in the items, and growing them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ITEM_ROWS: Final = 4096
 
 
 def claim(location: Location, chunk_items: int) -> Document:
-    """Take an empty place, or one where a store was begun and never finished."""
+    """Take an empty place, or one where creating a store was interrupted."""
     if chunk_items < 1:
         reason = "a chunk holds at least one item"
         raise StoreError("chunk_items", value=chunk_items, reason=reason, fix="use 64 to 4096")
     names = location.names()
-    found = Document.find(location) if ROOT_KEY in names else None
-    if found is not None and found.is_ready:
+    document = Document.find(location) if ROOT_KEY in names else None
+    if document is not None and document.is_ready:
         fix = "open it to go on, or choose another path"
         raise StoreError("store", value=location.name, reason="there is a finished store already", fix=fix)
-    if found is None and names:
+    if document is None and names:
         reason = f"the folder is not empty and holds no store (it has {', '.join(names[:3])})"
         raise StoreError("store", value=location.name, reason=reason, fix="choose a new or an empty folder")
     item_rows = chunk_items * max(1, _ITEM_ROWS // chunk_items)
@@ -126,7 +126,7 @@ def _make_group(location: Location, path: str, attributes: dict[str, Any]) -> No
 
 
 def _sharded(document: Document) -> dict[str, Any]:
-    """Storage of the items' arrays: in the chunks of the data, as xarray needs them, but in few files."""
+    """Return the storage of the items' arrays: the chunks of the data, as xarray needs them, in few files."""
     chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), "compressors": None}
     return {"shape": (document.n_items,), **chunks}
 

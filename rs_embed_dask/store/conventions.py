@@ -1,4 +1,4 @@
-"""The Zarr conventions by which other programs read a store: ``geoemb:``, ``proj:`` and ``spatial:``."""
+"""The Zarr conventions that let other programs read a store: ``geoemb:``, ``proj:`` and ``spatial:``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _model_uri(layout: ModelLayout) -> str:
 
 
 def _chip_px(layout: ModelLayout) -> list[int]:
-    """Find how many pixels one vector describes: a patch for a grid's token, the network's input for a vector."""
+    """Return how many pixels one vector describes: a patch for a grid's token, the network's input for a vector."""
     card = layout.attrs.get("card") or {}
     inputs = (card.get("inputs") or [{}])[0]
     side = inputs.get("size_px") if layout.grid_shape is None else card.get("patch_px")
@@ -111,9 +111,9 @@ def items_attrs() -> dict[str, Any]:
 
 
 def model_attrs(layout: ModelLayout) -> dict[str, Any]:
-    """Attributes of a model's group: the conventions, and under ``model`` all that is known of the model."""
+    """Attributes of a model's group: the conventions, and under ``model`` every fact about the model."""
     # A store's items lie in many UTM zones, so a grid's CRS and affine are arrays along ``item`` (``crs``,
-    # ``transform``) and the group says so by ``spatial:transform_type``.
+    # ``transform``) and the group marks this by ``spatial:transform_type``.
     attrs: dict[str, Any] = {"coordinates": _COORDINATES}
     if layout.grid_shape is None:
         attrs |= _registered("geoemb")

@@ -1,9 +1,9 @@
 """The root document of a store: its commit record.
 
-One key, ``zarr.json``, says what the store holds: the number of items, the models, the request, the receipt, and the
+One key, ``zarr.json``, lists what the store holds: the number of items, the models, the request, the receipt, and the
 metadata of every array (Zarr's consolidated metadata, which xarray reads instead of hundreds of small files). Whatever
-is made or added becomes visible when this key is replaced, which every supported store does as a whole; before that it
-does not exist. We write the document ourselves, because only then are its two halves one step.
+is created or added becomes visible when this key is replaced, which every supported store does atomically. We write
+the document ourselves, because Zarr would write its attributes and its consolidated metadata in two steps.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROOT_KEY: Final = "zarr.json"
 
 @contextlib.contextmanager
 def explained(what: str, value: object, fix: str) -> Iterator[None]:
-    """Turn what storage and codecs raise into a `StoreError` with a fix."""
+    """Turn the errors of storage and codecs into a `StoreError` with a fix."""
     try:
         yield
     except PermissionError as error:
@@ -67,11 +67,11 @@ class Location:
 
     @classmethod
     def of(cls, target: Target, *, read_only: bool = False) -> Location:
-        """Understand what a user gives as the place of a store."""
+        """Resolve a path, a URL or a Zarr store object."""
         if isinstance(target, ZarrStore):
             return cls(target, read_only)
-        given: object = target
-        text = str(os.fspath(given)) if isinstance(given, (str, os.PathLike)) else ""
+        unchecked: object = target
+        text = str(os.fspath(unchecked)) if isinstance(unchecked, (str, os.PathLike)) else ""
         if not text:
             fix = "give a path, a URL such as s3://bucket/run.zarr, or a zarr store object"
             raise StoreError("store target", value=target, reason="it is not a path, URL or Zarr store", fix=fix)
@@ -79,13 +79,13 @@ class Location:
             return cls(str(Path(text).expanduser().absolute()), read_only)
         parts = urlsplit(text)
         if parts.scheme in {"file", "local"}:
-            # Zarr's LocalStore renames each file into place; fsspec's local files are written where they stand.
+            # Zarr's LocalStore renames each file into place; fsspec writes local files in place, so not atomically.
             return cls(str(Path(unquote(parts.netloc + parts.path)).absolute()), read_only)
         return cls(text, read_only)
 
     @property
     def name(self) -> str:
-        """The place as it stands in messages."""
+        """The place as messages show it."""
         return self.target if isinstance(self.target, str) else repr(self.target)
 
     @property
@@ -116,7 +116,7 @@ class Location:
         return None if content is None else content.to_bytes()
 
     def write(self, key: str, content: bytes) -> None:
-        """Write one key, whole: a reader sees the old content or the new, never a part."""
+        """Write one key atomically: a reader sees the old content or the new, never a part."""
         with explained("store key", f"{self.name}/{key}", "check the disk's space and that the path can be written"):
             sync(self.storage.set(key, default_buffer_prototype().buffer.from_bytes(content)))
 
@@ -128,12 +128,12 @@ class Location:
             sync(self.storage.delete_dir(prefix))
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """List the keys that are not there; all are looked up at once."""
+        """List the keys that do not exist; all are looked up concurrently."""
         with explained("store target", self.name, "check that the path can be read"):
             return sync(_missing(self.storage, keys))
 
     def names(self) -> list[str]:
-        """List the names at the top level, without what a killed write left behind."""
+        """List the names at the top level, without the partial files of killed writes."""
         with explained("store target", self.name, "check that the path is a folder that can be read"):
             names = sync(_collected(self.storage.list_dir("")))
         return sorted(name for name in names if not (name.startswith("zarr.") and name.endswith(".partial")))
@@ -159,12 +159,12 @@ async def _collected(stream: AsyncIterator[T]) -> list[T]:
 
 
 def in_memory() -> MemoryStore:
-    """Make an empty place in memory, for results that nobody asked to keep."""
+    """Create an empty place in memory, for results that are not to be kept."""
     return MemoryStore()
 
 
 MARK: Final = "rs_embed_dask"
-"""The root attribute by which a store is known to be ours."""
+"""The root attribute that identifies a store of this package."""
 
 ITEMS: Final = "items"
 """The group of the items."""
@@ -174,12 +174,12 @@ _READY: Final = "ready"
 
 
 def now() -> str:
-    """Write the present time as UTC in ISO 8601, to the second."""
+    """Return the present time as UTC in ISO 8601, to the second."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Write the Zarr v3 metadata of a group."""
+    """Return the Zarr v3 metadata of a group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
@@ -212,7 +212,7 @@ class Document:
         raise StoreError("label", value=label, reason="the store has no such model", fix=f"use one of: {labels}")
 
     def to_bytes(self) -> bytes:
-        """Write the document."""
+        """Serialise the document as JSON."""
         mark = {
             "layout": LAYOUT_VERSION,
             "state": _READY if self.is_ready else _CREATING,

@@ -49,7 +49,7 @@ def footprints(places: Sequence[Spatial]) -> np.ndarray[Any, Any]:
 
 
 def _squares(places: Sequence[Any], crs: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Outline small squares of one zone, and mark those that cross the antimeridian and need more care."""
+    """Outline small squares of one zone; mark those that cross the antimeridian, which must be cut in two."""
     centers = np.asarray([place.center for place in places])  # (n, 2)
     halves = np.asarray([place.buffer_m for place in places])  # (n,)
     x, y = project(_WGS84, crs, centers[:, 0], centers[:, 1])
@@ -63,7 +63,7 @@ _WKT_DIGITS = 7
 
 
 def item_key(spatial_json: str, temporal_json: str) -> int:
-    """Digest a place and a span into 64 bits, by which a row is known again."""
+    """Digest a place and a span into 64 bits that identify a row."""
     digest = hashlib.blake2b(f"{spatial_json}\n{temporal_json}".encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
@@ -76,7 +76,7 @@ def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def encoded_items(items: Sequence[Item], first: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Write items as the stored rows of ``/items``."""
+    """Convert items to the stored rows of ``/items``."""
     places = [item.spatial.to_json() for item in items]
     spans = [item.temporal.to_json() for item in items]
     centers = np.asarray([item.spatial.center for item in items], dtype="float64").reshape(-1, 2)  # (n, 2)
@@ -114,7 +114,7 @@ def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item
 class ItemMatch:
     """How a request's items compare with a store's."""
 
-    known: int
+    present: int
     new: tuple[Item, ...]
     absent: int
 
@@ -122,12 +122,12 @@ class ItemMatch:
 def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
     """Compare items with the keys of a store; the same place and span twice counts twice."""
     left = Counter(keys.tolist())
-    known, new = 0, []
+    present, new = 0, []
     for item in items:
         key = item_key(item.spatial.to_json(), item.temporal.to_json())
         if left[key] > 0:
             left[key] -= 1
-            known += 1
+            present += 1
         else:
             new.append(item)
-    return ItemMatch(known, tuple(new), len(keys) - known)
+    return ItemMatch(present, tuple(new), len(keys) - present)

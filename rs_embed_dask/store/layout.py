@@ -1,4 +1,4 @@
-"""What is in a store: the items, the shape of each model's results, and what a task brings to be written.
+"""What is in a store: the items, the shape of each model's results, and the rows that a task writes.
 
 All arrays of a model share their row chunks, so that one writer owns whole Zarr chunks.
 """
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class Status(IntEnum):
-    """What became of one item in one model's hands.
+    """The outcome of one item for one model.
 
     The values are written in every store and never change their meaning.
     """
@@ -63,7 +63,7 @@ class Status(IntEnum):
 
     @property
     def words(self) -> str:
-        """The name as people read it: ``read failed``."""
+        """The name in plain words: ``read failed``."""
         return self.name.lower().replace("_", " ")
 
 
@@ -74,7 +74,7 @@ RETRYABLE: Final = frozenset({Status.READ_FAILED, Status.MODEL_FAILED})
 """Failed in a way that another try may fix."""
 
 UNDONE: Final = frozenset({Status.PENDING}) | RETRYABLE
-"""What a run takes up: everything that is not done."""
+"""What a run computes: everything that is not done."""
 
 STATUS_COLOURS: Final = {
     Status.PENDING: "#c3c9d0",
@@ -89,7 +89,7 @@ STATUS_COLOURS: Final = {
 
 
 NO_DAY: Final = -(2**31)
-"""The stored number of a day that is not known."""
+"""The stored number of an unknown day."""
 
 _WHOLE: Final = sys.maxsize
 _DAYS: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "_FillValue": NO_DAY}
@@ -114,11 +114,11 @@ class Field:
 
     @property
     def all_attrs(self) -> dict[str, Any]:
-        """Attributes with what CF decoding needs."""
+        """The attributes, with those that CF decoding needs."""
         return dict(self.attrs) | (_DAYS if self.kind == "day" else {})
 
     def encoded(self, values: Any) -> np.ndarray[Any, Any]:
-        """Bring values into the form that is stored."""
+        """Convert values to their stored form."""
         if self.kind == "text":
             return np.asarray([self._cut(str(value)) for value in values], dtype=object)
         if self.kind == "day":
@@ -129,11 +129,11 @@ class Field:
     def _cut(self, text: str) -> str:
         if len(text) <= self.longest:
             return text
-        kept = text[: self.longest]
-        return f"{kept[: kept.rfind(chr(10))] if chr(10) in kept else kept}\n..."
+        head = text[: self.longest]
+        return f"{head[: head.rfind(chr(10))] if chr(10) in head else head}\n..."
 
     def blank(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """Make an array of this field where nothing is known yet, in stored form."""
+        """Create an array of fill values, in stored form."""
         dtype: Any = object if self.kind == "text" else "int32" if self.kind == "day" else self.dtype
         return np.full(shape, self.fill_value, dtype=dtype)
 
@@ -154,7 +154,7 @@ _START: Final = _day("start", "first day of the span")
 _END: Final = _day("end", "day after the last day of the span")
 
 COORDS: Final = (_INDEX, _ID, _LON, _LAT, _START, _END)
-"""The coordinates along ``item``, which every group carries."""
+"""The coordinates along ``item``, which every group has."""
 
 ITEM_FIELDS: Final = (
     *COORDS,
@@ -214,7 +214,7 @@ GRID_FIELDS: Final = (
 
 
 LAYOUT_VERSION: Final = 1
-"""The number of this layout; a store of another number is refused by name."""
+"""The version of this layout; stores of other versions are refused."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RESERVED: Final = frozenset({"items", "zarr.json", "c"})
@@ -275,7 +275,7 @@ class ModelLayout:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Every array that a chunk's writer writes, the status last."""
+        """Every array of a chunk in the order of writing, the status last."""
         return (*self.data_fields, STATUS)
 
     def shape(self, one: Field, rows: int) -> tuple[int, ...]:
@@ -312,7 +312,7 @@ class ModelLayout:
 
 @dataclass
 class ChunkResult:
-    """What a task brings to be written: some or all rows of one chunk and one model."""
+    """What a task writes: some or all rows of one chunk and one model."""
 
     rows: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]

@@ -22,7 +22,7 @@ __all__ = ["item_grid", "items_frame", "open_store"]
 
 
 def open_store(path: Target) -> xr.DataTree:
-    """Open a store as a lazy tree; it is what ``xarray.open_datatree(path, engine="zarr", chunks={})`` gives.
+    """Open a store as a lazy tree, as ``xarray.open_datatree(path, engine="zarr", chunks={})`` returns it.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
 
 
 def _georeferenced(grid: np.ndarray[Any, Any], transform: np.ndarray[Any, Any], crs: str) -> xr.DataArray:
-    import rioxarray  # noqa: F401  it adds .rio
+    import rioxarray  # noqa: F401  registers the .rio accessor
 
     a, _, c, _, e, f = (float(value) for value in transform)
     rows, columns = grid.shape[1:]

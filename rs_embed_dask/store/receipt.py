@@ -1,4 +1,4 @@
-"""What a store was made with, and whether a request may go on with it."""
+"""What a store was made with, and whether a request may continue it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PACKAGES: Final = (
 
 
 def plain(data: Any) -> Any:
-    """Bring data to what JSON gives back, with the secret parts of URLs cut."""
+    """Convert data to what reading its JSON returns, with the secret parts of URLs removed."""
     try:
         return _redacted(json.loads(json.dumps(data, allow_nan=False)))
     except (TypeError, ValueError) as error:
@@ -78,8 +78,8 @@ def build_receipt(
     weights: Mapping[str, Any] | None = None,
     provider: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Put together what a run is made with."""
-    # From the packages' metadata: importing torch or rasterio to ask them would take seconds.
+    """Collect what a run is made with."""
+    # From the packages' metadata: importing torch or rasterio for their versions would take seconds.
     installed = ((name, package_version(name)) for name in _PACKAGES)
     parts = {
         "request_sha256": request_digest(request),
@@ -94,7 +94,7 @@ def build_receipt(
 
 
 _FREE: Final = frozenset({"items", "n_items", "spatials", "temporal", "chunk_items"})
-"""Parts that may differ: items are compared row by row, and more of them are a top-up."""
+"""Parts that may differ: items are compared row by row, and additional ones are a top-up."""
 
 
 @dataclass(frozen=True)

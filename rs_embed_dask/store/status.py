@@ -1,4 +1,4 @@
-"""What became of every item: counts, reasons, frames without data."""
+"""The outcome of every item: counts, reasons, frames without data."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def frame_name(start: np.datetime64, end: np.datetime64, number: int) -> str:
 
 
 def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
-    """Find the frames of a model in which some item saw nothing."""
+    """Find the frames of a model in which some item has no data."""
     layout = store.layout(label)
     sources = list(layout.attrs.get("frame_sources") or [""] * layout.frames)
     rows = np.flatnonzero(np.isin(store.values(label, "status"), _LOOKED_AT))
@@ -96,11 +96,11 @@ def frame_gaps(store: StoreView, label: str) -> list[FrameGaps]:
     for source in dict.fromkeys(sources):
         columns = [number for number, name in enumerate(sources[: layout.frames]) if name == source]
         names = _names(starts[:, columns], ends[:, columns])
-        seen = np.isfinite(valid[:, columns])
+        has_frame = np.isfinite(valid[:, columns])
         empty = Counter(names[valid[:, columns] == 0].tolist())
         if empty:
-            items = int(seen.any(axis=1).sum())
-            frames = len(set(names[seen].tolist()))
+            items = int(has_frame.any(axis=1).sum())
+            frames = len(set(names[has_frame].tolist()))
             gaps.append(FrameGaps(label, source, frames, items, tuple(sorted(empty.items()))))
     return gaps
 
@@ -124,10 +124,10 @@ def _names(starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> np.ndarr
 
 
 FAILURES: Final = (Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID, Status.NO_DATA, Status.PARTIAL)
-"""The statuses whose reasons are worth a line, the worst first."""
+"""The statuses whose reasons are reported, the worst first."""
 
 _NAME: Final = re.compile(r"(?=\S*\d)\S{5,}")
-"""A word of an id, a date or a coordinate; short ones such as 503 tell reasons apart."""
+"""A word of an id, a date or a coordinate; shorter ones such as 503 distinguish reasons."""
 
 _EXAMPLES: Final = 5
 _MOST_REASONS: Final = 20
@@ -145,7 +145,7 @@ class ReasonCount:
 
 
 def reasons(store: StoreView, label: str) -> list[ReasonCount]:
-    """Group the items of a model that are not wholly well by status and reason."""
+    """Group the items of a model that are not OK by status and reason."""
     # Reasons that differ only in ids, dates or coordinates are one group.
     codes = store.values(label, "status")
     rows = np.flatnonzero(np.isin(codes, [int(code) for code in FAILURES]))
@@ -168,8 +168,8 @@ def status_table(store: StoreView) -> pd.DataFrame:
     tables = []
     for label in store.labels:
         valid = store.values(label, "valid_fraction")
-        seen = np.isfinite(valid)
-        mean = np.where(seen, valid, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+        has_frame = np.isfinite(valid)
+        mean = np.where(has_frame, valid, 0).sum(axis=1) / np.maximum(has_frame.sum(axis=1), 1)
         columns: dict[str, Any] = {
             **{name: places[name] for name in ("item", "lon", "lat")},
             "id": places["id"].astype(object),
@@ -178,7 +178,7 @@ def status_table(store: StoreView) -> pd.DataFrame:
             "model": label,
             "status": _named(store.values(label, "status")),
             "reason": store.values(label, "reason").astype(object),
-            "valid_fraction": np.where(seen.any(axis=1), mean, np.nan),
+            "valid_fraction": np.where(has_frame.any(axis=1), mean, np.nan),
             "n_obs": store.values(label, "n_obs"),
             "first_date": _dates(store.values(label, "first_date")),
             "last_date": _dates(store.values(label, "last_date")),
@@ -192,7 +192,7 @@ def _named(codes: np.ndarray[Any, Any]) -> pd.Categorical[Any]:
 
 
 def _dates(days: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Read stored days as dates, in the nanoseconds that pandas 2 needs."""
+    """Convert stored days to dates, in the nanoseconds that pandas 2 needs."""
     has_date = days != NO_DAY
     dates = np.where(has_date, days, 0).astype("datetime64[D]").astype("datetime64[ns]")
     return np.where(has_date, dates, np.datetime64("NaT", "ns"))
@@ -200,7 +200,7 @@ def _dates(days: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StatusReport:
-    """What became of every item of a store, at the time of the call.
+    """The outcome of every item of a store, at the time of the call.
 
     Parameters
     ----------
@@ -209,9 +209,9 @@ class StatusReport:
     counts : dict of dict
         By model and status, the number of items.
     failures : tuple of ReasonCount
-        Items that are not wholly well, grouped by reason.
+        Items that are not OK, grouped by reason.
     gaps : tuple of FrameGaps
-        Frames in which some item saw nothing.
+        Frames in which some item has no data.
     """
 
     store: StoreView
@@ -281,7 +281,7 @@ class StatusReport:
 
 
 def _counts(counts: dict[Status, int]) -> Counts:
-    """Write counts by status, what is pending last."""
+    """Order counts by status, pending last."""
     ordered = sorted(counts.items(), key=lambda pair: (pair[0] is Status.PENDING, pair[0]))
     return Counts(tuple((count, code.words, STATUS_COLOURS[code]) for code, count in ordered))
 
@@ -298,7 +298,7 @@ def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:
 
 
 def status(path: Target) -> StatusReport:
-    """Report what became of every item of a store.
+    """Report the outcome of every item of a store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The store of a run: made by the client, written by any worker, read by anyone."""
+"""The store of a run: created by the client, written by any worker, read by anyone."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class StoreView:
 
     @property
     def receipt(self) -> dict[str, Any]:
-        """What it was made with."""
+        """What the store was made with."""
         return self._document.receipt
 
     @property
     def created(self) -> str:
-        """When it was made, UTC."""
+        """When the store was created, UTC."""
         return self._document.created
 
     @property
@@ -155,7 +155,7 @@ class StoreView:
     def pending_rows(
         self, chunk: int, label: str, only: AbstractSet[Status] | None = None, *, reason: str | None = None
     ) -> np.ndarray[Any, Any]:
-        """Find the rows of a chunk that are to compute, as offsets inside the chunk."""
+        """Find the rows of a chunk that are still to compute, as offsets inside the chunk."""
         span = self.span(chunk)
         return self._rows(label, only, reason, span=span) - span[0]
 
@@ -181,8 +181,8 @@ class StoreView:
 class Store(StoreView):
     """One Zarr v3 group: items, one group per model, and the receipt.
 
-    A store is opened or made by its class methods. It is small and picklable (its place and mode only) where its place
-    is a path or a URL. One process at a time writes a chunk; one client at a time adds items or models.
+    A store is opened or created by its class methods. It is small and picklable (its place and mode only) where its
+    place is a path or a URL. One process at a time writes a chunk; one client at a time adds items or models.
     """
 
     @classmethod
@@ -196,12 +196,12 @@ class Store(StoreView):
         chunk_items: int,
         receipt: dict[str, Any] | None = None,
     ) -> Self:
-        """Make a store with every item pending.
+        """Create a store with every item pending.
 
         Parameters
         ----------
         target : str, path-like or zarr store
-            An empty or new place, or one where the making of a store was cut short.
+            An empty or new place, or one where creating a store was interrupted.
         items : iterable of Item
             The rows in order; read as a stream, a few thousand at a time.
         models : sequence of ModelLayout
@@ -237,13 +237,13 @@ class Store(StoreView):
         Raises
         ------
         StoreError
-            If there is no store, or if it is another program's, of another layout, half made or lacks an array.
+            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array.
         """
         if mode not in {"r", "r+"}:
             reason = "a store is opened to read or to read and write"
             raise StoreError("mode", value=mode, reason=reason, fix="use 'r' or 'r+'")
         location = Location.of(target, read_only=mode == "r")
-        # Read as a reader: a writer's storage would make the folder of a mistyped path.
+        # Opened read-only at first: writable storage would create the folder of a mistyped path.
         reading = replace(location, read_only=True)
         document = Document.load(reading)
         missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
@@ -262,8 +262,8 @@ class Store(StoreView):
         StoreError
             If there is a root document that is not ours.
         """
-        found = Document.find(Location.of(target, read_only=True))
-        return found is not None and found.is_ready
+        document = Document.find(Location.of(target, read_only=True))
+        return document is not None and document.is_ready
 
     def write_chunk(self, chunk: int, label: str, result: ChunkResult) -> None:
         """Write rows of one chunk and model: idempotent, whole chunks, the status last.

@@ -1,7 +1,7 @@
-"""Writing one chunk of one model: whole, again and again if need be, the status last.
+"""Writing one chunk of one model: whole, repeatable, the status last.
 
-The status array is a chunk's commit record. Data are written first; a row that had a status before and is written
-again is first set back to pending. So a crash between any two writes leaves every row either as a whole or pending.
+The status array is a chunk's commit record. Data are written first; a row that had a status before and is rewritten
+is first set back to pending. So a crash between any two writes leaves every row either complete or pending.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_rows(array: zarr.Array[Any], span: tuple[int, int], place: str) -> np.n
 
 
 def _first_bad(array: zarr.Array[Any], span: tuple[int, int], first_error: Exception) -> tuple[str, Exception]:
-    """Look for the chunk that made a read fail."""
+    """Find the chunk that made a read fail."""
     size = array.chunks[0]
     for number in range(span[0] // size, -(-span[1] // size)):
         try:
@@ -83,16 +83,16 @@ class Chunk:
 
 
 def write_rows(chunk: Chunk, result: ChunkResult) -> None:
-    """Write some or all rows of a chunk; the rows that the result does not name keep what they have."""
+    """Write some or all rows of a chunk; rows that the result does not name keep their values."""
     rows, codes = _checked(result, chunk.size)
     status = chunk.read("status")
-    kept = np.flatnonzero(status != Status.PENDING)
-    kept = kept[~np.isin(kept, rows)]
+    decided = np.flatnonzero(status != Status.PENDING)
+    others = decided[~np.isin(decided, rows)]
     blocks = {}
     for field in chunk.layout.data_fields:
         block = field.blank(chunk.layout.shape(field, chunk.size))
-        if len(kept):
-            block[kept] = chunk.read(field.name)[kept]
+        if len(others):
+            block[others] = chunk.read(field.name)[others]
         _fill(block, field, result)
         blocks[field.name] = block
     if np.any(status[rows] != Status.PENDING):

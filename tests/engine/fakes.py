@@ -71,7 +71,6 @@ class Numbers:
     held: tuple[int, ...] = ()
     faults: tuple[tuple[int, str], ...] = ()
     latency_s: tuple[float, float] | None = None
-    items_per_task: int = 1
     name: str = field(default="numbers", init=False)
 
     def sensors(self):

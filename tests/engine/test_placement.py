@@ -48,12 +48,12 @@ def test_tasks_ask_for_the_resources_that_are_there(each, expected, slots, embed
 def test_weights_must_fit_into_a_worker_that_embeds(each, room):
     found = workers(*each)
     assert found.room == room
-    found.hold(int(0.79 * room) or 100 * GIB)
+    found.check_room(int(0.79 * room) or 100 * GIB)
     if room:
         with pytest.raises(EngineError, match=rf"memory of a worker.*{room / GIB} GiB.*need {room / GIB} GiB.*more"):
-            found.hold(room)
+            found.check_room(room)
         with dask.config.set({"distributed.worker.memory.pause": False}):
-            found.hold(room)
+            found.check_room(room)
 
 
 def limit(window, *, memory=16 * GIB, chunk_items=64, chunk_bytes=2**20):

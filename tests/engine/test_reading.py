@@ -44,7 +44,7 @@ def outcome(*script, tries=4):
 def test_a_read_that_succeeds():
     pixels, waits = outcome()
     assert (pixels.status, pixels.tries, waits) == (Status.OK, 1, [])
-    assert pixels.cube.values.shape == (1, 3, 8, 8)
+    assert pixels.value.values.shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize("fault", [transient(), ConnectionResetError("peer"), TimeoutError("slow")])
@@ -93,5 +93,5 @@ def test_a_place_that_no_grid_fits_is_invalid():
     plan = plan_of(Places(1), Numbers())
     wide = Item(0, BBox(-9, 0, 9, 4), SPAN)
     (pixels,) = read_unit(plan.recipe, Unit(0, wide, ("means",)), (0,))
-    assert (pixels.status, pixels.cube) == (Status.INVALID, None)
+    assert (pixels.status, pixels.value) == (Status.INVALID, None)
     assert "split it" in str(pixels.error)

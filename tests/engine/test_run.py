@@ -159,14 +159,6 @@ def test_results_in_memory_are_written_by_the_client(threads_client):
     np.testing.assert_array_equal(values(store), expected(20, [4]))
 
 
-def test_cheap_providers_read_several_items_a_task(threads_client, tmp_path):
-    plan = plan_of(Places(20), Numbers(str(tmp_path), items_per_task=3, faults=((4, "lasting"),)))
-    store = store_of(plan, tmp_path / "run.zarr")
-    report = run_plan(plan, store, threads_client, options=QUIET)
-    np.testing.assert_array_equal(values(store), expected(20, [4]))
-    assert report.tally.reads == 20
-
-
 def test_the_window_bounds_what_is_in_flight(threads_client, tmp_path):
     most = []
 

@@ -126,7 +126,7 @@ def test_days_are_from_1970_and_hours_count():
     model = small("copernicusfm", metadata=("dates",))
     image = torch.zeros(1, 1, 12, 64, 64)
     first, second = (
-        model.encoder._told(Batch({"s2": image}, dates=torch.tensor([[day]])), 16)
+        model.encoder._metadata_code(Batch({"s2": image}, dates=torch.tensor([[day]])), 16)
         for day in ((1970, 1, 2), (1970, 1, 1, 24))
     )
     assert torch.allclose(first, second)

@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_refused():
         model.embed(image | {"aerial": image["aerial"][..., :50, :50]}, dates={"s2": SIDE["dates"]})
     with pytest.raises(ModelInputError, match="the model takes one frame"):
         model.embed(image | {"aerial": image["aerial"].repeat(2, axis=0)}, **SIDE)
-    with pytest.raises(ModelInputError, match="no whole number of patches of 20 m"):
+    with pytest.raises(ModelInputError, match="not a whole number of patches of 20 m"):
         small("anysat", patch_px=2, size_px=3).embed(pixels("anysat", "s2", 3), **SIDE)
 
 

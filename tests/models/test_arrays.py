@@ -106,7 +106,7 @@ def test_power_is_not_taken_for_decibels(galileo):
         ({"dates": ["2022-01-01"]}, ModelInputError, "dates = 1: there are 3 frames"),
         ({"dates": ["2022-01-01", "2022-02-30", "2022-03-01"]}, SpecError, "2022-02-30"),
         ({"dates": DAYS, "place": (200, 0)}, SpecError, "not on the globe"),
-        ({"dates": DAYS, "place": (1, 2, 3)}, ModelInputError, "not a place an item"),
+        ({"dates": DAYS, "place": (1, 2, 3)}, ModelInputError, "not one place per item"),
         ({}, ModelInputError, "dates: the model needs it.*pass dates="),
     ],
 )

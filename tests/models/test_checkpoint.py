@@ -108,7 +108,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, new):
     proof = tmp_path / "ran"
     path = tmp_path / "a.pt"
     torch.save({"model": {"x": torch.zeros(1)}, "trap": Trap(proof)}, path, _use_new_zipfile_serialization=new)
-    with pytest.raises(WeightsError, match="holds objects that would have to be run"):
+    with pytest.raises(WeightsError, match="holds objects that would have to be executed"):
         loaded(path)
     assert not proof.exists()
 
@@ -122,7 +122,7 @@ def test_a_bare_pickle_is_refused(tmp_path):
 
 def test_a_class_that_the_card_does_not_allow_is_refused(tmp_path, nano):
     torch.save({**nano, "args": argparse.Namespace()}, tmp_path / "a.pt")
-    with pytest.raises(WeightsError, match="would have to be run"):
+    with pytest.raises(WeightsError, match="would have to be executed"):
         loaded(tmp_path / "a.pt")
 
 
@@ -150,7 +150,7 @@ def test_noise_is_no_checkpoint(tmp_path):
 
 def test_a_list_is_no_checkpoint(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "a.pt")
-    with pytest.raises(WeightsError, match="holds no names"):
+    with pytest.raises(WeightsError, match="not a state dict"):
         loaded(tmp_path / "a.pt")
 
 

@@ -31,13 +31,13 @@ def test_versions():
 
 
 def test_time_and_place_are_the_published_numbers():
-    told = small("clay").encoder._told(batch())[1][0].tolist()
+    told = small("clay").encoder._metadata_code(batch())[1][0].tolist()
     known = [-0.23931566, -0.97094183, 0, 1, 0.51848078, 0.85508929, 0.85287991, -0.52210713]
     assert told == pytest.approx(known, abs=1e-6)
     evening = batch(dates=torch.tensor([[[2021, 1, 3, 17]]]))
     known = [0.12053668, 0.99270887, -0.96592583, -0.25881905]
-    assert small("clay").encoder._told(evening)[1][0, :4].tolist() == pytest.approx(known, abs=1e-6)
-    assert small("clay", hour=17).encoder._told(batch())[1][0, 2].item() == pytest.approx(known[2], abs=1e-6)
+    assert small("clay").encoder._metadata_code(evening)[1][0, :4].tolist() == pytest.approx(known, abs=1e-6)
+    assert small("clay", hour=17).encoder._metadata_code(batch())[1][0, 2].item() == pytest.approx(known[2], abs=1e-6)
 
 
 def test_positions_have_columns_first_and_metres_in_the_argument():

@@ -97,5 +97,5 @@ def test_the_size_of_the_image_is_an_option(model):
     image = pixels(model, loaded.inputs[0].modality, 50)
     cells = 96 // loaded.patch
     assert loaded.embed(image, output=GRID, **SIDE).shape[1:] == (cells, cells)
-    with pytest.raises(SpecError, match="size_px = 97: no multiple"):
+    with pytest.raises(SpecError, match="size_px = 97: not a multiple"):
         small(model, size_px=97)

@@ -132,7 +132,7 @@ def test_the_size_of_the_image_is_an_option(model):
     cell = FAMILIES[model].cell
     loaded = small(model, size_px=6 * cell)
     assert loaded.embed(pixels(model, loaded.inputs[0].modality, 50), output=GRID).shape[1:] == (6, 6)
-    with pytest.raises(SpecError, match="size_px = 97: no multiple"):
+    with pytest.raises(SpecError, match="size_px = 97: not a multiple"):
         small(model, size_px=97)
 
 

@@ -122,7 +122,7 @@ def test_sizes_and_their_limits():
     image = pixels("olmoearth", "s2", 20)
     assert small("olmoearth", max_px=12).embed(image, output=GRID, **SIDE).shape == (32, 3, 3)
     assert small("olmoearth", size_px=28).embed(image, output=GRID, **SIDE).shape == (32, 7, 7)
-    with pytest.raises(ModelInputError, match=r"sides = \(25, 25\): no multiple of patch_px = 4"):
+    with pytest.raises(ModelInputError, match=r"sides = \(25, 25\): not a multiple of patch_px = 4"):
         small("olmoearth", size_px=25).embed(image, **SIDE)
 
 

@@ -84,7 +84,7 @@ def test_any_image_takes_the_networks_size(side):
 
 def test_the_networks_size_is_an_option():
     assert small(size_px=112).embed(rgb(150), output=GRID).shape == (32, 7, 7)
-    with pytest.raises(SpecError, match="size_px = 100: no multiple of 16"):
+    with pytest.raises(SpecError, match="size_px = 100: not a multiple of 16"):
         small(size_px=100)
 
 

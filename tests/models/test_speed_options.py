@@ -123,7 +123,7 @@ def kernels(patches, um):
     image, told = torch.ones(1, 1, patches.kernel[1], patches.kernel[1]), (um,)
     more = (lambda: sincos(torch.tensor(told), patches.wave_dim),) if isinstance(patches, WavePatches) else ()
     found = patches(image, told, *more)
-    return found if patches._kept is None else patches._kept[1][0]
+    return found if patches._cache is None else patches._cache[1][0]
 
 
 @pytest.mark.parametrize(("name", "part"), [("dofa", "patch_embed"), ("clay", "patch_embedding")])
@@ -132,9 +132,9 @@ class TestKernelsAreKept:
         model = loaded(name)
         first = embedded(model, name)
         patches = model.encoder.get_submodule(part)
-        kept = patches._kept[1][0]
+        kept = patches._cache[1][0]
         assert np.array_equal(embedded(model, name), first)
-        assert patches._kept[1][0] is kept
+        assert patches._cache[1][0] is kept
         with torch.no_grad():
             patches.weight_generator.fc_weight.weight.neg_()
         changed = embedded(model, name)
@@ -156,7 +156,7 @@ class TestKernelsAreKept:
         patches = loaded(name).encoder.get_submodule(part).requires_grad_()
         kernels(patches, 0.66).sum().backward()
         assert patches.weight_generator.fc_weight.weight.grad is not None
-        assert patches._kept is None
+        assert patches._cache is None
 
 
 def test_a_table_that_is_kept_serves_training_too():

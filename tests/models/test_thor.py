@@ -79,7 +79,7 @@ def test_an_image_takes_the_nearest_size():
         assert found.grid_shape(spec, (side, side), InputPrep.resize()) == (cells, cells)
     assert found.grid_shape(ModelSpec("thor", options={"patch_px": 16}), (100, 100), InputPrep()) == (6, 6)
     wide = {"bands60": True, "patch_px": 16, "size_px": 64}
-    with pytest.raises(ModelInputError, match=r"60 m bands make no whole number of tokens.*multiple of 96 px"):
+    with pytest.raises(ModelInputError, match=r"60 m bands are not a whole number of tokens.*multiple of 96 px"):
         small("thor", **wide).embed(np.full((12, 64, 64), 900.0))
 
 

@@ -148,7 +148,7 @@ def test_another_bodys_file_is_refused(tmp_path):
 def test_only_a_namespace_is_harmless(tmp_path):
     content = {"satellite_state_dict": tensors("vitb16"), "opt": argparse.Namespace(out=PurePosixPath("runs"))}
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="would have to be run"):
+    with pytest.raises(WeightsError, match="would have to be executed"):
         small(weights=tmp_path / "a.pth")
 
 

@@ -153,7 +153,7 @@ def test_the_overview_without_a_scene_has_two_panels(store):
 
 def test_what_cannot_be_drawn_says_why(tmp_path, store, monkeypatch):
     empty = Store.create(tmp_path / "s", items=make_items(2), models=[POOLED], request={}, chunk_items=2)
-    with pytest.raises(SpecError, match="none of 2 is whole"):
+    with pytest.raises(SpecError, match="none of 2 is complete"):
         pca_rgb(empty, "galileo")
     with pytest.raises(SpecError, match="no CRS"):
         SceneImage.of(xr.DataArray(np.zeros((3, 2, 2)), dims=("band", "y", "x")))

@@ -88,8 +88,8 @@ def test_many_vectors_are_thinned_evenly():
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (lambda: fit_pca(np.full((3, 2), np.nan)), "none of 3 is whole"),
-        (lambda: fit_pca(np.zeros(4)), "list of vectors"),
+        (lambda: fit_pca(np.full((3, 2), np.nan)), "none of 3 is complete"),
+        (lambda: fit_pca(np.zeros(4)), "vectors are needed"),
         (lambda: fit_pca(cloud(), percentiles=(98, 2)), "ascend"),
         (lambda: fit_pca(cloud(), n_components=0), "at least one component"),
         (lambda: fit_pca(cloud()).project(np.zeros((2, 3))), "vectors of 20 dimensions"),

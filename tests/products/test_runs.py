@@ -165,7 +165,7 @@ def test_resume_takes_up_what_failed(workers, served, tmp_path):
     out = tmp_path / "run.zarr"
     tree = rs.compute_embeddings([LAND, place], spec, YEAR, out=out, client=workers, progress=False)
     assert statuses(tree, "tessera") == ["OK", "READ_FAILED"]
-    assert "its index says" in str(tree["tessera"]["reason"].values[1])
+    assert "its index states" in str(tree["tessera"]["reason"].values[1])
     tile.write_bytes(whole)
     report = rs.resume(out, client=workers, progress=False)
     assert report.tally.reads == 1

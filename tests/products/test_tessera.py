@@ -172,8 +172,8 @@ def other_shape(path):
     ("change", "layout", "told"),
     [
         (flip, "0.7", "its sha256 begins with"),
-        (cut, "0.7", "its index says"),
-        (cut, "0.11", "its index says"),
+        (cut, "0.7", "its index states"),
+        (cut, "0.11", "its index states"),
         (spoil_head, "0.11", "its head is not that of an array"),
         (Path.unlink, "0.11", "404"),
     ],

@@ -196,7 +196,7 @@ def test_a_service_account_signs_in_with_its_key(earth, tmp_path):
         "private_key": private.decode(),
     }
     (tmp_path / "key.json").write_text(json.dumps(key))
-    with pytest.raises(AccessError, match="no credentials that Earth Engine takes"):
+    with pytest.raises(AccessError, match="no credentials that Earth Engine accepts"):
         load(earth.provider(credentials="service_account", key_file=str(tmp_path / "key.json")), one())
     assert earth.counts("other") >= 1  # the token was asked for
 

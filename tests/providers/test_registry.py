@@ -109,8 +109,8 @@ def test_a_provider_by_entry_point(monkeypatch):
     ("which", "options", "error", "words"),
     [
         ("synthetik", {}, UnknownNameError, "synthetic"),
-        (Archive, {}, SpecError, "no provider"),
-        (42, {}, SpecError, "no provider"),
+        (Archive, {}, SpecError, "not a provider"),
+        (42, {}, SpecError, "not a provider"),
         (Archive(), {"seed": 1}, SpecError, "already made"),
         ({"seed": 1}, {}, SpecError, "no name"),
         ({"name": "files", "rebuild": False}, {}, SpecError, "arrays"),

@@ -296,5 +296,5 @@ def test_local_files_and_other_schemes(tmp_path):
     with pytest.raises(ProviderError, match=r"cannot read s3:// addresses"):
         read_range("s3://bucket/a.tif", 0, 10, access=PLAIN)
     (tmp_path / "a.tif").write_bytes(b"no tiff at all, but text")
-    with pytest.raises(ProviderError, match=r"begins with b'no t', which is no TIFF"):
+    with pytest.raises(ProviderError, match=r"begins with b'no t', which is not a TIFF"):
         open_geotiff(f"file://{tmp_path}/a.tif", access=PLAIN)

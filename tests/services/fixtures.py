@@ -19,11 +19,11 @@ from tests.services.service import Service
 
 
 def forget_heads():
-    geotiff._HEADS._kept.clear()
+    geotiff._HEADS._files.clear()
 
 
 def forget_answers():
-    search._ANSWERS._kept.clear()
+    search._ANSWERS._answers.clear()
     search._client.cache_clear()
 
 

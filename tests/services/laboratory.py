@@ -100,7 +100,9 @@ def whole(keep=None, status=200):
     """Ignore the range, as servers without ranges do, and send so many bytes of the file."""
 
     def edit(call, reply):
-        return Reply(status, FILES[call.path.rpartition("/")[0].rpartition("/")[2], call.path.rpartition("/")[2]][:keep])
+        return Reply(
+            status, FILES[call.path.rpartition("/")[0].rpartition("/")[2], call.path.rpartition("/")[2]][:keep]
+        )
 
     return Fault(edit=edit)
 
@@ -128,7 +130,11 @@ def damage(item, change):
 
 
 def static(service, monkeypatch):
-    landing = {"type": "Catalog", "id": "files", "links": [{"rel": "root", "href": "."}, {"rel": "item", "href": "a.json"}]}
+    landing = {
+        "type": "Catalog",
+        "id": "files",
+        "links": [{"rel": "root", "href": "."}, {"rel": "item", "href": "a.json"}],
+    }
     monkeypatch.setattr(type(service.api), "landing", lambda api, base: landing)
 
 
@@ -288,7 +294,9 @@ PLAIN = (
     Experiment("a server without ranges", EQUAL, on("range", whole())),
     Experiment("the beginning of each file, once", EQUAL, on("range", whole(keep=9000), 1, each=True)),
     Experiment("a name that is not known at first", EQUAL, prepare=nameless(3)),
-    Experiment("a name that is not known", failed("transient.*resol|transient.*NameResolution"), prepare=nameless(10**9)),
+    Experiment(
+        "a name that is not known", failed("transient.*resol|transient.*NameResolution"), prepare=nameless(10**9)
+    ),
     Experiment("a port that nobody listens at", failed("transient.*[Cc]onnection"), prepare=closed_port),
 )
 """The same at a storage that wants no signatures."""

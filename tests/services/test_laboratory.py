@@ -23,13 +23,21 @@ from tests.services.scenes import grid, layer, s2_scene
 
 __all__ = ["azure", "new_process", "plain"]
 
-HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=1.5, longest_asked_s=1.0, deadline_s=6.0)
+HASTE = RetryPolicy(
+    attempts=4, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=1.5, longest_asked_s=1.0, deadline_s=6.0
+)
 TWICE = RetryPolicy(attempts=2, first_wait_s=0.01, longest_wait_s=0.05)
 HANGS_AFTER_S = 60
 NOISE = np.random.default_rng(0).integers(1000, 6000, (3, 2, 300, 300))
 """Noise does not compress: the files are larger than what the first request brings."""
 WHERE = (slice(50, 70), slice(50, 70))
-READ = Read(grid(size=20, offset=(500.0, 500.0)), "sentinel-2-l2a", ("blue", "red"), (Span("2022-06-01", "2022-07-01"),), FetchSpec(mask="none"))
+READ = Read(
+    grid(size=20, offset=(500.0, 500.0)),
+    "sentinel-2-l2a",
+    ("blue", "red"),
+    (Span("2022-06-01", "2022-07-01"),),
+    FetchSpec(mask="none"),
+)
 
 
 def scenes():

@@ -68,7 +68,7 @@ def test_more_items_are_a_top_up(tmp_path):
     fill_store(make_store(path, 6))
     store = Store.open(path, "r+")
     match = store.match_items(make_items(9))
-    assert (match.known, len(match.new), match.absent) == (6, 3, 0)
+    assert (match.present, len(match.new), match.absent) == (6, 3, 0)
     assert store.append_items(match.new, request=REQUEST | {"note": "more"}) == 3
     assert store.pending("galileo").tolist() == [1, 2]
     assert store.pending_rows(1, "galileo").tolist() == [2, 3]
@@ -95,7 +95,7 @@ def test_another_span_of_the_same_place_is_a_new_item(tmp_path):
     store = make_store(tmp_path / "s", 3)
     later = [Item(0, item.spatial, TemporalSpec.year(2022)) for item in make_items(3)]
     match = store.match_items(later)
-    assert (match.known, len(match.new), match.absent) == (0, 3, 3)
+    assert (match.present, len(match.new), match.absent) == (0, 3, 3)
     store.append_items(match.new)
     assert store.items(1)[1].temporal == TemporalSpec.year(2022)
 
@@ -103,9 +103,9 @@ def test_another_span_of_the_same_place_is_a_new_item(tmp_path):
 def test_the_same_item_twice_is_two_items(tmp_path):
     items = make_items(2) + make_items(2)
     store = Store.create(tmp_path / "s", items=items, models=[POOLED], request={}, chunk_items=4)
-    assert store.match_items(items).known == 4
+    assert store.match_items(items).present == 4
     match = store.match_items([*items, items[0]])
-    assert (match.known, len(match.new)) == (4, 1)
+    assert (match.present, len(match.new)) == (4, 1)
 
 
 def test_appending_across_the_chunks_of_the_items(tmp_path):

@@ -149,7 +149,7 @@ def _composited(frame: Any, look: Look, number: int) -> Any:
 
 
 def _clear(quality: Any, rule: Mask) -> Any:
-    """Return where a quality band lets a pixel count. What is missing there is spoilt."""
+    """Return where a quality band admits a pixel. Where the band is missing, none counts."""
     if rule.kind == "below":
         return quality.gte(float(np.float32(rule.below)))
     if rule.kind == "classes":
@@ -170,7 +170,7 @@ def _valid(raw: Any, look: Look, source: Source) -> Any:
 
     of = sensor(source.sensor)
     scalings = [source.scaling(of.band(band)) for band in look.bands]
-    kept = raw
+    valid = raw
     for test in ("nodata", "above", "at_most"):
         limits = [getattr(scaling, test) for scaling in scalings]
         if look.plain or all(limit is None for limit in limits):
@@ -178,10 +178,10 @@ def _valid(raw: Any, look: Look, source: Source) -> Any:
         # a number that no band has, where a band has no such limit
         filled = [{"nodata": -1e9, "above": -1e9, "at_most": 1e9}[test] if n is None else n for n in limits]
         one = filled[0] if len(set(filled)) == 1 else filled
-        kept = kept.updateMask({"nodata": raw.neq, "above": raw.gt, "at_most": raw.lte}[test](one))
+        valid = valid.updateMask({"nodata": raw.neq, "above": raw.gt, "at_most": raw.lte}[test](one))
     if look.plain or len(look.bands) == 1:
-        return kept
-    return kept.updateMask(kept.mask().reduce(ee.Reducer.min()))
+        return valid
+    return valid.updateMask(valid.mask().reduce(ee.Reducer.min()))
 
 
 def _passes(scenes: Any) -> Any:

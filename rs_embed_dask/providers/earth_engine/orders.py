@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BYTES_PER_VALUE",
     "DAYS_BASE",
-    "KEPT",
+    "EXTRA_BANDS",
     "LIMIT_BYTES",
     "Cut",
     "Look",
@@ -40,7 +40,7 @@ BYTES_PER_VALUE: Final = 5
 """float32, and the byte of the mask that the service counts too."""
 DAYS_BASE: Final = 4096
 """First and last day share one number of float32, which is exact up to 4096 squared."""
-KEPT: Final = 2
+EXTRA_BANDS: Final = 2
 """Bands of each frame beside the sensor's: the count of observations, and their first and last day."""
 PARITY_CRS: Final = "EPSG:3857"
 
@@ -62,7 +62,7 @@ class Look(NamedTuple):
     @property
     def depth(self) -> int:
         """Bands that a request has for each frame."""
-        return len(self.bands) + KEPT
+        return len(self.bands) + EXTRA_BANDS
 
 
 class OrderLayer(NamedTuple):
@@ -182,7 +182,7 @@ class Cut:
 
     @property
     def requests(self) -> int:
-        """How many requests that makes."""
+        """Number of requests."""
         return len(self.runs) * len(self.rows) * len(self.cols)
 
     @property

@@ -1,6 +1,6 @@
 """Google Earth Engine, read with its own client and xee: composited there, one request per place.
 
-Grids, sizes and band names are computed here; the service is asked for pixels and nothing else. All frames of a place,
+Grids, sizes and band names are computed here; only pixels are requested from the service. All frames of a place,
 and all models' frames where they read the same sensor, travel in one request as long as it fits the 48 MiB that the
 service allows, and in the fewest pieces beyond.
 """
@@ -206,7 +206,7 @@ class EarthEngine:
         return Estimate(scenes, pieces.requests, size, seconds + size / _BYTES_PER_S)
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again. They hold no credentials."""
+        """Return JSON values from which `open_provider` recreates the provider. They hold no credentials."""
         default = EarthEngine()
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != getattr(default, name)}
@@ -229,10 +229,10 @@ class EarthEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what differs from the defaults only, for one travels in every task."""
         options = self.describe()
-        return _made, ({name: value for name, value in options.items() if name != "name"},)
+        return _rebuilt, ({name: value for name, value in options.items() if name != "name"},)
 
 
-def _made(options: dict[str, Any]) -> EarthEngine:
+def _rebuilt(options: dict[str, Any]) -> EarthEngine:
     return EarthEngine(**options)
 
 

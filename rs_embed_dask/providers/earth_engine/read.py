@@ -43,7 +43,7 @@ __all__ = ["ask", "lazy_cubes", "order_task", "pixel_grid", "plan_orders", "scen
 
 
 def order_task(order: Order) -> npt.NDArray[np.float32]:
-    """Bring the pixels of an order, in parts where the service cannot do it at once."""
+    """Return the pixels of an order, in parts where it is too much for one request."""
     try:
         pixels: npt.NDArray[np.float32] = ask(order.settings.access, lambda: _pixels(order), what=_named(order))
     except TooMuchError:
@@ -57,7 +57,7 @@ def order_task(order: Order) -> npt.NDArray[np.float32]:
 
 
 def ask(access: EarthAccess, request: Callable[[], Any], *, what: str) -> Any:
-    """Make a request, again after faults that pass."""
+    """Make a request, again after transient faults."""
 
     def once() -> Any:
         open_session(access)
@@ -95,13 +95,13 @@ def _pixels(order: Order) -> npt.NDArray[np.float32]:
     )
     pixels: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
     if pixels.shape != (order.depth, rows, cols):
-        raise ValueError(f"{pixels.shape} values came where {(order.depth, rows, cols)} were requested")
+        raise ValueError(f"{pixels.shape} values arrived where {(order.depth, rows, cols)} were requested")
     return pixels.astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=1)
 def _store() -> Any:
-    """Return xee's store with what one multi-band float image is, so that opening it asks nothing."""
+    """Return xee's store with the metadata of one multi-band float image, so that opening it makes no request."""
     import xee
 
     band = {"id": "known", "data_type": {"type": "PixelType", "precision": "float"}}

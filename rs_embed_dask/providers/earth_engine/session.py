@@ -72,7 +72,7 @@ def status_of(error: BaseException) -> int | None:
     return None if answer is None else int(answer.status)
 
 
-def _asked_s(error: BaseException) -> float | None:
+def _retry_after_s(error: BaseException) -> float | None:
     return asked_wait_s((_answer(error) or {}).get("retry-after"))
 
 
@@ -91,7 +91,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
         passing = isinstance(error, google.auth.exceptions.TransportError) or getattr(error, "retryable", False)
         return _later(what, text, None) if passing else AccessError(what, reason=_refusal(text), fix=advice)
     if status is not None:
-        return _answered(status, text, what, advice=advice, asked_s=_asked_s(error))
+        return _answered(status, text, what, advice=advice, retry_after_s=_retry_after_s(error))
     if isinstance(error, ConnectionError | TimeoutError):
         return _later(what, text, None)
     if opening and (_LOGIN.search(text) or isinstance(error, OSError | ValueError)):
@@ -99,7 +99,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
     return _later(what, f"the answer cannot be read: {text}", None)
 
 
-def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float | None) -> ProviderError:
+def _answered(status: int, text: str, what: str, *, advice: str, retry_after_s: float | None) -> ProviderError:
     """Map an HTTP answer to an error of this package."""
     if status in _REFUSED:
         return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
@@ -107,18 +107,18 @@ def _answered(status: int, text: str, what: str, *, advice: str, asked_s: float 
         fix = "take shorter frames, fewer bands or coarser pixels"
         return TooMuchError(what, reason=f"it is too much for one request: {text}", fix=fix)
     if status in TRANSIENT_STATUSES:
-        return _later(what, f"Earth Engine answered {status}: {text}", asked_s)
+        return _later(what, f"Earth Engine answered {status}: {text}", retry_after_s)
     fix = "check the collection and the bands; trying again will not help"
     return ProviderError(what, reason=f"Earth Engine answered {status}: {text}", fix=fix)
 
 
 def _refusal(text: str) -> str:
-    return f"no credentials that Earth Engine takes were found: {text}"
+    return f"no credentials that Earth Engine accepts were found: {text}"
 
 
-def _later(what: str, reason: str, asked_s: float | None) -> TransientError:
+def _later(what: str, reason: str, retry_after_s: float | None) -> TransientError:
     fix = "try again later; the engine does so by itself. If it lasts, lower at_once"
-    return TransientError(what, reason=reason, fix=fix, retry_after_s=asked_s)
+    return TransientError(what, reason=reason, fix=fix, retry_after_s=retry_after_s)
 
 
 class Transport:

@@ -104,7 +104,7 @@ def _unlabelled(
     if not hasattr(source, "dims"):
         if grid is None:
             fix = "pass grid=Grid(crs, transform, shape), or an xarray object"
-            raise SpecError("Files.grid", reason="a plain array does not say where it lies", fix=fix)
+            raise SpecError("Files.grid", reason="a plain array does not state where it lies", fix=fix)
         if tuple(source.shape[-2:]) != grid.shape:
             reason = f"the grid has {grid.shape} pixels"
             raise SpecError("Files.source", value=source, reason=reason, fix="give the grid of this array")
@@ -254,7 +254,7 @@ class Files:
         named = self.sensor if paths or self.sensor else getattr(self.source, "attrs", {}).get("sensor")
         if named is None:
             raise SpecError(
-                "Files.sensor", reason="nothing says what took the pixels", fix="pass sensor='sentinel-2-l2a'"
+                "Files.sensor", reason="nothing states which sensor took the pixels", fix="pass sensor='sentinel-2-l2a'"
             )
         scaling = Scaling(**self.scaling) if isinstance(self.scaling, Mapping) else self.scaling
         changed: dict[str, Any] = {
@@ -335,7 +335,7 @@ class Files:
         for each in scenes:
             if each.scene.datetime == NO_DATE:
                 fix = "name files by date, such as 20220605_B04.tif, or pass dates="
-                raise SpecError("Files.dates", value=each.scene.id, reason="nothing says when it was taken", fix=fix)
+                raise SpecError("Files.dates", value=each.scene.id, reason="nothing states when it was taken", fix=fix)
         if self.baseline is None:
             return scenes
         stated = {"s2:processing_baseline": self.baseline}
@@ -349,7 +349,7 @@ class Files:
         return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again; an array cannot be described so."""
+        """Return JSON values from which `open_provider` recreates the provider; an array cannot be described so."""
         options: dict[str, Any] = {
             "name": self.name,
             "sensor": self.sensor,

@@ -119,7 +119,7 @@ class Head:
 def _head(path: str, _modified_ns: int) -> Head:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # head_of says it better
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # head_of raises a better error
             with rasterio.open(path) as file:
                 return Head(
                     crs=file.crs.to_wkt() if file.crs else None,
@@ -248,16 +248,16 @@ def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[
     return layers
 
 
-def _finer(kept: RasterLayer | None, new: RasterLayer, name: str) -> RasterLayer:
+def _finer(old: RasterLayer | None, new: RasterLayer, name: str) -> RasterLayer:
     """Choose among two files of one band the one with smaller pixels."""
-    if kept is None:
+    if old is None:
         return new
-    sizes = [abs(layer.transform[0] * layer.transform[4]) for layer in (kept, new)]
+    sizes = [abs(layer.transform[0] * layer.transform[4]) for layer in (old, new)]
     if sizes[0] == sizes[1]:
-        files = (Path(kept.path).name, Path(new.path).name)
+        files = (Path(old.path).name, Path(new.path).name)
         fix = "put scenes into folders of their own, or name the files by date"
         raise SpecError("files", value=files, reason=f"both hold the band {name} of one scene", fix=fix)
-    return kept if sizes[0] < sizes[1] else new
+    return old if sizes[0] < sizes[1] else new
 
 
 def _facts(root: Path, path: Path) -> tuple[dt.datetime | None, str | None]:

@@ -1,4 +1,4 @@
-"""Microsoft's Planetary Computer: no account needed for most collections, tokens fetched where pixels are read."""
+"""STAC APIs as providers. The Planetary Computer's tokens are fetched where pixels are read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.frame import scaling_fault
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
-from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
+from rs_embed_dask.providers.assemble import REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, ByteCache, PlainLinks, PlanetaryComputerTokens, Signer
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
-from rs_embed_dask.providers.retry import RetryPolicy
+from rs_embed_dask.providers.retry import ReadState, RetryPolicy
+from rs_embed_dask.providers.stac.items import StacItem, newest, touches
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
-from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
+from rs_embed_dask.providers.stac.search import Query, find
 from rs_embed_dask.specs.base import choice, text, whole
 from rs_embed_dask.specs.fetch import FetchSpec
 
@@ -41,30 +43,34 @@ def around(grids: Sequence[Grid]) -> tuple[Box, ...]:
     )
 
 
-def touching(found: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
-    """Keep the items of which some file reaches into a grid."""
-    return tuple(item for item in found if any(touches(item, asset, grid) for asset in item.assets.values()))
+def touching(items: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
+    """Keep the items of which some file reaches into a grid, and those of which that is unknown."""
+    return tuple(
+        item for item in items if item.fault or any(touches(item, asset, grid) for asset in item.assets.values())
+    )
 
 
 def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
-    """Return the time and the cloud limit that let every scene in that some read wants."""
+    """Return the span and the cloud limit that admit every scene that any of the reads needs."""
     limits = [read.fetch.max_cloud_pct for read in reads]
-    known = [limit for limit in limits if limit is not None]
-    limit = max(known) if len(known) == len(limits) else None
+    stated = [limit for limit in limits if limit is not None]
+    limit = max(stated) if len(stated) == len(limits) else None
     whole = Span(min(read.span.start for read in reads), max(read.span.end for read in reads))
     return whole, replace(reads[0].fetch, max_cloud_pct=limit)
 
 
-def serving(found: Sequence[StacItem], read: Read, known: Source) -> tuple[StacItem, ...]:
-    """Return the items that one read wants, as if it had been searched for alone."""
-    limit = read.fetch.max_cloud_pct if sensor(known.sensor).kind == "optical" else None
+def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacItem, ...]:
+    """Return the items that one read needs, as if it had been searched for alone."""
+    limit = read.fetch.max_cloud_pct if sensor(table.sensor).kind == "optical" else None
 
-    def wanted(item: StacItem) -> bool:
-        cover = item.first(known.properties.cloud)
-        clear = limit is None or (cover is not None and float(cover) <= limit)
+    def matches(item: StacItem) -> bool:
+        if item.fault:
+            return True
+        cover = item.number(table.properties.cloud)
+        clear = limit is None or (cover is not None and cover <= limit)
         return clear and any(span.start <= item.time.date() < span.end for span in read.frames)
 
-    return newest([item for item in found if wanted(item)], known.properties)
+    return newest([item for item in items if matches(item)], table.properties)
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,9 @@ class Shared:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def of(cls, wanted: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
-        """Take what some read wants, each item and layer once."""
-        items = {item.id: item for each in wanted for item in each}
+    def of(cls, items_per_read: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
+        """Collect what any read needs, each item and layer once."""
+        items = {item.id: item for each in items_per_read for item in each}
         layers = dict.fromkeys(names for recipe in recipes for names in recipe.assets)
         return cls(tuple(sorted(items.values(), key=lambda item: (item.time, item.id))), tuple(layers))
 
@@ -93,11 +99,10 @@ class Shared:
         return taken
 
 
-def scene_of(item: StacItem, cloud: tuple[str, ...], wanted: Iterable[str] = ()) -> Scene:
-    """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where wanted."""
-    assets = sorted({*item.assets, *(name for name in wanted if asset_for(item, (name,)) is not None)})
-    cover = item.first(cloud)
-    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})
+def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
+    """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where named."""
+    assets = sorted({*item.assets, *(name for name in names if asset_for(item, (name,)) is not None)})
+    return Scene(item.id, item.time, item.number(cloud), {**item.properties, "assets": assets})
 
 
 Pairs = tuple[tuple[str, str], ...]
@@ -117,14 +122,16 @@ class StacProvider:
     url
         Address of the API, the one that answers with a catalogue's landing page.
     source
-        Whose tables say what assets and numbers mean: ``"earth_search"`` (default) or ``"planetary_computer"``.
+        Whose tables define assets and scalings: ``"earth_search"`` (default) or ``"planetary_computer"``.
     collections
         Collection id for each sensor where it differs from the tables; if given, only these sensors are served.
     assets
         Asset for each band (by common name) where it differs from the tables. ``"visual#1"`` is the first band of an
         asset with several.
     absent
-        What a band becomes that a scene does not have: ``"nan"`` (default), missing there; or ``"error"``.
+        What a scene costs that lacks a band, has a file that cannot be read (missing, damaged, refused), or cannot be
+        understood: ``"nan"`` (default), that band or, in the latter cases, that scene, which the reason then names; or
+        ``"error"``, the read. Where no scene is left the read fails either way.
     threads
         Requests that one read keeps in flight, default 16.
     chunk_px
@@ -159,7 +166,7 @@ class StacProvider:
         url = text("StacProvider.url", self.url, fix="give the API's address")
         if not url.startswith(("http://", "https://")):
             raise SpecError(
-                "StacProvider.url", value=url, reason="it is no http(s) address", fix="give the API's address"
+                "StacProvider.url", value=url, reason="it is not an http(s) address", fix="give the API's address"
             )
         if not sources_of(self.source):
             raise UnknownNameError.among("StacProvider.source", self.source, {each.provider for each in SOURCES})
@@ -176,13 +183,13 @@ class StacProvider:
 
     @property
     def signer(self) -> Signer:
-        """Who signs links: nobody."""
+        """Signer of links, which need no signature here."""
         return PlainLinks()
 
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry)
+        return Access(self.signer, self.retry, is_strict=self.absent == "error")
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -196,21 +203,21 @@ class StacProvider:
         UnknownNameError, SpecError
             If the sensor is not known, or not served.
         """
-        known = source(self.source, name)
+        table = source(self.source, name)
         renamed = dict(self.collections)
         if renamed:
-            if known.sensor not in renamed:
+            if table.sensor not in renamed:
                 reason, fix = (
                     "this provider was made without it",
                     f"add it to collections=, or use {', '.join(renamed)}",
                 )
-                raise SpecError("sensor", value=known.sensor, reason=reason, fix=fix)
-            known = replace(known, collection=renamed[known.sensor], more_collections=())
+                raise SpecError("sensor", value=table.sensor, reason=reason, fix=fix)
+            table = replace(table, collection=renamed[table.sensor], more_collections=())
         if self.assets:
-            known = replace(
-                known, assets=tuple({**dict(known.assets), **{b: (a,) for b, a in dict(self.assets).items()}}.items())
+            table = replace(
+                table, assets=tuple({**dict(table.assets), **{b: (a,) for b, a in dict(self.assets).items()}}.items())
             )
-        return known
+        return table
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, in order of time, unsigned and without repeats.
@@ -229,19 +236,19 @@ class StacProvider:
         AccessError, TransientError, ProviderError
             If the API refuses, is out of order, or does not know the collection.
         """
-        known = self.table(sensor)
-        names = known.properties.cloud
-        found = newest(touching(self._find(known, (grid,), span, fetch), grid), known.properties)
-        return tuple(scene_of(item, names) for item in found)
+        table = self.table(sensor)
+        names = table.properties.cloud
+        items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
+        return tuple(scene_of(item, names) for item in items if not item.fault)
 
-    def _find(self, known: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
-        limited = fetch.max_cloud_pct is not None and sensor(known.sensor).kind == "optical"
+    def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
         question = Query(
             url=self.url,
-            collections=(known.collection, *known.more_collections),
+            collections=(table.collection, *table.more_collections),
             boxes=around(grids),
             span=span,
-            cloud=known.properties.cloud[0] if limited else None,
+            cloud=table.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
             retry=self.retry,
         )
@@ -253,7 +260,7 @@ class StacProvider:
         Parameters
         ----------
         read
-            What is wanted.
+            What to read.
 
         Returns
         -------
@@ -267,12 +274,12 @@ class StacProvider:
         AccessError, TransientError, ProviderError
             If the API or, when computed, a file fails.
         """
-        (found,) = self.cubes((read,))
-        if isinstance(found, NoImageryError):
-            raise found
-        return found
+        (cube,) = self.cubes((read,))
+        if isinstance(cube, ProviderError):
+            raise cube
+        return cube
 
-    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of several reads of one place and sensor: one search, and each file's pixels once.
 
         Parameters
@@ -283,51 +290,68 @@ class StacProvider:
 
         Returns
         -------
-        list of xarray.Dataset or NoImageryError
-            One a read, as `cube` makes it.
+        list of xarray.Dataset or ProviderError
+            One per read, as `cube` returns or raises it.
 
         Raises
         ------
         AccessError, TransientError, ProviderError
             If the API or, when computed, a file fails.
         """
-        known = self.table(reads[0].sensor)
+        table = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
-        found = self._find(known, grids, *loosest(reads))
-        access = self.access if len(grids) == 1 else replace(self.access, kept=ByteCache())
-        made: dict[int, xr.Dataset | NoImageryError] = {}
+        items = self._find(table, grids, *loosest(reads))
+        access = self.access if len(grids) == 1 else replace(self.access, cache=ByteCache())
+        by_read: dict[int, xr.Dataset | ProviderError] = {}
         for grid in grids:
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
-            cubes = self._of_one_grid(tuple(mine.values()), touching(found, grid), access)
-            made |= zip(mine, cubes, strict=True)
-        return [made[number] for number in range(len(reads))]
+            cubes = self._of_one_grid(tuple(mine.values()), touching(items, grid), access)
+            by_read |= zip(mine, cubes, strict=True)
+        return [by_read[number] for number in range(len(reads))]
 
     def _of_one_grid(
-        self, reads: Sequence[Read], found: Sequence[StacItem], access: Access
-    ) -> list[xr.Dataset | NoImageryError]:
-        known = self.table(reads[0].sensor)
-        recipes = [recipe_for(read, known) for read in reads]
+        self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
+    ) -> list[xr.Dataset | ProviderError]:
+        table = self.table(reads[0].sensor)
+        recipes = [recipe_for(read, table) for read in reads]
         grid = reads[0].grid
-        wanted = [serving(found, read, known) for read in reads]
-        for items, recipe in zip(wanted, recipes, strict=True):
+        judged = [
+            self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
+        ]
+        items_per_read = [items for items, _ in judged]
+        for items, recipe in zip(items_per_read, recipes, strict=True):
             self._check_assets(items, recipe)
-        shared = Shared.of(wanted, recipes)
+        shared = Shared.of(items_per_read, recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
-        chunks = chunks_for(grid, files, block_px=known.block_px, chunk_px=self.chunk_px)
+        chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
         raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
         return [
-            self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
-            for read, items, recipe in zip(reads, wanted, recipes, strict=True)
+            _with_losses(
+                self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
+                refused,
+                access.state,
+            )
+            for read, (items, refused), recipe in zip(reads, judged, recipes, strict=True)
         ]
+
+    def _judged(
+        self, items: Iterable[StacItem], recipe: FrameRecipe
+    ) -> tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]:
+        """Return the items that can be read, and why others cannot, by what the catalogue says of them."""
+        faults = [(item, item.fault or scaling_fault(scene_of(item, ()), recipe)) for item in items]
+        refused = tuple(fault for _, fault in faults if fault is not None)
+        if refused and self.absent == "error":
+            raise refused[0]
+        return tuple(item for item, fault in faults if fault is None), refused
 
     def _cut(
         self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe
     ) -> xr.Dataset | NoImageryError:
-        known = self.table(read.sensor)
-        wanted = [name for names in recipe.assets for name in names]
-        scenes = [scene_of(item, known.properties.cloud, wanted) for item in items]
+        table = self.table(read.sensor)
+        asset_names = [name for names in recipe.assets for name in names]
+        scenes = [scene_of(item, table.properties.cloud, asset_names) for item in items]
         try:
-            return raw_cube(read, known, scenes=scenes, raw=raw)
+            return raw_cube(read, table, scenes=scenes, raw=raw)
         except NoImageryError as nothing:
             return nothing
 
@@ -349,18 +373,28 @@ class StacProvider:
             )
 
     def estimate(self, read: Read) -> Estimate:
-        """Say what a read will cost, without asking anyone: two requests a file and the bytes of whole blocks."""
+        """Estimate the cost of a read without a request: two requests per file and the bytes of whole blocks."""
         pace = Pace(latency_s=LATENCY_S, requests_per_asset=2.0, at_once=self.threads)
         return estimate_read(read, self.table(read.sensor), pace)
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again."""
+        """Return JSON values from which `open_provider` recreates the provider."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
         if "retry" in plain:
             plain["retry"] = asdict(self.retry)
         return {"name": self.name, **plain}
+
+
+def _with_losses(
+    cube: xr.Dataset | NoImageryError, refused: tuple[ProviderError, ...], state: ReadState
+) -> xr.Dataset | ProviderError:
+    """Let a cube know why it lacks scenes. Where there are no others, that is why there is no cube."""
+    if isinstance(cube, NoImageryError):
+        return refused[0] if refused else cube
+    cube.encoding |= {REFUSED: refused, STATE: state}
+    return cube
 
 
 DEFAULTS: Final = {
@@ -377,7 +411,7 @@ class PlanetaryComputer(StacProvider):
 
     Links stay unsigned in searches, graphs, stores and messages. The worker that reads a file asks the token issuer
     through the `planetary_computer` package (which takes a subscription key from its own settings, if there is one),
-    once a container and process, and again when the token's own expiry comes near.
+    once per container and process, and again when the token's own expiry comes near.
 
     Parameters
     ----------
@@ -399,5 +433,5 @@ class PlanetaryComputer(StacProvider):
 
     @property
     def signer(self) -> Signer:
-        """Who signs links: the Planetary Computer's token issuer."""
+        """Signer of links, with tokens of the Planetary Computer."""
         return PlanetaryComputerTokens()

@@ -15,11 +15,12 @@ from urllib.parse import quote, urldefrag
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.geotiff import TiffBlock, label, nearest_pixels, open_geotiff
 from rs_embed_dask.providers.http import Access
-from rs_embed_dask.providers.stac.search import Asset, StacItem, touches
+from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Layer", "asset_for", "chunks_for", "labelled", "reader", "stack_items"]
 
 URL_INDEX: Final = "&index="
+OF_ITEM: Final = " of item "
 
 
 def labelled(href: str, name: str, index: int | None = None) -> str:
@@ -48,7 +50,18 @@ class AssetReader:
     access: Access = field(repr=False)
 
     def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
-        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none."""
+        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none, or `LOST`."""
+        try:
+            return self._pixels(window)
+        except TransientError:
+            raise
+        except ProviderError as fault:
+            if self.access.is_strict:
+                raise
+            self.access.state.lose(label(self.url.partition(URL_INDEX)[0]).partition(OF_ITEM)[2], fault)
+        return np.full((int(window.height), int(window.width)), LOST, np.float32)
+
+    def _pixels(self, window: Window) -> npt.NDArray[np.float32]:
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -57,7 +70,7 @@ class AssetReader:
                 label(href),
                 value=urldefrag(href).url,
                 reason=f"the file has {file.bands} bands" + (f", not {band}" if index else ""),
-                fix="name the band by its place, as in {'red': 'visual#1'}",
+                fix="name the band by its position, as in {'red': 'visual#1'}",
             )
         rows, columns = nearest_pixels(self._block(window), file.crs, file.transform)
         out = np.full((int(window.height), int(window.width)), np.nan, np.float32)
@@ -97,7 +110,7 @@ def _make(*, url: str, spec: RasterSpec, crs: str, access: Access, **_: Any) -> 
 Cut = tuple[int, ...]
 LARGEST_PX: Final = 2048
 AIM_PX: Final = 1024
-WORTH_SAYING: Final = 1.25
+WORTH_A_WARNING: Final = 1.25
 
 
 class ReadAmplificationWarning(UserWarning):
@@ -106,8 +119,8 @@ class ReadAmplificationWarning(UserWarning):
 
 def chunks_for(grid: Grid, assets: Iterable[Asset], *, block_px: int, chunk_px: int | None = None) -> tuple[Cut, Cut]:
     """Return how a grid is cut along y and x, as sizes of chunks in pixels."""
-    # A grid of at most 2048 pixels a side is one chunk. A larger one is cut where the blocks of the files end, as
-    # far as the catalogue says where they lie; several blocks make a chunk. With `chunk_px` it is cut there
+    # A grid of at most 2048 pixels per side is one chunk. A larger one is cut where the blocks of the files end, as
+    # far as the catalogue states where they lie; several blocks make a chunk. With `chunk_px` it is cut there
     # instead.
     placed = [a for a in assets if a.crs == grid.crs and a.origin is not None and a.pixel is not None]
     finest = min(placed, key=lambda a: a.pixel or (0.0, 0.0), default=None)
@@ -123,7 +136,7 @@ def chunks_for(grid: Grid, assets: Iterable[Asset], *, block_px: int, chunk_px: 
     )
     cuts = tuple(_even(n, chunk_px) if chunk_px else _snapped(n, first, step) for n, first, step in axes)
     factor = math.prod(_times_read(cut, first, step) for cut, (_, first, step) in zip(cuts, axes, strict=True))
-    if factor > WORTH_SAYING:
+    if factor > WORTH_A_WARNING:
         whole = round(steps[0] / width)
         warnings.warn(
             f"chunks of {max(cuts[0])} x {max(cuts[1])} pixels cut through the files' blocks of {block_px} pixels: "
@@ -156,21 +169,21 @@ def _snapped(n: int, first: float, step: float) -> Cut:
 def _times_read(cut: Cut, first: float, step: float) -> float:
     """Return how often a block is touched, on average, along one axis."""
     touched, start = 0, 0
-    seen: set[int] = set()
+    blocks: set[int] = set()
     for size in cut:
         low = math.floor((start - first) / step + 1e-9)
         high = math.ceil((start + size - first) / step - 1e-9)
         touched += high - low
-        seen.update(range(low, high))
+        blocks.update(range(low, high))
         start += size
-    return touched / len(seen)
+    return touched / len(blocks)
 
 
 Layer = tuple[str, ...]
-# stackstac wants an EPSG code to place items; they are placed already, and the reader is told the true system
+# stackstac wants an EPSG code to place items; they are placed already, and the reader gets the true one
 STAND_IN: Final = 3857
 INDEX: Final = "#"
-TASKS_A_THREAD: Final = 4
+TASKS_PER_THREAD: Final = 4
 _BUILDING: Final = threading.Lock()
 
 
@@ -200,7 +213,7 @@ def stack_items(
     if not any(item["assets"] for item in plain):
         return _missing((len(items), len(layers), *grid.shape), chunks)
     names = [str(n) for n in range(len(layers))]
-    together = min(max(1, len(items) * len(layers) // (TASKS_A_THREAD * threads)), len(layers))
+    together = min(max(1, len(items) * len(layers) // (TASKS_PER_THREAD * threads)), len(layers))
     with _BUILDING, warnings.catch_warnings():
         # affine 3 announces that `*` will go; stackstac 0.5.1 uses it
         warnings.filterwarnings("ignore", message="Use `@` matmul", category=PendingDeprecationWarning)
@@ -244,11 +257,11 @@ def _stackstac() -> ModuleType:
 
 
 def _link(item: StacItem, names: Layer, grid: Grid) -> str | None:
-    found = asset_for(item, names)
-    if found is None or not touches(item, found[1], grid):
+    named_asset = asset_for(item, names)
+    if named_asset is None or not touches(item, named_asset[1], grid):
         return None
-    name, _, index = found[0].partition(INDEX)
-    return labelled(found[1].href, f"asset {name} of item {item.id}", int(index) if index else None)
+    name, _, index = named_asset[0].partition(INDEX)
+    return labelled(named_asset[1].href, f"asset {name}{OF_ITEM}{item.id}", int(index) if index else None)
 
 
 def _plain_item(name: str, links: Sequence[str | None], grid: Grid) -> dict[str, Any]:

@@ -272,7 +272,7 @@ class Synthetic:
         return Estimate(scenes=scenes, seconds=wait + _SECONDS_PER_READ + values * _SECONDS_PER_VALUE)
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values from which `open_provider` makes the provider again."""
+        """Return JSON values from which `open_provider` recreates the provider."""
         latency = None if self.latency_s is None else list(self.latency_s)
         return {"name": self.name, **asdict(self), "latency_s": latency}
 
