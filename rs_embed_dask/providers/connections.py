@@ -25,7 +25,7 @@ __all__ = ["POOL_CLASSES", "BoundedAdapter", "BoundedResponse"]
 class _BoundedStream(io.RawIOBase):
     """What a server sends, as long as there is time."""
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
+    def __init__(self, sock: socket.socket, raw: Any) -> None:
         self._sock, self._raw, self._silence_s = sock, raw, sock.gettimeout()
 
     def readable(self) -> bool:
@@ -37,7 +37,7 @@ class _BoundedStream(io.RawIOBase):
             raise TimeoutError
         if self._silence_s is not None:
             self._sock.settimeout(min(self._silence_s, left_s))
-        return cast("int | None", self._raw.readinto(buffer))  # type: ignore[attr-defined]
+        return cast("int | None", self._raw.readinto(buffer))
 
     def close(self) -> None:
         self._raw.close()
@@ -49,8 +49,7 @@ class BoundedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        raw = cast("io.BufferedReader", self.fp).detach()
-        self.fp = io.BufferedReader(_BoundedStream(sock, raw))
+        self.fp = io.BufferedReader(_BoundedStream(sock, self.fp.detach()))
 
 
 class _Plain(HTTPConnection):

@@ -403,7 +403,7 @@ def _proxy(scheme: str, host: str) -> str | None:
 def _pool(proxy: str | None) -> urllib3.PoolManager:
     """Return this process's connections, shared by all threads."""
     logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
-    options = {"num_pools": POOLS, "maxsize": CONNECTIONS}
+    options: dict[str, Any] = {"num_pools": POOLS, "maxsize": CONNECTIONS}
     pools = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
     pools.pool_classes_by_scheme = POOL_CLASSES
     return pools

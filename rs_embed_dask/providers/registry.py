@@ -199,15 +199,18 @@ def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
 def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | ProviderError]:
     """Read several cubes of one place and sensor together: what they share is read once, where the provider can."""
     # A cube without pixels is the error that says why: there was no imagery, or none that could be read.
-    shares = isinstance(provider, SharesReads)
     try:
         with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
-            lazy = provider.cubes(reads) if shares else [_lazy(provider, read) for read in reads]
+            lazy = _lazy_all(provider, reads)
             return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise _fault(provider, reads[0], error) from error
+
+
+def _lazy_all(provider: Provider, reads: Sequence[Read]) -> Sequence[xr.Dataset | ProviderError]:
+    return provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
 
 
 def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:

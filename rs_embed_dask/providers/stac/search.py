@@ -139,7 +139,7 @@ class _Requests:
         return retried(lambda: self._once(step, fault), self._retry)
 
     def _once(self, step: Step, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
-        body = {"json" if step.method == "POST" else "params": step.parameters}
+        body: dict[str, Any] = {"json" if step.method == "POST" else "params": step.parameters}
         timeouts = CONNECT_S, self._retry.timeout_s
         retry_after_s = None
         try:
