@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
 from rs_embed_dask.providers.files.rasters import NO_DATE, SceneFiles, dated, gather, layer_named, read_layer, scenes_in
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
+from rs_embed_dask.providers.retry import ReadState
 from rs_embed_dask.specs.ground import crs_text
 from rs_embed_dask.specs.when import day
 
@@ -153,11 +155,12 @@ class FileFetch:
     array: ArraySource | None
     sensor: Sensor
     nodata: float | None
+    state: ReadState = field(default_factory=ReadState, compare=False, repr=False)
 
     def __call__(
         self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]
     ) -> npt.NDArray[np.float32]:
-        """Return the raw numbers of some scenes on a grid, NaN where there are none."""
+        """Return the raw numbers of some scenes on a grid, NaN where there are none, `LOST` in unreadable files."""
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
         if self.array is not None:
@@ -168,7 +171,12 @@ class FileFetch:
                 if self.array is not None and spot is not None:
                     pixels = self.array.take(scene.id, names[0], spot)
                 else:
-                    pixels = None if layer is None else read_layer(layer, grid)
+                    try:
+                        pixels = None if layer is None else read_layer(layer, grid)
+                    except ProviderError as fault:
+                        self.state.lose(scene.id, fault)
+                        out[i, j] = LOST
+                        continue
                 if pixels is not None:
                     raw, inside = pixels
                     out[i, j][inside] = self._cleared(raw, names[0], None if layer is None else layer.nodata)
@@ -295,7 +303,7 @@ class Files:
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; see `Provider`. A band that no scene has raises `SpecError`."""
-        from rs_embed_dask.providers.assemble import lazy_cube
+        from rs_embed_dask.providers.assemble import STATE, lazy_cube
 
         scenes = self._near(read.sensor, read.grid, read.span)
         there = {name for each in scenes for name in each.scene.properties["assets"]}
@@ -306,7 +314,9 @@ class Files:
         table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
         _check_quality(scenes, read.fetch.mask, table)
         fetch = FileFetch({each.scene.id: each for each in scenes}, self._array, self._of, self.nodata)
-        return lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=fetch)
+        cube = lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=fetch)
+        cube.encoding[STATE] = fetch.state
+        return cube
 
     @property
     def table(self) -> Source:

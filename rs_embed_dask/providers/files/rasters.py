@@ -170,8 +170,13 @@ def read_layer(layer: RasterLayer, grid: Grid) -> tuple[npt.NDArray[Any], npt.ND
         return None
     top, left = int(rows.min()), int(columns.min())
     window = Window(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
-    with rasterio.open(layer.path) as file:
-        pixels = file.read(layer.index, window=window)
+    try:
+        with rasterio.open(layer.path) as file:
+            pixels = file.read(layer.index, window=window)
+    except RasterioIOError as error:
+        fault = str(error.__cause__ or error)
+        reason = f"its pixels cannot be read: {fault}"
+        raise ProviderError(f"file {Path(layer.path).name}", value=layer.path, reason=reason, fix="replace it") from error
     return pixels[rows - top, columns - left], inside
 
 
