@@ -209,7 +209,7 @@ def _fetch(place: str) -> _Token:
     reason = f"the issuer answered {answer.status}"
     if answer.status in SIGNING_REFUSED:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
-    if answer.status in TRANSIENT_STATUSES:
+    if answer.status in TRANSIENT_STATUSES or answer.status < HTTPStatus.MULTIPLE_CHOICES:
         retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
         raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=retry_after_s)
     fix = "check the item's href: the container may not exist"
@@ -384,6 +384,8 @@ def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
 
 
 def _named(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+        error = error.reason  # what happened, without the words about retries that were not made
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
 
 

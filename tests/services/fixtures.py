@@ -32,6 +32,7 @@ def forget_everything():
     forget_heads()
     forget_answers()
     http._proxy.cache_clear()
+    http._pool.cache_clear()
     http._TOKENS._tokens.clear()
     http._TOKENS._failures.clear()
     http._client().TOKEN_CACHE.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import select
+import selectors
 import socket
 import struct
 import sys
@@ -168,7 +168,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_left(self, seconds: float | None) -> bool:
         """Wait for the client to hang up."""
-        return bool(select.select([self.connection], [], [], seconds)[0])
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
 
     def _misbehave(self, fault: Fault) -> None:
         self.close_connection = True

@@ -176,7 +176,9 @@ def read_layer(layer: RasterLayer, grid: Grid) -> tuple[npt.NDArray[Any], npt.ND
     except RasterioIOError as error:
         fault = str(error.__cause__ or error)
         reason = f"its pixels cannot be read: {fault}"
-        raise ProviderError(f"file {Path(layer.path).name}", value=layer.path, reason=reason, fix="replace it") from error
+        raise ProviderError(
+            f"file {Path(layer.path).name}", value=layer.path, reason=reason, fix="replace it"
+        ) from error
     return pixels[rows - top, columns - left], inside
 
 
