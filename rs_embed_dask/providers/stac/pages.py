@@ -16,7 +16,7 @@ from pystac_client.conformance import ConformanceClasses
 
 from rs_embed_dask.errors import ProviderError
 
-__all__ = ["Ask", "Step", "landing_fault", "page_fault", "pages", "search_step"]
+__all__ = ["Ask", "SearchStep", "landing_fault", "page_fault", "pages", "search_step"]
 
 Json = Mapping[str, Any]
 MOST_PAGES: Final = 1000
@@ -26,7 +26,7 @@ HTTP: Final = frozenset({"http", "https"})
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """One request of a search."""
 
     href: str
@@ -43,7 +43,7 @@ class Step:
 class Ask(Protocol):
     """Makes a request and returns the JSON object of its answer, of which `fault` finds nothing to say."""
 
-    def __call__(self, step: Step, fault: Callable[[Json], str]) -> Json:
+    def __call__(self, step: SearchStep, fault: Callable[[Json], str]) -> Json:
         """Raise TransientError where it stays wrong."""
 
 
@@ -58,16 +58,16 @@ def page_fault(document: Json) -> str:
     return "" if isinstance(document.get("features"), list) else "it has no list of features"
 
 
-def search_step(landing: Json, url: str) -> tuple[Step, bool]:
+def search_step(landing: Json, url: str) -> tuple[SearchStep, bool]:
     """Return how the API of a landing page is searched, and whether it filters by properties."""
     stated = landing.get("conformsTo")
     conformance = [str(uri) for uri in stated] if isinstance(stated, list) else []
     links = [link for link in _links(landing, "search") if isinstance(link.get("href"), str)]
     chosen = next((link for link in links if _method(link) == "POST"), links[0] if links else None)
     if chosen is not None:
-        step = Step(urljoin(f"{url}/", chosen["href"]), _method(chosen))
+        step = SearchStep(urljoin(f"{url}/", chosen["href"]), _method(chosen))
     elif any(ConformanceClasses.ITEM_SEARCH.value in uri for uri in conformance):
-        step = Step(f"{url}/search", "POST")
+        step = SearchStep(f"{url}/search", "POST")
     else:
         reason = "it offers no search; a static catalogue or a single collection, which is only files, does not"
         fix = "give the address of a STAC API, or copy the images and read them with provider='files'"
@@ -75,9 +75,9 @@ def search_step(landing: Json, url: str) -> tuple[Step, bool]:
     return step, any(uri.endswith(ConformanceClasses.QUERY.value) for uri in conformance)
 
 
-def pages(first: Step, ask: Ask) -> Iterator[list[Any]]:
+def pages(first: SearchStep, ask: Ask) -> Iterator[list[Any]]:
     """Yield the items of page after page, as they came."""
-    step: Step | None = first
+    step: SearchStep | None = first
     marks: set[str] = set()
     empty = 0
     while step is not None and empty < MOST_EMPTY_PAGES:
@@ -94,7 +94,7 @@ def pages(first: Step, ask: Ask) -> Iterator[list[Any]]:
         step = _next(page, step)
 
 
-def _next(page: Json, last: Step) -> Step | None:
+def _next(page: Json, last: SearchStep) -> SearchStep | None:
     link = next((link for link in _links(page, "next") if link.get("href")), None)
     if link is None:
         return None
@@ -105,7 +105,7 @@ def _next(page: Json, last: Step) -> Step | None:
     given = body if isinstance(body, Mapping) else {}
     parameters = {**(last.parameters or {}), **given} if link.get("merge") else given
     headers = link.get("headers")
-    return Step(
+    return SearchStep(
         href, method, parameters if method == "POST" else None, headers if isinstance(headers, Mapping) else None
     )
 

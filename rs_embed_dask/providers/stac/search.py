@@ -25,7 +25,7 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers.connections import BoundedAdapter
 from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
-from rs_embed_dask.providers.stac.pages import Ask, Step, landing_fault, pages, search_step
+from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, pages, search_step
 
 __all__ = ["Query", "find"]
 
@@ -121,10 +121,10 @@ def _understood(item: Any, question: Query) -> StacItem:
 
 
 @functools.lru_cache(maxsize=32)
-def _client(url: str, retry: RetryPolicy) -> tuple[Ask, Step, bool]:
+def _client(url: str, retry: RetryPolicy) -> tuple[Ask, SearchStep, bool]:
     """Return what asks an API, how it is searched, and whether it filters by properties."""
     ask = _Requests(url, retry)
-    return ask, *search_step(ask(Step(url), landing_fault), url)
+    return ask, *search_step(ask(SearchStep(url), landing_fault), url)
 
 
 class _Requests:
@@ -135,10 +135,10 @@ class _Requests:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, BoundedAdapter())
 
-    def __call__(self, step: Step, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
+    def __call__(self, step: SearchStep, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
         return retried(lambda: self._once(step, fault), self._retry)
 
-    def _once(self, step: Step, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
+    def _once(self, step: SearchStep, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
         body: dict[str, Any] = {"json" if step.method == "POST" else "params": step.parameters}
         timeouts = CONNECT_S, self._retry.timeout_s
         retry_after_s = None
