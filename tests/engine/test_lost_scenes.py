@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import rs_embed_dask as rs
+from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.store import Status
 from tests.services.faults import FaultPlan, Happening
@@ -33,14 +35,6 @@ def provider(service, **options):
     return StacProvider(service.url, source="planetary_computer", **options)
 
 
-def run(service, client, span=JUNE, **options):
-    tree = rs.compute_embeddings(
-        [PLACE], ["bandstats"], span, provider=provider(service, **options), client=client, progress=False
-    )
-    row = tree["bandstats"].isel(item=0)
-    return Status(int(row.status)), str(row.reason.values), row
-
-
 def mean_of(embedding):
     """The first statistic of the first band, in digital numbers."""
     return round(float(np.asarray(embedding)[0]) * 10_000)
@@ -48,25 +42,30 @@ def mean_of(embedding):
 
 def test_the_frame_is_composited_without_the_lost_date(plain, threads_client):
     service = plain(scene("a", "06-05", 1000), scene("b", "06-15", 2000), scene("c", "06-25", 4000), rule=dead("b"))
-    status, reason, row = run(service, threads_client)
-    assert status is Status.OK
+    options = {"provider": provider(service), "client": threads_client, "progress": False}
+    row = rs.compute_embeddings([PLACE], ["bandstats"], JUNE, **options)["bandstats"].isel(item=0)
+    assert int(row.status) == Status.OK
     assert mean_of(row.embedding) == 2500
-    assert reason == (
+    assert str(row.reason.values) == (
         "without 1 of the scenes: asset B08 of item b: the storage answered 404: "
         "the catalogue names a file that is not there"
     )
     assert str(row.scenes.values).split("\n") == ["a", "c"]
 
 
-def test_a_frame_that_is_lost_makes_the_place_partial(plain, threads_client):
+def vector(service, span=JUNE, **options):
+    return rs.get_embedding("bandstats", PLACE, span, provider=provider(service, **options))
+
+
+def test_a_frame_that_is_lost_makes_the_place_partial(plain):
     service = plain(
         scene("a", "06-05", 1000), scene("b", "07-15", 2000), scene("c", "08-25", 4000), rule=dead("b", 410)
     )
-    status, reason, row = run(service, threads_client, SUMMER)
-    assert status is Status.PARTIAL
-    assert reason.startswith("2 of 4 frames without data; 50 % of the pixels missing; without 1 of the scenes: ")
-    assert "asset B08 of item b: the storage answered 410" in reason
-    assert np.asarray(row.valid_fraction).tolist() == [1, 0, 1, 0]  # nothing was taken in the last
+    meta = vector(service, SUMMER).meta
+    assert meta["status"] == "partial"
+    assert meta["note"].startswith("2 of 4 frames without data; 50 % of the pixels missing; without 1 of the scenes: ")
+    assert "asset B08 of item b: the storage answered 410" in meta["note"]
+    assert meta["valid_fraction"] == [1, 0, 1, 0]  # nothing was taken in the last
 
 
 def test_pixels_that_only_the_lost_date_has_make_the_place_partial(plain):
@@ -74,40 +73,38 @@ def test_pixels_that_only_the_lost_date_has_make_the_place_partial(plain):
     for layer in left:
         layer.values[:, 25:] = 0  # missing, from the middle of the place on
     service = plain(scene("left", "06-05", 1000, layers=left), scene("whole", "06-15", 3000), rule=dead("whole"))
-    found = rs.get_embedding("bandstats", PLACE, JUNE, provider=provider(service))
+    found = vector(service)
     assert found.meta["status"] == "partial"
     assert found.meta["note"].startswith("50 % of the pixels missing; without 1 of the scenes: asset B08 of item whole")
     assert found.meta["valid_fraction"] == [0.5]
     assert mean_of(found.data) == 1000
 
 
-def test_strict_providers_fail_the_place(plain, threads_client):
+def test_strict_providers_fail_the_place(plain):
     service = plain(scene("a", "06-05", 1000), scene("b", "06-15", 2000), rule=dead("b"))
-    status, reason, _ = run(service, threads_client, absent="error")
-    assert status is Status.READ_FAILED
-    assert "asset B08 of item b" in reason
+    with pytest.raises(ProviderError, match="asset B08 of item b"):
+        vector(service, absent="error")
 
 
-def test_where_every_date_is_lost_the_read_has_failed(plain, threads_client):
+def test_where_every_date_is_lost_the_read_has_failed(plain):
     service = plain(
         scene("a", "06-05", 1000), scene("b", "06-15", 2000), rule=FaultPlan([Happening(Fault(status=404))])
     )
-    status, reason, _ = run(service, threads_client)
-    assert status is Status.READ_FAILED
-    assert "of item a" in reason
+    with pytest.raises(ProviderError, match=r"asset \w+ of item a.*404"):
+        vector(service)
 
 
-def test_lost_next_to_clouds_is_a_failed_read_and_not_an_empty_place(plain, threads_client):
+def test_lost_next_to_clouds_is_a_failed_read_and_not_an_empty_place(plain):
     cloudy = s2_scene("cloudy", "2022-06-05T10:00:00", bands=BANDS, scl=9)
     service = plain(cloudy, scene("clear", "06-15", 2000), rule=dead("clear"))
-    status, reason, _ = run(service, threads_client)
-    assert status is Status.READ_FAILED
-    assert "asset B08 of item clear" in reason
+    with pytest.raises(ProviderError, match="asset B08 of item clear") as raised:
+        vector(service)
+    assert not isinstance(raised.value, NoImageryError)
 
 
 def test_one_vector_says_what_it_lacks(plain):
     service = plain(scene("a", "06-05", 1000), scene("b", "06-15", 2000), scene("c", "06-25", 4000), rule=dead("c"))
-    found = rs.get_embedding("bandstats", PLACE, JUNE, provider=provider(service))
+    found = vector(service)
     assert mean_of(found.data) == 1500
     assert found.meta["status"] == "ok"
     assert "asset B08 of item c" in found.meta["note"]
