@@ -17,13 +17,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from rs_embed_dask.errors import ProviderError, SpecError, is_key_like, redact
+from rs_embed_dask.providers.connections import POOL_CLASSES, BoundedAdapter, BoundedResponse
 from rs_embed_dask.specs.base import text
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "absolute",
     "host_only",
     "is_loopback",
+    "joined",
     "judge",
     "keep_logs_clean",
     "plain_address",
@@ -111,9 +112,18 @@ def host_only(url: str) -> str:
 def absolute(href: str, item: Mapping[str, Any], *, url: str) -> str:
     """Return a link of a STAC item as an absolute address: relative ones count from the item's own address."""
     links = item.get("links")
-    own = (link["href"] for link in links or () if isinstance(link, Mapping) and _is_self(link))
+    listed = links if isinstance(links, list | tuple) else ()
+    own = (link["href"] for link in listed if isinstance(link, Mapping) and _is_self(link))
     stated = next(own, f"collections/{item.get('collection')}/items/{item.get('id')}")
-    return urljoin(urljoin(f"{url.rstrip('/')}/", str(stated)), href)
+    return joined(joined(f"{url.rstrip('/')}/", str(stated)), href)
+
+
+def joined(base: str, link: str) -> str:
+    """Return a link as an absolute address; one that cannot be parsed is quoted, so that `judge` refuses it."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return urljoin(base, quote(link, safe="/:"))
 
 
 def _is_self(link: Mapping[str, Any]) -> bool:
@@ -207,8 +217,9 @@ def _pinned(host: str, scheme: str) -> Origin:
 
 
 class _Judging:
-    """A connection that judges what its host resolves to, before it connects and once it has."""
+    """A connection that judges what its host resolves to, before it connects and once it has, and that is bounded."""
 
+    response_class = BoundedResponse
     origin: str
     host: str
 
@@ -271,7 +282,9 @@ def _pools(proxy: str | None, origin: str) -> urllib3.PoolManager:
     keep_logs_clean()
     if proxy is None:
         return _JudgedPools(origin, num_pools=_POOLS, maxsize=_CONNECTIONS)
-    return urllib3.ProxyManager(proxy, num_pools=_POOLS, maxsize=_CONNECTIONS)
+    pools = urllib3.ProxyManager(proxy, num_pools=_POOLS, maxsize=_CONNECTIONS)
+    pools.pool_classes_by_scheme = POOL_CLASSES
+    return pools
 
 
 @functools.lru_cache(maxsize=256)
@@ -281,7 +294,7 @@ def _proxy(scheme: str, host: str) -> str | None:
     return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
 
 
-class JudgedAdapter(HTTPAdapter):
+class JudgedAdapter(BoundedAdapter):
     """What a session of `requests` mounts for http(s), so that its requests and redirects are judged."""
 
     def __init__(self, origin: str, **options: Any) -> None:

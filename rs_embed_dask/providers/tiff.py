@@ -21,6 +21,7 @@ from rs_embed_dask.specs.base import Record, positive
 __all__ = [
     "Block",
     "Blocks",
+    "BombError",
     "Directory",
     "NotTiffError",
     "TiffEntry",
@@ -88,6 +89,10 @@ _LIMITS: Final = TiffLimits()
 
 class NotTiffError(ValueError):
     """The bytes are not those of a TIFF file that can be read here."""
+
+
+class BombError(NotTiffError):
+    """The file claims more than the limits allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +216,11 @@ def read_layout(fetch: Fetch, limits: TiffLimits = _LIMITS) -> TiffLayout:
 def _checked(layout: TiffLayout, limits: TiffLimits) -> TiffLayout:
     if layout.width * layout.height > limits.image_px:
         reason = f"it claims {layout.width} x {layout.height} pixels, and the limit is {limits.image_px}"
-        raise NotTiffError(reason)
+        raise BombError(reason)
     if layout.block_bytes > limits.block_bytes:
         sides = f"{layout.block_width} x {layout.block_height} pixels"
         reason = f"its blocks of {sides} take {layout.block_bytes} bytes, and the limit is {limits.block_bytes}"
-        raise NotTiffError(reason)
+        raise BombError(reason)
     return layout
 
 

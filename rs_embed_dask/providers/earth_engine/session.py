@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Final
 import httplib2
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
 from rs_embed_dask.providers.addresses import is_loopback, keep_logs_clean, plain_address
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
+from rs_embed_dask.providers.connections import BoundedAdapter
+from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, deadline
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -130,7 +130,7 @@ class Transport:
         self.timeout = timeout_s
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=connections))
+            self._session.mount(scheme, BoundedAdapter(pool_connections=4, pool_maxsize=connections))
 
     def request(
         self,
@@ -141,11 +141,13 @@ class Transport:
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request as httplib2 does."""
         try:
-            answer = self._session.request(
-                method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
-            )
-            with answer:
-                content = answer.raw.read(decode_content=True)  # at once, and not in pieces of 10 kB
+            # the service is silent while it computes; what it then sends may take as long again, and no longer
+            with deadline(2 * self.timeout):
+                answer = self._session.request(
+                    method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
+                )
+                with answer:
+                    content = answer.raw.read(decode_content=True)  # at once, and not in pieces of 10 kB
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise TimeoutError(f"no answer within {self.timeout:g} s") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -184,7 +186,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0, 3600.0))
 
     def __post_init__(self) -> None:
         if self.project is not None:

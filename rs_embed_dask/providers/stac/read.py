@@ -15,11 +15,12 @@ from urllib.parse import quote, urldefrag
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.geotiff import TiffBlock, label, nearest_pixels, open_geotiff
 from rs_embed_dask.providers.http import Access
-from rs_embed_dask.providers.stac.search import Asset, StacItem, touches
+from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Layer", "asset_for", "chunks_for", "labelled", "reader", "stack_items"]
 
 URL_INDEX: Final = "&index="
+OF_ITEM: Final = " of item "
 
 
 def labelled(href: str, name: str, index: int | None = None) -> str:
@@ -48,7 +50,18 @@ class AssetReader:
     access: Access = field(repr=False)
 
     def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
-        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none."""
+        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none, or `LOST`."""
+        try:
+            return self._pixels(window)
+        except TransientError:
+            raise
+        except ProviderError as fault:
+            if self.access.is_strict:
+                raise
+            self.access.state.lose(label(self.url.partition(URL_INDEX)[0]).partition(OF_ITEM)[2], fault)
+        return np.full((int(window.height), int(window.width)), LOST, np.float32)
+
+    def _pixels(self, window: Window) -> npt.NDArray[np.float32]:
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -248,7 +261,7 @@ def _link(item: StacItem, names: Layer, grid: Grid) -> str | None:
     if named_asset is None or not touches(item, named_asset[1], grid):
         return None
     name, _, index = named_asset[0].partition(INDEX)
-    return labelled(named_asset[1].href, f"asset {name} of item {item.id}", int(index) if index else None)
+    return labelled(named_asset[1].href, f"asset {name}{OF_ITEM}{item.id}", int(index) if index else None)
 
 
 def _plain_item(name: str, links: Sequence[str | None], grid: Grid) -> dict[str, Any]:
