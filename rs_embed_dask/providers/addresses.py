@@ -45,8 +45,11 @@ LOCAL: Final = frozenset({"", "file"})
 LOOPBACK: Final = "loopback"
 LINK_LOCAL: Final = "link-local"
 RESERVED: Final = "reserved"
-# urllib3 ends a host at a backslash, urllib does not; urllib drops tabs and line breaks, urllib3 does not
-_UNCLEAR: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]|^[^/?#]*//[^/?#]*[\s\\]")
+# urllib3 ends a host at a backslash, urllib does not; urllib drops tabs and line breaks, urllib3 does not; a proxy may
+# decode what is quoted in a host
+_UNCLEAR: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f]|^[^/?#]*//[^/?#]*[\s\\]|^[^/?#]*//(?:[^/?#]*@)?[^/?#@\[]*%[^/?#@]*(?:[/?#]|$)"
+)
 # the metadata services of clouds that do not lie in the link-local range: AWS, Google, Alibaba, Azure, Oracle
 _METADATA: Final = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"})
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
@@ -217,9 +220,8 @@ def _pinned(host: str, scheme: str) -> Origin:
 
 
 class _Judging:
-    """A connection that judges what its host resolves to, before it connects and once it has, and that is bounded."""
+    """A connection that judges what its host resolves to, before it connects and once it has."""
 
-    response_class = BoundedResponse
     origin: str
     host: str
 
@@ -243,6 +245,8 @@ class _Judging:
 class JudgedConnection(_Judging, HTTPConnection):
     """A plain connection."""
 
+    response_class = BoundedResponse
+
     def __init__(self, *args: Any, origin: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self.origin = origin
@@ -250,6 +254,8 @@ class JudgedConnection(_Judging, HTTPConnection):
 
 class JudgedTlsConnection(_Judging, HTTPSConnection):
     """An encrypted connection."""
+
+    response_class = BoundedResponse
 
     def __init__(self, *args: Any, origin: str, **options: Any) -> None:
         super().__init__(*args, **options)
