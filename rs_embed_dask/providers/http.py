@@ -27,6 +27,7 @@ import urllib3
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, pools_for
 from rs_embed_dask.providers.retry import (
+    REFUSED_STATUSES,
     TRANSIENT_STATUSES,
     ReadState,
     RetryPolicy,
@@ -51,7 +52,6 @@ __all__ = [
 
 BLOB_HOST: Final = ".blob.core.windows.net"
 PUBLIC_HOST: Final = "ai4edatasetspublicassets.blob.core.windows.net"
-SIGNING_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 TOKEN_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=0.8, longest_asked_s=60.0)
 REFUSAL_LASTS_S: Final = 30.0
 LONGEST_MARGIN_S: Final = 60.0
@@ -250,7 +250,7 @@ def _fetch(place: str) -> _Token:
     if fault:
         raise TransientError(what, value=place, reason=fault, fix=_LATER)
     reason = f"the issuer answered {answer.status}"
-    if answer.status in SIGNING_REFUSED:
+    if answer.status in REFUSED_STATUSES:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
     if answer.status in TRANSIENT_STATUSES or answer.status < HTTPStatus.MULTIPLE_CHOICES:
         retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
@@ -272,7 +272,7 @@ CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 # how a page or a message begins that came in place of a file; no file that is read here begins so
 PAGE: Final = (b"<", b"{")
 MARK: Final = b"\xef\xbb\xbf"
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
+REFUSED: Final = REFUSED_STATUSES | {HTTPStatus.CONFLICT}  # Azure's answer where public access is not permitted
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
 REDIRECTS: Final = 5

@@ -21,6 +21,7 @@ from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.specs.base import Record, positive, whole
 
 __all__ = [
+    "REFUSED_STATUSES",
     "TRANSIENT_STATUSES",
     "GaveUpError",
     "ReadState",
@@ -35,6 +36,8 @@ __all__ = [
 TRANSIENT_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
 ) - {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
+
+REFUSED_STATUSES: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _Value = TypeVar("_Value")
 
@@ -132,7 +135,13 @@ class ReadState:
         return ReadState, ()
 
 
-def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
+def retried(
+    request: Callable[[], _Value],
+    policy: RetryPolicy,
+    *,
+    seed: str | None = None,
+    wait: Callable[[float], None] | None = None,
+) -> _Value:
     """Return what `request` returns, called again after each `TransientError` as the policy and deadline allow."""
     with deadline(policy.deadline_s):
         for attempt in count(1):
@@ -144,10 +153,10 @@ def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
                 fault = error
             retry_after_s = fault.retry_after_s
             is_last = attempt == policy.attempts or (retry_after_s or 0.0) > policy.longest_asked_s
-            wait_s = policy.wait_s(attempt, retry_after_s)
+            wait_s = policy.wait_s(attempt, retry_after_s, seed=seed)
             if is_last or wait_s >= time_left_s():
                 break
-            sleep(wait_s)
+            (wait or sleep)(wait_s)
     # out here, for an error's context travels with it when it is pickled, and may hold a token
     reason = f"{fault.reason}, after {attempt} attempt{'s' * (attempt > 1)}"
     reason, fix = (reason, fault.fix) if is_last else (f"{reason}; its deadline is over", f"{fault.fix}{_LONGER}")

@@ -1,4 +1,4 @@
-"""Searching a STAC API: unsigned, page by page, once for the same question, in one order.
+"""Searching a STAC API: unsigned, page by page, once for the same query, in one order.
 
 The server's filters are applied again here, because servers that do not support a filter return everything or nothing.
 """
@@ -24,7 +24,7 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError, red
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, joined, judge
 from rs_embed_dask.providers.http import KeyedLinks
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
 from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, pages, search_step
 
@@ -36,7 +36,6 @@ ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 WITHOUT_POST: Final = frozenset(
     {
         HTTPStatus.NOT_FOUND,
@@ -50,7 +49,7 @@ CONNECT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for. Frozen and hashable: the same question is asked once."""
+    """What to look for. Frozen and hashable: the same query is asked once."""
 
     url: str
     collections: tuple[str, ...]
@@ -62,9 +61,9 @@ class Query:
     keyed: KeyedLinks | None = None
 
 
-def find(question: Query) -> tuple[StacItem, ...]:
-    """Return the items that answer a question, each once, in order of time and id."""
-    return _ANSWERS.get(question)
+def find(query: Query) -> tuple[StacItem, ...]:
+    """Return the items that answer a query, each once, in order of time and id."""
+    return _ANSWERS.get(query)
 
 
 class _Answers:
@@ -75,24 +74,24 @@ class _Answers:
         self._guard = threading.Lock()
         self._asking: defaultdict[Query, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, question: Query) -> tuple[StacItem, ...]:
+    def get(self, query: Query) -> tuple[StacItem, ...]:
         with self._guard:
-            lock = self._asking[question]
+            lock = self._asking[query]
         try:
             with lock:
-                stored = self._answers.get(question)
+                stored = self._answers.get(query)
                 if stored is None or time.monotonic() - stored[0] > ANSWER_LASTS_S:
-                    stored = (time.monotonic(), _ask(question))
-                    self._keep(question, stored)
+                    stored = (time.monotonic(), _ask(query))
+                    self._keep(query, stored)
                 return stored[1]
         finally:
             with self._guard:
-                self._asking.pop(question, None)
+                self._asking.pop(query, None)
 
-    def _keep(self, question: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
+    def _keep(self, query: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
         with self._guard:
-            self._answers[question] = answer
-            self._answers.move_to_end(question)
+            self._answers[query] = answer
+            self._answers.move_to_end(query)
             while len(self._answers) > MOST_ANSWERS:
                 self._answers.popitem(last=False)
 
@@ -100,25 +99,25 @@ class _Answers:
 _ANSWERS: Final = _Answers()
 
 
-def _ask(question: Query) -> tuple[StacItem, ...]:
+def _ask(query: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
-        listed = [item for box in _sides(question.boxes) for item in _search(question, box)]
+        listed = [item for box in _sides(query.boxes) for item in _search(query, box)]
     except pystac_client.exceptions.APIError as error:
-        fault = _failed(question, getattr(error, "status_code", None), str(error))
+        fault = _failed(query, getattr(error, "status_code", None), str(error))
     else:
-        items = (_understood(item, question) for item in listed)
-        return distinct(item for item in items if item.fault or _fits(item, question))
+        items = (_understood(item, query) for item in listed)
+        return distinct(item for item in items if item.fault or _fits(item, query))
     raise fault
 
 
-def _understood(item: Any, question: Query) -> StacItem:
+def _understood(item: Any, query: Query) -> StacItem:
     """Return an item of a page; one that cannot be understood holds why."""
-    collection = question.collections[0] if len(question.collections) == 1 else ""
+    collection = query.collections[0] if len(query.collections) == 1 else ""
     try:
-        return _parsed(item, collection, question.url)
+        return _parsed(item, collection, query.url)
     except ProviderError as fault:
-        unknown = dt.datetime.combine(question.span.start, dt.time(), dt.UTC)
+        unknown = dt.datetime.combine(query.span.start, dt.time(), dt.UTC)
         return StacItem(fault.what, collection, unknown, WORLD, {}, {}, fault.with_traceback(None))
 
 
@@ -189,11 +188,11 @@ def _line(text: str) -> str:
     return redact(" ".join(text.split()))[:200]
 
 
-def _search(question: Query, box: Box) -> list[Any]:
+def _search(query: Query, box: Box) -> list[Any]:
     """Return the items that an API lists for a box, page after page; by GET where it does not take a POST."""
-    ask, step, filters = _client(question.url, question.retry, question.keyed)
+    ask, step, filters = _client(query.url, query.retry, query.keyed)
     for method in dict.fromkeys((step.method, "GET")):
-        first = replace(step, method=method, parameters=_parameters(question, box, method, filters=filters))
+        first = replace(step, method=method, parameters=_parameters(query, box, method, filters=filters))
         try:
             return [item for page in pages(first, ask) for item in page]
         except pystac_client.exceptions.APIError as error:
@@ -202,17 +201,17 @@ def _search(question: Query, box: Box) -> list[Any]:
     return []
 
 
-def _parameters(question: Query, box: Box, method: str, *, filters: bool) -> dict[str, Any]:
-    last = question.span.end - dt.timedelta(days=1)
+def _parameters(query: Query, box: Box, method: str, *, filters: bool) -> dict[str, Any]:
+    last = query.span.end - dt.timedelta(days=1)
     limits = None
-    if question.most_cloud is not None and question.cloud is not None and filters:
-        limits = {question.cloud: {"lte": question.most_cloud}}
+    if query.most_cloud is not None and query.cloud is not None and filters:
+        limits = {query.cloud: {"lte": query.most_cloud}}
     search = pystac_client.ItemSearch(
-        question.url,
+        query.url,
         method=method,
-        collections=list(question.collections),
+        collections=list(query.collections),
         bbox=list(box),
-        datetime=f"{question.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
+        datetime=f"{query.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
         query=limits,
         limit=PAGE,
     )
@@ -256,25 +255,25 @@ def _parsed(item: Any, collection: str = "", url: str = "") -> StacItem:
     )
 
 
-def _fits(item: StacItem, question: Query) -> bool:
+def _fits(item: StacItem, query: Query) -> bool:
     """Check again what the server should have filtered by: day and cloud. Unknown cloud does not pass a limit."""
-    if item.time.date() not in question.span:
+    if item.time.date() not in query.span:
         return False
-    if question.most_cloud is None or question.cloud is None:
+    if query.most_cloud is None or query.cloud is None:
         return True
-    cover = item.number((question.cloud,))
-    return cover is not None and cover <= question.most_cloud
+    cover = item.number((query.cloud,))
+    return cover is not None and cover <= query.most_cloud
 
 
-def _failed(question: Query, status: int | None, text: str) -> ProviderError:
+def _failed(query: Query, status: int | None, text: str) -> ProviderError:
     reason = _line(text) or f"it answered {status}"
-    if status in REFUSED:
-        return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
+    if status in REFUSED_STATUSES:
+        return AccessError("STAC API", value=query.url, reason=reason, fix="check the address and your credentials")
     if status is None:
-        return _later(question.url, reason)
+        return _later(query.url, reason)
     return ProviderError(
         "STAC API",
-        value=question.url,
+        value=query.url,
         reason=f"{reason} (status {status})",
-        fix=f"check that it has the collections {', '.join(question.collections)}",
+        fix=f"check that it has the collections {', '.join(query.collections)}",
     )
