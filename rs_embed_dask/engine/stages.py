@@ -295,10 +295,17 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
 
 
 def _lost(submitted: _Submitted) -> str:
-    """Name the scenes that could not be read, and why."""
-    lost = tuple(dict.fromkeys(one for cube in submitted.cubes.values() for one in cube.lost))
-    more = f"; and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    return f"without {len(lost)} of the scenes: {'; '.join(lost[:_NAMED])}{more}" if lost else ""
+    """Name the scenes that could not be read, and why, and those about which the catalogue contradicts itself."""
+    cubes = submitted.cubes.values()
+    lost = tuple(dict.fromkeys(one for cube in cubes for one in cube.lost))
+    notes = tuple(dict.fromkeys(one for cube in cubes for one in cube.notes))
+    told = (f"without {len(lost)} of the scenes: {_first(lost)}" if lost else "", _first(notes))
+    return "; ".join(filter(None, told))
+
+
+def _first(lines: tuple[str, ...]) -> str:
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return f"{'; '.join(lines[:_NAMED])}{more}"
 
 
 def _model_error(label: str, error: BaseException) -> RsEmbedError:

@@ -25,6 +25,7 @@ __all__ = [
     "FramePixels",
     "FrameRecipe",
     "Raw",
+    "baseline_in",
     "baseline_of",
     "finish",
     "harmonise",
@@ -51,8 +52,11 @@ _IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
 
 def baseline_of(scene: Scene, source: Source) -> float | None:
     """Return the Sentinel-2 processing baseline of a scene."""
-    stated = scene.first(source.properties.baseline)
-    product = scene.first(source.properties.product)
+    return baseline_in(scene.first(source.properties.baseline), scene.first(source.properties.product))
+
+
+def baseline_in(stated: Any, product: Any) -> float | None:
+    """Return the Sentinel-2 processing baseline as a property states it, else as the product's name does."""
     version = _BASELINE.match(str(stated).strip()) if stated is not None else None
     version = version or (_IN_PRODUCT.search(str(product)) if product is not None else None)
     return None if version is None else int(version[1]) + int(version[2] or 0) / 100

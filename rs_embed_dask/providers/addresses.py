@@ -23,6 +23,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from rs_embed_dask.errors import ProviderError, SpecError, is_key_like, redact
+from rs_embed_dask.providers.buckets import over_http
 from rs_embed_dask.providers.connections import POOL_CLASSES, BoundedAdapter, BoundedResponse
 from rs_embed_dask.specs.base import text
 
@@ -114,11 +115,12 @@ def host_only(url: str) -> str:
 
 def absolute(href: str, item: Mapping[str, Any], *, url: str) -> str:
     """Return a link of a STAC item as an absolute address: relative ones count from the item's own address."""
+    # in a bucket too, which urljoin does not know
     links = item.get("links")
     listed = links if isinstance(links, list | tuple) else ()
     own = (link["href"] for link in listed if isinstance(link, Mapping) and _is_self(link))
     stated = next(own, f"collections/{item.get('collection')}/items/{item.get('id')}")
-    return joined(joined(f"{url.rstrip('/')}/", str(stated)), href)
+    return over_http(joined(over_http(joined(f"{url.rstrip('/')}/", str(stated))), href))
 
 
 def joined(base: str, link: str) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.sensors import Source
 
 __all__ = [
+    "NOTES",
     "REFUSED",
     "STATE",
     "Fetch",
@@ -50,6 +51,8 @@ has nothing."""
 
 REFUSED: Final = "refused"
 """In a lazy cube's encoding: why the provider left out scenes before it read anything, a sequence of errors."""
+NOTES: Final = "notes"
+"""In a lazy cube's encoding: what its metadata contradict each other about, one text for each scene."""
 STATE: Final = "state"
 """In a lazy cube's encoding: the `ReadState` that knows why scenes were lost while they were read."""
 _BLOCK_PX: Final = 1024
@@ -257,7 +260,8 @@ def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube |
     if faults and not n_obs.any():
         return faults[0]
     lost = tuple(f"{fault.what}: {fault.reason}" for fault in faults)
-    return Cube(np.asarray(parts["pixels"], np.float32), n_obs, read, scenes, dates, lost)
+    notes = tuple(lazy.encoding.get(NOTES, ()))
+    return Cube(np.asarray(parts["pixels"], np.float32), n_obs, read, scenes, dates, lost, notes)
 
 
 def _faults(lazy: xr.Dataset, flags: Any) -> list[ProviderError]:

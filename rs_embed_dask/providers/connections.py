@@ -1,6 +1,7 @@
-"""Connections on which an answer must arrive before the deadline of the read that asked for it.
+"""Connections on which an answer must arrive before the deadline of the read that asked for it, and only so large.
 
-A socket's timeout begins anew with every byte, so by itself it lets a server that drips hold a reader for ever.
+A socket's timeout begins anew with every byte, so by itself it lets a server that drips hold a reader for ever. And a
+few kilobytes may unpack to gigabytes, so that a body is unpacked piece by piece and left where it becomes too long.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from requests.adapters import HTTPAdapter
@@ -19,7 +21,19 @@ from rs_embed_dask.providers.retry import time_left_s
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["POOL_CLASSES", "BoundedAdapter", "BoundedResponse"]
+__all__ = ["PIECE_BYTES", "POOL_CLASSES", "BoundedAdapter", "BoundedResponse", "body_of"]
+
+PIECE_BYTES: Final = 2**18
+
+
+def body_of(pieces: Iterable[bytes], most_bytes: int) -> tuple[bytes, bool]:
+    """Join the unpacked pieces of an answer, at most so many bytes, and tell whether there are more."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > most_bytes:
+            return bytes(body[:most_bytes]), True
+    return bytes(body), False
 
 
 class _BoundedStream(io.RawIOBase):

@@ -10,11 +10,13 @@ import copy
 import datetime as dt
 import functools
 import importlib
+import json
 import re
 import threading
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -26,6 +28,8 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, pools_for
+from rs_embed_dask.providers.buckets import regional
+from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.retry import (
     REFUSED_STATUSES,
     TRANSIENT_STATUSES,
@@ -243,7 +247,7 @@ def _fetch(place: str) -> _Token:
     try:
         answer = _get(f"{settings.sas_url}/{place}", headers, TOKEN_RETRY.timeout_s)
         if answer.status == HTTPStatus.OK:
-            token = sas.SASToken(**answer.json())
+            token = sas.SASToken(**json.loads(answer.data))
             return _Token(str(token.token), _expiry(token), dt.datetime.now(dt.UTC))
     except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
         fault = _named(error)  # ValueError and TypeError: an answer that is not a token
@@ -277,6 +281,8 @@ MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
 REDIRECTS: Final = 5
 LEAST_S: Final = 1e-3
+MOST_MESSAGE_BYTES: Final = 2**20
+"""Of an answer that is not a file: a token, or what a server says about an error."""
 # what goes along to another server; a key does not
 ANYWHERE: Final = frozenset({"Range", "Accept-Encoding"})
 
@@ -373,7 +379,8 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
-            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url)
+            most = {HTTPStatus.PARTIAL_CONTENT: length, HTTPStatus.OK: access.limits.whole_bytes}
+            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url, most_bytes=most)
             if answer.status not in REFUSED:
                 break
             access.signer.forget(signed)
@@ -382,6 +389,8 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
     else:
         if answer.status in DONE:
             is_part = answer.status == HTTPStatus.PARTIAL_CONTENT
+            if answer.is_cut and not is_part:
+                raise _too_long(what, url, access.limits)
             piece = _part(answer, start, length) if is_part else _cut_out(answer, start, length, size)
             if isinstance(piece, Piece):
                 return piece
@@ -395,7 +404,12 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
     raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=retry_after_s)
 
 
-def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
+def _too_long(what: str, url: str, limits: TiffLimits) -> ProviderError:
+    reason = f"the server does not send parts of files, and the whole is longer than {limits.whole_bytes} bytes"
+    return ProviderError(what, value=url, reason=reason, fix="leave out this item, or raise whole_bytes of its limits")
+
+
+def _part(answer: Answer, start: int, length: int) -> Piece | str:
     """Return the bytes of an answer to a range, or what is wrong with them."""
     stated = answer.headers.get("Content-Range", "")
     matched = CONTENT_RANGE.fullmatch(stated.strip())
@@ -404,12 +418,14 @@ def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | 
     first, last, size = map(int, matched.groups())
     if (first, last) != (start, min(start + length, size) - 1):
         return f"the server sent bytes {first}-{last} of {size}, not {start}-{start + length - 1}"
+    if answer.is_cut:
+        return f"more than {length} bytes arrived"
     if len(answer.data) != last - first + 1:
         return f"{len(answer.data)} bytes arrived instead of {last - first + 1}"
     return Piece(start, answer.data, size)
 
 
-def _cut_out(answer: urllib3.BaseHTTPResponse, start: int, length: int, size: int | None) -> Piece | str:
+def _cut_out(answer: Answer, start: int, length: int, size: int | None) -> Piece | str:
     """Return the bytes out of a whole file, which a server without ranges sends, or what is wrong with it."""
     data = answer.data
     if data[:64].removeprefix(MARK).lstrip().startswith(PAGE):
@@ -437,16 +453,37 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
 
 
-def _get(url: str, headers: dict[str, str] | None, timeout_s: float, *, origin: str = "") -> urllib3.BaseHTTPResponse:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server sent, unpacked; `is_cut` where there was more than may come."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    is_cut: bool
+
+
+def _get(
+    url: str,
+    headers: dict[str, str] | None,
+    timeout_s: float,
+    *,
+    origin: str = "",
+    most_bytes: Mapping[int, int] = {},
+) -> Answer:
     """Send one request and follow its redirects, each judged as a link of `origin` is."""
     for _ in range(REDIRECTS + 1):
         judge(url, origin=origin or url)
         pool = pools_for(url, origin=origin or url)
         silence_s = min(timeout_s, max(time_left_s(), LEAST_S))
-        answer = pool.request("GET", url, headers=headers, timeout=silence_s, retries=ONCE, redirect=False)
-        location = answer.get_redirect_location()
+        came = pool.request(
+            "GET", url, headers=headers, timeout=silence_s, retries=ONCE, redirect=False, preload_content=False
+        )
+        location = came.get_redirect_location() or regional(url, came.status, came.headers)
+        data, is_cut = body_of(came.stream(PIECE_BYTES), most_bytes.get(came.status, MOST_MESSAGE_BYTES))
+        (came.close if is_cut else came.release_conn)()
         if not location:
-            return answer
+            return Answer(came.status, came.headers, data, is_cut)
         origin, url, last = origin or url, joined(url, location), url
         if urlsplit(url)[:2] != urlsplit(last)[:2]:
             headers = {name: value for name, value in (headers or {}).items() if name in ANYWHERE}

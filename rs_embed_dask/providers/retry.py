@@ -62,8 +62,9 @@ class RetryPolicy(Record):
     longest_asked_s
         The longest ``Retry-After`` that is waited for; a client leaves a longer one to its caller.
     deadline_s
-        The longest that one read may take, all its requests and waits included. What is not there by then is a
-        transient fault. The engine, which retries whole reads, uses neither this nor ``timeout_s``.
+        The longest that all attempts may take, waits included. What is not there by then is a transient fault. In a
+        provider's policy that is one read with all its requests; in the engine's, which has no use for ``timeout_s``,
+        all attempts at a read.
     """
 
     attempts: int = 6

@@ -110,3 +110,23 @@ def test_one_vector_says_what_it_lacks(plain):
     assert "asset B08 of item c" in found.meta["note"]
     (cube,) = rs.inspect_input("bandstats", PLACE, JUNE, provider=provider(service)).values()
     assert cube.lost == ("asset B08 of item c: the storage answered 404: the catalogue names a file that is not there",)
+
+
+def test_a_band_that_no_item_has_is_a_failed_read_that_says_what_there_is(plain, threads_client):
+    service = plain(s2_scene("a", "2022-06-05T10:00:00", bands=("B04",)))
+    options = {"provider": provider(service), "client": threads_client, "progress": False}
+    tree = rs.compute_embeddings([PLACE], ["bandstats"], JUNE, **options)
+    row = tree["bandstats"].isel(item=0)
+    assert int(row.status) == Status.READ_FAILED
+    assert "no item has this asset; a and the others have B04, SCL." in str(row.reason.values)
+
+
+def test_a_contradiction_of_the_catalogue_is_in_the_reason(plain):
+    def edit(item):
+        for asset in item["assets"].values():
+            asset.pop("proj:transform")
+            asset["proj:bbox"] = [650_000.0, 5_648_800.0, 651_200.0, 5_650_000.0]
+
+    note = "item a: footprint and bbox contradict each other, so the file's own header decided"
+    meta = vector(plain(scene("a", "06-05", 1000), edit=edit)).meta
+    assert (meta["status"], meta["note"]) == ("ok", note)

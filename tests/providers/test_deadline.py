@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import requests
 
+from rs_embed_dask.engine.reading import with_retries
+from rs_embed_dask.engine.recipe import READ_RETRY
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
-from rs_embed_dask.providers import load
+from rs_embed_dask.providers import load, retry
 from rs_embed_dask.providers.connections import BoundedAdapter
 from rs_embed_dask.providers.http import Access, PlainLinks, read_range
 from rs_embed_dask.providers.retry import GaveUpError, ReadState, RetryPolicy, deadline, retried, time_left_s
+from rs_embed_dask.store import Status
 from tests.services.faults import FaultPlan, Happening
 from tests.services.loopback import Fault
 from tests.services.reads import provider, read
@@ -92,6 +97,25 @@ def test_no_wait_goes_beyond_the_deadline():
     with pytest.raises(GaveUpError, match=r"busy, after 1 attempt; its deadline is over"):
         retried(busy, policy)
     assert (len(tried), time.monotonic() - began < 3) == (1, True)
+
+
+@pytest.mark.parametrize(("attempts", "expected"), [(5, {5}), (1000, {11, 12})])
+def test_reads_that_each_end_at_their_deadline_end_within_the_hour_of_the_engine(monkeypatch, attempts, expected):
+    now, tried = [0.0], []
+    monkeypatch.setattr(retry, "monotonic", lambda: now[0])
+
+    def drip():
+        tried.append(now[0])
+        now[0] += 300.0
+        raise TransientError("service", reason="slow", fix="wait")
+
+    policy = replace(READ_RETRY, attempts=attempts)
+    result = with_retries(drip, "stac", policy, seed="1/s2", sleep=lambda s: now.__setitem__(0, now[0] + s))
+    assert len(tried) in expected
+    assert (result.tries, result.status) == (len(tried), Status.READ_FAILED)
+    assert re.match(r"transient: stac: service: slow.*after \d+ tries", str(result.error))
+    assert now[0] < 3600 + 300
+    assert tried[-1] < 3600
 
 
 def test_a_deadline_is_above_zero():

@@ -8,8 +8,8 @@ import json
 import math
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -18,14 +18,18 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.imagery.frame import baseline_in
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
+from rs_embed_dask.providers.stac.bands import BandFacts, band_facts
 from rs_embed_dask.specs.ground import WGS84, project
 
-__all__ = ["WORLD", "Asset", "Box", "StacItem", "distinct", "newest", "parse_item", "touches"]
+__all__ = ["WORLD", "Asset", "Box", "StacItem", "distinct", "is_contradictory", "newest", "parse_item", "touches"]
 
 Box = tuple[float, float, float, float]
 DATASTRIP_START: Final = re.compile(r"_S(\d{8}T\d{6})")
+TILE: Final = re.compile(r"(?<![0-9A-Z])T?(\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?![0-9A-Z])")
+SAME_TIME: Final = dt.timedelta(seconds=1)
 EDGE_POINTS: Final = 9
 TURN: Final = 360.0
 WORLD: Final = (-180.0, -90.0, 180.0, 90.0)
@@ -42,6 +46,13 @@ class Asset:
     box: Box | None = None
     origin: tuple[float, float] | None = None
     pixel: tuple[float, float] | None = None
+    bands: tuple[BandFacts, ...] = ()
+    roles: frozenset[str] = frozenset()
+    gsd: float | None = None
+    name: str = ""
+    """What the catalogue calls it, where a table calls it otherwise."""
+    index: int | None = None
+    """The band of the file that is meant, where it holds several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,15 @@ def _asset(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Asset:
     own = {k: v for k, v in asset.items() if k.startswith("proj:") and v is not None}
     stated = {k: v for k, v in properties.items() if k.startswith("proj:") and v is not None}
     crs = _crs(own) or _crs(stated)
-    plain = Asset(href=asset["href"], media=str(asset.get("type") or ""), crs=crs)
+    roles, sizes = asset.get("roles"), _finite([asset["gsd"]] if asset.get("gsd") else ())
+    plain = Asset(
+        href=asset["href"],
+        media=str(asset.get("type") or ""),
+        crs=crs,
+        bands=band_facts(asset, properties),
+        roles=frozenset(map(str, roles)) if isinstance(roles, list) else frozenset(),
+        gsd=sizes[0] if sizes else None,
+    )
     if crs is None:
         return plain
     try:
@@ -206,15 +225,31 @@ def touches(item: StacItem, asset: Asset, grid: Grid) -> bool:
     # The grid's outline is moved into the file's own system, where the file is a rectangle: that holds across
     # zones and the antimeridian, where boxes in degrees do not. Where the catalogue states no footprint, or one that
     # contradicts the item's box in degrees, that box is taken, shifted by whole turns; the file itself decides then.
-    if asset.crs is not None and asset.box is not None:
-        x, y = project(grid.crs, asset.crs, *_outline(grid))
-        finite = np.isfinite(x) & np.isfinite(y)
-        if finite.any():
-            bounds = float(x[finite].min()), float(y[finite].min()), float(x[finite].max()), float(y[finite].max())
-            if _overlap(bounds, asset.box):
-                return True
-            if _agree(asset.crs, asset.box, item.box):
-                return False
+    stated = _footprint_touches(asset, grid)
+    if stated is not None and (stated or _agree(asset, item.box)):
+        return stated
+    return _box_touches(item, grid)
+
+
+def is_contradictory(item: StacItem, asset: Asset, grid: Grid) -> bool:
+    """Return whether a file's footprint and the item's box contradict each other on whether it touches a grid."""
+    stated = _footprint_touches(asset, grid)
+    return stated is not None and stated != _box_touches(item, grid) and not _agree(asset, item.box)
+
+
+def _footprint_touches(asset: Asset, grid: Grid) -> bool | None:
+    """Return whether the footprint that a file is said to have touches a grid; None where nothing is said."""
+    if asset.crs is None or asset.box is None:
+        return None
+    x, y = project(grid.crs, asset.crs, *_outline(grid))
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
+        return None
+    bounds = float(x[finite].min()), float(y[finite].min()), float(x[finite].max()), float(y[finite].max())
+    return _overlap(bounds, asset.box)
+
+
+def _box_touches(item: StacItem, grid: Grid) -> bool:
     west, south, east, north = item.box
     return any(
         _overlap(box, (west + turn, south, east + turn, north))
@@ -223,11 +258,11 @@ def touches(item: StacItem, asset: Asset, grid: Grid) -> bool:
     )
 
 
-def _agree(crs: str, footprint: Box, box: Box) -> bool:
+def _agree(asset: Asset, box: Box) -> bool:
     """Return whether an item's box in degrees lies within a file's footprint, but for rounding."""
-    if box == WORLD:  # it states none
+    if box == WORLD or asset.crs is None or asset.box is None:  # one of them is not stated
         return True
-    lon, lat = project(crs, WGS84, *_edges(footprint))
+    lon, lat = project(asset.crs, WGS84, *_edges(asset.box))
     finite = np.isfinite(lon) & np.isfinite(lat)
     if not finite.any():
         return True
@@ -260,31 +295,68 @@ def _overlap(one: Box, other: Box) -> bool:
 
 def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, ...]:
     """Return the items in order of time and id, without repeats."""
-    # An id counts once. Of scenes with the same tile, time, platform and datastrip start, which are one
-    # acquisition processed more than once, the one that was generated last counts. Two datastrips of one tile are
-    # two halves: both stay.
-    newest_by_key: dict[tuple[Any, ...], StacItem] = {}
-    for item in items:
-        key = _acquisition(item, names)
-        if key not in newest_by_key or _processed(item, names) > _processed(newest_by_key[key], names):
-            newest_by_key[key] = item
-    return tuple(sorted(newest_by_key.values(), key=lambda item: (item.time, item.id)))
+    # An id counts once. Of scenes of one granule that were sensed within a second of each other, which are one
+    # acquisition processed or copied more than once, the one that was processed last counts, whatever platform or
+    # collection its copy names. Two datastrips of one granule are two halves: both stay.
+    listed = list(items)
+    granules: defaultdict[str, list[StacItem]] = defaultdict(list)
+    for item in listed:
+        granules[_granule(item, names) or f"{item.collection}/{item.id}"].append(item)
+    kept = [
+        max(copies, key=functools.partial(_processed, names=names))
+        for members in granules.values()
+        for strips in _within_a_second(members, lambda item: item.time)
+        for copies in _strips(strips, names)
+    ]
+    return tuple(sorted(kept, key=lambda item: (item.time, item.id)))
 
 
-def _acquisition(item: StacItem, names: PropertyNames) -> tuple[Any, ...]:
-    tile = item.first(names.tile)
-    if tile is None:
-        return item.collection, item.id
-    strip = DATASTRIP_START.search(str(item.first(names.datastrip) or ""))
-    return item.collection, tile, item.time, item.first(names.platform), strip.group(1) if strip else ""
+def _granule(item: StacItem, names: PropertyNames) -> str:
+    """Return the tile of a scene however it is written, as a property or within its id; nothing where it has none."""
+    stated = str(item.first(names.tile) or "").upper().removeprefix("MGRS-")
+    if stated:
+        return stated[1:] if TILE.fullmatch(stated) and stated.startswith("T") else stated
+    inside = TILE.search(item.id.upper())
+    return inside[1] if inside else ""
 
 
-def _processed(item: StacItem, names: PropertyNames) -> tuple[str, str]:
+def _within_a_second(items: Iterable[StacItem], moment: Callable[[StacItem], dt.datetime]) -> Iterator[list[StacItem]]:
+    """Yield the items in groups that begin within a second."""
+    group: list[StacItem] = []
+    for item in sorted(items, key=lambda item: (moment(item), item.id)):
+        if group and moment(item) - moment(group[0]) > SAME_TIME:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _strips(items: Sequence[StacItem], names: PropertyNames) -> list[list[StacItem]]:
+    """Divide copies of a granule by datastrip; those that state none belong to the only one there is."""
+    starts = {item.id: start for item in items if (start := _strip_start(item, names)) is not None}
+    groups = list(_within_a_second((item for item in items if item.id in starts), lambda item: starts[item.id]))
+    rest = [item for item in items if item.id not in starts]
+    return [[*groups[0], *rest]] if len(groups) == 1 else [*groups, *([rest] if rest else [])]
+
+
+def _strip_start(item: StacItem, names: PropertyNames) -> dt.datetime | None:
+    stated = DATASTRIP_START.search(str(item.first(names.datastrip) or ""))
+    try:
+        return dt.datetime.strptime(stated[1], "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC) if stated else None
+    except ValueError:
+        return None
+
+
+def _processed(item: StacItem, names: PropertyNames) -> tuple[float, str, str]:
+    """Rank a scene by its processing: baseline, then time, then id, which counts up in some catalogues."""
+    baseline = baseline_in(item.first(names.baseline), item.first(names.product))
     stamp = str(item.first(names.generated) or "")
     try:
-        return (_utc(stamp).isoformat(timespec="microseconds") if stamp else "", item.id)
+        made = _utc(stamp).isoformat(timespec="microseconds") if stamp else ""
     except ValueError:
-        return "", item.id
+        made = ""
+    return -1.0 if baseline is None else baseline, made, item.id
 
 
 def distinct(items: Iterable[StacItem]) -> tuple[StacItem, ...]:

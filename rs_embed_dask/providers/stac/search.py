@@ -23,6 +23,7 @@ import requests
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, joined, judge
+from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
@@ -45,6 +46,8 @@ WITHOUT_POST: Final = frozenset(
     }
 )
 CONNECT_S: Final = 10.0
+MOST_ANSWER_BYTES: Final = 2**25
+"""Of one unpacked answer; a full page of the most talkative catalogues takes a third of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,37 +149,47 @@ class _Requests:
         timeouts = CONNECT_S, self._retry.timeout_s
         retry_after_s = None
         try:
-            answer = self._session.request(step.method, step.href, headers=step.headers, timeout=timeouts, **body)
+            with self._session.request(
+                step.method, step.href, headers=step.headers, timeout=timeouts, stream=True, **body
+            ) as answer:
+                content, is_cut = body_of(answer.iter_content(PIECE_BYTES), MOST_ANSWER_BYTES)
         except requests.RequestException as error:
             reason = f"{type(error).__name__}: {error}"
         else:
+            if is_cut:
+                reason = f"its answer is longer than {MOST_ANSWER_BYTES} bytes"
+                raise ProviderError("STAC API", value=self._url, reason=reason, fix="report it to the catalogue")
             if answer.ok:
-                document, reason = _document(answer, fault, self._keyed)
+                document, reason = _document(content, fault, self._keyed)
                 if not reason:
                     return document
+                kind = answer.headers.get("Content-Type", "an unknown type")
+                reason = f"it answered {answer.status_code} with {kind}, and {reason}: {_text(content)}"
             elif answer.status_code not in TRANSIENT_STATUSES:
-                raise pystac_client.exceptions.APIError.from_response(answer)
+                refusal = pystac_client.exceptions.APIError(_text(content))
+                refusal.status_code = answer.status_code
+                raise refusal
             else:
-                reason = f"it answered {answer.status_code}: {answer.text}"
+                reason = f"it answered {answer.status_code}: {_text(content)}"
                 retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
         raise _later(self._url, reason, retry_after_s)
 
 
+def _text(content: bytes) -> str:
+    return content[:2000].decode(errors="replace")
+
+
 def _document(
-    answer: requests.Response, fault: Callable[[Mapping[str, Any]], str], keyed: KeyedLinks | None
+    content: bytes, fault: Callable[[Mapping[str, Any]], str], keyed: KeyedLinks | None
 ) -> tuple[Mapping[str, Any], str]:
     """Return the JSON object of an answer, without a key, and what is wrong with it."""
     try:
-        text = answer.content.decode(json.detect_encoding(answer.content))
+        text = content.decode(json.detect_encoding(content))
         document = json.loads(text if keyed is None else keyed.without_key(text))
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        wrong = f"it is not JSON ({type(error).__name__})"
-    else:
-        wrong = fault(document) if isinstance(document, dict) else "it is not a JSON object"
-        if not wrong:
-            return document, ""
-    kind = answer.headers.get("Content-Type", "an unknown type")
-    return {}, f"it answered {answer.status_code} with {kind}, and {wrong}: {answer.text}"
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, or brackets without end
+        return {}, f"it is not JSON ({type(error).__name__})"
+    wrong = fault(document) if isinstance(document, dict) else "it is not a JSON object"
+    return (document, "") if not wrong else ({}, wrong)
 
 
 def _later(url: str, reason: str, retry_after_s: float | None = None) -> TransientError:
@@ -245,7 +258,7 @@ def _located(item: Any, url: str) -> Any:
 def _parsed(item: Any, collection: str = "", url: str = "") -> StacItem:
     try:
         return parse_item(_located(item, url), collection=collection)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"
     name = item.get("id") if isinstance(item, Mapping) else None
     raise ProviderError(
