@@ -379,7 +379,7 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
-            most = {HTTPStatus.PARTIAL_CONTENT: length, HTTPStatus.OK: access.limits.whole_bytes}
+            most: dict[int, int] = {HTTPStatus.PARTIAL_CONTENT: length, HTTPStatus.OK: access.limits.whole_bytes}
             answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url, most_bytes=most)
             if answer.status not in REFUSED:
                 break

@@ -118,7 +118,7 @@ def test_a_band_that_no_item_has_is_a_failed_read_that_says_what_there_is(plain,
     tree = rs.compute_embeddings([PLACE], ["bandstats"], JUNE, **options)
     row = tree["bandstats"].isel(item=0)
     assert int(row.status) == Status.READ_FAILED
-    assert "no item has this asset; a and the others have B04, SCL." in str(row.reason.values)
+    assert "no item, such as a, has this asset; there are B04, SCL." in str(row.reason.values)
 
 
 def test_a_contradiction_of_the_catalogue_is_in_the_reason(plain):

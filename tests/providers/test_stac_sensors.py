@@ -60,7 +60,9 @@ def test_r16_a_band_that_a_mission_lacks_is_missing_or_an_error_by_choice(plain)
     with pytest.raises(ProviderError, match=r"item lt: it has no band coastal.*absent='nan'"):
         cube(service, wanted, absent="error")
     forget_answers()
-    with pytest.raises(ProviderError, match=r"band coastal of landsat-c2-l2 = 'coastal': no item has this asset"):
+    with pytest.raises(
+        ProviderError, match=r"band coastal of landsat-c2-l2 = 'coastal': no item, such as lc, has this asset"
+    ):
         cube(plain(landsat("lc", bands, platform="landsat-8")), wanted)
 
 

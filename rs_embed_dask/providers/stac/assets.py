@@ -82,14 +82,14 @@ def with_bands(item: StacItem, table: Source, *, named: Iterable[str] = ()) -> S
             if common in missing:
                 rank = bool(format_of(asset)), len(asset.bands) > 1, asset.gsd or math.inf
                 choices.setdefault(common, []).append((rank, replace(asset, name=name, index=index)))
-    matched = {missing[common][0]: asset for common, each in choices.items() if (asset := _only_best(each)) is not None}
-    return replace(item, assets={**item.assets, **matched})
+    best = {missing[common][0]: _only_best(each) for common, each in choices.items()}
+    return replace(item, assets={**item.assets, **{name: asset for name, asset in best.items() if asset is not None}})
 
 
 def _carried(asset: Asset, of: Sensor) -> Iterator[tuple[str, int | None]]:
     """Yield the bands of a sensor that an asset says it carries, with their position; none for pictures."""
     bands = [band_of(facts, of) for facts in asset.bands]
-    is_picture = asset.roles & _PICTURES or (len(bands) >= len(_VISIBLE) and _VISIBLE.issuperset(bands))  # type: ignore[arg-type]
+    is_picture = asset.roles & _PICTURES or (len(bands) >= len(_VISIBLE) and _VISIBLE.issuperset(bands))
     for index, common in enumerate(() if is_picture else bands, 1):
         if common is not None and bands.count(common) == 1:
             yield common, index if len(bands) > 1 else None
@@ -115,7 +115,7 @@ def absent_band(items: Iterable[StacItem], recipe: FrameRecipe) -> ProviderError
         return ProviderError(
             f"band {band.common} of {recipe.source.sensor}",
             value=" or ".join(names),
-            reason=f"no item has this asset; {scenes[0].id} and the others have {', '.join(assets[:20]) or 'none'}",
+            reason=f"no item, such as {scenes[0].id}, has this asset; there are {', '.join(assets[:20]) or 'none'}",
             fix=f"pass assets={{{band.common!r}: {(alike or ['NAME'])[0]!r}}}, use the source= whose names these are, "
             "or leave the band out",
         )

@@ -28,7 +28,7 @@ class BandFacts:
 
 def band_facts(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[BandFacts, ...]:
     """Return what ``bands`` or ``eo:bands`` of an asset say, however old the catalogue is."""
-    listed = next((asset[key] for key in ("bands", "eo:bands") if isinstance(asset.get(key), list)), [])
+    listed: list[Any] = next((asset[key] for key in ("bands", "eo:bands") if isinstance(asset.get(key), list)), [])
     item_bands = properties.get("eo:bands")
     by_number = item_bands if isinstance(item_bands, list) else []
     rows = [by_number[b] if isinstance(b, int) and 0 <= b < len(by_number) else b for b in listed]

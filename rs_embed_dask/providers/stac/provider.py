@@ -418,7 +418,7 @@ class StacProvider:
         return {"name": self.name, **plain}
 
 
-def _with_losses(cube: xr.Dataset | NoImageryError, facts: Mapping[str, Any]) -> xr.Dataset | ProviderError:
+def _with_losses(cube: xr.Dataset | NoImageryError, facts: dict[str, Any]) -> xr.Dataset | ProviderError:
     """Let a cube know why it lacks scenes. Where there are no others, that is why there is no cube."""
     if isinstance(cube, NoImageryError):
         return facts[REFUSED][0] if facts[REFUSED] else cube
