@@ -14,7 +14,7 @@ import numpy as np
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe, square_of
-from rs_embed_dask.errors import ModelError, NoImageryError, RsEmbedError, SpecError
+from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.store import ChunkResult, Status
 
@@ -166,6 +166,7 @@ def _product_outcome(entry: ProductEntry, result: ReadResult[ProductField]) -> t
 
 
 _BRIEFLY_S: Final = 0.01
+_NAMED: Final = 3
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
 
 ItemPixels: TypeAlias = Mapping[int, CubeRead]
@@ -274,7 +275,11 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
     embedded = submitted.done.result()
     facts = _cube_facts(submitted) | {"share": embedded.share, "seconds": embedded.seconds}
     result = embedded.result
+    lost = _lost(submitted)
     if isinstance(result, NoImageryError):
+        if lost:  # what is missing may be there: it was not read
+            error = ProviderError(label, reason=f"{result.reason}; {lost}", fix="resume the store later; " + result.fix)
+            return Outcome(Status.READ_FAILED, error=error, **facts)
         return Outcome(Status.NO_DATA, error=result, **facts)
     if isinstance(result, BaseException):
         return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **facts)
@@ -284,9 +289,23 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
-        note=note,
+        note="; ".join(filter(None, (note, lost))),
         **facts | {"valid_fraction": shares},
     )
+
+
+def _lost(submitted: _Submitted) -> str:
+    """Name the scenes that could not be read, and why, and those about which the catalogue contradicts itself."""
+    cubes = submitted.cubes.values()
+    lost = tuple(dict.fromkeys(one for cube in cubes for one in cube.lost))
+    notes = tuple(dict.fromkeys(one for cube in cubes for one in cube.notes))
+    told = (f"without {len(lost)} of the scenes: {_first(lost)}" if lost else "", _first(notes))
+    return "; ".join(filter(None, told))
+
+
+def _first(lines: tuple[str, ...]) -> str:
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return f"{'; '.join(lines[:_NAMED])}{more}"
 
 
 def _model_error(label: str, error: BaseException) -> RsEmbedError:

@@ -61,6 +61,10 @@ def label_cube(cube: Cube) -> xr.DataArray:
         "n_obs": (("time", "y", "x"), cube.n_obs),
     }
     attrs = {"sensor": cube.read.sensor, "scenes": list(cube.scenes), "grid_mapping": "spatial_ref"}
+    if cube.lost:
+        attrs["lost"] = list(cube.lost)
+    if cube.notes:
+        attrs["notes"] = list(cube.notes)
     return xr.DataArray(cube.values, dims=("time", "band", "y", "x"), coords=coords, name="pixels", attrs=attrs)
 
 
@@ -169,6 +173,10 @@ class Cube:
         Ids of the scenes that contributed pixels, in order of time.
     dates : tuple of (date, date) or None
         First and last observation of each frame; None for an empty one.
+    lost : tuple of str
+        What could not be read, so that the frames lack it: a file of a scene and why, one for each scene.
+    notes : tuple of str
+        What a catalogue contradicts itself about, one for each scene; nothing is missing because of it.
 
     Raises
     ------
@@ -181,6 +189,8 @@ class Cube:
     read: Read
     scenes: tuple[str, ...] = ()
     dates: Dates = ()
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.read.frames), len(self.read.bands), *self.read.grid.shape)
@@ -264,7 +274,7 @@ class Cube:
         values = self.values if t == list(range(len(self.read.frames))) else self.values[t]
         values = values if b == list(range(len(self.bands))) else values[:, b]
         dates = tuple(self.dates[i] for i in t)
-        return Cube(values, self.n_obs[t], read, self.scenes, dates)
+        return Cube(values, self.n_obs[t], read, self.scenes, dates, self.lost, self.notes)
 
     def to_xarray(self) -> xr.DataArray:
         """Label the pixels: pixel centres, bands, frames, dates and a ``spatial_ref`` that rioxarray reads.

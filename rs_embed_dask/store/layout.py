@@ -49,7 +49,7 @@ class Status(IntEnum):
     PENDING = 0
     """Not decided yet."""
     OK = 1
-    """Embedded."""
+    """Embedded; a reason names scenes that could not be read and were not missed."""
     PARTIAL = 2
     """Embedded, but a frame or more than 10 % of the pixels was missing."""
     NO_DATA = 3

@@ -13,7 +13,8 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.search import Query, find, newest, parse_item, touches
+from rs_embed_dask.providers.stac.items import newest, parse_item, touches
+from rs_embed_dask.providers.stac.search import Query, find
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
 from tests.services.fixtures import forget_answers

@@ -91,7 +91,8 @@ class EarthEngine:
         As of `EarthAccess`: who is charged, the address (``standard`` or ``high_volume``), where workers find
         credentials, and the most requests in flight over all workers of a run, default 40.
     retry
-        Attempts and waits after transient faults; ``timeout_s`` is the deadline of a request, default 310 s.
+        Attempts and waits after transient faults; ``timeout_s``, default 310 s, is how long the service may compute,
+        and half the longest that a request may take in all.
     radar
         In what Sentinel-1 is composited: ``linear`` power (default) or ``db``. Cubes hold decibels either way.
     orbit

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.frame import scaling_fault
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
-from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
+from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, ByteCache, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
-from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
+from rs_embed_dask.providers.stac.assets import Layer, absent_band, asset_for, unreadable, with_bands
+from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest, touches
+from rs_embed_dask.providers.stac.read import chunks_for, stack_items
+from rs_embed_dask.providers.stac.search import Query, find
 from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -44,8 +47,10 @@ def around(grids: Sequence[Grid]) -> tuple[Box, ...]:
 
 
 def touching(items: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
-    """Keep the items of which some file reaches into a grid."""
-    return tuple(item for item in items if any(touches(item, asset, grid) for asset in item.assets.values()))
+    """Keep the items of which some file reaches into a grid, and those of which that is unknown."""
+    return tuple(
+        item for item in items if item.fault or any(touches(item, asset, grid) for asset in item.assets.values())
+    )
 
 
 def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
@@ -62,8 +67,10 @@ def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacI
     limit = read.fetch.max_cloud_pct if sensor(table.sensor).kind == "optical" else None
 
     def matches(item: StacItem) -> bool:
-        cover = item.first(table.properties.cloud)
-        clear = limit is None or (cover is not None and float(cover) <= limit)
+        if item.fault:
+            return True
+        cover = item.number(table.properties.cloud)
+        clear = limit is None or (cover is not None and cover <= limit)
         return clear and any(span.start <= item.time.date() < span.end for span in read.frames)
 
     return newest([item for item in items if matches(item)], table.properties)
@@ -98,8 +105,7 @@ class Shared:
 def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
     """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where named."""
     assets = sorted({*item.assets, *(name for name in names if asset_for(item, (name,)) is not None)})
-    cover = item.first(cloud)
-    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})
+    return Scene(item.id, item.time, item.number(cloud), {**item.properties, "assets": assets})
 
 
 Pairs = tuple[tuple[str, str], ...]
@@ -124,9 +130,14 @@ class StacProvider:
         Collection id for each sensor where it differs from the tables; if given, only these sensors are served.
     assets
         Asset for each band (by common name) where it differs from the tables. ``"visual#1"`` is the first band of an
-        asset with several.
+        asset with several, and ``{"scl": "SCL_20m"}`` names the layer of a mask. Assets with unknown names are
+        recognised without it by ``bands`` or ``eo:bands``: name, wavelength and common name of a band have to agree,
+        as far as they are stated.
     absent
-        What a band becomes that a scene does not have: ``"nan"`` (default), missing there; or ``"error"``.
+        What a scene costs that lacks a band, has a file that cannot be read (missing, damaged, refused), or cannot be
+        understood: ``"nan"`` (default), that band or, in the latter cases, that scene, which the reason then names; or
+        ``"error"``, the read. Where no scene is left, or none has a band that its mission has, the read fails either
+        way.
     threads
         Requests that one read keeps in flight, default 16.
     chunk_px
@@ -206,7 +217,7 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry, self.url, self.limits)
+        return Access(self.signer, self.retry, self.url, self.limits, is_strict=self.absent == "error")
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -230,10 +241,11 @@ class StacProvider:
                 )
                 raise SpecError("sensor", value=table.sensor, reason=reason, fix=fix)
             table = replace(table, collection=renamed[table.sensor], more_collections=())
-        if self.assets:
-            table = replace(
-                table, assets=tuple({**dict(table.assets), **{b: (a,) for b, a in dict(self.assets).items()}}.items())
-            )
+        renamed = dict(self.assets)
+        if renamed:
+            assets = {**dict(table.assets), **{band: (asset,) for band, asset in renamed.items()}}
+            masks = tuple((rule, renamed.get(rule, asset)) for rule, asset in table.masks)
+            table = replace(table, assets=tuple(assets.items()), masks=masks)
         return table
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
@@ -256,7 +268,7 @@ class StacProvider:
         table = self.table(sensor)
         names = table.properties.cloud
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
-        return tuple(scene_of(item, names) for item in items)
+        return tuple(scene_of(item, names) for item in items if not item.fault)
 
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
@@ -270,7 +282,7 @@ class StacProvider:
             retry=self.retry,
             keyed=self.keyed,
         )
-        return find(query)
+        return tuple(with_bands(item, table, named=dict(self.assets)) for item in find(query))
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
@@ -293,11 +305,11 @@ class StacProvider:
             If the API or, when computed, a file fails.
         """
         (cube,) = self.cubes((read,))
-        if isinstance(cube, NoImageryError):
+        if isinstance(cube, ProviderError):
             raise cube
         return cube
 
-    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of several reads of one place and sensor: one search, and each file's pixels once.
 
         Parameters
@@ -308,8 +320,8 @@ class StacProvider:
 
         Returns
         -------
-        list of xarray.Dataset or NoImageryError
-            One per read, as `cube` returns it.
+        list of xarray.Dataset or ProviderError
+            One per read, as `cube` returns or raises it.
 
         Raises
         ------
@@ -320,7 +332,7 @@ class StacProvider:
         grids = tuple(dict.fromkeys(read.grid for read in reads))
         items = self._find(table, grids, *loosest(reads))
         access = self.access if len(grids) == 1 else replace(self.access, cache=ByteCache())
-        by_read: dict[int, xr.Dataset | NoImageryError] = {}
+        by_read: dict[int, xr.Dataset | ProviderError] = {}
         for grid in grids:
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
             cubes = self._of_one_grid(tuple(mine.values()), touching(items, grid), access)
@@ -329,21 +341,39 @@ class StacProvider:
 
     def _of_one_grid(
         self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
-    ) -> list[xr.Dataset | NoImageryError]:
+    ) -> list[xr.Dataset | ProviderError]:
         table = self.table(reads[0].sensor)
         recipes = [recipe_for(read, table) for read in reads]
         grid = reads[0].grid
-        items_per_read = [serving(candidates, read, table) for read in reads]
-        for items, recipe in zip(items_per_read, recipes, strict=True):
-            self._check_assets(items, recipe)
-        shared = Shared.of(items_per_read, recipes)
+        judged = [
+            self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
+        ]
+        faults = [self._fault(items, recipe) for (items, _), recipe in zip(judged, recipes, strict=True)]
+        shared = Shared.of([() if fault else items for (items, _), fault in zip(judged, faults, strict=True)], recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
         raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
         return [
-            self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
-            for read, items, recipe in zip(reads, items_per_read, recipes, strict=True)
+            fault
+            or _with_losses(
+                self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
+                {REFUSED: refused, STATE: access.state, NOTES: _contradictions(items, recipe, grid)},
+            )
+            for read, (items, refused), recipe, fault in zip(reads, judged, recipes, faults, strict=True)
         ]
+
+    def _judged(
+        self, items: Iterable[StacItem], recipe: FrameRecipe
+    ) -> tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]:
+        """Return the items that can be read, and why others cannot, by what the catalogue says of them."""
+        faults = [
+            (item, item.fault or unreadable(item, recipe) or scaling_fault(scene_of(item, ()), recipe))
+            for item in items
+        ]
+        refused = tuple(fault for _, fault in faults if fault is not None)
+        if refused and self.absent == "error":
+            raise refused[0]
+        return tuple(item for item, fault in faults if fault is None), refused
 
     def _cut(
         self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe
@@ -356,22 +386,23 @@ class StacProvider:
         except NoImageryError as nothing:
             return nothing
 
-    def _check_assets(self, items: Iterable[StacItem], recipe: FrameRecipe) -> None:
-        """Refuse what cannot be served: bands that must be there, and a mask that no scene has the layer for."""
-        scenes = tuple(items)
+    def _fault(self, items: Sequence[StacItem], recipe: FrameRecipe) -> ProviderError | None:
+        """Return why a read cannot be served: a band that no scene has, or must have, or a mask without its layer."""
         if self.absent == "error":
-            for item in scenes:
+            for item in items:
                 for band, names in zip(recipe.bands, recipe.assets, strict=False):
                     if asset_for(item, names) is None:
                         fix = "leave the band out, or use absent='nan'"
-                        raise ProviderError(f"item {item.id}", reason=f"it has no band {band.common}", fix=fix)
-        if recipe.mask is not None and scenes and not any(asset_for(item, recipe.assets[-1]) for item in scenes):
-            raise ProviderError(
+                        return ProviderError(f"item {item.id}", reason=f"it has no band {band.common}", fix=fix)
+        if recipe.mask is not None and items and not any(asset_for(item, recipe.assets[-1]) for item in items):
+            return ProviderError(
                 f"mask {recipe.mask.name}",
-                value=scenes[0].id,
+                value=items[0].id,
                 reason=f"neither this item nor any other has the asset {recipe.assets[-1][0]} that it reads",
-                fix="pass FetchSpec(mask='none') if the images are free of clouds already",
+                fix="pass FetchSpec(mask='none') if the images are free of clouds already, or name it with "
+                f"assets={{{recipe.mask.name!r}: 'NAME'}}",
             )
+        return absent_band(items, recipe)
 
     def estimate(self, read: Read) -> Estimate:
         """Estimate the cost of a read without a request: two requests per file and the bytes of whole blocks."""
@@ -385,6 +416,23 @@ class StacProvider:
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
         plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
         return {"name": self.name, **plain}
+
+
+def _with_losses(cube: xr.Dataset | NoImageryError, facts: dict[str, Any]) -> xr.Dataset | ProviderError:
+    """Let a cube know why it lacks scenes. Where there are no others, that is why there is no cube."""
+    if isinstance(cube, NoImageryError):
+        return facts[REFUSED][0] if facts[REFUSED] else cube
+    cube.encoding |= facts
+    return cube
+
+
+def _contradictions(items: Iterable[StacItem], recipe: FrameRecipe, grid: Grid) -> tuple[str, ...]:
+    """Name the items of which a file's footprint and the item's own box contradict each other about a grid."""
+    used = ((item, asset_for(item, names)) for item in items for names in recipe.assets)
+    odd = dict.fromkeys(item.id for item, named in used if named and is_contradictory(item, named[1], grid))
+    return tuple(
+        f"item {name}: footprint and bbox contradict each other, so the file's own header decided" for name in odd
+    )
 
 
 DEFAULTS: Final = {
