@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
-from rs_embed_dask.store import Item, Store, build_receipt, check_request
+from rs_embed_dask.specs.places import check_places
+from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rs_embed_dask.engine.request import Request
 
-__all__ = ["store_for"]
+__all__ = ["finished_store", "store_for"]
 
 
-def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
+def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Store | None:
+    """Return the store at `out` if it holds all that is asked for, finished: reading needs no lease."""
+    if not Store.exists(out):
+        return None
+    store = Store.open(out)
+    if set(request.labels) - set(store.labels):
+        return None
+    check_request(store.request, request.to_dict(), place=str(store.target))
+    match = store.match_items(items)
+    if match.new or any(len(store.pending(label)) for label in request.labels):
+        return None
+    return store
+
+
+def store_for(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
     """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
         return store, _topped_up(store, items, request, sizes)
+    check_places(items.places)
     plan = make_plan(items, request, sizes=sizes)
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
@@ -33,19 +48,21 @@ def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes
     return store, plan
 
 
-def _topped_up(store: Store, items: Sequence[Item], request: Request, sizes: Sizes) -> Plan:
+def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes) -> Plan:
     """Add the items and models that the store lacks. Every refusal comes before the first write."""
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
+    check_places(ItemColumns.of(match.new).places)
     is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
     # The plan is made before the items are appended, of what the store will hold after it: a new model embeds them all.
     future = items if is_as_stored else StoredItems(store, match.new)
-    plan = make_plan(future, request, sizes=replace(sizes, chunk_items=store.chunk_items))
+    chosen = replace(sizes, chunk_items=store.chunk_items)
+    plan = make_plan(future, request, sizes=chosen, stored=store.layouts, added=match.new)
     _check_room(store, plan)
     if is_as_stored:
         return plan
     if match.new:
-        store.append_items(match.new)
+        store.append_items(match.new, after=store.n_items)
     _add_models(store, plan)
     return replace(plan, items=StoredItems(store))
 
@@ -56,9 +73,8 @@ def _add_models(store: Store, plan: Plan) -> None:
         return
     labels = {layout.label for layout in missing}
     specs = [spec.to_dict() for spec in plan.request.models if spec.label in labels]
-    cards = store.receipt.get("cards", {}) | {layout.label: layout.attrs.get("card") for layout in missing}
     store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
-    store.update_receipt(cards=cards)
+    store.update_receipt(cards={layout.label: layout.attrs.get("card") for layout in missing})
 
 
 def _check_room(store: Store, plan: Plan) -> None:

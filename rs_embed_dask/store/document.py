@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.fence import stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained, in_memory
 
@@ -101,6 +102,11 @@ class Document:
         saved = replace(self, updated=now())
         location.write(ROOT_KEY, saved.to_bytes())
         return saved
+
+    @classmethod
+    def stamped(cls, content: bytes | None, mark: str) -> bytes:
+        """Put a mark into the content of the root document, or begin one."""
+        return stamped_json(cls(chunk_items=1, item_rows=1).to_bytes() if content is None else content, mark)
 
     @classmethod
     def load(cls, location: Location) -> Document:

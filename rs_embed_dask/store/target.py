@@ -43,10 +43,10 @@ _AT_ONCE: Final = 64
 _RETRY: Final[dict[str, Any]] = {"max_retries": 12, "backoff": {"init_backoff": 0.5, "base": 3, "max_backoff": 15}}
 
 
-def _object_errors() -> tuple[type[BaseException], ...]:
-    """Errors of obstore, which is not imported for this."""
+def _storage_errors() -> tuple[type[BaseException], ...]:
+    """Errors of the operating system, and of obstore, which is not imported for this."""
     module: Any = sys.modules.get("obstore.exceptions")
-    return () if module is None else (module.BaseError,)
+    return (OSError,) if module is None else (OSError, module.BaseError)
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def explained(what: str, value: object, fix: str) -> Iterator[None]:
     except PermissionError as error:
         reason = f"no permission ({error.strerror or error})"
         raise StoreError(what, value=value, reason=reason, fix="make it writable, or choose another path") from error
-    except (OSError, *_object_errors()) as error:
+    except _storage_errors() as error:
         raise StoreError(what, value=value, reason=f"{type(error).__name__}: {error}", fix=fix) from error
     except (ValueError, RuntimeError, KeyError, EOFError) as error:
         if isinstance(error, StoreError):
