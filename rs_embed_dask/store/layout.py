@@ -121,7 +121,8 @@ class Field:
     def encoded(self, values: Any) -> np.ndarray[Any, Any]:
         """Bring values into the form that is stored."""
         if self.kind == "text":
-            return np.asarray([self._cut(str(value)) for value in values], dtype=object)
+            texts = map(str, values) if self.longest == _WHOLE else (self._cut(str(value)) for value in values)
+            return np.asarray(list(texts), dtype=object)
         if self.kind == "day":
             days = np.asarray(values, dtype="datetime64[D]")
             return np.where(np.isnat(days), NO_DAY, days.astype("int64")).astype("int32")

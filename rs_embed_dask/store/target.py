@@ -146,7 +146,7 @@ class Location:
         """Read many small keys at once; None for one that is not there."""
         with explained("store target", self.name, "check that the path is a store and can be read"):
             if self.folder is not None:
-                return [_file(self.folder / key) for key in keys]
+                return [_file(f"{self.folder}/{key}") for key in keys]
             return sync(_fetched(self.storage, keys))
 
     def write(self, key: str, content: bytes) -> None:
@@ -189,9 +189,10 @@ class Location:
         self.__dict__.update(state)
 
 
-def _file(path: Path) -> bytes | None:
+def _file(path: str) -> bytes | None:
     try:
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  thousands at a time
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
