@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,7 +41,8 @@ OBJECT_SCHEMES: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "ab
 
 _AT_ONCE: Final = 64
 # Stated here because obstore's own ten attempts are over after two seconds: these last for half a minute.
-_RETRY: Final[dict[str, Any]] = {"max_retries": 12, "backoff": {"init_backoff": 0.5, "base": 3, "max_backoff": 15}}
+_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.5), "base": 3, "max_backoff": timedelta(seconds=15)}
+_RETRY: Final[dict[str, Any]] = {"max_retries": 12, "backoff": _BACKOFF}
 
 
 def _storage_errors() -> tuple[type[BaseException], ...]:
@@ -119,9 +121,8 @@ class Location:
     def _service(self) -> Any:
         """Open an object store; credentials come from the environment of each process, never from the URL."""
         with explained("store target", self.target, "check the URL, and the credentials in the environment"):
-            return import_module("obstore.store").from_url(
-                self.target, retry_config=_RETRY, client_options={"timeout": "120s"}
-            )
+            # No options of the client: they would replace those of the environment (AWS_ALLOW_HTTP and the like).
+            return import_module("obstore.store").from_url(self.target, retry_config=_RETRY)
 
     @property
     def folder(self) -> Path | None:

@@ -45,7 +45,9 @@ class Run(threading.Thread):
             self.stopped.release()
 
     def pause(self):
-        """Let the others go on; called from the run's own thread before each operation."""
+        """Let the others go on; called before each operation of the run, from whatever thread does it."""
+        if self.is_killed:
+            raise KilledError
         self.stopped.release()
         self.go.acquire()
         if self.is_killed:
