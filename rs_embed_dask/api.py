@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import numpy as np
+
 from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.show.tables import counted
@@ -331,7 +333,8 @@ def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemC
     if names is not None and len(names) != len(column):
         reason, fix = f"there are {counted(len(column), 'place')}", "give one name per place, or leave ids= out"
         raise SpecError("ids", value=counted(len(names), "name"), reason=reason, fix=fix)
-    return ItemColumns(column, spans(temporal, len(column)), names)
+    # As an array: what is given may be a table's column, whose rows have names of their own.
+    return ItemColumns(column, spans(temporal, len(column)), None if names is None else np.asarray(names, dtype=object))
 
 
 def _sizes(options: RequestOptions) -> Sizes:

@@ -83,6 +83,7 @@ def embed(
             out=out,
             client=client,
             progress=not quiet,
+            wait=place.wait,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -141,6 +142,7 @@ def resume(
             provider=None if opened == "auto" else opened,
             client=client,
             progress=not quiet,
+            wait=place.wait,
         )
     _finish(rs.status(store), quiet=quiet)
 

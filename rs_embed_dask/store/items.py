@@ -67,7 +67,7 @@ class ItemColumns(Sequence[Item]):
 
     places: PlaceColumn
     spans: Sequence[TemporalSpec]
-    ids: Sequence[str] | None = None
+    ids: Any = None
     first: int = 0
 
     @classmethod
