@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.engine.request import Request
 
-__all__ = ["finished_store", "store_for"]
+__all__ = ["finished_store", "new_plan", "store_for"]
 
 
 def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Store | None:
@@ -32,13 +32,24 @@ def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Sto
     return store
 
 
-def store_for(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
-    """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
+def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
+    """Plan a store that is not there yet. Every refusal comes before anything is written, the lease included."""
+    if Store.exists(out):
+        return None
+    Store.check_vacant(out)
+    check_places(items.places)
+    return make_plan(items, request, sizes=sizes)
+
+
+def store_for(
+    out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes, new: Plan | None = None
+) -> tuple[Store, Plan]:
+    """Create the store, as planned, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
         return store, _topped_up(store, items, request, sizes)
-    check_places(items.places)
-    plan = make_plan(items, request, sizes=sizes)
+    plan = new or new_plan(out, items, request, sizes=sizes)
+    assert plan is not None
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
     receipt = build_receipt(written, cards=cards, provider=written["provider"])

@@ -287,6 +287,11 @@ class Store(StoreView):
         found = Document.find(Location.of(target, read_only=True))
         return found is not None and found.is_ready
 
+    @classmethod
+    def check_vacant(cls, target: Target) -> None:
+        """Refuse a place that is not empty and holds no store that was begun. Raises StoreError."""
+        vacancy(Location.of(target, read_only=True), 1)
+
     def write_chunk(self, chunk: int, label: str, result: ChunkResult) -> None:
         """Write rows of one chunk and model: idempotent, whole chunks, the status last.
 

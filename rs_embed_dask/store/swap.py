@@ -93,6 +93,7 @@ class NumberedFiles:
 
 
 _KEPT: Final = 3
+_SERVICE_FIX: Final = "check the credentials, and that the service is there and the bucket can be written"
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,18 @@ class ObjectKey:
     def read(self) -> tuple[bytes, Tag] | None:
         """Get the object."""
         obstore: Any = import_module("obstore")
-        try:
-            answer = obstore.get(self.service, self.key)
-        except FileNotFoundError:
-            return None
-        return answer.bytes().to_bytes(), tag_of(answer.meta)
+        with explained("store key", self.key, _SERVICE_FIX):
+            try:
+                answer = obstore.get(self.service, self.key)
+            except FileNotFoundError:
+                return None
+            return answer.bytes().to_bytes(), tag_of(answer.meta)
 
     def swap(self, tag: Tag | None, content: bytes) -> Tag | None:
         """Put the object, on condition."""
         obstore: Any = import_module("obstore")
         new_tag: Tag | None = None
-        with refusals() as refused:
+        with explained("store key", self.key, _SERVICE_FIX), refusals() as refused:
             answer = obstore.put(self.service, self.key, content, mode=put_mode(tag), use_multipart=False)
             new_tag = tag_of(answer)
         if new_tag is None and not refused:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import StoreBusyError
+from rs_embed_dask.errors import StoreBusyError, StoreError, UnknownNameError
 from rs_embed_dask.store import Location, Status, Store, leased
 from tests.engine.caller import MODEL, call
 from tests.engine.fakes import until
@@ -125,3 +125,13 @@ def test_a_run_that_was_overtaken_stops(threads_client, tmp_path, monkeypatch):
     assert Store.open(out).counts()[MODEL] == {Status.OK: 4, Status.PENDING: 4}
     call(out, range(8), threads_client)
     assert_undisturbed(out, 8, threads_client)
+
+
+def test_a_call_that_is_refused_leaves_nothing_behind(threads_client, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match="not empty and holds no store"):
+        call(tmp_path, range(2), threads_client)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UnknownNameError):
+        call(tmp_path / "run.zarr", range(2), threads_client, fetch=rs.FetchSpec(mask="no such mask"))
+    assert not (tmp_path / "run.zarr").exists()
