@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import shapely
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["ItemColumns", "ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "matched"]
+
+T = TypeVar("T")
 
 _WGS84: Final = "EPSG:4326"
 _SMALL_M: Final = 1_500.0
@@ -93,17 +95,19 @@ class ItemColumns(Sequence[Item]):
 
     def texts(self) -> tuple[list[str], list[str]]:
         """Return places and spans as JSON."""
-        lines: dict[int, str] = {}  # by identity: most requests have one span, or a few
-        for span in self.spans:
-            if id(span) not in lines:
-                lines[id(span)] = span.to_json()
-        return self.places.json_lines(), [lines[id(span)] for span in self.spans]
+        return self.places.json_lines(), _by_span(self.spans, TemporalSpec.to_json)
 
     @cached_property
     def keys(self) -> np.ndarray[Any, Any]:
         """The key of every item, (n,), made from a block of texts at a time."""
         parts = [_keys(*self.take(slice(row, row + _BLOCK)).texts()) for row in range(0, len(self), _BLOCK)]
         return np.concatenate(parts) if parts else np.empty(0, "uint64")
+
+
+def _by_span(spans: Sequence[TemporalSpec], value: Callable[[TemporalSpec], T]) -> list[T]:
+    """Return a value of every span; those of one object, which most requests have for all, are made once."""
+    values = {number: value(span) for number, span in {id(span): span for span in spans}.items()}
+    return [values[id(span)] for span in spans]
 
 
 _BLOCK: Final = 16_384
@@ -146,8 +150,8 @@ def encoded_items(items: ItemColumns, first: int) -> dict[str, np.ndarray[Any, A
         "id": [str(name) or str(row) for name, row in zip(ids, rows.tolist(), strict=True)],
         "lon": centers[:, 0],
         "lat": centers[:, 1],
-        "start": [span.start_date for span in items.spans],
-        "end": [span.end_date for span in items.spans],
+        "start": _by_span(items.spans, lambda span: np.datetime64(span.start_date, "D")),
+        "end": _by_span(items.spans, lambda span: np.datetime64(span.end_date, "D")),
         "geometry": shapely.to_wkt(footprints(items.places), rounding_precision=_WKT_DIGITS),
         "spatial": places,
         "temporal": spans,

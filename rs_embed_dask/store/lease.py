@@ -28,7 +28,7 @@ from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.store.swap import LostAnswerError, lease_cell
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store.swap import Cell, Tag
+    from rs_embed_dask.store.swap import SwapCell, Tag
     from rs_embed_dask.store.target import Location
 
 __all__ = ["ALL_CHUNKS", "TERM_S", "ChunkRange", "Holder", "Lease", "leased"]
@@ -128,7 +128,7 @@ _NEVER: Final = float("-inf")
 class Lease:
     """A hold on some chunks of one store, by compare-and-swap only."""
 
-    cell: Cell
+    cell: SwapCell
     place: str
     chunks: ChunkRange = ALL_CHUNKS
     clock: Callable[[], float] = _clock

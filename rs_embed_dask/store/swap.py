@@ -1,7 +1,7 @@
 """Compare-and-swap: one small value that many processes change, of which one at a time wins.
 
-`Cell.swap` replaces a value if it is still the one that was read. On object stores that is a conditional put; on local
-disks a file whose number only one process can make, or a comparison under a lock of the kernel's.
+`SwapCell.swap` replaces a value if it is still the one that was read. On object stores that is a conditional put; on
+local disks a file whose number only one process can make, or a comparison under a lock of the kernel's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from rs_embed_dask.errors import StoreBusyError
 from rs_embed_dask.store.target import GUARD, Location, explained
 
-__all__ = ["Cell", "LostAnswerError", "NumberedFiles", "ObjectKey", "Tag", "cell_of", "lease_cell", "locked"]
+__all__ = ["LostAnswerError", "NumberedFiles", "ObjectKey", "SwapCell", "Tag", "cell_of", "lease_cell", "locked"]
 
 Tag: TypeAlias = Any
 """What tells one value of a cell from another; opaque to everyone but the cell."""
@@ -32,7 +32,7 @@ class LostAnswerError(Exception):
     """No answer came: the swap may have taken effect, may do so later, or never will."""
 
 
-class Cell(Protocol):
+class SwapCell(Protocol):
     """One value that changes only by compare-and-swap."""
 
     def read(self) -> tuple[bytes, Tag] | None:
@@ -171,12 +171,12 @@ class LockedKey:
         return hashlib.sha256(content).digest()
 
 
-def cell_of(location: Location, key: str) -> Cell:
+def cell_of(location: Location, key: str) -> SwapCell:
     """Return the cell of one key of a store."""
     return LockedKey(location, key) if location.service is None else ObjectKey(location.service, key)
 
 
-def lease_cell(location: Location) -> Cell:
+def lease_cell(location: Location) -> SwapCell:
     """Return the cell of a store's lease."""
     if location.folder is not None:
         return NumberedFiles(location.folder / GUARD / "record")

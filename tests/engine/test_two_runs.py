@@ -25,14 +25,16 @@ def start(tmp_path):
     started = []
 
     def begin(out, first, stop, wait=0.0):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.engine.caller", str(out), str(first), str(stop), str(wait)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=(tmp_path / f"{len(started)}.log").open("w"),
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+        command = [sys.executable, "-m", "tests.engine.caller", str(out), str(first), str(stop), str(wait)]
+        with (tmp_path / f"{len(started)}.log").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
         started.append(process)
         return process
 
@@ -62,7 +64,7 @@ def assert_undisturbed(out, count, client):
 def test_one_run_is_killed_and_two_come_to_finish_it(start, threads_client, tmp_path):
     out = tmp_path / "run.zarr"
     first = start(out, 0, 40)
-    until(lambda: Store.exists(out) and Store.open(out).counts()[MODEL].get(Status.OK), 120)
+    until(lambda: Store.exists(out) and Store.open(out).counts()[MODEL].get(Status.OK), 300)
     first.kill()
     first.wait()
     both = [start(out, 0, 40), start(out, 0, 40)]

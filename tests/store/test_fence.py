@@ -9,10 +9,12 @@ import threading
 import numpy as np
 import pytest
 from obstore.store import MemoryStore as ObjectMemory
+from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import ObjectStore
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
-from rs_embed_dask.store import Status, Store, fence, target as target_module
+from rs_embed_dask.store import Location, Status, Store, fence, target as target_module
 from rs_embed_dask.store.fence import FencedStore, stamped_frame, stamped_json
 from rs_embed_dask.store.shards import blank_status, decoded_status
 from tests.store.lease_schedules import Run
@@ -51,13 +53,6 @@ class Careless(Stepping):
         if key == self._key:
             return await FencedStore._put(self, key, value, tag)
         return await self.store.put_async(key, value)
-
-
-class Unclaimed(Stepping):
-    """A mutant: the tag is read without asking whether the claim is still held."""
-
-    async def _tag_of(self, key):
-        return self._tag if key == self._key else await super()._tag_of(key)
 
 
 def place_of(kind, monkeypatch):
@@ -126,30 +121,54 @@ def play_chunk(seed, kind, monkeypatch):
     assert set(done) <= set(np.flatnonzero(seen.values("galileo", "status") == Status.OK).tolist())
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_no_schedule_of_writers_gives_a_wrong_row_or_loses_one(seed, monkeypatch):
     play_chunk(seed, Stepping, monkeypatch)
 
 
-@pytest.mark.parametrize("mutant", [Careless, Unclaimed])
-def test_the_schedules_find_a_fence_that_is_wrong(mutant, monkeypatch):
-    failures = 0
-    for seed in range(40):
+def test_the_schedules_find_a_fence_that_is_wrong(monkeypatch):
+    for seed in range(2, 12):
         try:
-            play_chunk(seed, mutant, monkeypatch)
+            play_chunk(seed, Careless, monkeypatch)
         except AssertionError:
-            failures += 1
-            break
-    assert failures
+            return
+    pytest.fail("no schedule led to a wrong row")
 
 
-def adding(target, items, done):
+def put(store, key, content):
+    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def test_late_writes_of_an_overtaken_writer_are_refused():
+    location = Location.of(ObjectStore(ObjectMemory()))
+    first, second = FencedStore(location, "status"), FencedStore(location, "status")
+    first.claim(lambda content, mark: (content or b"") + mark.encode())
+    put(first, "data", b"first")
+    second.claim(lambda content, mark: (content or b"") + mark.encode())
+    with pytest.raises(StoreBusyError):
+        put(first, "data", b"late, before the second writes")
+    put(second, "data", b"second")
+    for key in ("data", "status"):
+        with pytest.raises(StoreBusyError, match=r"status.*another run has written there"):
+            put(first, key, b"late")
+    put(second, "status", b"done")
+    with pytest.raises(StoreBusyError):
+        put(first, "status", b"later")
+    assert (location.read("data"), location.read("status")) == (b"second", b"done")
+    sync(second.delete("data"))
+    sync(second.delete_dir(""))
+    assert location.read("data") == b"second"
+
+
+def adding(target, items, rng, done):
     def body(run):
         store = Store.open(target, "r+")
         for _ in range(20):
             try:
                 store.append_items(items)
             except StoreBusyError:
+                for _ in range(rng.randint(0, 600)):  # or the two would overtake each other for ever
+                    run.pause()
                 continue
             done.append([item.key for item in items])
             return
@@ -157,13 +176,16 @@ def adding(target, items, done):
     return body
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_items_that_are_added_at_once_are_all_there_and_keep_their_rows(seed, monkeypatch):
     rng, target, done = random.Random(seed), place_of(Stepping, monkeypatch), []
     fill_store(make_store(target, 5, models=[POOLED]))
-    parts = [make_items(3, first=5), make_items(2, first=8), make_items(2, first=8)]
+    parts = [make_items(3, first=5), make_items(2, first=6)]
     interleave(
-        rng, [adding(target, items, done) for items in parts], lambda: assert_right(Store.open(target)), p_kill=0.002
+        rng,
+        [adding(target, items, rng, done) for items in parts],
+        lambda: assert_right(Store.open(target)),
+        p_kill=0.002,
     )
     store = Store.open(target)
     keys = store.values("items", "key").tolist()
