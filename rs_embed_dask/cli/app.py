@@ -83,6 +83,7 @@ def embed(
             out=out,
             client=client,
             progress=not quiet,
+            wait=place.wait,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -146,6 +147,7 @@ def resume(
             trust_hosts=trust_host or (),
             client=client,
             progress=not quiet,
+            wait=place.wait,
         )
     _finish(rs.status(store), quiet=quiet)
 

@@ -5,9 +5,10 @@ All arrays of a model share their row chunks, so that one writer owns whole Zarr
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -120,7 +121,8 @@ class Field:
     def encoded(self, values: Any) -> np.ndarray[Any, Any]:
         """Convert values to their stored form."""
         if self.kind == "text":
-            return np.asarray([self._cut(str(value)) for value in values], dtype=object)
+            texts = map(str, values) if self.longest == _WHOLE else (self._cut(str(value)) for value in values)
+            return np.asarray(list(texts), dtype=object)
         if self.kind == "day":
             days = np.asarray(values, dtype="datetime64[D]")
             return np.where(np.isnat(days), NO_DAY, days.astype("int64")).astype("int32")
@@ -230,6 +232,12 @@ class Item:
     temporal: TemporalSpec
     id: str = ""
 
+    @property
+    def key(self) -> int:
+        """A digest of place and span in 64 bits, by which a row is known again."""
+        text = f"{self.spatial.to_json()}\n{self.temporal.to_json()}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
 
 @dataclass(frozen=True)
 class ModelLayout:
@@ -328,3 +336,15 @@ class ChunkResult:
     crs: list[str] | None = None
     grid_shape: np.ndarray[Any, Any] | None = None
     scenes: list[str] | None = None
+    keys: np.ndarray[Any, Any] | None = None
+
+    def at(self, rows: np.ndarray[Any, Any]) -> ChunkResult:
+        """Return the part of the result that belongs to some rows of the chunk."""
+        places = np.flatnonzero(np.isin(self.rows, rows))
+        if len(places) == len(self.rows):
+            return self
+        columns: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, column in columns.items():
+            if column is not None:
+                columns[name] = [column[place] for place in places] if isinstance(column, list) else column[places]
+        return replace(self, **columns)

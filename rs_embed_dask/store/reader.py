@@ -43,7 +43,9 @@ def open_store(path: Target) -> xr.DataTree:
     --------
     >>> open_store("run.zarr")["rcf"].embedding.isel(item=0)  # doctest: +SKIP
     """
-    opening: Any = Store.open(path).location.target
+    location = Store.open(path).location
+    # Of a service, xarray would open the URL by fsspec.
+    opening: Any = location.target if location.service is None else location.storage
     return xr.open_datatree(opening, engine="zarr", chunks={})
 
 

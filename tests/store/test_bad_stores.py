@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written(path, monkeypatch):
     refuse(monkeypatch, PermissionError(13, "Permission denied"))
     with pytest.raises(StoreError, match=r"no permission \(Permission denied\)") as caught:
         store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
-    assert "galileo/embedding rows 0 to 3" in caught.value.value
+    assert "galileo/status rows 0 to 3" in caught.value.value  # set back to pending first
     assert "another path" in caught.value.fix
     with pytest.raises(StoreError, match="no permission"):
         make_store(path.parent / "new")
