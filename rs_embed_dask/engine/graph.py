@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
@@ -154,7 +155,8 @@ def gather_task(
         for unit, outcome in pairs:
             receipt.add_outcome(unit, label, outcome)
         if pairs:
-            results[label] = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], layouts[label])
+            result = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], layouts[label])
+            results[label] = replace(result, keys=np.asarray([unit.item.key for unit, _ in pairs], dtype="uint64"))
     return results, receipt
 
 

@@ -7,22 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.checksum import model_seed, row_checksums
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained, group_document
 from rs_embed_dask.store.items import blocks, encoded_items
-from rs_embed_dask.store.layout import COORDS, ITEM_FIELDS
+from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
 from rs_embed_dask.store.receipt import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
 
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field, Item, ModelLayout
 
-__all__ = ["add_models", "append_items", "claim", "fill"]
+__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums"]
 
 _ITEM_ROWS: Final = 4096
 
@@ -62,7 +65,7 @@ def fill(
         raise StoreError("models", value=len(models), reason="a store holds at least one model", fix="name a model")
     _check_models(models, begun.chunk_items)
     _make_group(location, ITEMS, items_attrs())
-    for field in ITEM_FIELDS:
+    for field in (*ITEM_FIELDS, CHECKSUM):
         _make_array(location, f"{ITEMS}/{field.name}", field, **_sharded(begun))
     n_items = _write_items(location, begun, items)
     if n_items == 0:
@@ -81,7 +84,7 @@ def append_items(
         return document
     grown = replace(document, n_items=n_items, request=document.request if request is None else plain(request))
     for layout in document.layouts:
-        for field in (*COORDS, *layout.fields):
+        for field in _present(document, layout.label, (*COORDS, *layout.fields)):
             _grow(location, f"{layout.label}/{field.name}", n_items)
         _copy_coords(location, grown, layout.label, first=document.n_items)
     return replace(grown, metadata=_metadata(location, grown)).save(location)
@@ -100,6 +103,11 @@ def add_models(
     return replace(grown, metadata=_metadata(location, grown)).save(location)
 
 
+def _present(document: Document, group: str, fields: Sequence[Field]) -> list[Field]:
+    """Leave out what a group that was made by an earlier version does not have: checksums."""
+    return [one for one in fields if group not in document.metadata or f"{group}/{one.name}" in document.metadata]
+
+
 def _check_models(models: Sequence[ModelLayout], chunk_items: int) -> None:
     labels = [one.label for one in models]
     twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -114,7 +122,8 @@ def _with_models(location: Location, document: Document, models: Sequence[ModelL
         _make_group(location, layout.label, model_attrs(layout))
         for field in COORDS:
             _make_array(location, f"{layout.label}/{field.name}", field, **_sharded(document))
-        for field in layout.fields:
+        seeded = replace(CHECKSUM, attrs=dict(CHECKSUM.attrs) | {"seed": model_seed(layout, document.request)})
+        for field in (*layout.data_fields, seeded, STATUS):
             path, shape = f"{layout.label}/{field.name}", layout.shape(field, document.n_items)
             _make_array(location, path, field, shape=shape, chunks=(document.chunk_items, *shape[1:]))
         _copy_coords(location, document, layout.label, first=0)
@@ -127,7 +136,8 @@ def _make_group(location: Location, path: str, attributes: dict[str, Any]) -> No
 
 def _sharded(document: Document) -> dict[str, Any]:
     """Storage of the items' arrays: in the chunks of the data, as xarray needs them, but in few files."""
-    chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), "compressors": None}
+    codecs = {"compressors": [Crc32cCodec()]}
+    chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), **codecs}
     return {"shape": (document.n_items,), **chunks}
 
 
@@ -174,7 +184,8 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
     size = first_block
     while block := next(blocks(stream, size), None):
         columns = encoded_items(block, rows)
-        for field in ITEM_FIELDS:
+        columns[CHECKSUM.name] = item_checksums(columns)
+        for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
             path = f"{ITEMS}/{field.name}"
             _grow(location, path, rows + len(block))
             with explained("store array", f"{location.name}/{path}", "check the disk's space"):
@@ -182,6 +193,11 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
         rows += len(block)
         size = document.item_rows
     return rows
+
+
+def item_checksums(columns: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Checksum rows of ``/items``, given its columns."""
+    return row_checksums([columns[field.name] for field in ITEM_FIELDS], keys=columns["key"])
 
 
 def _copy_coords(location: Location, document: Document, label: str, *, first: int) -> None:
@@ -199,10 +215,10 @@ def _copy_coords(location: Location, document: Document, label: str, *, first: i
 
 def _metadata(location: Location, document: Document) -> dict[str, dict[str, Any]]:
     """Collect the metadata of every group and array for the root document."""
-    groups = {ITEMS: ITEM_FIELDS} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
+    groups = {ITEMS: (*ITEM_FIELDS, CHECKSUM)} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
     metadata: dict[str, dict[str, Any]] = {}
     for group, fields in groups.items():
         metadata[group] = _array_document(location, group)
-        for field in fields:
+        for field in _present(document, group, fields):
             metadata[f"{group}/{field.name}"] = _array_document(location, f"{group}/{field.name}")
     return metadata

@@ -22,9 +22,10 @@ from urllib.parse import unquote, urlsplit
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore
+from zarr.storage import FsspecStore, MemoryStore
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.durable import DurableStore
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Location:
         if isinstance(self.target, ZarrStore):
             return self.target
         if "://" not in self.target:
-            return LocalStore(self.target, read_only=self.read_only)
+            return DurableStore(self.target, read_only=self.read_only)
         try:
             return FsspecStore.from_url(self.target, read_only=self.read_only)
         except (ImportError, ValueError) as error:
@@ -132,6 +133,11 @@ class Location:
         with explained("store target", self.name, "check that the path can be read"):
             return sync(_missing(self.storage, keys))
 
+    def keys(self, prefix: str) -> set[str]:
+        """List every key below a folder."""
+        with explained("store target", self.name, "check that the path can be read"):
+            return set(sync(_listed(self.storage, prefix)))
+
     def names(self) -> list[str]:
         """List the names at the top level, without what a killed write left behind."""
         with explained("store target", self.name, "check that the path is a folder that can be read"):
@@ -152,6 +158,10 @@ class Location:
 async def _missing(storage: ZarrStore, keys: Sequence[str]) -> list[str]:
     exists = await asyncio.gather(*(storage.exists(key) for key in keys))
     return [key for key, there in zip(keys, exists, strict=True) if not there]
+
+
+async def _listed(storage: ZarrStore, prefix: str) -> list[str]:
+    return [key async for key in storage.list_prefix(f"{prefix}/")]
 
 
 async def _collected(stream: AsyncIterator[T]) -> list[T]:

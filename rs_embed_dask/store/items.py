@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs import Spatial
 
-__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "item_key", "matched"]
+__all__ = ["ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "item_key", "matched", "strange_rows"]
 
 _WGS84: Final = "EPSG:4326"
 _SMALL_M: Final = 1_500.0
@@ -96,17 +96,24 @@ def encoded_items(items: Sequence[Item], first: int) -> dict[str, np.ndarray[Any
     return {field.name: field.encoded(columns[field.name]) for field in ITEM_FIELDS}
 
 
+def strange_rows(columns: Mapping[str, Iterable[Any]]) -> list[int]:
+    """List the rows whose key is not that of their place and span: one of the three is damaged."""
+    rows = zip(columns["spatial"], columns["temporal"], columns["key"], strict=True)
+    return [row for row, (place, span, key) in enumerate(rows) if item_key(str(place), str(span)) != int(key)]
+
+
 def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item]:
     """Read items back from their stored rows."""
-    rows = zip(columns["id"], columns["spatial"], columns["temporal"], strict=True)
+    rows = zip(columns["id"], columns["spatial"], columns["temporal"], columns["key"], strict=True)
     return [
         Item(
             index=first + offset,
             spatial=spatial_from_dict(json.loads(str(spatial))),
             temporal=TemporalSpec.from_dict(json.loads(str(temporal))),
             id=str(name),
+            key=int(key),
         )
-        for offset, (name, spatial, temporal) in enumerate(rows)
+        for offset, (name, spatial, temporal, key) in enumerate(rows)
     ]
 
 

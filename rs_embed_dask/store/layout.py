@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
 __all__ = [
+    "CHECKSUM",
     "COORDS",
     "DONE",
+    "EMBEDDED",
     "GRID_FIELDS",
     "ITEM_FIELDS",
     "LAYOUT_VERSION",
@@ -66,6 +68,9 @@ class Status(IntEnum):
         """The name as people read it: ``read failed``."""
         return self.name.lower().replace("_", " ")
 
+
+EMBEDDED: Final = frozenset({Status.OK, Status.PARTIAL})
+"""Has a vector, so that its chunk is there."""
 
 DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
 """Decided for good: nothing is computed again."""
@@ -165,6 +170,11 @@ ITEM_FIELDS: Final = (
 )
 """The arrays of ``/items``."""
 
+CHECKSUM: Final = Field(
+    "checksum", dtype="uint32", fill=0, attrs={"long_name": "crc32c of the row and its item's key; 0: not recorded"}
+)
+"""What `checksum.row_checksums` gives for each row, in ``/items`` and beside each model's status."""
+
 STATUS: Final = Field(
     "status",
     dtype="uint8",
@@ -229,6 +239,7 @@ class Item:
     spatial: Spatial
     temporal: TemporalSpec
     id: str = ""
+    key: int = field(default=0, compare=False)  # as stored; 0 where the item is not from a store
 
 
 @dataclass(frozen=True)
@@ -276,7 +287,7 @@ class ModelLayout:
     @property
     def fields(self) -> tuple[Field, ...]:
         """Every array that a chunk's writer writes, the status last."""
-        return (*self.data_fields, STATUS)
+        return (*self.data_fields, CHECKSUM, STATUS)
 
     def shape(self, one: Field, rows: int) -> tuple[int, ...]:
         """Shape of an array for a number of rows."""
@@ -312,7 +323,10 @@ class ModelLayout:
 
 @dataclass
 class ChunkResult:
-    """What a task brings to be written: some or all rows of one chunk and one model."""
+    """What a task brings to be written: some or all rows of one chunk and one model.
+
+    ``keys`` are the keys of the items that were computed; where given, they must be those of the rows.
+    """
 
     rows: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]
@@ -328,3 +342,4 @@ class ChunkResult:
     crs: list[str] | None = None
     grid_shape: np.ndarray[Any, Any] | None = None
     scenes: list[str] | None = None
+    keys: np.ndarray[Any, Any] | None = None

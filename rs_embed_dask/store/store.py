@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store as ZarrStore
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
-from rs_embed_dask.store.items import ItemMatch, decoded_items, matched
-from rs_embed_dask.store.layout import UNDONE, Status
+from rs_embed_dask.store.durable import sweep
+from rs_embed_dask.store.items import ItemMatch, decoded_items, matched, strange_rows
+from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.validity import check_codes, check_document
 from rs_embed_dask.store.writer import Chunk, read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -114,16 +117,30 @@ class StoreView:
     def items(self, chunk: int) -> list[Item]:
         """Read the items of one chunk, and only those."""
         start, stop = self.span(chunk)
-        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal")}
+        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal", "key")}
+        damaged = [start + row for row in strange_rows(columns)]
+        if damaged:
+            value, reason = f"{self._location.name}/{ITEMS}: rows {damaged}", "their keys are not those of their places"
+            raise StoreError("store items", value=value, reason=reason, fix="run verify on the store")
         return decoded_items(columns, start)
 
     def match_items(self, items: Iterable[Item]) -> ItemMatch:
         """Compare a request's items with the store's, by place and span."""
         return matched(self.values(ITEMS, "key"), items)
 
+    def chunk(self, chunk: int, label: str) -> Chunk:
+        """Find the arrays of one chunk and model, and read the keys of its items."""
+        layout, span = self.layout(label), self.span(chunk)
+        names = [field.name for field in layout.fields if f"{label}/{field.name}" in self._document.metadata]
+        arrays = {name: self._array(label, name) for name in names}
+        return Chunk(arrays, layout, *span, self._location.name, self.values(ITEMS, "key", span))
+
     def values(self, group: str, name: str, span: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
         """Read rows of one array in stored form (days as int32, texts as strings)."""
-        return read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
+        values = read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
+        if name == STATUS.name:
+            check_codes(values, f"{self._location.name}/{group}/{name}", first=span[0] if span else 0)
+        return values
 
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
         path = f"{group}/{name}"
@@ -237,7 +254,8 @@ class Store(StoreView):
         Raises
         ------
         StoreError
-            If there is no store, or if it is another program's, of another layout, half made or lacks an array.
+            If there is no store, or if it is another program's, of another layout, half made or lacks an array, or if
+            its numbers cannot be right.
         """
         if mode not in {"r", "r+"}:
             reason = "a store is opened to read or to read and write"
@@ -248,9 +266,12 @@ class Store(StoreView):
         document = Document.load(reading)
         missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
         if missing:
-            fix = "restore it from a copy, or make the store anew"
+            fix = "verify the store with repair=True, or restore it from a copy"
             reason = f"{len(missing)} of its arrays are missing"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        check_document(reading, document)
+        if mode == "r+" and not isinstance(location.target, ZarrStore) and "://" not in location.target:
+            sweep(location.target)
         return cls(location, document)
 
     @classmethod
@@ -283,9 +304,7 @@ class Store(StoreView):
             If the result does not fit, or if the store cannot be read or written.
         """
         self._check_writable()
-        layout = self.layout(label)
-        arrays = {field.name: self._array(label, field.name) for field in layout.fields}
-        write_rows(Chunk(arrays, layout, *self.span(chunk), self._location.name), result)
+        write_rows(self.chunk(chunk, label), result)
 
     def append_items(self, items: Iterable[Item], *, request: dict[str, Any] | None = None) -> int:
         """Add rows, pending for every model, and return how many.

@@ -1,7 +1,9 @@
 """Writing one chunk of one model: whole, again and again if need be, the status last.
 
-The status array is a chunk's commit record. Data are written first; a row that had a status before and is written
-again is first set back to pending. So a crash between any two writes leaves every row either as a whole or pending.
+The status array is a chunk's commit record. Data are written first, then a checksum of each row; a row that had a
+status before and is written again is first set back to pending. So a crash between any two writes leaves every row
+either as a whole or pending. A chunk is written even where it holds nothing but fill values: only then is a file that
+is not there a lost one.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.errors import StoreError, redact
+from rs_embed_dask.errors import StoreError, StoreMismatchError, redact
+from rs_embed_dask.store.checksum import NO_CHECKSUM, row_checksums
 from rs_embed_dask.store.document import explained
-from rs_embed_dask.store.layout import Status
+from rs_embed_dask.store.layout import CHECKSUM, STATUS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "read_rows", "write_rows"]
 
 _BAD_BYTES: Final = (ValueError, RuntimeError, KeyError, EOFError)
-_FIX: Final = "restore the file, or delete it and its chunk's status file: the items are then computed again"
+_FIX: Final = "verify the store with repair=True (or `rs-embed-dask verify STORE --repair`), then resume it"
 
 
 def read_rows(array: zarr.Array[Any], span: tuple[int, int], place: str) -> np.ndarray[Any, Any]:
@@ -58,13 +61,14 @@ _CODES: Final = np.array([int(code) for code in Status])
 
 @dataclass(frozen=True)
 class Chunk:
-    """The arrays and rows of one chunk of one model."""
+    """The arrays and rows of one chunk of one model, and the keys of its items."""
 
     arrays: Mapping[str, zarr.Array[Any]]
     layout: ModelLayout
     start: int
     stop: int
     place: str
+    keys: np.ndarray[Any, Any]
 
     @property
     def size(self) -> int:
@@ -79,12 +83,26 @@ class Chunk:
         """Write the chunk of one array, whole."""
         where = f"{self.place}/{self.layout.label}/{name} rows {self.start} to {self.stop - 1}"
         with explained("store chunk", where, "check the disk's space and that the path can be written"):
-            self.arrays[name][self.start : self.stop] = values
+            self.arrays[name].with_config({"write_empty_chunks": True})[self.start : self.stop] = values
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the store has checksums; those of earlier versions have none."""
+        return CHECKSUM.name in self.arrays
+
+    def checksums(
+        self, columns: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Compute the checksums of rows, given the whole columns of the chunk and the rows' status."""
+        seed = self.arrays[CHECKSUM.name].attrs["seed"]
+        data = [columns[field.name][rows] for field in self.layout.data_fields]
+        return row_checksums([*data, codes.astype(STATUS.dtype)], keys=self.keys[rows], seed=int(str(seed)))
 
 
 def write_rows(chunk: Chunk, result: ChunkResult) -> None:
     """Write some or all rows of a chunk; the rows that the result does not name keep what they have."""
     rows, codes = _checked(result, chunk.size)
+    _check_items(chunk, rows, result)
     status = chunk.read("status")
     kept = np.flatnonzero(status != Status.PENDING)
     kept = kept[~np.isin(kept, rows)]
@@ -100,8 +118,28 @@ def write_rows(chunk: Chunk, result: ChunkResult) -> None:
         chunk.write("status", status)
     for name, block in blocks.items():
         chunk.write(name, block)
+    if chunk.has_checksums:
+        sums = CHECKSUM.blank((chunk.size,))
+        if len(kept):
+            sums[kept] = chunk.read(CHECKSUM.name)[kept]
+        sums[rows] = np.where(codes == Status.PENDING, NO_CHECKSUM, chunk.checksums(blocks, rows, codes))
+        chunk.write(CHECKSUM.name, sums)
     status[rows] = codes
     chunk.write("status", status)
+
+
+def _check_items(chunk: Chunk, rows: np.ndarray[Any, Any], result: ChunkResult) -> None:
+    """Refuse vectors of other items than those of the rows: the store has been changed under the run."""
+    if result.keys is None:
+        return
+    strangers = rows[np.asarray(result.keys, dtype="uint64") != chunk.keys[rows]]
+    if len(strangers):
+        raise StoreMismatchError(
+            "store rows",
+            value=f"{chunk.place}: rows {(strangers + chunk.start).tolist()}",
+            reason="they belong to other items than those that were computed; nothing was written",
+            fix="see who else writes to this store, then run the request again",
+        )
 
 
 def _checked(result: ChunkResult, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -112,6 +150,9 @@ def _checked(result: ChunkResult, size: int) -> tuple[np.ndarray[Any, Any], np.n
         raise StoreError("ChunkResult.rows", value=rows.tolist(), reason=reason, fix="give offsets inside the chunk")
     if len(np.unique(rows)) != len(rows):
         raise StoreError("ChunkResult.rows", value=rows.tolist(), reason="a row comes twice", fix="give each row once")
+    if result.keys is not None and len(result.keys) != len(rows):
+        reason = f"there are {len(result.keys)} keys for {len(rows)} rows"
+        raise StoreError("ChunkResult.keys", value=len(result.keys), reason=reason, fix="give one key per row")
     if len(codes) != len(rows) or not np.isin(codes, _CODES).all():
         reason = f"there must be one status code for each of {len(rows)} rows"
         raise StoreError("ChunkResult.status", value=codes.tolist(), reason=reason, fix="use the codes of Status")

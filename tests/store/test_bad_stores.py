@@ -75,7 +75,7 @@ BROKEN = {
         "lacks or garbles 'galileo'",
     ),
     "an array missing": (lambda p: remove(p / "galileo" / "embedding"), "1 of its arrays are missing"),
-    "a model missing": (lambda p: remove(p / "galileo"), "17 of its arrays are missing"),
+    "a model missing": (lambda p: remove(p / "galileo"), "18 of its arrays are missing"),
     "half made": (
         lambda p: edit_root(p, lambda root: root["attributes"]["rs_embed_dask"].update(state="creating")),
         "making was cut short",
@@ -114,7 +114,7 @@ def test_a_damaged_chunk_is_named(path, array, damage):
         store.values(*array.split("/"))
     key = found.relative_to(path).as_posix()
     assert caught.value.value == f"{path}/{key}" if array != "galileo/id" else "galileo/id" in caught.value.value
-    assert "delete it and its chunk's status file" in caught.value.fix
+    assert "repair=True" in caught.value.fix
 
 
 def test_the_fix_for_a_damaged_chunk_works(path, whole):
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written(path, monkeypatch):
     refuse(monkeypatch, PermissionError(13, "Permission denied"))
     with pytest.raises(StoreError, match=r"no permission \(Permission denied\)") as caught:
         store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
-    assert "galileo/embedding rows 0 to 3" in caught.value.value
+    assert "galileo/status rows 0 to 3" in caught.value.value
     assert "another path" in caught.value.fix
     with pytest.raises(StoreError, match="no permission"):
         make_store(path.parent / "new")
