@@ -13,6 +13,7 @@ from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport, status
 from rs_embed_dask.store.store import Store, StoreView
+from rs_embed_dask.store.verify import Damage, Remedy, VerifyReport, mend_lost_chunks, verify
 
 __all__ = [
     "DONE",
@@ -20,22 +21,27 @@ __all__ = [
     "STATUS_COLOURS",
     "UNDONE",
     "ChunkResult",
+    "Damage",
     "Item",
     "ItemMatch",
     "Location",
     "ModelLayout",
+    "Remedy",
     "Status",
     "StatusReport",
     "Store",
     "StoreView",
     "Target",
+    "VerifyReport",
     "build_receipt",
     "check_request",
     "differences",
     "in_memory",
     "item_grid",
     "items_frame",
+    "mend_lost_chunks",
     "open_store",
     "request_digest",
     "status",
+    "verify",
 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field, Item, ModelLayout
 
-__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums"]
+__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums", "rewrite"]
 
 _ITEM_ROWS: Final = 4096
 
@@ -193,6 +193,15 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
         rows += len(block)
         size = document.item_rows
     return rows
+
+
+def rewrite(location: Location, path: str, span: tuple[int, int], *, values: np.ndarray[Any, Any]) -> None:
+    """Write the rows of one file of a sharded array anew, whatever is there."""
+    array = _open_array(location, path)
+    rows = (array.shards or array.chunks)[0]
+    location.remove(f"{path}/c/{span[0] // rows}")
+    with explained("store array", f"{location.name}/{path}", "check the disk's space"):
+        array[span[0] : span[1]] = values
 
 
 def item_checksums(columns: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -25,13 +25,26 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.durable import DurableStore
+from rs_embed_dask.store.checksum import json_checksum
+from rs_embed_dask.store.durable import DurableStore, leftovers
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-__all__ = ["ITEMS", "MARK", "ROOT_KEY", "Document", "Location", "Target", "explained", "group_document", "now"]
+__all__ = [
+    "COPY_KEY",
+    "ITEMS",
+    "MARK",
+    "ROOT_KEY",
+    "Document",
+    "Location",
+    "Target",
+    "explained",
+    "group_document",
+    "is_as_written",
+    "now",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +53,10 @@ Target: TypeAlias = "str | os.PathLike[str] | ZarrStore"
 
 ROOT_KEY: Final = "zarr.json"
 """The key of the root document, which is the store's own commit record."""
+
+
+COPY_KEY: Final = "zarr.json.copy"
+"""A copy of the root document, for the repair of a damaged one. It is written first: what it says is there."""
 
 
 @contextlib.contextmanager
@@ -138,6 +155,11 @@ class Location:
         with explained("store target", self.name, "check that the path can be read"):
             return set(sync(_listed(self.storage, prefix)))
 
+    def leftovers(self, *, remove: bool) -> list[str]:
+        """List, and remove, what killed writes left on a local disk; elsewhere they leave nothing."""
+        is_local = isinstance(self.target, str) and "://" not in self.target
+        return leftovers(str(self.target), remove=remove) if is_local else []
+
     def names(self) -> list[str]:
         """List the names at the top level, without what a killed write left behind."""
         with explained("store target", self.name, "check that the path is a folder that can be read"):
@@ -193,6 +215,13 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
+def is_as_written(content: bytes) -> bool:
+    """Whether a root document has the checksum that it states; those of earlier versions state none."""
+    data = json.loads(content)
+    stated = data["attributes"][MARK].pop("checksum", None)
+    return stated is None or bool(stated == json_checksum(data))
+
+
 @dataclass(frozen=True)
 class Document:
     """The content of the root document."""
@@ -237,12 +266,16 @@ class Document:
         content = group_document(attributes)
         if self.is_ready:
             content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+            mark["checksum"] = json_checksum(content)
         return json.dumps(content, indent=1).encode()
 
     def save(self, location: Location) -> Self:
         """Replace the root document with this one: the moment at which a change becomes visible."""
         saved = replace(self, updated=now())
-        location.write(ROOT_KEY, saved.to_bytes())
+        content = saved.to_bytes()
+        if self.is_ready:
+            location.write(COPY_KEY, content)
+        location.write(ROOT_KEY, content)
         return saved
 
     @classmethod
@@ -263,8 +296,11 @@ class Document:
     def find(cls, location: Location) -> Document | None:
         """Read the root document if there is one, ready or not."""
         content = location.read(ROOT_KEY)
-        if content is None:
-            return None
+        return None if content is None else cls.of(content, location)
+
+    @classmethod
+    def of(cls, content: bytes, location: Location) -> Document:
+        """Understand a root document."""
         foreign = "it is not a store of rs-embed-dask"
         try:
             data = json.loads(content)

@@ -19,7 +19,7 @@ from zarr.storage import LocalStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["DurableStore", "sweep"]
+__all__ = ["PARTIAL", "DurableStore", "leftovers"]
 
 PARTIAL: Final = ".partial"
 
@@ -47,9 +47,9 @@ class DurableStore(LocalStore):
             yield path[above:]
 
 
-def sweep(root: str) -> list[str]:
-    """Remove what killed writes left in a folder, and list it; what a living process is writing stays."""
-    return [path for path in _files(Path(root)) if path.endswith(PARTIAL) and _removed(path)]
+def leftovers(root: str, *, remove: bool) -> list[str]:
+    """List, and remove, what killed writes left in a folder; what a living process is writing stays."""
+    return [path for path in _files(Path(root)) if path.endswith(PARTIAL) and _is_abandoned(path, remove=remove)]
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -57,11 +57,12 @@ def _files(root: Path) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in names)
 
 
-def _removed(path: str) -> bool:
-    """Remove a file unless its writer lives."""
+def _is_abandoned(path: str, *, remove: bool) -> bool:
+    """Whether the writer of a file is dead; if so the file may be removed, while no other can take the lock."""
     with contextlib.suppress(OSError), Path(path).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        Path(path).unlink()
+        if remove:
+            Path(path).unlink()
         return True
     return False
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import zarr
-from zarr.abc.store import Store as ZarrStore
+from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
-from rs_embed_dask.store.durable import sweep
 from rs_embed_dask.store.items import ItemMatch, decoded_items, matched, strange_rows
 from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
@@ -128,12 +127,13 @@ class StoreView:
         """Compare a request's items with the store's, by place and span."""
         return matched(self.values(ITEMS, "key"), items)
 
-    def chunk(self, chunk: int, label: str) -> Chunk:
-        """Find the arrays of one chunk and model, and read the keys of its items."""
+    def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:
+        """Find the arrays of one chunk and model, and read the keys of its items unless they are given."""
         layout, span = self.layout(label), self.span(chunk)
         names = [field.name for field in layout.fields if f"{label}/{field.name}" in self._document.metadata]
         arrays = {name: self._array(label, name) for name in names}
-        return Chunk(arrays, layout, *span, self._location.name, self.values(ITEMS, "key", span))
+        own = self.values(ITEMS, "key", span) if keys is None else keys[slice(*span)]
+        return Chunk(arrays, layout, *span, self._location.name, own)
 
     def values(self, group: str, name: str, span: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
         """Read rows of one array in stored form (days as int32, texts as strings)."""
@@ -155,13 +155,12 @@ class StoreView:
         if group != ITEMS:
             self._document.layout(group)
         names = [path.partition("/")[2] for path in self._document.metadata if path.startswith(f"{group}/")]
-        mode: Literal["r", "r+"] = "r" if self._location.read_only else "r+"
-        with explained("store", self._location.name, "check that the path is a store and can be read"):
-            opened = zarr.open_group(self._location.storage, mode=mode, use_consolidated=True)
+        # From the document at hand, not from the disk again: what is read is then one state of the store.
         for name in names:
-            array = opened[f"{group}/{name}"]
-            if isinstance(array, zarr.Array):
-                self._arrays[f"{group}/{name}"] = array
+            path = f"{group}/{name}"
+            with explained("store array", f"{self._location.name}/{path}", "check that the store can be read"):
+                at = StorePath(self._location.storage, path)
+                self._arrays[path] = zarr.Array.from_dict(at, self._document.metadata[path])
 
     def pending(
         self, label: str, *, only: AbstractSet[Status] | None = None, reason: str | None = None
@@ -270,8 +269,8 @@ class Store(StoreView):
             reason = f"{len(missing)} of its arrays are missing"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
         check_document(reading, document)
-        if mode == "r+" and not isinstance(location.target, ZarrStore) and "://" not in location.target:
-            sweep(location.target)
+        if mode == "r+":
+            location.leftovers(remove=True)
         return cls(location, document)
 
     @classmethod

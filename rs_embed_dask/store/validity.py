@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Document, Location
     from rs_embed_dask.store.layout import Field
 
-__all__ = ["check_codes", "check_document"]
+__all__ = ["check_codes", "check_document", "document_faults"]
 
 _FIX: Final = "verify the store with repair=True (`rs-embed-dask verify STORE --repair`), or restore it from a copy"
 _CODES: Final = np.asarray([int(code) for code in Status])
@@ -24,7 +24,7 @@ _CODES: Final = np.asarray([int(code) for code in Status])
 
 def check_document(location: Location, document: Document) -> None:
     """Refuse numbers that cannot be right, arrays of another shape or type, and items that are lost."""
-    for what, value, reason in _faults(document):
+    for what, value, reason in document_faults(document):
         raise StoreError(f"store {what}", value=f"{value} in {location.name}", reason=reason, fix=_FIX)
     count = -(-document.n_items // document.item_rows)
     path = f"{ITEMS}/key/c"
@@ -35,7 +35,7 @@ def check_document(location: Location, document: Document) -> None:
         raise StoreError("store key", value=f"{location.name}/{path}/{lost}", reason=reason, fix=_FIX)
 
 
-def _faults(document: Document) -> Iterator[tuple[str, object, str]]:
+def document_faults(document: Document) -> Iterator[tuple[str, object, str]]:
     """List what cannot be right in a document: what, its value, why."""
     sizes = {"n_items": document.n_items, "chunk_items": document.chunk_items, "item_rows": document.item_rows}
     yield from ((name, size, "a store has at least one") for name, size in sizes.items() if size < 1)

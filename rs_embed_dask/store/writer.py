@@ -75,6 +75,11 @@ class Chunk:
         """Number of rows."""
         return self.stop - self.start
 
+    def key(self, name: str) -> str:
+        """Name the file of the chunk of one array."""
+        array = self.arrays[name]
+        return f"{array.path}/c/{self.start // array.chunks[0]}{'/0' * (array.ndim - 1)}"
+
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """Read the chunk of one array."""
         return read_rows(self.arrays[name], (self.start, self.stop), self.place)
