@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -14,6 +15,7 @@ from rs_embed_dask.specs.places import places
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
+from rs_embed_dask.store.verify import mend_lost_chunks, verify
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +39,7 @@ __all__ = [
     "plan",
     "resume",
     "status",
+    "verify",
 ]
 
 
@@ -150,8 +153,11 @@ def resume(
     provider: Provider | str | None = None,
     client: Client | None = None,
     progress: Progress = True,
+    verify: bool = False,
 ) -> RunReport:
     """Continue the run of a store: compute what is pending or failed.
+
+    Rows of chunks whose files are missing are computed again, with a warning that names the files.
 
     Parameters
     ----------
@@ -164,6 +170,8 @@ def resume(
         Replaces the provider of the stored request; needed where that one was made of arrays in memory.
     client, progress
         As `compute_embeddings`.
+    verify : bool, default False
+        First verify and repair the store, which reads all of it; see the function `verify`.
 
     Returns
     -------
@@ -186,9 +194,14 @@ def resume(
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
-    from rs_embed_dask.store import Store
+    from rs_embed_dask.store import Store, verify as verify_store
 
+    if verify:
+        report = verify_store(path, repair=True)
+        if not report.is_sound:
+            warnings.warn(str(report), stacklevel=2)
     store, statuses = Store.open(path, mode="r+"), statuses_of(only)
+    mend_lost_chunks(store)
     if is_finished(store, statuses):
         return nothing_left(store, Options(progress=progress))
     source = open_provider(provider) if isinstance(provider, str) else provider

@@ -1,4 +1,4 @@
-"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | models | ...``.
+"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | verify | models | ...``.
 
 Exit codes: 0 done, 1 the run ended but items failed (or could not continue), 2 the request is invalid, 130 stopped by
 Ctrl-C. An error is one message with the value, the reason and the fix.
@@ -130,6 +130,9 @@ def resume(
     only: Annotated[
         list[str] | None, typer.Option(help="Compute only items with this status, e.g. read_failed. Can be repeated.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run that was stopped, or retry failed items."""
@@ -141,8 +144,27 @@ def resume(
             provider=None if opened == "auto" else opened,
             client=client,
             progress=not quiet,
+            verify=verify,
         )
     _finish(rs.status(store), quiet=quiet)
+
+
+@app.command()
+def verify(
+    store: StorePath,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged rows back to pending, for `resume`; mend what can be mended.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all of a store with its checksums. Exit code 1 if something is wrong and not repaired."""
+    report = rs.verify(store, repair=repair)
+    if as_json:
+        show.json_text(report.to_dict())
+    else:
+        show.text(report)
+    raise typer.Exit(FAILED if report.is_lasting else 0)
 
 
 @app.command()

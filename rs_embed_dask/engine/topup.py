@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
-from rs_embed_dask.store import Item, Store, build_receipt, check_request
+from rs_embed_dask.store import Item, Store, build_receipt, check_request, mend_lost_chunks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes
     """Create the store, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
+        mend_lost_chunks(store)
         return store, _topped_up(store, items, request, sizes)
     plan = make_plan(items, request, sizes=sizes)
     written = request.to_dict()
