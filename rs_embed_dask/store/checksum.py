@@ -1,7 +1,8 @@
 """One crc32c per row, by which damage, swapped rows and rows of another item show.
 
-A row's checksum runs over the seed of its array, the key of its item, its row in every array that comes before the
-checksum, and its status. Numbers are little-endian bytes; a text is the number of its UTF-8 bytes and those bytes.
+A row's checksum starts from the seed of its array and runs over the key of its item, its row in every array of
+numbers in their order, the status last, then in every array of texts. Numbers are little-endian bytes; a text is the
+number of its UTF-8 bytes, a colon and those bytes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ import numpy as np
 from rs_embed_dask.store.receipt import plain, settings_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rs_embed_dask.store.layout import ModelLayout
 
 __all__ = ["NO_CHECKSUM", "json_checksum", "model_seed", "row_checksums"]
+
+_TEXTS: Final = "OUT"
+"""The kinds of arrays of texts, as NumPy calls them."""
+
+_BLOCK: Final = 256  # rows; their bytes are copied
 
 NO_CHECKSUM: Final = 0
 """What stands where no checksum was recorded; a checksum of 0 is stored as 1."""
@@ -29,22 +35,30 @@ def row_checksums(
     columns: Sequence[np.ndarray[Any, Any]], *, keys: np.ndarray[Any, Any], seed: int = 0
 ) -> np.ndarray[Any, Any]:
     """Checksum rows, which belong to items with these keys, over columns in stored form."""
-    sums = [google_crc32c.extend(seed, part) for part in _parts(keys.astype("uint64"))]
-    for column in columns:
-        sums = [google_crc32c.extend(crc, part) for crc, part in zip(sums, _parts(column), strict=True)]
+    numbers = [keys.astype("uint64"), *(one for one in columns if one.dtype.kind not in _TEXTS)]
+    texts = [one for one in columns if one.dtype.kind in _TEXTS]
+    sums = []
+    for first in range(0, len(keys), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        heads = np.concatenate([_bytes(one[rows]) for one in numbers], axis=1)  # (n, bytes)
+        tails = zip(*(map(_counted, one[rows]) for one in texts), strict=True) if texts else [()] * len(heads)
+        sums += [
+            google_crc32c.extend(google_crc32c.extend(seed, head.tobytes()), b"".join(tail))
+            for head, tail in zip(heads, tails, strict=True)
+        ]
     recorded: np.ndarray[Any, Any] = np.maximum(np.asarray(sums, dtype="uint32"), np.uint32(NO_CHECKSUM + 1))
     return recorded
 
 
-def _parts(column: np.ndarray[Any, Any]) -> Iterator[bytes]:
-    """Write the rows of a column as bytes."""
-    if column.dtype.kind in "OUT":
-        for text in column:
-            content = str(text).encode("utf-8", "surrogatepass")
-            yield b"%d:%b" % (len(content), content)
-        return
-    rows = column.astype(column.dtype.newbyteorder("<"), copy=False).reshape(len(column), -1 if column.size else 0)
-    yield from (row.tobytes() for row in rows)
+def _bytes(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """See rows of numbers as bytes; (n, bytes)."""
+    rows = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
+    return rows.reshape(len(column), -1).view("uint8")
+
+
+def _counted(text: object) -> bytes:
+    content = str(text).encode("utf-8", "surrogatepass")
+    return b"%d:%b" % (len(content), content)
 
 
 def model_seed(layout: ModelLayout, request: Mapping[str, Any]) -> int:

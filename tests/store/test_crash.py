@@ -137,7 +137,7 @@ def test_a_store_cut_short_is_made_anew_for_another_request(tmp_path):
     with pytest.raises(CrashedError), crash_at(40):
         make_store(tmp_path / "s", 6, models=[POOLED, GRID])
     store = make_store(tmp_path / "s", 3, models=[GRID])
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["items", "rcf", "zarr.json"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["items", "rcf", "zarr.json", "zarr.json.copy"]
     assert store.n_items == 3
 
 
