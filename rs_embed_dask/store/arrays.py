@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import ZstdCodec
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import model_seed, row_checksums
@@ -136,8 +136,7 @@ def _make_group(location: Location, path: str, attributes: dict[str, Any]) -> No
 
 def _sharded(document: Document) -> dict[str, Any]:
     """Storage of the items' arrays: in the chunks of the data, as xarray needs them, but in few files."""
-    codecs = {"compressors": [Crc32cCodec()]}
-    chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), **codecs}
+    chunks = {"chunks": (document.chunk_items,), "shards": (document.item_rows,), "compressors": None}
     return {"shape": (document.n_items,), **chunks}
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
-from rs_embed_dask.store.document import COPY_KEY, ITEMS, ROOT_KEY, Document, is_as_written
+from rs_embed_dask.store.document import CLAIM, COPY_KEY, ITEMS, MARK, ROOT_KEY, Document, is_as_written
 from rs_embed_dask.store.validity import document_faults
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def check_root(location: Location) -> tuple[Document, list[Finding]]:
     fault = _fault(content, location)
     if content is not None and not fault:
         document = Document.load(location)
-        if copy == content or (copy is None and "checksum" not in _mark(content)):
+        whole = _content(content)
+        if whole == _content(copy or b"") or (copy is None and "checksum" not in whole["attributes"][MARK]):
             return document, []
         damage = Damage(COPY_KEY, f"it is not the same as {ROOT_KEY}", Remedy.REBUILD)
         return document, [Finding(damage, partial(location.write, COPY_KEY, content))]
@@ -54,9 +55,12 @@ def _fault(content: bytes | None, location: Location) -> str:
     return next((f"{what} {value}: {reason}" for what, value, reason in document_faults(document)), "")
 
 
-def _mark(content: bytes) -> dict[str, object]:
-    marked: dict[str, object] = json.loads(content)["attributes"]["rs_embed_dask"]
-    return marked
+def _content(document: bytes) -> dict[str, Any]:
+    """Read a document without the mark that a writer may have left in it."""
+    data: dict[str, Any] = _parsed(document) or {}
+    attributes = data.get("attributes")
+    named = attributes if isinstance(attributes, dict) else {}
+    return data | {"attributes": {name: one for name, one in named.items() if name != CLAIM}}
 
 
 def _is_recent(copy: bytes, location: Location) -> bool:
@@ -66,7 +70,7 @@ def _is_recent(copy: bytes, location: Location) -> bool:
     return rows is None or rows == [Document.of(copy, location).n_items]
 
 
-def _parsed(content: bytes) -> dict[str, object] | None:
+def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(content)
     except ValueError:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
 __all__ = [
+    "CLAIM",
     "COPY_KEY",
     "ITEMS",
     "MARK",
@@ -198,6 +199,9 @@ def in_memory() -> MemoryStore:
 MARK: Final = "rs_embed_dask"
 """The root attribute by which a store is known to be ours."""
 
+CLAIM: Final = "claim"
+"""The root attribute in which a writer may leave a mark; it is no part of the content."""
+
 ITEMS: Final = "items"
 """The group of the items."""
 
@@ -218,6 +222,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 def is_as_written(content: bytes) -> bool:
     """Whether a root document has the checksum that it states; those of earlier versions state none."""
     data = json.loads(content)
+    data["attributes"].pop(CLAIM, None)
     stated = data["attributes"][MARK].pop("checksum", None)
     return stated is None or bool(stated == json_checksum(data))
 

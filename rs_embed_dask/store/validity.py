@@ -45,7 +45,7 @@ def document_faults(document: Document) -> Iterator[tuple[str, object, str]]:
     for layout in document.layouts:
         shapes = [(one, layout.shape(one, 1)[1:]) for one in (*COORDS, *layout.fields)]
         yield from _array_faults(document, layout.label, shapes)
-        attributes = document.metadata[f"{layout.label}/{STATUS.name}"]["attributes"]
+        attributes = document.metadata[f"{layout.label}/{STATUS.name}"].get("attributes", {})
         strange = sorted(set(attributes.get("flag_values", ())) - {int(code) for code in Status})
         if strange:
             yield f"{layout.label}/status", strange, "this version does not know these status codes"

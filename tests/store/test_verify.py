@@ -248,6 +248,8 @@ DAMAGES = {
     "too many items": (mark(n_items=10**12), "zarr.json"),
     "chunks of nothing": (mark(chunk_items=0), "zarr.json"),
     "the root shortened": (mark(n_items=6), "zarr.json"),
+    "the root's copy of noise": (lambda p: (p / COPY_KEY).write_text('{"attributes": 3}'), COPY_KEY),
+    "keys emptied": (lambda p: chunk_file(p, "items/key").write_bytes(b""), "items/key/c/0"),
     "the root's copy deleted": (lambda p: (p / COPY_KEY).unlink(), COPY_KEY),
     # files that belong to nothing
     "a chunk too many": (
