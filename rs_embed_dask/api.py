@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -16,6 +17,7 @@ from rs_embed_dask.specs.places import check_places, place_column, places
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
+from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ __all__ = [
     "plan",
     "resume",
     "status",
+    "verify",
 ]
 
 
@@ -161,8 +164,11 @@ def resume(
     progress: Progress = True,
     chunks: ChunkRange | None = None,
     wait: float = 0.0,
+    verify: bool = False,
 ) -> RunReport:
     """Continue the run of a store: compute what is pending or failed.
+
+    Rows of chunks whose files are missing are computed again, with a warning that names the files.
 
     Parameters
     ----------
@@ -181,6 +187,8 @@ def resume(
         As `compute_embeddings`.
     chunks : (int, int), optional
         Compute only these chunks: the first, and the one after the last. Runs on chunks apart may go on at once.
+    verify : bool, default False
+        First verify and repair the store, which reads all of it; see the function `verify`.
 
     Returns
     -------
@@ -207,15 +215,27 @@ def resume(
     from rs_embed_dask.engine.stored import stored_request
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
-    from rs_embed_dask.store import ALL_CHUNKS, Store, leased
+    from rs_embed_dask.store import (
+        ALL_CHUNKS,
+        Store,
+        has_lost_chunks,
+        leased,
+        mend_lost_chunks,
+        verify as verify_store,
+    )
 
+    if verify:
+        report = verify_store(path, repair=True, wait=wait)
+        if not report.is_sound:
+            warnings.warn(str(report), stacklevel=2)
     statuses, span = statuses_of(only), ALL_CHUNKS if chunks is None else chunks
     store = Store.open(path, mode="r+")
-    if is_finished(store, statuses, chunks=span):
+    if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):
         return nothing_left(store, Options(progress=progress))
     source = open_provider(provider) if isinstance(provider, str) else provider
     with leased(store.location, chunks=span, wait=wait) as lease:
         store = Store.open(path, mode="r+")  # another run may have added to it
+        mend_lost_chunks(store, chunks=span)
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)
         sizes = Sizes(chunk_items=store.chunk_items)
         todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)

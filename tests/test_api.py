@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shapely
 import xarray as xr
+import zarr
 from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
@@ -301,6 +302,34 @@ def test_restricted_weights_need_a_word(clear, tmp_path):
         rs.get_embedding(
             rs.ModelSpec("satmae", weights=str(tmp_path / "any.pt")), spatial=place(0), temporal=SPAN, provider=clear
         )
+
+
+def values_of(out):
+    return {name: group.to_dataset().load() for name, group in rs.open_store(out).children.items()}
+
+
+def test_damage_is_mended_by_the_next_run(client, tmp_path):
+    out = tmp_path / "run.zarr"
+    again = {"out": out, "client": client, "progress": False, "provider": "synthetic", "chunk_items": 2}
+    rs.compute_embeddings([place(number) for number in range(4)], "bandstats", SPAN, **again)
+    undisturbed = values_of(out)
+    assert rs.verify(out).checked == {"bandstats": 4}
+
+    (out / "bandstats/embedding/c/0/0").unlink()
+    with pytest.warns(UserWarning, match="2 rows to compute again"):
+        assert rs.resume(out, client=client, progress=False).chunks == 1
+    (out / "bandstats/n_obs/c/1").unlink()
+    with pytest.warns(UserWarning, match="1 file missing"):
+        rs.compute_embeddings([place(number) for number in range(4)], "bandstats", SPAN, **again)
+    assert rs.verify(out).is_sound
+
+    zarr.open_array(out / "bandstats/embedding", mode="r+")[3] = 0
+    assert rs.resume(out, client=client, progress=False).chunks == 0
+    assert rs.verify(out).n_rows == 1
+    with pytest.warns(UserWarning, match="bandstats rows 3"):
+        assert rs.resume(out, client=client, progress=False, verify=True).chunks == 1
+    for name, found in values_of(out).items():
+        xr.testing.assert_identical(found, undisturbed[name])
 
 
 @pytest.mark.parametrize("verb", [rs.open_store, rs.status, rs.resume])

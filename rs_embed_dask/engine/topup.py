@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.specs.places import check_places
-from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request
+from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request, has_lost_chunks, mend_lost_chunks
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Sto
         return None
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
-    if match.new or any(len(store.pending(label)) for label in request.labels):
-        return None
-    return store
+    is_open = match.new or any(len(store.pending(label)) for label in request.labels)
+    return None if is_open or has_lost_chunks(store, request.labels) else store
 
 
 def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
@@ -48,6 +47,7 @@ def store_for(
     """Create the store, as planned, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
+        mend_lost_chunks(store)
         return store, _topped_up(store, items, request, sizes)
     plan = new or new_plan(out, items, request, sizes=sizes)
     assert plan is not None

@@ -14,6 +14,7 @@ from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport, status
 from rs_embed_dask.store.store import Store, StoreView
+from rs_embed_dask.store.verify import Damage, Remedy, VerifyReport, has_lost_chunks, mend_lost_chunks, verify
 
 __all__ = [
     "ALL_CHUNKS",
@@ -23,25 +24,31 @@ __all__ = [
     "UNDONE",
     "ChunkRange",
     "ChunkResult",
+    "Damage",
     "Item",
     "ItemColumns",
     "ItemMatch",
     "Lease",
     "Location",
     "ModelLayout",
+    "Remedy",
     "Status",
     "StatusReport",
     "Store",
     "StoreView",
     "Target",
+    "VerifyReport",
     "build_receipt",
     "check_request",
     "differences",
+    "has_lost_chunks",
     "in_memory",
     "item_grid",
     "items_frame",
     "leased",
+    "mend_lost_chunks",
     "open_store",
     "request_digest",
     "status",
+    "verify",
 ]

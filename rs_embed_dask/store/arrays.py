@@ -13,21 +13,22 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.checksum import model_seed, row_checksums
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained, group_document
 from rs_embed_dask.store.items import blocks, encoded_items
-from rs_embed_dask.store.layout import COORDS, ITEM_FIELDS
+from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import encoded_shard
 from rs_embed_dask.store.writer import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field, Item, ModelLayout
 
-__all__ = ["add_models", "append_items", "claim", "fill", "vacancy"]
+__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums", "rewrite", "vacancy"]
 
 _ITEM_ROWS: Final = 4096
 
@@ -74,7 +75,7 @@ def fill(
     _check_models(models, begun.chunk_items)
     begun = replace(begun, request=plain(request), receipt=plain(receipt), layouts=tuple(models))
     _make_group(location, ITEMS, items_attrs())
-    for field in ITEM_FIELDS:
+    for field in (*ITEM_FIELDS, CHECKSUM):
         _make_array(location, f"{ITEMS}/{field.name}", field, **_sharded(begun))
     for layout in models:
         _make_model(location, begun, layout)
@@ -111,6 +112,11 @@ def add_models(
     return _grown(location, grown, document.n_items).save(location)
 
 
+def _present(document: Document, group: str, fields: Sequence[Field]) -> list[Field]:
+    """Leave out what a group that was made by an earlier version does not have: checksums."""
+    return [one for one in fields if group not in document.metadata or f"{group}/{one.name}" in document.metadata]
+
+
 def _check_models(models: Sequence[ModelLayout], chunk_items: int) -> None:
     labels = [one.label for one in models]
     twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -124,7 +130,8 @@ def _make_model(location: Location, document: Document, layout: ModelLayout) -> 
     _make_group(location, layout.label, model_attrs(layout))
     for field in COORDS:
         _make_array(location, f"{layout.label}/{field.name}", field, **_sharded(document))
-    for field in layout.fields:
+    seeded = replace(CHECKSUM, attrs=dict(CHECKSUM.attrs) | {"seed": model_seed(layout, document.request)})
+    for field in (*layout.data_fields, seeded, STATUS):
         path, shape = f"{layout.label}/{field.name}", layout.shape(field, document.n_items)
         _make_array(location, path, field, shape=shape, chunks=(document.chunk_items, *shape[1:]))
 
@@ -170,8 +177,9 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
     begun = _last_shard(location, document)
     for block in blocks(items, chain([size - rows % size], repeat(size))):
         columns = encoded_items(block, rows)
+        columns[CHECKSUM.name] = item_checksums(columns)
         contents: dict[str, bytes] = {}
-        for field in ITEM_FIELDS:
+        for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
             values = np.concatenate([*begun.get(field.name, ()), columns[field.name]])
             shard = encoded_shard(field, values, chunk_rows=document.chunk_items, shard_rows=size)
             # Each group carries the coordinates, so that it can be read alone.
@@ -189,12 +197,25 @@ def _last_shard(location: Location, document: Document) -> dict[str, list[np.nda
     if first == stop:
         return {}
     columns = {}
-    for field in ITEM_FIELDS:
+    for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
         path = f"{ITEMS}/{field.name}"
         with explained("store array", f"{location.name}/{path}", "restore it, or make the store anew"):
             array = zarr.Array.from_dict(StorePath(location.storage, path), document.metadata[path])
         columns[field.name] = [read_rows(array, (first, stop), location.name)]
     return columns
+
+
+def rewrite(location: Location, *, document: Document, path: str, shard: int, values: np.ndarray[Any, Any]) -> None:
+    """Write one file of an array of the items, or of a copy beside a model, anew, whatever is there."""
+    field = next(one for one in (*ITEM_FIELDS, CHECKSUM) if one.name == path.rpartition("/")[2])
+    sizes = {"chunk_rows": document.chunk_items, "shard_rows": document.item_rows}
+    location.remove(f"{path}/c/{shard}")  # a folder may be in its place
+    location.write(f"{path}/c/{shard}", encoded_shard(field, values, **sizes))
+
+
+def item_checksums(columns: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Checksum rows of ``/items``, given its columns."""
+    return row_checksums([columns[field.name] for field in ITEM_FIELDS], keys=columns["key"])
 
 
 def _copy_coords(location: Location, document: Document, label: str) -> None:
@@ -212,12 +233,12 @@ def _copy_coords(location: Location, document: Document, label: str) -> None:
 
 def _grown(location: Location, document: Document, n_items: int) -> Document:
     """Set the number of rows of every array, and collect all metadata for the root document."""
-    groups = {ITEMS: ITEM_FIELDS} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
+    groups = {ITEMS: (*ITEM_FIELDS, CHECKSUM)} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
     metadata: dict[str, dict[str, Any]] = {}
     changed: dict[str, bytes] = {}
     for group, fields in groups.items():
         metadata[group] = document.metadata.get(group) or _array_document(location, group)
-        for path in (f"{group}/{field.name}" for field in fields):
+        for path in (f"{group}/{field.name}" for field in _present(document, group, fields)):
             content = document.metadata.get(path) or _array_document(location, path)
             if content["shape"][0] != n_items:
                 content = content | {"shape": [n_items, *content["shape"][1:]]}

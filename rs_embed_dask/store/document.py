@@ -14,11 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.fence import stamped_json
+from rs_embed_dask.store.checksum import json_checksum
+from rs_embed_dask.store.fence import CLAIM, stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
 from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained, in_memory
 
 __all__ = [
+    "CLAIM",
+    "COPY_KEY",
     "ITEMS",
     "MARK",
     "ROOT_KEY",
@@ -28,8 +31,12 @@ __all__ = [
     "explained",
     "group_document",
     "in_memory",
+    "is_as_written",
     "now",
 ]
+
+COPY_KEY: Final = "zarr.json.copy"
+"""A copy of the root document, for the repair of a damaged one. It is written after it: it never lists too much."""
 
 MARK: Final = "rs_embed_dask"
 """The root attribute that identifies a store of this package."""
@@ -49,6 +56,14 @@ def now() -> str:
 def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return the Zarr v3 metadata of a group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def is_as_written(content: bytes) -> bool:
+    """Whether a root document has the checksum that it states; those of earlier versions state none."""
+    data = json.loads(content)
+    data["attributes"].pop(CLAIM, None)
+    stated = data["attributes"][MARK].pop("checksum", None)
+    return stated is None or bool(stated == json_checksum(data))
 
 
 @dataclass(frozen=True)
@@ -95,12 +110,16 @@ class Document:
         content = group_document(attributes)
         if self.is_ready:
             content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+            mark["checksum"] = json_checksum(content)
         return json.dumps(content, indent=1).encode()
 
     def save(self, location: Location) -> Self:
         """Replace the root document with this one: the moment at which a change becomes visible."""
         saved = replace(self, updated=now())
-        location.write(ROOT_KEY, saved.to_bytes())
+        content = saved.to_bytes()
+        location.write(ROOT_KEY, content)
+        if self.is_ready:
+            location.write(COPY_KEY, content)  # after the commit: what was refused must not be restored one day
         return saved
 
     @classmethod
@@ -126,8 +145,11 @@ class Document:
     def find(cls, location: Location) -> Document | None:
         """Read the root document if there is one, ready or not."""
         content = location.read(ROOT_KEY)
-        if content is None:
-            return None
+        return None if content is None else cls.of(content, location)
+
+    @classmethod
+    def of(cls, content: bytes, location: Location) -> Document:
+        """Understand a root document."""
         foreign = "it is not a store of rs-embed-dask"
         try:
             data = json.loads(content)

@@ -25,7 +25,10 @@ from rs_embed_dask.store.target import OBJECT_SCHEMES, Location
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
-__all__ = ["FencedStore", "Stamp", "fenced", "stamped_frame", "stamped_json"]
+__all__ = ["CLAIM", "FencedStore", "Stamp", "fenced", "stamped_frame", "stamped_json"]
+
+CLAIM: Final = "claim"
+"""The root attribute in which a writer leaves its mark; it is not part of the content."""
 
 Stamp: TypeAlias = Callable[[bytes | None, str], bytes]
 """Writes a mark into the content of a key without changing what it means."""
@@ -66,7 +69,7 @@ def stamped_frame(content: bytes, mark: str) -> bytes:
 def stamped_json(content: bytes, mark: str) -> bytes:
     """Put a mark into a document."""
     document = json.loads(content)
-    document["attributes"]["claim"] = mark
+    document["attributes"][CLAIM] = mark
     return json.dumps(document, indent=1).encode()
 
 

@@ -22,7 +22,16 @@ from rs_embed_dask.store.layout import ITEM_FIELDS, Item
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ItemColumns", "ItemMatch", "blocks", "decoded_items", "encoded_items", "footprints", "matched"]
+__all__ = [
+    "ItemColumns",
+    "ItemMatch",
+    "blocks",
+    "decoded_items",
+    "encoded_items",
+    "footprints",
+    "matched",
+    "strange_rows",
+]
 
 T = TypeVar("T")
 
@@ -158,6 +167,13 @@ def encoded_items(items: ItemColumns, first: int) -> dict[str, np.ndarray[Any, A
         "key": _keys(places, spans),
     }
     return {field.name: field.encoded(columns[field.name]) for field in ITEM_FIELDS}
+
+
+def strange_rows(columns: Mapping[str, Iterable[Any]]) -> list[int]:
+    """List the rows whose key is not that of their place and span: one of the three is damaged."""
+    own = _keys(list(map(str, columns["spatial"])), list(map(str, columns["temporal"])))
+    rows: list[int] = np.flatnonzero(own != np.asarray(columns["key"])).tolist()
+    return rows
 
 
 def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item]:

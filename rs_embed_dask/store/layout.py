@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
 __all__ = [
+    "CHECKSUM",
     "COORDS",
     "DONE",
+    "EMBEDDED",
     "GRID_FIELDS",
     "ITEM_FIELDS",
     "LAYOUT_VERSION",
@@ -67,6 +69,9 @@ class Status(IntEnum):
         """The name in plain words: ``read failed``."""
         return self.name.lower().replace("_", " ")
 
+
+EMBEDDED: Final = frozenset({Status.OK, Status.PARTIAL})
+"""Has a vector, so that its chunk is there."""
 
 DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
 """Decided for good: nothing is computed again."""
@@ -166,6 +171,11 @@ ITEM_FIELDS: Final = (
     Field("key", dtype="uint64", fill=0, attrs={"long_name": "digest of place and span"}),
 )
 """The arrays of ``/items``."""
+
+CHECKSUM: Final = Field(
+    "checksum", dtype="uint32", fill=0, attrs={"long_name": "crc32c of the row and its item's key; 0: not recorded"}
+)
+"""What `checksum.row_checksums` gives for each row, in ``/items`` and beside each model's status."""
 
 STATUS: Final = Field(
     "status",
@@ -284,7 +294,7 @@ class ModelLayout:
     @property
     def fields(self) -> tuple[Field, ...]:
         """Every array of a chunk in the order of writing, the status last."""
-        return (*self.data_fields, STATUS)
+        return (*self.data_fields, CHECKSUM, STATUS)
 
     def shape(self, one: Field, rows: int) -> tuple[int, ...]:
         """Shape of an array for a number of rows."""
@@ -320,7 +330,10 @@ class ModelLayout:
 
 @dataclass
 class ChunkResult:
-    """What a task writes: some or all rows of one chunk and one model."""
+    """What a task writes: some or all rows of one chunk and one model.
+
+    ``keys`` are the keys of the items that were computed; where given, they must be those of the rows.
+    """
 
     rows: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]

@@ -13,12 +13,13 @@ from zarr.storage import StorePath
 from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, vacancy
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
-from rs_embed_dask.store.fence import fenced, stamped_frame
-from rs_embed_dask.store.items import ItemMatch, decoded_items, matched
+from rs_embed_dask.store.fence import fenced
+from rs_embed_dask.store.items import ItemMatch, decoded_items, matched, strange_rows
 from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
-from rs_embed_dask.store.shards import blank_status, decoded_status, number_rows
-from rs_embed_dask.store.writer import Chunk, read_rows, write_rows
+from rs_embed_dask.store.shards import decoded_status, number_rows
+from rs_embed_dask.store.validity import check_codes, check_document
+from rs_embed_dask.store.writer import Chunk, check_result, read_rows, status_fence, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
@@ -118,21 +119,34 @@ class StoreView:
     def items(self, chunk: int) -> list[Item]:
         """Read the items of one chunk, and only those."""
         start, stop = self.span(chunk)
-        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal")}
+        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal", "key")}
+        damaged = [start + row for row in strange_rows(columns)]
+        if damaged:
+            value = f"{ITEMS}: rows {damaged} in {self._location.name}"
+            reason = "their keys are not those of their places"
+            raise StoreError("store items", value=value, reason=reason, fix="run verify on the store")
         return decoded_items(columns, start)
 
     def match_items(self, items: Iterable[Item]) -> ItemMatch:
         """Compare a request's items with the store's, by place and span."""
         return matched(self.values(ITEMS, "key"), items)
 
+    def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:
+        """Find the arrays of one chunk and model, and read the keys of its items unless they are given."""
+        layout, span = self.layout(label), self.span(chunk)
+        names = [field.name for field in layout.fields if f"{label}/{field.name}" in self._document.metadata]
+        arrays = {name: self._array(label, name) for name in names}
+        own = self.values(ITEMS, "key", span) if keys is None else keys[slice(*span)]
+        return Chunk(arrays, layout, *span, self._location.name, own)
+
     def values(self, group: str, name: str, span: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
         """Read rows of one array in stored form (days as int32, texts as strings)."""
         values = self._all_rows(group, name) if span is None else None
-        return (
-            read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
-            if values is None
-            else values
-        )
+        if values is None:
+            values = read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
+        if name == STATUS.name:
+            check_codes(values, f"{self._location.name}/{group}/{name}", first=span[0] if span else 0)
+        return values
 
     def _all_rows(self, group: str, name: str) -> np.ndarray[Any, Any] | None:
         """Read a whole array of small chunks at once, which Zarr takes a millisecond each for; None if it must."""
@@ -148,9 +162,9 @@ class StoreView:
             return None
         return None if values is None or len(values) < self.n_items else values[: self.n_items]
 
-    def _array(self, group: str, name: str, location: Location | None = None) -> zarr.Array[Any]:
-        path, place = f"{group}/{name}", location or self._location
-        if place is self._location and path in self._arrays:
+    def _array(self, group: str, name: str) -> zarr.Array[Any]:
+        path = f"{group}/{name}"
+        if path in self._arrays:
             return self._arrays[path]
         if group != ITEMS:
             self._document.layout(group)
@@ -158,13 +172,12 @@ class StoreView:
         if path not in metadata:
             names = ", ".join(one.partition("/")[2] for one in metadata if one.startswith(f"{group}/"))
             raise StoreError("array", value=path, reason="the store has no such array", fix=f"use one of {names}")
-        with explained("store", place.name, "check that the path is a store and can be read"):
-            array = zarr.Array.from_dict(StorePath(place.storage, path), metadata[path])
+        # From the document at hand, not from the disk again: what is read is then one state of the store.
+        with explained("store", self._location.name, "check that the path is a store and can be read"):
+            array = zarr.Array.from_dict(StorePath(self._location.storage, path), metadata[path])
             # Zarr would remove a chunk that holds nothing but its fill value: not what a damaged store lacks, then.
-            array = array.with_config({"write_empty_chunks": True})
-        if place is self._location:
-            self._arrays[path] = array
-        return array
+            self._arrays[path] = array.with_config({"write_empty_chunks": True})
+        return self._arrays[path]
 
     def pending(
         self, label: str, *, only: AbstractSet[Status] | None = None, reason: str | None = None
@@ -259,7 +272,8 @@ class Store(StoreView):
         Raises
         ------
         StoreError
-            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array.
+            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array, or
+            if its numbers cannot be right.
         """
         if mode not in {"r", "r+"}:
             reason = "a store is opened to read or to read and write"
@@ -270,9 +284,12 @@ class Store(StoreView):
         document = Document.load(reading)
         missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
         if missing:
-            fix = "restore it from a copy, or make the store anew"
+            fix = "verify the store with repair=True, or restore it from a copy"
             reason = f"{len(missing)} of its arrays are missing"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        check_document(reading, document)
+        if mode == "r+":
+            location.leftovers(remove=True)
         return cls(location, document)
 
     @classmethod
@@ -329,26 +346,13 @@ class Store(StoreView):
         self, chunk: int, label: str, result: ChunkResult, *, is_open: bool, only: AbstractSet[Status] | None = None
     ) -> None:
         self._check_writable()
-        layout, span = self.layout(label), self.span(chunk)
-        self._check_keys(span, result)
-        key, blank = f"{label}/{STATUS.name}/c/{chunk}", blank_status(self.chunk_items)
-        with fenced(self._location, key, lambda content, mark: stamped_frame(content or blank, mark)) as inside:
-            arrays = {field.name: self._array(label, field.name, inside) for field in layout.fields}
+        part = self.chunk(chunk, label)
+        check_result(part, result)
+        with fenced(self._location, *status_fence(part)) as inside:
             if is_open:
                 result = result.at(self.pending_rows(chunk, label, only))
             if len(result.rows):
-                write_rows(Chunk(arrays, layout, *span, self._location.name), result)
-
-    def _check_keys(self, span: tuple[int, int], result: ChunkResult) -> None:
-        """Refuse rows whose item is another than the one that was embedded."""
-        if result.keys is None:
-            return
-        rows = np.asarray(result.rows, dtype="int64")
-        wrong = rows[self.values(ITEMS, "key", span)[rows] != result.keys]
-        if len(wrong):
-            reason = "the store has other items in these rows than those that were embedded"
-            fix = "repeat the call: it computes the store's own items"
-            raise StoreError("rows", value=(wrong + span[0]).tolist(), reason=reason, fix=fix)
+                write_rows(part.at(inside), result)
 
     def append_items(
         self, items: Iterable[Item], *, request: dict[str, Any] | None = None, after: int | None = None

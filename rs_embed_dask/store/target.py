@@ -21,6 +21,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.durable import DurableStore, leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ class Location:
         if isinstance(self.target, ZarrStore):
             return self.target
         if "://" not in self.target:
-            return LocalStore(self.target, read_only=self.read_only)
+            return DurableStore(self.target, read_only=self.read_only)
         if urlsplit(self.target).scheme in OBJECT_SCHEMES and find_spec("obstore") is not None:
             return ObjectStore(self._service(), read_only=self.read_only)
         try:
@@ -172,6 +173,15 @@ class Location:
         with explained("store target", self.name, "check that the path can be read"):
             return sync(_missing(self.storage, keys))
 
+    def keys(self, prefix: str) -> set[str]:
+        """List every key below a folder."""
+        with explained("store target", self.name, "check that the path can be read"):
+            return set(sync(_listed(self.storage, prefix)))
+
+    def leftovers(self, *, remove: bool) -> list[str]:
+        """List, and remove, what killed writes left on a local disk; elsewhere they leave nothing."""
+        return [] if self.folder is None else leftovers(str(self.folder), remove=remove)
+
     def names(self) -> list[str]:
         """List the names at the top level, without the lease and what a killed write left behind."""
         with explained("store target", self.name, "check that the path is a folder that can be read"):
@@ -223,6 +233,10 @@ async def _stored(storage: ZarrStore, contents: dict[str, bytes]) -> None:
 async def _missing(storage: ZarrStore, keys: Sequence[str]) -> list[str]:
     exists = await asyncio.gather(*(storage.exists(key) for key in keys))
     return [key for key, there in zip(keys, exists, strict=True) if not there]
+
+
+async def _listed(storage: ZarrStore, prefix: str) -> list[str]:
+    return [key async for key in storage.list_prefix(f"{prefix}/")]
 
 
 async def _names(storage: ZarrStore) -> list[str]:
