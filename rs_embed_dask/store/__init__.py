@@ -6,7 +6,7 @@ quality layers), and the root's attributes hold the request and the receipt.
 
 from __future__ import annotations
 
-from rs_embed_dask.store.document import Location, Target, in_memory
+from rs_embed_dask.store.document import Location, Target
 from rs_embed_dask.store.items import ItemColumns, ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
 from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, leased
@@ -42,7 +42,6 @@ __all__ = [
     "check_request",
     "differences",
     "has_lost_chunks",
-    "in_memory",
     "item_grid",
     "items_frame",
     "leased",

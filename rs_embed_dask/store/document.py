@@ -17,7 +17,7 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import json_checksum
 from rs_embed_dask.store.fence import CLAIM, stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
-from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained, in_memory
+from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained
 
 __all__ = [
     "CLAIM",
@@ -30,7 +30,6 @@ __all__ = [
     "Target",
     "explained",
     "group_document",
-    "in_memory",
     "is_as_written",
     "now",
 ]

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
+from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.durable import DurableStore, leftovers
@@ -26,7 +26,7 @@ from rs_embed_dask.store.durable import DurableStore, leftovers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["GUARD", "ROOT_KEY", "Location", "Target", "explained", "in_memory"]
+__all__ = ["GUARD", "ROOT_KEY", "Location", "Target", "explained"]
 
 Target: TypeAlias = "str | os.PathLike[str] | ZarrStore"
 """A local path, the URL of an object store or of anything that fsspec understands, or a Zarr store object."""
@@ -241,8 +241,3 @@ async def _listed(storage: ZarrStore, prefix: str) -> list[str]:
 
 async def _names(storage: ZarrStore) -> list[str]:
     return [name async for name in storage.list_dir("")]
-
-
-def in_memory() -> MemoryStore:
-    """Make an empty place in memory, for results that nobody asked to keep."""
-    return MemoryStore()

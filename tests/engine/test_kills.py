@@ -155,8 +155,8 @@ def test_a_killed_client(killable, processes, marks, tmp_path):
     until(lambda: killable.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0)
     before = len(reads_of(marks))
     report = run_plan(plan, store, killable, options=QUIET)
-    assert len(reads_of(marks)) - before == report.tally.reads <= COUNT - 8
-    assert report.tally.reads % 8 == 0
+    assert len(reads_of(marks)) - before == report.totals.reads <= COUNT - 8
+    assert report.totals.reads % 8 == 0
     assert_undisturbed(tmp_path / "run.zarr")
 
 

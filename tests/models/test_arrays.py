@@ -138,7 +138,7 @@ def test_an_embedding_shows_itself():
         np.zeros((4, 2, 2), np.float32), {"model": "galileo", "variant": "nano", "weights": {"random": True}}
     )
     assert repr(plain) == "Embedding(galileo:nano, (4, 2, 2) float32, random weights)"
-    assert "<b>Embedding(galileo:nano" in plain._repr_html_()
+    assert "<h3>Embedding(galileo:nano" in plain._repr_html_()
     assert "&lt;x&gt;" in Embedding(np.zeros(1), {"a": "<x>"})._repr_html_()
     assert plain.dim == 4
     assert np.asarray(plain).shape == (4, 2, 2)

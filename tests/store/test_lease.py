@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 from obstore.store import MemoryStore as ObjectMemory
+from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
-from rs_embed_dask.store import Location, in_memory, leased
+from rs_embed_dask.store import Location, leased
 from rs_embed_dask.store.lease import ALL_CHUNKS, Lease, _process_text
 from rs_embed_dask.store.swap import LockedKey, NumberedFiles, ObjectKey, lease_cell
 from tests.store.lease_schedules import TERM_S, ByWallClock, MemoryCell, Unread, entries, play
@@ -50,7 +51,7 @@ def make_cell(request, tmp_path):
     kinds = {
         "numbered files": lambda: NumberedFiles(tmp_path / "record"),
         "locked key": lambda: LockedKey(Location.of(tmp_path / "s"), "key"),
-        "locked key in memory": lambda: LockedKey(Location.of(in_memory()), "key"),
+        "locked key in memory": lambda: LockedKey(Location.of(MemoryStore()), "key"),
         "object": lambda: ObjectKey(ObjectMemory(), "key"),
     }
     return kinds[request.param]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Remedy, Status, Store, arrays, in_memory, mend_lost_chunks, verify
+from rs_embed_dask.store import Remedy, Status, Store, arrays, mend_lost_chunks, verify
 from rs_embed_dask.store.document import COPY_KEY, is_as_written
 from tests.store.samples import GRID, POOLED, REQUEST, assert_same, content, make_items, make_result, vector
 
@@ -416,7 +417,7 @@ def test_missing_chunks_are_listed_and_become_pending(path):
 
 
 def test_a_store_in_memory_is_verified_and_repaired():
-    target = make(in_memory())
+    target = make(MemoryStore())
     store = Store.open(target, "r+")
     values = store.values("rcf", "embedding", (0, 4))
     zarr.open_array(target, path="rcf/embedding", mode="r+")[:4] = values[::-1]
