@@ -74,7 +74,7 @@ def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes)
     if is_as_stored:
         return plan
     if match.new:
-        store.append_items(match.new, after=store.n_items)
+        store.append_items(match.new, after=store.n_items, digest=items.digest if match.is_in_order else "")
     _add_models(store, plan)
     return replace(plan, items=StoredItems(store))
 

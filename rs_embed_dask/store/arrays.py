@@ -16,7 +16,7 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import model_seed, row_checksums
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained, group_document
-from rs_embed_dask.store.items import blocks, encoded_items
+from rs_embed_dask.store.items import ItemColumns, blocks, encoded_items
 from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import encoded_shard
@@ -82,17 +82,23 @@ def fill(
     n_items = _write_items(location, begun, items)
     if n_items == 0:
         raise StoreError("items", value=0, reason="a store holds at least one item", fix="give at least one place")
-    return _grown(location, replace(begun, is_ready=True), n_items).save(location)
+    digest = items.digest if isinstance(items, ItemColumns) else ""
+    return _grown(location, replace(begun, is_ready=True, items_digest=digest), n_items).save(location)
 
 
 def append_items(
-    location: Location, document: Document, items: Iterable[Item], *, request: dict[str, Any] | None = None
+    location: Location,
+    document: Document,
+    items: Iterable[Item],
+    *,
+    request: dict[str, Any] | None = None,
+    digest: str = "",
 ) -> Document:
     """Add rows at the end: they are pending for every model."""
     n_items = _write_items(location, document, items)
     if n_items == document.n_items:
         return document
-    grown = replace(document, request=document.request if request is None else plain(request))
+    grown = replace(document, request=document.request if request is None else plain(request), items_digest=digest)
     return _grown(location, grown, n_items).save(location)
 
 

@@ -79,6 +79,7 @@ class Document:
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
     is_ready: bool = False
+    items_digest: str = ""
 
     @property
     def n_chunks(self) -> int:
@@ -103,6 +104,7 @@ class Document:
             "item_rows": self.item_rows,
             "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
         }
+        mark |= {"items_digest": self.items_digest} if self.items_digest else {}
         times = {"created": self.created, "updated": self.updated}
         attributes = {"title": "embeddings of remote-sensing foundation models", **times, MARK: mark}
         attributes |= {"request": self.request, "receipt": self.receipt}
@@ -189,4 +191,5 @@ class Document:
             created=attributes["created"],
             updated=attributes["updated"],
             is_ready=is_ready,
+            items_digest=str(mark.get("items_digest", "")),
         )

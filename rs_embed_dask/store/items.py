@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "encoded_items",
     "footprints",
     "matched",
+    "same_items",
     "strange_rows",
 ]
 
@@ -111,6 +112,15 @@ class ItemColumns(Sequence[Item]):
         """The key of every item, (n,), made from a block of texts at a time."""
         parts = [_keys(*self.take(slice(row, row + _BLOCK)).texts()) for row in range(0, len(self), _BLOCK)]
         return np.concatenate(parts) if parts else np.empty(0, "uint64")
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all places and spans that is made without a text for each; nothing where it cannot be."""
+        digest = hashlib.sha256()
+        pieces = [digest.update(piece) for piece in self.places.packed()]
+        for text, run in groupby(_by_span(self.spans, TemporalSpec.to_json)):
+            digest.update(f"\n{sum(1 for _ in run)} {text}".encode())
+        return digest.hexdigest() if pieces else ""
 
 
 def _by_span(spans: Sequence[TemporalSpec], value: Callable[[TemporalSpec], T]) -> list[T]:
@@ -197,6 +207,13 @@ class ItemMatch:
     present: int
     new: Sequence[Item]
     absent: int
+    is_in_order: bool = False
+    """Whether the store's rows, followed by the new ones, are the request's items in their order."""
+
+
+def same_items(columns: ItemColumns) -> ItemMatch:
+    """Say that a store has just these items, in their order."""
+    return ItemMatch(len(columns), columns.take(slice(0, 0)), 0, is_in_order=True)
 
 
 def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
@@ -204,7 +221,7 @@ def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
     columns = items if isinstance(items, ItemColumns) else ItemColumns.of(list(items))
     asked = columns.keys
     if np.array_equal(keys, asked):
-        return ItemMatch(len(keys), columns.take(slice(0, 0)), 0)
+        return same_items(columns)
     stored, counts = np.unique(keys, return_counts=True)
     # The first items with a key are those that are there, as often as the store has it; the others are new.
     order = np.argsort(asked, kind="stable")
@@ -215,4 +232,5 @@ def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
     is_new = ~is_stored | (times >= np.append(counts, 0)[places])
     new = np.sort(order[is_new])
     present = len(order) - len(new)
-    return ItemMatch(present, columns.take(new), len(keys) - present)
+    is_in_order = np.array_equal(keys, asked[: len(keys)])
+    return ItemMatch(present, columns.take(new), len(keys) - present, is_in_order=is_in_order)

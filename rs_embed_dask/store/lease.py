@@ -19,6 +19,7 @@ import secrets
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -122,6 +123,8 @@ _SEEN: Final[dict[tuple[str, str], tuple[str, float]]] = {}
 
 
 _NEVER: Final = float("-inf")
+
+_WARNED: Final[set[str]] = set()
 
 
 @dataclass(eq=False)
@@ -257,6 +260,7 @@ def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float =
 
     Raises StoreBusyError, at once or after `wait` seconds.
     """
+    _warn_of_locks(location)
     lease = Lease(lease_cell(location), location.name, chunks)
     lease.wait_for(wait)
     is_over = threading.Event()
@@ -269,6 +273,16 @@ def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float =
         thread.join()
         with contextlib.suppress(StoreError, OSError):  # it is taken over in a minute, then
             lease.release()
+
+
+def _warn_of_locks(location: Location) -> None:
+    if location.is_locked_in_process and location.name not in _WARNED:
+        _WARNED.add(location.name)
+        message = (
+            f"{location.name}: locks of such a place hold inside one process only; let one run at a time write to it, "
+            "or use a local path, s3://, gs:// or az://"
+        )
+        warnings.warn(message, stacklevel=5)
 
 
 def _keep(lease: Lease, is_over: threading.Event) -> None:

@@ -135,6 +135,12 @@ class Location:
         """The obstore object, of a store on an object store."""
         return self.storage.store if isinstance(self.storage, ObjectStore) else None
 
+    @property
+    def is_locked_in_process(self) -> bool:
+        """Whether other processes reach the place, but not its locks."""
+        is_remote = isinstance(self.target, str) and urlsplit(self.target).scheme != "memory"
+        return is_remote and isinstance(self.storage, FsspecStore)
+
     def read(self, key: str) -> bytes | None:
         """Read one key."""
         with explained("store key", f"{self.name}/{key}", "check that the path is a store and can be read"):

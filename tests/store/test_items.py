@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import shapely
 import zarr
 from hypothesis import given, settings, strategies as st
 from zarr.storage import MemoryStore
@@ -59,6 +60,38 @@ def test_columns_are_the_items():
     columns = ItemColumns(points, spans)
     assert columns.keys.tolist() == [item.key for item in columns]
     assert columns.keys.tolist() == ItemColumns(PlaceList(list(points)), spans).keys.tolist()
+
+
+LATER = TemporalSpec.year(2022)
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.lists(st.tuples(st.integers(0, 2), st.sampled_from([YEAR, LATER])), min_size=1, max_size=3)] * 2)
+def test_columns_have_one_digest_if_they_have_the_same_keys(first, second):
+    one, two = (
+        ItemColumns(place_column(np.array([[x, 1.0] for x, _ in rows]), buffer_m=260), [span for _, span in rows])
+        for rows in (first, second)
+    )
+    assert (one.digest == two.digest) == (one.keys.tolist() == two.keys.tolist())
+
+
+def test_a_digest_is_of_every_part_of_the_places():
+    points, box = np.array([[500_000.0, 5_600_000.0]] * 2), shapely.box(0, 0, 1, 1)
+    columns = [
+        place_column(points, 32631, buffer_m=260),
+        place_column(points, 32631, buffer_m=261),
+        place_column(points, 32632, buffer_m=260),
+        place_column(points * [[1], [2]], 32631, buffer_m=260),
+        place_column(np.array([box] * 2)),
+        place_column(np.array([box] * 2), 32631),
+        place_column(np.array([box, shapely.box(0, 0, 1, 1.5)])),
+    ]
+    digests = [ItemColumns(column, [YEAR] * 2).digest for column in columns]
+    assert len(set(digests)) == len(columns)
+    assert all(len(digest) == 64 for digest in digests)
+    again = ItemColumns(place_column(points.copy(), 32631, buffer_m=260.0), [YEAR, TemporalSpec.year(2021)])
+    assert again.digest == digests[0]
+    assert ItemColumns.of(make_items(2)).digest == "", "their texts cost as much as their keys"
 
 
 def test_blocks_are_the_items_in_order():

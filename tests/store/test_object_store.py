@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import warnings
 from datetime import timedelta
+from pathlib import Path
 
+import fsspec
 import pytest
 import xarray as xr
+from fsspec.implementations.memory import MemoryFileSystem
+from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
-from rs_embed_dask.store import Location, Status, Store, leased, open_store, status
+from rs_embed_dask.store import Location, Status, Store, leased, open_store, status, verify
 from rs_embed_dask.store.swap import ObjectKey, lease_cell
 from tests.services.object_store import ObjectService
 from tests.store.samples import POOLED, assert_same, content, fill_store, make_items, make_store
+from tests.store.test_verify import DAMAGES, compute, everything, make
 
 URL = f"s3://{ObjectService.bucket}/runs/run.zarr"
 
@@ -42,10 +49,15 @@ def test_a_store_at_a_service_is_what_one_in_a_folder_is(service, tmp_path):
     assert plain["items"]["id"].values[12] == "place-12"
 
 
-def test_a_store_survives_lost_answers_and_a_busy_service(service, monkeypatch):
+@pytest.fixture
+def at_once(monkeypatch):
+    """Requests that fail are repeated at once."""
     soon = timedelta(milliseconds=1)
     waits = {"init_backoff": soon, "base": 2, "max_backoff": soon}
     monkeypatch.setattr("rs_embed_dask.store.target._RETRY", {"max_retries": 8, "backoff": waits})
+
+
+def test_a_store_survives_lost_answers_and_a_busy_service(service, at_once):
     undisturbed = make_store(URL, 6, models=[POOLED])
     fill_store(undisturbed)
     service.rates = {"busy": 0.1, "lost": 0.1}
@@ -57,6 +69,64 @@ def test_a_store_survives_lost_answers_and_a_busy_service(service, monkeypatch):
     assert service.counts["busy"] > 3
     assert_same(content(Store.open(other)), content(undisturbed))
     assert Store.open(other).receipt == {"note": "here"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = make(tmp_path_factory.mktemp("whole") / "run.zarr")
+    return path, everything(path)[0]
+
+
+REPAIRED = (
+    "a chunk deleted",
+    "a chunk of grids deleted",
+    "a chunk cut short",
+    "an empty file",
+    "a flipped bit",
+    "swapped rows",
+    "all of two models' chunks swapped",
+    "status deleted",
+    "status of noise",
+    "an unknown status",
+    "checksums deleted",
+    "status and checksums of noise",
+    "keys deleted",
+    "a centre moved",
+    "outlines cut short",
+    "a model's names",
+    "a group's document cut short",
+    "a model's folder deleted",
+    "the root cut short",
+    "too many items",
+    "the root's copy deleted",
+    "a chunk too many",
+)
+"""What is mended in different ways: by conditional puts of chunks, items and documents, and by removing."""
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_a_store_at_a_service_is_repaired_through_lost_answers(service, whole, tmp_path, at_once, name):
+    damage, where = DAMAGES[name]
+    undisturbed, path = whole[1], Path(shutil.copytree(whole[0], tmp_path / "run.zarr"))
+    damage(path)
+    service.upload(path, "runs/run.zarr")
+    local, remote = verify(path), verify(URL)
+    assert [one.where for one in remote.damages] == [one.where for one in local.damages]
+    assert any(where in one.where for one in remote.damages)
+    service.rates = {"busy": 0.1, "lost": 0.1}
+    assert not verify(URL, repair=True).is_lasting
+    compute(URL)
+    service.rates = {}
+    assert service.counts["lost"] > 0
+    assert verify(URL).damages == ()
+    assert_same(everything(URL)[0], undisturbed)
+
+
+def test_a_repair_at_a_service_waits_for_the_run_that_holds_the_store(service, whole):
+    service.upload(whole[0], "runs/run.zarr")
+    with leased(Location.of(URL)), pytest.raises(StoreBusyError, match="is writing to it"):
+        verify(URL, repair=True)
+    assert verify(URL, repair=True).is_sound
 
 
 def test_one_run_holds_the_lease_of_a_store_at_a_service(service):
@@ -82,3 +152,30 @@ def test_a_service_without_conditional_writes_is_only_read(monkeypatch):
     with pytest.raises(StoreError, match="cannot be protected from a second writer") as caught:
         make_store("memory://plain/run.zarr")
     assert "object-store" in caught.value.fix
+
+
+class Shelf(MemoryFileSystem):
+    """A place that only fsspec knows, and that other processes could reach."""
+
+    protocol = "shelf"
+    store, pseudo_dirs = {}, [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).replace("shelf://", "memory://", 1))
+
+
+def test_a_place_whose_locks_hold_in_one_process_is_named_once():
+    fsspec.register_implementation("shelf", Shelf, clobber=True)
+    name = "shelf://one/run.zarr"
+    fill_store(make_store(name, 3, models=[POOLED]))
+    with pytest.warns(UserWarning, match=f"{name}: locks .* one process only") as caught, leased(Location.of(name)):
+        pass
+    assert len(caught) == 1
+    with warnings.catch_warnings(action="error"):
+        with leased(Location.of(name)) as lease:
+            assert lease.is_held
+        for other in ("memory://two/run.zarr", MemoryStore()):
+            with leased(Location.of(other)):
+                pass
+    assert verify(name).is_sound

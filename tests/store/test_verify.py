@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Remedy, Status, Store, arrays, mend_lost_chunks, verify
+from rs_embed_dask.store import Remedy, Status, Store, arrays, has_lost_chunks, mend_lost_chunks, verify
 from rs_embed_dask.store.document import COPY_KEY, is_as_written
 from tests.store.samples import GRID, POOLED, REQUEST, assert_same, content, make_items, make_result, vector
 
@@ -414,6 +414,24 @@ def test_missing_chunks_are_listed_and_become_pending(path):
     with warnings.catch_warnings(action="error"):
         assert mend_lost_chunks(Store.open(path, "r+")) == []
     assert verify(path).is_sound
+
+
+def test_only_the_chunks_of_the_lease_are_mended(path):
+    for number in range(3):
+        chunk_file(path, "galileo/embedding", number).unlink()
+    store = Store.open(path, "r+")
+    first = (path / "galileo/status/c/0").read_bytes()
+    with pytest.warns(UserWarning, match="1 file missing .*galileo/embedding/c/1/0.* 4 rows to compute again"):
+        damages = mend_lost_chunks(store, chunks=(1, 2))
+    assert [one.where for one in damages] == ["galileo/embedding/c/1/0"]
+    assert store.pending("galileo").tolist() == [1]
+    assert (path / "galileo/status/c/0").read_bytes() == first
+    assert has_lost_chunks(store, ["galileo"])
+    assert has_lost_chunks(store, ["galileo"], chunks=(0, 1))
+    assert not has_lost_chunks(store, ["galileo"], chunks=(1, None))
+    with pytest.warns(UserWarning, match="galileo/embedding/c/0/0"):
+        assert len(mend_lost_chunks(store, chunks=(0, None))) == 1
+    assert store.pending("galileo").tolist() == [0, 1]
 
 
 def test_a_store_in_memory_is_verified_and_repaired():
