@@ -19,7 +19,7 @@ from zarr.storage import LocalStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["PARTIAL", "DurableStore", "leftovers"]
+__all__ = ["PARTIAL", "DurableStore", "leftovers", "locked_file"]
 
 PARTIAL: Final = ".partial"
 
@@ -72,7 +72,7 @@ def _put(path: Path, content: Any, *, exclusive: bool) -> None:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     with contextlib.ExitStack() as stack:
         stack.callback(partial.unlink, missing_ok=True)
-        file = stack.enter_context(_locked(partial))
+        file = stack.enter_context(locked_file(partial))
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -83,8 +83,8 @@ def _put(path: Path, content: Any, *, exclusive: bool) -> None:
     _flush_folder(path.parent)
 
 
-def _locked(path: Path) -> BinaryIO:
-    """Open a new file and lock it."""
+def locked_file(path: Path) -> BinaryIO:
+    """Open a new file and lock it, so that it is not taken for what a killed write left."""
     while True:
         file = path.open("xb")
         # Some network disks have no locks; there, nothing is swept.

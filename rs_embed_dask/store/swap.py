@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from rs_embed_dask.errors import StoreBusyError
+from rs_embed_dask.store.durable import PARTIAL, locked_file
 from rs_embed_dask.store.target import GUARD, Location, explained
 
 __all__ = ["LostAnswerError", "NumberedFiles", "ObjectKey", "SwapCell", "Tag", "cell_of", "lease_cell", "locked"]
@@ -64,15 +65,15 @@ class NumberedFiles:
         """Make the file with the next number."""
         self.folder.mkdir(parents=True, exist_ok=True)
         number = 1 if tag is None else tag + 1
-        draft = self.folder / f".{secrets.token_hex(8)}.draft"
+        draft = self.folder / f".{secrets.token_hex(8)}{PARTIAL}"
         try:
-            with draft.open("wb") as file:
+            with locked_file(draft) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                self._path(number).hardlink_to(draft)
-            is_ours = draft.stat().st_nlink > 1  # over a network, the answer to the link itself may be lost
+                with contextlib.suppress(FileExistsError):
+                    self._path(number).hardlink_to(draft)
+                is_ours = draft.stat().st_nlink > 1  # over a network, the answer to the link itself may be lost
         finally:
             draft.unlink(missing_ok=True)
         numbers = self._numbers()

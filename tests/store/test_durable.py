@@ -83,10 +83,29 @@ def test_what_killed_writes_left_goes_when_the_store_is_opened_for_writing(tmp_p
     assert not any(file.exists() for file in left)
 
 
+HALF = """
+import os, sys
+from pathlib import Path
+from rs_embed_dask.store import Location, leased
+Path.hardlink_to = lambda *_: os._exit(9)
+leased(Location.of(sys.argv[1])).__enter__()
+"""
+
+
+def test_what_a_killed_run_left_of_its_lease_goes_too(tmp_path):
+    make_store(tmp_path / "s", 4, models=[POOLED])
+    assert subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "s")], check=False).returncode == 9
+    (left,) = (tmp_path / "s/.lease").rglob("*.partial")
+    Store.open(tmp_path / "s")
+    assert left.exists()
+    Store.open(tmp_path / "s", "r+")
+    assert not left.exists()
+
+
 WRITER = """
 import sys
 from rs_embed_dask.store import durable
-with durable._locked(durable.Path(sys.argv[1])):
+with durable.locked_file(durable.Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.readline()
 """
