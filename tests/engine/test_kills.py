@@ -174,7 +174,10 @@ class Trap:
     """A status array that kills its process before the first write."""
 
     def __init__(self, array, mark):
-        self.array, self.mark, self.basename = array, mark, array.basename
+        self.array, self.mark = array, mark
+
+    def __getattr__(self, name):
+        return getattr(self.array, name)
 
     def __getitem__(self, rows):
         return self.array[rows]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+import re
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
@@ -44,7 +45,7 @@ class ObjectService:
             def handle_one(self):
                 service.answer(self)
 
-            do_GET = do_PUT = do_HEAD = do_DELETE = handle_one  # noqa: N815  the base class calls them so
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_one  # noqa: N815  the base class calls them so
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -138,6 +139,14 @@ class ObjectService:
     def delete(self, key, _headers, _body):
         self.objects.pop(key, None)
         return 204, {}, b""
+
+    def post(self, _key, _headers, body):
+        """Remove several objects, which is the only request of this kind."""
+        keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
+        for key in keys:
+            self.objects.pop(key, None)
+        removed = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        return 200, {"Content-Type": "application/xml"}, f"{XML}<DeleteResult>{removed}</DeleteResult>".encode()
 
     @staticmethod
     def refusal():
