@@ -96,8 +96,8 @@ FUNCTION = f"{__name__}:credentials"
         ({"name": "plugin", "command": "rm"}, "the provider 'plugin'"),
         ({"name": "my_plugin"}, "the provider 'my_plugin'"),
         ("plugin", "the provider 'plugin'"),
-        ({"name": "files", "source": ["/home/me/private"], "sensor": "s2"}, "files such as"),
-        ({"name": "Files", "source": ["/home/me/private"], "sensor": "s2"}, "the provider 'Files'"),
+        ({"name": "files", "source": ["/Users/me/private"], "sensor": "s2"}, "files such as"),
+        ({"name": "Files", "source": ["/Users/me/private"], "sensor": "s2"}, "the provider 'Files'"),
         ({"name": "earth_engine", "endpoint": "https://evil.example"}, r"https://evil\.example"),
         ({"name": "earth_engine", "endpoint": "http://earthengine.googleapis.com"}, "http://earthengine"),
         ({"name": "earth_engine", "endpoint": "https://earthengine.googleapis.com:444"}, "com:444"),
@@ -119,9 +119,9 @@ def test_a_store_from_someone_else_is_refused(hostile, provider, words, monkeypa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cache": "/home/me", "cache_gb": 1e-9}, "cache='/home/me' of tessera"),
-        ({"base_url": "/home/me/private"}, "base_url='/home/me/private' of tessera"),
-        ({"base_url": "file:///home/me"}, "file://"),
+        ({"cache": "/Users/me", "cache_gb": 1e-9}, "cache='/Users/me' of tessera"),
+        ({"base_url": "/Users/me/private"}, "base_url='/Users/me/private' of tessera"),
+        ({"base_url": "file:///Users/me"}, "file://"),
         ({"base_url": "https://evil.example/tiles"}, r"https://evil\.example"),
     ],
 )
