@@ -112,7 +112,7 @@ def finish(path):
     for label in MODELS:
         first = store.chunk(0, label, keys=keys)
         for name in first.arrays.keys() - {"status"}:
-            array = zarr.open_array(path / label / name, mode="r+", config={"write_empty_chunks": True})
+            array = zarr.open_array(path / label / name, mode="r+").with_config({"write_empty_chunks": True})
             array[: first.size] = array[: first.size]
             for number in range(1, store.n_chunks):
                 file = path / store.chunk(number, label, keys=keys).key(name)
