@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         plan,
         resume,
         status,
+        verify,
     )
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
@@ -59,6 +60,7 @@ _HOMES = {
         "plan",
         "resume",
         "status",
+        "verify",
     ),
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
@@ -114,6 +116,7 @@ __all__ = [
     "register_provider",
     "resume",
     "status",
+    "verify",
 ]
 
 

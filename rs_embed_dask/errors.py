@@ -29,6 +29,7 @@ __all__ = [
     "ProviderError",
     "RsEmbedError",
     "SpecError",
+    "StoreBusyError",
     "StoreError",
     "StoreMismatchError",
     "TransientError",
@@ -325,6 +326,10 @@ class StoreError(RsEmbedError):
 
 class StoreMismatchError(StoreError):
     """A store that belongs to another request."""
+
+
+class StoreBusyError(StoreError):
+    """A store that another run is writing."""
 
 
 class EngineError(RsEmbedError):

@@ -1,4 +1,4 @@
-"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | models | ...``.
+"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | status | resume | verify | models | ...``.
 
 Exit codes: 0 done, 1 the run ended but items failed (or could not continue), 2 the request is invalid, 130 stopped by
 Ctrl-C. An error is one message with the value, the reason and the fix.
@@ -81,6 +81,7 @@ def embed(
             out=out,
             client=client,
             progress=progress,
+            wait=place.wait,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -120,7 +121,7 @@ def status(
 
 @app.command()
 @taking(ProviderOptions, ClusterOptions)
-def resume(
+def resume(  # noqa: PLR0913  each is an option
     provider: ProviderOptions,
     place: ClusterOptions,
     *,
@@ -132,6 +133,9 @@ def resume(
         list[str] | None,
         typer.Option(help="Host that a store of somebody else's may make this machine contact. Can be repeated."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run that was stopped, or retry failed items."""
@@ -144,8 +148,31 @@ def resume(
             trust_hosts=trust_host or (),
             client=client,
             progress=not quiet,
+            wait=place.wait,
+            verify=verify,
         )
     _finish(rs.status(store), quiet=quiet)
+
+
+@app.command()
+def verify(
+    store: StorePath,
+    *,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait, before a repair, while a run writes to the store.")
+    ] = 0.0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged rows back to pending, for `resume`; mend what can be mended.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all of a store with its checksums. Exit code 1 if something is wrong and not repaired."""
+    report = rs.verify(store, repair=repair, wait=wait)
+    if as_json:
+        show.json_text(report.to_dict())
+    else:
+        show.text(report)
+    raise typer.Exit(FAILED if report.is_lasting else 0)
 
 
 @app.command()

@@ -133,15 +133,25 @@ class Plan:
         }
 
 
-def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = None) -> Plan:
-    """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost."""
+def make_plan(
+    items: Iterable[Item],
+    request: Request,
+    *,
+    sizes: Sizes | None = None,
+    stored: Sequence[ModelLayout] = (),
+    added: Sequence[Item] = (),
+) -> Plan:
+    """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost.
+
+    The sizes of models that are stored are those of the store, or larger where an added item needs more.
+    """
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
         raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")
     chosen_sizes = sizes or Sizes()
     chosen = choose(request)
     recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
-    layouts = layouts_for(request, chosen, listed)
+    layouts = layouts_for(request, chosen, listed, stored=stored, added=added)
     price = price_of(recipe, chosen, listed)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)

@@ -79,9 +79,9 @@ def completeness(valid_fraction: Sequence[float]) -> tuple[Status, str]:
     return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
 
 
-def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
+def chunk_result(units: Sequence[Unit], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
     """Convert the outcomes of one model to what the store writes."""
-    count = len(rows)
+    count = len(units)
     valid = np.full((count, frames), np.nan, dtype="float32")
     starts = np.full((count, frames), np.datetime64("NaT"), dtype="datetime64[D]")
     ends = starts.copy()
@@ -92,7 +92,8 @@ def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) 
         ends[i, : len(spans)] = [np.datetime64(span.end, "D") for span in spans]
     is_grid = any(outcome.grid is not None for outcome in outcomes)
     return ChunkResult(
-        rows=np.asarray(rows, dtype="int64"),
+        rows=np.asarray([unit.row for unit in units], dtype="int64"),
+        keys=np.asarray([unit.item.key for unit in units], dtype="uint64"),
         status=np.asarray([outcome.status for outcome in outcomes], dtype="uint8"),
         embedding=[outcome.data for outcome in outcomes],
         reason=[outcome.reason for outcome in outcomes],

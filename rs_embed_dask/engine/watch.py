@@ -13,11 +13,12 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from rs_embed_dask.engine.report import Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
+from rs_embed_dask.store import ALL_CHUNKS
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-    from rs_embed_dask.store import Status
+    from rs_embed_dask.store import ChunkRange, Status
 
 __all__ = [
     "EMBED",
@@ -245,3 +246,5 @@ class Options:
     listeners: Sequence[Listener] = ()
     window: InFlight = field(default_factory=InFlight)
     only: AbstractSet[Status] | None = None
+    chunks: ChunkRange = ALL_CHUNKS
+    guard: Callable[[], None] = lambda: None  # raises once another run has taken over

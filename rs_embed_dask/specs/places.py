@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import shapely
 from shapely.geometry import shape as shape_of_mapping
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
 from rs_embed_dask.specs.base import number
+from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
 from rs_embed_dask.specs.ground import WGS84, crs_text
 from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spatial_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["places"]
+__all__ = ["check_places", "place_column", "places"]
 
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 _JSON: Final = (".geojson", ".json")
 _PARQUET: Final = (".parquet", ".geoparquet")
+_PAIRS: Final = 2
 _MOST_BAD_ROWS: Final = 5
 _FIX: Final = (
     "give a BBox, PointBuffer or Polygon, a shapely geometry, a list of them, a GeoDataFrame, a GeoJSON mapping or the "
@@ -46,6 +49,7 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
         - a GeoJSON mapping: a geometry, Feature or FeatureCollection;
         - a GeoDataFrame or GeoSeries;
         - the path of a GeoJSON file, or of another vector file (GeoPackage, Shapefile, GeoParquet, ...);
+        - an array of shapely geometries, or of coordinates with shape (n, 2), longitude first;
         - a list or other iterable of the first three, and of (longitude, latitude) pairs.
     crs : str or int or CRS, optional
         The reference system of geometries that state none. Default: longitude and latitude in degrees.
@@ -67,11 +71,59 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     >>> places([(4.35, 50.85), (5.57, 50.63)], buffer_m=500)
     [PointBuffer(4.35, 50.85, buffer_m=500), PointBuffer(5.57, 50.63, buffer_m=500)]
     """
+    column = place_column(source, crs, buffer_m=buffer_m)
+    return _checked(column, Polygon.from_geometry) if isinstance(column, ShapeColumn) else list(column)
+
+
+def place_column(source: object, crs: object = None, *, buffer_m: float | None = None) -> PlaceColumn:
+    """Return the same places as a column: a frame, or an array of coordinates or geometries, stays one."""
     user_crs = None if crs is None else crs_text("places.crs", crs)
+    if _is_frame(source):
+        return _frame_column(source, user_crs, buffer_m)
+    if isinstance(source, np.ndarray):
+        return _array_column(source, user_crs or WGS84, buffer_m)
+    return PlaceList(_listed(source, user_crs, buffer_m))
+
+
+def check_places(column: PlaceColumn) -> None:
+    """Refuse a column with a place that is not valid, as `places` does; objects were checked when they were made."""
+    if isinstance(column, ShapeColumn):
+        _checked(column, lambda shape, crs: (Polygon.from_geometry(shape, crs), None)[1])
+
+
+def _checked(column: ShapeColumn, convert: Callable[[Any, str], Any]) -> list[Any]:
+    return _rows(column.shapes, lambda shape: convert(shape, column.crs), labels=column.labels)
+
+
+def _array_column(source: np.ndarray[Any, Any], crs: str, buffer_m: float | None) -> PlaceColumn:
+    """Understand coordinates (n, 2), or an array of geometries."""
+    if source.ndim == _PAIRS and source.shape[1] == _PAIRS and source.dtype.kind in "fiu":
+        points = PointColumn.of(source.astype("float64"), buffer_m=buffer_m, crs=crs)
+        if points is not None:
+            return points
+        source = shapely.points(source.astype("float64"))
+    column = _geometry_column(source, crs, buffer_m=buffer_m)
+    return column or PlaceList(_rows(source.tolist(), partial(_place, crs=crs, buffer_m=buffer_m)))
+
+
+def _geometry_column(
+    shapes: np.ndarray[Any, Any], crs: str, *, buffer_m: float | None, labels: Any = None
+) -> PlaceColumn | None:
+    """Make a column of points, or one of polygons; None for anything else, and for points that are not valid."""
+    if shapes.ndim != 1 or not len(shapes) or not shapely.is_geometry(shapes).all() or shapely.is_empty(shapes).any():
+        return None
+    kinds = set(np.unique(shapely.get_type_id(shapes)).tolist())
+    if kinds == {shapely.GeometryType.POINT.value}:
+        return PointColumn.of(shapely.get_coordinates(shapes), buffer_m=buffer_m, crs=crs)
+    if kinds <= {shapely.GeometryType.POLYGON.value, shapely.GeometryType.MULTIPOLYGON.value}:
+        return ShapeColumn(shapes, crs, labels)
+    return None
+
+
+def _listed(source: object, user_crs: str | None, buffer_m: float | None) -> Sequence[Spatial]:
+    """Make a list of places from what is no frame."""
     if isinstance(source, str | PathLike):
         return _from_file(fspath(source), user_crs, buffer_m)
-    if _is_frame(source):
-        return _from_frame(source, user_crs, buffer_m)
     if isinstance(source, Mapping) and source.get("type") == "FeatureCollection":
         return _from_collection(source, user_crs, buffer_m)
     convert = partial(_place, crs=user_crs or WGS84, buffer_m=buffer_m)
@@ -175,13 +227,18 @@ def _agreed(own_crs: str | None, user_crs: str | None, what: str) -> str:
     return own_crs or user_crs or WGS84
 
 
-def _from_frame(frame: Any, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
+def _frame_column(frame: Any, user_crs: str | None, buffer_m: float | None) -> PlaceColumn:
     own_crs = None if frame.crs is None else crs_text("places.crs", frame.crs)
     if own_crs is None and user_crs is None:
         fix = "pass crs=, for example places(frame, crs='EPSG:4326'), or use frame.set_crs"
         raise SpecError("places", value=type(frame).__name__, reason="the frame does not state its crs", fix=fix)
-    convert = partial(_place, crs=_agreed(own_crs, user_crs, "the frame"), buffer_m=buffer_m)
-    return _rows(frame.geometry, convert, labels=list(frame.index))
+    crs = _agreed(own_crs, user_crs, "the frame")
+    shapes = np.asarray(frame.geometry, dtype=object)
+    column = _geometry_column(shapes, crs, buffer_m=buffer_m, labels=frame.index)
+    if column is not None:
+        return column
+    convert = partial(_place, crs=crs, buffer_m=buffer_m)
+    return PlaceList(_rows(frame.geometry, convert, labels=list(frame.index)))
 
 
 def _from_collection(data: Mapping[str, Any], user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
@@ -222,7 +279,9 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
         fix = "pass geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table.lon, table.lat), crs=4326)"
         raise SpecError("places", value=path, reason=reason, fix=fix)
-    return _from_frame(frame, user_crs, buffer_m)
+    column = _frame_column(frame, user_crs, buffer_m)
+    check_places(column)  # names the bad rows, which a column alone does not
+    return list(column)
 
 
 def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:

@@ -43,7 +43,10 @@ def open_store(path: Target) -> xr.DataTree:
     --------
     >>> open_store("run.zarr")["rcf"].embedding.isel(item=0)  # doctest: +SKIP
     """
-    opening: Any = Store.open(path).location.target
+    store = Store.open(path)
+    store.counts()  # refuses status codes that do not exist
+    # Of a service, xarray would open the URL by fsspec.
+    opening: Any = store.location.target if store.location.service is None else store.location.storage
     return xr.open_datatree(opening, engine="zarr", chunks={})
 
 

@@ -163,18 +163,21 @@ def test_a_killed_client(killable, processes, marks, tmp_path):
 class Crashing(Store):
     """A store whose process dies once, between the data and the status of chunk 2."""
 
-    def write_chunk(self, chunk, label, result):
+    def finish_chunk(self, chunk, label, result, *, only=None):
         if chunk == 2:
             status = self._array(label, "status")
             self._arrays[f"{label}/status"] = Trap(status, Path(self.target).parent / "crashed")
-        super().write_chunk(chunk, label, result)
+        super().finish_chunk(chunk, label, result, only=only)
 
 
 class Trap:
     """A status array that kills its process before the first write."""
 
     def __init__(self, array, mark):
-        self.array, self.mark, self.basename = array, mark, array.basename
+        self.array, self.mark = array, mark
+
+    def __getattr__(self, name):
+        return getattr(self.array, name)
 
     def __getitem__(self, rows):
         return self.array[rows]

@@ -17,7 +17,7 @@ from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.providers import registry
 from rs_embed_dask.providers.earth_engine.session import ENDPOINTS, KINDS
 from rs_embed_dask.providers.stac.provider import URL
-from rs_embed_dask.store import Store, seal
+from rs_embed_dask.store import ItemColumns, Store, seal
 from tests.store.samples import make_items
 
 CALLED = []
@@ -39,7 +39,7 @@ class Plugin:
 
 def made(path, provider="synthetic", models="bandstats"):
     request = request_of(models, {"provider": provider})
-    return store_for(path, make_items(3), request, sizes=Sizes())[0]
+    return store_for(path, ItemColumns.of(make_items(3)), request, sizes=Sizes())[0]
 
 
 def changed(path, change):
@@ -175,7 +175,10 @@ def test_ones_own_store_is_trusted_as_it_was_made(tmp_path):
     store = made(tmp_path / "run.zarr", provider)
     assert stored_request(Store.open(store.target)).provider == provider
     topped = store_for(
-        tmp_path / "run.zarr", make_items(5), request_of(["bandstats", "rcf"], {"provider": provider}), sizes=Sizes()
+        tmp_path / "run.zarr",
+        ItemColumns.of(make_items(5)),
+        request_of(["bandstats", "rcf"], {"provider": provider}),
+        sizes=Sizes(),
     )
     assert topped[0].labels == ("bandstats", "rcf")
     assert stored_request(Store.open(store.target)).provider == provider
@@ -197,7 +200,7 @@ def test_topping_up_somebody_elses_store_does_not_make_it_ones_own(tmp_path, mon
     made(tmp_path / "run.zarr", provider)
     monkeypatch.setattr(seal, "state_folder", lambda: tmp_path / "other")
     request = request_of(["bandstats", "rcf"], {"provider": provider})
-    store, _ = store_for(tmp_path / "run.zarr", make_items(3), request, sizes=Sizes())
+    store, _ = store_for(tmp_path / "run.zarr", ItemColumns.of(make_items(3)), request, sizes=Sizes())
     with pytest.raises(StoreError, match=r"stac\.example"):
         stored_request(store)
 

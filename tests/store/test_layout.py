@@ -115,7 +115,7 @@ def test_centres_are_coordinates(path):
 
 
 def test_every_array_is_in_the_stable_specification(path):
-    known = {"float32", "float64", "uint8", "uint64", "int32", "int64", "string"}
+    known = {"float32", "float64", "uint8", "uint32", "uint64", "int32", "int64", "string"}
     documents = [json.loads(found.read_text()) for found in path.rglob("zarr.json")]
     arrays = [one for one in documents if one["node_type"] == "array"]
     assert {one["data_type"] for one in arrays} == known
