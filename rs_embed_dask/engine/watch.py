@@ -63,8 +63,8 @@ def current_workers(client: Client) -> dict[str, dict[str, Any]]:
     """Ask the scheduler for its workers: what each one is and offers, by address."""
     # `Client.scheduler_info` may return what the client's own periodic update, which asks for no workers, has just put
     # in place of the answer: then a healthy cluster seems empty.
-    answer: dict[str, Any] = client.sync(client.scheduler.identity)
-    workers: dict[str, dict[str, Any]] = answer["workers"]
+    connected: Any = client
+    workers: dict[str, dict[str, Any]] = connected.sync(connected.scheduler.identity)["workers"]
     return workers
 
 
