@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
+from rs_embed_dask.engine.request import RequestOptions, request_of, statuses_of
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec
@@ -16,6 +16,8 @@ from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.status import status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from distributed import Client
 
@@ -148,6 +150,7 @@ def resume(
     *,
     only: object = None,
     provider: Provider | str | None = None,
+    trust_hosts: Sequence[str] = (),
     client: Client | None = None,
     progress: Progress = True,
 ) -> RunReport:
@@ -161,7 +164,11 @@ def resume(
         Compute only items with these statuses, such as "read_failed"; "failed" is every kind of failure. Default:
         pending and failed items.
     provider : Provider or str, optional
-        Replaces the provider of the stored request; needed if that one reads arrays in memory.
+        Replaces the provider of the stored request; needed if that one reads arrays in memory, or names a
+        function for credentials or a key file, which a store may not do.
+    trust_hosts : sequence of str, optional
+        Hosts that the stored request may contact although neither this package knows them nor this user made the store
+        on this machine.
     client, progress
         As `compute_embeddings`.
 
@@ -173,7 +180,8 @@ def resume(
     Raises
     ------
     StoreError
-        If there is no store, or if it cannot be read.
+        If there is no store, or if it cannot be read, or if its request names what only the caller may name (see
+        ``docs/security.md``).
     UnknownNameError
         If there is no such status.
 
@@ -184,6 +192,7 @@ def resume(
     """
     from rs_embed_dask.engine.driver import is_finished, nothing_left
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
+    from rs_embed_dask.engine.stored import stored_request
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import Store
@@ -192,7 +201,7 @@ def resume(
     if is_finished(store, statuses):
         return nothing_left(store, Options(progress=progress))
     source = open_provider(provider) if isinstance(provider, str) else provider
-    request = Request.from_dict(store.request, provider=source)
+    request = stored_request(store, provider=source, trust_hosts=trust_hosts)
     todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
     return _run(todo, store, client=client, progress=progress, only=statuses)
 

@@ -34,6 +34,9 @@ __all__ = [
     "TransientError",
     "UnknownNameError",
     "WeightsError",
+    "is_key_like",
+    "keep_secret",
+    "printable",
     "redact",
     "shown",
 ]
@@ -41,8 +44,32 @@ __all__ = [
 _LONGEST: Final = 80
 _MOST_NAMES: Final = 12
 _QUERY: Final = re.compile(r"\?[^\s'\"<>)\]}]*")
-_SIGNATURE: Final = re.compile(r"(?i)\b(sig|signature|x-amz-signature|x-goog-signature|access_token)=[^&\s'\"<>)\]}]*")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_PASSWORD: Final = re.compile(r"(?<=://)[^/\s'\"]*@")
+# tokens that are known by their form: Google's, JSON web tokens, private keys, and whatever a header calls a bearer's
+_TOKEN: Final = re.compile(
+    r"(?is)(?<=bearer)\s+[^\s'\",;]+|\bya29\.[\w.-]+|-----BEGIN.*?(?:-----END[^-]*-----|$)|\b1//[\w-]{20,}|\beyJ[\w.-]{20,}"
+)
+# values that are known by their name: sig=..., "access_token": "...", Authorization: Basic ...
+_NAME: Final = (
+    r"(?i:\b(?:sig|signature|(?:access_|auth_|id_|refresh_|sas_|session_)?token)"
+    r"|[\w-]*(?:secret|passw(?:or)?d|api[_-]?key|access[_-]?key|subscription[_-]key))"
+)
+_VALUE: Final = r"[^\s'\"&<>,;)\]}]"
+_NAMED: Final = re.compile(
+    rf"({_NAME}=['\"]?){_VALUE}+|({_NAME}['\"]?\s*:\s*['\"]?)(?={_VALUE}*[A-Z\d]){_VALUE}{{6,}}"
+    rf"|((?i:authorization)['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?){_VALUE}+"
+)
+_LINK: Final = re.compile(r"(?i)(?:https?://|\burl: /)[^\s'\"<>]*")
+_SEGMENT: Final = re.compile(r"(?<=/)[^/?#&=:\s]+")
+_RUN: Final = re.compile(r"[A-Za-z0-9]+")
+_UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_SWITCH: Final = re.compile(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
+_SHORT_KEY, _LONG_KEY, _SWITCHES, _LETTERS, _DIGITS = 12, 16, 4, 3, 0.3
+# what a terminal obeys or hides: control characters but tab and line feed, marks that reorder text, lone surrogates
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _PLAIN: Final = (bool, int, float, type(None), dt.date)
 
 
@@ -58,12 +85,40 @@ class _Missing:
 
 MISSING: Final = _Missing()
 
+_SECRETS: Final[set[str]] = set()
+
+
+def keep_secret(text: str) -> str:
+    """Return a secret that this process has read, which `redact` removes from now on wherever it stands."""
+    if text:
+        _SECRETS.add(text)
+    return text
+
+
+def is_key_like(segment: str) -> bool:
+    """Tell whether a segment of an address's path may be a key: a UUID, or a long mixture of letters and digits."""
+    if _UUID.search(segment):
+        return True
+    return not _COMMIT.fullmatch(segment) and any(map(_is_random, _RUN.findall(segment)))
+
+
+def _is_random(run: str) -> bool:
+    digits, size = sum(map(str.isdigit, run)), len(run)
+    mixed = size >= _SHORT_KEY and len(_SWITCH.findall(run)) >= _SWITCHES
+    return mixed or (size >= _LONG_KEY and _DIGITS * size <= digits <= size - _LETTERS)
+
+
+def _without_keys(link: re.Match[str]) -> str:
+    return _SEGMENT.sub(lambda segment: "..." if is_key_like(segment[0]) else segment[0], link[0])
+
 
 def redact(text: str) -> str:
     """Remove whatever may be secret from a text.
 
     That is: every question mark with what follows it up to a space, quote or bracket (the query of a signed URL),
-    the value of ``sig=...`` and the like outside a query, and a user name or password before a host.
+    the value of ``sig=...``, ``"access_token": "..."`` and the like outside a query, what follows ``Bearer``, tokens
+    and keys that are known by their form, a user name or password before a host, and what may be a key in the path of
+    an http(s) address.
 
     Parameters
     ----------
@@ -79,8 +134,35 @@ def redact(text: str) -> str:
     --------
     >>> redact("GET https://host/a.tif?sig=abc failed")
     'GET https://host/a.tif failed'
+    >>> redact("401: Authorization: Bearer k3yk3y was refused")
+    '401: Authorization: Bearer ... was refused'
     """
-    return _PASSWORD.sub("", _SIGNATURE.sub(r"\1=...", _QUERY.sub("", text)))
+    for secret in _SECRETS:
+        text = text.replace(secret, "...")
+    text = _LINK.sub(_without_keys, _QUERY.sub("", text))
+    text = _NAMED.sub(lambda named: f"{named[1] or named[2] or named[3]}...", _PASSWORD.sub("", text))
+    return _TOKEN.sub(lambda token: " ..." if token[0][:1].isspace() else "...", text)
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal would obey or hide; line feeds and tabs stay.
+
+    Parameters
+    ----------
+    text : str
+        Any text, for example a reason in a store of somebody else's.
+
+    Returns
+    -------
+    str
+        The text, with ``\x1b`` and the like written out.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _UNSEEN.sub(lambda unseen: unseen[0].encode("unicode_escape").decode(), text)
 
 
 def shown(value: object) -> str:
@@ -99,7 +181,7 @@ def shown(value: object) -> str:
     shape = getattr(value, "shape", None)
     array = isinstance(shape, tuple) and shape
     text = f"{type(value).__name__} of shape {shape}" if array else repr(value)
-    text = redact(" ".join(text.split()))
+    text = printable(redact(" ".join(text.split())))
     if len(text) <= _LONGEST:
         return text
     return f"{text[: _LONGEST - 13]}...{text[-10:]}"
@@ -141,11 +223,11 @@ class RsEmbedError(Exception):
     fix: str
 
     def __init__(self, what: str, *, value: object = MISSING, reason: str, fix: str) -> None:
-        self.what = redact(what)
-        self.reason = redact(reason).strip().removesuffix(".")
-        self.fix = redact(fix).strip().removesuffix(".")
+        self.what = printable(redact(what))
+        self.reason = printable(redact(reason)).strip().removesuffix(".")
+        self.fix = printable(redact(fix)).strip().removesuffix(".")
         plain = isinstance(value, _PLAIN) or value is MISSING
-        self.value = value if plain else redact(value) if isinstance(value, str) else shown(value)
+        self.value = value if plain else printable(redact(value)) if isinstance(value, str) else shown(value)
         named = "" if value is MISSING else f" = {shown(value)}"
         super().__init__(f"{self.what}{named}: {self.reason}. Fix: {self.fix}.")
 

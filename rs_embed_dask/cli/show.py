@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
+
+from rs_embed_dask.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +16,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from rs_embed_dask.cli.options import ClusterOptions
+    from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.store.status import StatusReport
 
-__all__ = ["connected", "exit_code", "json_text", "problem", "status_dict", "table", "text"]
+__all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
 
 DECIMALS = 4
 ITEM_COLUMNS = (
@@ -26,13 +30,13 @@ LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
 
 
 def text(value: object) -> None:
-    """Print a value as it describes itself."""
-    print(value)  # noqa: T201  what a command prints
+    """Print a value as it describes itself; what a terminal would obey is escaped."""
+    print(printable(str(value)))  # noqa: T201  what a command prints
 
 
 def problem(message: str) -> None:
     """Print an error as one message on the error stream."""
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201  what a command prints
+    print(printable(f"error: {message}"), file=sys.stderr)  # noqa: T201  what a command prints
 
 
 def json_text(value: object) -> None:
@@ -60,8 +64,9 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
             name, no_wrap=any("\n" in str(row[name]) for row in rows), min_width=min(LONG_WORD, max(words, default=1))
         )
     for row in rows:
-        drawn.add_row(*(str(row[name]) for name in names))
-    Console().print(drawn)
+        drawn.add_row(*(printable(str(row[name])) for name in names))
+    # what is stored may hold square brackets, which are markup to rich
+    Console(markup=False, emoji=False, highlight=False).print(drawn)
 
 
 def exit_code(report: StatusReport) -> int:
@@ -91,6 +96,8 @@ def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str,
 def _short(value: Any) -> object:
     if hasattr(value, "isoformat"):
         return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
+    if isinstance(value, str):
+        return value.replace("\n", "\\n")  # a stored line break would look like a row of its own
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 
@@ -99,6 +106,16 @@ def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
     text(report)
     if rows is not None:
         table(rows, title="items")
+
+
+@contextlib.contextmanager
+def progress(*, is_quiet: bool) -> Iterator[Progress]:
+    """Show the plan of a run when it begins, then its progress; nothing if quiet."""
+    from rs_embed_dask.engine.progress import listeners_for, shows_plan
+    from rs_embed_dask.engine.report import emit
+
+    with contextlib.ExitStack() as stack:
+        yield False if is_quiet else functools.partial(emit, (shows_plan(text), *listeners_for(True, stack)))
 
 
 @contextlib.contextmanager

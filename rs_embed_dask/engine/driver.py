@@ -327,7 +327,7 @@ class Driver:
             items=len(flight.units),
             counts=receipt.counts,
             seconds=time.perf_counter() - flight.started,
-            read_bytes=receipt.tally.read_bytes,
+            read_bytes=receipt.totals.read_bytes,
             left=left,
         )
         emit(self._listeners, done)
@@ -396,6 +396,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
             todo={label: len(pending) for label, pending in todo.items()},
             workers=len(driver.watch.workers.addresses),
             dashboard=connected.dashboard_link or "",
+            plan=plan,
         )
         emit(listeners, started)
         return driver.run(Jobs(chunks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from rs_embed_dask.engine.report import (
     Waiting,
     WorkerLost,
 )
-from rs_embed_dask.errors import SpecError
+from rs_embed_dask.errors import SpecError, printable
 from rs_embed_dask.show.tables import counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.engine.watch import Progress
 
-__all__ = ["Bar", "Log", "Notebook", "listeners_for"]
+__all__ = ["Bar", "Log", "Notebook", "listeners_for", "shows_plan"]
 
 _EVERY_S: Final = 60.0
 _OFTEN_S: Final = 0.5
@@ -132,12 +133,12 @@ class Bar:
             self._task = self._bar.add_task("embedding", total=event.chunks, facts="")
         line = _notable(event)
         if line and self._task is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
+            self._bar.console.print(printable(line), highlight=False, markup=False)
         if isinstance(event, ChunkDone) and self._task is not None:
             self._bar.update(self._task, completed=self._score.done, facts=self._score.facts)
         if isinstance(event, RunFinished):
             self._bar.stop()
-            self._bar.console.print(_last_line(event, self._score), highlight=False, markup=False)
+            self._bar.console.print(printable(_last_line(event, self._score)), highlight=False, markup=False)
 
 
 class Notebook:
@@ -174,7 +175,17 @@ class Line:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f'<progress value="{self.done}" max="{max(1, self.total)}"></progress> {self.text}'
+        return f'<progress value="{self.done}" max="{max(1, self.total)}"></progress> {html.escape(self.text)}'
+
+
+def shows_plan(write: Callable[[str], None]) -> Listener:
+    """Return a listener that writes the plan of a run when it begins."""
+
+    def show(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            write(f"{event.plan}\n")
+
+    return show
 
 
 def listeners_for(progress: Progress, stack: ExitStack) -> tuple[Listener, ...]:
@@ -211,7 +222,7 @@ def _notebook_display() -> Callable[..., Any] | None:
 
 
 def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {printable(line)}\n")
     sys.stderr.flush()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.store import Item, Store, build_receipt, check_request
+from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes
     plan = make_plan(items, request, sizes=sizes)
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
-    receipt = build_receipt(written, cards=cards, provider=written["provider"])
+    receipt = build_receipt(written, cards=cards, provider=written["provider"]) | seal_of(written)
     store = Store.create(
         out, items=items, models=plan.layouts, request=written, chunk_items=plan.chunk_items, receipt=receipt
     )
@@ -57,8 +58,9 @@ def _add_models(store: Store, plan: Plan) -> None:
     labels = {layout.label for layout in missing}
     specs = [spec.to_dict() for spec in plan.request.models if spec.label in labels]
     cards = store.receipt.get("cards", {}) | {layout.label: layout.attrs.get("card") for layout in missing}
+    is_sealed = is_own(store.request, store.receipt)
     store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
-    store.update_receipt(cards=cards)
+    store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
 
 
 def _check_room(store: Store, plan: Plan) -> None:

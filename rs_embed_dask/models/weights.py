@@ -31,6 +31,9 @@ __all__ = ["WeightsInfo", "check_licence", "digest", "fetch", "load_into", "loca
 _LISTED = 5
 # The first bytes of a `torch.save` file that is not a zip: a pickle of the number 0x1950a86a20f9469cfc6c.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_ZIP = b"PK\x03\x04"
+# A state dict's pickle holds names, not numbers: a few megabytes for the largest models.
+_LARGEST_PICKLE = 1 << 26
 # What PyTorch's readers raise on a truncated file.
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, struct.error)
 
@@ -46,21 +49,44 @@ def read(path: Path, safe_classes: tuple[str, ...] = ()) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        zipped = zipfile.is_zipfile(path)
         with path.open("rb") as file:
-            if not zipped and file.read(len(_LEGACY)) != _LEGACY:
-                raise damaged
+            head = file.read(len(_LEGACY))
+        zipped = head.startswith(_ZIP)  # as PyTorch decides, for a file may be a zip to one reader and not to another
+        if not zipped and head != _LEGACY:
+            raise damaged
+        if zipped:
+            _check_archive(path)
         with torch.serialization.safe_globals([_class(name) for name in safe_classes]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         fix = "get the authors' file, or convert it to safetensors; if you trust it, pass its tensors as weights="
         reason = "it holds objects that would have to be executed, or it is damaged"
         raise WeightsError("weights", value=path.name, reason=reason, fix=fix) from error
-    except (SafetensorError, *_DAMAGE) as error:
+    except (SafetensorError, zipfile.BadZipFile, *_DAMAGE) as error:
         raise damaged from error
     if isinstance(content, Mapping):
         return content
     raise WeightsError("weights", value=path.name, reason="it is not a state dict", fix="give tensors by name")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that would grow, because PyTorch unpacks its pickle at once. Raises WeightsError."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+    squeezed = [each for each in entries if each.compress_type != zipfile.ZIP_STORED]
+    unpacked = sum(entry.file_size for entry in entries if entry not in squeezed)
+    reason = ""
+    if any(entry in pickles or "/data/" in entry.filename for entry in squeezed):
+        reason = f"its entry {squeezed[0].filename} is compressed, which torch.save never does"
+    elif any(entry.file_size > _LARGEST_PICKLE for entry in pickles):
+        largest = max(entry.file_size for entry in pickles)
+        reason = f"its pickle has {largest} bytes, and the limit is {_LARGEST_PICKLE}"
+    elif unpacked > path.stat().st_size:
+        reason = f"its entries take {unpacked} bytes, more than the file"
+    if reason:
+        fix = "get the authors' file, or convert it to safetensors"
+        raise WeightsError("weights", value=path.name, reason=reason, fix=fix)
 
 
 def _class(name: str) -> type:
@@ -248,24 +274,36 @@ def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:
 
 
 def digest(path: Path) -> str:
-    """Return a file's sha256, cached beside it by size and modification time where its folder is writable."""
-    state = path.stat()
-    note = path.with_name(f".{path.name}.sha256")
-    key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
-    try:
-        cached = json.loads(note.read_text())
-    except (OSError, ValueError):
-        cached = {}
-    if isinstance(cached, dict) and cached.get("sha256") and {k: cached.get(k) for k in key} == key:
+    """Return a file's sha256, noted beside it by size, time of change and inode where only this user can write."""
+    state, note = path.stat(), path.with_name(f".{path.name}.sha256")
+    key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "inode": state.st_ino}
+    is_private = all(_is_private(each) for each in (path.parent, path.resolve().parent))
+    cached = _noted(note) if is_private else {}
+    if cached.get("sha256") and {k: cached.get(k) for k in key} == key:
         return str(cached["sha256"])
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             total.update(block)
-    # The mode, not os.access: root may write anywhere, and a folder marked read-only is left as it is all the same.
-    if path.parent.stat().st_mode & stat.S_IWUSR:
+    if is_private:
         _note(note, {**key, "sha256": total.hexdigest()})
     return total.hexdigest()
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell whether a folder is this user's, and writable for this user alone."""
+    # The mode, not os.access: root may write anywhere, and a folder marked read-only is left as it is all the same.
+    state = folder.stat()
+    writers = state.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    return state.st_uid == os.getuid() and writers == stat.S_IWUSR
+
+
+def _noted(note: Path) -> dict[str, object]:
+    try:
+        content = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _note(note: Path, content: dict[str, object]) -> None:

@@ -24,6 +24,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.providers.addresses import plain_address
 from rs_embed_dask.providers.http import AbsentError, Access, read_range
 
 __all__ = ["Cache", "Mirror", "Npy", "Table", "download", "mirror_of", "open_npy", "short"]
@@ -238,9 +239,8 @@ class Mirror:
         if scheme in {"", "file"}:
             path = url2pathname(urlsplit(self.base_url).path) if scheme else self.base_url
             object.__setattr__(self, "base_url", str(Path(path).expanduser().resolve()))
-        elif scheme not in {"http", "https"}:
-            fix = "give the https address of the bucket, or a folder"
-            raise SpecError("base_url", value=self.base_url, reason=f"cannot read {scheme}:// addresses", fix=fix)
+        else:
+            plain_address("base_url", self.base_url, fix="give the https address of the bucket, or a folder")
 
     @property
     def is_remote(self) -> bool:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from pyproj import CRS, Transformer
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
@@ -37,11 +38,14 @@ from rs_embed_dask.providers.tiff import (
     TILE_COUNTS,
     TILE_OFFSETS,
     WIDTH,
+    Block,
     Blocks,
     Directory,
     NotTiffError,
     TiffEntry,
     TiffLayout,
+    TiffLimits,
+    check_blocks,
     read_layout,
 )
 
@@ -49,9 +53,11 @@ __all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", 
 
 HEAD_BYTES: Final = 32_768
 MOST_HEADS: Final = 1024
+MOST_HEAD_BYTES: Final = 2**28
 # a gap this small is cheaper to read than to split a request for
 WORTHWHILE_GAP: Final = 65_536
 AT_ONCE: Final = 8
+_BEYOND: Final = "leave out this item, or raise the limits of its provider if you trust the file"
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 Pixels = npt.NDArray[np.float32]
@@ -68,14 +74,37 @@ class GeoTiff:
     bands: int
     layout: TiffLayout
     head: tuple[Piece, ...]
+    alpha: int | None = None
+
+    @property
+    def image_bands(self) -> int:
+        """How many bands hold an image: all but an alpha band, which says where there is one."""
+        return self.bands - (self.alpha is not None)
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
         """Return the pixels [rows) x [columns) of a band as float32, NaN where they are missing."""
-        raw = self.raw(rows, columns, access=access, band=band)[0]
+        raw, empty = self._seen(band, rows, columns, access)
         pixels: Pixels = raw.astype(np.float32)
         if self.nodata is not None and not np.isnan(self.nodata):
             pixels[raw == self.nodata] = np.nan
+        if empty is not None:
+            pixels[empty] = np.nan
         return pixels
+
+    def _seen(
+        self, band: int, rows: tuple[int, int], columns: tuple[int, int], access: Access
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return the numbers of a band, and where the file's mask or alpha band shows nothing."""
+        if self.layout.mask is not None:
+            mask = replace(self, layout=self.layout.mask, alpha=None).raw(rows, columns, access=access, band=1)[0]
+            return self.raw(rows, columns, access=access, band=band)[0], mask == 0
+        if self.alpha is None or self.alpha == band:
+            return self.raw(rows, columns, access=access, band=band)[0], None
+        if self.layout.offsets.shape[0] == 1:  # blocks that hold both are read once
+            every = self.raw(rows, columns, access=access)
+            return every[band - 1], every[self.alpha - 1] == 0
+        raw, alpha = (self.raw(rows, columns, access=access, band=each)[0] for each in (band, self.alpha))
+        return raw, alpha == 0
 
     def raw(
         self, rows: tuple[int, int], columns: tuple[int, int], *, access: Access, band: int | None = None
@@ -86,6 +115,7 @@ class GeoTiff:
         blocks = self.layout.under(rows, columns)
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
+        self._check(blocks, spans, access.limits)
         cached = [*self.head, *(access.cache.of(self.href) if access.cache else ())]
         missing = runs((span[2:] for of in spans.values() for span in of), ((p.start, p.stop) for p in cached))
         pieces = [*cached, *self._fetch_all(missing, access)]
@@ -103,6 +133,17 @@ class GeoTiff:
             indexes = (None if whole else plane + 1) if band is None else band
             decoded.append(self._decoded(data, indexes, window))
         return np.concatenate(decoded)
+
+    def _check(self, blocks: Blocks, spans: Mapping[int, tuple[Block, ...]], limits: TiffLimits) -> None:
+        """Refuse blocks that are not there, and bombs, before any is fetched."""
+        fault, touched = "", blocks.rows * blocks.columns * len(spans)
+        try:
+            for of in spans.values():
+                check_blocks(self.layout, of, touched=touched, size=self.head[0].size, limits=limits)
+        except NotTiffError as error:
+            fault = str(error)
+        if fault:
+            raise ProviderError(label(self.href), value=urldefrag(self.href).url, reason=fault, fix=_BEYOND)
 
     def _decoded(self, data: bytes, band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
@@ -149,12 +190,16 @@ class _Heads:
     def keep(self, opened: GeoTiff) -> None:
         with self._lock:
             self._files[urldefrag(opened.href).url] = opened
-            while len(self._files) > MOST_HEADS:
+            while len(self._files) > MOST_HEADS or sum(map(_head_bytes, self._files.values())) > MOST_HEAD_BYTES:
                 self._files.popitem(last=False)
 
     def drop(self, href: str) -> None:
         with self._lock:
             self._files.pop(urldefrag(href).url, None)
+
+
+def _head_bytes(opened: GeoTiff) -> int:
+    return sum(len(piece.data) for piece in opened.head)
 
 
 _HEADS: Final = _Heads()
@@ -176,7 +221,7 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
 
     fault = ""
     try:
-        layout = read_layout(fetch)
+        layout = read_layout(fetch, access.limits)
     except NotTiffError as error:
         fault = str(error)
     if fault:
@@ -195,7 +240,8 @@ def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff
             if source.crs is not None:
                 code = source.crs.to_epsg()
                 crs = f"EPSG:{code}" if code else source.crs.to_wkt()
-                return GeoTiff(href, crs, source.transform, source.nodata, source.count, layout, head)
+                alpha = next((i for i, each in enumerate(source.colorinterp, 1) if each == ColorInterp.alpha), None)
+                return GeoTiff(href, crs, source.transform, source.nodata, source.count, layout, head, alpha)
     raise ProviderError(
         label(href),
         value=urldefrag(href).url,

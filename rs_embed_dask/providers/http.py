@@ -10,10 +10,8 @@ import copy
 import datetime as dt
 import functools
 import importlib
-import logging
 import threading
 import time
-import urllib.request
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -21,17 +19,20 @@ from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
+from urllib.parse import parse_qs, unquote, urldefrag, urljoin, urlsplit
 
 import urllib3
 
-from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
+from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.tiff import TiffLimits
 
 __all__ = [
     "AbsentError",
     "Access",
     "ByteCache",
+    "KeyedLinks",
     "Piece",
     "PlainLinks",
     "PlanetaryComputerTokens",
@@ -41,7 +42,6 @@ __all__ = [
 
 BLOB_HOST: Final = ".blob.core.windows.net"
 PUBLIC_HOST: Final = "ai4edatasetspublicassets.blob.core.windows.net"
-SIGNING_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 TOKEN_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=0.8, longest_asked_s=60.0)
 REFUSAL_LASTS_S: Final = 30.0
 LONGEST_MARGIN_S: Final = 60.0
@@ -79,6 +79,41 @@ class PlainLinks:
     def advice(self) -> str:
         """What a user can do when the storage refuses."""
         return "use a catalogue whose files are public, or provider='planetary_computer', which signs its links"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedLinks:
+    """Links with a key in their path: ``{key}`` stands for it until a request is sent, to its own server alone."""
+
+    url: str
+    key_file: str
+
+    def sign(self, href: str) -> str:
+        """Return `href` with the key in place of ``{key}``, or as it is where it leads to another server."""
+        return href.replace(KEY, self._key()) if urlsplit(href)[:2] == urlsplit(self.url)[:2] else href
+
+    def forget(self, signed: str) -> None:
+        """Do nothing: the file is read for each request."""
+
+    def without_key(self, answer: str) -> str:
+        """Put ``{key}`` in the key's place in what the server answered."""
+        return answer.replace(self._key(), KEY)
+
+    def _key(self) -> str:
+        try:
+            key = keep_secret(Path(self.key_file).expanduser().read_text(encoding="utf-8").strip())
+        except (OSError, ValueError) as error:
+            reason, key = f"it cannot be read here ({type(error).__name__})", ""
+        else:
+            reason = "it is empty"
+        if key:
+            return key
+        raise AccessError("key_file", value=self.key_file, reason=reason, fix=self.advice)
+
+    @property
+    def advice(self) -> str:
+        """What a user can do when the storage refuses."""
+        return "put the key into this file on every worker"
 
 
 @dataclass(frozen=True)
@@ -205,7 +240,7 @@ def _fetch(place: str) -> _Token:
     if fault:
         raise TransientError(what, value=place, reason=fault, fix=_LATER)
     reason = f"the issuer answered {answer.status}"
-    if answer.status in SIGNING_REFUSED:
+    if answer.status in REFUSED_STATUSES:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
     if answer.status in TRANSIENT_STATUSES:
         retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
@@ -224,11 +259,12 @@ def _expiry(answer: Any) -> dt.datetime:
 _LATER: Final = "try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers"
 CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
+REFUSED: Final = REFUSED_STATUSES | {HTTPStatus.CONFLICT}  # Azure's answer where public access is not permitted
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-POOLS: Final = 32
-CONNECTIONS: Final = 64
-REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
+REDIRECTS: Final = 5
+# what goes along to another server; a key does not
+ANYWHERE: Final = frozenset({"Range", "Accept-Encoding"})
 
 
 class AbsentError(ProviderError):
@@ -272,10 +308,13 @@ class ByteCache:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How files are reached: who signs, how patiently, and what is at hand already. Holds no secret."""
+    """How files are reached: who signs, how patiently, on whose word, and what is at hand already. Holds no secret."""
 
     signer: Signer = field(default_factory=PlainLinks)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    origin: str = ""
+    """The address of the catalogue that names the files; without one, the user names each file."""
+    limits: TiffLimits = field(default_factory=TiffLimits)
     cache: ByteCache | None = field(default=None, compare=False, repr=False)
 
 
@@ -283,14 +322,10 @@ def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
     """Return `length` bytes of a file from `start` on, or fewer where the file ends."""
     url, fragment = urldefrag(href)
     what = unquote(fragment) or "file"
-    scheme = urlsplit(url).scheme
-    if scheme in {"http", "https"}:
+    judge(url, origin=access.origin or url, what=what)
+    if urlsplit(url).scheme in {"http", "https"}:
         return _read_http(what, url, (start, length), access)
-    if scheme in {"", "file"}:
-        return _read_local(what, url, start, length)
-    raise ProviderError(
-        what, value=url, reason=f"cannot read {scheme}:// addresses", fix="use a catalogue with http(s) links"
-    )
+    return _read_local(what, url, start, length)
 
 
 def _read_local(what: str, url: str, start: int, length: int) -> Piece:
@@ -303,7 +338,11 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
 
 
 def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
-    return retried(lambda: _attempt(what, url, span, access), access.retry)
+    try:
+        return retried(lambda: _attempt(what, url, span, access), access.retry)
+    except AddressError as error:
+        refused = error
+    raise AddressError(what, value=url, reason=f"it leads to {refused.value}: {refused.reason}", fix=refused.fix)
 
 
 def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
@@ -314,7 +353,7 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
-            answer = _get(signed, headers, access.retry.timeout_s)
+            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url)
             if answer.status not in REFUSED:
                 break
             access.signer.forget(signed)
@@ -362,28 +401,17 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
 
 
-def _get(url: str, headers: dict[str, str] | None, timeout_s: float) -> urllib3.BaseHTTPResponse:
-    pool = _pool(_proxy(*urlsplit(url)[:2]))
-    return pool.request("GET", url, headers=headers, timeout=timeout_s, retries=REDIRECTS)
-
-
-@functools.lru_cache(maxsize=256)
-def _proxy(scheme: str, host: str) -> str | None:
-    """Return the proxy that the system names for a host, if any; the standard library knows where to look."""
-    proxies = urllib.request.getproxies()
-    return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
-
-
-@functools.cache
-def _pool(proxy: str | None) -> urllib3.PoolManager:
-    """Return this process's connections, shared by all threads."""
-    logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
-    if proxy is None:
-        return urllib3.PoolManager(num_pools=POOLS, maxsize=CONNECTIONS)
-    return urllib3.ProxyManager(proxy, num_pools=POOLS, maxsize=CONNECTIONS)
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """Cut signatures out of a record of urllib3, which at level DEBUG holds whole addresses."""
-    record.msg, record.args = redact(record.getMessage()), ()
-    return True
+def _get(url: str, headers: dict[str, str] | None, timeout_s: float, *, origin: str = "") -> urllib3.BaseHTTPResponse:
+    """Send one request and follow its redirects, each judged as a link of `origin` is."""
+    for _ in range(REDIRECTS + 1):
+        judge(url, origin=origin or url)
+        pool = pools_for(url, origin=origin or url)
+        answer = pool.request("GET", url, headers=headers, timeout=timeout_s, retries=ONCE, redirect=False)
+        location = answer.get_redirect_location()
+        if not location:
+            return answer
+        origin, url, last = origin or url, urljoin(url, location), url
+        if urlsplit(url)[:2] != urlsplit(last)[:2]:
+            headers = {name: value for name, value in (headers or {}).items() if name in ANYWHERE}
+    msg = f"more than {REDIRECTS} redirects"
+    raise urllib3.exceptions.HTTPError(msg)

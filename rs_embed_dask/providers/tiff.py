@@ -1,35 +1,89 @@
 """Where the blocks of a TIFF lie: its first image directory, read from as few bytes as possible.
 
 GDAL decodes blocks; this only finds them, so that exactly the bytes of the needed blocks are fetched. It reads the
-directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips.
+directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips, and that of the
+mask beside it, if there is one.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Blocks", "Directory", "NotTiffError", "TiffEntry", "TiffLayout", "read_layout"]
+from rs_embed_dask.specs.base import Record, positive
+
+__all__ = [
+    "Block",
+    "Blocks",
+    "Directory",
+    "NotTiffError",
+    "TiffEntry",
+    "TiffLayout",
+    "TiffLimits",
+    "check_blocks",
+    "read_layout",
+]
 
 Fetch = Callable[[int, int], bytes]
 Numbers = npt.NDArray[np.uint64]
+Block = tuple[int, int, int, int]
+"""Row, column, offset and length."""
 
 CLASSIC, BIG = 42, 43
 MOST_ENTRIES: Final = 4096
-LONGEST_VALUE: Final = 64_000_000
+LONGEST_VALUES: Final = 128_000_000
+# compressing makes incompressible pixels a little larger, and short blocks have tables
+_LARGEST_GROWTH, _OVERHEAD = 2, 65_536
 SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 NUMBERS: Final = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
+BITS: Final = 258
 WIDTH, HEIGHT, SAMPLES, ROWS_PER_STRIP, PLANAR = 256, 257, 277, 278, 284
 STRIP_OFFSETS, STRIP_COUNTS = 273, 279
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 PIXEL_SCALE, MATRIX = 33550, 34264
+PLACE: Final = frozenset({PIXEL_SCALE, 33922, MATRIX})  # a mask lies where its image lies, and does not say so
 SEPARATE: Final = 2
+SUBFILE, REDUCED, IS_MASK = 254, 1, 4
+MOST_DIRECTORIES: Final = 64
+
+
+@dataclass(frozen=True)
+class TiffLimits(Record):
+    """How much a file may make its reader hold, whatever it claims.
+
+    Parameters
+    ----------
+    image_px
+        Most pixels of an image.
+    block_bytes
+        Most bytes of one decoded block.
+    ratio
+        Most bytes that one compressed byte may become, in blocks of more than `small_bytes`.
+    small_bytes
+        Blocks that decode to at most this may be compressed to nothing, as empty ones are.
+    read_bytes
+        Most bytes of the decoded blocks that one read touches.
+    """
+
+    image_px: int = 2**40
+    block_bytes: int = 2**28
+    ratio: float = 500.0
+    small_bytes: int = 2**25
+    read_bytes: int = 2**31
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            positive(f"TiffLimits.{field.name}", getattr(self, field.name))
+
+
+_LIMITS: Final = TiffLimits()
 
 
 class NotTiffError(ValueError):
@@ -90,6 +144,14 @@ class TiffLayout:
     offsets: Numbers
     counts: Numbers
     tiled: bool
+    mask: TiffLayout | None = None
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one decoded block."""
+        bits = int(self.directory.numbers(BITS).max()) if BITS in self.directory.entries else 1
+        samples = self.directory.number(SAMPLES, 1) if self.offsets.shape[0] == 1 else 1
+        return self.block_width * self.block_height * samples * -(-bits // 8)
 
     @property
     def placed(self) -> bool:
@@ -106,7 +168,7 @@ class TiffLayout:
         """Return the plane that holds a band (from 0); files that keep all bands in one block have one plane."""
         return min(band, int(self.offsets.shape[0]) - 1)
 
-    def spans(self, blocks: Blocks, band: int) -> Iterator[tuple[int, int, int, int]]:
+    def spans(self, blocks: Blocks, band: int) -> Iterator[Block]:
         """Yield row, column, offset and length of each block that has data."""
         plane = self.plane(band)
         for row in range(blocks.row, blocks.row + blocks.rows):
@@ -116,10 +178,29 @@ class TiffLayout:
                     yield row, column, int(self.offsets[plane, row, column]), length
 
 
-def read_layout(fetch: Fetch) -> TiffLayout:
-    """Return the layout of the first image of a TIFF."""
+def check_blocks(layout: TiffLayout, spans: Iterable[Block], *, touched: int, size: int, limits: TiffLimits) -> None:
+    """Refuse blocks that lie beyond the end of a file of `size` bytes, or that would be too large once decoded."""
+    decoded = layout.block_bytes
+    if touched * decoded > limits.read_bytes:
+        reason = f"{touched} blocks of {decoded} bytes would be read at once, and the limit is {limits.read_bytes}"
+        raise NotTiffError(reason)
+    for row, column, offset, length in spans:
+        where = f"its block in row {row}, column {column}"
+        if offset + length > size:
+            reason = f"{where} lies at {offset} to {offset + length}, beyond the end of the file at {size}"
+            raise NotTiffError(reason)
+        if decoded > max(limits.small_bytes, limits.ratio * length):
+            reason = f"{where} would grow from {length} to {decoded} bytes, more than {limits.ratio:g} times"
+            raise NotTiffError(reason)
+        if length > _LARGEST_GROWTH * decoded + _OVERHEAD:
+            reason = f"{where} takes {length} bytes for {decoded} bytes of pixels"
+            raise NotTiffError(reason)
+
+
+def read_layout(fetch: Fetch, limits: TiffLimits = _LIMITS) -> TiffLayout:
+    """Return the layout of the first image of a TIFF, with that of its mask."""
     try:
-        return _layout(_directory(fetch))
+        return _with_mask(fetch, limits)
     except (struct.error, ValueError, ZeroDivisionError) as error:
         if isinstance(error, NotTiffError):
             raise
@@ -127,7 +208,38 @@ def read_layout(fetch: Fetch) -> TiffLayout:
         raise NotTiffError(msg) from error
 
 
-def _directory(fetch: Fetch) -> Directory:
+def _checked(layout: TiffLayout, limits: TiffLimits) -> TiffLayout:
+    if layout.width * layout.height > limits.image_px:
+        reason = f"it claims {layout.width} x {layout.height} pixels, and the limit is {limits.image_px}"
+        raise NotTiffError(reason)
+    if layout.block_bytes > limits.block_bytes:
+        sides = f"{layout.block_width} x {layout.block_height} pixels"
+        reason = f"its blocks of {sides} take {layout.block_bytes} bytes, and the limit is {limits.block_bytes}"
+        raise NotTiffError(reason)
+    return layout
+
+
+def _with_mask(fetch: Fetch, limits: TiffLimits) -> TiffLayout:
+    start, table = _header(fetch)
+    directory, following = table.read(start)
+    image = _checked(_layout(directory), limits)
+    for _ in range(MOST_DIRECTORIES):
+        if not following:
+            break
+        start = following
+        entries, following = table.entries(start)
+        kinds = [inline for tag, _, _, inline in entries if tag == SUBFILE]
+        subfile = struct.unpack(f"{table.order}I", kinds[0][:4])[0] if kinds else 0
+        if subfile & IS_MASK and not subfile & REDUCED:
+            own = table.read(start, leave=SUBFILE)[0]
+            place = {tag: entry for tag, entry in directory.entries.items() if tag in PLACE}
+            mask = _checked(_layout(replace(own, entries={**place, **own.entries})), limits)
+            return replace(image, mask=mask if (mask.width, mask.height) == (image.width, image.height) else None)
+    return image
+
+
+def _header(fetch: Fetch) -> tuple[int, _Table]:
+    """Return where the first directory begins, and how directories are read."""
     head = fetch(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     magic = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
@@ -135,25 +247,51 @@ def _directory(fetch: Fetch) -> Directory:
         msg = f"it begins with {head[:4]!r}, which is not a TIFF"
         raise NotTiffError(msg)
     big = magic == BIG
-    number, word = ("Q", "Q") if big else ("H", "I")
-    (start,) = struct.unpack(f"{order}{word}", head[8:16] if big else head[4:8])
-    (count,) = struct.unpack(f"{order}{number}", fetch(start, struct.calcsize(number)))
-    if not 0 < count <= MOST_ENTRIES:
-        msg = f"its directory claims {count} entries"
-        raise NotTiffError(msg)
-    form = f"{order}HH{word}{struct.calcsize(word)}s"
-    table = fetch(start + struct.calcsize(f"={number}"), count * struct.calcsize(form))
-    entries = {}
-    for tag, kind, n, inline in struct.iter_unpack(form, table):
-        entries[tag] = TiffEntry(kind, n, _value(fetch, f"{order}{word}", SIZES.get(kind, 0) * n, inline))
-    return Directory(order, big, entries)
+    (start,) = struct.unpack(f"{order}{'Q' if big else 'I'}", head[8:16] if big else head[4:8])
+    return start, _Table(fetch, order, big)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Reads directories: those of big files have longer numbers."""
+
+    fetch: Fetch
+    order: str
+    big: bool
+
+    def entries(self, start: int) -> tuple[list[tuple[int, int, int, bytes]], int]:
+        """Return tag, kind, count and inline value of each entry, and where the next directory begins (0: nowhere)."""
+        number, word = ("Q", "Q") if self.big else ("H", "I")
+        (count,) = struct.unpack(f"{self.order}{number}", self.fetch(start, struct.calcsize(number)))
+        if not 0 < count <= MOST_ENTRIES:
+            msg = f"its directory claims {count} entries"
+            raise NotTiffError(msg)
+        form = f"{self.order}HH{word}{struct.calcsize(word)}s"
+        length = count * struct.calcsize(form)
+        table = self.fetch(start + struct.calcsize(f"={number}"), length + struct.calcsize(word))
+        following = table[length:]
+        whole = len(following) == struct.calcsize(word)
+        after = struct.unpack(f"{self.order}{word}", following)[0] if whole else 0
+        return list(struct.iter_unpack(form, table[:length])), after
+
+    def read(self, start: int, leave: int | None = None) -> tuple[Directory, int]:
+        """Return a directory with all values but those of one tag, and where the next begins."""
+        listed, after = self.entries(start)
+        claimed = sum(SIZES.get(kind, 0) * n for tag, kind, n, _ in listed if tag != leave)
+        if claimed > LONGEST_VALUES:
+            msg = f"its directory claims values of {claimed} bytes"
+            raise NotTiffError(msg)
+        pointer = f"{self.order}{'Q' if self.big else 'I'}"
+        entries = {
+            tag: TiffEntry(kind, n, _value(self.fetch, pointer, SIZES.get(kind, 0) * n, inline))
+            for tag, kind, n, inline in listed
+            if tag != leave
+        }
+        return Directory(self.order, self.big, entries), after
 
 
 def _value(fetch: Fetch, pointer: str, length: int, inline: bytes) -> bytes:
     """Return the bytes of one entry's value, which lie in the entry itself where they fit."""
-    if length > LONGEST_VALUE:
-        msg = f"its directory claims a value of {length} bytes"
-        raise NotTiffError(msg)
     if length <= len(inline):
         return inline[:length]
     (at,) = struct.unpack(pointer, inline)
@@ -175,7 +313,7 @@ def _layout(directory: Directory) -> TiffLayout:
         offsets, counts = directory.numbers(STRIP_OFFSETS), directory.numbers(STRIP_COUNTS)
     planes = directory.number(SAMPLES, 1) if directory.number(PLANAR, 1) == SEPARATE else 1
     shape = (planes, -(-height // block_height), -(-width // block_width))
-    if offsets.size != counts.size or offsets.size != np.prod(shape):
+    if offsets.size != counts.size or offsets.size != math.prod(shape):
         msg = f"its directory lists {offsets.size} blocks where {shape} are needed"
         raise NotTiffError(msg)
     return TiffLayout(

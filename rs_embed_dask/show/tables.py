@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from rs_embed_dask.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -151,7 +153,7 @@ def _wrapped(text: str, first: str, again: str | None = None) -> list[str]:
 
 
 def _plain(cell: Cell) -> str:
-    return str(cell).replace("`", "")
+    return printable(str(cell)).replace("`", "")
 
 
 def page_markdown(title: str, sections: Iterable[Section]) -> str:

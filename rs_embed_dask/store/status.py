@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
@@ -172,12 +173,12 @@ def status_table(store: StoreView) -> pd.DataFrame:
         mean = np.where(has_frame, valid, 0).sum(axis=1) / np.maximum(has_frame.sum(axis=1), 1)
         columns: dict[str, Any] = {
             **{name: places[name] for name in ("item", "lon", "lat")},
-            "id": places["id"].astype(object),
+            "id": _shown_texts(places["id"]),
             "start": _dates(places["start"]),
             "end": _dates(places["end"]),
             "model": label,
             "status": _named(store.values(label, "status")),
-            "reason": store.values(label, "reason").astype(object),
+            "reason": _shown_texts(store.values(label, "reason")),
             "valid_fraction": np.where(has_frame.any(axis=1), mean, np.nan),
             "n_obs": store.values(label, "n_obs"),
             "first_date": _dates(store.values(label, "first_date")),
@@ -185,6 +186,13 @@ def status_table(store: StoreView) -> pd.DataFrame:
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
+
+
+def _shown_texts(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return stored texts as a table may print them."""
+    shown = np.empty(len(texts), dtype=object)
+    shown[:] = [printable(str(each)) for each in texts]
+    return shown
 
 
 def _named(codes: np.ndarray[Any, Any]) -> pd.Categorical[Any]:

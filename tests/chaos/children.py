@@ -172,6 +172,6 @@ def _figures(events: list[Any]) -> dict[str, int]:
     reports = [event.report for event in events if isinstance(event, RunFinished)]
     return {
         "chunks": sum(event.chunks for event in started),
-        "reads": sum(report.tally.reads for report in reports),
+        "reads": sum(report.totals.reads for report in reports),
         "workers_lost": sum(report.workers_lost for report in reports),
     }

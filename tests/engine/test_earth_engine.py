@@ -1,4 +1,4 @@
-"""Earth Engine at cluster scale: a request a place, one cap over all workers, and kills that cost nothing (R19)."""
+"""Earth Engine at cluster scale: one request per place, one cap over all workers, and kills that cost nothing (R19)."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def test_a_killed_client_resumes_with_the_requests_that_are_left(earth, scenes, 
     earth.forget()
     earth.set(latency_s=0.0)
     report = run_plan(plan, store, client, options=QUIET)
-    assert 0 < report.tally.reads == earth.counts("pixels") <= left
+    assert 0 < report.totals.reads == earth.counts("pixels") <= left
     assert_right(tmp_path / "run.zarr", scenes)
     earth.forget()
-    assert run_plan(plan, store, client, options=QUIET).tally.reads == 0
+    assert run_plan(plan, store, client, options=QUIET).totals.reads == 0
     assert earth.report()["counts"] == {}
 
 

@@ -101,7 +101,7 @@ def test_labels_of_no_class_are_hidden():
     assert model.embed(absent, **SIDE).data == pytest.approx(plain, abs=1e-6)
     water = model.embed(image | {"dw": np.zeros_like(image["dw"])}, **SIDE).data
     assert not np.allclose(water, plain, atol=1e-2)
-    with pytest.raises(ModelInputError, match="pixels of dw = 12: no class"):
+    with pytest.raises(ModelInputError, match="pixels of dw = 12: not a class"):
         model.embed(image | {"dw": np.full_like(image["dw"], 12)}, **SIDE)
 
 

@@ -1,17 +1,19 @@
 import hashlib
 import http.server
+import json
 import os
 import stat
 import threading
 import time
+import zipfile
 
 import pytest
 import torch
 
 from rs_embed_dask.errors import LicenceError, SpecError, WeightsError
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.models import card
-from rs_embed_dask.models.weights import digest, fetch
+from rs_embed_dask.models import card, weights
+from rs_embed_dask.models.weights import digest, fetch, read
 from tests.models.conftest import SMALL
 
 
@@ -63,6 +65,91 @@ def test_the_digest_is_remembered_beside_the_file(tmp_path):
     assert digest(path) == "f" * 64
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 5_000_000_000))
     assert digest(path) == first
+
+
+def test_a_note_of_another_file_is_not_believed(tmp_path):
+    """Another file in the same place with the same size and time of change, as an attacker would leave it."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    state = path.stat()
+    digest(path)
+    (tmp_path / "b.bin").write_bytes(b"two")
+    os.utime(tmp_path / "b.bin", ns=(state.st_atime_ns, state.st_mtime_ns))
+    (tmp_path / "b.bin").replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert digest(path) == hashlib.sha256(b"two").hexdigest()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o703])
+def test_a_note_in_a_folder_that_others_can_write_is_not_believed(tmp_path, mode):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    path = folder / "a.bin"
+    path.write_bytes(b"one")
+    digest(path)
+    note = folder / ".a.bin.sha256"
+    note.write_text(note.read_text().replace(hashlib.sha256(b"one").hexdigest(), "f" * 64))
+    assert digest(path) == "f" * 64
+    folder.chmod(mode)
+    assert digest(path) == hashlib.sha256(b"one").hexdigest()
+    note.unlink()
+    digest(path)
+    assert not note.exists()
+    link = tmp_path / "link.bin"
+    link.symlink_to(path)
+    (tmp_path / ".link.bin.sha256").write_text(json.dumps({"sha256": "f" * 64}))
+    assert digest(link) == hashlib.sha256(b"one").hexdigest()
+
+
+def rewritten(path, *, compress=(), add=()):
+    """Write an archive anew, some of its entries compressed, others added."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in (*entries.items(), *add):
+            is_chosen = any(part in name for part in compress)
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if is_chosen else zipfile.ZIP_STORED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"compress": ("data.pkl",)}, "data.pkl is compressed"),
+        ({"compress": ("/data/",)}, r"data/\d+ is compressed"),
+        ({"compress": ("more.pkl",), "add": (("archive/more.pkl", b"\0" * 10**6),)}, "more.pkl is compressed"),
+        ({"add": (("archive/more.pkl", b"\0" * 3000),)}, "pickle has 3000 bytes, and the limit is 2000"),
+    ],
+)
+def test_an_archive_that_would_grow_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, changes, reason):
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.ones(4)}, path)
+    assert torch.equal(read(path)["a"], torch.ones(4))
+    rewritten(path)
+    assert torch.equal(read(path)["a"], torch.ones(4))
+    rewritten(path, **changes)
+    monkeypatch.setattr(weights, "_LARGEST_PICKLE", 2000)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(WeightsError, match=reason):
+        read(path)
+
+
+def test_an_archive_whose_entries_overlap_is_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.ones(4000)}, path)
+    whole = bytearray(path.read_bytes())
+    at = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"data/0"))  # its record in the directory
+    whole[at + 20 : at + 28] = (10**8).to_bytes(4, "little") * 2
+    path.write_bytes(whole)
+    with pytest.raises(WeightsError, match="more than the file"):
+        read(path)
+
+
+def test_a_zip_behind_an_old_file_is_read_as_what_it_is(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.ones(4)}, path, _use_new_zipfile_serialization=False)
+    torch.save({"a": torch.zeros(4)}, tmp_path / "b.pt")
+    path.write_bytes(path.read_bytes() + (tmp_path / "b.pt").read_bytes())
+    assert torch.equal(read(path)["a"], torch.ones(4))
 
 
 def test_nothing_is_written_into_a_read_only_folder(tmp_path):

@@ -190,7 +190,7 @@ def test_r14_the_engine_never_takes_a_fault_for_a_place_without_imagery(earth, s
     wanted = read(GRID, ("red",), FetchSpec(mask="none"))
     earth.faults({"status": 403, "message": "no", "times": -1})
     (refused,) = read_pixels(provider, [wanted], quick, seed="a")
-    assert (refused.status, refused.cube) == (Status.READ_FAILED, None)
+    assert (refused.status, refused.value) == (Status.READ_FAILED, None)
     earth.faults({"status": 503, "times": -1})
     (gone,) = read_pixels(provider, [wanted], quick, seed="a")
     assert (gone.status, gone.tries) == (Status.READ_FAILED, 2)
@@ -198,7 +198,7 @@ def test_r14_the_engine_never_takes_a_fault_for_a_place_without_imagery(earth, s
     earth.faults()
     (found,) = read_pixels(provider, [wanted], quick, seed="a")
     assert found.status == Status.OK
-    assert np.isfinite(found.cube.values).all()
+    assert np.isfinite(found.value.values).all()
 
 
 def test_the_emulator_beyond_its_quota_is_waited_for(earth, scenes):

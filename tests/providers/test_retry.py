@@ -30,7 +30,7 @@ def waits(monkeypatch):
 
 def pooled(monkeypatch, status, headers):
     """Answer every request of the connection pool."""
-    monkeypatch.setattr(http, "_get", lambda *_: urllib3.HTTPResponse(b"", headers=headers, status=status))
+    monkeypatch.setattr(http, "_get", lambda *_, **__: urllib3.HTTPResponse(b"", headers=headers, status=status))
 
 
 def of_range(monkeypatch, status, headers):

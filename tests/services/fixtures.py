@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from rs_embed_dask.providers import geotiff, http
+from rs_embed_dask.providers import addresses, geotiff, http
 from rs_embed_dask.providers.stac import search
 from tests.services.scenes import catalogue
 from tests.services.service import Service
@@ -31,7 +31,8 @@ def forget_everything():
     """Empty every cache of this process, as a new process would have it."""
     forget_heads()
     forget_answers()
-    http._proxy.cache_clear()
+    addresses._proxy.cache_clear()
+    addresses._pinned.cache_clear()
     http._TOKENS._tokens.clear()
     http._TOKENS._failures.clear()
     http._client().TOKEN_CACHE.clear()

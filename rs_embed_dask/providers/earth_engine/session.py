@@ -10,8 +10,7 @@ import importlib
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import httplib2
@@ -19,8 +18,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
+from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
+from rs_embed_dask.providers.addresses import is_loopback, keep_logs_clean, plain_address
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -35,12 +35,8 @@ __all__ = [
     "open_session",
 ]
 
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
-_SECRET: Final = re.compile(
-    r"(?is)ya29\.[\w.-]+|bearer\s+\S+|-----BEGIN.*?(-----END[^-]*-----|$)|\b1//[\w-]{20,}|\beyJ[\w.-]{20,}"
-)
 _LONGEST: Final = 300
 
 
@@ -78,7 +74,7 @@ def _retry_after_s(error: BaseException) -> float | None:
 
 def _text(error: BaseException) -> str:
     """Shorten a message and remove whatever looks like a token or a key."""
-    plain = _SECRET.sub("...", " ".join(str(error).split()))
+    plain = redact(" ".join(str(error).split()))
     return plain[:_LONGEST] or type(error).__name__
 
 
@@ -101,7 +97,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
 
 def _answered(status: int, text: str, what: str, *, advice: str, retry_after_s: float | None) -> ProviderError:
     """Map an HTTP answer to an error of this package."""
-    if status in _REFUSED:
+    if status in REFUSED_STATUSES:
         return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
     if _TOO_MUCH.search(text):
         fix = "take shorter frames, fewer bands or coarser pixels"
@@ -128,6 +124,7 @@ class Transport:
     """Called with the status and headers of each answer, for the live benchmark."""
 
     def __init__(self, timeout_s: float, connections: int) -> None:
+        keep_logs_clean()
         self.timeout = timeout_s
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -176,6 +173,10 @@ _ADVICE: Final = {
 }
 
 
+# the service ends a request after 300 s by itself; a wait that it asks for is honoured up to a quarter of an hour
+_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, timeout_s=310.0, longest_asked_s=900.0)
+
+
 @dataclass(frozen=True)
 class EarthAccess(Record):
     """Which account reads, through which address, and how patiently."""
@@ -185,14 +186,17 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
+    retry: RetryPolicy = _RETRY
 
     def __post_init__(self) -> None:
         if self.project is not None:
             text("EarthEngine.project", self.project, fix="give the id of a cloud project, or leave it out")
-        if self.endpoint not in ENDPOINTS and not str(self.endpoint).startswith(("http://", "https://")):
-            fix = f"use one of {', '.join(ENDPOINTS)}, or an http(s) address"
-            raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason="it is not an address", fix=fix)
+        if self.endpoint not in ENDPOINTS:
+            fix = f"use one of {', '.join(ENDPOINTS)}, or an https address"
+            url = plain_address("EarthEngine.endpoint", self.endpoint, fix=fix)
+            if not url.startswith("https://") and not is_loopback(url):
+                reason = "credentials would travel unencrypted"
+                raise SpecError("EarthEngine.endpoint", value=self.endpoint, reason=reason, fix=fix)
         named: object = self.credentials
         if not isinstance(named, str) or not (named in KINDS or ":" in named):
             fix = f"name where workers find them: {', '.join(KINDS)}, or package.module:function"

@@ -12,13 +12,15 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
+from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
-from rs_embed_dask.providers.http import Access, ByteCache, PlainLinks, PlanetaryComputerTokens, Signer
+from rs_embed_dask.providers.http import Access, ByteCache, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
 from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
-from rs_embed_dask.specs.base import choice, text, whole
+from rs_embed_dask.providers.tiff import TiffLimits
+from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
 
 if TYPE_CHECKING:
@@ -131,6 +133,11 @@ class StacProvider:
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
     retry
         Attempts and waits after transient faults of the search and of file reads.
+    key_file
+        File with the key that belongs where `url` has ``{key}``, a path that exists on every worker. The key itself
+        travels nowhere; it goes to the server of `url` alone.
+    limits
+        How large images, blocks and reads may be, and how strongly blocks may be compressed.
 
     Raises
     ------
@@ -152,37 +159,54 @@ class StacProvider:
     threads: int = 16
     chunk_px: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    key_file: str | None = None
+    limits: TiffLimits = field(default_factory=TiffLimits)
 
     name: ClassVar[str] = "stac"
 
     def __post_init__(self) -> None:
-        url = text("StacProvider.url", self.url, fix="give the API's address")
-        if not url.startswith(("http://", "https://")):
-            raise SpecError(
-                "StacProvider.url", value=url, reason="it is not an http(s) address", fix="give the API's address"
-            )
+        fix = "give the API's address; where a key belongs write {key}, and pass key_file=, its file on every worker"
+        url = plain_address("StacProvider.url", self.url, fix=fix)
+        if (KEY in url) != (self.key_file is not None):
+            reason = "{key} and key_file= go together, and one was given"
+            raise SpecError("StacProvider.key_file", value=self.key_file, reason=reason, fix=fix)
         if not sources_of(self.source):
             raise UnknownNameError.among("StacProvider.source", self.source, {each.provider for each in SOURCES})
         choice("StacProvider.absent", self.absent, ("nan", "error"))
         whole("StacProvider.threads", self.threads, low=1, high=MOST_THREADS)
         if self.chunk_px is not None:
             whole("StacProvider.chunk_px", self.chunk_px, low=1, high=LARGEST_SIDE_PX)
-        object.__setattr__(self, "url", url.rstrip("/"))
+        object.__setattr__(self, "url", url)
+        object.__setattr__(self, "key_file", None if self.key_file is None else str(self.key_file))
         served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
         if isinstance(self.retry, Mapping):
             object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+        if isinstance(self.limits, Mapping):
+            object.__setattr__(self, "limits", TiffLimits(**self.limits))
+
+    def __repr__(self) -> str:
+        changed = [
+            (f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != DEFAULTS.get(f.name)
+        ]
+        values = ((name, host_only(value) if name == "url" else value) for name, value in changed)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values)})"
+
+    @property
+    def keyed(self) -> KeyedLinks | None:
+        """What puts the key into addresses, where there is one."""
+        return None if self.key_file is None else KeyedLinks(self.url, self.key_file)
 
     @property
     def signer(self) -> Signer:
-        """Signer of links, which need no signature here."""
-        return PlainLinks()
+        """Signer of links."""
+        return self.keyed or PlainLinks()
 
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry)
+        return Access(self.signer, self.retry, self.url, self.limits)
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -236,7 +260,7 @@ class StacProvider:
 
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
-        question = Query(
+        query = Query(
             url=self.url,
             collections=(table.collection, *table.more_collections),
             boxes=around(grids),
@@ -244,8 +268,9 @@ class StacProvider:
             cloud=table.properties.cloud[0] if limited else None,
             most_cloud=fetch.max_cloud_pct if limited else None,
             retry=self.retry,
+            keyed=self.keyed,
         )
-        return find(question)
+        return find(query)
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
@@ -358,8 +383,7 @@ class StacProvider:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
-        if "retry" in plain:
-            plain["retry"] = asdict(self.retry)
+        plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
         return {"name": self.name, **plain}
 
 
@@ -371,7 +395,7 @@ DEFAULTS: Final = {
 URL: Final = "https://planetarycomputer.microsoft.com/api/stac/v1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlanetaryComputer(StacProvider):
     """Reads the Planetary Computer's collections.
 
