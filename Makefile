@@ -13,6 +13,7 @@ OUT ?= demo-out
 REAL_OUT ?= real-out
 DATA ?= ../shared/data
 MODELS ?= ../shared/models
+SEEDS ?= 200
 PYTEST_ARGS ?=
 # Processes that share the tests, each with one thread of torch; those that need gigabytes stay in one of them.
 JOBS ?= 2
@@ -24,7 +25,7 @@ PIP_ARGS ?=
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
 	@echo "make test             lint, types, import layers and the whole suite"
-	@echo "make test-long        the same, then all models against the recorded numbers in MODELS=DIR"
+	@echo "make test-long        the same, then SEEDS=200 runs under attack, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
 	@echo "make bench            compare the pipeline with its lower bound"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
@@ -52,6 +53,7 @@ real: $(READY)
 test: lint types imports tests
 
 test-long: test
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)
