@@ -313,14 +313,14 @@ def _line(text: str) -> str:
 
 
 def _search(client: pystac_client.Client, question: Query, box: Box) -> Any:
-    last = question.span.end - dt.timedelta(days=1)
     limits = None
     if question.most_cloud is not None and question.cloud is not None and client.conforms_to("QUERY"):
         limits = {question.cloud: {"lte": question.most_cloud}}
+    # Both ends of this interval count, so the midnight after the span is asked for too and left out by `_fits`.
     search = client.search(
         collections=list(question.collections),
         bbox=list(box),
-        datetime=f"{question.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
+        datetime=f"{question.span.start.isoformat()}T00:00:00Z/{question.span.end.isoformat()}T00:00:00Z",
         query=limits,
         limit=PAGE,
     )
