@@ -64,7 +64,7 @@ def day(what: str, value: object) -> dt.date:
     if isinstance(value, dt.datetime):
         if value.utcoffset():
             raise SpecError(what, value=str(value), reason=_ZONE, fix=_ZONE_FIX)
-        if value.time() != dt.time() or getattr(value, "nanosecond", 0):
+        if value.time() != dt.time() or getattr(value, "nanosecond", False):
             raise SpecError(what, value=str(value), reason=_CLOCK, fix="give its .date()")
         value = value.date()
     if not _FIRST <= value <= _LAST:
