@@ -364,6 +364,7 @@ BAD = {
 BAD_FILES = {
     "half.geojson": (b'{"type": "Feat', "not JSON", "complete and UTF-8"),
     "latin.geojson": (b'{"type": "\xe9"}', "not JSON", "complete and UTF-8"),
+    "sequence.geojson": (b'{"type": "Feature"}\n{"type": "Feature"}', "not JSON (Extra data", "rename it to .geojsonl"),
     "list.json": (b"[1, 2]", "not GeoJSON", "FeatureCollection"),
     "object.json": (b'{"a": 1}', "not GeoJSON", "FeatureCollection"),
     "empty.gpkg": (b"", "geopandas cannot read it", "GeoPackage"),

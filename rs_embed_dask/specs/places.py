@@ -236,7 +236,9 @@ def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         reason = f"it is not JSON ({error})"
-        raise SpecError("places", value=path, reason=reason, fix="check that the file is complete and UTF-8") from error
+        fix = "check that the file is complete and UTF-8"
+        fix = "rename it to .geojsonl if each line is a Feature" if "Extra data" in reason else fix
+        raise SpecError("places", value=path, reason=reason, fix=fix) from error
     if not isinstance(data, Mapping) or "type" not in data:
         fix = "wrap the features in a FeatureCollection"
         raise SpecError("places", value=path, reason="it is JSON but not GeoJSON", fix=fix)
