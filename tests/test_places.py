@@ -371,7 +371,7 @@ BAD_FILES = {
     "table.parquet": (b"nothing", "geopandas cannot read it", "GeoParquet"),
     "towns.csv": (
         b"id,lon,lat\na,4.375,50.875\n",
-        "a table without geometries",
+        "a table without geometries, with the columns id, lon, lat",
         "places(pandas.read_csv(path), buffer_m",
     ),
     "marked.csv": (

@@ -226,7 +226,7 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         fix = f"save it as GeoJSON, GeoPackage or GeoParquet; {_TABLE_FIX}"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
     if not hasattr(frame, "to_crs"):
-        reason = "it is a table without geometries, and how its columns are to be read is not stated"
+        reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
         raise SpecError("places", value=path, reason=reason, fix=_TABLE_FIX)
     return _from_table(frame, user_crs, buffer_m)
 
