@@ -16,8 +16,8 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.models import all_cards, card
 from rs_embed_dask.products.field import year_of
 from rs_embed_dask.providers import Provider, open_provider
+from rs_embed_dask.providers.files.folders import ENDINGS, NO_DATE
 from rs_embed_dask.providers.files.provider import Files
-from rs_embed_dask.providers.files.rasters import ENDINGS, NO_DATE
 from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.specs import FetchSpec, ModelSpec, Spatial, TemporalSpec
 

@@ -55,9 +55,8 @@ def lazy_cube(
     return plan.dataset(name, {name: (tasks, set())})
 
 
-def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
+def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
     """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
-    recipe = recipe_for(read, source)
     frames = _by_frame(read, scenes)
     at = {scene.id: i for i, scene in enumerate(scenes)}
     merged = {0: -1, 1: -1, 2: -1, 3: -1} if recipe.how == "clearest" else {0: -1, 1: -1}

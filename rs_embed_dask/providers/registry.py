@@ -1,7 +1,6 @@
 """The provider protocol and registry, reading a cube, and gates that bound how many requests are in flight.
 
-A process counts its own requests. Whoever runs many processes, as the engine does, sets by `share_by` how they count
-together.
+A process counts its own requests; who runs many processes, as the engine does, sets by `share_by` how they count.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from rs_embed_dask.errors import (
     TransientError,
     UnknownNameError,
 )
-from rs_embed_dask.imagery.cube import Cube, Dates
+from rs_embed_dask.imagery.cube import DAYS, Cube, Dates
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES
@@ -241,7 +240,8 @@ def _cubes(
 
 def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
     scenes, dates = _used(lazy, read, done.get("used")) if "days" not in done else ((), _observed(done["days"]))
-    return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
+    pixels, n_obs = np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16)
+    return Cube(pixels, n_obs, read, scenes, dates, n_days=lazy.attrs.get(DAYS))
 
 
 def _computed(parts: list[Any], threads: int) -> list[Any]:
@@ -313,6 +313,7 @@ _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",
     "stac": "rs_embed_dask.providers.stac.provider:StacProvider",
+    "earth_search": "rs_embed_dask.providers.stac.earth_search:EarthSearch",
     "earth_engine": "rs_embed_dask.providers.earth_engine.provider:EarthEngine",
     "files": "rs_embed_dask.providers.files.provider:Files",
     "synthetic": "rs_embed_dask.providers.synthetic.provider:Synthetic",

@@ -81,7 +81,7 @@ def append_items(
         return document
     grown = replace(document, n_items=n_items, request=document.request if request is None else plain(request))
     for layout in document.layouts:
-        for field in (*COORDS, *layout.fields):
+        for field in _present(document, layout.label, (*COORDS, *layout.fields)):
             _grow(location, f"{layout.label}/{field.name}", n_items)
         _copy_coords(location, grown, layout.label, first=document.n_items)
     return replace(grown, metadata=_metadata(location, grown)).save(location)
@@ -98,6 +98,11 @@ def add_models(
     if request is not None:
         grown = replace(grown, request=plain(request))
     return replace(grown, metadata=_metadata(location, grown)).save(location)
+
+
+def _present(document: Document, group: str, fields: Sequence[Field]) -> list[Field]:
+    """Leave out what a group that was made by an earlier version does not have."""
+    return [one for one in fields if group not in document.metadata or f"{group}/{one.name}" in document.metadata]
 
 
 def _check_models(models: Sequence[ModelLayout], chunk_items: int) -> None:
@@ -203,6 +208,6 @@ def _metadata(location: Location, document: Document) -> dict[str, dict[str, Any
     metadata: dict[str, dict[str, Any]] = {}
     for group, fields in groups.items():
         metadata[group] = _array_document(location, group)
-        for field in fields:
+        for field in _present(document, group, fields):
             metadata[f"{group}/{field.name}"] = _array_document(location, f"{group}/{field.name}")
     return metadata

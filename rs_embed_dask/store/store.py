@@ -125,6 +125,10 @@ class StoreView:
         """Read rows of one array in stored form (days as int32, texts as strings)."""
         return read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
 
+    def has(self, group: str, name: str) -> bool:
+        """Return whether there is an array: stores of earlier versions lack some."""
+        return f"{group}/{name}" in self._document.metadata
+
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
         path = f"{group}/{name}"
         if path not in self._arrays:
@@ -284,7 +288,7 @@ class Store(StoreView):
         """
         self._check_writable()
         layout = self.layout(label)
-        arrays = {field.name: self._array(label, field.name) for field in layout.fields}
+        arrays = {field.name: self._array(label, field.name) for field in layout.fields if self.has(label, field.name)}
         write_rows(Chunk(arrays, layout, *self.span(chunk), self._location.name), result)
 
     def append_items(self, items: Iterable[Item], *, request: dict[str, Any] | None = None) -> int:

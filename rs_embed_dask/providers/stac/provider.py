@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
-from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.cube import DAYS, Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
+from rs_embed_dask.imagery.revisit import acquisition_days
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, ByteCache, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
-from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
+from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
+from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
+from rs_embed_dask.providers.stac.read import INDEX, asset_for, chunks_for, stack_items
 from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
+from rs_embed_dask.providers.stac.shared import Shared
 from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = ["URL", "PlanetaryComputer", "Shared", "StacProvider", "around", "loosest", "scene_of", "serving", "touching"]
+__all__ = ["URL", "PlanetaryComputer", "StacProvider", "around", "scene_of", "serving", "spanning", "touching"]
 
 Box = tuple[float, float, float, float]
 
@@ -48,51 +52,26 @@ def touching(items: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
     return tuple(item for item in items if any(touches(item, asset, grid) for asset in item.assets.values()))
 
 
-def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
-    """Return the span and the cloud limit that admit every scene that any of the reads needs."""
-    limits = [read.fetch.max_cloud_pct for read in reads]
-    stated = [limit for limit in limits if limit is not None]
-    limit = max(stated) if len(stated) == len(limits) else None
-    whole = Span(min(read.span.start for read in reads), max(read.span.end for read in reads))
-    return whole, replace(reads[0].fetch, max_cloud_pct=limit)
+def spanning(reads: Sequence[Read]) -> Span:
+    """Return the span that holds every scene that any of the reads needs."""
+    return Span(min(read.span.start for read in reads), max(read.span.end for read in reads))
 
 
 def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacItem, ...]:
     """Return the items that one read needs, as if it had been searched for alone."""
-    limit = read.fetch.max_cloud_pct if sensor(table.sensor).kind == "optical" else None
 
     def matches(item: StacItem) -> bool:
-        cover = item.first(table.properties.cloud)
-        clear = limit is None or (cover is not None and float(cover) <= limit)
-        return clear and any(span.start <= item.time.date() < span.end for span in read.frames)
+        return _clear(item, table, read.fetch) and any(item.time.date() in span for span in read.frames)
 
     return newest([item for item in items if matches(item)], table.properties)
 
 
-@dataclass(frozen=True)
-class Shared:
-    """The items and layers of a stack."""
-
-    items: tuple[StacItem, ...]
-    layers: tuple[Layer, ...]
-
-    @classmethod
-    def of(cls, items_per_read: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
-        """Collect what any read needs, each item and layer once."""
-        items = {item.id: item for each in items_per_read for item in each}
-        layers = dict.fromkeys(names for recipe in recipes for names in recipe.assets)
-        return cls(tuple(sorted(items.values(), key=lambda item: (item.time, item.id))), tuple(layers))
-
-    def part(self, raw: da.Array, items: Sequence[StacItem], layers: Sequence[Layer]) -> da.Array:
-        """Take one read's items and layers out of the stack: (n, a, H, W) of (N, A, H, W)."""
-        rows = {item.id: row for row, item in enumerate(self.items)}
-        columns = {names: column for column, names in enumerate(self.layers)}
-        taken = raw
-        if tuple(items) != self.items:
-            taken = taken[[rows[item.id] for item in items]]
-        if tuple(layers) != self.layers:
-            taken = taken[:, [columns[names] for names in layers]]
-        return taken
+def _clear(item: StacItem, table: Source, fetch: FetchSpec) -> bool:
+    """Return whether an item passes the cloud limit; an unknown cover does not."""
+    if fetch.max_cloud_pct is None or sensor(table.sensor).kind != "optical":
+        return True
+    cover = item.first(table.properties.cloud)
+    return cover is not None and float(cover) <= fetch.max_cloud_pct
 
 
 def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
@@ -138,6 +117,9 @@ class StacProvider:
         travels nowhere; it goes to the server of `url` alone.
     limits
         How large images, blocks and reads may be, and how strongly blocks may be compressed.
+    fallback
+        A second catalogue, as `open_provider` takes it, such as ``"earth_search"``. Scenes that this one lacks, by
+        granule and sensing time, are read from there, with its assets and scales; their ids begin with its name.
 
     Raises
     ------
@@ -161,6 +143,7 @@ class StacProvider:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     key_file: str | None = None
     limits: TiffLimits = field(default_factory=TiffLimits)
+    fallback: str | StacProvider | Mapping[str, Any] | None = None
 
     name: ClassVar[str] = "stac"
 
@@ -185,6 +168,20 @@ class StacProvider:
             object.__setattr__(self, "retry", RetryPolicy(**self.retry))
         if isinstance(self.limits, Mapping):
             object.__setattr__(self, "limits", TiffLimits(**self.limits))
+        if self.fallback is not None:
+            object.__setattr__(self, "fallback", self._checked(open_provider(self.fallback)))
+
+    def _checked(self, second: object) -> StacProvider:
+        fix = "give one STAC provider without a fallback of its own, for example 'earth_search'"
+        if not isinstance(second, StacProvider) or second.fallback is not None:
+            raise SpecError("StacProvider.fallback", value=second, reason="it is not a plain STAC provider", fix=fix)
+        if not self.sensors() & second.sensors():
+            reason = f"it serves {', '.join(sorted(second.sensors()))}, of which this provider serves none"
+            raise SpecError("StacProvider.fallback", value=second, reason=reason, fix="leave it out")
+        if any(INDEX in name for each in (self, second) for _, name in each.assets):
+            fix = "leave fallback= out, or name assets of one band"
+            raise SpecError("StacProvider.fallback", value=second, reason="an asset holds several bands", fix=fix)
+        return second
 
     def __repr__(self) -> str:
         changed = [
@@ -258,7 +255,26 @@ class StacProvider:
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
         return tuple(scene_of(item, names) for item in items)
 
+    def _second(self, table: Source) -> Second | None:
+        """Return what the second catalogue has of a sensor."""
+        second = self.fallback
+        if not isinstance(second, StacProvider) or table.sensor not in second.sensors():
+            return None
+        return Second(second.source, second.table(table.sensor), second.signer, second.url)
+
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of the catalogue, and those of the second one that it lacks."""
+        second = self._second(table)
+        if second is None or not isinstance(self.fallback, StacProvider):
+            return self.listed(table, grids, span, fetch)
+        # cloud covers and times differ between catalogues: what one has is seen without the limits of a read
+        wide, anything = widened(span), replace(fetch, max_cloud_pct=None)
+        first = self.listed(table, grids, wide, anything)
+        more = lacking(first, self.fallback.listed(second.table, grids, wide, anything), table, second)
+        return tuple(item for item in (*first, *more) if item.time.date() in span and _clear(item, table, fetch))
+
+    def listed(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of this catalogue alone."""
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
         query = Query(
             url=self.url,
@@ -318,7 +334,8 @@ class StacProvider:
         """
         table = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
-        items = self._find(table, grids, *loosest(reads))
+        # without a cloud limit, which is applied to each read: the census counts what the catalogue has
+        items = self._find(table, grids, spanning(reads), FetchSpec())
         access = self.access if len(grids) == 1 else replace(self.access, cache=ByteCache())
         by_read: dict[int, xr.Dataset | NoImageryError] = {}
         for grid in grids:
@@ -331,7 +348,9 @@ class StacProvider:
         self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
     ) -> list[xr.Dataset | NoImageryError]:
         table = self.table(reads[0].sensor)
-        recipes = [recipe_for(read, table) for read in reads]
+        second = self._second(table)
+        others = () if second is None else ((second.prefix, second.table),)
+        recipes = [recipe_for(read, table, others) for read in reads]
         grid = reads[0].grid
         items_per_read = [serving(candidates, read, table) for read in reads]
         for items, recipe in zip(items_per_read, recipes, strict=True):
@@ -339,9 +358,12 @@ class StacProvider:
         shared = Shared.of(items_per_read, recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
-        raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
+        stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
+        raw = stack_both(stack, shared.items, second, access)
         return [
-            self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
+            _counted(
+                self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe), read, candidates
+            )
             for read, items, recipe in zip(reads, items_per_read, recipes, strict=True)
         ]
 
@@ -352,7 +374,7 @@ class StacProvider:
         asset_names = [name for names in recipe.assets for name in names]
         scenes = [scene_of(item, table.properties.cloud, asset_names) for item in items]
         try:
-            return raw_cube(read, table, scenes=scenes, raw=raw)
+            return raw_cube(read, recipe, scenes=scenes, raw=raw)
         except NoImageryError as nothing:
             return nothing
 
@@ -384,7 +406,21 @@ class StacProvider:
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
         plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
+        plain |= {name: plain[name].describe() for name in ("fallback",) if name in plain}
         return {"name": self.name, **plain}
+
+
+def _counted(
+    cube: xr.Dataset | NoImageryError, read: Read, candidates: Iterable[StacItem]
+) -> xr.Dataset | NoImageryError:
+    """Let a cube know on how many days of its frames the catalogue has scenes, cloudy ones included."""
+    times = (item.time for item in candidates if any(item.time.date() in span for span in read.frames))
+    days = acquisition_days(times, read.grid.center_lonlat[0])
+    if isinstance(cube, NoImageryError):
+        cube.n_days = days
+    else:
+        cube.attrs[DAYS] = days
+    return cube
 
 
 DEFAULTS: Final = {
@@ -407,7 +443,7 @@ class PlanetaryComputer(StacProvider):
     ----------
     url
         Address of the API.
-    source, collections, assets, absent, threads, chunk_px, retry
+    source, collections, assets, absent, threads, chunk_px, retry, fallback
         As of `StacProvider`; the tables are the Planetary Computer's.
 
     Examples
