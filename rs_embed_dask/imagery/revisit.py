@@ -17,11 +17,11 @@ from typing import Final
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import solar_day
 
-__all__ = ["PASSES", "Orbit", "Passes", "acquisition_days", "expected_passes"]
+__all__ = ["PASSES", "OrbitCycle", "Passes", "acquisition_days", "expected_passes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Orbit:
+class OrbitCycle:
     """One satellite's place in a constellation: every spot is passed at least once in `cycle_days`."""
 
     since: dt.date
@@ -33,7 +33,7 @@ class Orbit:
 class Passes:
     """When and where a collection's satellites acquire all land, and who says so."""
 
-    orbits: tuple[Orbit, ...]
+    orbits: tuple[OrbitCycle, ...]
     latitudes: tuple[float, float]
     lowest_sun_deg: float | None
     """Images are taken or processed with the sun at least this high; None for radar."""
@@ -41,7 +41,7 @@ class Passes:
 
 
 _S2: Final = Passes(
-    orbits=(Orbit(dt.date(2017, 10, 1), 10), Orbit(dt.date(2018, 3, 1), 10)),
+    orbits=(OrbitCycle(dt.date(2017, 10, 1), 10), OrbitCycle(dt.date(2018, 3, 1), 10)),
     latitudes=(-56.0, 82.8),
     lowest_sun_deg=15.0,
     source=(
@@ -51,13 +51,13 @@ _S2: Final = Passes(
 )
 _S1: Final = Passes(
     # what a second satellite acquires outside Europe depends on the plan, so one is counted
-    orbits=(Orbit(dt.date(2017, 1, 1), 12),),
+    orbits=(OrbitCycle(dt.date(2017, 1, 1), 12),),
     latitudes=(-56.0, 82.8),
     lowest_sun_deg=None,
     source="ESA, Sentinel-1 observation scenario: land at least once in the 12 days of one satellite's repeat cycle",
 )
-_L8: Final = Orbit(dt.date(2013, 4, 11), 16)
-_L9: Final = Orbit(dt.date(2022, 2, 10), 16)
+_L8: Final = OrbitCycle(dt.date(2013, 4, 11), 16)
+_L9: Final = OrbitCycle(dt.date(2022, 2, 10), 16)
 _LANDSAT: Final = Passes(
     orbits=(_L8, _L9),
     latitudes=(-82.0, 82.0),

@@ -99,8 +99,8 @@ FUNCTION = f"{__name__}:credentials"
         ({"name": "planetary_computer", "fallback": "plugin"}, "the provider 'plugin'"),
         ({"name": "planetary_computer", "fallback": {"name": "stac", "key_file": "/keys/a"}}, "key_file='/keys"),
         ({"name": "planetary_computer", "fallback": {"name": "stac", "url": "https://evil.example"}}, "https://evil"),
-        ({"name": "files", "source": ["/home/me/private"], "sensor": "s2"}, "files such as"),
-        ({"name": "Files", "source": ["/home/me/private"], "sensor": "s2"}, "the provider 'Files'"),
+        ({"name": "files", "source": ["/mnt/me/private"], "sensor": "s2"}, "files such as"),
+        ({"name": "Files", "source": ["/mnt/me/private"], "sensor": "s2"}, "the provider 'Files'"),
         ({"name": "earth_engine", "endpoint": "https://evil.example"}, r"https://evil\.example"),
         ({"name": "earth_engine", "endpoint": "http://earthengine.googleapis.com"}, "http://earthengine"),
         ({"name": "earth_engine", "endpoint": "https://earthengine.googleapis.com:444"}, "com:444"),
@@ -122,9 +122,9 @@ def test_a_store_from_someone_else_is_refused(hostile, provider, words, monkeypa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cache": "/home/me", "cache_gb": 1e-9}, "cache='/home/me' of tessera"),
-        ({"base_url": "/home/me/private"}, "base_url='/home/me/private' of tessera"),
-        ({"base_url": "file:///home/me"}, "file://"),
+        ({"cache": "/mnt/me", "cache_gb": 1e-9}, "cache='/mnt/me' of tessera"),
+        ({"base_url": "/mnt/me/private"}, "base_url='/mnt/me/private' of tessera"),
+        ({"base_url": "file:///mnt/me"}, "file://"),
         ({"base_url": "https://evil.example/tiles"}, r"https://evil\.example"),
     ],
 )

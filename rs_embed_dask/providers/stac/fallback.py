@@ -63,7 +63,7 @@ def widened(span: Span) -> Span:
 
 
 def stack_both(
-    stack: Callable[..., da.Array], items: Sequence[StacItem], second: Second | None, access: Access
+    stack: Callable[..., da.Array], items: Sequence[StacItem], *, second: Second | None, access: Access
 ) -> da.Array:
     """Return the raw numbers of items of both catalogues in their order, each reached as its own catalogue asks."""
     from_second = [second is not None and second.owns(item.id) for item in items]
@@ -78,7 +78,7 @@ def stack_both(
 
 
 def lacking(
-    first: Sequence[StacItem], second: Iterable[StacItem], table: Source, other: Second
+    first: Sequence[StacItem], second: Iterable[StacItem], *, table: Source, other: Second
 ) -> tuple[StacItem, ...]:
     """Return the items of a second catalogue that the first lacks: named after it, with the first's asset names."""
     by_granule: defaultdict[tuple[str, str], list[StacItem]] = defaultdict(list)

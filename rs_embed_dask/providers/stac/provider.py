@@ -266,14 +266,15 @@ class StacProvider:
         """Return the items of the catalogue, and those of the second one that it lacks."""
         second = self._second(table)
         if second is None or not isinstance(self.fallback, StacProvider):
-            return self.listed(table, grids, span, fetch)
+            return self.listed(table, grids, span, fetch=fetch)
         # cloud covers and times differ between catalogues: what one has is seen without the limits of a read
         wide, anything = widened(span), replace(fetch, max_cloud_pct=None)
-        first = self.listed(table, grids, wide, anything)
-        more = lacking(first, self.fallback.listed(second.table, grids, wide, anything), table, second)
+        first = self.listed(table, grids, wide, fetch=anything)
+        theirs = self.fallback.listed(second.table, grids, wide, fetch=anything)
+        more = lacking(first, theirs, table=table, other=second)
         return tuple(item for item in (*first, *more) if item.time.date() in span and _clear(item, table, fetch))
 
-    def listed(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+    def listed(self, table: Source, grids: Sequence[Grid], span: Span, *, fetch: FetchSpec) -> tuple[StacItem, ...]:
         """Return the items of this catalogue alone."""
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
         query = Query(
@@ -359,7 +360,7 @@ class StacProvider:
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
         stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
-        raw = stack_both(stack, shared.items, second, access)
+        raw = stack_both(stack, shared.items, second=second, access=access)
         return [
             _counted(
                 self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe), read, candidates
