@@ -52,7 +52,7 @@ def _side_m(spatial: Spatial) -> float:
     west, south, east, north = spatial.unwrapped.bounds
     nearest = min(abs(south), abs(north)) if south * north > 0 else 0.0
     width = (east - west) * math.cos(math.radians(nearest))
-    return _METRES_PER_DEGREE * max(width, north - south)
+    return float(_METRES_PER_DEGREE * max(width, north - south))
 
 
 def _too_large(item: Item, side_m: float, nbytes: float) -> SpecError:

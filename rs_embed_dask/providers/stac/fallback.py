@@ -74,7 +74,8 @@ def stack_both(
     if not mine:
         return last
     together: da.Array = np.concatenate([stack(mine, access=access), last])  # type: ignore[assignment]
-    return together[np.argsort(np.argsort(from_second, kind="stable"))]
+    ordered: da.Array = together[np.argsort(np.argsort(from_second, kind="stable"))]
+    return ordered
 
 
 def lacking(

@@ -178,7 +178,7 @@ class StacProvider:
         if not self.sensors() & second.sensors():
             reason = f"it serves {', '.join(sorted(second.sensors()))}, of which this provider serves none"
             raise SpecError("StacProvider.fallback", value=second, reason=reason, fix="leave it out")
-        if any(INDEX in name for each in (self, second) for _, name in each.assets):
+        if any(INDEX in name for each in (self, second) for name in dict(each.assets).values()):
             fix = "leave fallback= out, or name assets of one band"
             raise SpecError("StacProvider.fallback", value=second, reason="an asset holds several bands", fix=fix)
         return second
