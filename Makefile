@@ -65,7 +65,7 @@ imports: $(READY)
 	@$(BIN)/lint-imports
 
 tests: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.pipeline
