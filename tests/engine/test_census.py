@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import rs_embed_dask as rs
+from rs_embed_dask.cli import show
 from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.store import Status, Store
 from tests.services.fixtures import new_process, plain
@@ -76,6 +77,9 @@ def test_a_run_counts_days_and_takes_what_is_missing_from_the_second_catalogue(p
     )
     assert "Scenes in the catalogue" in repr(report)
     assert report.table.n_days.tolist() == [3, 0]
+    told = show.status_dict(report, show.chosen_rows(report, ()))
+    assert told["census"] == [{"label": "bandstats", "items": 2, "n_days": 3, "n_expected": 12, "short": 2}]
+    assert [(row["n_days"], row["n_expected"]) for row in told["items"]] == [(3, 6), (0, 6)]
 
 
 def test_cloudy_scenes_are_days_too(plain, threads_client, tmp_path):
@@ -96,3 +100,4 @@ def test_a_provider_without_a_catalogue_counts_none(threads_client, tmp_path):
     assert report.census == ()
     assert report.table.n_days.isna().all()
     assert report.table.n_expected.tolist() == [6, 6]
+    assert [(row["n_days"], row["n_expected"]) for row in show.chosen_rows(report, ())] == [("", 6)] * 2
