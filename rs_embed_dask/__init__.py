@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rs_embed_dask.api import (
+        can_run,
         compute_embeddings,
         get_embedding,
         get_embeddings_batch,
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rs_embed_dask.api": (
+        "can_run",
         "compute_embeddings",
         "get_embedding",
         "get_embeddings_batch",
@@ -98,6 +100,7 @@ __all__ = [
     "RsEmbedError",
     "SensorSpec",
     "TemporalSpec",
+    "can_run",
     "cluster",
     "compute_embeddings",
     "describe_model",

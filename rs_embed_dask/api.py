@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
+    from rs_embed_dask.engine.suitability import Suitability
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.providers import Provider
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RequestOptions",
+    "can_run",
     "compute_embeddings",
     "get_embedding",
     "get_embeddings_batch",
@@ -152,6 +154,84 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
     items = _items(spatials, temporal, options)
     check_places(items.places)
     return make_plan(items, request, sizes=sizes)
+
+
+def can_run(
+    source: object,
+    temporal: object = None,
+    *,
+    models: Sequence[str] | None = None,
+    provider: Provider | str | Sequence[Provider | str] | None = None,
+    search: bool = False,
+    crs: str | None = None,
+    buffer_m: float | None = None,
+    **data_options: object,
+) -> Suitability:
+    """Tell which models can run on some data or at some places, and why each of the others cannot.
+
+    Parameters
+    ----------
+    source : array, raster files, folder, provider, or places
+        Pixels (an xarray object, an array, GeoTIFFs or a folder of them, an open provider), or anything that `places`
+        accepts.
+    temporal : TemporalSpec, optional
+        The span; scenes outside it do not count. Default: any time.
+    models : sequence of str, optional
+        Ids to judge. Default: all.
+    provider : str, Provider, or a sequence of them, optional
+        Where the pixels of places would come from. Default: Planetary Computer and Earth Engine.
+    search : bool, default False
+        Ask the providers' catalogues for scenes; needs a span. Otherwise nothing leaves this machine.
+    crs, buffer_m : str, float, optional
+        As `places`.
+    **data_options
+        Of the provider ``files``, for pixels: ``sensor``, ``bands``, ``dates``, ``grid`` and so on.
+
+    Returns
+    -------
+    Suitability
+        One verdict for each model, modality and provider: whether it runs, the days (UTC) with scenes, or the reason
+        and the fix. ``.models`` lists those that can run. Where a model combines modalities freely, each is judged
+        alone; weights and licences are not looked at.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If an argument is invalid, or the data state neither sensor nor place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rs_embed_dask as rs
+    >>> from rs_embed_dask.imagery.grid import Grid
+    >>> grid = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_600_000), (8, 8))
+    >>> pixels = np.ones((1, 3, 8, 8), "uint16")
+    >>> told = {"sensor": "sentinel-2-l2a", "bands": ("red", "green", "blue"), "dates": "2022-06-05", "grid": grid}
+    >>> rs.can_run(pixels, models=["satmae", "galileo"], **told).models
+    ('satmae',)
+    """
+    from rs_embed_dask.engine import suitability
+    from rs_embed_dask.providers import Provider as AnyProvider, open_provider
+    from rs_embed_dask.specs import TemporalSpec
+
+    span = None if temporal is None else TemporalSpec.of(temporal)
+    if suitability.is_imagery(source):
+        if provider is not None:
+            fix = "leave provider out, or give places"
+            raise SpecError("provider", value=provider, reason="the pixels are given", fix=fix)
+        own = (
+            source
+            if isinstance(source, AnyProvider)
+            else open_provider("files", source=source, crs=crs, **data_options)
+        )
+        return suitability.judged(models, [own], suitability.Question(temporal=span))
+    if data_options:
+        reason = "these options are for pixels, and places were given"
+        raise SpecError("options", value=sorted(data_options), reason=reason, fix="leave them out")
+    if search and span is None:
+        raise SpecError("search", value=search, reason="a search needs a span", fix="give temporal=")
+    question = suitability.Question(places(source, crs, buffer_m=buffer_m), span, search)
+    return suitability.judged(models, suitability.providers_for(provider), question)
 
 
 def resume(

@@ -295,6 +295,9 @@ class ProviderError(RsEmbedError):
 class NoImageryError(ProviderError):
     """The provider has no imagery for this place and span."""
 
+    n_days: int | None = None
+    """On how many days the catalogue has scenes, none of them fit; None if they were not counted."""
+
 
 class TransientError(ProviderError):
     """A read that failed and may succeed when retried.

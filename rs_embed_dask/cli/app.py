@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliOptions, ClusterOptions, ProviderOptions, taking
+from rs_embed_dask.cli.options import CliOptions, ClusterOptions, ProviderOptions, TimeOptions, taking
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -176,10 +176,33 @@ def verify(
 
 
 @app.command()
-def models(*, as_json: Json = False) -> None:
+@taking(TimeOptions, ProviderOptions)
+def models(
+    time: TimeOptions,
+    provider: ProviderOptions,
+    *,
+    for_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--for", help="Raster, folder of rasters, or vector file: list which models can run on it, or why not."
+        ),
+    ] = None,
+    buffer: Annotated[
+        float | None, typer.Option(help="Half the side of a square around each point, in metres.")
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="With --for: ask the provider's catalogue for scenes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the models: variants, inputs, sizes, licences, and the deviation from the authors' code."""
     from rs_embed_dask.pages.model import short_rows
 
+    if for_file is not None:
+        keywords = read.suitability_keywords(for_file, provider, buffer_m=buffer)
+        verdicts = rs.can_run(str(for_file), read.span_if_any(time), search=search, **keywords)
+        show.json_text(verdicts.to_dict()) if as_json else show.text(verdicts)
+        return
     rows = rs.list_models()
     if as_json:
         show.json_text(rows)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import printable
@@ -24,7 +25,7 @@ __all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status
 DECIMALS = 4
 ITEM_COLUMNS = (
     *("item", "id", "lon", "lat", "start", "end"),
-    *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
+    *("model", "status", "valid_fraction", "n_obs", "n_days", "n_expected", "first_date", "last_date", "reason"),
 )
 LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
 
@@ -81,7 +82,8 @@ def status_dict(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
     counts = {
         label: {status.name.lower(): n for status, n in by_status.items()} for label, by_status in report.counts.items()
     }
-    return {"counts": counts} if rows is None else {"counts": counts, "items": list(rows)}
+    whole: dict[str, Any] = {"counts": counts, "census": [asdict(one) for one in report.census]}
+    return whole if rows is None else {**whole, "items": list(rows)}
 
 
 def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str, object]]:
@@ -94,6 +96,10 @@ def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str,
 
 
 def _short(value: Any) -> object:
+    import pandas as pd
+
+    if value is pd.NA:
+        return ""
     if hasattr(value, "isoformat"):
         return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
     if isinstance(value, str):

@@ -390,6 +390,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
         # Before the first read: a worker that is paused because its memory is full never resumes.
         driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))
+        driver.watch.workers.check_pixels(plan.figures.item_bytes)
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rs_embed_dask.engine.extent import BYTES_PER_VALUE
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.specs import OutputSpec
@@ -198,7 +199,6 @@ def seconds_text(seconds: float) -> str:
 _SAMPLES: Final = 16
 _OPERATIONS_PER_S: Final = 5e10
 _LEAST_S: Final = 0.002
-_BYTES_PER_VALUE: Final = 4 + 1
 _CHUNK_DECODED: Final = 256 * 2**20
 _CHUNK_STORED: Final = 32 * 2**20
 _LARGEST_CHUNK: Final = 256
@@ -219,10 +219,10 @@ class Price:
     embed_seconds: float = 0.0
 
 
-def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) -> Price:
-    """Price a few items spread evenly over all of them."""
+def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item], *, largest: int = 0) -> Price:
+    """Price a few items spread evenly over all of them, of which the largest has so many bytes."""
     count = min(_SAMPLES, len(items))
-    total = Price()
+    total = Price(largest_bytes=largest)
     for number in range(count):
         _add_item(total, recipe, chosen, items[number * len(items) // count])
     names = ("scenes", "requests", "download_bytes", "read_seconds", "decoded_bytes", "embed_seconds")
@@ -243,7 +243,7 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
         nbytes += _add_product(total, entry, item)
     for read in reads:
         rows, columns = read.grid.shape
-        nbytes += rows * columns * len(read.frames) * len(read.bands) * _BYTES_PER_VALUE
+        nbytes += rows * columns * len(read.frames) * len(read.bands) * BYTES_PER_VALUE
     encoders = [one for one in chosen if one.product is None]
     total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in encoders)
     total.decoded_bytes += nbytes

@@ -15,6 +15,7 @@ from rs_embed_dask.engine.estimate import (
     price_of,
     seconds_text,
 )
+from rs_embed_dask.engine.extent import largest_read
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError
@@ -152,7 +153,9 @@ def make_plan(
     chosen = choose(request)
     recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
     layouts = layouts_for(request, chosen, listed, stored=stored, added=added)
-    price = price_of(recipe, chosen, listed)
+    # those of a store were judged when they were added
+    largest = largest_read(listed.added if isinstance(listed, StoredItems) else listed, recipe)
+    price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
     return Plan(request, recipe, listed, layouts, chunk_items, figures)
@@ -164,12 +167,12 @@ class StoredItems(Sequence[Item]):
     def __init__(self, store: Store, added: Sequence[Item] = ()) -> None:
         self._store = store
         self._stored = store.n_items
-        self._added = added
+        self.added = added
         self._chunk_number = -1
         self._chunk: list[Item] = []
 
     def __len__(self) -> int:
-        return self._stored + len(self._added)
+        return self._stored + len(self.added)
 
     def __getitem__(self, index: Any) -> Any:
         """One item; slices are not needed."""
@@ -177,7 +180,7 @@ class StoredItems(Sequence[Item]):
             raise IndexError(index)
         row = index % len(self)
         if row >= self._stored:
-            return self._added[row - self._stored]
+            return self.added[row - self._stored]
         number, offset = divmod(row, self._store.chunk_items)
         if number != self._chunk_number:
             self._chunk, self._chunk_number = self._store.items(number), number
@@ -186,4 +189,4 @@ class StoredItems(Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         for number in range(self._store.n_chunks):
             yield from self._store.items(number)
-        yield from self._added
+        yield from self.added

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixel
 from rs_embed_dask.engine.recipe import Recipe, square_of
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
+from rs_embed_dask.imagery.revisit import expected_passes
 from rs_embed_dask.store import ChunkResult, Status
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Outcome:
     valid_fraction: tuple[float, ...] = ()
     frames: tuple[Span, ...] = ()
     n_obs: int = 0
+    n_days: int = -1
+    n_expected: int = -1
     first: date | None = None
     last: date | None = None
     scenes: tuple[str, ...] = ()
@@ -99,6 +102,8 @@ def chunk_result(units: Sequence[Unit], outcomes: Sequence[Outcome], frames: int
         reason=[outcome.reason for outcome in outcomes],
         valid_fraction=valid,
         n_obs=np.asarray([outcome.n_obs for outcome in outcomes], dtype="int64"),
+        n_days=np.asarray([outcome.n_days for outcome in outcomes], dtype="int64"),
+        n_expected=np.asarray([outcome.n_expected for outcome in outcomes], dtype="int64"),
         first_date=_days([outcome.first for outcome in outcomes]),
         last_date=_days([outcome.last for outcome in outcomes]),
         frame_start=starts,
@@ -243,10 +248,16 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
     frames = group.frames.spans(unit.item.temporal)
     failed = _failed([pixels[number] for number, _ in needs])
     if failed is not None:
-        return Outcome(failed.status, error=failed.error, frames=frames, valid_fraction=(0.0,) * len(frames))
+        facts: dict[str, Any] = {"frames": frames, "valid_fraction": (0.0,) * len(frames)}
+        if failed.status == Status.NO_DATA:
+            found = {number: getattr(pixels[number].error, "n_days", None) for number, _ in needs}
+            place = unit.item.spatial, unit.item.temporal
+            facts |= _census((recipe.groups[number].read(*place), days) for number, days in found.items())
+        return Outcome(failed.status, error=failed.error, **facts)
     cubes = {}
     for number, need in needs:
-        cube = pixels[number].value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal))
+        result = pixels[number]
+        cube = result.value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal), result.error)
         cubes[need.modality] = cube.select(bands=need.bands)
     crop = square_of(unit.item.spatial, group.resolution_m, group.fetch.crs)[1]
     entry = recipe.entry[label]
@@ -263,10 +274,15 @@ def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
     return min(without, key=lambda read: _WORST.index(read.status), default=None)
 
 
-def _blank(read: Read) -> Cube:
+def _blank(read: Read, nothing: object) -> Cube:
     """Make the cube of a read without imagery."""
     shape = (len(read.frames), len(read.bands), *read.grid.shape)
-    return Cube(np.full(shape, np.nan, "float32"), np.zeros((shape[0], *shape[2:]), "uint16"), read)
+    return Cube(
+        np.full(shape, np.nan, "float32"),
+        np.zeros((shape[0], *shape[2:]), "uint16"),
+        read,
+        n_days=getattr(nothing, "n_days", None),
+    )
 
 
 def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
@@ -324,10 +340,22 @@ def _cube_facts(submitted: _Submitted) -> dict[str, Any]:
         "frames": submitted.frames,
         "valid_fraction": tuple(float(share) for share in shares),
         "n_obs": sum(int(cube.n_obs.max(axis=(1, 2)).sum()) for cube in cubes),
+        **_census((cube.read, cube.n_days) for cube in cubes),
         "first": min(days, default=None),
         "last": max(days, default=None),
         "scenes": tuple(dict.fromkeys(scene for cube in cubes for scene in cube.scenes)),
     }
+
+
+def _census(reads: Iterable[tuple[Read, int | None]]) -> dict[str, int]:
+    """Return on how many days there are scenes and must have been passes, -1 where one read does not know."""
+    today = datetime.now(UTC).date()
+    pairs = []
+    for read, days in reads:
+        expected = expected_passes(read.sensor, read.grid.center_lonlat[1], read.frames, before=today)
+        pairs.append((days, expected))
+    totals = (-1 if None in each else sum(each) for each in zip(*pairs, strict=True))
+    return dict(zip(("n_days", "n_expected"), totals, strict=True))
 
 
 def weights_of(recipe: Recipe, outcomes: Sequence[Mapping[str, Outcome]]) -> dict[str, Mapping[str, Any]]:

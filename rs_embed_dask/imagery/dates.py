@@ -80,9 +80,10 @@ class Span(Record):
         return self.start + dt.timedelta(days=self.days // 2)
 
     def __contains__(self, when: dt.date) -> bool:
-        """Whether a day (or a datetime's day) is part of the span."""
-        plain = when.date() if isinstance(when, dt.datetime) else when
-        return self.start <= plain < self.end
+        """Whether a day, or the day of a datetime in UTC, is part of the span; without a zone a datetime is UTC."""
+        if isinstance(when, dt.datetime):
+            when = (when.astimezone(dt.UTC) if when.tzinfo else when).date()
+        return self.start <= when < self.end
 
     def to_dict(self) -> dict[str, Any]:
         """Return both days as ISO strings.

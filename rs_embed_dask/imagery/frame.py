@@ -179,6 +179,12 @@ class FrameRecipe:
     assets: tuple[tuple[str, ...], ...]
     how: str
     lon: float
+    others: tuple[tuple[str, Source], ...] = ()
+    """Sources of scenes from other catalogues, by how their ids begin."""
+
+    def source_of(self, scene: Scene) -> Source:
+        """Return whose table says what the numbers of a scene mean."""
+        return next((source for start, source in self.others if scene.id.startswith(start)), self.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +197,7 @@ class FramePixels:
     lost: npt.NDArray[np.bool_]
 
 
-def recipe_for(read: Read, source: Source) -> FrameRecipe:
+def recipe_for(read: Read, source: Source, others: tuple[tuple[str, Source], ...] = ()) -> FrameRecipe:
     """Return how a read processes the raw values of a source."""
     of = sensor(read.sensor)
     bands = tuple(of.band(name) for name in read.bands)
@@ -201,7 +207,7 @@ def recipe_for(read: Read, source: Source) -> FrameRecipe:
         assets.append((chosen[1],))
     how = read.fetch.composite or "median"
     mask = None if chosen is None else chosen[0]
-    return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0])
+    return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0], others)
 
 
 def make_frame(
@@ -212,7 +218,7 @@ def make_frame(
     lost = (raw[:, :, :1, :1] == LOST).any(axis=(1, 2, 3))
     if lost.any():
         raw = np.where(lost[:, None, None, None], np.float32(np.nan), raw)
-    stack = harmonise(raw[:, :n_bands], recipe.source, bands=recipe.bands, scenes=scenes)
+    stack = _by_source(raw[:, :n_bands], scenes, recipe)
     if recipe.mask is not None:
         bad = spoilt(raw[:, n_bands], recipe.mask)
         np.copyto(stack, np.float32(np.nan), where=bad[:, None])
@@ -220,6 +226,18 @@ def make_frame(
         stack, scenes, lon=recipe.lon, how=recipe.how, present=present, names=recipe.source.properties
     )
     return FramePixels(finish(values, recipe.bands), n_obs, used, lost)
+
+
+def _by_source(raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe) -> Floats:
+    """Convert the raw values of each scene by its own source's table."""
+    if not recipe.others:
+        return harmonise(raw, recipe.source, bands=recipe.bands, scenes=scenes)
+    out = np.empty(raw.shape, np.float32)
+    sources = [recipe.source_of(scene) for scene in scenes]
+    for source in dict.fromkeys(sources):
+        rows = [row for row, own in enumerate(sources) if own == source]
+        out[rows] = harmonise(raw[rows], source, bands=recipe.bands, scenes=[scenes[row] for row in rows])
+    return out
 
 
 def present_in(scenes: Sequence[Scene], recipe: FrameRecipe) -> npt.NDArray[np.bool_]:

@@ -73,9 +73,8 @@ def lazy_cube(
     return plan.dataset(name, {name: (tasks, set())})
 
 
-def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
+def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
     """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
-    recipe = recipe_for(read, source)
     frames = _by_frame(read, scenes)
     at = {scene.id: i for i, scene in enumerate(scenes)}
     merged = {0: -1, 1: -1, 2: -1, 3: -1} if recipe.how == "clearest" else {0: -1, 1: -1}
@@ -251,7 +250,7 @@ def _dates(frames: Sequence[tuple[Scene, ...]]) -> dict[str, list[str]]:
 
 def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube | ProviderError:
     """Return a cube of the arrays that were computed, or why nothing of it could be read."""
-    from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.cube import DAYS, Cube
 
     scenes, dates = (
         _used_scenes(lazy, read, parts.get("used")) if "days" not in parts else ((), _observed(parts["days"]))
@@ -261,7 +260,8 @@ def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube |
         return faults[0]
     lost = tuple(f"{fault.what}: {fault.reason}" for fault in faults)
     notes = tuple(lazy.encoding.get(NOTES, ()))
-    return Cube(np.asarray(parts["pixels"], np.float32), n_obs, read, scenes, dates, lost, notes)
+    pixels, n_days = np.asarray(parts["pixels"], np.float32), lazy.attrs.get(DAYS)
+    return Cube(pixels, n_obs, read, scenes, dates, lost, notes, n_days)
 
 
 def _faults(lazy: xr.Dataset, flags: Any) -> list[ProviderError]:

@@ -1,7 +1,6 @@
 """The provider protocol and registry, reading a cube, and gates that bound how many requests are in flight.
 
-A process counts its own requests. Whoever runs many processes, as the engine does, sets by `share_by` how they count
-together.
+A process counts its own requests; who runs many processes, as the engine does, sets by `share_by` how they count.
 """
 
 from __future__ import annotations
@@ -286,6 +285,7 @@ _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",
     "stac": "rs_embed_dask.providers.stac.provider:StacProvider",
+    "earth_search": "rs_embed_dask.providers.stac.earth_search:EarthSearch",
     "earth_engine": "rs_embed_dask.providers.earth_engine.provider:EarthEngine",
     "files": "rs_embed_dask.providers.files.provider:Files",
     "synthetic": "rs_embed_dask.providers.synthetic.provider:Synthetic",

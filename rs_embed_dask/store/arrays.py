@@ -119,7 +119,7 @@ def add_models(
 
 
 def _present(document: Document, group: str, fields: Sequence[Field]) -> list[Field]:
-    """Leave out what a group that was made by an earlier version does not have: checksums."""
+    """Leave out what a group that was made by an earlier version does not have."""
     return [one for one in fields if group not in document.metadata or f"{group}/{one.name}" in document.metadata]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
 __all__ = [
+    "CENSUS",
     "CHECKSUM",
     "COORDS",
     "DONE",
@@ -189,6 +190,12 @@ STATUS: Final = Field(
 )
 
 
+CENSUS: Final = (
+    Field("n_days", dtype="int32", fill=-1, attrs={"long_name": "days with scenes in the catalogue; -1: not counted"}),
+    Field("n_expected", dtype="int32", fill=-1, attrs={"long_name": "days with passes, at least; -1: not known"}),
+)
+"""What the catalogue has beside what the orbit promises. Stores that are older lack these arrays."""
+
 RESULT_FIELDS: Final = (
     _text("reason", "why the item is not embedded, or what was missing", longest=1_000),
     Field(
@@ -197,6 +204,7 @@ RESULT_FIELDS: Final = (
         attrs={"long_name": "share of pixels that were observed", "units": "1"},
     ),
     Field("n_obs", dtype="int32", fill=0, attrs={"long_name": "number of observations that went in"}),
+    *CENSUS,
     _day("first_date", "day of the first observation"),
     _day("last_date", "day of the last observation"),
     _day("frame_start", "first day of the frame", ("item", "frame")),
@@ -341,6 +349,8 @@ class ChunkResult:
     reason: list[str] | None = None
     valid_fraction: np.ndarray[Any, Any] | None = None
     n_obs: np.ndarray[Any, Any] | None = None
+    n_days: np.ndarray[Any, Any] | None = None
+    n_expected: np.ndarray[Any, Any] | None = None
     first_date: np.ndarray[Any, Any] | None = None
     last_date: np.ndarray[Any, Any] | None = None
     frame_start: np.ndarray[Any, Any] | None = None

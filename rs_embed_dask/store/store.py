@@ -166,6 +166,10 @@ class StoreView:
             return None
         return None if values is None or len(values) < self.n_items else values[: self.n_items]
 
+    def has(self, group: str, name: str) -> bool:
+        """Return whether there is an array: stores of earlier versions lack some."""
+        return f"{group}/{name}" in self._document.metadata
+
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
         path = f"{group}/{name}"
         if path in self._arrays:

@@ -127,7 +127,7 @@ def write_rows(chunk: Chunk, result: ChunkResult) -> None:
     decided = np.flatnonzero(status != Status.PENDING)
     others = decided[~np.isin(decided, rows)]
     blocks = {}
-    for field in chunk.layout.data_fields:
+    for field in (one for one in chunk.layout.data_fields if one.name in chunk.arrays):
         block = field.blank(chunk.layout.shape(field, chunk.size))
         if len(others):
             block[others] = chunk.read(field.name)[others]

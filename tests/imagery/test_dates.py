@@ -48,6 +48,15 @@ class TestSpan:
         assert dt.date(2022, 6, 3) not in span
         assert dt.date(2022, 5, 31) not in span
 
+    def test_two_neighbours_hold_each_moment_once(self):
+        """The last microsecond belongs to the first, midnight to the second; a zone is not dropped."""
+        before, after = Span("2022-06-01", "2022-07-01"), Span("2022-07-01", "2022-08-01")
+        brussels = dt.timezone(dt.timedelta(hours=2))
+        last, first = (dt.datetime.fromisoformat(t) for t in ("2022-06-30T23:59:59.999999", "2022-07-01"))
+        assert [(when in before, when in after) for when in (last, first)] == [(True, False), (False, True)]
+        assert dt.datetime(2022, 7, 1, 1, 59, 59, tzinfo=brussels) in before
+        assert dt.datetime(2022, 7, 1, 2, tzinfo=brussels) in after
+
     @pytest.mark.parametrize(("length", "middle"), [(1, 1), (2, 2), (3, 2), (4, 3), (31, 16)])
     def test_the_midpoint_is_rounded_down(self, length, middle):
         start = dt.date(2022, 1, 1)

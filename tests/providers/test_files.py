@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+import xarray as xr
 from dask.base import compute
 from pyproj import Transformer
 
@@ -106,6 +107,32 @@ def test_a_folder_of_dates_is_composited_and_split_into_frames(tmp_path):
     assert np.isnan(found.values[2]).all()
     assert found.n_obs[:, 0, 0].tolist() == [1, 1, 0]
     assert found.dates[2] is None
+
+
+def test_two_neighbouring_spans_hold_each_scene_once(tmp_path):
+    for index, name in enumerate(("20220630T235959_B04", "20220701T000000_B04")):
+        write(tmp_path / f"{name}.tif", np.full(GRID.shape, 1000 + index, np.uint16))
+    files = Files(tmp_path, sensor="s2")
+    june, july, both = (
+        Span("2022-06-01", "2022-07-01"),
+        Span("2022-07-01", "2022-08-01"),
+        Span("2022-06-01", "2022-08-01"),
+    )
+    assert [len(files.search("s2", GRID, span, fetch=FetchSpec())) for span in (june, july, both)] == [1, 1, 2]
+    cube = load(files, read(GRID, ("red",), june, july))
+    assert cube.values[:, 0, 0, 0].tolist() == [1000, 1001]
+    assert cube.n_obs[:, 0, 0].tolist() == [1, 1]
+
+
+def test_an_array_keeps_the_last_fraction_of_a_day():
+    days = np.array(["2022-06-30T23:59:59.999999999", "2022-07-01"], "datetime64[ns]")
+    array = np.stack([np.full((1, *GRID.shape), level, np.uint16) for level in (1000, 1001)])
+    labelled = xr.DataArray(array, dims=("time", "band", "y", "x"), attrs={"crs": GRID.crs})
+    labelled = labelled.assign_coords(time=days, band=["B04"], y=GRID.ys, x=GRID.xs)
+    files = Files(labelled, sensor="s2")
+    cube = load(files, read(GRID, ("red",), Span("2022-06-01", "2022-07-01"), Span("2022-07-01", "2022-08-01")))
+    assert cube.values[:, 0, 0, 0].tolist() == [1000, 1001]
+    assert cube.n_obs[:, 0, 0].tolist() == [1, 1]
 
 
 def test_two_halves_of_one_day_count_once(tmp_path):

@@ -44,6 +44,16 @@ def test_spans_are_half_open(plain):
     assert ids(ask(service)) == ["S2_1", "S2_2"]
 
 
+@pytest.mark.parametrize("fraction", ["23:59:59.000001", "23:59:59.5", "23:59:59.999999", "23:59:59.999999999"])
+def test_two_neighbouring_spans_hold_each_scene_once(plain, fraction):
+    """To the last fraction of the second before midnight, and midnight itself in the second only."""
+    dates = [f"2022-06-30T{fraction}", "2022-07-01T00:00:00", f"2022-07-31T{fraction}"]
+    service = plain(*(s2_scene(f"S2_{i}", date, bands=("B04",)) for i, date in enumerate(dates)))
+    assert ids(ask(service)) == ["S2_0"]
+    assert ids(ask(service, span=Span("2022-07-01", "2022-08-01"))) == ["S2_1", "S2_2"]
+    assert ids(ask(service, span=Span("2022-08-01", "2022-09-01"))) == []
+
+
 def test_items_of_a_period_count_at_its_middle(plain):
     def period(item):
         start = item["properties"]["datetime"]

@@ -201,6 +201,10 @@ class Files:
         """List the scenes that touch a grid, in order of time; another sensor raises `SpecError`. See `Provider`."""
         return ordered(each.scene for each in self._near(sensor, grid, span))
 
+    def scenes(self) -> tuple[Scene, ...]:
+        """List all scenes, wherever and whenever they are, with the layers that each has as ``assets``."""
+        return ordered(each.scene for each in self._scenes())
+
     def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
         """Find the scenes of a span that touch a grid."""
         if sensor_named(sensor).id != self.sensor:

@@ -334,13 +334,13 @@ def _within_a_second(items: Iterable[StacItem], moment: Callable[[StacItem], dt.
 
 def _strips(items: Sequence[StacItem], names: PropertyNames) -> list[list[StacItem]]:
     """Divide copies of a granule by datastrip; those that state none belong to the only one there is."""
-    starts = {item.id: start for item in items if (start := _strip_start(item, names)) is not None}
+    starts = {item.id: start for item in items if (start := strip_start(item, names)) is not None}
     groups = list(_within_a_second((item for item in items if item.id in starts), lambda item: starts[item.id]))
     rest = [item for item in items if item.id not in starts]
     return [[*groups[0], *rest]] if len(groups) == 1 else [*groups, *([rest] if rest else [])]
 
 
-def _strip_start(item: StacItem, names: PropertyNames) -> dt.datetime | None:
+def strip_start(item: StacItem, names: PropertyNames) -> dt.datetime | None:
     stated = DATASTRIP_START.search(str(item.first(names.datastrip) or ""))
     try:
         return dt.datetime.strptime(stated[1], "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC) if stated else None

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
-from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.cube import DAYS, Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.frame import scaling_fault
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
+from rs_embed_dask.imagery.revisit import acquisition_days
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, ByteCache, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
-from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
+from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.assets import Layer, absent_band, asset_for, unreadable, with_bands
-from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest, touches
+from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, unreadable, with_bands
+from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
+from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest
 from rs_embed_dask.providers.stac.read import chunks_for, stack_items
 from rs_embed_dask.providers.stac.search import Query, find
+from rs_embed_dask.providers.stac.shared import Shared, around, is_clear, serving, spanning, touching
 from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -30,76 +34,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = ["URL", "PlanetaryComputer", "Shared", "StacProvider", "around", "loosest", "scene_of", "serving", "touching"]
-
-Box = tuple[float, float, float, float]
-
-
-def around(grids: Sequence[Grid]) -> tuple[Box, ...]:
-    """Return the boxes in degrees that hold grids of one place: one, or two at the antimeridian."""
-    boxes = [grid.lonlat_boxes for grid in grids]
-    if len({len(each) for each in boxes}) > 1:  # only the larger grid crosses it
-        return tuple(dict.fromkeys(box for each in boxes for box in each))
-    return tuple(
-        (min(b[0] for b in same), min(b[1] for b in same), max(b[2] for b in same), max(b[3] for b in same))
-        for same in zip(*boxes, strict=True)
-    )
-
-
-def touching(items: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
-    """Keep the items of which some file reaches into a grid, and those of which that is unknown."""
-    return tuple(
-        item for item in items if item.fault or any(touches(item, asset, grid) for asset in item.assets.values())
-    )
-
-
-def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
-    """Return the span and the cloud limit that admit every scene that any of the reads needs."""
-    limits = [read.fetch.max_cloud_pct for read in reads]
-    stated = [limit for limit in limits if limit is not None]
-    limit = max(stated) if len(stated) == len(limits) else None
-    whole = Span(min(read.span.start for read in reads), max(read.span.end for read in reads))
-    return whole, replace(reads[0].fetch, max_cloud_pct=limit)
-
-
-def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacItem, ...]:
-    """Return the items that one read needs, as if it had been searched for alone."""
-    limit = read.fetch.max_cloud_pct if sensor(table.sensor).kind == "optical" else None
-
-    def matches(item: StacItem) -> bool:
-        if item.fault:
-            return True
-        cover = item.number(table.properties.cloud)
-        clear = limit is None or (cover is not None and cover <= limit)
-        return clear and any(span.start <= item.time.date() < span.end for span in read.frames)
-
-    return newest([item for item in items if matches(item)], table.properties)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The items and layers of a stack."""
-
-    items: tuple[StacItem, ...]
-    layers: tuple[Layer, ...]
-
-    @classmethod
-    def of(cls, items_per_read: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
-        """Collect what any read needs, each item and layer once."""
-        items = {item.id: item for each in items_per_read for item in each}
-        layers = dict.fromkeys(names for recipe in recipes for names in recipe.assets)
-        return cls(tuple(sorted(items.values(), key=lambda item: (item.time, item.id))), tuple(layers))
-
-    def part(self, raw: da.Array, items: Sequence[StacItem], layers: Sequence[Layer]) -> da.Array:
-        """Take one read's items and layers out of the stack: (n, a, H, W) of (N, A, H, W)."""
-        rows = {item.id: row for row, item in enumerate(self.items)}
-        columns = {names: column for column, names in enumerate(self.layers)}
-        taken = raw
-        if tuple(items) != self.items:
-            taken = taken[[rows[item.id] for item in items]]
-        if tuple(layers) != self.layers:
-            taken = taken[:, [columns[names] for names in layers]]
-        return taken
+__all__ = ["URL", "PlanetaryComputer", "StacProvider", "scene_of"]
 
 
 def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
@@ -149,6 +84,9 @@ class StacProvider:
         travels nowhere; it goes to the server of `url` alone.
     limits
         How large images, blocks and reads may be, and how strongly blocks may be compressed.
+    fallback
+        A second catalogue, as `open_provider` takes it, such as ``"earth_search"``. Scenes that this one lacks, by
+        granule and sensing time, are read from there, with its assets and scales; their ids begin with its name.
 
     Raises
     ------
@@ -172,6 +110,7 @@ class StacProvider:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     key_file: str | None = None
     limits: TiffLimits = field(default_factory=TiffLimits)
+    fallback: str | StacProvider | Mapping[str, Any] | None = None
 
     name: ClassVar[str] = "stac"
 
@@ -196,6 +135,20 @@ class StacProvider:
             object.__setattr__(self, "retry", RetryPolicy(**self.retry))
         if isinstance(self.limits, Mapping):
             object.__setattr__(self, "limits", TiffLimits(**self.limits))
+        if self.fallback is not None:
+            object.__setattr__(self, "fallback", self._checked(open_provider(self.fallback)))
+
+    def _checked(self, second: object) -> StacProvider:
+        fix = "give one STAC provider without a fallback of its own, for example 'earth_search'"
+        if not isinstance(second, StacProvider) or second.fallback is not None:
+            raise SpecError("StacProvider.fallback", value=second, reason="it is not a plain STAC provider", fix=fix)
+        if not self.sensors() & second.sensors():
+            reason = f"it serves {', '.join(sorted(second.sensors()))}, of which this provider serves none"
+            raise SpecError("StacProvider.fallback", value=second, reason=reason, fix="leave it out")
+        if any(INDEX in name for each in (self, second) for name in dict(each.assets).values()):
+            fix = "leave fallback= out, or name assets of one band"
+            raise SpecError("StacProvider.fallback", value=second, reason="an asset holds several bands", fix=fix)
+        return second
 
     def __repr__(self) -> str:
         changed = [
@@ -270,7 +223,28 @@ class StacProvider:
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
         return tuple(scene_of(item, names) for item in items if not item.fault)
 
+    def _second(self, table: Source) -> Second | None:
+        """Return what the second catalogue has of a sensor."""
+        second = self.fallback
+        if not isinstance(second, StacProvider) or table.sensor not in second.sensors():
+            return None
+        return Second(second.source, second.table(table.sensor), second.signer, second.url)
+
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of the catalogue, and those of the second one that it lacks."""
+        second = self._second(table)
+        if second is None or not isinstance(self.fallback, StacProvider):
+            return self.listed(table, grids, span, fetch=fetch)
+        # cloud covers and times differ between catalogues: what one has is seen without the limits of a read
+        wide, anything = widened(span), replace(fetch, max_cloud_pct=None)
+        first = self.listed(table, grids, wide, fetch=anything)
+        theirs = self.fallback.listed(second.table, grids, wide, fetch=anything)
+        more = lacking(first, theirs, table=table, other=second)
+        both = (*first, *more)
+        return tuple(item for item in both if item.fault or (item.time.date() in span and is_clear(item, table, fetch)))
+
+    def listed(self, table: Source, grids: Sequence[Grid], span: Span, *, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of this catalogue alone."""
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
         query = Query(
             url=self.url,
@@ -330,7 +304,8 @@ class StacProvider:
         """
         table = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
-        items = self._find(table, grids, *loosest(reads))
+        # without a cloud limit, which is applied to each read: the census counts what the catalogue has
+        items = self._find(table, grids, spanning(reads), FetchSpec())
         access = self.access if len(grids) == 1 else replace(self.access, cache=ByteCache())
         by_read: dict[int, xr.Dataset | ProviderError] = {}
         for grid in grids:
@@ -343,7 +318,9 @@ class StacProvider:
         self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
     ) -> list[xr.Dataset | ProviderError]:
         table = self.table(reads[0].sensor)
-        recipes = [recipe_for(read, table) for read in reads]
+        second = self._second(table)
+        others = () if second is None else ((second.prefix, second.table),)
+        recipes = [recipe_for(read, table, others) for read in reads]
         grid = reads[0].grid
         judged = [
             self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
@@ -352,12 +329,17 @@ class StacProvider:
         shared = Shared.of([() if fault else items for (items, _), fault in zip(judged, faults, strict=True)], recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
-        raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
+        stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
+        raw = stack_both(stack, shared.items, second=second, access=access)
         return [
-            fault
-            or _with_losses(
-                self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
-                {REFUSED: refused, STATE: access.state, NOTES: _contradictions(items, recipe, grid)},
+            _counted(
+                fault
+                or _with_losses(
+                    self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
+                    {REFUSED: refused, STATE: access.state, NOTES: _contradictions(items, recipe, grid)},
+                ),
+                read,
+                candidates,
             )
             for read, (items, refused), recipe, fault in zip(reads, judged, recipes, faults, strict=True)
         ]
@@ -382,7 +364,7 @@ class StacProvider:
         asset_names = [name for names in recipe.assets for name in names]
         scenes = [scene_of(item, table.properties.cloud, asset_names) for item in items]
         try:
-            return raw_cube(read, table, scenes=scenes, raw=raw)
+            return raw_cube(read, recipe, scenes=scenes, raw=raw)
         except NoImageryError as nothing:
             return nothing
 
@@ -415,6 +397,7 @@ class StacProvider:
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
         plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
+        plain |= {name: plain[name].describe() for name in ("fallback",) if name in plain}
         return {"name": self.name, **plain}
 
 
@@ -433,6 +416,20 @@ def _contradictions(items: Iterable[StacItem], recipe: FrameRecipe, grid: Grid) 
     return tuple(
         f"item {name}: footprint and bbox contradict each other, so the file's own header decided" for name in odd
     )
+
+
+def _counted(
+    cube: xr.Dataset | ProviderError, read: Read, candidates: Iterable[StacItem]
+) -> xr.Dataset | ProviderError:
+    """Let a cube know on how many days of its frames the catalogue has scenes, cloudy ones included."""
+    dated = (item.time for item in candidates if not item.fault)
+    times = (time for time in dated if any(time.date() in span for span in read.frames))
+    days = acquisition_days(times, read.grid.center_lonlat[0])
+    if isinstance(cube, NoImageryError):
+        cube.n_days = days
+    elif not isinstance(cube, ProviderError):
+        cube.attrs[DAYS] = days
+    return cube
 
 
 DEFAULTS: Final = {
@@ -455,7 +452,7 @@ class PlanetaryComputer(StacProvider):
     ----------
     url
         Address of the API.
-    source, collections, assets, absent, threads, chunk_px, retry
+    source, collections, assets, absent, threads, chunk_px, retry, fallback
         As of `StacProvider`; the tables are the Planetary Computer's.
 
     Examples

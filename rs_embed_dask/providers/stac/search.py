@@ -215,16 +215,16 @@ def _search(query: Query, box: Box) -> list[Any]:
 
 
 def _parameters(query: Query, box: Box, method: str, *, filters: bool) -> dict[str, Any]:
-    last = query.span.end - dt.timedelta(days=1)
     limits = None
     if query.most_cloud is not None and query.cloud is not None and filters:
         limits = {query.cloud: {"lte": query.most_cloud}}
+    # Both ends of this interval count, so the midnight after the span is asked for too and left out by `_fits`.
     search = pystac_client.ItemSearch(
         query.url,
         method=method,
         collections=list(query.collections),
         bbox=list(box),
-        datetime=f"{query.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
+        datetime=f"{query.span.start.isoformat()}T00:00:00Z/{query.span.end.isoformat()}T00:00:00Z",
         query=limits,
         limit=PAGE,
     )
