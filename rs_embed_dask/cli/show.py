@@ -98,7 +98,7 @@ def chosen_rows(report: StatusReport, statuses: Sequence[str]) -> list[dict[str,
 def _short(value: Any) -> object:
     import pandas as pd
 
-    if value is pd.NA:
+    if value is None or value is pd.NA:
         return ""
     if hasattr(value, "isoformat"):
         return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
