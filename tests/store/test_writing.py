@@ -147,9 +147,9 @@ def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_fr
     zarr.open_array(tmp_path / "s/galileo/status", mode="r+")[:] = 1
     assert len(list((tmp_path / "s/galileo/status/c").iterdir())) == 1563
     for array in (*(tmp_path / "s/items").iterdir(), *(tmp_path / "s/galileo").iterdir()):
-        if array.name != "status":
+        if array.name not in {"status", "key"}:
             shutil.rmtree(array / "c", ignore_errors=True)
-    assert len(list((tmp_path / "s").rglob("c"))) == 1
+    assert len(list((tmp_path / "s").rglob("c"))) == 2
     assert Store.open(store.target, "r+").pending("galileo").size == 0
 
 
@@ -199,7 +199,7 @@ def test_vectors_of_other_items_are_refused_before_anything_is_written(tmp_path)
     result.keys[2] += 1
     with pytest.raises(StoreError, match="has other items in these rows") as caught:
         store.write_chunk(0, "galileo", result)
-    assert caught.value.value == [2]
+    assert caught.value.value == "[2]"
     assert_same(content(store), before)
     result.keys[2] -= 1
     store.write_chunk(0, "galileo", result)
@@ -217,7 +217,18 @@ def test_a_checksum_is_what_the_page_says(tmp_path):
     store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
     group = zarr.open_group(tmp_path / "s", mode="r")
     seed, row = group["galileo/checksum"].attrs["seed"], 2
-    numbers = ["embedding", "valid_fraction", "n_obs", "first_date", "last_date", "frame_start", "frame_end", "status"]
+    numbers = [
+        "embedding",
+        "valid_fraction",
+        "n_obs",
+        "n_days",
+        "n_expected",
+        "first_date",
+        "last_date",
+        "frame_start",
+        "frame_end",
+        "status",
+    ]
     parts = [group["items/key"][row].tobytes(), *(group[f"galileo/{name}"][row].tobytes() for name in numbers)]
     for name in ("reason", "scenes"):
         text = str(group[f"galileo/{name}"][row][()]).encode()
