@@ -341,3 +341,16 @@ def test_the_search_follows_no_redirect_off_the_network(proxied):
         with pytest.raises(AddressError, match="loopback"):
             search._ask(search.Query("http://api.example", ("s2",), ((0, 0, 1, 1),), _june(), retry=ONCE))
         assert inside.connections == 0
+
+
+def test_a_bucket_in_another_region_is_read_there(proxied):
+    elsewhere = Told(301, b"<Error><Code>PermanentRedirect</Code></Error>", {"x-amz-bucket-region": "eu-central-1"})
+    proxied.answers["http://cogs.s3.amazonaws.com/a.tif"] = elsewhere
+    proxied.answers["http://cogs.s3.eu-central-1.amazonaws.com/a.tif"] = Told(
+        206, b"0123456789", {"Content-Range": "bytes 0-9/50"}
+    )
+    access = Access(retry=ONCE, origin=PUBLIC)
+    assert read_range("http://cogs.s3.amazonaws.com/a.tif", 0, 10, access=access).data == b"0123456789"
+    proxied.answers["http://cogs.s3.amazonaws.com/a.tif"] = Told(301, b"", {"x-amz-bucket-region": "no region/"})
+    with pytest.raises(ProviderError, match="answered 301"):
+        read_range("http://cogs.s3.amazonaws.com/a.tif", 0, 10, access=access)

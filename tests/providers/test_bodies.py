@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("new_process")
 
 QUICK = RetryPolicy(2, first_wait_s=0.01, timeout_s=10.0)
 MIB = 2**20
-BOMB = Told(200, gzip.compress(bytes(256 * MIB)), {"Content-Encoding": "gzip"})
+BOMB = Told(200, gzip.compress(bytes(64 * MIB)), {"Content-Encoding": "gzip"})
 PAGE = json.dumps({"type": "FeatureCollection", "features": [], "links": []}).encode()
 
 

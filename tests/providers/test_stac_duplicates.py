@@ -42,6 +42,11 @@ COPIES = {
     "another platform": (item("a", platform="sentinel-2b", **NEW), item("b", **OLD)),
     "another collection": (item("a", collection="sentinel-2-c1-l2a", **NEW), item("b", **OLD)),
     "a tile as a grid code": (item("a", tile=None, grid__code="MGRS-31UFS", **NEW), item("b", **OLD)),
+    "a zone of one digit": (item("a", tile=None, grid__code="MGRS-4QFJ", **NEW), item("b", tile="04QFJ", **OLD)),
+    "a zone of one digit in the name": (
+        item("S2A_4QFJ_20220605_0_L2A", tile=None, **NEW),
+        item("S2A_MSIL2A_20220605T105621_R094_T04QFJ_20220606T000000", tile=None, **OLD),
+    ),
     "a tile with a T": (item("a", tile="T31UFS", **NEW), item("b", **OLD)),
     "a tile in the name alone": (
         item("S2A_MSIL2A_20220605T105621_N0510_R094_T31UFS_20230301T000000", tile=None, **NEW),

@@ -8,6 +8,7 @@ status and reason. It never hangs.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import socket
 from collections.abc import Callable
@@ -222,6 +223,7 @@ RANGES = (
     ("an unknown size", ranged("bytes {first}-{last}/*")),
     ("another unit", ranged("items {first}-{last}/{size}")),
     ("fewer bytes than stated", ranged("bytes {first}-{last}/{size}", shift=7)),
+    ("more bytes than stated", Fault(edit=lambda call, reply: dataclasses.replace(reply, body=reply.body + b"more"))),
     ("the beginning of the file with 200", whole(keep=9000)),
     ("a few bytes of the file with 200", whole(keep=3)),
 )
@@ -237,6 +239,7 @@ SEARCHES = (
     ("invalid UTF-8", answer(200, b'{"features": ["\xff\xfe"]}', "application/json")),
 )
 
+BOMB = answer(200, gzip.compress(bytes(2**26)), "application/json", Content_Encoding="gzip")
 FORGED = "se=2099-01-01T00%3A00%3A00Z&sig=no"
 NO_ACCOUNT = r"answered 40[139].*(planetarycomputer configure|credentials)"
 
@@ -257,6 +260,8 @@ EXPERIMENTS = (
                  on("range", Fault(status=status), path=f"{DEAD}/B04")) for status in (400, 403, 404, 410, 416, 501)),
     Experiment("one file: no TIFF", without("not a TIFF|no TIFF"),
                prepare=damage(DEAD, lambda data: b"PNG!" + data[4:])),
+    Experiment("one file: JPEG 2000", without("JPEG 2000, not a TIFF"),
+               prepare=damage(DEAD, lambda data: b"\x00\x00\x00\x0cjP  " + data[8:])),
     Experiment("one file: noise for pixels", without("cannot be decoded"),
                prepare=damage(DEAD, lambda data: data[:4000] + b"\xa5" * (len(data) - 4000))),
     Experiment("one file: a damaged directory", without("directory|entries"),
@@ -294,6 +299,9 @@ EXPERIMENTS = (
                on("search", linked(href="file:///etc/passwd"))),
     Experiment("API: next pages without end", failed("more than 40 pages"), on("search", Fault(edit=endless)),
                lambda service, monkeypatch: monkeypatch.setattr(pages, "MOST_PAGES", 40)),
+    Experiment("API: a page that is a bomb", failed("STAC API.*answer is longer than"), on("search", BOMB)),
+    Experiment("API: a landing page that is a bomb", failed("STAC API.*answer is longer than"),
+               on("landing", BOMB)),
     Experiment("API: 400", failed(r"STAC API.*status 400"),
                on("search", Fault(status=400, body=b'{"code": "BadRequest"}'))),
     Experiment("API: 401", failed("STAC API.*credentials"), on("search", Fault(status=401, body=b"no"))),
@@ -305,6 +313,11 @@ EXPERIMENTS = (
 
 PLAIN = (
     Experiment("redirect to the file", EQUAL, on("range", moved(lambda call: f"{call.path}?again"), 3)),
+    Experiment(
+        "redirects to a cloud's metadata",
+        failed(r"leads to 169\.254\.169\.254: it has a link-local address"),
+        on("range", moved(lambda call: "http://169.254.169.254/latest/meta-data")),
+    ),
     Experiment("redirects in a circle", failed("transient.*redirects"), on("range", moved(lambda call: call.path))),
     Experiment("a server without ranges", EQUAL, on("range", whole())),
     Experiment("the beginning of each file, once", EQUAL, on("range", whole(keep=9000), 1, each=True)),

@@ -28,7 +28,8 @@ __all__ = ["WORLD", "Asset", "Box", "StacItem", "distinct", "is_contradictory", 
 
 Box = tuple[float, float, float, float]
 DATASTRIP_START: Final = re.compile(r"_S(\d{8}T\d{6})")
-TILE: Final = re.compile(r"(?<![0-9A-Z])T?(\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?![0-9A-Z])")
+TILE: Final = re.compile(r"T?0?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
+TILE_INSIDE: Final = re.compile(r"(?<![0-9A-Z])T?0?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?![0-9A-Z])")
 SAME_TIME: Final = dt.timedelta(seconds=1)
 EDGE_POINTS: Final = 9
 TURN: Final = 360.0
@@ -315,8 +316,9 @@ def _granule(item: StacItem, names: PropertyNames) -> str:
     """Return the tile of a scene however it is written, as a property or within its id; nothing where it has none."""
     stated = str(item.first(names.tile) or "").upper().removeprefix("MGRS-")
     if stated:
-        return stated[1:] if TILE.fullmatch(stated) and stated.startswith("T") else stated
-    inside = TILE.search(item.id.upper())
+        tile = TILE.fullmatch(stated)
+        return tile[1] if tile else stated
+    inside = TILE_INSIDE.search(item.id.upper())
     return inside[1] if inside else ""
 
 
