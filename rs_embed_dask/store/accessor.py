@@ -40,17 +40,17 @@ class RunAccessor:
     @property
     def request(self) -> dict[str, Any]:
         """The request."""
-        return _unfolded(self._tree.attrs.get("request", {}))
+        return dict(_unfolded(self._tree.attrs.get("request", {})))
 
     @property
     def receipt(self) -> dict[str, Any]:
         """What the run was made with."""
-        return _unfolded(self._tree.attrs.get("receipt", {}))
+        return dict(_unfolded(self._tree.attrs.get("receipt", {})))
 
     def facts(self, model: str) -> dict[str, Any]:
         """Return what the store says of a model: the conventions' attributes and its card."""
         (label,) = model_labels(self._tree, model)
-        return {name: _unfolded(value) for name, value in self._tree[label].attrs.items()}
+        return {str(name): _unfolded(value) for name, value in self._tree[label].attrs.items()}
 
     def to_dataframe(self, model: str | Sequence[str] | None = None, layout: Layout = "wide") -> pd.DataFrame:
         """Return the table of `rs_embed_dask.to_dataframe`."""

@@ -76,7 +76,9 @@ def to_geoparquet(run: xr.DataTree | Target, path: str | Path, *, model: str | S
     facts = _facts(tree, labels, shapes, order)
     facts = facts.replace_schema_metadata(_footer(tree, labels, shapes))
     with whole_file(path) as partial, tempfile.TemporaryDirectory(dir=partial.parent, prefix=".vectors-") as folder:
-        vectors = {label: _scattered(tree[label]["embedding"], order, Path(folder) / label) for label in labels}
+        vectors = {
+            label: _scattered(tree[label].to_dataset()["embedding"], order, Path(folder) / label) for label in labels
+        }
         _write(partial, facts, vectors)
     return Path(path).expanduser()
 
