@@ -25,7 +25,7 @@ _TEXT: Final = np.dtype("O", metadata={"element_type": str})
 """Texts as xarray marks them, so that lazy ones are written to netCDF chunk by chunk."""
 
 
-@xr.register_datatree_accessor("rs")
+@xr.register_datatree_accessor("rs")  # type: ignore[no-untyped-call]
 class RunAccessor:
     """What a run offers beyond xarray's own methods, as ``run.rs``."""
 

@@ -60,7 +60,8 @@ def vector_labels(tree: xr.DataTree, model: str | Sequence[str] | None = None) -
 
 def status_names(tree: xr.DataTree, label: str) -> np.ndarray[Any, Any]:
     """Name every item's status for a model; (n,)."""
-    return _STATUS_NAMES[np.asarray(tree[label]["status"].to_numpy(), dtype="int64")]
+    names: np.ndarray[Any, Any] = _STATUS_NAMES[np.asarray(tree[label]["status"].to_numpy(), dtype="int64")]
+    return names
 
 
 def place_index(tree: xr.DataTree) -> pd.MultiIndex:
