@@ -14,6 +14,8 @@ REAL_OUT ?= real-out
 DATA ?= ../shared/data
 MODELS ?= ../shared/models
 PYTEST_ARGS ?=
+# Processes that share the tests, each with one thread of torch; those that need gigabytes stay in one of them.
+JOBS ?= 2
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
@@ -63,7 +65,7 @@ imports: $(READY)
 	@$(BIN)/lint-imports
 
 tests: $(READY)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.pipeline

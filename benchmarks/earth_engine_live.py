@@ -23,7 +23,7 @@ from rs_embed_dask.errors import AccessError, ProviderError
 from rs_embed_dask.imagery.composite import median
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid import grid_for
+from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.providers.earth_engine.image import collection_of, image_of, region_of
 from rs_embed_dask.providers.earth_engine.orders import Order, OrderLayer, layers_of
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
@@ -199,10 +199,12 @@ def _alignment(provider: EarthEngine) -> _Answer:
     for band, size in (("red", 10), ("rededge1", 20), ("coastal", 60)):
         own = _order(provider, (band,), JUNE, pixel=float(size))
         stored = order_task(own)[0]
-        fine = order_task(replace(own, grid=own.grid.with_resolution(10.0)))[0]
+        left, _, _, top = own.grid.bounds
+        rows, cols = (side * size // 10 for side in own.grid.shape)
+        lattice = Grid(own.grid.crs, (10.0, 0.0, left, 0.0, -10.0, top), (rows, cols))
+        fine = order_task(replace(own, grid=lattice))[0]
         repeated = np.repeat(np.repeat(stored, size // 10, axis=0), size // 10, axis=1)
-        rows, cols = (min(a, b) for a, b in zip(repeated.shape, fine.shape, strict=True))
-        repeats.append(bool(np.array_equal(repeated[:rows, :cols], fine[:rows, :cols], equal_nan=True)))
+        repeats.append(bool(np.array_equal(repeated, fine, equal_nan=True)))
     return f"10 m pixels repeat those of 10, 20 and 60 m: {repeats}", all(repeats)
 
 

@@ -98,7 +98,7 @@ class PlainViT(nn.Module):
         _, frames, channels, height, width = shape
         self.wide = wide
         self.conv = nn.Conv2d(channels, math.ceil(sizes.groups) * wide, sizes.patch, stride=sizes.patch)
-        if sizes.pixel:  # twice the side, then a layer a pixel
+        if sizes.pixel:  # twice the side, then one layer per pixel
             layer = (Enlarged(), nn.Conv2d(channels, sizes.pixel, 1), nn.ReLU())
             self.conv = nn.Sequential(*layer, nn.Conv2d(sizes.pixel, wide, 2 * sizes.patch, stride=2 * sizes.patch))
         stem = (nn.Linear(wide, wide, bias=False), nn.LayerNorm(wide), nn.Linear(wide, wide), nn.Linear(wide, dim))

@@ -73,13 +73,13 @@ def main():
     ):
         run(warm, connected, Path(folder) / "warm.zarr")
         report, wall = run(plan, connected, Path(folder) / "run.zarr")
-    compute = sum(report.tally.embed_seconds.values()) / PROCESSES
+    compute = sum(report.totals.embed_seconds.values()) / PROCESSES
     fetch = sum(each) / options.slots
     bound = max(fetch, compute)
     print(f"{options.places} places, {options.slots} slots: waits of {sum(each):.0f} s, the longest {max(each):.1f} s")
     print(f"fetch bound {fetch:.1f} s, compute bound {compute:.1f} s, wall {wall:.1f} s")
     print(f"the waits alone, taken in order, need {in_order(each, options.slots):.1f} s")
-    print(f"batches of {options.places / sum(report.tally.batches.values()):.1f} items on average")
+    print(f"batches of {options.places / sum(report.totals.batches.values()):.1f} items on average")
     print(f"wall time / bound = {wall / bound:.3f}")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rs_embed_dask.show.tables import table_html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,9 +60,5 @@ class Embedding:
 
     def _repr_html_(self) -> str:
         """Show the embedding in a notebook: its shape, then its metadata as a table."""
-        rows = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(str(key))}</td>"
-            f"<td style='text-align:left'>{html.escape(str(value)[:200])}</td></tr>"
-            for key, value in self.meta.items()
-        )
-        return f"<div><b>{html.escape(repr(self))}</b><table>{rows}</table></div>"
+        rows = [(str(key), str(value)[:200]) for key, value in self.meta.items()]
+        return table_html(repr(self), ("", ""), rows)

@@ -25,6 +25,17 @@ class NetworkBlockedError(RuntimeError):
     """A test tried to leave this machine. No OSError, so that no library takes it for a fault to retry."""
 
 
+MEMORY_BOUND = {"test_parity.py", "test_ten_models.py", "test_notebooks.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """Let one process run what needs gigabytes, first, and each other file, whose tests share clusters, run whole."""
+    items.sort(key=lambda item: item.path.name not in MEMORY_BOUND)
+    for item in items:
+        group = "memory" if item.path.name in MEMORY_BOUND else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def is_local(host: object) -> bool:
     """Say whether a host is this machine: loopback, its own name, or every interface."""
     if host is None or isinstance(host, bytes):

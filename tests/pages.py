@@ -53,7 +53,7 @@ def readme(text):
 def index():
     """The page of all models."""
     notes = (
-        "`parity` is the largest ||ours - theirs|| / ||theirs|| of all compared outputs, rounded up: "
+        "`parity` is an upper bound of ||ours - theirs|| / ||theirs|| over all compared outputs: "
         "[how it was measured](../correctness.md).\n\n"
         "The same facts: `rs.list_models()`, `rs.describe_model(ID)`, `rs-embed-dask models`, "
         "`rs-embed-dask describe ID`."

@@ -263,3 +263,10 @@ def test_without_geopandas_the_fix_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "geopandas", None)
     with pytest.raises(SpecError, match="pip install geopandas, or save the places as GeoJSON"):
         places(broken(tmp_path, "places.gpkg"))
+
+
+def test_a_table_without_geometries_is_refused_with_the_fix(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,lon,lat\na,4.375,50.875\n")
+    with pytest.raises(SpecError, match=r"a\.csv.*without geometries.*id, lon, lat.*points_from_xy"):
+        places(path, buffer_m=500)

@@ -1,1 +1,1 @@
-"""Cards: what each model declares about itself, as data; a file a model. No torch."""
+"""Cards: what each model declares about itself, as data; one file per model. No torch."""

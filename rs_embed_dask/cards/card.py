@@ -41,7 +41,7 @@ class Weights:
     Attributes
     ----------
     repo, file, revision : str
-        The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` says where to get it by hand.
+        The Hugging Face repository, the file in it, and the commit. Without `repo`, `url` is where to get it by hand.
     sha256, size : str, int
         Digest and bytes; verified where they are given.
     seen : str

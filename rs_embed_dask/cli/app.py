@@ -73,16 +73,14 @@ def embed(
 ) -> None:
     """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
     request = read.request_from(options)
-    if not quiet:
-        show.text(rs.plan(request.places, request.models, request.span, **request.keywords))
-    with show.connected(place) as client:
+    with show.connected(place) as client, show.progress(is_quiet=quiet) as progress:
         rs.compute_embeddings(
             request.places,
             request.models,
             request.span,
             out=out,
             client=client,
-            progress=not quiet,
+            progress=progress,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -230,7 +228,7 @@ def doctor(
     live: Annotated[bool, typer.Option("--live", help="Also open a session with the service.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check whether a provider works here: libraries, credentials and, with --live, the service itself."""
+    """Check whether Earth Engine, or a provider with checks of its own, works here: libraries and credentials."""
     from rs_embed_dask.cli.inspect import check_rows
     from rs_embed_dask.providers.registry import checkup
 
@@ -245,7 +243,7 @@ def doctor(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store and the picture.")] = Path("demo-out"),
-    side: Annotated[int, typer.Option(min=2, max=8, help="Places along each side of the landscape.")] = 8,
+    side: Annotated[int, typer.Option(min=3, max=8, help="Places along each side of the landscape.")] = 8,
 ) -> None:
     """Run everything on this machine, without a network: a cluster, a landscape, and a run that loses a worker."""
     from rs_embed_dask.demo.run import walk

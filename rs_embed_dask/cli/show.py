@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from rs_embed_dask.cli.options import ClusterOptions
+    from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.store.status import StatusReport
 
-__all__ = ["connected", "exit_code", "json_text", "problem", "status_dict", "table", "text"]
+__all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
 
 DECIMALS = 4
 ITEM_COLUMNS = (
@@ -104,6 +106,16 @@ def status_text(report: StatusReport, rows: Sequence[Mapping[str, object]] | Non
     text(report)
     if rows is not None:
         table(rows, title="items")
+
+
+@contextlib.contextmanager
+def progress(*, is_quiet: bool) -> Iterator[Progress]:
+    """Show the plan of a run when it begins, then its progress; nothing if quiet."""
+    from rs_embed_dask.engine.progress import listeners_for, shows_plan
+    from rs_embed_dask.engine.report import emit
+
+    with contextlib.ExitStack() as stack:
+        yield False if is_quiet else functools.partial(emit, (shows_plan(text), *listeners_for(True, stack)))
 
 
 @contextlib.contextmanager

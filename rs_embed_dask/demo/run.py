@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,8 @@ from distributed import Client
 from rs_embed_dask import api
 from rs_embed_dask.demo import picture
 from rs_embed_dask.engine.clusters import cluster
-from rs_embed_dask.engine.progress import listeners_for
-from rs_embed_dask.engine.report import ChunkDone, Event, Listener, RunFinished, emit
+from rs_embed_dask.engine.progress import listeners_for, shows_plan
+from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, emit
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 from rs_embed_dask.store import Status
@@ -98,17 +99,12 @@ def _embed(stage: Stage, store: Path) -> RunReport:
         "chunk_items": _CHUNK_ITEMS,
     }
     places = stage.square.places()
-    _write(f"{api.plan(places, models, stage.span, **request)}\n")
     with ExitStack() as stack:
         workers = stack.enter_context(cluster("local", processes=2))
         client = stack.enter_context(Client(workers, set_as_default=False))
         half = max(1, len(places) // _CHUNK_ITEMS // 2)
         mishap = KillsOneWorker(client.run(os.getpid), after=half, write=_write)
-        listeners: tuple[Listener, ...] = (*listeners_for(progress=True, stack=stack), mishap)
-
-        def watch(event: Event) -> None:
-            emit(listeners, event)
-
+        watch = partial(emit, (shows_plan(_write), *listeners_for(progress=True, stack=stack), mishap))
         api.compute_embeddings(places, models, stage.span, out=store, client=client, progress=watch, **request)
     if mishap.report is None:  # pragma: no cover - the engine always reports the end of a run
         raise RuntimeError("the run ended without a report")

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
@@ -30,6 +31,12 @@ _FETCH_SLOTS: Final = 16
 _EMBED_SLOTS: Final = 8
 _MEMORY_SHARE: Final = 0.8
 _WAIT_S: Final = 60
+
+STALLED_S: Final = 25
+"""Silence after which a scheduler replaces a worker; it checks as often, so it notices within twice that time."""
+# Not much less: a worker that hardly gets the processor while it imports or loads would be replaced again and again.
+
+_ATTENTIVE: Final = {"worker_ttl": STALLED_S}
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,8 @@ def _local(**options: Any) -> SpecCluster:
         }
         for number, worker in enumerate(LocalPlan(**options).workers())
     }
-    scheduler = {"cls": Scheduler, "options": quiet | {"port": 0, "dashboard_address": "127.0.0.1:0"}}
+    where = quiet | {"port": 0, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": where | _ATTENTIVE}
     local = SpecCluster(workers=specs, scheduler=scheduler, name="rs-embed-dask", silence_logs=logging.ERROR)
     try:
         local.wait_for_workers(len(specs), timeout=_WAIT_S)
@@ -158,8 +166,9 @@ def _resources(fetch_slots: int, gpus: int) -> dict[str, float]:
 def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
     library = _library("dask_cuda", extra="gpu")
     threads = fetch_slots + _EMBED_SLOTS
+    scheduler = _ATTENTIVE | (options.pop("scheduler_kwargs", None) or {})
     return library.LocalCUDACluster(
-        **{"threads_per_worker": threads, "resources": _resources(fetch_slots, 1)} | options
+        **{"threads_per_worker": threads, "resources": _resources(fetch_slots, 1)} | options, scheduler_kwargs=scheduler
     )
 
 
@@ -170,9 +179,11 @@ def _slurm(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, 
     arguments = [*options.pop("worker_extra_args", ()), "--resources", resources]
     arguments += ["--nthreads", str(fetch_slots + _EMBED_SLOTS)]
     directives = [*options.pop("job_extra_directives", ()), *([f"--gres=gpu:{gpus}"] if gpus else [])]
+    scheduler = options.pop("scheduler_options", None) or dask.config.get("jobqueue.slurm.scheduler-options", {})
     slurm = library.SLURMCluster(
         **{"processes": 1, "cores": 4, "memory": "16GB", "walltime": "04:00:00"} | options,
         worker_extra_args=arguments,
+        scheduler_options=_ATTENTIVE | scheduler,
         job_extra_directives=directives,
     )
     slurm.adapt(minimum_jobs=workers, maximum_jobs=workers)
@@ -186,7 +197,15 @@ def _kubernetes(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int 
     command = ["dask", "worker", "--resources", resources, "--nthreads", threads]
     limits = {"limits": {"nvidia.com/gpu": gpus}} if gpus else {}
     defaults = {"name": "rs-embed-dask", "n_workers": workers, "worker_command": command, "resources": limits}
-    return library.KubeCluster(**defaults | options)
+    env = options.pop("env", None) or dask.config.get("kubernetes.env", {})
+    return library.KubeCluster(**defaults | options, env=_pod_env(env))
+
+
+def _pod_env(env: Any) -> Any:
+    """Add to the variables of the pods, a dictionary or a list, what `_ATTENTIVE` is for other schedulers."""
+    # KubeCluster takes no other setting of its scheduler, which runs in a pod of its own.
+    name, value = "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", f"{STALLED_S} s"
+    return {name: value} | env if isinstance(env, dict) else [{"name": name, "value": value}, *env]
 
 
 def _library(name: str, *, extra: str) -> ModuleType:

@@ -34,7 +34,7 @@ from rs_embed_dask.engine.report import (
     emit,
 )
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
-from rs_embed_dask.engine.watch import Options, Watch, stop_profiler
+from rs_embed_dask.engine.watch import Options, Watch, current_workers, stop_profiler
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
 from rs_embed_dask.store import Status
 
@@ -171,11 +171,10 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
     """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
     # Errors that every item would meet (no weights, no licence) thus end the run before the first read.
-    workers = client.scheduler_info(n_workers=-1)["workers"]
     embedding = [
         address
-        for address, worker in workers.items()
-        if not placement.embed or any((worker.get("resources") or {}).get(name) for name in placement.embed)
+        for address, worker in current_workers(client).items()
+        if not placement.embed or any(worker["resources"].get(name) for name in placement.embed)
     ]
     if not embedding:
         return
@@ -328,7 +327,7 @@ class Driver:
             items=len(flight.units),
             counts=receipt.counts,
             seconds=time.perf_counter() - flight.started,
-            read_bytes=receipt.tally.read_bytes,
+            read_bytes=receipt.totals.read_bytes,
             left=left,
         )
         emit(self._listeners, done)
@@ -397,6 +396,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
             todo={label: len(pending) for label, pending in todo.items()},
             workers=len(driver.watch.workers.addresses),
             dashboard=connected.dashboard_link or "",
+            plan=plan,
         )
         emit(listeners, started)
         return driver.run(Jobs(chunks))

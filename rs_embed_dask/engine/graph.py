@@ -106,7 +106,7 @@ def embed_task(
     (outcomes,) = embed_units(opened, [unit], [by_group(visits, reads)], leave=secede)
     embedded = EmbeddedItem(unit, outcomes)
     for visit, results in zip(visits, reads, strict=True):
-        embedded.receipt.tally.add_visit(results)
+        embedded.receipt.totals.add_visit(results)
         first = results[0]
         if first.tries > 1:
             sensor = opened.groups[visit[0]].sensor
@@ -120,7 +120,7 @@ def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedItem:
     (label,) = unit.labels
     read = read_product(recipe.open(), unit.item, label)
     embedded = EmbeddedItem(unit, {label: read.outcome})
-    embedded.receipt.tally.add_product(read)
+    embedded.receipt.totals.add_product(read)
     if read.tries > 1:
         embedded.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
     return embedded
@@ -133,7 +133,7 @@ def gather_task(
     opened: Recipe = recipe.open()
     receipt = ChunkReceipt(chunk.number)
     for one in embedded:
-        receipt.tally.add(one.receipt.tally)
+        receipt.totals.add(one.receipt.totals)
         receipt.retried += one.receipt.retried
         receipt.weights |= one.receipt.weights
     results = {}

@@ -96,7 +96,7 @@ class Plan:
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
         return [
             *rows,
-            ("reads", f"{figures.reads:,} of {scenes}, {requests}"),
+            ("reads", f"{figures.reads:,}: {scenes}, {requests}"),
             ("bytes", f"{bytes_text(figures.download_bytes)} to download, {bytes_text(figures.decoded_bytes)} decoded"),
             ("store", f"{bytes_text(figures.store_bytes)} of vectors before compression"),
             ("time", f"about {wall} with {slots} reads at once and one device ({parts})"),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.engine.watch import Progress
 
-__all__ = ["Bar", "Log", "Notebook", "listeners_for"]
+__all__ = ["Bar", "Log", "Notebook", "listeners_for", "shows_plan"]
 
 _EVERY_S: Final = 60.0
 _OFTEN_S: Final = 0.5
@@ -176,6 +176,16 @@ class Line:
 
     def _repr_html_(self) -> str:
         return f'<progress value="{self.done}" max="{max(1, self.total)}"></progress> {html.escape(self.text)}'
+
+
+def shows_plan(write: Callable[[str], None]) -> Listener:
+    """Return a listener that writes the plan of a run when it begins."""
+
+    def show(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            write(f"{event.plan}\n")
+
+    return show
 
 
 def listeners_for(progress: Progress, stack: ExitStack) -> tuple[Listener, ...]:

@@ -28,6 +28,8 @@ from rs_embed_dask.errors import (
 )
 from rs_embed_dask.providers import load_all
 from rs_embed_dask.providers.registry import share_by
+from rs_embed_dask.providers.retry import GaveUpError, retried
+from rs_embed_dask.show.tables import counted
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def is_fatal(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether a task's error says that its worker is gone, not that its work failed."""
+    """Whether a task's error means that its worker is gone, not that its work failed."""
     return isinstance(error, CancelledError) or type(error).__name__ in _LOST
 
 
@@ -147,6 +149,8 @@ Value = TypeVar("Value")
 TRANSIENT: Final = "transient"
 """Begins the reason of a read whose retries are exhausted and which may succeed later."""
 
+_LATER: Final = "resume the store later, which reads it again"
+
 
 @dataclass(frozen=True, eq=False)
 class ReadResult(Generic[Value]):
@@ -195,28 +199,29 @@ def with_retries(
 ) -> ReadResult[Value]:
     """Call `read`, retrying transient faults; any other fault is returned in the result."""
     started = time.perf_counter()
-    fault = ""
+    faults: list[str] = []
 
-    def failure(error: RsEmbedError, tries: int) -> ReadResult[Value]:
-        return ReadResult(None, Status.READ_FAILED, error, tries, fault, time.perf_counter() - started)
-
-    for tries in range(1, retry.attempts + 1):
+    def attempt() -> Value:
         try:
-            value = read()
+            return read()
         except PASSING as error:
-            fault = error_line(error)
-            if tries < retry.attempts:
-                sleep(retry.wait_s(tries, getattr(error, "retry_after_s", None), seed=seed))
-        except PLUGIN_FAULTS as error:
-            return failure(error if isinstance(error, RsEmbedError) else _unexpected(name, error), tries)
-        else:
-            return ReadResult(value, tries=tries, fault=fault, seconds=time.perf_counter() - started)
-    exhausted = ProviderError(
-        f"{TRANSIENT}: {name}",
-        reason=f"{fault} (after {retry.attempts} tries)",
-        fix="resume the store later, which reads it again",
-    )
-    return failure(exhausted, retry.attempts)
+            faults.append(error_line(error))
+            # A client that gave up is tried again too: its attempts span seconds, those of a whole read minutes.
+            after_s = getattr(error, "retry_after_s", None)
+            raise TransientError(name, reason=faults[-1], fix=_LATER, retry_after_s=after_s) from None
+
+    def result(value: Value | None, error: RsEmbedError | None, tries: int) -> ReadResult[Value]:
+        status = Status.OK if error is None else Status.READ_FAILED
+        fault = faults[-1] if faults else ""
+        return ReadResult(value, status, error, tries, fault, time.perf_counter() - started)
+
+    try:
+        return result(retried(attempt, retry, seed=seed, wait=sleep), None, len(faults) + 1)
+    except GaveUpError:
+        reason = f"{faults[-1]} (after {counted(len(faults), 'try', 'tries')})"
+        return result(None, ProviderError(f"{TRANSIENT}: {name}", reason=reason, fix=_LATER), len(faults))
+    except PLUGIN_FAULTS as error:
+        return result(None, error if isinstance(error, RsEmbedError) else _unexpected(name, error), len(faults) + 1)
 
 
 def _unexpected(name: str, error: BaseException) -> ProviderError:

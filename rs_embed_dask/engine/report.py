@@ -12,6 +12,7 @@ from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.reading import CubeRead
     from rs_embed_dask.engine.stages import Outcome, ProductRead, Unit
 
@@ -50,6 +51,7 @@ class RunStarted(Event):
     todo: Mapping[str, int]
     workers: int
     dashboard: str = ""
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class RunCounts:
         self._add_model(label, outcome.share, outcome.seconds)
 
     def add(self, other: Self) -> None:
-        """Add another tally."""
+        """Add the totals of another."""
         self.reads += other.reads
         self.read_bytes += other.read_bytes
         self.read_seconds += other.read_seconds
@@ -192,12 +194,12 @@ class ChunkReceipt:
     failed: list[ItemFailed] = field(default_factory=list)
     retried: list[Retried] = field(default_factory=list)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    tally: RunCounts = field(default_factory=RunCounts)
+    totals: RunCounts = field(default_factory=RunCounts)
 
     def add_outcome(self, unit: Unit, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""
         self.counts.setdefault(label, Counter())[outcome.status] += 1
-        self.tally.add_outcome(label, outcome)
+        self.totals.add_outcome(label, outcome)
         if outcome.status in {Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID}:
             item = unit.item
             self.failed.append(ItemFailed(item.index, item.id, label, outcome.status, outcome.reason))
@@ -238,7 +240,7 @@ class RunReport:
         Number of all failures.
     weights : dict
         Path, digest and licence of the weights by model, for the store's receipt.
-    tally : RunCounts
+    totals : RunCounts
         Reads, bytes, batches, times.
     chunks : int
         Chunks that were written.
@@ -258,7 +260,7 @@ class RunReport:
     failures: list[ItemFailed] = field(default_factory=list)
     failed: int = 0
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    tally: RunCounts = field(default_factory=RunCounts)
+    totals: RunCounts = field(default_factory=RunCounts)
     chunks: int = 0
     lost: int = 0
     workers_lost: int = 0
@@ -268,7 +270,7 @@ class RunReport:
     def add(self, receipt: ChunkReceipt) -> None:
         """Count a chunk that was written."""
         self.chunks += 1
-        self.tally.add(receipt.tally)
+        self.totals.add(receipt.totals)
         self.weights.update(receipt.weights)
         self.failed += len(receipt.failed)
         self.failures += receipt.failed[: _MOST_FAILURES - len(self.failures)]
@@ -282,7 +284,7 @@ class RunReport:
     @property
     def against_plan(self) -> PlanReport:
         """Plan against actual."""
-        plan, real = self.figures, self.tally
+        plan, real = self.figures, self.totals
         batches = round(sum(real.batches.values()))
         rows = (
             ("items", f"{plan.items:,}", f"{max((c.total() for c in self.counts.values()), default=0):,}"),
@@ -324,8 +326,8 @@ class RunReport:
         """Write as JSON, without the individual failures."""
         counts = {label: {status.name: n for status, n in one.items()} for label, one in self.counts.items()}
         plain = ("store", "failed", "chunks", "lost", "workers_lost", "seconds", "is_over")
-        tally = {"tally": dict(vars(self.tally)), "plan": self.figures.to_dict(), "counts": counts}
-        return {name: getattr(self, name) for name in plain} | tally
+        nested = {"totals": dict(vars(self.totals)), "plan": self.figures.to_dict(), "counts": counts}
+        return {name: getattr(self, name) for name in plain} | nested
 
 
 def _counts_text(counts: Mapping[Status, int]) -> str:

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store import Status
 
-__all__ = ["EMBED", "FETCH", "GPU", "InFlight", "Options", "Placement", "Progress", "Watch", "Workers", "stop_profiler"]
+__all__ = [
+    "EMBED",
+    "FETCH",
+    "GPU",
+    "InFlight",
+    "Options",
+    "Placement",
+    "Progress",
+    "Watch",
+    "Workers",
+    "current_workers",
+    "stop_profiler",
+]
 
 # Dask's profiler inspects the frames of all threads a hundred times a second. Up to Python 3.11 that allocates objects
 # under the lock of the interpreter's list of threads. If an allocation starts a garbage collection that releases the
@@ -45,6 +57,15 @@ def stop_profiler(client: Client) -> None:
     """Stop the profiler of a cluster's workers where this Python may hang in it; the dashboard loses that page."""
     if _HANGS:
         client.register_plugin(_NoProfiler())
+
+
+def current_workers(client: Client) -> dict[str, dict[str, Any]]:
+    """Ask the scheduler for its workers: what each one is and offers, by address."""
+    # `Client.scheduler_info` may return what the client's own periodic update, which asks for no workers, has just put
+    # in place of the answer: then a healthy cluster seems empty.
+    answer: dict[str, Any] = client.sync(client.scheduler.identity)
+    workers: dict[str, dict[str, Any]] = answer["workers"]
+    return workers
 
 
 GPU: Final = "GPU"
@@ -86,17 +107,16 @@ class Workers:
     room: int = 0
 
     @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Workers:
-        """Read `Client.scheduler_info`."""
-        workers = info.get("workers", {})
+    def of(cls, workers: Mapping[str, Mapping[str, Any]]) -> Workers:
+        """Sum up what `current_workers` describes."""
         totals: dict[str, float] = {}
         for worker in workers.values():
-            for name, amount in (worker.get("resources") or {}).items():
+            for name, amount in worker["resources"].items():
                 totals[name] = totals.get(name, 0.0) + amount
-        threads = sum(int(worker.get("nthreads", 1)) for worker in workers.values())
-        limits = {address: int(worker.get("memory_limit") or 0) for address, worker in workers.items()}
+        threads = sum(worker["nthreads"] for worker in workers.values())
+        limits = {address: int(worker["memory_limit"] or 0) for address, worker in workers.items()}
         needed = Placement.on(totals.keys()).embed.keys()
-        embedding = [limits[at] for at, worker in workers.items() if needed <= (worker.get("resources") or {}).keys()]
+        embedding = [limits[at] for at, worker in workers.items() if needed <= worker["resources"].keys()]
         # On a GPU the weights lie in the device's memory, which Dask does not watch.
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
         return cls(frozenset(workers), totals, threads, sum(limits.values()), room)
@@ -158,7 +178,10 @@ class Watch:
         self._polled_at = time.monotonic()
         self._last_message = ""
         self.lost = 0
-        self.workers = Workers.of(client.scheduler_info(n_workers=-1))
+        try:
+            self.workers = Workers.of(current_workers(client))
+        except OSError as error:
+            raise self.gone() from error
         self._offered = self.workers.offered
 
     def look(self) -> Workers:
@@ -168,7 +191,7 @@ class Watch:
         self._polled_at = time.monotonic()
         self.check()
         try:
-            now = Workers.of(self._client.scheduler_info(n_workers=-1))
+            now = Workers.of(current_workers(self._client))
         except OSError:
             self.check()
             return self.workers

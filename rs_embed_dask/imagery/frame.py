@@ -30,6 +30,7 @@ __all__ = [
     "make_frame",
     "present_in",
     "recipe_for",
+    "scaled",
     "spoilt",
 ]
 
@@ -76,7 +77,7 @@ def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
     return np.logical_or.reduce(tests) if tests else None
 
 
-def _scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
+def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
     """Convert raw values (N, B, H, W) to working units; offsets (N,) are added to that of the scaling."""
     out = np.asarray(raw, dtype=np.float32) if raw.dtype != np.float32 else raw.copy()
     missing = _missing(raw, scaling)
@@ -103,10 +104,10 @@ def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], s
         baseline[:] = [_s2_offset(scene, source) for scene in scenes]
     none = np.zeros(len(scenes), np.float32)
     if len(set(scalings)) == 1:
-        return _scaled(raw, scalings[0], baseline if scalings[0].offset_rule == "s2_baseline" else none)
+        return scaled(raw, scalings[0], baseline if scalings[0].offset_rule == "s2_baseline" else none)
     out = np.empty(raw.shape, np.float32)
     for i, scaling in enumerate(scalings):
-        out[:, i : i + 1] = _scaled(
+        out[:, i : i + 1] = scaled(
             raw[:, i : i + 1], scaling, baseline if scaling.offset_rule == "s2_baseline" else none
         )
     return out

@@ -151,37 +151,6 @@ class Grid(Record):
         moved = (a, b, c + a * window.col, d, e, f + e * window.row)
         return replace(self, transform=moved, shape=window.shape)
 
-    def with_resolution(self, resolution_m: float) -> Grid:
-        """Return a grid from the same upper left corner with pixels of another size that covers this one.
-
-        Parameters
-        ----------
-        resolution_m : float
-            Side of a pixel in metres of the projection.
-
-        Returns
-        -------
-        Grid
-
-        Raises
-        ------
-        SpecError
-            If it is not above 0, or the reference system is geographic.
-        """
-        facts = crs_facts(self.crs)
-        if facts.geographic:
-            reason = "this grid is in degrees"
-            raise SpecError(
-                "Grid.with_resolution",
-                value=resolution_m,
-                reason=reason,
-                fix="bring it to a projection in metres first",
-            )
-        size = positive("Grid.with_resolution", resolution_m, unit="m") / facts.unit
-        left, bottom, right, top = self.bounds
-        rows, cols = (max(1, math.ceil(extent / size - 1e-6)) for extent in (top - bottom, right - left))
-        return replace(self, transform=(size, 0.0, left, 0.0, -size, top), shape=(rows, cols))
-
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values.
 

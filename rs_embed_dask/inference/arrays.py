@@ -10,9 +10,12 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.embedding import Embedding
-from rs_embed_dask.errors import ModelInputError, SpecError
-from rs_embed_dask.imagery.cube import Cube, coordinates, read_labels
-from rs_embed_dask.imagery.sensors import sensor
+from rs_embed_dask.errors import ModelInputError, SpecError, UnknownNameError
+from rs_embed_dask.imagery.cube import Cube, coordinates
+from rs_embed_dask.imagery.frame import finish, scaled
+from rs_embed_dask.imagery.labels import Labelled, read_labels
+from rs_embed_dask.imagery.sensor_types import REFLECTANCE
+from rs_embed_dask.imagery.sensors import sensor, source
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 from rs_embed_dask.specs.when import day
 
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rs_embed_dask.imagery.cube import Labelled
     from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.labels import Plane
+    from rs_embed_dask.imagery.sensors import Band, Sensor
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
@@ -40,7 +44,8 @@ class SideInputs:
 
 def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
     """Convert the arguments of `Model.embed` to samples; also return whether they came as a batch."""
-    by_modality: Mapping[str, Any] = data if isinstance(data, Mapping) else {modalities[0].modality: data}
+    bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
+    by_modality: Mapping[Any, Any] = data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
     absent = [inputs.modality for inputs in modalities if inputs.modality not in by_modality]
     if absent:
         fix = "pass a dict of modality to array, or choose another modality"
@@ -48,11 +53,13 @@ def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tup
     if all(isinstance(value, Cube) for value in by_modality.values()):
         items, batched = [from_cubes(by_modality, modalities)], False
     else:
-        items, batched = _from_arrays(by_modality, modalities)
+        items, batched = _from_arrays(by_modality, modalities, dated=side.dates is not None)
     return [_with_side_inputs(item, side, index, count=len(items)) for index, item in enumerate(items)], batched
 
 
-def _from_arrays(by_modality: Mapping[str, Any], modalities: Sequence[Inputs]) -> tuple[list[Sample], bool]:
+def _from_arrays(
+    by_modality: Mapping[str, Any], modalities: Sequence[Inputs], *, dated: bool
+) -> tuple[list[Sample], bool]:
     read = {i.modality: _labelled(by_modality[i.modality]) for i in modalities}
     stacks = {i.modality: _stack(read[i.modality], i) for i in modalities}
     counts = {name: len(stack) for name, stack in stacks.items()}
@@ -60,47 +67,119 @@ def _from_arrays(by_modality: Mapping[str, Any], modalities: Sequence[Inputs]) -
         fix = "give every modality the same items"
         raise ModelInputError("items", value=counts, reason="the modalities do not agree", fix=fix)
     first = read[modalities[0].modality]
-    dates = tuple(span.start for span in first.frames)
-    blank = Sample({}, dates, resolution_m=modalities[0].resolution_m)
-    if first.grid is not None:
-        place, size = first.grid.center_lonlat, first.grid.resolution_m
-        blank = Sample({}, dates, place, size, first.grid)
+    blank = Sample({}, resolution_m=modalities[0].resolution_m)
+    if isinstance(first, Labelled):
+        dates = () if dated else tuple(span.start for span in first.frames)
+        blank = replace(blank, dates=dates)
+        if first.grid is not None:
+            place, size = first.grid.center_lonlat, first.grid.resolution_m
+            blank = Sample({}, dates, place, size, first.grid)
     items = [replace(blank, pixels={k: v[i] for k, v in stacks.items()}) for i in range(counts[modalities[0].modality])]
-    return items, np.ndim(first.values) == 5
+    return items, not isinstance(first, Labelled) and np.ndim(first) == 5
 
 
-def _labelled(value: Any) -> Labelled:
-    return read_labels(value.to_xarray() if isinstance(value, Cube) else value)
+def _labelled(value: Any) -> Labelled | NDArray[Any]:
+    if isinstance(value, Cube):
+        value = value.to_xarray()
+    if isinstance(value, xr.DataArray | xr.Dataset):
+        return read_labels(value)
+    if isinstance(value, np.ma.MaskedArray):
+        return np.ma.filled(value.astype(np.float32), np.nan)
+    return np.asarray(value)
 
 
-def _stack(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
+def _stack(read: Labelled | NDArray[Any], inputs: Inputs) -> NDArray[np.float32]:
     """Convert an array to (N, T, C, H, W) float32 with the card's bands."""
-    what, values = f"pixels of {inputs.modality}", np.asarray(read.values)
+    what = f"pixels of {inputs.modality}"
+    values = _planes(read, inputs) if isinstance(read, Labelled) else read
     if values.ndim not in {3, 4, 5} or values.dtype.kind not in "fiu":
         fix = "give numbers of shape (B, H, W), (T, B, H, W) or (N, T, B, H, W)"
         raise ModelInputError(what, value=values, reason="not images", fix=fix)
+    if values.dtype.itemsize == 1 and inputs.unit == REFLECTANCE:
+        fix = "give the bands themselves, as reflectance x 10 000"
+        raise ModelInputError(what, value=values.dtype, reason="8-bit numbers are a picture, not reflectance", fix=fix)
     values = values.astype(np.float32).reshape((1,) * (5 - values.ndim) + values.shape)
-    if read.bands:
-        sensor_name = read.sensor or next(iter(inputs.sensors), None)
-        names = tuple(read.bands) if sensor_name is None else sensor(sensor_name).common(read.bands)
-        missing = [band for band in inputs.bands if band not in names]
-        if missing:
-            fix = f"give {', '.join(inputs.bands)}"
-            raise ModelInputError(f"bands of {inputs.modality}", value=names, reason=f"no {missing[0]}", fix=fix)
-        values = values[:, :, [names.index(band) for band in inputs.bands]]
     if values.shape[2] != len(inputs.bands) or 0 in values.shape:
-        fix = f"give {', '.join(inputs.bands)} in this order, or name them in a DataArray"
-        raise ModelInputError(what, value=values, reason=f"{len(inputs.bands)} bands are needed", fix=fix)
+        raise _band_count(inputs, values.shape)
     _guess_unit(values, inputs, what)
     return values
+
+
+def _planes(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
+    """Return the card's bands of a labelled array in the card's unit: (T, C, H, W)."""
+    name = read.sensor or next(iter(inputs.sensors), None)
+    of = None if name is None else sensor(name)
+    planes = read.planes
+    if read.bands:
+        names = [_common(of, plane.name) for plane in planes]
+        there = dict(zip(names, planes, strict=True))
+        twice = next((name for name in inputs.bands if names.count(name) > 1), None)
+        if twice is not None:
+            what = f"bands of {inputs.modality}"
+            raise ModelInputError(what, value=read.bands, reason=f"{twice} is there twice", fix="name each band once")
+        missing = [band for band in inputs.bands if band not in there]
+        if missing:
+            fix = f"give {', '.join(inputs.bands)}"
+            raise ModelInputError(f"bands of {inputs.modality}", value=read.bands, reason=f"no {missing[0]}", fix=fix)
+        planes = tuple(there[band] for band in inputs.bands)
+    if len(planes) != len(inputs.bands):
+        raise _band_count(inputs, read.shape)
+    bands = [None if of is None else of.band(band) for band in inputs.bands]
+    arrays = [_in_unit(plane, band, of, inputs) for plane, band in zip(planes, bands, strict=True)]
+    return np.stack([np.broadcast_to(each, (read.shape[0], *each.shape[1:])) for each in arrays], axis=1)
+
+
+def _band_count(inputs: Inputs, shape: tuple[int, ...]) -> ModelInputError:
+    fix = f"give {', '.join(inputs.bands)} in this order, or name them in a DataArray"
+    reason = f"{len(inputs.bands)} bands are needed"
+    return ModelInputError(f"pixels of {inputs.modality}", value=shape, reason=reason, fix=fix)
+
+
+def _common(of: Sensor | None, name: str) -> str:
+    """Return a band's common name; another name as it is."""
+    try:
+        return name if of is None else of.band(name).common
+    except UnknownNameError:
+        return name
+
+
+def _in_unit(plane: Plane, band: Band | None, of: Sensor | None, inputs: Inputs) -> NDArray[np.float32]:
+    """Return a plane in the card's unit: as stated, else as it is, for canonical units are the rule here."""
+    raw, numbers = np.asarray(plane.pixels), plane.numbers
+    what = f"numbers of {plane.name or inputs.modality}"
+    if raw.dtype.kind not in "fiu":
+        raise ModelInputError(what, value=raw.dtype, reason="not images", fix="give whole numbers or floats")
+    if band is None or of is None:
+        return numbers.cleared(raw)
+    table = source("files", of.id).scaling(band)
+    values = numbers.cleared(raw, table.nodata)
+    if not (numbers.unit or numbers.packed or numbers.digital):
+        if raw.dtype.kind in "iu" and (table.scale, table.offset) != (1, 0):
+            reason = f"nothing states whether these whole numbers are those of {of.id} or {band.unit}"
+            raise ModelInputError(what, value=raw.dtype, reason=reason, fix="state 'DN' or the unit in attrs['units']")
+        if raw.dtype.itemsize == 1 and band.unit == REFLECTANCE:
+            raise ModelInputError(what, reason="8-bit numbers are a picture, not reflectance", fix="give the bands")
+        return values
+    scaling = numbers.scaling(table, band.unit, what)
+    doubt = numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit)
+    if doubt is not None:
+        raise ModelInputError(what, reason=doubt[0], fix=doubt[1].removesuffix(", or pass scaling="))
+    offsets = np.zeros(len(values), np.float32)
+    canonical = finish(scaled(values[:, None], scaling, offsets), [band])[:, 0]  # (T, H, W)
+    if inputs.unit == "percent_kelvin" and band.unit == REFLECTANCE:
+        canonical /= np.float32(100)
+    return canonical
 
 
 def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
     """Refuse values that are plainly in another unit than the card's: fractions for reflectance, power for dB."""
     finite = values[np.isfinite(values)]
-    if inputs.unit == "reflectance_e4" and finite.size and 0 < finite.max() <= 2:
-        reason = f"nothing is above {finite.max():g}; reflectance x 10 000 is needed"
-        raise ModelInputError(what, reason=reason, fix="multiply by 10 000")
+    if inputs.unit == REFLECTANCE and (finite != 0).any():
+        middle = float(np.median(np.abs(finite[finite != 0])))
+        if middle <= 2 and (finite % 1).any():  # one bright or bad pixel must not hide it
+            reason = f"half of them are at most {middle:g}; reflectance x 10 000 is needed"
+            fix = "multiply by 10 000, or state attrs['units'] = 'reflectance' on a DataArray"
+            raise ModelInputError(what, reason=reason, fix=fix)
     if inputs.unit == "percent_kelvin" and finite.size:
         peaks = np.array([np.nanmax(band, initial=0) for band in np.moveaxis(values, 2, 0)])
         dark = peaks[peaks < 150]  # a temperature is above, a reflectance below

@@ -28,7 +28,7 @@ class Features:
 
     # `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
     # `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share
-    # that was filled of what the model saw; `notes` say what was left out, hidden or filled.
+    # that was filled of what the model saw; `notes` state what was left out, hidden or filled.
 
     values: NDArray[np.float32]
     grid: Grid | None

@@ -132,7 +132,8 @@ class Model:
         ----------
         data : array, DataArray, Cube, or dict of those by modality
             (B, H, W), (T, B, H, W) or (N, T, B, H, W) in canonical units: reflectance x 10 000, dB, kelvin; NaN is
-            missing. Bands in the card's order, or named by a DataArray's ``band`` coordinate.
+            missing. Bands in the card's order, or named by a DataArray's ``band`` coordinate or a Dataset's variables;
+            missing values, scale, offset and unit that those state are honoured (``docs/your-data.md``).
         output : OutputSpec
             One vector, or a grid.
         prep : InputPrep

@@ -83,8 +83,8 @@ def _card(model: str) -> Card:
 
 @cache
 def _ours() -> tuple[str, ...]:
-    """Models of this package: each module of `cards`, except for two helpers, is named after its model."""
-    return tuple(module.name for module in iter_modules(cards.__path__) if module.name not in {"card", "rgb"})
+    """Models of this package: each module of `cards`, except `card`, is named after its model."""
+    return tuple(module.name for module in iter_modules(cards.__path__) if module.name != "card")
 
 
 @cache

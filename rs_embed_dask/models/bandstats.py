@@ -7,7 +7,6 @@ from torch.nn import functional
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 
 PERCENTILES = (10, 25, 50, 75, 90)
-STATISTICS = ("mean", "std", "min", "max", *(f"p{p}" for p in PERCENTILES))
 
 
 class BandStatistics(nn.Module):

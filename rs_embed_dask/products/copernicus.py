@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.products.field import ProductField, centres
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
-from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
+from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff, pixels_under
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.specs.ground import WGS84
 
@@ -30,6 +31,7 @@ WEST: Final = -180.125
 NORTH: Final = 90.125
 ROWS: Final = 721
 COLUMNS: Final = 1440
+TRANSFORM: Final = Affine(STEP, 0.0, WEST, 0.0, -STEP, NORTH)
 _EXACT: Final = 1e-9
 _ONE_AT_A_TIME: Final = threading.Lock()
 
@@ -66,17 +68,16 @@ class Copernicus:
 
     def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:  # noqa: ARG002 - one layer for all times
         """Read the vectors of a grid; see `Reader`."""
-        lon, lat = centres(grid)
-        rows = np.clip(np.floor((NORTH - lat) / STEP), 0, ROWS - 1).astype(np.int64)
-        columns = np.floor((lon - WEST) / STEP).astype(np.int64) % COLUMNS
-        cells, where = np.unique(rows * COLUMNS + columns, return_inverse=True)
+        rows, columns, _ = pixels_under(grid, WGS84, transform=TRANSFORM, shape=(ROWS, COLUMNS))
+        # a grid may cross the antimeridian, and its outermost centres may lie beyond a pole
+        cells, where = np.unique(np.clip(rows, 0, ROWS - 1) * COLUMNS + columns % COLUMNS, return_inverse=True)
         vectors = self._vectors(cells // COLUMNS, cells % COLUMNS)  # (n, D)
         vectors[(vectors == 0).all(axis=1)] = np.nan
         if not np.isfinite(vectors).any():
             reason, fix = "every cell there is empty (ocean, mostly)", "choose a place on land"
             raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
         values = np.ascontiguousarray(vectors.T)[:, where.reshape(grid.shape)]
-        weights = np.cos(np.radians(lat)) if self.area and grid.crs == WGS84 else None
+        weights = np.cos(np.radians(centres(grid)[1])) if self.area and grid.crs == WGS84 else None
         return ProductField(values, grid, None, (self.file,), weights)
 
     def estimate(self, grid: Grid) -> Estimate:  # noqa: ARG002 - the same for every place
@@ -97,9 +98,8 @@ class Copernicus:
 
     def _opened(self) -> GeoTiff:
         file = open_geotiff(self.mirror.href(self.file), access=self.mirror.access)
-        expected = (STEP, 0.0, WEST, 0.0, -STEP, NORTH)
         size = (file.layout.height, file.layout.width)
-        if size != (ROWS, COLUMNS) or not np.allclose(tuple(file.transform)[:6], expected, rtol=0, atol=1e-9):
+        if size != (ROWS, COLUMNS) or not file.transform.almost_equals(TRANSFORM, 1e-9):
             raise damaged(file.href, f"it has {size} cells from {file.transform.c:g}, {file.transform.f:g} on")
         if file.bands != self.dim:
             raise damaged(file.href, f"it has {file.bands} bands; options={{'dim': {file.bands}}} takes a file like it")

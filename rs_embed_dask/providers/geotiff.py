@@ -22,6 +22,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from pyproj import CRS, Transformer
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
@@ -73,14 +74,37 @@ class GeoTiff:
     bands: int
     layout: TiffLayout
     head: tuple[Piece, ...]
+    alpha: int | None = None
+
+    @property
+    def image_bands(self) -> int:
+        """How many bands hold an image: all but an alpha band, which says where there is one."""
+        return self.bands - (self.alpha is not None)
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
         """Return the pixels [rows) x [columns) of a band as float32, NaN where they are missing."""
-        raw = self.raw(rows, columns, access=access, band=band)[0]
+        raw, empty = self._seen(band, rows, columns, access)
         pixels: Pixels = raw.astype(np.float32)
         if self.nodata is not None and not np.isnan(self.nodata):
             pixels[raw == self.nodata] = np.nan
+        if empty is not None:
+            pixels[empty] = np.nan
         return pixels
+
+    def _seen(
+        self, band: int, rows: tuple[int, int], columns: tuple[int, int], access: Access
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return the numbers of a band, and where the file's mask or alpha band shows nothing."""
+        if self.layout.mask is not None:
+            mask = replace(self, layout=self.layout.mask, alpha=None).raw(rows, columns, access=access, band=1)[0]
+            return self.raw(rows, columns, access=access, band=band)[0], mask == 0
+        if self.alpha is None or self.alpha == band:
+            return self.raw(rows, columns, access=access, band=band)[0], None
+        if self.layout.offsets.shape[0] == 1:  # blocks that hold both are read once
+            every = self.raw(rows, columns, access=access)
+            return every[band - 1], every[self.alpha - 1] == 0
+        raw, alpha = (self.raw(rows, columns, access=access, band=each)[0] for each in (band, self.alpha))
+        return raw, alpha == 0
 
     def raw(
         self, rows: tuple[int, int], columns: tuple[int, int], *, access: Access, band: int | None = None
@@ -216,7 +240,8 @@ def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff
             if source.crs is not None:
                 code = source.crs.to_epsg()
                 crs = f"EPSG:{code}" if code else source.crs.to_wkt()
-                return GeoTiff(href, crs, source.transform, source.nodata, source.count, layout, head)
+                alpha = next((i for i, each in enumerate(source.colorinterp, 1) if each == ColorInterp.alpha), None)
+                return GeoTiff(href, crs, source.transform, source.nodata, source.count, layout, head, alpha)
     raise ProviderError(
         label(href),
         value=urldefrag(href).url,

@@ -25,7 +25,7 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.tiff import TiffLimits
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
 
 BLOB_HOST: Final = ".blob.core.windows.net"
 PUBLIC_HOST: Final = "ai4edatasetspublicassets.blob.core.windows.net"
-SIGNING_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 TOKEN_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=0.8, longest_asked_s=60.0)
 REFUSAL_LASTS_S: Final = 30.0
 LONGEST_MARGIN_S: Final = 60.0
@@ -241,7 +240,7 @@ def _fetch(place: str) -> _Token:
     if fault:
         raise TransientError(what, value=place, reason=fault, fix=_LATER)
     reason = f"the issuer answered {answer.status}"
-    if answer.status in SIGNING_REFUSED:
+    if answer.status in REFUSED_STATUSES:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
     if answer.status in TRANSIENT_STATUSES:
         retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
@@ -260,7 +259,7 @@ def _expiry(answer: Any) -> dt.datetime:
 _LATER: Final = "try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers"
 CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT})
+REFUSED: Final = REFUSED_STATUSES | {HTTPStatus.CONFLICT}  # Azure's answer where public access is not permitted
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
 REDIRECTS: Final = 5

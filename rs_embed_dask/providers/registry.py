@@ -31,7 +31,7 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.cube import Cube, Dates
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:
@@ -188,7 +188,6 @@ _FEW_TASKS: Final = 6
 _STATUS: Final = re.compile(
     r"\b(?:HTTP(?:\s+(?:response|error))?(?:\s+code)?|status(?:\s+code)?)\W{0,3}(\d{3})\b", re.IGNORECASE
 )
-_REFUSED: Final = frozenset({401, 403})
 
 
 def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
@@ -289,7 +288,7 @@ def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
     what = f"{provider.name}: {read.sensor} at {lon:.4f}, {lat:.4f}"
     reason = f"{type(error).__name__}: {error}"
     status = _status(error)
-    if status in _REFUSED or isinstance(error, PermissionError):
+    if status in REFUSED_STATUSES or isinstance(error, PermissionError):
         return AccessError(what, reason=reason, fix="check that you may read it, and your credentials")
     if status in TRANSIENT_STATUSES or isinstance(error, ConnectionError | TimeoutError):
         return TransientError(what, reason=reason, fix="try again later; the engine does so by itself")
@@ -469,7 +468,7 @@ def checkup(provider: object, *, live: bool) -> list[Check]:
         return provider.checks(live=live)
     name = getattr(provider, "name", type(provider).__name__)
     fix = "try --provider earth_engine, or read a place with `rs-embed-dask inspect`"
-    raise SpecError("doctor", value=name, reason="this provider has no checks of its own", fix=fix)
+    raise SpecError("provider", value=name, reason="this provider has no checks of its own", fix=fix)
 
 
 Gate = AbstractContextManager[Any]

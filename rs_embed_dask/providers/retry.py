@@ -16,12 +16,14 @@ from typing import Final, TypeVar
 from rs_embed_dask.errors import TransientError
 from rs_embed_dask.specs.base import Record, whole
 
-__all__ = ["TRANSIENT_STATUSES", "GaveUpError", "RetryPolicy", "asked_wait_s", "retried"]
+__all__ = ["REFUSED_STATUSES", "TRANSIENT_STATUSES", "GaveUpError", "RetryPolicy", "asked_wait_s", "retried"]
 
 # all server errors, those of content networks (520 to 529) included, but not the two that no second attempt changes
 TRANSIENT_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
 ) - {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
+
+REFUSED_STATUSES: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _Value = TypeVar("_Value")
 
@@ -73,7 +75,13 @@ class RetryPolicy(Record):
         return max(full * (0.5 + 0.5 * share), requested_s)
 
 
-def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
+def retried(
+    request: Callable[[], _Value],
+    policy: RetryPolicy,
+    *,
+    seed: str | None = None,
+    wait: Callable[[float], None] | None = None,
+) -> _Value:
     """Return what `request` returns, called again after each `TransientError` as the policy allows."""
     for attempt in count(1):
         try:
@@ -85,7 +93,7 @@ def retried(request: Callable[[], _Value], policy: RetryPolicy) -> _Value:
         retry_after_s = fault.retry_after_s
         if attempt == policy.attempts or (retry_after_s or 0.0) > policy.longest_asked_s:
             break
-        sleep(policy.wait_s(attempt, retry_after_s))
+        (wait or sleep)(policy.wait_s(attempt, retry_after_s, seed=seed))
     # out here, for an error's context travels with it when it is pickled, and may hold a token
     reason = f"{fault.reason}, after {attempt} attempt{'s' * (attempt > 1)}"
     raise GaveUpError(fault.what, value=fault.value, reason=reason, fix=fault.fix, retry_after_s=retry_after_s)

@@ -1,7 +1,8 @@
 """Where the blocks of a TIFF lie: its first image directory, read from as few bytes as possible.
 
 GDAL decodes blocks; this only finds them, so that exactly the bytes of the needed blocks are fetched. It reads the
-directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips.
+directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips, and that of the
+mask beside it, if there is one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -47,7 +48,10 @@ WIDTH, HEIGHT, SAMPLES, ROWS_PER_STRIP, PLANAR = 256, 257, 277, 278, 284
 STRIP_OFFSETS, STRIP_COUNTS = 273, 279
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 PIXEL_SCALE, MATRIX = 33550, 34264
+PLACE: Final = frozenset({PIXEL_SCALE, 33922, MATRIX})  # a mask lies where its image lies, and does not say so
 SEPARATE: Final = 2
+SUBFILE, REDUCED, IS_MASK = 254, 1, 4
+MOST_DIRECTORIES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class TiffLayout:
     offsets: Numbers
     counts: Numbers
     tiled: bool
+    mask: TiffLayout | None = None
 
     @property
     def block_bytes(self) -> int:
@@ -193,9 +198,9 @@ def check_blocks(layout: TiffLayout, spans: Iterable[Block], *, touched: int, si
 
 
 def read_layout(fetch: Fetch, limits: TiffLimits = _LIMITS) -> TiffLayout:
-    """Return the layout of the first image of a TIFF."""
+    """Return the layout of the first image of a TIFF, with that of its mask."""
     try:
-        return _checked(_layout(_directory(fetch)), limits)
+        return _with_mask(fetch, limits)
     except (struct.error, ValueError, ZeroDivisionError) as error:
         if isinstance(error, NotTiffError):
             raise
@@ -214,7 +219,27 @@ def _checked(layout: TiffLayout, limits: TiffLimits) -> TiffLayout:
     return layout
 
 
-def _directory(fetch: Fetch) -> Directory:
+def _with_mask(fetch: Fetch, limits: TiffLimits) -> TiffLayout:
+    start, table = _header(fetch)
+    directory, following = table.read(start)
+    image = _checked(_layout(directory), limits)
+    for _ in range(MOST_DIRECTORIES):
+        if not following:
+            break
+        start = following
+        entries, following = table.entries(start)
+        kinds = [inline for tag, _, _, inline in entries if tag == SUBFILE]
+        subfile = struct.unpack(f"{table.order}I", kinds[0][:4])[0] if kinds else 0
+        if subfile & IS_MASK and not subfile & REDUCED:
+            own = table.read(start, leave=SUBFILE)[0]
+            place = {tag: entry for tag, entry in directory.entries.items() if tag in PLACE}
+            mask = _checked(_layout(replace(own, entries={**place, **own.entries})), limits)
+            return replace(image, mask=mask if (mask.width, mask.height) == (image.width, image.height) else None)
+    return image
+
+
+def _header(fetch: Fetch) -> tuple[int, _Table]:
+    """Return where the first directory begins, and how directories are read."""
     head = fetch(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     magic = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
@@ -222,23 +247,47 @@ def _directory(fetch: Fetch) -> Directory:
         msg = f"it begins with {head[:4]!r}, which is not a TIFF"
         raise NotTiffError(msg)
     big = magic == BIG
-    number, word = ("Q", "Q") if big else ("H", "I")
-    (start,) = struct.unpack(f"{order}{word}", head[8:16] if big else head[4:8])
-    (count,) = struct.unpack(f"{order}{number}", fetch(start, struct.calcsize(number)))
-    if not 0 < count <= MOST_ENTRIES:
-        msg = f"its directory claims {count} entries"
-        raise NotTiffError(msg)
-    form = f"{order}HH{word}{struct.calcsize(word)}s"
-    table = fetch(start + struct.calcsize(f"={number}"), count * struct.calcsize(form))
-    rows = tuple(struct.iter_unpack(form, table))
-    claimed = sum(SIZES.get(kind, 0) * n for _, kind, n, _ in rows)
-    if claimed > LONGEST_VALUES:
-        msg = f"its directory claims values of {claimed} bytes"
-        raise NotTiffError(msg)
-    entries = {}
-    for tag, kind, n, inline in rows:
-        entries[tag] = TiffEntry(kind, n, _value(fetch, f"{order}{word}", SIZES.get(kind, 0) * n, inline))
-    return Directory(order, big, entries)
+    (start,) = struct.unpack(f"{order}{'Q' if big else 'I'}", head[8:16] if big else head[4:8])
+    return start, _Table(fetch, order, big)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Reads directories: those of big files have longer numbers."""
+
+    fetch: Fetch
+    order: str
+    big: bool
+
+    def entries(self, start: int) -> tuple[list[tuple[int, int, int, bytes]], int]:
+        """Return tag, kind, count and inline value of each entry, and where the next directory begins (0: nowhere)."""
+        number, word = ("Q", "Q") if self.big else ("H", "I")
+        (count,) = struct.unpack(f"{self.order}{number}", self.fetch(start, struct.calcsize(number)))
+        if not 0 < count <= MOST_ENTRIES:
+            msg = f"its directory claims {count} entries"
+            raise NotTiffError(msg)
+        form = f"{self.order}HH{word}{struct.calcsize(word)}s"
+        length = count * struct.calcsize(form)
+        table = self.fetch(start + struct.calcsize(f"={number}"), length + struct.calcsize(word))
+        following = table[length:]
+        whole = len(following) == struct.calcsize(word)
+        after = struct.unpack(f"{self.order}{word}", following)[0] if whole else 0
+        return list(struct.iter_unpack(form, table[:length])), after
+
+    def read(self, start: int, leave: int | None = None) -> tuple[Directory, int]:
+        """Return a directory with all values but those of one tag, and where the next begins."""
+        listed, after = self.entries(start)
+        claimed = sum(SIZES.get(kind, 0) * n for tag, kind, n, _ in listed if tag != leave)
+        if claimed > LONGEST_VALUES:
+            msg = f"its directory claims values of {claimed} bytes"
+            raise NotTiffError(msg)
+        pointer = f"{self.order}{'Q' if self.big else 'I'}"
+        entries = {
+            tag: TiffEntry(kind, n, _value(self.fetch, pointer, SIZES.get(kind, 0) * n, inline))
+            for tag, kind, n, inline in listed
+            if tag != leave
+        }
+        return Directory(self.order, self.big, entries), after
 
 
 def _value(fetch: Fetch, pointer: str, length: int, inline: bytes) -> bytes:

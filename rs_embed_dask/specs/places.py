@@ -218,6 +218,10 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
         fix = "save it as GeoJSON, GeoPackage or GeoParquet"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
+    if not _is_frame(frame):
+        reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
+        fix = "pass geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table.lon, table.lat), crs=4326)"
+        raise SpecError("places", value=path, reason=reason, fix=fix)
     return _from_frame(frame, user_crs, buffer_m)
 
 

@@ -6,7 +6,7 @@ quality layers), and the root's attributes hold the request and the receipt.
 
 from __future__ import annotations
 
-from rs_embed_dask.store.document import Location, Target, in_memory
+from rs_embed_dask.store.document import Location, Target
 from rs_embed_dask.store.items import ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
@@ -32,7 +32,6 @@ __all__ = [
     "build_receipt",
     "check_request",
     "differences",
-    "in_memory",
     "item_grid",
     "items_frame",
     "open_store",

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore
+from zarr.storage import FsspecStore, LocalStore
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
@@ -156,11 +156,6 @@ async def _missing(storage: ZarrStore, keys: Sequence[str]) -> list[str]:
 
 async def _collected(stream: AsyncIterator[T]) -> list[T]:
     return [one async for one in stream]
-
-
-def in_memory() -> MemoryStore:
-    """Create an empty place in memory, for results that are not to be kept."""
-    return MemoryStore()
 
 
 MARK: Final = "rs_embed_dask"

@@ -55,11 +55,11 @@ class Status(IntEnum):
     NO_DATA = 3
     """There is no imagery there and then."""
     READ_FAILED = 4
-    """The imagery could not be read; the reason says why."""
+    """The imagery could not be read; `reason` holds the cause."""
     MODEL_FAILED = 5
-    """The encoder failed on this item; the reason says why."""
+    """The encoder failed on this item; `reason` holds the cause."""
     INVALID = 6
-    """The item can never be embedded; the reason says why."""
+    """The item can never be embedded; `reason` holds the cause."""
 
     @property
     def words(self) -> str:

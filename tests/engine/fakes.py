@@ -193,7 +193,7 @@ class Loading:
 
 
 def plan_of(items, provider, models=None, *, chunk_items=8, batch_items=8, retry=None):
-    """A plan of fakes: one read an item for all models."""
+    """A plan of fakes: one read per item for all models."""
     models = {"means": Means()} if models is None else models
     needs = tuple(Need(label, "s2", BANDS) for label in models)
     fetch = FetchSpec(resolution_m=10.0, composite="median")

@@ -8,6 +8,7 @@ import types
 from contextlib import ExitStack
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from distributed import Client
@@ -22,14 +23,16 @@ from tests.engine.fakes import Numbers, Places, plan_of, store_of
 
 SCRIPT = """
 from rs_embed_dask.engine.clusters import cluster
+from rs_embed_dask.engine.watch import current_workers
 from distributed import Client
 
 class Mine:
     value = 42
 
 with cluster("local", processes=1, fetch_slots=3) as made, Client(made) as client:
-    (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+    (worker,) = current_workers(client).values()
     print(worker["resources"], worker["nthreads"], client.submit(lambda: Mine.value).result())
+    print(client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.worker_ttl))
 """
 
 
@@ -42,10 +45,10 @@ def test_a_script_without_a_main_guard_runs(tmp_path):
         env={"PYTHONPATH": root, "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
-    assert done.stdout.strip() == "{'FETCH': 3, 'EMBED': 1} 11 42", done.stderr
+    assert done.stdout.split("\n") == ["{'FETCH': 3, 'EMBED': 1} 11 42", "25", ""], done.stderr
     assert done.stderr == ""
 
 
@@ -136,19 +139,35 @@ def test_slurm_jobs_ask_for_a_gpu_and_offer_it(library):
     assert library["job_extra_directives"] == ["--qos=long", "--gres=gpu:1"]
     assert library["adapt"] == {"minimum_jobs": 4, "maximum_jobs": 4}
     assert (library["queue"], library["processes"]) == ("gpu", 1)
+    assert library["scheduler_options"] == {"worker_ttl": 25}
+    cluster("slurm", scheduler_options={"port": 8786, "worker_ttl": 90})
+    assert library["scheduler_options"] == {"worker_ttl": 90, "port": 8786}
+    with dask.config.set({"jobqueue.slurm.scheduler-options": {"interface": "ib0"}}):
+        cluster("slurm")
+    assert library["scheduler_options"] == {"worker_ttl": 25, "interface": "ib0"}
+
+
+def named(name, value):
+    return [{"name": name, "value": value}]
 
 
 def test_kubernetes_pods_offer_their_resources(library):
     cluster("kubernetes", workers=2, fetch_slots=8, image="mine:1")
     assert library["worker_command"] == ["dask", "worker", "--resources", "FETCH=8,EMBED=1", "--nthreads", "16"]
     assert (library["n_workers"], library["image"], library["resources"]) == (2, "mine:1", {})
+    assert library["env"] == {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "25 s"}
+    cluster("kubernetes", env=[{"name": "TZ", "value": "UTC"}])
+    assert library["env"] == [*named("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "25 s"), *named("TZ", "UTC")]
     cluster("kubernetes", gpus=1)
     assert library["resources"] == {"limits": {"nvidia.com/gpu": 1}}
 
 
 def test_a_worker_a_gpu(library):
     cluster("cuda", fetch_slots=8)
-    assert library == {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}}
+    scheduler = {"worker_ttl": 25}
+    assert library == {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}, "scheduler_kwargs": scheduler}
+    cluster("cuda", scheduler_kwargs={"port": 8786})
+    assert library["scheduler_kwargs"] == {"worker_ttl": 25, "port": 8786}
 
 
 def test_a_run_without_a_client_makes_a_cluster_and_closes_it(tmp_path):

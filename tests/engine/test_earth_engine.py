@@ -1,4 +1,4 @@
-"""Earth Engine at cluster scale: a request a place, one cap over all workers, and kills that cost nothing (R19)."""
+"""Earth Engine at cluster scale: one request per place, one cap over all workers, and kills that cost nothing (R19)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.driver import run_plan
-from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.engine.watch import Options, current_workers
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Places, place, plan_of, store_of, until
@@ -107,7 +107,7 @@ def test_r19_a_killed_worker_costs_the_requests_that_it_had_in_flight(earth, sce
     store = store_of(plan, tmp_path / "run.zarr")
     thread, done = in_thread(plan, store, client, QUIET)
     until(lambda: finished(store) >= 4)
-    address, *_ = client.scheduler_info(n_workers=-1)["workers"]
+    address, *_ = current_workers(client)
     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
     thread.join(90)
     assert done["report"].is_over
@@ -130,10 +130,10 @@ def test_a_killed_client_resumes_with_the_requests_that_are_left(earth, scenes, 
     earth.forget()
     earth.set(latency_s=0.0)
     report = run_plan(plan, store, client, options=QUIET)
-    assert 0 < report.tally.reads == earth.counts("pixels") <= left
+    assert 0 < report.totals.reads == earth.counts("pixels") <= left
     assert_right(tmp_path / "run.zarr", scenes)
     earth.forget()
-    assert run_plan(plan, store, client, options=QUIET).tally.reads == 0
+    assert run_plan(plan, store, client, options=QUIET).totals.reads == 0
     assert earth.report()["counts"] == {}
 
 

@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster
 
 from rs_embed_dask.engine.driver import run_plan
 from rs_embed_dask.engine.report import ChunkLost, WorkerLost
-from rs_embed_dask.engine.watch import Options, stop_profiler
+from rs_embed_dask.engine.watch import Options, current_workers, stop_profiler
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.store import Status, Store
 from tests.engine.fakes import Means, Numbers, Places, expected, plan_of, reads_of, store_of, until
@@ -46,7 +46,7 @@ def plan_for(tmp_path, held=(), **changes):
 
 def kill_worker(client, resource):
     """Kill the worker process that has a resource; its nanny, in this process, brings it back."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = current_workers(client)
     (address,) = [address for address, worker in workers.items() if resource in worker["resources"]]
     pid = client.run(os.getpid, workers=[address])[address]
     assert pid in {child.pid for child in psutil.Process().children(recursive=True)}
@@ -155,8 +155,8 @@ def test_a_killed_client(killable, processes, marks, tmp_path):
     until(lambda: killable.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0)
     before = len(reads_of(marks))
     report = run_plan(plan, store, killable, options=QUIET)
-    assert len(reads_of(marks)) - before == report.tally.reads <= COUNT - 8
-    assert report.tally.reads % 8 == 0
+    assert len(reads_of(marks)) - before == report.totals.reads <= COUNT - 8
+    assert report.totals.reads % 8 == 0
     assert_undisturbed(tmp_path / "run.zarr")
 
 

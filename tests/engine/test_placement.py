@@ -14,7 +14,7 @@ def workers(*each):
         f"tcp://h:{n}": {"resources": resources, "nthreads": threads, "memory_limit": memory}
         for n, (resources, threads, memory) in enumerate(each)
     }
-    return Workers.of({"workers": info})
+    return Workers.of(info)
 
 
 GIB = 2**30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -23,6 +24,12 @@ from rs_embed_dask.store import Status
 
 FIGURES = Figures(96, 3, 96, 0, 0, 0, 0, 0, {"rcf": 3}, 10, 1, 0, 1)
 STARTED = RunStarted("run.zarr", 96, 3, {"rcf": 3}, workers=2)
+
+
+@pytest.fixture(autouse=True)
+def no_notebook(monkeypatch):
+    """Forget the kernel that a test of a notebook has loaded in this process."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 def done(chunk, left):

@@ -86,7 +86,7 @@ def test_frames_and_dates_are_stored(ran):
 
 def test_the_report_counts_what_the_plan_promised(ran):
     plan, _, report, _ = ran
-    assert report.tally.reads == plan.figures.reads == len(ITEMS)
+    assert report.totals.reads == plan.figures.reads == len(ITEMS)
     assert report.chunks == plan.figures.chunks == 3
     rows = {what: (planned, real) for what, planned, real in report.against_plan.rows}
     assert rows["items"] == ("7", "7")

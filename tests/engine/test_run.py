@@ -36,12 +36,12 @@ def test_a_run_stores_every_item_once_and_counts_it(threads_client, tmp_path):
     assert store.counts() == {"means": {Status.OK: 20}}
     assert len(reads_of(tmp_path / "marks")) == 20
     assert report.counts == {"means": {Status.OK: 20}}
-    assert (report.chunks, report.tally.reads, report.tally.scenes, report.failed) == (3, 20, 20, 0)
-    assert report.tally.read_bytes == 20 * (3 * 64 * 4 + 64 * 2)
+    assert (report.chunks, report.totals.reads, report.totals.scenes, report.failed) == (3, 20, 20, 0)
+    assert report.totals.read_bytes == 20 * (3 * 64 * 4 + 64 * 2)
     assert report.weights == {"means": {"path": "none", "licence": "CC0"}}
     profiled = threads_client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
     assert set(profiled.values()) == {sys.version_info >= (3, 12)}
-    assert 3 <= report.tally.batches["means"] <= 20
+    assert 3 <= report.totals.batches["means"] <= 20
     kinds = [type(event) for event in events]
     assert kinds[0] is RunStarted
     assert kinds[-1] is RunFinished
@@ -109,7 +109,7 @@ def test_passing_faults_are_tried_again(threads_client, tmp_path):
     assert values(store, name="reason")[6].startswith("transient: numbers: service = 429: too many requests")
     assert "(after 3 tries)" in values(store, name="reason")[6]
     assert sorted((event.index, event.tries) for event in events if isinstance(event, Retried)) == [(3, 3), (6, 3)]
-    assert report.tally.retries == 4
+    assert report.totals.retries == 4
     assert [len(reads_of(tmp_path, number)) for number in (3, 6, 7)] == [3, 3, 1]
 
 
@@ -239,5 +239,5 @@ def test_batches_form_across_tasks_and_chunks_while_the_device_is_busy(threads_c
     plan = plan_of(Places(128), Numbers(), {"means": Means(batch_s=0.2)}, chunk_items=8, batch_items=16)
     store = store_of(plan, tmp_path / "run.zarr")
     report = run_plan(plan, store, threads_client, options=QUIET)
-    assert 8 <= report.tally.batches["means"] <= 32  # one an item would be 128
+    assert 8 <= report.totals.batches["means"] <= 32  # one an item would be 128
     np.testing.assert_array_equal(values(store), expected(128))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from distributed.comm import CommClosedError
 
 from rs_embed_dask.engine import watch
 from rs_embed_dask.engine.report import Waiting, WorkerLost
@@ -16,8 +19,15 @@ class Connection:
     def __init__(self, **workers):
         self.status, self.workers = "running", workers
 
-    def scheduler_info(self, n_workers):
-        return {"workers": {name: {"resources": resources} for name, resources in self.workers.items()}}
+    @property
+    def scheduler(self):
+        workers = {
+            name: {"resources": resources, "nthreads": 1, "memory_limit": 0} for name, resources in self.workers.items()
+        }
+        return SimpleNamespace(identity=lambda: {"workers": workers})
+
+    def sync(self, function):
+        return function()
 
 
 @pytest.fixture
@@ -68,3 +78,26 @@ def test_a_scheduler_that_is_gone(seen, status):
     client.status = status
     with pytest.raises(EngineError, match=r"Dask scheduler: it is gone.*Fix: start a cluster and resume run.zarr"):
         watched.look()
+
+
+def test_workers_come_from_the_scheduler_whatever_the_client_last_heard(threads_client, monkeypatch):
+    """The client's periodic update asks for no workers; it may land between a question and its answer."""
+
+    async def update(n_workers=0):
+        threads_client._scheduler_identity = await threads_client.scheduler.identity(n_workers=0)
+
+    monkeypatch.setattr(threads_client, "_update_scheduler_info", update)
+    assert threads_client.scheduler_info(n_workers=-1)["workers"] == {}
+    watched = Watch(threads_client, (), "run.zarr")
+    assert watched.workers.resources == {"FETCH": 8, "EMBED": 2}
+    assert watched.workers.threads == 16
+    assert len(watched.workers.addresses) == 2
+
+
+def test_a_scheduler_that_is_gone_before_the_first_question():
+    class Broken(Connection):
+        def sync(self, function):
+            raise CommClosedError
+
+    with pytest.raises(EngineError, match=r"Dask scheduler: it is gone"):
+        Watch(Broken(), (), "run.zarr")

@@ -13,9 +13,10 @@ import xarray as xr
 from dask.base import tokenize
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError
-from rs_embed_dask.imagery.cube import Cube, Read, read_labels
+from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.labels import read_labels
 from rs_embed_dask.specs.fetch import FetchSpec
 
 GRID = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (3, 4))
@@ -127,7 +128,7 @@ def test_r28_labels_write_to_zarr_and_come_back(tmp_path):
 def test_labels_are_read_back():
     array = cube().to_xarray()
     labelled = read_labels(array)
-    np.testing.assert_array_equal(labelled.values, array.values)
+    np.testing.assert_array_equal(np.stack([plane.pixels for plane in labelled.planes], 1), array.values)
     assert labelled.grid == GRID
     assert (labelled.bands, labelled.sensor) == (READ.bands, READ.sensor)
     assert [span.start for span in labelled.frames] == [MAY.midpoint, JUNE.midpoint]
@@ -136,24 +137,23 @@ def test_labels_are_read_back():
 def test_a_dataset_has_one_variable_per_band():
     data = cube().to_xarray().drop_vars("n_obs").to_dataset(dim="band").rename({"y": "lat", "x": "lon"})
     labelled = read_labels(data)
-    order = [labelled.bands.index(band) for band in READ.bands]
-    np.testing.assert_array_equal(labelled.values[:, order], cube().values)
+    planes = {plane.name: plane.pixels for plane in labelled.planes}
+    np.testing.assert_array_equal(np.stack([planes[band] for band in READ.bands], 1), cube().values)
     assert labelled.grid == GRID
 
 
-def test_a_plain_array_has_no_labels():
-    values = np.zeros((1, 1, 3, 4))
-    labelled = read_labels(values)
-    assert labelled.values is values
-    assert (labelled.bands, labelled.sensor, labelled.grid, labelled.frames) == ((), None, None, ())
+def test_rows_run_from_north_to_south_whatever_the_labels_do():
+    array = cube().to_xarray()
+    turned = read_labels(array.isel(y=slice(None, None, -1), x=slice(None, None, -1)))
+    np.testing.assert_array_equal(np.stack([plane.pixels for plane in turned.planes], 1), array.values)
+    assert turned.grid == GRID
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda a: a.assign_coords(x=[0, 10, 20, 31]), "evenly spaced"),
-        (lambda a: a.isel(y=slice(None, None, -1)), "north to south"),
-        (lambda a: a.isel(x=[0]), "one pixel"),
+        (lambda a: a.isel(x=[0]).drop_vars("spatial_ref").assign_attrs(crs="EPSG:32631"), "one pixel"),
         (lambda a: a.rename(y="row"), "dimensions y and x"),
         (lambda a: a.expand_dims("member"), "member"),
     ],

@@ -68,12 +68,6 @@ class TestGrid:
         assert part.xs.tolist() == [600_005 + 10 * (col + step) for step in range(width)]
         assert part.ys.tolist() == [5_699_995 - 10 * (row + step) for step in range(height)]
 
-    def test_with_resolution_covers(self):
-        assert UTM31.with_resolution(20).shape == (10, 16)
-        assert UTM31.with_resolution(20).bounds == (600_000, 5_699_800, 600_320, 5_700_000)
-        assert UTM31.with_resolution(5).shape == (40, 62)
-        assert UTM31.with_resolution(0.1).shape == (2000, 3100)
-
     def test_resolution_in_degrees_is_measured(self):
         grid = Grid("EPSG:4326", (0.001, 0, 5, 0, -0.001, 60), (10, 10))
         assert grid.resolution_m == pytest.approx(math.sqrt(55.8 * 111.4), rel=1e-3)
@@ -118,7 +112,6 @@ BAD = {
     "grid without crs": (lambda: Grid(None, NORTH_UP, (5, 5)), "None", "not a reference system", "EPSG code"),
     "a window without height": (lambda: Window(0, 0, 0, 5), "0", "[1, 1000000]", "whole number"),
     "a window of floats": (lambda: Window(0.5, 0, 1, 5), "0.5", "got float", "whole number"),
-    "degrees in metres": (lambda: Grid(4326, NORTH_UP, (5, 5)).with_resolution(10), "10", "in degrees", "in metres"),
 }
 
 

@@ -86,7 +86,8 @@ def test_modalities_by_name(galileo):
         (np.full((2, 16, 16), "a"), "not images"),
         (np.zeros((3, 16, 16)), "2 bands are needed.*red, nir in this order"),
         (np.zeros((2, 0, 16)), "2 bands"),
-        (np.full((2, 16, 16), 0.3), "nothing is above 0.3.*multiply by 10 000"),
+        (np.full((2, 16, 16), 0.3), "half of them are at most 0.3.*multiply by 10 000"),
+        (np.full((2, 16, 16), 3, np.uint8), "8-bit"),
         (xr.DataArray(np.zeros((2, 4, 4)), dims=("band", "y", "x"), coords={"band": ["red", "green"]}), "no nir"),
     ],
 )
@@ -137,7 +138,7 @@ def test_an_embedding_shows_itself():
         np.zeros((4, 2, 2), np.float32), {"model": "galileo", "variant": "nano", "weights": {"random": True}}
     )
     assert repr(plain) == "Embedding(galileo:nano, (4, 2, 2) float32, random weights)"
-    assert "<b>Embedding(galileo:nano" in plain._repr_html_()
+    assert "<h3>Embedding(galileo:nano" in plain._repr_html_()
     assert "&lt;x&gt;" in Embedding(np.zeros(1), {"a": "<x>"})._repr_html_()
     assert plain.dim == 4
     assert np.asarray(plain).shape == (4, 2, 2)
@@ -146,3 +147,72 @@ def test_an_embedding_shows_itself():
 
 def test_bands_of_the_conftest_are_galileos(galileo):
     assert galileo().inputs[0].bands == TEN
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs", "encoding"),
+    [
+        (np.full((2, 16, 16), 3000, "uint16"), {"scale_factor": 1e-4, "add_offset": -0.1}, {}),
+        (np.full((2, 16, 16), 0.2), {"units": "reflectance"}, {}),
+        (np.full((2, 16, 16), 20.0), {"units": "%"}, {}),
+        (np.full((2, 16, 16), 0.2), {}, {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": 0}),
+        (np.full((2, 16, 16), 2000, "int16"), {"units": "DN"}, {}),
+    ],
+)
+def test_numbers_that_an_array_states_become_canonical(mirror, values, attrs, encoding):
+    array = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": ["B04", "B08"]}, attrs=attrs)
+    array.encoding.update(encoding)
+    assert mirror().embed(array).data == pytest.approx([2000, 2000])
+
+
+def test_missing_numbers_that_an_array_states_are_missing(mirror):
+    values = np.full((2, 16, 16), 2000, "int16")
+    values[:, :8] = -9999
+    for attrs in ({"_FillValue": -9999}, {"nodatavals": (-9999, -9999)}):
+        array = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": ["red", "nir"]}, attrs=attrs)
+        done = mirror().embed(array)
+        assert done.data == pytest.approx([2000, 2000])
+        assert done.meta["valid_fraction"] == [0.5]
+    done = mirror().embed(np.ma.masked_equal(values, -9999))
+    assert (done.meta["valid_fraction"], done.data.tolist()) == ([0.5], [2000, 2000])
+
+
+def test_a_dataset_of_mixed_numbers_is_embedded(mirror):
+    data = xr.Dataset(
+        {
+            "B08": (("y", "x"), np.full((16, 16), 0.3, "float32"), {"units": "reflectance"}),
+            "B04": (("y", "x"), np.full((16, 16), 900, "uint16")),
+            "NDVI": (("y", "x"), np.full((16, 16), 0.5, "float32")),
+        }
+    )
+    assert mirror().embed(data).data == pytest.approx([900, 3000])
+
+
+def test_a_bright_pixel_does_not_hide_fractions(mirror):
+    values = np.full((2, 16, 16), 0.3)
+    values[0, 0, 0] = 65535
+    with pytest.raises(ModelInputError, match=r"half of them are at most 0\.3"):
+        mirror().embed(values)
+
+
+def test_whole_numbers_of_landsat_have_to_say_what_they_are(mirror):
+    values = np.full((2, 16, 16), 20_000, "uint16")
+    array = xr.DataArray(
+        values, dims=("band", "y", "x"), coords={"band": ["red", "nir08"]}, attrs={"sensor": "landsat"}
+    )
+    model = mirror(sensors=("landsat-c2-l2",), bands=("red", "nir08"))
+    with pytest.raises(ModelInputError, match=r"'DN' or the unit"):
+        model.embed(array)
+    assert model.embed(array.assign_attrs(units="DN")).data == pytest.approx([3500, 3500])
+
+
+def test_dates_that_cannot_be_read_matter_only_where_they_are_used(galileo):
+    labelled = cube(scene(3)).to_xarray()
+    model = galileo()
+    days = [str(day)[:10] for day in labelled.time.values]
+    zoned = labelled.assign_coords(time=[f"{day}T12:00:00+02:00" for day in days])
+    assert np.allclose(model.embed(zoned).data, model.embed(labelled.values, dates=days).data, atol=1e-6)
+    odd = labelled.assign_coords(time=["spring", "summer", "autumn"])
+    with pytest.raises(SpecError, match=r"array.time = 'spring'.*dates="):
+        model.embed(odd)
+    assert np.allclose(model.embed(odd, dates=days).data, model.embed(labelled).data, atol=1e-6)

@@ -5,12 +5,12 @@ import pytest
 
 from rs_embed_dask.errors import SpecError, WeightsError
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.models.bandstats import STATISTICS
 from rs_embed_dask.models.rcf import filters_from_images
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import TEN, cube, grid, months, ramps, scene
 
 GRID = OutputSpec.grid()
+STATISTICS = ("mean", "std", "min", "max", "p10", "p25", "p50", "p75", "p90")
 RED_NIR = ("red", "nir")
 
 

@@ -168,9 +168,9 @@ def test_resume_takes_up_what_failed(workers, served, tmp_path):
     assert "its index states" in str(tree["tessera"]["reason"].values[1])
     tile.write_bytes(whole)
     report = rs.resume(out, client=workers, progress=False)
-    assert report.tally.reads == 1
+    assert report.totals.reads == 1
     assert statuses(rs.open_store(out), "tessera") == ["OK", "OK"]
-    assert rs.resume(out, client=workers, progress=False).tally.reads == 0
+    assert rs.resume(out, client=workers, progress=False).totals.reads == 0
 
 
 def test_a_store_is_topped_up_with_a_product(workers, three, tmp_path):

@@ -1,4 +1,4 @@
-"""How much is asked: one request a place where it fits, few windows where not, and small graphs (R4, R5, R22)."""
+"""How much is asked: one request per place where it fits, few windows where not, and small graphs (R4, R5, R22)."""
 
 from __future__ import annotations
 

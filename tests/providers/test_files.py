@@ -18,8 +18,8 @@ from rs_embed_dask.imagery.grid import Grid, Window
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.providers import load, open_provider
 from rs_embed_dask.providers.assemble import lazy_cube
-from rs_embed_dask.providers.files.provider import FileFetch, Files
-from rs_embed_dask.providers.files.rasters import baseline_in, layer_in, moment_in
+from rs_embed_dask.providers.files.naming import baseline_in, layer_in, moment_in
+from rs_embed_dask.providers.files.provider import Files
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.providers.rasters import GRID, ramp, write
 
@@ -57,7 +57,7 @@ def test_r9_blocks_give_what_the_whole_gives(tmp_path):
     files = Files(path, sensor="s2")
     wanted = read(Grid("EPSG:32632", (10, 0, 239_600, 0, -10, 5_615_900), (40, 50)), mask="none")
     (here,) = files._near("s2", wanted.grid, JUNE)
-    fetch = FileFetch({here.scene.id: here}, None, sensor("s2"), None)
+    fetch = files._fetch([here])
     lazy = lazy_cube(wanted, files.table, scenes=[here.scene], fetch=fetch, block_px=16)
     pixels, counts = compute(lazy.pixels.data, lazy.n_obs.data, scheduler="threads")
     whole = load(files, wanted)

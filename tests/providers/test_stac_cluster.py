@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
+from rs_embed_dask.engine.watch import current_workers
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
@@ -46,7 +47,7 @@ def test_r09_two_processes_give_what_one_gives(seam, client):
     places = list(reads())
     alone = [load(provider, place) for place in places]
     seam.forget_calls()
-    workers = list(client.scheduler_info()["workers"])
+    workers = list(current_workers(client))
     futures = [client.submit(load, provider, place, workers=workers[n % 2]) for n, place in enumerate(places)]
     together = client.gather(futures)
     for one, other in zip(alone, together, strict=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 import stackstac.reader_protocol
 from affine import Affine
 from pyproj import Transformer
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
@@ -150,8 +152,22 @@ def test_r20_several_bands_need_an_index(tmp_path):
         seen(labelled(url, "asset visual", 4), "EPSG:32631", bounds, 10.0)
 
 
+def test_an_alpha_band_is_no_second_image(tmp_path):
+    values = RANDOM.integers(1, 60_000, (30, 30)).astype("uint16")
+    shown = np.ones((30, 30), bool)
+    shown[4:9, 2:7] = False
+    path = tmp_path / "a.tif"
+    how = {"driver": "GTiff", "height": 30, "width": 30, "count": 2, "dtype": "uint16", "crs": "EPSG:32631"}
+    with rasterio.open(path, "w", transform=Affine(10, 0, 600_000, 0, -10, 5_700_000), **how) as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        file.write(values, 1)
+        file.write(shown.astype("uint16") * 65_535, 2)
+    bounds = (600_000, 5_699_700, 600_300, 5_700_000)
+    got = seen(labelled(str(path), "asset B04"), "EPSG:32631", bounds, 10.0)
+    np.testing.assert_array_equal(got, np.where(shown, values, np.nan))
+
+
 def test_r14_files_with_control_points_only_are_refused(tmp_path):
-    import rasterio
     from rasterio.control import GroundControlPoint
 
     points = [GroundControlPoint(r, c, x=4 + c / 1e4, y=50 - r / 1e4) for r in (0, 50) for c in (0, 50)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.providers import geotiff
@@ -62,6 +65,68 @@ def test_a_directory_behind_the_pixels_is_found(tmp_path):
     opened = open_geotiff(str(path), access=Access())
     assert len(opened.head) == 2
     np.testing.assert_array_equal(opened.read(1, (0, 300), (0, 300), access=Access()), values)
+
+
+MASKED = {
+    "tiles": {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"},
+    "big": {"tiled": True, "blockxsize": 64, "blockysize": 64, "BIGTIFF": "YES"},
+    "big endian": {"tiled": True, "endianness": "big"},
+    "strips": {"tiled": False},
+    "COG": {"driver": "COG", "blocksize": 128, "overviews": "AUTO", "compress": "deflate"},
+    "alpha in the same blocks": {"tiled": True, "interleave": "pixel", "alpha": True},
+    "alpha in a plane of its own": {"tiled": True, "interleave": "band", "alpha": True},
+}
+
+
+@pytest.mark.parametrize("options", MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize("head", [512, 32_768])
+def test_masks_that_are_no_number(tmp_path, monkeypatch, options, head):
+    monkeypatch.setattr(geotiff, "HEAD_BYTES", head)
+    forget_heads()
+    random = np.random.default_rng(3)
+    values = random.integers(0, 60_000, (300, 400)).astype("uint16")
+    shown = random.random((300, 400)) > 0.3
+    shown[:130, :130] = False
+    path, options = tmp_path / "a.tif", dict(options)
+    alpha = options.pop("alpha", False)
+    profile = {"driver": "GTiff", "height": 300, "width": 400, "dtype": "uint16", "crs": "EPSG:32631"} | options
+    profile |= {"count": 1 + alpha, "transform": rasterio.Affine(10, 0, 600_000, 0, -10, 5_700_000)}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
+        if alpha:
+            file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+            file.write(np.where(shown, 65_535, 0).astype("uint16"), 2)
+        file.write(values, 1)
+        if not alpha:
+            file.write_mask(shown)
+    opened = open_geotiff(str(path), access=Access())
+    got = opened.read(1, (100, 290), (11, 377), access=Access())
+    np.testing.assert_array_equal(got, np.where(shown, values, np.float32(np.nan))[100:290, 11:377])
+    assert (opened.image_bands, opened.layout.mask is None) == (1, alpha)
+    if alpha:
+        np.testing.assert_array_equal(opened.read(2, (0, 9), (0, 9), access=Access()), 0)
+
+
+def test_the_mask_of_an_overview_is_not_the_images(tmp_path):
+    forget_heads()
+    path = tmp_path / "a.tif"
+    values = np.arange(1, 300 * 300 + 1, dtype="float32").reshape(300, 300)
+    place = {"crs": "EPSG:32631", "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 5.7e6)}
+    with rasterio.open(path, "w", height=300, width=300, count=1, dtype="float32", tiled=True, **place) as file:
+        file.write(values, 1)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    opened = open_geotiff(str(path), access=Access())
+    assert opened.layout.mask is None
+    np.testing.assert_array_equal(opened.read(1, (0, 300), (0, 300), access=Access()), values)
+
+
+def test_directories_that_run_in_a_circle_end():
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in ((256, 8), (257, 8), (273, 4000), (278, 8), (279, 64))
+    )
+    data = b"II*\0\x08\0\0\0" + struct.pack("<H", 5) + entries + struct.pack("<I", 8)
+    layout = read_layout(lambda start, length: data[start : start + length])
+    assert (layout.width, layout.height, layout.mask) == (8, 8, None)
 
 
 def test_neighbouring_blocks_are_one_run():

@@ -136,7 +136,7 @@ def test_it_refuses_too_many_in_a_second(scenes, earth):
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # xee's, of affine 3
 def test_plain_xee_opens_and_reads_it(scenes, earth):
-    """What xee does by itself: one question at opening, and one request a band."""
+    """What xee does by itself: one question at opening, and one request per band."""
     collection = ee.ImageCollection(world.S2).select(["B4", "B8"])
     opened = xr.open_dataset(
         collection, engine="ee", crs=GRID.crs, crs_transform=GRID.transform, shape_2d=GRID.shape[::-1]

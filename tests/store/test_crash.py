@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Status, Store, in_memory
+from rs_embed_dask.store import Status, Store
 from tests.store.faults import CrashedError, crash_at, crashes
 from tests.store.samples import (
     GRID,
@@ -116,7 +117,7 @@ def test_the_status_is_written_last_and_once_where_nothing_was_there(tmp_path):
 
 
 def test_a_store_whose_making_was_cut_short_is_never_taken_for_one(tmp_path):
-    path = in_memory()
+    path = MemoryStore()
 
     def make():
         return Store.create(path, items=make_items(6), models=[POOLED], request=REQUEST, chunk_items=4)
@@ -142,7 +143,7 @@ def test_a_store_cut_short_is_made_anew_for_another_request(tmp_path):
 
 
 def test_an_append_that_is_cut_short_changes_nothing(tmp_path):
-    path = in_memory()
+    path = MemoryStore()
     fill_store(make_store(path, 6, models=[POOLED]))
     for step in crashes(lambda: Store.open(path, "r+").append_items(make_items(5, first=6))):
         store = Store.open(path)
@@ -177,7 +178,7 @@ def test_an_append_after_a_longer_one_was_cut_short(tmp_path):
 
 
 def test_a_model_whose_adding_is_cut_short_is_out_of_sight():
-    path = in_memory()
+    path = MemoryStore()
     fill_store(make_store(path, 6, models=[POOLED]))
     before = content(Store.open(path))
     for step in crashes(lambda: Store.open(path, "r+").add_models([GRID])):

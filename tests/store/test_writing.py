@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import ChunkResult, ModelLayout, Status, Store, in_memory, open_store
+from rs_embed_dask.store import ChunkResult, ModelLayout, Status, Store, open_store
 from tests.store.samples import (
     GRID,
     POOLED,
@@ -131,8 +131,8 @@ def test_scenes_and_reasons_are_bounded(tmp_path):
     assert len(store.values("galileo", "reason")[0]) <= 1010
 
 
-def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_in_two_seconds(tmp_path):
-    """The small chunks are the hard case: 1,563 status files."""
+def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_from_its_statuses_alone(tmp_path):
+    """`benchmarks.store_resume` times it."""
     store = make_store(tmp_path / "s", 64, chunk_items=64, models=[POOLED])
     root = json.loads((tmp_path / "s/zarr.json").read_text())
     root["attributes"]["rs_embed_dask"]["n_items"] = 100_000
@@ -142,13 +142,11 @@ def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_in
     (tmp_path / "s/zarr.json").write_text(json.dumps(root))
     zarr.open_array(tmp_path / "s/galileo/status", mode="r+")[:] = 1
     assert len(list((tmp_path / "s/galileo/status/c").iterdir())) == 1563
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        left = Store.open(store.target, "r+").pending("galileo")
-        seconds.append(time.perf_counter() - start)
-        assert left.size == 0
-    assert min(seconds) < 2
+    for array in (*(tmp_path / "s/items").iterdir(), *(tmp_path / "s/galileo").iterdir()):
+        if array.name != "status":
+            shutil.rmtree(array / "c", ignore_errors=True)
+    assert len(list((tmp_path / "s").rglob("c"))) == 1
+    assert Store.open(store.target, "r+").pending("galileo").size == 0
 
 
 def test_half_precision_is_kept(tmp_path):
@@ -224,7 +222,7 @@ def target(request, tmp_path):
     return {
         "memory url": f"memory://{tmp_path.name}/run.zarr",
         "file url": f"{tmp_path.as_uri()}/a%20folder/run.zarr",
-        "memory store": in_memory(),
+        "memory store": MemoryStore(),
     }[request.param]
 
 

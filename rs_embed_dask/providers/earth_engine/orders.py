@@ -144,11 +144,6 @@ class Order(Record):
         """Bands of the requested image."""
         return sum(layer.look.depth for layer in self.layers)
 
-    @property
-    def counted_bytes(self) -> int:
-        """Bytes of the request as the service counts them."""
-        return math.prod(self.grid.shape) * self.depth * BYTES_PER_VALUE
-
     def halves(self) -> tuple[int, tuple[Order, Order]] | None:
         """Split an order that was too large: frames first, then the longer side."""
         if len(self.layers) > 1:

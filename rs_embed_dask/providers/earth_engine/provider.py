@@ -83,7 +83,7 @@ _LEAST_BYTES: Final = 16 * 16 * 1024 * BYTES_PER_VALUE
 class EarthEngine:
     """Reads Earth Engine's collections, composited on its side.
 
-    A small value without credentials: each worker process finds them where `credentials` says, once.
+    A small value without credentials: each worker process finds them once, at the place that `credentials` names.
 
     Parameters
     ----------

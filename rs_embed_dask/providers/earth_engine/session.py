@@ -10,8 +10,7 @@ import importlib
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import httplib2
@@ -21,7 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
 from rs_embed_dask.providers.addresses import is_loopback, keep_logs_clean, plain_address
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "open_session",
 ]
 
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
 _LONGEST: Final = 300
@@ -99,7 +97,7 @@ def as_ours(error: BaseException, what: str, *, advice: str, opening: bool = Fal
 
 def _answered(status: int, text: str, what: str, *, advice: str, retry_after_s: float | None) -> ProviderError:
     """Map an HTTP answer to an error of this package."""
-    if status in _REFUSED:
+    if status in REFUSED_STATUSES:
         return AccessError(what, reason=f"Earth Engine refused ({status}): {text}", fix=advice)
     if _TOO_MUCH.search(text):
         fix = "take shorter frames, fewer bands or coarser pixels"
@@ -175,6 +173,10 @@ _ADVICE: Final = {
 }
 
 
+# the service ends a request after 300 s by itself; a wait that it asks for is honoured up to a quarter of an hour
+_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, timeout_s=310.0, longest_asked_s=900.0)
+
+
 @dataclass(frozen=True)
 class EarthAccess(Record):
     """Which account reads, through which address, and how patiently."""
@@ -184,7 +186,7 @@ class EarthAccess(Record):
     credentials: str = "user"
     key_file: str | None = None
     at_once: int = 40
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(5, 1.0, 60.0, 310.0, 900.0))
+    retry: RetryPolicy = _RETRY
 
     def __post_init__(self) -> None:
         if self.project is not None:

@@ -1,4 +1,4 @@
-"""Pixels that the user already has: GeoTIFFs, folders of them, xarray objects and NumPy arrays."""
+"""LayerPixels that the user already has: GeoTIFFs, folders of them, xarray objects and NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.frame import harmonise
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
-from rs_embed_dask.providers.files.rasters import NO_DATE, SceneFiles, dated, gather, layer_named, read_layer, scenes_in
+from rs_embed_dask.providers.files.arrays import ArrayHints, ArraySource, array_source, sensor_of
+from rs_embed_dask.providers.files.folders import NO_DATE, SceneFiles, dated, scenes_in
+from rs_embed_dask.providers.files.rasters import LayerPixels, Spot, gather, read_layer
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
 from rs_embed_dask.specs.ground import crs_text
 from rs_embed_dask.specs.when import day
@@ -29,162 +32,67 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = ["ArraySource", "FileFetch", "Files", "array_source"]
-
-_IMAGE: Final = len("bhw")
-_SERIES: Final = len("tbhw")
-Spot = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
-
-
-@dataclass(frozen=True, eq=False)
-class ArraySource:
-    """Pixels in memory, or in a lazy array, with their place."""
-
-    values: Any = field(repr=False)
-    layers: tuple[str, ...]
-    scenes: tuple[Scene, ...]
-    crs: str
-    transform: tuple[float, ...]
-    decibels: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(T, B, H, W)."""
-        return tuple(self.values.shape)
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.shape[2], self.shape[3]
-
-    def take(self, scene: str, layer: str, spot: Spot) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """Return the numbers of one layer of one image at some pixels."""
-        rows, columns, inside = spot
-        if layer not in self.layers or not rows.size:
-            return None
-        t = next(i for i, each in enumerate(self.scenes) if each.id == scene)
-        top, left = int(rows.min()), int(columns.min())
-        part = self.values[t, self.layers.index(layer), top : int(rows.max()) + 1, left : int(columns.max()) + 1]
-        pixels = part.compute(scheduler="sync") if hasattr(part, "compute") else np.asarray(part)
-        return pixels[rows - top, columns - left], inside
-
-
-def array_source(
-    source: Any, sensor: Sensor, bands: Sequence[str] | None, *, grid: Grid | None, crs: str | None
-) -> ArraySource:
-    """Return an array with its layers, scenes and place."""
-    values, place, days, labels = _unlabelled(source, grid, crs)
-    values = values if len(values.shape) != _IMAGE else values.reshape(1, *values.shape)  # (T, B, H, W)
-    if len(values.shape) != _SERIES:
-        fix = "give (T, B, H, W) or (B, H, W)"
-        raise SpecError("Files.source", value=values, reason=f"it has {len(values.shape)} dimensions", fix=fix)
-    names = tuple(bands) if bands is not None else labels
-    if len(names) != values.shape[1]:
-        reason = f"the array has {values.shape[1]} bands and {len(names)} names were given"
-        raise SpecError("Files.bands", value=names, reason=reason, fix="pass bands=, one name for each")
-    layers = tuple(layer_named(name, sensor) or "" for name in names)
-    if not any(layers):
-        fix = f"name them as {', '.join(sensor.band_names[:3])} ... or {sensor.bands[0].name} ..."
-        raise SpecError("Files.bands", value=names, reason=f"none is a band of {sensor.id}", fix=fix)
-    moments = days or (None,) * values.shape[0]
-    scenes = tuple(_scene(i, when, layers) for i, when in enumerate(moments))
-    where, transform = place
-    return ArraySource(values, layers, scenes, where, transform, _in_decibels(source))
-
-
-def _scene(index: int, when: dt.datetime | None, layers: tuple[str, ...]) -> Scene:
-    assets = [layer for layer in layers if layer]
-    return Scene(f"image_{index:05d}", when or NO_DATE, None, {"assets": assets, "platform": f"image {index}"})
-
-
-def _unlabelled(
-    source: Any, grid: Grid | None, crs: str | None
-) -> tuple[Any, tuple[str, tuple[float, ...]], tuple[dt.datetime | None, ...], tuple[str, ...]]:
-    """Return pixels, (reference system, transform), dates and band names of an array."""
-    if not hasattr(source, "dims"):
-        if grid is None:
-            fix = "pass grid=Grid(crs, transform, shape), or an xarray object"
-            raise SpecError("Files.grid", reason="a plain array does not state where it lies", fix=fix)
-        if tuple(source.shape[-2:]) != grid.shape:
-            reason = f"the grid has {grid.shape} pixels"
-            raise SpecError("Files.source", value=source, reason=reason, fix="give the grid of this array")
-        return source, (grid.crs, grid.transform), (), ()
-    from rs_embed_dask.imagery.cube import axis_of, band_names, crs_of, one_array
-
-    array = one_array(source)
-    if grid is not None:
-        place: tuple[str, tuple[float, ...]] = (grid.crs, grid.transform)
-    else:
-        stated = crs or crs_of(array) or crs_of(source)
-        if stated is None:
-            raise ProviderError(
-                "array",
-                value=array.dims,
-                reason="it has no coordinate reference system, so the place of its pixels is unknown",
-                fix="write one with array.rio.write_crs(...), or pass crs=",
-            )
-        (left, width), (top, height) = axis_of(array, "x"), axis_of(array, "y")
-        place = (crs_text("array crs", stated), (width, 0.0, left, 0.0, height, top))
-    times = np.atleast_1d(array.coords["time"].values) if "time" in array.coords else np.array([])
-    moments = tuple(_moment(time) for time in times) if times.dtype.kind == "M" else ()
-    return array.data, place, moments, band_names(array)
-
-
-def _moment(time: Any) -> dt.datetime | None:
-    if np.isnat(time):
-        return None
-    moment: dt.datetime = time.astype("datetime64[us]").astype(object)
-    return moment.replace(tzinfo=dt.UTC)
-
-
-def _in_decibels(source: Any) -> bool:
-    """Whether an xarray object states that its numbers are decibels, by an attribute or the ``unit`` coordinate."""
-    units = [str(getattr(source, "attrs", {}).get(name, "")).lower() for name in ("units", "unit")]
-    if "unit" in getattr(source, "coords", {}):
-        units.extend(str(unit).lower() for unit in np.atleast_1d(source.coords["unit"].values))
-    return "db" in units
+__all__ = ["FileFetch", "Files"]
 
 
 @dataclass(frozen=True)
 class FileFetch:
-    """Brings the raw numbers of files or arrays on a grid."""
+    """Brings the numbers of files or arrays on a grid, in working units: each file and band by what it states."""
 
     scenes: Mapping[str, SceneFiles]
     array: ArraySource | None
-    sensor: Sensor
-    nodata: float | None
+    table: Source
+    nodata: float | None = None
+    scaling: Scaling | None = None
 
     def __call__(
         self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]
     ) -> npt.NDArray[np.float32]:
-        """Return the raw numbers of some scenes on a grid, NaN where there are none."""
+        """Return the numbers of some scenes on a grid, NaN where there are none."""
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
         if self.array is not None:
             spot = gather(grid, self.array.crs, transform=self.array.transform, shape=self.array.image_shape)
         for i, scene in enumerate(scenes):
             for j, names in enumerate(assets):
-                layer = self.scenes[scene.id].layers.get(names[0])
-                if self.array is not None and spot is not None:
-                    pixels = self.array.take(scene.id, names[0], spot)
-                else:
-                    pixels = None if layer is None else read_layer(layer, grid)
-                if pixels is not None:
-                    raw, inside = pixels
-                    out[i, j][inside] = self._cleared(raw, names[0], None if layer is None else layer.nodata)
+                taken = self._take(scene, names[0], grid, spot)
+                if taken is not None:
+                    pixels, inside = taken
+                    values = self._working(pixels, names[0], scene)
+                    if pixels.shown is not None:
+                        values[~pixels.shown] = np.nan
+                    out[i, j][inside] = values
         return out
 
-    def _cleared(self, raw: npt.NDArray[Any], name: str, nodata: float | None) -> npt.NDArray[np.float32]:
-        """Replace nodata by NaN: the user's number, else the file's, else the table's for whole numbers."""
-        values = raw.astype(np.float32)
-        if name not in self.sensor.band_names:
-            return values
-        missing = self.nodata if self.nodata is not None else nodata
-        if missing is None and raw.dtype.kind in "iu":
-            missing = source_of("files", self.sensor.id).scaling(self.sensor.band(name)).nodata
-        if missing is not None:
-            values[raw == missing] = np.nan
-        return values
+    def _take(
+        self, scene: Scene, name: str, grid: Grid, spot: Spot | None
+    ) -> tuple[LayerPixels, npt.NDArray[np.bool_]] | None:
+        if self.array is not None and spot is not None:
+            return self.array.take(scene.id, name, spot)
+        layer = self.scenes[scene.id].layers.get(name)
+        return None if layer is None else read_layer(layer, grid)
+
+    def _working(self, pixels: LayerPixels, name: str, scene: Scene) -> npt.NDArray[np.float32]:
+        """Return the numbers of a band in working units, NaN where missing; those of a quality band as they are."""
+        of = sensor_named(self.table.sensor)
+        if name not in of.band_names:
+            quality: npt.NDArray[np.float32] = pixels.raw.astype(np.float32)
+            return quality
+        band, raw, numbers = of.band(name), pixels.raw, pixels.numbers
+        if raw.dtype.kind not in "biuf":
+            fix = "convert them first, complex radar images to calibrated backscatter"
+            raise SpecError(f"numbers of {name}", value=str(raw.dtype), reason="they are not real numbers", fix=fix)
+        table = self.table.scaling(band)
+        if self.nodata is not None:
+            numbers = replace(numbers, missing=(self.nodata,))
+        values = numbers.cleared(raw, table.nodata if self.nodata is None else None)
+        scaling = self.scaling or numbers.scaling(table, band.unit, name)
+        doubt = None if self.scaling else numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit)
+        if doubt is not None:
+            raise SpecError(f"numbers of {name} in {scene.id}", value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
+        source = replace(self.table, scalings=((band.common, scaling),))
+        working: npt.NDArray[np.float32] = harmonise(values[None, None, None], source, bands=[band], scenes=[scene])
+        return working.ravel()
 
 
 _DISK: Final = Pace(latency_s=0.002, bytes_per_s=300e6, requests_per_asset=1.0, at_once=4)
@@ -199,7 +107,8 @@ class Files:
     Parameters
     ----------
     source : path, sequence of paths, DataArray, Dataset or ndarray
-        A GeoTIFF, a folder (with the folders in it), several of these, or an array (T, B, H, W) or (B, H, W).
+        A GeoTIFF, a folder (with the folders in it), several of these, or an array (T, B, H, W) or (B, H, W). What they
+        state of their numbers, masks, times and place is honoured; ``docs/your-data.md`` lists what is understood.
     sensor : str
         What took them. Default: the array's attribute ``sensor``.
     bands : sequence of str, optional
@@ -211,19 +120,20 @@ class Files:
     grid : Grid, optional
         Where the pixels of an array lie. Needed for a NumPy array.
     crs : str, optional
-        Reference system of an xarray object that does not state its own.
+        Reference system of an xarray object that does not state its own; one that contradicts it raises `SpecError`.
     baseline : str, optional
-        Processing baseline of Sentinel-2 numbers, such as ``05.09``; from 04.00 on 1000 is taken off. Default: from the
-        product's name, else the numbers are taken as they are.
+        Processing baseline of Sentinel-2 numbers, such as ``05.09``; from 04.00 on 1000 is taken off, unless an offset
+        or a unit is stated. Default: from the product's name, else the numbers are taken as they are.
     nodata : float, optional
-        The number that means missing. Default: the file's, else the sensor's if the numbers are whole.
+        The number that means missing. Default: those that are stated, else the sensor's if the numbers are whole.
     scaling : Scaling or mapping, optional
-        From the numbers to canonical units, instead of the sensor's table.
+        From the numbers to canonical units, instead of what is stated and of the sensor's table.
 
     Raises
     ------
     SpecError
-        If it is none of these, or the sensor, bands, dates or place are not known.
+        If it is none of these, the sensor, bands, dates or place are not known, labels contradict each other, or
+        numbers plainly are not in the unit that is stated (fractions where nothing is).
     UnknownNameError
         If the sensor is not in the tables.
 
@@ -251,7 +161,7 @@ class Files:
 
     def __post_init__(self) -> None:
         paths = _paths(self.source)
-        named = self.sensor if paths or self.sensor else getattr(self.source, "attrs", {}).get("sensor")
+        named = self.sensor if paths or self.sensor else sensor_of(self.source)
         if named is None:
             raise SpecError(
                 "Files.sensor", reason="nothing states which sensor took the pixels", fix="pass sensor='sentinel-2-l2a'"
@@ -268,9 +178,8 @@ class Files:
         for name, value in changed.items():
             object.__setattr__(self, name, value)
         if paths is None:
-            object.__setattr__(
-                self, "_array", array_source(self.source, self._of, self.bands, grid=self.grid, crs=self.crs)
-            )
+            hints = ArrayHints(self.bands, self.grid, self.crs, dated=self.dates is not None)
+            object.__setattr__(self, "_array", array_source(self.source, self._of, hints))
             self._scenes()
 
     @property
@@ -305,26 +214,30 @@ class Files:
                 raise SpecError("band of files", value=band, reason="no scene at this place and time has it", fix=fix)
         table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
         _check_quality(scenes, read.fetch.mask, table)
-        fetch = FileFetch({each.scene.id: each for each in scenes}, self._array, self._of, self.nodata)
-        return lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=fetch)
+        return lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=self._fetch(scenes))
+
+    def _fetch(self, scenes: Sequence[SceneFiles]) -> FileFetch:
+        scaling = self.scaling if isinstance(self.scaling, Scaling) else None
+        standard = source_of(self.name, self._of.id)
+        return FileFetch({each.scene.id: each for each in scenes}, self._array, standard, self.nodata, scaling)
 
     @property
     def table(self) -> Source:
-        """How the numbers become canonical: the sensor's table, or `scaling` for every band.
+        """The sensor's table for numbers that `FileFetch` has brought to working units already."""
+        return replace(source_of(self.name, self._of.id), scalings=tuple((unit, Scaling()) for unit in _UNITS))
 
-        Missing numbers are NaN before the table sees them, so it names none.
-        """
-        standard = source_of(self.name, self._of.id)
-        if self._array is not None and self._array.decibels and self.scaling is None:
-            return replace(standard, scalings=tuple((unit, Scaling(encoding="db")) for unit in _UNITS))
-        if isinstance(self.scaling, Scaling):
-            return replace(standard, scalings=tuple((unit, self.scaling) for unit in _UNITS))
-        return replace(standard, scalings=tuple((unit, replace(each, nodata=None)) for unit, each in standard.scalings))
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """The raster files that are not read, each with the reason: pictures, quality files, files of other sensors."""
+        return {} if self._array is not None else dict(self._sorted()[1])
+
+    def _sorted(self) -> tuple[tuple[SceneFiles, ...], dict[str, str]]:
+        return scenes_in(self.source, self._of, None if self.bands is None else tuple(self.bands))
 
     def _scenes(self) -> list[SceneFiles]:
         """List all scenes with their dates."""
         if self._array is None:
-            scenes = list(scenes_in(self.source, self._of, None if self.bands is None else tuple(self.bands)))
+            scenes = list(self._sorted()[0])
         else:
             scenes = [SceneFiles(scene, {}) for scene in self._array.scenes]
         if self.dates is not None:

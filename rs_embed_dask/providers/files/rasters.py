@@ -1,12 +1,10 @@
-"""Raster files sorted into scenes, by their names, folders and tags."""
+"""Raster files: what each states beside its pixels, and the pixels under a grid."""
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,79 +13,25 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window
 
-from rs_embed_dask.errors import ProviderError, SpecError, UnknownNameError
-from rs_embed_dask.imagery.scenes import Scene
-from rs_embed_dask.imagery.sensor_types import plain_band_name
-from rs_embed_dask.imagery.sensors import Sensor
+from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.imagery.numbers import Numbers
 from rs_embed_dask.providers.geotiff import pixels_under
+from rs_embed_dask.specs.ground import crs_facts
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
 
-__all__ = ["NO_DATE", "SceneFiles", "dated", "gather", "layer_named", "read_layer", "scenes_in"]
+__all__ = ["Head", "LayerPixels", "RasterLayer", "Spot", "gather", "head_of", "layer_of", "read_layer"]
 
-_DAY: Final = re.compile(
-    r"(?<!\d)(?P<y>(?:19|20)\d{2})(?P<gap>[-_.]?)(?P<m>0[1-9]|1[0-2])(?P=gap)(?P<d>0[1-9]|[12]\d|3[01])"
-    r"(?:[T_]?(?P<time>(?:[01]\d|2[0-3])[0-5]\d[0-5]\d))?(?!\d)"
-)
-_DAY_OF_YEAR: Final = re.compile(
-    r"(?<!\d)(?P<y>(?:19|20)\d{2})(?P<doy>[0-3]\d{2})(?:T(?P<time>(?:[01]\d|2[0-3])[0-5]\d[0-5]\d))?(?!\d)"
-)
-_BASELINE: Final = re.compile(r"_N(\d{2})(\d{2})_")
-_TOKENS: Final = re.compile(r"[\s_\-.]+")
-_NOON: Final = dt.time(12)
+Spot = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+"""Rows and columns of a file or an array, and which pixels of a grid they are for."""
 
-
-def moment_in(text: str) -> dt.datetime | None:
-    """Find a date in a name: ``20220605``, ``2022-06-05``, ``20220605T103629``, ``2022156`` and the like."""
-    for match in _DAY.finditer(text):
-        try:
-            day = dt.date(int(match["y"]), int(match["m"]), int(match["d"]))
-        except ValueError:  # such as 31 June
-            continue
-        return _moment(day, match["time"])
-    for match in _DAY_OF_YEAR.finditer(text):
-        first, number = dt.date(int(match["y"]), 1, 1), int(match["doy"])
-        day = first + dt.timedelta(days=number - 1)
-        if number >= 1 and day.year == first.year:
-            return _moment(day, match["time"])
-    return None
-
-
-def _moment(day: dt.date, time: str | None) -> dt.datetime:
-    at = _NOON if time is None else dt.time(int(time[:2]), int(time[2:4]), int(time[4:6]))
-    return dt.datetime.combine(day, at, tzinfo=dt.UTC)
-
-
-def baseline_in(text: str) -> str | None:
-    """Find a Sentinel-2 processing baseline in a product's name."""
-    match = _BASELINE.search(text)
-    return None if match is None else f"{match[1]}.{match[2]}"
-
-
-def layer_named(name: str, sensor: Sensor) -> str | None:
-    """Return the layer that a band name means: a band's common name, or a quality band's name."""
-    for mask in sensor.masks:
-        if plain_band_name(name) == plain_band_name(mask.band):
-            return mask.band
-    try:
-        return sensor.band(name).common
-    except UnknownNameError:
-        return None
-
-
-def layer_in(stem: str, sensor: Sensor) -> tuple[str, str] | None:
-    """Find the layer in a file's name, and the rest of the name."""
-    words = _TOKENS.split(stem)
-    for at in range(len(words) - 1, -1, -1):
-        layer = layer_named(words[at], sensor) if words[at] else None
-        if layer is not None:
-            rest = [word for word in (*words[:at], *words[at + 1 :]) if not re.fullmatch(r"\d{2,3}m", word)]
-            return layer, "_".join(rest)
-    return None
+_HALF_TURN: Final = 180.0
+_TURN: Final = 360.0
 
 
 @dataclass(frozen=True)
@@ -99,20 +43,38 @@ class RasterLayer:
     crs: str
     transform: tuple[float, ...]
     shape: tuple[int, int]
-    nodata: float | None
+    numbers: Numbers
+    masked: bool = False
+    alpha: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerPixels:
+    """Numbers of one band at some pixels, what is stated of them, and which the file shows; None for all."""
+
+    raw: npt.NDArray[Any]
+    numbers: Numbers
+    shown: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a file states beside its pixels."""
+    """What a file states beside its pixels; `alpha` is the band that says where there are any, counted from 1."""
 
     crs: str | None
     gcps: int
     transform: tuple[float, ...]
     shape: tuple[int, int]
-    nodata: float | None
     names: tuple[str | None, ...]
+    numbers: tuple[Numbers, ...]
+    masked: tuple[bool, ...]
+    alpha: int | None
     tags: tuple[tuple[str, str], ...]
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        """The bands that hold an image, counted from 1."""
+        return tuple(i for i in range(1, len(self.names) + 1) if i != self.alpha)
 
 
 @lru_cache(maxsize=65_536)
@@ -121,18 +83,35 @@ def _head(path: str, _modified_ns: int) -> Head:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # head_of raises a better error
             with rasterio.open(path) as file:
-                return Head(
-                    crs=file.crs.to_wkt() if file.crs else None,
-                    gcps=len(file.gcps[0]),
-                    transform=tuple(file.transform)[:6],
-                    shape=file.shape,
-                    nodata=None if file.nodata is None else float(file.nodata),
-                    names=tuple(file.descriptions),
-                    tags=tuple(sorted((key.lower(), value) for key, value in file.tags().items())),
-                )
+                return _described(file)
     except RasterioIOError as error:
         reason = f"it is not a raster file that GDAL can read ({error})"
         raise ProviderError("raster file", value=path, reason=reason, fix="check the file, or take it out") from error
+
+
+def _described(file: rasterio.DatasetReader) -> Head:
+    tags = {key.lower(): value for key, value in file.tags().items()}
+    interpretations = list(file.colorinterp)
+    return Head(
+        crs=file.crs.to_wkt() if file.crs else None,
+        gcps=len(file.gcps[0]),
+        transform=tuple(file.transform)[:6],
+        shape=file.shape,
+        names=tuple(file.descriptions),
+        numbers=tuple(_numbers(file, index, tags) for index in file.indexes),
+        masked=tuple(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in file.mask_flag_enums),
+        alpha=interpretations.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in interpretations else None,
+        tags=tuple(sorted(tags.items())),
+    )
+
+
+def _numbers(file: rasterio.DatasetReader, index: int, tags: dict[str, str]) -> Numbers:
+    """Return what a file states of a band: GDAL's own fields, else tags that were kept from another format."""
+    stated: dict[str, Any] = {**tags, **{key.lower(): value for key, value in file.tags(index).items()}}
+    if (file.scales[index - 1], file.offsets[index - 1]) != (1.0, 0.0):
+        stated |= {"scale_factor": file.scales[index - 1], "add_offset": file.offsets[index - 1]}
+    own = {"nodata": file.nodatavals[index - 1], "units": file.units[index - 1]}
+    return Numbers.stated(stated | {key: value for key, value in own.items() if value not in {None, ""}})
 
 
 def head_of(path: Path) -> Head:
@@ -155,134 +134,40 @@ def head_of(path: Path) -> Head:
     return head
 
 
-def gather(
-    grid: Grid, crs: str, *, transform: Sequence[float], shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Find the pixel under each pixel centre of a grid."""
+def layer_of(path: Path, index: int, *, alpha: bool = True) -> RasterLayer:
+    """Return one band of a file, hidden where its mask or its alpha band hides it; `alpha` is False to ignore that."""
+    head = head_of(path)
+    place = head.crs or "", head.transform, head.shape
+    return RasterLayer(
+        str(path), index, *place, head.numbers[index - 1], head.masked[index - 1], head.alpha if alpha else None
+    )
+
+
+def gather(grid: Grid, crs: str, *, transform: Sequence[float], shape: tuple[int, int]) -> Spot:
+    """Find the pixel under each pixel centre of a grid, also where longitudes run beyond 180 degrees."""
     rows, columns, inside = pixels_under(grid, crs, transform=Affine(*transform), shape=shape)
+    edges = transform[2], transform[2] + transform[0] * shape[1]
+    if max(map(abs, edges)) > _HALF_TURN and crs_facts(crs).degrees:
+        for turn in (_TURN, -_TURN):
+            a, b, c, *rest = transform
+            turned = Affine(a, b, c + turn, *rest)
+            more_rows, more_columns, more = pixels_under(grid, crs, transform=turned, shape=shape)
+            rows, columns = np.where(inside, rows, more_rows), np.where(inside, columns, more_columns)
+            inside = inside | more
     return rows[inside], columns[inside], inside
 
 
-def read_layer(layer: RasterLayer, grid: Grid) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+def read_layer(layer: RasterLayer, grid: Grid) -> tuple[LayerPixels, npt.NDArray[np.bool_]] | None:
     """Read the pixels of a file under a grid, nearest neighbours."""
     rows, columns, inside = gather(grid, layer.crs, transform=layer.transform, shape=layer.shape)
     if not rows.size:
         return None
     top, left = int(rows.min()), int(columns.min())
     window = Window(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+    spot = rows - top, columns - left
     with rasterio.open(layer.path) as file:
-        pixels = file.read(layer.index, window=window)
-    return pixels[rows - top, columns - left], inside
-
-
-ENDINGS: Final = frozenset({".tif", ".tiff", ".vrt", ".jp2"})
-NO_DATE: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-"""The date of a scene that has none."""
-
-_DATE_TAGS: Final = ("datetime", "acquisition_datetime", "acquisition_date", "date_acquired", "tifftag_datetime")
-
-
-@dataclass(frozen=True)
-class SceneFiles:
-    """A scene and the layers that hold it."""
-
-    scene: Scene
-    layers: Mapping[str, RasterLayer]
-
-
-def scenes_in(paths: Sequence[str], sensor: Sensor, bands: tuple[str, ...] | None) -> tuple[SceneFiles, ...]:
-    """Sort raster files into scenes."""
-    scenes: dict[tuple[str, str], dict[str, RasterLayer]] = {}
-    facts: dict[tuple[str, str], tuple[dt.datetime | None, str | None]] = {}
-    for root, path in _files(paths):
-        named = layer_in(path.stem, sensor)
-        single = named is not None and len(head_of(path).names) == 1
-        key = (str(path.parent), named[1] if named is not None and single else path.stem)
-        layers = {named[0]: _layer(path, 1)} if named is not None and single else _several(path, sensor, bands)
-        for name, layer in layers.items():
-            scenes.setdefault(key, {})[name] = _finer(scenes.get(key, {}).get(name), layer, name)
-        if layers and key not in facts:
-            facts[key] = _facts(root, path)
-    if not any(scenes.values()):
-        raise ProviderError(
-            "files",
-            value=[str(path) for path in paths],
-            reason=f"no raster file with a band of {sensor.id} was found",
-            fix=f"name files by band, such as {sensor.bands[0].name}.tif, or pass bands=",
-        )
-    return tuple(_scene_files(key, layers, facts[key]) for key, layers in sorted(scenes.items()) if layers)
-
-
-def _files(paths: Sequence[str]) -> list[tuple[Path, Path]]:
-    """List raster files, each with the folder or file that it was found under, sorted by name."""
-    files: list[tuple[Path, Path]] = []
-    for each in paths:
-        root = Path(each)
-        inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS) if root.is_dir() else [root]
-        files.extend((root, path) for path in inside)
-    return files
-
-
-def _layer(path: Path, index: int) -> RasterLayer:
-    head = head_of(path)
-    return RasterLayer(str(path), index, head.crs or "", head.transform, head.shape, head.nodata)
-
-
-def _several(path: Path, sensor: Sensor, bands: tuple[str, ...] | None) -> dict[str, RasterLayer]:
-    """Name the bands of a file: as the user did, or from their descriptions."""
-    head = head_of(path)
-    count = len(head.names)
-    names = bands if bands is not None else head.names
-    if len(names) != count:
-        reason = f"{path.name} has {count} bands and {len(names)} names were given"
-        raise SpecError("Files.bands", value=names, reason=reason, fix="name every band of the file, in its order")
-    indices = {layer_named(name, sensor): i for i, name in enumerate(names, 1) if name}
-    layers = {layer: _layer(path, i) for layer, i in indices.items() if layer is not None}
-    if not layers and (count > 1 or bands is not None):
-        raise SpecError(
-            "Files.bands",
-            value=path.name,
-            reason=f"it has {count} bands that neither bands= nor their descriptions name as bands of {sensor.id}",
-            fix=f"pass bands=, one name for each of the {count}",
-        )
-    return layers
-
-
-def _finer(old: RasterLayer | None, new: RasterLayer, name: str) -> RasterLayer:
-    """Choose among two files of one band the one with smaller pixels."""
-    if old is None:
-        return new
-    sizes = [abs(layer.transform[0] * layer.transform[4]) for layer in (old, new)]
-    if sizes[0] == sizes[1]:
-        files = (Path(old.path).name, Path(new.path).name)
-        fix = "put scenes into folders of their own, or name the files by date"
-        raise SpecError("files", value=files, reason=f"both hold the band {name} of one scene", fix=fix)
-    return old if sizes[0] < sizes[1] else new
-
-
-def _facts(root: Path, path: Path) -> tuple[dt.datetime | None, str | None]:
-    """Find date and baseline in the file's name, its folders' up to the root's, and its tags."""
-    inside = path.relative_to(root).parts if root != path else ()
-    names = [path.name, *reversed(inside[:-1]), root.name]
-    tags = dict(head_of(path).tags)
-    stated = [tags[tag].replace(":", "-", 2) for tag in _DATE_TAGS if tag in tags]
-    moments = (moment for text in (*names, *stated) if (moment := moment_in(text)) is not None)
-    baselines = (baseline for text in names if (baseline := baseline_in(text)) is not None)
-    return next(moments, None), next(baselines, None)
-
-
-def _scene_files(
-    key: tuple[str, str], layers: Mapping[str, RasterLayer], facts: tuple[dt.datetime | None, str | None]
-) -> SceneFiles:
-    when, baseline = facts
-    properties: dict[str, Any] = {"assets": sorted(layers)}
-    if baseline is not None:
-        properties["s2:processing_baseline"] = baseline
-    folder = Path(key[0]).name
-    name = "_".join(part for part in (folder, key[1]) if part)
-    return SceneFiles(Scene(name, when or NO_DATE, None, properties), layers)
-
-
-def dated(files: SceneFiles, when: dt.datetime) -> SceneFiles:
-    """Return a scene with another date."""
-    return replace(files, scene=replace(files.scene, datetime=when))
+        pixels = file.read(layer.index, window=window)[spot]
+        masks = [file.read_masks(layer.index, window=window)] if layer.masked else []
+        masks += [] if layer.alpha is None else [file.read(layer.alpha, window=window)]
+    shown = np.logical_and.reduce([mask[spot] > 0 for mask in masks]) if masks else None
+    return LayerPixels(pixels, layer.numbers, shown), inside

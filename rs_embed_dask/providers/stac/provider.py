@@ -260,7 +260,7 @@ class StacProvider:
 
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
-        question = Query(
+        query = Query(
             url=self.url,
             collections=(table.collection, *table.more_collections),
             boxes=around(grids),
@@ -270,7 +270,7 @@ class StacProvider:
             retry=self.retry,
             keyed=self.keyed,
         )
-        return find(question)
+        return find(query)
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.

@@ -1,4 +1,4 @@
-"""Searching a STAC API: unsigned, page by page, once for the same question, in one order.
+"""Searching a STAC API: unsigned, page by page, once for the same query, in one order.
 
 The server's filters are applied again here, because servers that do not support a filter return everything or nothing.
 """
@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -30,7 +29,7 @@ from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, judge
 from rs_embed_dask.providers.http import KeyedLinks
-from rs_embed_dask.providers.retry import TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.specs.ground import project
 
 __all__ = ["Asset", "Query", "StacItem", "find", "newest", "parse_item", "touches"]
@@ -188,13 +187,12 @@ ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
-REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 CONNECT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for. Frozen and hashable: the same question is asked once."""
+    """What to look for. Frozen and hashable: the same query is asked once."""
 
     url: str
     collections: tuple[str, ...]
@@ -206,9 +204,9 @@ class Query:
     keyed: KeyedLinks | None = None
 
 
-def find(question: Query) -> tuple[StacItem, ...]:
-    """Return the items that answer a question, each once, in order of time and id."""
-    return _ANSWERS.get(question)
+def find(query: Query) -> tuple[StacItem, ...]:
+    """Return the items that answer a query, each once, in order of time and id."""
+    return _ANSWERS.get(query)
 
 
 class _Answers:
@@ -219,24 +217,24 @@ class _Answers:
         self._guard = threading.Lock()
         self._asking: defaultdict[Query, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, question: Query) -> tuple[StacItem, ...]:
+    def get(self, query: Query) -> tuple[StacItem, ...]:
         with self._guard:
-            lock = self._asking[question]
+            lock = self._asking[query]
         try:
             with lock:
-                stored = self._answers.get(question)
+                stored = self._answers.get(query)
                 if stored is None or time.monotonic() - stored[0] > ANSWER_LASTS_S:
-                    stored = (time.monotonic(), _ask(question))
-                    self._keep(question, stored)
+                    stored = (time.monotonic(), _ask(query))
+                    self._keep(query, stored)
                 return stored[1]
         finally:
             with self._guard:
-                self._asking.pop(question, None)
+                self._asking.pop(query, None)
 
-    def _keep(self, question: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
+    def _keep(self, query: Query, answer: tuple[float, tuple[StacItem, ...]]) -> None:
         with self._guard:
-            self._answers[question] = answer
-            self._answers.move_to_end(question)
+            self._answers[query] = answer
+            self._answers.move_to_end(query)
             while len(self._answers) > MOST_ANSWERS:
                 self._answers.popitem(last=False)
 
@@ -244,16 +242,16 @@ class _Answers:
 _ANSWERS: Final = _Answers()
 
 
-def _ask(question: Query) -> tuple[StacItem, ...]:
+def _ask(query: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
     try:
-        client = _client(question.url, question.retry, question.keyed)
-        items = (item for box in _sides(question.boxes) for item in _search(client, question, box))
-        listed = [_located(item, question.url) for item in items]
+        client = _client(query.url, query.retry, query.keyed)
+        items = (item for box in _sides(query.boxes) for item in _search(client, query, box))
+        listed = [_located(item, query.url) for item in items]
     except pystac_client.exceptions.APIError as error:
-        fault = _failed(question, getattr(error, "status_code", None), str(error))
+        fault = _failed(query, getattr(error, "status_code", None), str(error))
     else:
-        matching = {item.id: item for item in map(_parsed, listed) if _fits(item, question)}
+        matching = {item.id: item for item in map(_parsed, listed) if _fits(item, query)}
         return tuple(sorted(matching.values(), key=lambda item: (item.time, item.id)))
     raise fault
 
@@ -312,15 +310,15 @@ def _line(text: str) -> str:
     return redact(" ".join(text.split()))[:200]
 
 
-def _search(client: pystac_client.Client, question: Query, box: Box) -> Any:
-    last = question.span.end - dt.timedelta(days=1)
+def _search(client: pystac_client.Client, query: Query, box: Box) -> Any:
+    last = query.span.end - dt.timedelta(days=1)
     limits = None
-    if question.most_cloud is not None and question.cloud is not None and client.conforms_to("QUERY"):
-        limits = {question.cloud: {"lte": question.most_cloud}}
+    if query.most_cloud is not None and query.cloud is not None and client.conforms_to("QUERY"):
+        limits = {query.cloud: {"lte": query.most_cloud}}
     search = client.search(
-        collections=list(question.collections),
+        collections=list(query.collections),
         bbox=list(box),
-        datetime=f"{question.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
+        datetime=f"{query.span.start.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
         query=limits,
         limit=PAGE,
     )
@@ -365,25 +363,25 @@ def _parsed(item: dict[str, Any]) -> StacItem:
     )
 
 
-def _fits(item: StacItem, question: Query) -> bool:
+def _fits(item: StacItem, query: Query) -> bool:
     """Check again what the server should have filtered by: day and cloud. Unknown cloud does not pass a limit."""
-    if item.time.date() not in question.span:
+    if item.time.date() not in query.span:
         return False
-    if question.most_cloud is None or question.cloud is None:
+    if query.most_cloud is None or query.cloud is None:
         return True
-    cover = item.properties.get(question.cloud)
-    return isinstance(cover, int | float) and cover <= question.most_cloud
+    cover = item.properties.get(query.cloud)
+    return isinstance(cover, int | float) and cover <= query.most_cloud
 
 
-def _failed(question: Query, status: int | None, text: str) -> ProviderError:
+def _failed(query: Query, status: int | None, text: str) -> ProviderError:
     reason = _line(text) or f"it answered {status}"
-    if status in REFUSED:
-        return AccessError("STAC API", value=question.url, reason=reason, fix="check the address and your credentials")
+    if status in REFUSED_STATUSES:
+        return AccessError("STAC API", value=query.url, reason=reason, fix="check the address and your credentials")
     if status is None:
-        return _later(question.url, reason)
+        return _later(query.url, reason)
     return ProviderError(
         "STAC API",
-        value=question.url,
+        value=query.url,
         reason=f"{reason} (status {status})",
-        fix=f"check that it has the collections {', '.join(question.collections)}",
+        fix=f"check that it has the collections {', '.join(query.collections)}",
     )

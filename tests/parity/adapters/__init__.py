@@ -1,4 +1,4 @@
-"""How each model runs a case: a file a model, through the model's public methods only.
+"""How each model runs a case: one file per model, through the model's public methods only.
 
 A new model is one more file of its id with ``run(case) -> {output: array}``: every output by the name that the case
 gives it. Outputs that the case does not ask for are ignored.

@@ -1,4 +1,4 @@
-"""DOFA: the side input is a wavelength a band; raw cases say in words which 8-bit scale they mean."""
+"""DOFA: the side input is one wavelength per band; raw cases say in words which 8-bit scale they mean."""
 
 from __future__ import annotations
 

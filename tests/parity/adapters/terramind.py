@@ -1,4 +1,4 @@
-"""TerraMind: one input a modality; RGB comes as 0..255."""
+"""TerraMind: one input per modality; RGB comes as 0..255."""
 
 from __future__ import annotations
 
