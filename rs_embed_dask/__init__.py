@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TemporalSpec,
     )
     from rs_embed_dask.specs.places import places
+    from rs_embed_dask.store.export import export, to_dataframe, to_geodataframe, to_geoparquet, to_netcdf
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ _HOMES = {
     "rs_embed_dask.models": ("register_model",),
     "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
     "rs_embed_dask.specs.places": ("places",),
+    "rs_embed_dask.store.export": ("export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",
@@ -104,6 +106,7 @@ __all__ = [
     "cluster",
     "compute_embeddings",
     "describe_model",
+    "export",
     "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
@@ -119,6 +122,10 @@ __all__ = [
     "register_provider",
     "resume",
     "status",
+    "to_dataframe",
+    "to_geodataframe",
+    "to_geoparquet",
+    "to_netcdf",
     "verify",
 ]
 

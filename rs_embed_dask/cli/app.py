@@ -176,6 +176,18 @@ def verify(
 
 
 @app.command()
+def export(
+    store: StorePath,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    *,
+    kind: Annotated[str, typer.Option("--format", "-f", help="Format: geoparquet or netcdf.")],
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to write. Can be repeated.")] = None,
+) -> None:
+    """Write the results of a store as a file of another format."""
+    show.text(rs.export(store, kind, path, model=model or None))
+
+
+@app.command()
 @taking(TimeOptions, ProviderOptions)
 def models(
     time: TimeOptions,
