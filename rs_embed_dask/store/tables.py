@@ -9,7 +9,7 @@ import pandas as pd
 
 from rs_embed_dask.errors import StoreError, UnknownNameError
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.layout import ITEM_FIELDS, Status
+from rs_embed_dask.store.layout import CHECKSUM, ITEM_FIELDS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Layout = Literal["wide", "long"]
-_OWN: Final = frozenset(field.name for field in ITEM_FIELDS) | {"span"}
+_OWN: Final = frozenset(field.name for field in (*ITEM_FIELDS, CHECKSUM)) | {"span"}
 _STATUS_NAMES: Final = np.array([code.name.lower() for code in Status], dtype=object)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS, Status
+from rs_embed_dask.store.layout import CENSUS, CHECKSUM, COORDS, ITEM_FIELDS, STATUS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["check_codes", "check_document", "document_faults"]
 
 _FIX: Final = "verify the store with repair=True (`rs-embed-dask verify STORE --repair`), or restore it from a copy"
+_LATER: Final = frozenset({CHECKSUM.name, *(field.name for field in CENSUS)})
+"""Arrays that stores of earlier versions lack."""
 _CODES: Final = np.asarray([int(code) for code in Status])
 
 
@@ -58,7 +60,7 @@ def _array_faults(
         path = f"{group}/{field.name}"
         array = document.metadata.get(path)
         if array is None:
-            if field.name != CHECKSUM.name:  # which earlier versions did not record
+            if field.name not in _LATER:
                 yield "array", path, "its metadata are missing"
             continue
         shape, dtype = [document.n_items, *tail], "string" if field.kind == "text" else field.dtype
