@@ -26,11 +26,11 @@ __all__ = [
     "ItemColumns",
     "ItemMatch",
     "blocks",
+    "continued",
     "decoded_items",
     "encoded_items",
     "footprints",
     "matched",
-    "same_items",
     "strange_rows",
 ]
 
@@ -211,9 +211,9 @@ class ItemMatch:
     """Whether the store's rows, followed by the new ones, are the request's items in their order."""
 
 
-def same_items(columns: ItemColumns) -> ItemMatch:
-    """Say that a store has just these items, in their order."""
-    return ItemMatch(len(columns), columns.take(slice(0, 0)), 0, is_in_order=True)
+def continued(columns: ItemColumns, count: int) -> ItemMatch:
+    """Say that a store has just the first of these items, in their order."""
+    return ItemMatch(count, columns.take(slice(count, None)), 0, is_in_order=True)
 
 
 def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
@@ -221,7 +221,7 @@ def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
     columns = items if isinstance(items, ItemColumns) else ItemColumns.of(list(items))
     asked = columns.keys
     if np.array_equal(keys, asked):
-        return same_items(columns)
+        return continued(columns, len(keys))
     stored, counts = np.unique(keys, return_counts=True)
     # The first items with a key are those that are there, as often as the store has it; the others are new.
     order = np.argsort(asked, kind="stable")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
+from rs_embed_dask.store.layout import ITEM_FIELDS
 from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.store import StoreView
+
+_ROWS: Final = next(one for one in ITEM_FIELDS if one.name == "item")
 
 __all__ = ["item_grid", "items_frame", "open_store"]
 
@@ -47,7 +51,12 @@ def open_store(path: Target) -> xr.DataTree:
     store.counts()  # refuses status codes that do not exist
     # Of a service, xarray would open the URL by fsspec.
     opening: Any = store.location.target if store.location.service is None else store.location.storage
-    return xr.open_datatree(opening, engine="zarr", chunks={})
+    # Xarray would read a million numbers for each group, only to learn that they count the rows.
+    tree = xr.open_datatree(opening, engine="zarr", chunks={}, drop_variables=_ROWS.name)
+    rows = xr.Variable(_ROWS.name, pd.RangeIndex(store.n_items), _ROWS.all_attrs)
+    for group in (ITEMS, *store.labels):
+        tree[group].dataset = tree[group].to_dataset(inherit=False).assign_coords({_ROWS.name: rows})
+    return tree
 
 
 def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
