@@ -116,11 +116,13 @@ class ItemColumns(Sequence[Item]):
     @cached_property
     def digest(self) -> str:
         """A digest of all places and spans that is made without a text for each; nothing where it cannot be."""
-        digest = hashlib.sha256()
-        pieces = [digest.update(piece) for piece in self.places.packed()]
+        digest, is_packed = hashlib.sha256(), False
+        for piece in self.places.packed():
+            digest.update(piece)
+            is_packed = True
         for text, run in groupby(_by_span(self.spans, TemporalSpec.to_json)):
             digest.update(f"\n{sum(1 for _ in run)} {text}".encode())
-        return digest.hexdigest() if pieces else ""
+        return digest.hexdigest() if is_packed else ""
 
 
 def _by_span(spans: Sequence[TemporalSpec], value: Callable[[TemporalSpec], T]) -> list[T]:

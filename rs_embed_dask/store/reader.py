@@ -52,11 +52,12 @@ def open_store(path: Target) -> xr.DataTree:
     # Of a service, xarray would open the URL by fsspec.
     opening: Any = store.location.target if store.location.service is None else store.location.storage
     # Xarray would read a million numbers for each group, only to learn that they count the rows.
-    tree = xr.open_datatree(opening, engine="zarr", chunks={}, drop_variables=_ROWS.name)
+    tree: Any = xr.open_datatree(opening, engine="zarr", chunks={}, drop_variables=_ROWS.name)
     rows = xr.Variable(_ROWS.name, pd.RangeIndex(store.n_items), _ROWS.all_attrs)
     for group in (ITEMS, *store.labels):
         tree[group].dataset = tree[group].to_dataset(inherit=False).assign_coords({_ROWS.name: rows})
-    return tree
+    opened: xr.DataTree = tree
+    return opened
 
 
 def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
