@@ -179,10 +179,13 @@ def lost_chunks(view: StoreView, label: str, span: ChunkRange) -> Iterator[Findi
     chunks = np.unique(np.flatnonzero(np.isin(status, _EMBEDDED)) // view.chunk_items)
     keys = np.zeros(view.n_items, dtype="uint64")
     first, stop = span
+    ends: list[tuple[str, str]] = []
     for number in chunks[(chunks >= first) & (chunks < (np.inf if stop is None else stop))].tolist():
-        chunk = view.chunk(number, label, keys=keys)
-        names = chunk.arrays if chunk.has_checksums else ("embedding",)
-        if not all(chunk.key(name) in files for name in names):
+        if not ends:
+            chunk = view.chunk(number, label, keys=keys)
+            ends = [chunk.ends(name) for name in (chunk.arrays if chunk.has_checksums else ("embedding",))]
+        if not all(f"{head}{number}{tail}" in files for head, tail in ends):
+            chunk = view.chunk(number, label, keys=keys)
             yield from ChunkCheck(chunk, files).run(reads_data=False).findings()
 
 

@@ -41,11 +41,10 @@ def row_checksums(
     for first in range(0, len(keys), _BLOCK):
         rows = slice(first, first + _BLOCK)
         heads = np.concatenate([_bytes(one[rows]) for one in numbers], axis=1)  # (n, bytes)
-        tails = zip(*(map(_counted, one[rows]) for one in texts), strict=True) if texts else [()] * len(heads)
-        sums += [
-            google_crc32c.extend(google_crc32c.extend(seed, head.tobytes()), b"".join(tail))
-            for head, tail in zip(heads, tails, strict=True)
-        ]
+        content, width = heads.tobytes(), heads.shape[1]
+        parts = [[content[at : at + width] for at in range(0, len(content), width)]]
+        parts += [[_counted(text) for text in one[rows].tolist()] for one in texts]
+        sums += [google_crc32c.extend(seed, b"".join(row)) for row in zip(*parts, strict=True)]
     recorded: np.ndarray[Any, Any] = np.maximum(np.asarray(sums, dtype="uint32"), np.uint32(NO_CHECKSUM + 1))
     return recorded
 

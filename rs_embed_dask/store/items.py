@@ -26,11 +26,11 @@ __all__ = [
     "ItemColumns",
     "ItemMatch",
     "blocks",
+    "continued",
     "decoded_items",
     "encoded_items",
     "footprints",
     "matched",
-    "same_items",
     "strange_rows",
 ]
 
@@ -116,11 +116,13 @@ class ItemColumns(Sequence[Item]):
     @cached_property
     def digest(self) -> str:
         """A digest of all places and spans that is made without a text for each; nothing where it cannot be."""
-        digest = hashlib.sha256()
-        pieces = [digest.update(piece) for piece in self.places.packed()]
+        digest, is_packed = hashlib.sha256(), False
+        for piece in self.places.packed():
+            digest.update(piece)
+            is_packed = True
         for text, run in groupby(_by_span(self.spans, TemporalSpec.to_json)):
             digest.update(f"\n{sum(1 for _ in run)} {text}".encode())
-        return digest.hexdigest() if pieces else ""
+        return digest.hexdigest() if is_packed else ""
 
 
 def _by_span(spans: Sequence[TemporalSpec], value: Callable[[TemporalSpec], T]) -> list[T]:
@@ -211,9 +213,9 @@ class ItemMatch:
     """Whether the store's rows, followed by the new ones, are the request's items in their order."""
 
 
-def same_items(columns: ItemColumns) -> ItemMatch:
-    """Say that a store has just these items, in their order."""
-    return ItemMatch(len(columns), columns.take(slice(0, 0)), 0, is_in_order=True)
+def continued(columns: ItemColumns, count: int) -> ItemMatch:
+    """Say that a store has just the first of these items, in their order."""
+    return ItemMatch(count, columns.take(slice(count, None)), 0, is_in_order=True)
 
 
 def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
@@ -221,7 +223,7 @@ def matched(keys: np.ndarray[Any, Any], items: Iterable[Item]) -> ItemMatch:
     columns = items if isinstance(items, ItemColumns) else ItemColumns.of(list(items))
     asked = columns.keys
     if np.array_equal(keys, asked):
-        return same_items(columns)
+        return continued(columns, len(keys))
     stored, counts = np.unique(keys, return_counts=True)
     # The first items with a key are those that are there, as often as the store has it; the others are new.
     order = np.argsort(asked, kind="stable")

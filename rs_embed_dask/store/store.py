@@ -14,7 +14,7 @@ from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, vacancy
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.items import ItemColumns, ItemMatch, decoded_items, matched, same_items, strange_rows
+from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, strange_rows
 from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import decoded_status, number_rows
@@ -129,10 +129,12 @@ class StoreView:
 
     def match_items(self, items: Iterable[Item]) -> ItemMatch:
         """Compare a request's items with the store's, by place and span."""
-        digest = self._document.items_digest
-        # A million keys take seconds, and most calls that find a store ask for just what it was made from.
-        if digest and isinstance(items, ItemColumns) and len(items) == self.n_items and items.digest == digest:
-            return same_items(items)
+        digest, count = self._document.items_digest, self.n_items
+        # A million keys take seconds, and most calls that find a store ask for what it was made from, or for more.
+        if digest and isinstance(items, ItemColumns):
+            first = items if len(items) == count else items.take(slice(0, count))
+            if first.digest == digest:
+                return continued(items, count)
         return matched(self.values(ITEMS, "key"), items)
 
     def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:

@@ -21,7 +21,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.durable import DurableStore, leftovers
+from rs_embed_dask.store.durable import DurableStore, files, leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,7 +182,7 @@ class Location:
     def keys(self, prefix: str) -> set[str]:
         """List every key below a folder."""
         with explained("store target", self.name, "check that the path can be read"):
-            return set(sync(_listed(self.storage, prefix)))
+            return set(sync(_listed(self.storage, prefix)) if self.folder is None else files(self.folder, prefix))
 
     def leftovers(self, *, remove: bool) -> list[str]:
         """List, and remove, what killed writes left on a local disk; elsewhere they leave nothing."""

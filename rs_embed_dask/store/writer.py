@@ -81,8 +81,13 @@ class Chunk:
 
     def key(self, name: str) -> str:
         """Name the file of the chunk of one array."""
+        head, tail = self.ends(name)
+        return f"{head}{self.start // self.arrays[name].chunks[0]}{tail}"
+
+    def ends(self, name: str) -> tuple[str, str]:
+        """Return what the names of all files of an array begin and end with, around the number of the chunk."""
         array = self.arrays[name]
-        return f"{array.path}/c/{self.start // array.chunks[0]}{'/0' * (array.ndim - 1)}"
+        return f"{array.path}/c/", "/0" * (array.ndim - 1)
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """Read the chunk of one array."""
