@@ -99,7 +99,8 @@ def test_a_picture_is_not_a_measurement(plain, fields):
     image = layer("TCI", np.full((3, 120, 120), 90), dtype="uint8")
     scene = s2_scene("a", "2022-06-05T10:00:00", bands=(), scl=None, layers=[image])
     service = plain(scene, edit=lambda item: item["assets"]["TCI"].update(fields))
-    with pytest.raises(ProviderError, match=r"band red of sentinel-2-l2a = 'B04': has this asset; there are TCI\."):
+    line = r"band red of sentinel-2-l2a = 'B04': no item, such as a, has this asset; there are TCI\."
+    with pytest.raises(ProviderError, match=line):
         load(provider(service), read(where=SMALL, mask="none"))
 
 
