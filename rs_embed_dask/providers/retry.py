@@ -6,12 +6,12 @@ import datetime as dt
 import email.utils
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from http import HTTPStatus
 from itertools import count
 from time import sleep
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from rs_embed_dask.errors import TransientError
 from rs_embed_dask.specs.base import Record, whole
@@ -57,6 +57,11 @@ class RetryPolicy(Record):
 
     def __post_init__(self) -> None:
         whole("RetryPolicy.attempts", self.attempts, low=1, high=1000)
+
+    @classmethod
+    def of(cls, policy: RetryPolicy | Mapping[str, Any]) -> RetryPolicy:
+        """Take a policy, or make one of its fields."""
+        return cls(**policy) if isinstance(policy, Mapping) else policy
 
     def __reduce__(self) -> tuple[type[RetryPolicy], tuple[float, ...]]:
         """Pickle the values alone, for a policy travels in every task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, InitVar, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
@@ -131,6 +131,8 @@ class StacProvider:
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
     retry
         Attempts and waits after transient faults of the search and of file reads.
+    patience
+        The same under its earlier name.
 
     Raises
     ------
@@ -152,10 +154,11 @@ class StacProvider:
     threads: int = 16
     chunk_px: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    patience: InitVar[RetryPolicy | Mapping[str, Any] | None] = field(default=None, kw_only=True)
 
     name: ClassVar[str] = "stac"
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, patience: RetryPolicy | Mapping[str, Any] | None) -> None:
         url = text("StacProvider.url", self.url, fix="give the API's address")
         if not url.startswith(("http://", "https://")):
             raise SpecError(
@@ -171,8 +174,7 @@ class StacProvider:
         served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
-        if isinstance(self.retry, Mapping):
-            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+        object.__setattr__(self, "retry", RetryPolicy.of(self.retry if patience is None else patience))
 
     @property
     def signer(self) -> Signer:
