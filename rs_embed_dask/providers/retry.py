@@ -8,14 +8,14 @@ import math
 import random
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass
 from http import HTTPStatus
 from itertools import count
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.specs.base import Record, positive, whole
@@ -77,6 +77,11 @@ class RetryPolicy(Record):
     def __post_init__(self) -> None:
         whole("RetryPolicy.attempts", self.attempts, low=1, high=1000)
         positive("RetryPolicy.deadline_s", self.deadline_s, unit="s")
+
+    @classmethod
+    def of(cls, policy: RetryPolicy | Mapping[str, Any]) -> RetryPolicy:
+        """Take a policy, or make one of its fields."""
+        return cls(**policy) if isinstance(policy, Mapping) else policy
 
     def __reduce__(self) -> tuple[type[RetryPolicy], tuple[float, ...]]:
         """Pickle the values alone, for a policy travels in every task."""

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 import warnings
+from dataclasses import asdict
 
 import cloudpickle
 import numpy as np
@@ -94,6 +95,15 @@ def test_a_description_makes_the_provider_again(made):
 def test_names_in_the_registry():
     assert open_provider("planetary_computer") == open_provider("auto") == PlanetaryComputer()
     assert open_provider("stac", url="https://example.org") == StacProvider("https://example.org")
+
+
+@pytest.mark.parametrize("name", ["planetary_computer", "earth_engine"])
+def test_a_retry_policy_may_have_its_earlier_name_and_be_a_dictionary(name):
+    for given in (HASTE, asdict(HASTE)):
+        assert open_provider(name, patience=given) == open_provider(name, retry=HASTE)
+    described = open_provider(name, retry=HASTE).describe()
+    described["patience"] = described.pop("retry")
+    assert open_provider(described).retry == HASTE
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, InitVar, asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -79,6 +79,8 @@ class StacProvider:
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
     retry
         Attempts and waits after transient faults of the search and of file reads.
+    patience
+        The same under its earlier name.
     key_file
         File with the key that belongs where `url` has ``{key}``, a path that exists on every worker. The key itself
         travels nowhere; it goes to the server of `url` alone.
@@ -111,10 +113,11 @@ class StacProvider:
     key_file: str | None = None
     limits: TiffLimits = field(default_factory=TiffLimits)
     fallback: str | StacProvider | Mapping[str, Any] | None = None
+    patience: InitVar[RetryPolicy | Mapping[str, Any] | None] = field(default=None, kw_only=True)
 
     name: ClassVar[str] = "stac"
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, patience: RetryPolicy | Mapping[str, Any] | None) -> None:
         fix = "give the API's address; where a key belongs write {key}, and pass key_file=, its file on every worker"
         url = plain_address("StacProvider.url", self.url, fix=fix)
         if (KEY in url) != (self.key_file is not None):
@@ -131,8 +134,7 @@ class StacProvider:
         served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
-        if isinstance(self.retry, Mapping):
-            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+        object.__setattr__(self, "retry", RetryPolicy.of(self.retry if patience is None else patience))
         if isinstance(self.limits, Mapping):
             object.__setattr__(self, "limits", TiffLimits(**self.limits))
         if self.fallback is not None:
