@@ -253,7 +253,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(threads_client, tmp_path):
 
 
 def test_batches_form_across_tasks_and_chunks_while_the_device_is_busy(threads_client, tmp_path):
-    plan = plan_of(Places(128), Numbers(), {"means": Means(batch_s=0.2)}, chunk_items=8, batch_items=16)
+    plan = plan_of(Places(128), Numbers(), {"means": Means(batch_s=0.8)}, chunk_items=8, batch_items=16)
     store = store_of(plan, tmp_path / "run.zarr")
     report = run_plan(plan, store, threads_client, options=QUIET)
     assert 8 <= report.totals.batches["means"] <= 32  # one an item would be 128
