@@ -14,6 +14,7 @@ MAP_OUT ?= map-out
 REAL_OUT ?= real-out
 DATA ?= ../shared/data
 MODELS ?= ../shared/models
+SEEDS ?= 200
 PYTEST_ARGS ?=
 # Processes that share the tests, each with one thread of torch; those that need gigabytes stay in one of them.
 JOBS ?= 2
@@ -26,7 +27,7 @@ help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
 	@echo "make map              a map of 20 x 20 km from a catalogue on this machine; ends with figures, scores and a picture"
 	@echo "make test             lint, types, import layers and the whole suite"
-	@echo "make test-long        the same, then all models against the recorded numbers in MODELS=DIR"
+	@echo "make test-long        the same, then SEEDS=200 runs under attack, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
 	@echo "make bench            compare the pipeline with its lower bound"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
@@ -57,6 +58,7 @@ real: $(READY)
 test: lint types imports tests
 
 test-long: test
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)
@@ -70,7 +72,7 @@ imports: $(READY)
 	@$(BIN)/lint-imports
 
 tests: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.pipeline

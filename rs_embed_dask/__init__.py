@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rs_embed_dask.api import (
+        can_run,
         compute_embeddings,
         get_embedding,
         get_embeddings_batch,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         plan,
         resume,
         status,
+        verify,
     )
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.embedding import Embedding
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         TemporalSpec,
     )
     from rs_embed_dask.specs.places import places
+    from rs_embed_dask.store.export import export, to_dataframe, to_geodataframe, to_geoparquet, to_netcdf
     from rs_embed_dask.store.export.cog import to_cog
     from rs_embed_dask.store.export.preview import build_preview
     from rs_embed_dask.store.export.stac import to_stac
@@ -56,6 +59,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rs_embed_dask.api": (
+        "can_run",
         "compute_embeddings",
         "get_embedding",
         "get_embeddings_batch",
@@ -64,6 +68,7 @@ _HOMES = {
         "plan",
         "resume",
         "status",
+        "verify",
     ),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.embedding": ("Embedding",),
@@ -73,6 +78,7 @@ _HOMES = {
     "rs_embed_dask.models": ("register_model",),
     "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
     "rs_embed_dask.specs.places": ("places",),
+    "rs_embed_dask.store.export": ("export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"),
     "rs_embed_dask.store.export.cog": ("to_cog",),
     "rs_embed_dask.store.export.preview": ("build_preview",),
     "rs_embed_dask.store.export.stac": ("to_stac",),
@@ -107,10 +113,12 @@ __all__ = [
     "SensorSpec",
     "TemporalSpec",
     "build_preview",
+    "can_run",
     "cluster",
     "compute_embeddings",
     "compute_map",
     "describe_model",
+    "export",
     "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
@@ -130,7 +138,12 @@ __all__ = [
     "resume",
     "status",
     "to_cog",
+    "to_dataframe",
+    "to_geodataframe",
+    "to_geoparquet",
+    "to_netcdf",
     "to_stac",
+    "verify",
 ]
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from rs_embed_dask.api_maps import resume_map
-from rs_embed_dask.engine.request import RequestOptions, request_of, statuses_of
+import numpy as np
+
+from rs_embed_dask.api_maps import check_map_options, resume_map
+from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec
-from rs_embed_dask.specs.places import places
+from rs_embed_dask.specs.places import check_places, place_column, places
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
+from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +29,16 @@ if TYPE_CHECKING:
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
-    from rs_embed_dask.engine.watch import Progress
+    from rs_embed_dask.engine.suitability import Suitability
+    from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import Item, Status, Store
+    from rs_embed_dask.store import ChunkRange, ItemColumns, Store
 
 __all__ = [
     "RequestOptions",
+    "can_run",
     "compute_embeddings",
     "get_embedding",
     "get_embeddings_batch",
@@ -41,6 +47,7 @@ __all__ = [
     "plan",
     "resume",
     "status",
+    "verify",
 ]
 
 
@@ -52,6 +59,7 @@ def compute_embeddings(
     out: str | Path | None = None,
     client: Client | None = None,
     progress: Progress = True,
+    wait: float = 0.0,
     **options: Unpack[RequestOptions],
 ) -> xr.DataTree:
     """Embed places by models over a span: the main call.
@@ -72,6 +80,8 @@ def compute_embeddings(
         is created and closed.
     progress : bool, "bar", "log" or callable, default True
         How progress is shown; a callable receives every event.
+    wait : float, default 0
+        Seconds to wait while another run writes to `out`.
     **options
         See `RequestOptions`.
 
@@ -89,6 +99,8 @@ def compute_embeddings(
         If the request cannot be run at all.
     StoreMismatchError
         If the store at `out` was made by another request.
+    StoreBusyError
+        If another run is writing to the store at `out`; the message says who, and since when.
     EngineError
         If the cluster was lost; what is stored stays, and the same call continues the run.
 
@@ -102,8 +114,6 @@ def compute_embeddings(
     ...     provider="synthetic",
     ... )  # doctest: +SKIP
     """
-    from rs_embed_dask.engine.topup import store_for
-
     if out is None:
         with tempfile.TemporaryDirectory(prefix="rs-embed-dask-") as folder:
             target = Path(folder) / "result.zarr"
@@ -112,8 +122,7 @@ def compute_embeddings(
             )
             return tree.load()
     request, sizes = request_of(models, options), _sizes(options)
-    store, todo = store_for(out, _items(spatials, temporal, options), request, sizes=sizes)
-    _run(todo, store, client=client, progress=progress)
+    _compute(_items(spatials, temporal, options), request, sizes, out=out, client=client, progress=progress, wait=wait)
     return open_store(out)
 
 
@@ -144,7 +153,87 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
     from rs_embed_dask.engine.plan import make_plan
 
     request, sizes = request_of(models, options), _sizes(options)
-    return make_plan(_items(spatials, temporal, options), request, sizes=sizes)
+    items = _items(spatials, temporal, options)
+    check_places(items.places)
+    return make_plan(items, request, sizes=sizes)
+
+
+def can_run(
+    source: object,
+    temporal: object = None,
+    *,
+    models: Sequence[str] | None = None,
+    provider: Provider | str | Sequence[Provider | str] | None = None,
+    search: bool = False,
+    crs: str | None = None,
+    buffer_m: float | None = None,
+    **data_options: object,
+) -> Suitability:
+    """Tell which models can run on some data or at some places, and why each of the others cannot.
+
+    Parameters
+    ----------
+    source : array, raster files, folder, provider, or places
+        Pixels (an xarray object, an array, GeoTIFFs or a folder of them, an open provider), or anything that `places`
+        accepts.
+    temporal : TemporalSpec, optional
+        The span; scenes outside it do not count. Default: any time.
+    models : sequence of str, optional
+        Ids to judge. Default: all.
+    provider : str, Provider, or a sequence of them, optional
+        Where the pixels of places would come from. Default: Planetary Computer and Earth Engine.
+    search : bool, default False
+        Ask the providers' catalogues for scenes; needs a span. Otherwise nothing leaves this machine.
+    crs, buffer_m : str, float, optional
+        As `places`.
+    **data_options
+        Of the provider ``files``, for pixels: ``sensor``, ``bands``, ``dates``, ``grid`` and so on.
+
+    Returns
+    -------
+    Suitability
+        One verdict for each model, modality and provider: whether it runs, the days (UTC) with scenes, or the reason
+        and the fix. ``.models`` lists those that can run. Where a model combines modalities freely, each is judged
+        alone; weights and licences are not looked at.
+
+    Raises
+    ------
+    SpecError, UnknownNameError
+        If an argument is invalid, or the data state neither sensor nor place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rs_embed_dask as rs
+    >>> from rs_embed_dask.imagery.grid import Grid
+    >>> grid = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_600_000), (8, 8))
+    >>> pixels = np.ones((1, 3, 8, 8), "uint16")
+    >>> told = {"sensor": "sentinel-2-l2a", "bands": ("red", "green", "blue"), "dates": "2022-06-05", "grid": grid}
+    >>> rs.can_run(pixels, models=["satmae", "galileo"], **told).models
+    ('satmae',)
+    """
+    from rs_embed_dask.engine import suitability
+    from rs_embed_dask.providers import Provider as AnyProvider, open_provider
+    from rs_embed_dask.specs import TemporalSpec
+
+    span = None if temporal is None else TemporalSpec.of(temporal)
+    if suitability.is_imagery(source):
+        if provider is not None:
+            fix = "leave provider out, or give places"
+            raise SpecError("provider", value=provider, reason="the pixels are given", fix=fix)
+        own = (
+            source
+            if isinstance(source, AnyProvider)
+            else open_provider("files", source=source, crs=crs, **data_options)
+        )
+        return suitability.judged(models, [own], suitability.Question(temporal=span))
+    if data_options:
+        reason = "these options are for pixels, and places were given"
+        raise SpecError("options", value=sorted(data_options), reason=reason, fix="leave them out")
+    if search and span is None:
+        raise SpecError("search", value=search, reason="a search needs a span", fix="give temporal=")
+    question = suitability.Question(places(source, crs, buffer_m=buffer_m), span, search)
+    return suitability.judged(models, suitability.providers_for(provider), question)
 
 
 def resume(
@@ -155,8 +244,13 @@ def resume(
     trust_hosts: Sequence[str] = (),
     client: Client | None = None,
     progress: Progress = True,
+    chunks: ChunkRange | None = None,
+    wait: float = 0.0,
+    verify: bool = False,
 ) -> RunReport | MapReport:
     """Continue the run of a store, or of a map: compute what is pending or failed.
+
+    Rows of chunks whose files are missing are computed again, with a warning that names the files.
 
     Parameters
     ----------
@@ -171,8 +265,13 @@ def resume(
     trust_hosts : sequence of str, optional
         Hosts that the stored request may contact although neither this package knows them nor this user made the store
         on this machine.
-    client, progress
+    client, progress, wait
         As `compute_embeddings`.
+    chunks : (int, int), optional
+        Compute only these chunks: the first, and the one after the last. Runs on chunks apart may go on at once. Not
+        for maps.
+    verify : bool, default False
+        First verify and repair the store, which reads all of it; see the function `verify`. Not for maps.
 
     Returns
     -------
@@ -184,6 +283,8 @@ def resume(
     StoreError
         If there is no store, or if it cannot be read, or if its request names what only the caller may name (see
         ``docs/security.md``).
+    StoreBusyError
+        If another run is writing to these chunks; the message states who, and since when.
     UnknownNameError
         If there is no such status.
 
@@ -197,19 +298,39 @@ def resume(
     from rs_embed_dask.engine.stored import stored_request
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
-    from rs_embed_dask.store import Store
+    from rs_embed_dask.store import (
+        ALL_CHUNKS,
+        Store,
+        has_lost_chunks,
+        leased,
+        mend_lost_chunks,
+        verify as verify_store,
+    )
     from rs_embed_dask.store.document import MAP, Location, kind_of
 
-    source, statuses = open_provider(provider) if isinstance(provider, str) else provider, statuses_of(only)
+    statuses = statuses_of(only)
     if kind_of(Location.of(path, read_only=True)) == MAP:
+        check_map_options(chunks=chunks, verify=verify)
+        source = open_provider(provider) if isinstance(provider, str) else provider
         options = Options(progress=progress, only=statuses)
-        return resume_map(path, source, trust_hosts, client=client, options=options)
+        return resume_map(path, source, trust_hosts, client=client, options=options, wait=wait)
+    if verify:
+        report = verify_store(path, repair=True, wait=wait)
+        if not report.is_sound:
+            warnings.warn(str(report), stacklevel=2)
+    span = ALL_CHUNKS if chunks is None else chunks
     store = Store.open(path, mode="r+")
-    if is_finished(store, statuses):
+    if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):
         return nothing_left(store, Options(progress=progress))
-    request = stored_request(store, provider=source, trust_hosts=trust_hosts)
-    todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items))
-    return _run(todo, store, client=client, progress=progress, only=statuses)
+    source = open_provider(provider) if isinstance(provider, str) else provider
+    with leased(store.location, chunks=span, wait=wait) as lease:
+        store = Store.open(path, mode="r+")  # another run may have added to it
+        mend_lost_chunks(store, chunks=span)
+        request = stored_request(store, provider=source, trust_hosts=trust_hosts)
+        sizes = Sizes(chunk_items=store.chunk_items)
+        todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)
+        run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
+        return _run(todo, store, client, run_options)
 
 
 def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:
@@ -322,20 +443,17 @@ def inspect_input(
     return inputs_of(plan(spatial, [ModelSpec.of(model)], temporal, **options))
 
 
-def _items(spatials: object, temporal: object, options: RequestOptions) -> list[Item]:
+def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemColumns:
     """Pair every place with its span and name."""
-    from rs_embed_dask.store import Item
+    from rs_embed_dask.store import ItemColumns
 
-    listed = places(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
+    column = place_column(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
     names = options.get("ids")
-    if names is not None and len(names) != len(listed):
-        reason, fix = f"there are {counted(len(listed), 'place')}", "give one name per place, or leave ids= out"
+    if names is not None and len(names) != len(column):
+        reason, fix = f"there are {counted(len(column), 'place')}", "give one name per place, or leave ids= out"
         raise SpecError("ids", value=counted(len(names), "name"), reason=reason, fix=fix)
-    pairs = zip(listed, spans(temporal, len(listed)), strict=True)
-    return [
-        Item(index, place, span, "" if names is None else str(names[index]))
-        for index, (place, span) in enumerate(pairs)
-    ]
+    # As an array: what is given may be a table's column, whose rows have names of their own.
+    return ItemColumns(column, spans(temporal, len(column)), None if names is None else np.asarray(names, dtype=object))
 
 
 def _sizes(options: RequestOptions) -> Sizes:
@@ -344,14 +462,37 @@ def _sizes(options: RequestOptions) -> Sizes:
     return Sizes(chunk_items=options.get("chunk_items"), batch_items=options.get("batch_items", Sizes.batch_items))
 
 
-def _run(
-    todo: Plan, store: Store, *, client: Client | None, progress: Progress, only: frozenset[Status] | None = None
-) -> RunReport:
-    """Compute what is left, and record the weights in the receipt."""
-    from rs_embed_dask.engine.driver import run_plan
+def _compute(
+    items: ItemColumns,
+    request: Request,
+    sizes: Sizes,
+    *,
+    out: str | Path,
+    client: Client | None,
+    progress: Progress,
+    wait: float,
+) -> None:
+    """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
+    from rs_embed_dask.engine.driver import nothing_left
+    from rs_embed_dask.engine.topup import finished_store, new_plan, store_for
     from rs_embed_dask.engine.watch import Options
+    from rs_embed_dask.store import Location, leased
 
-    report = run_plan(todo, store, client, options=Options(progress=progress, only=only))
+    finished = finished_store(out, items, request)
+    if finished is not None:
+        nothing_left(finished, Options(progress=progress))
+        return
+    new = new_plan(out, items, request, sizes=sizes)
+    with leased(Location.of(out), wait=wait) as lease:
+        store, todo = store_for(out, items, request, sizes=sizes, new=new)
+        _run(todo, store, client, Options(progress=progress, guard=lease.check))
+
+
+def _run(todo: Plan, store: Store, client: Client | None, options: Options) -> RunReport:
+    """Compute what is left, and record in the receipt which weights it was computed with."""
+    from rs_embed_dask.engine.driver import run_plan
+
+    report = run_plan(todo, store, client, options=options)
     if report.weights:
-        store.update_receipt(weights=store.receipt.get("weights", {}) | report.weights)
+        store.update_receipt(weights=report.weights)
     return report

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
-from rs_embed_dask.errors import UnknownNameError
+from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_reader import open_map
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.request import MapRun
     from rs_embed_dask.providers import Provider
 
-__all__ = ["compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
+__all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 
 
 def compute_map(
@@ -40,6 +41,7 @@ def compute_map(
     dims: int | None = None,
     client: Client | None = None,
     progress: Progress = True,
+    wait: float = 0.0,
     **options: Unpack[MapOptions],
 ) -> xr.DataTree:
     """Embed a whole region: a seamless field per model, on a lattice that all maps share.
@@ -66,7 +68,7 @@ def compute_map(
         How vectors are stored; int8 has a scale per token.
     dims : int, optional
         Keep the first numbers of each vector only, of models that were trained for it.
-    client, progress
+    client, progress, wait
         As `compute_embeddings`.
     **options
         ``provider`` (or ``backend``), ``fetch``, ``prep``, ``sensor`` and ``batch_items`` of `RequestOptions`; `fetch`
@@ -86,6 +88,8 @@ def compute_map(
         than its own, or modalities of different pixel sizes.
     StoreMismatchError
         If the map at `out` was made in another way.
+    StoreBusyError
+        If another run is writing to the map at `out`; the message states who, and since when.
 
     Examples
     --------
@@ -99,7 +103,7 @@ def compute_map(
     from rs_embed_dask.maps.estimate import plan_of
 
     run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options)
-    compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run))
+    compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run), wait=wait)
     return open_map(out)
 
 
@@ -183,20 +187,35 @@ def map_scores(path: str | Path) -> pd.DataFrame:
     return scores_frame(MapStore.open(path))
 
 
+def check_map_options(**given: object) -> None:
+    """Refuse options of `resume` that a map does not have."""
+    for name, value in given.items():
+        if value:
+            reason = "a map has no such option: it is continued whole"
+            raise SpecError(name, value=value, reason=reason, fix=f"leave {name} out")
+
+
 def resume_map(
-    path: str | Path, source: Provider | None, trust_hosts: Sequence[str], *, client: Client | None, options: Options
+    path: str | Path,
+    source: Provider | None,
+    trust_hosts: Sequence[str],
+    *,
+    client: Client | None,
+    options: Options,
+    wait: float,
 ) -> MapReport:
     """Continue a map from what its store says; see `rs_embed_dask.api.resume`."""
     from rs_embed_dask.engine.stored import stored_request
     from rs_embed_dask.maps.compute import compute_store
     from rs_embed_dask.maps.kept import region_of
     from rs_embed_dask.maps.request import MapRequest, MapRun
-    from rs_embed_dask.store import MapStore
+    from rs_embed_dask.store import Location, MapStore, leased
 
-    store = MapStore.open(path, mode="r+")
-    request = stored_request(store, provider=source, trust_hosts=trust_hosts)
-    run = MapRun(region_of(store), MapRequest.from_dict(store.request, request))
-    return compute_store(run, store, client=client, options=options)
+    with leased(Location.of(path), wait=wait) as lease:
+        store = MapStore.open(path, mode="r+")
+        request = stored_request(store, provider=source, trust_hosts=trust_hosts)
+        run = MapRun(region_of(store), MapRequest.from_dict(store.request, request))
+        return compute_store(run, store, client=client, options=replace(options, guard=lease.check))
 
 
 def _map_run(region: object, models: object, temporal: object, field: tuple[Any, ...], options: MapOptions) -> MapRun:

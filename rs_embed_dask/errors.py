@@ -29,6 +29,7 @@ __all__ = [
     "ProviderError",
     "RsEmbedError",
     "SpecError",
+    "StoreBusyError",
     "StoreError",
     "StoreMismatchError",
     "TransientError",
@@ -294,6 +295,9 @@ class ProviderError(RsEmbedError):
 class NoImageryError(ProviderError):
     """The provider has no imagery for this place and span."""
 
+    n_days: int | None = None
+    """On how many days the catalogue has scenes, none of them fit; None if they were not counted."""
+
 
 class TransientError(ProviderError):
     """A read that failed and may succeed when retried.
@@ -325,6 +329,10 @@ class StoreError(RsEmbedError):
 
 class StoreMismatchError(StoreError):
     """A store that belongs to another request."""
+
+
+class StoreBusyError(StoreError):
+    """A store that another run is writing."""
 
 
 class EngineError(RsEmbedError):

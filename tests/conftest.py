@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
@@ -28,12 +30,22 @@ class NetworkBlockedError(RuntimeError):
 MEMORY_BOUND = {"test_parity.py", "test_ten_models.py", "test_notebooks.py"}
 
 
+class ByFile(LoadFileScheduling):
+    """Whole files to each process, because their tests share clusters; all that need gigabytes to one of them."""
+
+    def _split_scope(self, nodeid):
+        path = Path(super()._split_scope(nodeid))
+        return "memory" if path.name in MEMORY_BOUND else str(path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Let one process run what needs gigabytes, first, and each other file, whose tests share clusters, run whole."""
+    """Begin with the longest part."""
     items.sort(key=lambda item: item.path.name not in MEMORY_BOUND)
-    for item in items:
-        group = "memory" if item.path.name in MEMORY_BOUND else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def is_local(host: object) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shapely
 import xarray as xr
+import zarr
 from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
@@ -157,12 +158,12 @@ def test_more_places_spans_and_models_are_added(client, clear, tmp_path):
     assert not np.allclose(done["bandstats"]["embedding"][0], single.data, rtol=1e-2)
 
 
-def test_every_call_makes_one_plan(client, clear, tmp_path, monkeypatch):
+def test_every_call_that_computes_makes_one_plan(client, clear, tmp_path, monkeypatch):
     """A fresh run, a resumed one and every kind of top-up; what is planned is what the store holds in the end."""
     planned = []
 
-    def counted(items, request, *, sizes=None):
-        made = make_plan(items, request, sizes=sizes)
+    def counted(items, request, **options):
+        made = make_plan(items, request, **options)
         planned.append((made.figures.items, request.labels))
         return made
 
@@ -170,19 +171,23 @@ def test_every_call_makes_one_plan(client, clear, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "make_plan", counted)
     asked = {"provider": clear, "out": tmp_path / "h.zarr", "client": client, "progress": False}
     calls = [
-        ([place(0), place(1)], ["bandstats"], 2),  # fresh
-        ([place(0), place(1)], ["bandstats"], 2),  # nothing new
-        ([place(0), place(2)], ["bandstats"], 3),  # one more place
-        ([place(0), place(3)], ["bandstats", "rcf"], 4),  # one more place and model
-        ([place(0)], ["rcf"], 4),  # a part of what is there
+        ([place(0), place(1)], ["bandstats"], 2, 1),  # fresh
+        ([place(0), place(1)], ["bandstats"], 2, 1),  # nothing new: nothing to plan
+        ([place(0), place(2)], ["bandstats"], 3, 2),  # one more place
+        ([place(0), place(3)], ["bandstats", "rcf"], 4, 3),  # one more place and model
+        ([place(0)], ["rcf"], 4, 3),  # a part of what is there
     ]
-    for number, (spots, models, total) in enumerate(calls, start=1):
+    for spots, models, total, number in calls:
         tree = rs.compute_embeddings(spots, models, SPAN, **asked)
         assert len(planned) == number
-        assert planned[-1] == (total, tuple(models))
         assert tree[models[-1]]["status"].to_numpy().tolist() == [1] * total
     rs.resume(tmp_path / "h.zarr", only="ok", client=client, progress=False)
-    assert planned[len(calls) :] == [(4, ("bandstats", "rcf"))]
+    assert planned == [
+        (2, ("bandstats",)),
+        (3, ("bandstats",)),
+        (4, ("bandstats", "rcf")),
+        (4, ("bandstats", "rcf")),
+    ]
 
 
 def test_a_refused_top_up_writes_nothing(client, clear, tmp_path):
@@ -297,6 +302,34 @@ def test_restricted_weights_need_a_word(clear, tmp_path):
         rs.get_embedding(
             rs.ModelSpec("satmae", weights=str(tmp_path / "any.pt")), spatial=place(0), temporal=SPAN, provider=clear
         )
+
+
+def values_of(out):
+    return {name: group.to_dataset().load() for name, group in rs.open_store(out).children.items()}
+
+
+def test_damage_is_mended_by_the_next_run(client, tmp_path):
+    out = tmp_path / "run.zarr"
+    again = {"out": out, "client": client, "progress": False, "provider": "synthetic", "chunk_items": 2}
+    rs.compute_embeddings([place(number) for number in range(4)], "bandstats", SPAN, **again)
+    undisturbed = values_of(out)
+    assert rs.verify(out).checked == {"bandstats": 4}
+
+    (out / "bandstats/embedding/c/0/0").unlink()
+    with pytest.warns(UserWarning, match="2 rows to compute again"):
+        assert rs.resume(out, client=client, progress=False).chunks == 1
+    (out / "bandstats/n_obs/c/1").unlink()
+    with pytest.warns(UserWarning, match="1 file missing"):
+        rs.compute_embeddings([place(number) for number in range(4)], "bandstats", SPAN, **again)
+    assert rs.verify(out).is_sound
+
+    zarr.open_array(out / "bandstats/embedding", mode="r+")[3] = 0
+    assert rs.resume(out, client=client, progress=False).chunks == 0
+    assert rs.verify(out).n_rows == 1
+    with pytest.warns(UserWarning, match="bandstats rows 3"):
+        assert rs.resume(out, client=client, progress=False, verify=True).chunks == 1
+    for name, found in values_of(out).items():
+        xr.testing.assert_identical(found, undisturbed[name])
 
 
 @pytest.mark.parametrize("verb", [rs.open_store, rs.status, rs.resume])

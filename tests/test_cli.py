@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from typer.testing import CliRunner
 
 import rs_embed_dask
@@ -98,6 +99,25 @@ def test_status_counts(shell, finished):
     assert code == 1
     for words in ("1 ok", "1 partial", "1 no data", "1 read failed", "1 pending", "HTTP 500"):
         assert words in out
+
+
+def test_verify_finds_damage_and_repairs_it(shell, finished):
+    code, out, _ = shell("verify", finished)
+    assert code == 0
+    assert "sound" in out
+    zarr.open_array(finished / "rcf/embedding", mode="r+")[1] = 7
+    code, out, _ = shell("verify", finished)
+    assert code == command_line.FAILED
+    assert "rcf rows 1" in out
+    code, out, _ = shell("verify", finished, "--json")
+    assert code == command_line.FAILED
+    (damage,) = json.loads(out)["damages"]
+    assert (damage["where"], damage["remedy"], damage["rows"]) == ("rcf rows 1", "recompute", 1)
+    code, out, _ = shell("verify", finished, "--repair")
+    assert code == 0
+    assert "1 row to compute again" in out
+    assert Store.open(finished).counts()["rcf"][Status.PENDING] == 2
+    assert shell("verify", finished)[0] == 0
 
 
 def test_status_lists_every_item_with_its_reason(shell, finished):

@@ -44,6 +44,7 @@ def test_without_a_value_there_is_none_in_the_message():
         ("NoImageryError", (errors.ProviderError,)),
         ("TransientError", (errors.ProviderError,)),
         ("AccessError", (errors.ProviderError,)),
+        ("StoreBusyError", (errors.StoreError,)),
         ("StoreMismatchError", (errors.StoreError,)),
         ("PlanError", (errors.EngineError,)),
         ("ModelError", (RsEmbedError,)),

@@ -133,7 +133,7 @@ def test_a_page_in_full():
         "| `a` | me/mine | `a.pt` | 0123abc | f00d | 7 | MIT |",
         "| step 1 | resize to 64 x 64 px, bilinear |",
         "| step 2 | subtract each band's mean, divide by its std |",
-        "| frames | one frame per 30 days, at most 12 |",
+        "| frames | one frame per calendar month, at most 12 |",
         "| composite | median |",
         "| band | sentinel-2-l2a | mean | std |",
         "| `nir` | B08 | 2 | 4 |",
@@ -149,7 +149,7 @@ def test_a_page_in_full():
 def rs_frames():
     from rs_embed_dask.imagery.dates import Frames
 
-    return Frames("bins", days=30, cap=12)
+    return Frames("months", cap=12)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_public_names_are_the_same_whatever_was_imported_before(steps):
 
 
 def test_the_extras_are_those_that_the_documents_name():
-    assert {"earth_engine", "gpu", "slurm", "kubernetes", "notebook", "plot", "dev"} == set(
+    assert {"earth_engine", "gpu", "slurm", "kubernetes", "notebook", "object-store", "plot", "dev"} == set(
         PROJECT["optional-dependencies"]
     )
 

@@ -6,6 +6,8 @@ import json
 from types import SimpleNamespace
 
 import geopandas as gpd
+import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -63,7 +65,13 @@ class TestForms:
             POINT,
             [POINT],
             (4.375, 50.875),
+            [4.375, 50.875],
+            np.array([4.375, 50.875], np.float32),
+            (np.float32(4.375), np.float32(50.875)),
+            pd.Series({"lon": 4.375, "lat": 50.875}),
             [(4.375, 50.875)],
+            np.array([[4.375, 50.875]], np.float32),
+            [np.array([4.375, 50.875])],
             [[4.375, 50.875]],
             mapping(POINT),
             {"type": "Feature", "geometry": mapping(POINT), "properties": None},
@@ -83,6 +91,11 @@ class TestForms:
         pairs = [(index / 100, 10 + index / 1000) for index in range(10_000)]
         made = places(pairs, buffer_m=100)
         assert [(spec.lon, spec.lat) for spec in made] == pairs
+
+    def test_two_pairs_are_two_places(self):
+        expected = [PointBuffer(4.5, 50.5, 100), PointBuffer(5.5, 51.5, 100)]
+        for pairs in (((4.5, 50.5), (5.5, 51.5)), [[4.5, 50.5], [5.5, 51.5]], np.array([[4.5, 50.5], [5.5, 51.5]])):
+            assert places(pairs, buffer_m=100) == expected
 
     def test_a_multipolygon_is_one_place(self):
         both = shapely.MultiPolygon([SQUARE, TRIANGLE])
@@ -115,8 +128,90 @@ class TestCrs:
         source = collection(self.UTM, crs={"type": "name", "properties": {"name": name}})
         assert places(source) == [Polygon.from_geometry(self.UTM, crs=32631)]
 
+    @pytest.mark.parametrize("crs", ["EPSG:4979", "EPSG:9707", "OGC:CRS84h"])
+    def test_heights_of_degrees_are_dropped(self, crs):
+        """WGS 84 with ellipsoidal height, and with a height above sea level."""
+        high = shapely.Point(4.375, 50.875, 120)
+        assert places(gpd.GeoDataFrame(geometry=[high], crs=crs), buffer_m=500) == [POINT_SPEC]
+        assert places(gpd.GeoDataFrame(geometry=[high], crs=crs), "EPSG:4326", buffer_m=500) == [POINT_SPEC]
+        assert places([SQUARE], crs) == AS_SPECS[:1]
+
+    def test_a_compound_system_counts_by_its_horizontal_part(self):
+        """Dutch RD New with Amsterdam heights is RD New."""
+        tower = shapely.Point(155_000, 463_000, 5)  # the origin of RD, at Amersfoort
+        (spec,) = places(gpd.GeoDataFrame(geometry=[tower], crs="EPSG:7415"), buffer_m=50)
+        assert spec == PointBuffer(155_000, 463_000, 50, crs="EPSG:28992")
+        assert spec.center == pytest.approx((5.38721, 52.15517), abs=2e-3)
+
+
+def table(**columns):
+    return pd.DataFrame(columns)
+
+
+class TestTables:
+    @pytest.mark.parametrize(
+        ("lon", "lat"),
+        [
+            ("lon", "lat"),
+            ("Longitude", "Latitude"),
+            ("lng", "LAT"),
+            ("decimalLongitude", "decimalLatitude"),
+            ("\ufefflon", " lat "),
+            ("\u00ef\u00bb\u00bflon", "lat"),
+        ],
+    )
+    def test_longitudes_and_latitudes(self, lon, lat):
+        frame = table(name=["a"], **{lat: [50.875], lon: np.array([4.375], np.float32)})
+        assert places(frame, buffer_m=500) == [POINT_SPEC]
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_a_csv_of_a_spreadsheet(self, tmp_path, encoding):
+        path = tmp_path / "towns.csv"
+        path.write_text("lon,lat,name\n4.375,50.875,Brüssel\n", encoding=encoding)
+        assert places(pd.read_csv(path), buffer_m=500) == [POINT_SPEC]
+        assert places(pd.read_csv(path, encoding="latin-1"), buffer_m=500) == [POINT_SPEC]
+
+    def test_x_and_y_take_the_crs_given(self):
+        frame = table(x=[600_000.0], Y=[5_690_000.0])
+        assert places(frame, 32631, buffer_m=50) == [PointBuffer(600_000, 5_690_000, 50, crs=32631)]
+
+    def test_a_frame_of_geometries_without_geopandas(self):
+        assert places(table(n=[1, 2], where=[SQUARE, TRIANGLE]), 4326) == AS_SPECS
+        assert places(table(where=[None, SQUARE]).iloc[1:], 4326) == AS_SPECS[:1]
+        assert places(pd.DataFrame({"where": frame(SQUARE, TRIANGLE).geometry})) == AS_SPECS
+
+    def test_the_only_geometries_of_a_frame_without_an_active_one(self):
+        bare = frame(SQUARE, TRIANGLE).rename(columns={"geometry": "field"})
+        assert places(gpd.GeoDataFrame(pd.DataFrame(bare))) == AS_SPECS
+        dropped = frame(SQUARE, TRIANGLE).assign(field=lambda own: own.geometry).drop(columns="geometry")
+        assert places(dropped) == AS_SPECS
+
+    def test_the_active_geometry_counts_with_its_own_crs(self):
+        """The centroids are in degrees and the outlines in metres, each with its own reference system."""
+        both = frame(TestCrs.UTM, crs=32631).assign(middle=gpd.GeoSeries([POINT], crs=4326))
+        assert places(both) == [Polygon.from_geometry(TestCrs.UTM, crs=32631)]
+        assert places(both.set_geometry("middle"), buffer_m=500) == [POINT_SPEC]
+
+    def test_geoparquet_keeps_its_primary_geometry(self, tmp_path):
+        both = frame(SQUARE).assign(middle=gpd.GeoSeries([POINT], crs=4326))
+        both.to_parquet(tmp_path / "both.parquet")
+        assert places(tmp_path / "both.parquet") == AS_SPECS[:1]
+
 
 class TestFiles:
+    def test_geojson_with_a_byte_order_mark(self, tmp_path):
+        path = tmp_path / "windows.geojson"
+        path.write_text(json.dumps(collection(SQUARE, TRIANGLE)), encoding="utf-8-sig")
+        assert places(path) == AS_SPECS
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_well_known_text_in_a_csv(self, tmp_path, encoding):
+        path = tmp_path / "fields.csv"
+        path.write_text(f'WKT,id\n"{SQUARE.wkt}",a\n', encoding=encoding)
+        assert places(path, 4326) == AS_SPECS[:1]
+        with pytest.raises(SpecError, match=r"does not state its crs.*pass crs="):
+            places(path)
+
     def test_geojson(self, tmp_path):
         path = tmp_path / "places.geojson"
         path.write_text(json.dumps(collection(SQUARE, TRIANGLE)), encoding="utf-8")
@@ -159,7 +254,57 @@ BAD = {
     "nothing": (lambda: places([]), "places", "[]", "no places", "at least one"),
     "a number": (lambda: places(5), "places", "5", "int does not hold places", "GeoDataFrame"),
     "none": (lambda: places(None), "places", "None", "NoneType does not hold places", "GeoDataFrame"),
-    "numbers": (lambda: places([4.3, 50.8]), "places[0] place", "4.3", "float is not a place", "BBox"),
+    "numbers": (lambda: places([4.3, 50.8, 9]), "places[0] place", "4.3", "float is not a place", "BBox"),
+    "a triple": (lambda: places([(4.3, 50.8, 9)]), "places[0] place", "50.8", "tuple is not a place", "pair"),
+    "a list without buffer": (lambda: places([4.3, 50.8]), "point", "POINT (4.3", "no extent", "buffer_m="),
+    "a table of nothing": (lambda: places(table(a=[1], b=[2])), "places", "columns a, b", "neither", "lon and lat"),
+    "a table of lon": (lambda: places(table(lon=[1])), "places", "columns lon", "neither", "lon and lat"),
+    "a table with two of lon": (
+        lambda: places(table(lon=[1], Longitude=[2], lat=[3])),
+        "places",
+        "columns lon, Longitude, lat",
+        "several columns may be meant (lon, Longitude)",
+        "keep one pair",
+    ),
+    "x and y": (lambda: places(table(x=[1], y=[2]), buffer_m=9), "places", "x, y", "which reference", "pass crs="),
+    "degrees in metres": (
+        lambda: places(table(lon=[1], lat=[2]), 32631, buffer_m=9),
+        "places.crs",
+        "EPSG:32631",
+        "projected",
+        "name the columns x and y",
+    ),
+    "a decimal comma": (
+        lambda: places(table(lon=["4,35"], lat=["50,85"]), buffer_m=9),
+        "places[0] (index 0) longitude",
+        "4,35",
+        "got str",
+        "number",
+    ),
+    "a gap in a table": (
+        lambda: places(table(lon=[4.0, np.nan], lat=[50.0, 51.0]), buffer_m=9),
+        "places[1] (index 1) longitude",
+        "nan",
+        "not finite",
+        "number",
+    ),
+    "text in a table": (
+        lambda: places(table(wkt=[SQUARE.wkt])),
+        "places",
+        "columns wkt",
+        "text does not state its crs",
+        "geopandas.GeoSeries.from_wkt(frame['wkt'], crs=",
+    ),
+    "two geometries": (
+        lambda: places(
+            gpd.GeoDataFrame({"a": gpd.GeoSeries([SQUARE], crs=4326), "b": gpd.GeoSeries([POINT], crs=4326)})
+        ),
+        "places",
+        "GeoDataFrame",
+        "2 columns hold geometries (a, b) and none is the active one",
+        "frame.set_geometry('a')",
+    ),
+    "shapes in a table": (lambda: places(table(a=[SQUARE])), "places", "DataFrame", "not state its crs", "pass crs="),
     "a point without buffer": (lambda: places(POINT), "point", "POINT (4.375", "no extent", "buffer_m="),
     "points without buffer": (lambda: places([SQUARE, POINT]), "places[1] point", "POINT", "no extent", "buffer_m="),
     "a bad buffer": (lambda: places(POINT, buffer_m=-1), "PointBuffer.buffer_m", "-1", "above 0", "at most"),
@@ -219,10 +364,21 @@ BAD = {
 BAD_FILES = {
     "half.geojson": (b'{"type": "Feat', "not JSON", "complete and UTF-8"),
     "latin.geojson": (b'{"type": "\xe9"}', "not JSON", "complete and UTF-8"),
+    "sequence.geojson": (b'{"type": "Feature"}\n{"type": "Feature"}', "not JSON (Extra data", "rename it to .geojsonl"),
     "list.json": (b"[1, 2]", "not GeoJSON", "FeatureCollection"),
     "object.json": (b'{"a": 1}', "not GeoJSON", "FeatureCollection"),
     "empty.gpkg": (b"", "geopandas cannot read it", "GeoPackage"),
     "table.parquet": (b"nothing", "geopandas cannot read it", "GeoParquet"),
+    "towns.csv": (
+        b"id,lon,lat\na,4.375,50.875\n",
+        "a table without geometries, with the columns id, lon, lat",
+        "places(pandas.read_csv(path), buffer_m",
+    ),
+    "marked.csv": (
+        b"\xef\xbb\xbflon,lat\n4,50\n",
+        "a table without geometries",
+        "places(pandas.read_csv(path), buffer_m",
+    ),
 }
 
 
@@ -263,10 +419,3 @@ def test_without_geopandas_the_fix_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "geopandas", None)
     with pytest.raises(SpecError, match="pip install geopandas, or save the places as GeoJSON"):
         places(broken(tmp_path, "places.gpkg"))
-
-
-def test_a_table_without_geometries_is_refused_with_the_fix(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("id,lon,lat\na,4.375,50.875\n")
-    with pytest.raises(SpecError, match=r"a\.csv.*without geometries.*id, lon, lat.*points_from_xy"):
-        places(path, buffer_m=500)

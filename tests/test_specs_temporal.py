@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,9 @@ def test_the_first_and_the_last_year():
         dt.date(2022, 6, 1),
         dt.datetime(2022, 6, 1, tzinfo=dt.UTC).replace(tzinfo=None),
         dt.datetime(2022, 6, 1, tzinfo=dt.UTC),
+        "2022-06-01T00:00:00-00:00",
+        "2022-06-01T00:00:00+0000",
+        pd.Timestamp("2022-06-01", tz="UTC"),
         np.datetime64("2022-06-01"),
         np.datetime64("2022-06-01T00:00:00.000000000"),
         pd.Timestamp("2022-06-01"),
@@ -66,6 +70,31 @@ def test_the_first_and_the_last_year():
 )
 def test_days_may_be_written_in_many_ways(start):
     assert TemporalSpec.range(start, "2022-09-01").start == "2022-06-01"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "2022-06-01T00:00:00+02:00",
+        "2022-06-01 00:00-05",
+        "2022-05-31T22:00:00+0530",
+        dt.datetime(2022, 6, 1, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+        dt.datetime(2022, 6, 1, tzinfo=ZoneInfo("Europe/Brussels")),
+        pd.Timestamp("2022-06-01", tz="America/New_York"),
+    ],
+)
+def test_a_day_in_another_zone_is_refused_rather_than_shifted(start):
+    """Midnight in Brussels is 22:00 of the day before in UTC."""
+    with pytest.raises(SpecError, match=r"days are days of UTC, and this is in another time zone.*UTC"):
+        TemporalSpec.range(start, "2022-09-01")
+
+
+@pytest.mark.parametrize(
+    "start", [pd.Timestamp("2022-06-01T00:00:00.000000005"), np.datetime64("2022-06-01", "ns") + 5]
+)
+def test_nanoseconds_are_a_time_of_day_too(start):
+    with pytest.raises(SpecError, match="this has a time of day"):
+        TemporalSpec.range(start, "2022-09-01")
 
 
 @given(DAYS, DAYS)
@@ -110,6 +139,7 @@ def test_one_span_for_all():
     assert spans(2022, 2) == [year] * 2
     assert spans(("2022-06-01", "2022-09-01"), 2) == [TemporalSpec.range("2022-06-01", "2022-09-01")] * 2
     assert spans({"mode": "year", "year": 2022}, 1) == [year]
+    assert spans(["2022-06-01", "2022-09-01"], 2) == [TemporalSpec.range("2022-06-01", "2022-09-01")] * 2
 
 
 def test_one_span_each():

@@ -26,7 +26,7 @@ CARD = Card(
         Inputs(
             *("s2", ("sentinel-2-l2a", "sentinel-2-l1c"), BANDS, (Divide(10_000.0),)),
             native=True,
-            frames=Frames("bins", days=30, cap=12),
+            frames=Frames("equal", days=30, cap=12),
             max_cloud_pct=80,
             fill="keep",
         ),

@@ -23,7 +23,7 @@ def _variant(name: str, sizes: tuple[int, int, int], params: float, digest: str 
 
 
 def _inputs(modality: str, sensors: str, bands: str, scale: ValueSpan, **more: Any) -> Inputs:
-    frames = Frames("bins", days=30, cap=12)
+    frames = Frames("months", cap=12)
     return Inputs(modality, names(sensors), names(bands), (scale,), max_px=96, frames=frames, empty="mask", **more)
 
 

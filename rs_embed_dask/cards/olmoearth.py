@@ -52,7 +52,7 @@ def _variant(size: str, version: str, params: str, *star: str) -> Variant:
 def _inputs(name: str, unit: str, numbers: str, *sensors: str) -> Inputs:
     bands, _, statistics = numbers.partition(";")
     more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
-    more |= {"max_px": 128, "frames": Frames("bins", days=30, cap=12), "dated": "start", "empty": "mask"}
+    more |= {"max_px": 128, "frames": Frames("months", cap=12), "dated": "start", "empty": "mask"}
     return Inputs(name, sensors, names(bands), (ValueSpan.of(statistics, float64=True),), unit, **more)
 
 

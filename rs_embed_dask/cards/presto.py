@@ -20,7 +20,7 @@ _S2 = "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22"
 
 def _inputs(name: str, bands: str, unit: str, *steps: Step, sensors: str = "") -> Inputs:
     more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
-    more |= {"native": True, "frames": Frames("bins", days=30, cap=12), "fill": "hide", "empty": "mask"}
+    more |= {"native": True, "frames": Frames("months", cap=12), "fill": "hide", "empty": "mask"}
     return Inputs(name, names(sensors), names(bands), steps, unit, **more)
 
 

@@ -1,4 +1,4 @@
-"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | map | status | resume | models | ...``.
+"""The verbs again, for a terminal: ``rs-embed-dask embed | plan | map | status | resume | verify | models | ...``.
 
 Exit codes: 0 done, 1 the run ended but items failed (or could not continue), 2 the request is invalid, 130 stopped by
 Ctrl-C. An error is one message with the value, the reason and the fix.
@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliMapOptions, CliOptions, ClusterOptions, ProviderOptions, taking
+from rs_embed_dask.cli.options import CliMapOptions, CliOptions, ClusterOptions, ProviderOptions, TimeOptions, taking
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def embed(
             out=out,
             client=client,
             progress=progress,
+            wait=place.wait,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -117,6 +118,7 @@ def make_map(
             out=out,
             client=client,
             progress=progress,
+            wait=place.wait,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)
@@ -158,7 +160,7 @@ def status(
 
 @app.command()
 @taking(ProviderOptions, ClusterOptions)
-def resume(
+def resume(  # noqa: PLR0913  each is an option
     provider: ProviderOptions,
     place: ClusterOptions,
     *,
@@ -170,6 +172,9 @@ def resume(
         list[str] | None,
         typer.Option(help="Host that a store of somebody else's may make this machine contact. Can be repeated."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run or a map that was stopped, or retry what failed."""
@@ -182,15 +187,73 @@ def resume(
             trust_hosts=trust_host or (),
             client=client,
             progress=not quiet,
+            wait=place.wait,
+            verify=verify,
         )
     _finish(rs.status(store), quiet=quiet)
 
 
 @app.command()
-def models(*, as_json: Json = False) -> None:
+def verify(
+    store: StorePath,
+    *,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait, before a repair, while a run writes to the store.")
+    ] = 0.0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged rows back to pending, for `resume`; mend what can be mended.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all of a store with its checksums. Exit code 1 if something is wrong and not repaired."""
+    report = rs.verify(store, repair=repair, wait=wait)
+    if as_json:
+        show.json_text(report.to_dict())
+    else:
+        show.text(report)
+    raise typer.Exit(FAILED if report.is_lasting else 0)
+
+
+@app.command()
+def export(
+    store: StorePath,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    *,
+    kind: Annotated[str, typer.Option("--format", "-f", help="Format: geoparquet or netcdf.")],
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to write. Can be repeated.")] = None,
+) -> None:
+    """Write the results of a store as a file of another format."""
+    show.text(rs.export(store, kind, path, model=model or None))
+
+
+@app.command()
+@taking(TimeOptions, ProviderOptions)
+def models(
+    time: TimeOptions,
+    provider: ProviderOptions,
+    *,
+    for_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--for", help="Raster, folder of rasters, or vector file: list which models can run on it, or why not."
+        ),
+    ] = None,
+    buffer: Annotated[
+        float | None, typer.Option(help="Half the side of a square around each point, in metres.")
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="With --for: ask the provider's catalogue for scenes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the models: variants, inputs, sizes, licences, and the deviation from the authors' code."""
     from rs_embed_dask.pages.model import short_rows
 
+    if for_file is not None:
+        keywords = read.suitability_keywords(for_file, provider, buffer_m=buffer)
+        verdicts = rs.can_run(str(for_file), read.span_if_any(time), search=search, **keywords)
+        show.json_text(verdicts.to_dict()) if as_json else show.text(verdicts)
+        return
     rows = rs.list_models()
     if as_json:
         show.json_text(rows)

@@ -154,6 +154,7 @@ class ClusterOptions:
 
     cluster: Annotated[str | None, _run(help="Address of a Dask scheduler. Default: a local cluster.")] = None
     workers: Annotated[int, _run(min=1, help="Worker processes of the local cluster.")] = 2
+    wait: Annotated[float, _run(min=0, help="Seconds to wait while another run writes to the store.")] = 0.0
 
 
 def taking(*kinds: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

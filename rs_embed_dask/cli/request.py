@@ -163,6 +163,22 @@ def span_from(options: TimeOptions) -> TemporalSpec:
     return TemporalSpec.range(options.start, options.end)
 
 
+def span_if_any(options: TimeOptions) -> TemporalSpec | None:
+    """Read the span, or None where no option names one."""
+    given = (options.year, options.start, options.end)
+    return None if all(each is None for each in given) else span_from(options)
+
+
+def suitability_keywords(path: Path, options: ProviderOptions, *, buffer_m: float | None) -> dict[str, Any]:
+    """Read what `can_run` takes: provider options describe the data where the file holds pixels."""
+    from rs_embed_dask.engine.suitability import is_imagery
+
+    if is_imagery(path):
+        return dict(setting(text) for text in options.provider_option)
+    given = provider_from(options)
+    return {"buffer_m": buffer_m, "provider": None if given == "auto" else given}
+
+
 def models_from(options: ModelOptions) -> list[ModelSpec]:
     """Read the models, each with its weights, device, dtype and licence."""
     from rs_embed_dask.specs import ModelSpec

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import printable
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.cli.options import ClusterOptions
     from rs_embed_dask.engine.watch import Progress
+    from rs_embed_dask.store import StatusReport
     from rs_embed_dask.store.map_status import MapStatus
-    from rs_embed_dask.store.status import StatusReport
 
 __all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
 
@@ -75,10 +76,15 @@ def exit_code(report: StatusReport | MapStatus) -> int:
 
 def status_dict(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:
     """Turn a report into JSON."""
+    from rs_embed_dask.store import StatusReport
+
     counts = {
         label: {status.name.lower(): n for status, n in by_status.items()} for label, by_status in report.counts.items()
     }
-    return {"counts": counts} if rows is None else {"counts": counts, report.what: list(rows)}
+    whole: dict[str, Any] = {"counts": counts}
+    if isinstance(report, StatusReport):
+        whole["census"] = [asdict(one) for one in report.census]
+    return whole if rows is None else {**whole, report.what: list(rows)}
 
 
 def chosen_rows(report: StatusReport | MapStatus, statuses: Sequence[str]) -> list[dict[str, object]]:
@@ -91,6 +97,10 @@ def chosen_rows(report: StatusReport | MapStatus, statuses: Sequence[str]) -> li
 
 
 def _short(value: Any) -> object:
+    import pandas as pd
+
+    if value is None or value is pd.NA:
+        return ""
     if hasattr(value, "isoformat"):
         return "" if value != value else value.date().isoformat()  # noqa: PLR0124  NaT, an unknown date
     if isinstance(value, str):

@@ -36,7 +36,7 @@ from rs_embed_dask.engine.report import (
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
 from rs_embed_dask.engine.watch import Options, Watch, current_workers, stop_profiler
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
-from rs_embed_dask.store import Status
+from rs_embed_dask.store import ALL_CHUNKS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.watch import Placement
-    from rs_embed_dask.store import Item, Store
+    from rs_embed_dask.store import ChunkRange, Item, Store
 
 __all__ = [
     "MOST_LOSSES",
@@ -70,7 +70,7 @@ def record_failed(store: Store, chunk: ChunkTask, unit: Unit, *, error: BaseExce
     results = {}
     for label in unit.labels:
         receipt.add_outcome(unit, label, outcome)
-        results[label] = chunk_result([unit.row], [outcome], store.layout(label).frames)
+        results[label] = chunk_result([unit], [outcome], store.layout(label).frames)
     put_results(store, chunk, results)
     return receipt
 
@@ -251,6 +251,7 @@ class Driver:
     # ------------------------------------------------------------------------------------------------------- submission
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
+        self._options.guard()
         workers = self.watch.look()
         plan = self._plan
         limit = self._options.window.limit(
@@ -378,7 +379,7 @@ class Driver:
 def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
-    todo = {label: store.pending(label, only=chosen.only) for label in plan.recipe.labels}
+    todo = {label: _within(store.pending(label, only=chosen.only), chosen.chunks) for label in plan.recipe.labels}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
         return nothing_left(store, chosen, plan.figures)
@@ -389,6 +390,7 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
         # Before the first read: a worker that is paused because its memory is full never resumes.
         driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))
+        driver.watch.workers.check_pixels(plan.figures.item_bytes)
         started = RunStarted(
             store=str(store.target),
             items=store.n_items,
@@ -402,9 +404,14 @@ def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options:
         return driver.run(Jobs(chunks))
 
 
-def is_finished(store: Store, only: AbstractSet[Status] | None = None) -> bool:
-    """Whether no item of a store is left to do, from its status arrays alone."""
-    return not any(len(store.pending(label, only=only)) for label in store.labels)
+def _within(chunks: np.ndarray[Any, Any], span: ChunkRange) -> np.ndarray[Any, Any]:
+    start, stop = span
+    return chunks[(chunks >= start) & (chunks < (np.inf if stop is None else stop))]
+
+
+def is_finished(store: Store, only: AbstractSet[Status] | None = None, *, chunks: ChunkRange = ALL_CHUNKS) -> bool:
+    """Whether no item of a store, or of some of its chunks, is left to do, from its status arrays alone."""
+    return not any(len(_within(store.pending(label, only=only), chunks)) for label in store.labels)
 
 
 def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:

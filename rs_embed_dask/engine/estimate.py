@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rs_embed_dask.engine.extent import BYTES_PER_VALUE
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.specs import OutputSpec, PointBuffer
-from rs_embed_dask.store import ModelLayout
+from rs_embed_dask.specs import OutputSpec
+from rs_embed_dask.specs.columns import PlaceList
+from rs_embed_dask.store import ItemColumns, ModelLayout
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Chosen, ProductEntry, Recipe
@@ -42,10 +44,22 @@ class _Survey:
     rows: int = 1
     columns: int = 1
 
-    def add_span(self, temporal: TemporalSpec) -> None:
-        self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
+    @classmethod
+    def from_store(cls, chosen: Chosen, request: Request, stored: ModelLayout) -> Self:
+        """Begin with the sizes that a store has room for."""
+        rows, columns = stored.grid_shape or (1, 1)
+        return cls(chosen, request, stored.frames, rows, columns)
 
-    def add_place(self, spatial: Spatial) -> None:
+    def see(self, items: Sequence[Item]) -> Self:
+        """Enlarge the sizes to those of some items."""
+        for temporal in _distinct_spans(items):
+            self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
+        if self.request.output.mode == "grid":
+            for spatial in _distinct_places(items, is_same_size=self.chosen.gsd_m is not None):
+                self._see_place(spatial)
+        return self
+
+    def _see_place(self, spatial: Spatial) -> None:
         try:
             rows, columns = self.chosen.grid_shape(spatial, self.request)
         except SpecError:
@@ -64,34 +78,36 @@ class _Survey:
         )
 
 
-def layouts_for(request: Request, chosen: Sequence[Chosen], items: Iterable[Item]) -> tuple[ModelLayout, ...]:
-    """Determine the shape of every model's results."""
-    surveys = [_Survey(one, request) for one in chosen]
-    spans: set[TemporalSpec] = set()
-    buffers: set[tuple[float, str]] = set()
-    is_grid = request.output.mode == "grid"
-    for item in items:
-        if item.temporal not in spans:
-            spans.add(item.temporal)
-            for survey in surveys:
-                survey.add_span(item.temporal)
-        if is_grid:
-            is_repeat = _is_repeat(item.spatial, buffers)
-            for survey in surveys:
-                if not is_repeat or survey.chosen.gsd_m is None:
-                    survey.add_place(item.spatial)
+def layouts_for(
+    request: Request,
+    chosen: Sequence[Chosen],
+    items: Sequence[Item],
+    *,
+    stored: Sequence[ModelLayout] = (),
+    added: Sequence[Item] = (),
+) -> tuple[ModelLayout, ...]:
+    """Determine the shape of every model's results; where a store has one, from what is added to it alone."""
+    layouts = {layout.label: layout for layout in stored}
+    surveys = []
+    for one in chosen:
+        layout = layouts.get(one.spec.label)
+        if layout is None:
+            surveys.append(_Survey(one, request).see(items))
+        else:
+            surveys.append(_Survey.from_store(one, request, layout).see(added))
     return tuple(survey.layout() for survey in surveys)
 
 
-def _is_repeat(spatial: Spatial, buffers: set[tuple[float, str]]) -> bool:
-    """Whether a place has the size of an earlier one: all points with one buffer have grids of one shape."""
-    if not isinstance(spatial, PointBuffer):
-        return False
-    key = (spatial.buffer_m, spatial.crs)
-    if key in buffers:
-        return True
-    buffers.add(key)
-    return False
+def _distinct_spans(items: Sequence[Item]) -> set[TemporalSpec]:
+    if isinstance(items, ItemColumns):
+        return set(dict(zip(map(id, items.spans), items.spans, strict=True)).values())
+    return {item.temporal for item in items}
+
+
+def _distinct_places(items: Sequence[Item], *, is_same_size: bool) -> Iterable[Spatial]:
+    """Return all places, or fewer where all points with one buffer have grids of one shape."""
+    places = items.places if isinstance(items, ItemColumns) else PlaceList([item.spatial for item in items])
+    return places.sizes() if is_same_size else places
 
 
 def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
@@ -184,7 +200,6 @@ def seconds_text(seconds: float) -> str:
 _SAMPLES: Final = 16
 _OPERATIONS_PER_S: Final = 5e10
 _LEAST_S: Final = 0.002
-_BYTES_PER_VALUE: Final = 4 + 1
 _CHUNK_DECODED: Final = 256 * 2**20
 _CHUNK_STORED: Final = 32 * 2**20
 _LARGEST_CHUNK: Final = 256
@@ -218,10 +233,10 @@ class Price:
         return replace(self, **{name: getattr(self, name) / max(1, self.sampled) for name in names})
 
 
-def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item]) -> Price:
-    """Price a few items spread evenly over all of them."""
+def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item], *, largest: int = 0) -> Price:
+    """Price a few items spread evenly over all of them, of which the largest has so many bytes."""
     count = min(_SAMPLES, len(items))
-    total = Price()
+    total = Price(largest_bytes=largest)
     for number in range(count):
         _add_item(total, recipe, chosen, items[number * len(items) // count])
     return total.averaged
@@ -239,7 +254,7 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
         nbytes += _add_product(total, entry, item)
     for read in reads:
         rows, columns = read.grid.shape
-        nbytes += rows * columns * len(read.frames) * len(read.bands) * _BYTES_PER_VALUE
+        nbytes += rows * columns * len(read.frames) * len(read.bands) * BYTES_PER_VALUE
     encoders = [one for one in chosen if one.product is None]
     total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in encoders)
     total.decoded_bytes += nbytes

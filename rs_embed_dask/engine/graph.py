@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -142,7 +142,7 @@ def gather_task(
         for unit, outcome in pairs:
             receipt.add_outcome(unit, label, outcome)
         if pairs:
-            results[label] = chunk_result([unit.row for unit, _ in pairs], [o for _, o in pairs], frames[label])
+            results[label] = chunk_result([unit for unit, _ in pairs], [o for _, o in pairs], frames[label])
     return results, receipt
 
 
@@ -160,22 +160,7 @@ def put_results(store: Store, chunk: ChunkTask, results: Results) -> None:
     """Write a chunk's results, except for rows that another task has finished meanwhile."""
     # A task whose worker was considered dead may finish long after its chunk was recomputed: finished rows stay.
     for label, result in results.items():
-        open_rows = store.pending_rows(chunk.number, label, only=chunk.only)
-        keep = [place for place, row in enumerate(result.rows) if row in open_rows]
-        if len(keep) == len(result.rows):
-            store.write_chunk(chunk.number, label, result)
-        elif keep:
-            store.write_chunk(chunk.number, label, _taken(result, keep))
-
-
-def _taken(result: ChunkResult, keep: Sequence[int]) -> ChunkResult:
-    """Take some rows of a result."""
-    columns = {field.name: getattr(result, field.name) for field in fields(result)}
-    return replace(result, **{name: _rows(column, keep) for name, column in columns.items() if column is not None})
-
-
-def _rows(column: Any, keep: Sequence[int]) -> Any:
-    return [column[place] for place in keep] if isinstance(column, list) else column[list(keep)]
+        store.finish_chunk(chunk.number, label, result, only=chunk.only)
 
 
 _WRITE_RETRIES: Final = 2

@@ -100,6 +100,8 @@ def _embedding(result: ItemResult, plan: Plan) -> Embedding:
         "first_date": outcome.first and outcome.first.isoformat(),
         "last_date": outcome.last and outcome.last.isoformat(),
         "scenes": list(outcome.scenes),
+        "n_days": None if outcome.n_days < 0 else outcome.n_days,
+        "n_expected": None if outcome.n_expected < 0 else outcome.n_expected,
     }
     return Embedding(outcome.data if outcome.grid is None else labelled(outcome.data, outcome.grid), meta)
 

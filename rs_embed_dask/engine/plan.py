@@ -15,6 +15,7 @@ from rs_embed_dask.engine.estimate import (
     price_of,
     seconds_text,
 )
+from rs_embed_dask.engine.extent import largest_read
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError
@@ -133,16 +134,28 @@ class Plan:
         }
 
 
-def make_plan(items: Iterable[Item], request: Request, *, sizes: Sizes | None = None) -> Plan:
-    """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost."""
+def make_plan(
+    items: Iterable[Item],
+    request: Request,
+    *,
+    sizes: Sizes | None = None,
+    stored: Sequence[ModelLayout] = (),
+    added: Sequence[Item] = (),
+) -> Plan:
+    """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost.
+
+    The sizes of models that are stored are those of the store, or larger where an added item needs more.
+    """
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
         raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")
     chosen_sizes = sizes or Sizes()
     chosen = choose(request)
     recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
-    layouts = layouts_for(request, chosen, listed)
-    price = price_of(recipe, chosen, listed)
+    layouts = layouts_for(request, chosen, listed, stored=stored, added=added)
+    # those of a store were judged when they were added
+    largest = largest_read(listed.added if isinstance(listed, StoredItems) else listed, recipe)
+    price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
     return Plan(request, recipe, listed, layouts, chunk_items, figures)
@@ -154,12 +167,12 @@ class StoredItems(Sequence[Item]):
     def __init__(self, store: Store, added: Sequence[Item] = ()) -> None:
         self._store = store
         self._stored = store.n_items
-        self._added = added
+        self.added = added
         self._chunk_number = -1
         self._chunk: list[Item] = []
 
     def __len__(self) -> int:
-        return self._stored + len(self._added)
+        return self._stored + len(self.added)
 
     def __getitem__(self, index: Any) -> Any:
         """One item; slices are not needed."""
@@ -167,7 +180,7 @@ class StoredItems(Sequence[Item]):
             raise IndexError(index)
         row = index % len(self)
         if row >= self._stored:
-            return self._added[row - self._stored]
+            return self.added[row - self._stored]
         number, offset = divmod(row, self._store.chunk_items)
         if number != self._chunk_number:
             self._chunk, self._chunk_number = self._store.items(number), number
@@ -176,4 +189,4 @@ class StoredItems(Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         for number in range(self._store.n_chunks):
             yield from self._store.items(number)
-        yield from self._added
+        yield from self.added

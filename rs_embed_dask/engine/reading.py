@@ -187,11 +187,15 @@ def read_pixels(
     if together.value is None:
         return [together] * len(reads)
     return [
-        replace(together, value=None, status=Status.NO_DATA, error=cube)
-        if isinstance(cube, NoImageryError)
+        replace(together, value=None, status=_status_of(cube), error=cube)
+        if isinstance(cube, ProviderError)
         else replace(together, value=cube)
         for cube in together.value
     ]
+
+
+def _status_of(fault: ProviderError) -> Status:
+    return Status.NO_DATA if isinstance(fault, NoImageryError) else Status.READ_FAILED
 
 
 def with_retries(

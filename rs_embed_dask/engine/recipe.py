@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["READ_RETRY", "Chosen", "ProductEntry", "Recipe", "choose", "recipe_for", "square_of"]
 
 # for whole reads; a wait that the service requests is honoured up to a quarter of an hour
-READ_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, longest_asked_s=900.0)
+READ_RETRY: Final = RetryPolicy(
+    attempts=5, first_wait_s=1.0, longest_wait_s=60.0, longest_asked_s=900.0, deadline_s=3600.0
+)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy as np
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe, square_of
-from rs_embed_dask.errors import ModelError, NoImageryError, RsEmbedError, SpecError
+from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
+from rs_embed_dask.imagery.revisit import expected_passes
 from rs_embed_dask.store import ChunkResult, Status
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Outcome:
     valid_fraction: tuple[float, ...] = ()
     frames: tuple[Span, ...] = ()
     n_obs: int = 0
+    n_days: int = -1
+    n_expected: int = -1
     first: date | None = None
     last: date | None = None
     scenes: tuple[str, ...] = ()
@@ -80,9 +83,9 @@ def completeness(valid_fraction: Sequence[float]) -> tuple[Status, str]:
     return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
 
 
-def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
+def chunk_result(units: Sequence[Unit], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
     """Convert the outcomes of one model to what the store writes."""
-    count = len(rows)
+    count = len(units)
     valid = np.full((count, frames), np.nan, dtype="float32")
     starts = np.full((count, frames), np.datetime64("NaT"), dtype="datetime64[D]")
     ends = starts.copy()
@@ -93,12 +96,15 @@ def chunk_result(rows: Sequence[int], outcomes: Sequence[Outcome], frames: int) 
         ends[i, : len(spans)] = [np.datetime64(span.end, "D") for span in spans]
     is_grid = any(outcome.grid is not None for outcome in outcomes)
     return ChunkResult(
-        rows=np.asarray(rows, dtype="int64"),
+        rows=np.asarray([unit.row for unit in units], dtype="int64"),
+        keys=np.asarray([unit.item.key for unit in units], dtype="uint64"),
         status=np.asarray([outcome.status for outcome in outcomes], dtype="uint8"),
         embedding=[outcome.data for outcome in outcomes],
         reason=[outcome.reason for outcome in outcomes],
         valid_fraction=valid,
         n_obs=np.asarray([outcome.n_obs for outcome in outcomes], dtype="int64"),
+        n_days=np.asarray([outcome.n_days for outcome in outcomes], dtype="int64"),
+        n_expected=np.asarray([outcome.n_expected for outcome in outcomes], dtype="int64"),
         first_date=_days([outcome.first for outcome in outcomes]),
         last_date=_days([outcome.last for outcome in outcomes]),
         frame_start=starts,
@@ -180,6 +186,7 @@ def _product_outcome(entry: ProductEntry, result: ReadResult[ProductField]) -> t
 
 
 _BRIEFLY_S: Final = 0.01
+_NAMED: Final = 3
 _WORST: Final = (Status.INVALID, Status.READ_FAILED, Status.NO_DATA)
 
 ItemPixels: TypeAlias = Mapping[int, CubeRead]
@@ -255,10 +262,16 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
     frames = group.frames.spans(unit.item.temporal)
     failed = _failed([pixels[number] for number, _ in needs])
     if failed is not None:
-        return Outcome(failed.status, error=failed.error, frames=frames, valid_fraction=(0.0,) * len(frames))
+        facts: dict[str, Any] = {"frames": frames, "valid_fraction": (0.0,) * len(frames)}
+        if failed.status == Status.NO_DATA:
+            found = {number: getattr(pixels[number].error, "n_days", None) for number, _ in needs}
+            place = unit.item.spatial, unit.item.temporal
+            facts |= _census((recipe.groups[number].read(*place), days) for number, days in found.items())
+        return Outcome(failed.status, error=failed.error, **facts)
     cubes = {}
     for number, need in needs:
-        cube = pixels[number].value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal))
+        result = pixels[number]
+        cube = result.value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal), result.error)
         cubes[need.modality] = cube.select(bands=need.bands)
     crop = square_of(unit.item.spatial, group.resolution_m, group.fetch.crs)[1]
     entry = recipe.entry[label]
@@ -275,10 +288,15 @@ def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
     return min(without, key=lambda read: _WORST.index(read.status), default=None)
 
 
-def _blank(read: Read) -> Cube:
+def _blank(read: Read, nothing: object) -> Cube:
     """Make the cube of a read without imagery."""
     shape = (len(read.frames), len(read.bands), *read.grid.shape)
-    return Cube(np.full(shape, np.nan, "float32"), np.zeros((shape[0], *shape[2:]), "uint16"), read)
+    return Cube(
+        np.full(shape, np.nan, "float32"),
+        np.zeros((shape[0], *shape[2:]), "uint16"),
+        read,
+        n_days=getattr(nothing, "n_days", None),
+    )
 
 
 def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
@@ -288,7 +306,11 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
     embedded = submitted.done.result()
     facts = _cube_facts(submitted) | {"share": embedded.share, "seconds": embedded.seconds}
     result = embedded.result
+    lost = _lost(submitted)
     if isinstance(result, NoImageryError):
+        if lost:  # what is missing may be there: it was not read
+            error = ProviderError(label, reason=f"{result.reason}; {lost}", fix="resume the store later; " + result.fix)
+            return Outcome(Status.READ_FAILED, error=error, **facts)
         return Outcome(Status.NO_DATA, error=result, **facts)
     if isinstance(result, BaseException):
         return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **facts)
@@ -298,9 +320,23 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
-        note=note,
+        note="; ".join(filter(None, (note, lost))),
         **facts | {"valid_fraction": shares},
     )
+
+
+def _lost(submitted: _Submitted) -> str:
+    """Name the scenes that could not be read, and why, and those about which the catalogue contradicts itself."""
+    cubes = submitted.cubes.values()
+    lost = tuple(dict.fromkeys(one for cube in cubes for one in cube.lost))
+    notes = tuple(dict.fromkeys(one for cube in cubes for one in cube.notes))
+    told = (f"without {len(lost)} of the scenes: {_first(lost)}" if lost else "", _first(notes))
+    return "; ".join(filter(None, told))
+
+
+def _first(lines: tuple[str, ...]) -> str:
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return f"{'; '.join(lines[:_NAMED])}{more}"
 
 
 def _model_error(label: str, error: BaseException) -> RsEmbedError:
@@ -318,10 +354,22 @@ def _cube_facts(submitted: _Submitted) -> dict[str, Any]:
         "frames": submitted.frames,
         "valid_fraction": tuple(float(share) for share in shares),
         "n_obs": sum(int(cube.n_obs.max(axis=(1, 2)).sum()) for cube in cubes),
+        **_census((cube.read, cube.n_days) for cube in cubes),
         "first": min(days, default=None),
         "last": max(days, default=None),
         "scenes": tuple(dict.fromkeys(scene for cube in cubes for scene in cube.scenes)),
     }
+
+
+def _census(reads: Iterable[tuple[Read, int | None]]) -> dict[str, int]:
+    """Return on how many days there are scenes and must have been passes, -1 where one read does not know."""
+    today = datetime.now(UTC).date()
+    pairs = []
+    for read, days in reads:
+        expected = expected_passes(read.sensor, read.grid.center_lonlat[1], read.frames, before=today)
+        pairs.append((days, expected))
+    totals = (-1 if None in each else sum(each) for each in zip(*pairs, strict=True))
+    return dict(zip(("n_days", "n_expected"), totals, strict=True))
 
 
 def weights_of(recipe: Recipe, outcomes: Sequence[Mapping[str, Outcome]]) -> dict[str, Mapping[str, Any]]:

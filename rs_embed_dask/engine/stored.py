@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stored_request"]
 
-_OURS: Final = frozenset({"earth_engine", "files", "planetary_computer", "stac", "synthetic"})
+_OURS: Final = frozenset({"earth_engine", "earth_search", "files", "planetary_computer", "stac", "synthetic"})
 _CREDENTIALS: Final = frozenset({"application_default", "service_account", "user"})
 _KNOWN: Final = frozenset(
     {
@@ -90,6 +90,8 @@ def _of_provider(description: object, *, is_foreign: bool) -> Iterator[str]:
         yield f"the provider {name!r}, which is not one of this package"
     if is_foreign and name == "files" and known.get("source"):
         yield f"files such as {known['source']!r}"
+    if known.get("fallback") is not None:
+        yield from _of_provider(known["fallback"], is_foreign=is_foreign)
 
 
 def _of_model(model: Mapping[str, Any]) -> list[str]:

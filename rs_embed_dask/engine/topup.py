@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
-from rs_embed_dask.store import Item, Store, build_receipt, check_request
+from rs_embed_dask.specs.places import check_places
+from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request, has_lost_chunks, mend_lost_chunks
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
@@ -16,15 +16,41 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.engine.request import Request
 
-__all__ = ["store_for"]
+__all__ = ["finished_store", "new_plan", "store_for"]
 
 
-def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes: Sizes) -> tuple[Store, Plan]:
-    """Create the store, or open and top up the one at `out`; the plan covers everything it then holds."""
+def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Store | None:
+    """Return the store at `out` if it holds all that is asked for, finished: reading needs no lease."""
+    if not Store.exists(out):
+        return None
+    store = Store.open(out)
+    if set(request.labels) - set(store.labels):
+        return None
+    check_request(store.request, request.to_dict(), place=str(store.target))
+    match = store.match_items(items)
+    is_open = match.new or any(len(store.pending(label)) for label in request.labels)
+    return None if is_open or has_lost_chunks(store, request.labels) else store
+
+
+def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
+    """Plan a store that is not there yet. Every refusal comes before anything is written, the lease included."""
+    if Store.exists(out):
+        return None
+    Store.check_vacant(out)
+    check_places(items.places)
+    return make_plan(items, request, sizes=sizes)
+
+
+def store_for(
+    out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes, new: Plan | None = None
+) -> tuple[Store, Plan]:
+    """Create the store, as planned, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
+        mend_lost_chunks(store)
         return store, _topped_up(store, items, request, sizes)
-    plan = make_plan(items, request, sizes=sizes)
+    plan = new or new_plan(out, items, request, sizes=sizes)
+    assert plan is not None
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
     receipt = build_receipt(written, cards=cards, provider=written["provider"]) | seal_of(written)
@@ -34,19 +60,21 @@ def store_for(out: str | Path, items: Sequence[Item], request: Request, *, sizes
     return store, plan
 
 
-def _topped_up(store: Store, items: Sequence[Item], request: Request, sizes: Sizes) -> Plan:
+def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes) -> Plan:
     """Add the items and models that the store lacks. Every refusal comes before the first write."""
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
+    check_places(ItemColumns.of(match.new).places)
     is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
     # The plan is made before the items are appended and covers them too, because a new model embeds all items.
     future = items if is_as_stored else StoredItems(store, match.new)
-    plan = make_plan(future, request, sizes=replace(sizes, chunk_items=store.chunk_items))
+    chosen = replace(sizes, chunk_items=store.chunk_items)
+    plan = make_plan(future, request, sizes=chosen, stored=store.layouts, added=match.new)
     _check_room(store, plan)
     if is_as_stored:
         return plan
     if match.new:
-        store.append_items(match.new)
+        store.append_items(match.new, after=store.n_items, digest=items.digest if match.is_in_order else "")
     _add_models(store, plan)
     return replace(plan, items=StoredItems(store))
 
@@ -57,9 +85,9 @@ def _add_models(store: Store, plan: Plan) -> None:
         return
     labels = {layout.label for layout in missing}
     specs = [spec.to_dict() for spec in plan.request.models if spec.label in labels]
-    cards = store.receipt.get("cards", {}) | {layout.label: layout.attrs.get("card") for layout in missing}
     is_sealed = is_own(store.request, store.receipt)
     store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
+    cards = {layout.label: layout.attrs.get("card") for layout in missing}
     store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
 
 

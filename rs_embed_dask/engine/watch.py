@@ -13,11 +13,12 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from rs_embed_dask.engine.report import Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
+from rs_embed_dask.store import ALL_CHUNKS
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-    from rs_embed_dask.store import Status
+    from rs_embed_dask.store import ChunkRange, Status
 
 __all__ = [
     "EMBED",
@@ -63,7 +64,8 @@ def current_workers(client: Client) -> dict[str, dict[str, Any]]:
     """Ask the scheduler for its workers: what each one is and offers, by address."""
     # `Client.scheduler_info` may return what the client's own periodic update, which asks for no workers, has just put
     # in place of the answer: then a healthy cluster seems empty.
-    answer: dict[str, Any] = client.sync(client.scheduler.identity)
+    scheduler: Any = client.scheduler  # typed as None before the client connects, which it does when it is made
+    answer: dict[str, Any] = client.sync(scheduler.identity)
     workers: dict[str, dict[str, Any]] = answer["workers"]
     return workers
 
@@ -105,6 +107,7 @@ class Workers:
     threads: int
     memory: int
     room: int = 0
+    smallest: int = 0
 
     @classmethod
     def of(cls, workers: Mapping[str, Mapping[str, Any]]) -> Workers:
@@ -119,16 +122,18 @@ class Workers:
         embedding = [limits[at] for at, worker in workers.items() if needed <= worker["resources"].keys()]
         # On a GPU the weights lie in the device's memory, which Dask does not watch.
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
-        return cls(frozenset(workers), totals, threads, sum(limits.values()), room)
+        smallest = min(filter(None, limits.values()), default=0)
+        return cls(frozenset(workers), totals, threads, sum(limits.values()), room, smallest)
 
     def check_room(self, nbytes: int) -> None:
         """Refuse weights that do not fit into a worker's memory."""
-        # Dask pauses a worker whose memory is full, and never resumes it if nothing can be freed.
-        share = dask.config.get("distributed.worker.memory.pause", 0.8)
-        if self.room and share and nbytes > share * self.room:
-            has, needs = (f"{count / 2**30:.1f} GiB" for count in (self.room, nbytes))
-            fix = "give workers more memory, use fewer or smaller models per run, or embed on a GPU"
-            raise EngineError("memory of a worker", value=has, reason=f"the models' weights need {needs}", fix=fix)
+        fix = "give workers more memory, use fewer or smaller models per run, or embed on a GPU"
+        _check_memory(self.room, nbytes, what="the models' weights need", fix=fix)
+
+    def check_pixels(self, nbytes: int) -> None:
+        """Refuse a place whose pixels do not fit into a worker's memory."""
+        fix = "give workers more memory, split the largest place, or use a coarser resolution_m"
+        _check_memory(self.smallest, nbytes, what="the pixels of the largest place need", fix=fix)
 
     @property
     def offered(self) -> frozenset[str]:
@@ -144,6 +149,14 @@ class Workers:
     def embedders(self) -> int:
         """How many processes embed."""
         return max(1, int(self.resources.get(GPU, 0) or self.resources.get(EMBED, 0)) or len(self.addresses))
+
+
+def _check_memory(room: int, nbytes: int, *, what: str, fix: str) -> None:
+    # Dask pauses a worker whose memory is full, and never resumes it if nothing can be freed.
+    share = dask.config.get("distributed.worker.memory.pause", 0.8)
+    if room and share and nbytes > share * room:
+        has, needs = (f"{count / 2**30:.1f} GiB" for count in (room, nbytes))
+        raise EngineError("memory of a worker", value=has, reason=f"{what} {needs}", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -244,3 +257,5 @@ class Options:
     listeners: Sequence[Listener] = ()
     window: InFlight = field(default_factory=InFlight)
     only: AbstractSet[Status] | None = None
+    chunks: ChunkRange = ALL_CHUNKS
+    guard: Callable[[], None] = lambda: None  # raises once another run has taken over

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from rs_embed_dask.specs.fetch import FetchSpec
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["Cube", "Dates", "Read", "coordinates", "label_cube"]
+__all__ = ["DAYS", "Cube", "Dates", "Read", "coordinates", "label_cube"]
 
 
 def coordinates(grid: Grid) -> dict[Hashable, Any]:
@@ -61,8 +61,15 @@ def label_cube(cube: Cube) -> xr.DataArray:
         "n_obs": (("time", "y", "x"), cube.n_obs),
     }
     attrs = {"sensor": cube.read.sensor, "scenes": list(cube.scenes), "grid_mapping": "spatial_ref"}
+    if cube.lost:
+        attrs["lost"] = list(cube.lost)
+    if cube.notes:
+        attrs["notes"] = list(cube.notes)
     return xr.DataArray(cube.values, dims=("time", "band", "y", "x"), coords=coords, name="pixels", attrs=attrs)
 
+
+DAYS: Final = "acquisition_days"
+"""Attribute of a lazy cube: on how many days the catalogue has scenes. Absent where they were not counted."""
 
 Dates = tuple[tuple[dt.date, dt.date] | None, ...]
 
@@ -169,6 +176,12 @@ class Cube:
         Ids of the scenes that contributed pixels, in order of time.
     dates : tuple of (date, date) or None
         First and last observation of each frame; None for an empty one.
+    lost : tuple of str
+        What could not be read, so that the frames lack it: a file of a scene and why, one for each scene.
+    notes : tuple of str
+        What a catalogue contradicts itself about, one for each scene; nothing is missing because of it.
+    n_days : int, optional
+        Days of the frames on which the catalogue has scenes, usable or not; None where they were not counted.
 
     Raises
     ------
@@ -181,6 +194,9 @@ class Cube:
     read: Read
     scenes: tuple[str, ...] = ()
     dates: Dates = ()
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    n_days: int | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.read.frames), len(self.read.bands), *self.read.grid.shape)
@@ -264,7 +280,8 @@ class Cube:
         values = self.values if t == list(range(len(self.read.frames))) else self.values[t]
         values = values if b == list(range(len(self.bands))) else values[:, b]
         dates = tuple(self.dates[i] for i in t)
-        return Cube(values, self.n_obs[t], read, self.scenes, dates)
+        n_days = self.n_days if frames is None else None
+        return Cube(values, self.n_obs[t], read, self.scenes, dates, self.lost, self.notes, n_days)
 
     def to_xarray(self) -> xr.DataArray:
         """Label the pixels: pixel centres, bands, frames, dates and a ``spatial_ref`` that rioxarray reads.

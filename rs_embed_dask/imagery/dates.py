@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -22,8 +24,8 @@ _MOST: Final = 10_000
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "single": (),
     "fixed": ("n",),
-    "bins": ("days", "cap"),
     "equal": ("days", "cap"),
+    "months": ("cap",),
 }
 
 
@@ -78,9 +80,10 @@ class Span(Record):
         return self.start + dt.timedelta(days=self.days // 2)
 
     def __contains__(self, when: dt.date) -> bool:
-        """Whether a day (or a datetime's day) is part of the span."""
-        plain = when.date() if isinstance(when, dt.datetime) else when
-        return self.start <= plain < self.end
+        """Whether a day, or the day of a datetime in UTC, is part of the span; without a zone a datetime is UTC."""
+        if isinstance(when, dt.datetime):
+            when = (when.astimezone(dt.UTC) if when.tzinfo else when).date()
+        return self.start <= when < self.end
 
     def to_dict(self) -> dict[str, Any]:
         """Return both days as ISO strings.
@@ -97,24 +100,25 @@ class Span(Record):
 
 @dataclass(frozen=True, repr=False)
 class Frames(Record):
-    """How a span is cut into frames for a model.
+    """How a span is cut into frames for a model: whole, without a stub at its end.
 
     Parameters
     ----------
-    policy : {"single", "fixed", "bins", "equal"}
+    policy : {"single", "fixed", "equal", "months"}
         - "single": the whole span is one frame.
         - "fixed": `n` parts of equal length; edge i lies ``days * i // n`` days after the start. A span of fewer than
           `n` days gives one frame per day, so fewer than `n`.
-        - "bins": bins of `days` days from the start, the last one possibly shorter, at most `cap` of them. Bins beyond
-          the cap are dropped from the end of the span.
-        - "equal": ``total_days // days`` parts, at least 1 and at most `cap`, of equal length; edge i lies
-          ``total_days * i // parts`` days after the start.
+        - "equal": parts of about `days` days, all of equal length: ``total_days / days`` of them, rounded, at least 1
+          and at most `cap`. Edge i lies ``total_days * i // parts`` days after the start.
+        - "months": the calendar months, for models that take the month of an image. A part at either end that holds
+          less than half of its month joins its neighbour. A span of more than `cap` of them is cut into `cap` equal
+          parts.
     n : int, optional
         Number of frames of "fixed".
     days : int, optional
-        Length of a bin ("bins") or the target length ("equal"), in days.
+        The length aimed at by "equal", in days.
     cap : int, optional
-        Maximum number of frames of "bins" and "equal". Default: no limit.
+        Maximum number of frames of "equal" and "months". Default: no limit.
 
     Raises
     ------
@@ -124,8 +128,8 @@ class Frames(Record):
     Examples
     --------
     >>> from rs_embed_dask.specs.when import TemporalSpec
-    >>> Frames("bins", days=30, cap=2).spans(TemporalSpec.year(2022))
-    (Span(2022-01-01, 2022-01-31), Span(2022-01-31, 2022-03-02))
+    >>> Frames("months", cap=12).spans(TemporalSpec.range("2022-06-01", "2022-08-01"))
+    (Span(2022-06-01, 2022-07-01), Span(2022-07-01, 2022-08-01))
     """
 
     policy: str = "single"
@@ -152,19 +156,36 @@ class Frames(Record):
     def spans(self, temporal: TemporalSpec | Span) -> tuple[Span, ...]:
         """Cut a span into frames."""
         whole_span = temporal if isinstance(temporal, Span) else Span.of(temporal)
-        edges = [whole_span.start + dt.timedelta(days=offset) for offset in self._edges(whole_span.days)]
+        edges = [whole_span.start + dt.timedelta(days=offset) for offset in self._edges(whole_span)]
         return tuple(Span(first, last) for first, last in pairwise(edges))
 
-    def _edges(self, total: int) -> list[int]:
+    def _edges(self, span: Span) -> list[int]:
         """Return the edges of the frames in days from the start; one more than the number of frames."""
-        cap = self.cap if self.cap is not None else total
-        if self.policy == "bins" and self.days is not None:
-            count = min(-(-total // self.days), cap)
-            return [min(index * self.days, total) for index in range(count + 1)]
-        if self.policy == "equal" and self.days is not None:
-            parts = max(1, min(total // self.days, cap))
+        total = span.days
+        cap = min(self.cap or total, total)
+        parts = 1
+        if self.policy == "months":
+            edges = _months(span)
+            if len(edges) <= cap + 1:
+                return edges
+            parts = cap
+        elif self.policy == "equal" and self.days is not None:
+            parts = max(1, min(math.floor(total / self.days + 0.5), cap))
         elif self.policy == "fixed" and self.n is not None:
             parts = min(self.n, total)
-        else:
-            parts = 1
         return [total * index // parts for index in range(parts + 1)]
+
+
+def _months(span: Span) -> list[int]:
+    """Return the edges of a span's calendar months in days from its start, without a stub at either end."""
+    days = [span.start + dt.timedelta(days=offset) for offset in range(1, span.days)]
+    inner = [(first - span.start).days for first in days if first.day == 1]
+    if inner and 2 * inner[0] < _month_days(span.start):
+        inner = inner[1:]
+    if inner and 2 * (span.days - inner[-1]) < _month_days(span.end - dt.timedelta(days=1)):
+        inner = inner[:-1]
+    return [0, *inner, span.days]
+
+
+def _month_days(day: dt.date) -> int:
+    return calendar.monthrange(day.year, day.month)[1]

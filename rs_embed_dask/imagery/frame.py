@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Read
 
 __all__ = [
+    "LOST",
     "FramePixels",
     "FrameRecipe",
     "Raw",
+    "baseline_in",
     "baseline_of",
     "finish",
     "harmonise",
@@ -31,26 +33,33 @@ __all__ = [
     "present_in",
     "recipe_for",
     "scaled",
+    "scaling_fault",
     "spoilt",
 ]
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+LOST: Final = np.float32(-3.0e38)
+"""Fills the raw layer of a scene whose file could not be read. No file holds this number."""
+
 # ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0
 _S2_OFFSET_SINCE: Final = 4.0
-_BASELINE: Final = re.compile(r"^\D{0,3}(\d{2})\.?(\d{2})$")
+_BASELINE: Final = re.compile(r"^\D{0,3}(?=\d{4}$|\d{1,2}(?:\.\d{1,2})?$)(\d{1,2})\.?(\d{0,2})$")
 _IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
 
 
 def baseline_of(scene: Scene, source: Source) -> float | None:
     """Return the Sentinel-2 processing baseline of a scene."""
-    stated = scene.first(source.properties.baseline)
-    product = scene.first(source.properties.product)
+    return baseline_in(scene.first(source.properties.baseline), scene.first(source.properties.product))
+
+
+def baseline_in(stated: Any, product: Any) -> float | None:
+    """Return the Sentinel-2 processing baseline as a property states it, else as the product's name does."""
     version = _BASELINE.match(str(stated).strip()) if stated is not None else None
     version = version or (_IN_PRODUCT.search(str(product)) if product is not None else None)
-    return None if version is None else int(version[1]) + int(version[2]) / 100
+    return None if version is None else int(version[1]) + int(version[2] or 0) / 100
 
 
 def _s2_offset(scene: Scene, source: Source) -> float:
@@ -63,6 +72,16 @@ def _s2_offset(scene: Scene, source: Source) -> float:
             fix=f"leave the scene out, or give one of {', '.join(source.properties.baseline)} in its properties",
         )
     return _S2_OFFSET if baseline >= _S2_OFFSET_SINCE else 0.0
+
+
+def scaling_fault(scene: Scene, recipe: FrameRecipe) -> ProviderError | None:
+    """Return why the numbers of a scene cannot be converted, if they cannot."""
+    try:
+        if any(recipe.source.scaling(band).offset_rule == "s2_baseline" for band in recipe.bands):
+            _s2_offset(scene, recipe.source)
+    except ProviderError as fault:
+        return fault
+    return None
 
 
 def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
@@ -160,6 +179,12 @@ class FrameRecipe:
     assets: tuple[tuple[str, ...], ...]
     how: str
     lon: float
+    others: tuple[tuple[str, Source], ...] = ()
+    """Sources of scenes from other catalogues, by how their ids begin."""
+
+    def source_of(self, scene: Scene) -> Source:
+        """Return whose table says what the numbers of a scene mean."""
+        return next((source for start, source in self.others if scene.id.startswith(start)), self.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +194,10 @@ class FramePixels:
     values: npt.NDArray[np.float32]
     n_obs: npt.NDArray[np.uint16]
     used: npt.NDArray[np.int64]
+    lost: npt.NDArray[np.bool_]
 
 
-def recipe_for(read: Read, source: Source) -> FrameRecipe:
+def recipe_for(read: Read, source: Source, others: tuple[tuple[str, Source], ...] = ()) -> FrameRecipe:
     """Return how a read processes the raw values of a source."""
     of = sensor(read.sensor)
     bands = tuple(of.band(name) for name in read.bands)
@@ -181,22 +207,37 @@ def recipe_for(read: Read, source: Source) -> FrameRecipe:
         assets.append((chosen[1],))
     how = read.fetch.composite or "median"
     mask = None if chosen is None else chosen[0]
-    return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0])
+    return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0], others)
 
 
 def make_frame(
     raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe, *, present: npt.NDArray[np.bool_] | None = None
 ) -> FramePixels:
-    """Turn the raw values of the scenes of one frame into one image."""
+    """Turn the raw values of the scenes of one frame into one image, without scenes of which a layer is lost."""
     n_bands = len(recipe.bands)
-    stack = harmonise(raw[:, :n_bands], recipe.source, bands=recipe.bands, scenes=scenes)
+    lost = (raw[:, :, :1, :1] == LOST).any(axis=(1, 2, 3))
+    if lost.any():
+        raw = np.where(lost[:, None, None, None], np.float32(np.nan), raw)
+    stack = _by_source(raw[:, :n_bands], scenes, recipe)
     if recipe.mask is not None:
         bad = spoilt(raw[:, n_bands], recipe.mask)
         np.copyto(stack, np.float32(np.nan), where=bad[:, None])
     values, n_obs, used = composite_frame(
         stack, scenes, lon=recipe.lon, how=recipe.how, present=present, names=recipe.source.properties
     )
-    return FramePixels(finish(values, recipe.bands), n_obs, used)
+    return FramePixels(finish(values, recipe.bands), n_obs, used, lost)
+
+
+def _by_source(raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe) -> Floats:
+    """Convert the raw values of each scene by its own source's table."""
+    if not recipe.others:
+        return harmonise(raw, recipe.source, bands=recipe.bands, scenes=scenes)
+    out = np.empty(raw.shape, np.float32)
+    sources = [recipe.source_of(scene) for scene in scenes]
+    for source in dict.fromkeys(sources):
+        rows = [row for row, own in enumerate(sources) if own == source]
+        out[rows] = harmonise(raw[rows], source, bands=recipe.bands, scenes=[scenes[row] for row in rows])
+    return out
 
 
 def present_in(scenes: Sequence[Scene], recipe: FrameRecipe) -> npt.NDArray[np.bool_]:

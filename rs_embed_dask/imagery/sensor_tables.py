@@ -75,7 +75,9 @@ _LANDSAT: Final = Sensor(
     title="Landsat Collection 2 Level-2, surface reflectance and temperature",
     kind="optical",
     bands=(
-        Band("coastal", "SR_B1", 30, wavelength_um=0.443, aliases=("B1",)),
+        Band(
+            "coastal", "SR_B1", 30, wavelength_um=0.443, aliases=("B1",), not_on=("landsat-4", "landsat-5", "landsat-7")
+        ),
         Band("blue", "SR_B2", 30, wavelength_um=0.482, aliases=("B2",)),
         Band("green", "SR_B3", 30, wavelength_um=0.561, aliases=("B3",)),
         Band("red", "SR_B4", 30, wavelength_um=0.655, aliases=("B4",)),

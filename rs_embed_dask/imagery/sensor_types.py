@@ -54,6 +54,8 @@ class Band:
         Centre wavelength in micrometres; None for radar.
     aliases : tuple of str
         Other names that users may give.
+    not_on : tuple of str
+        Platforms of the sensor whose instrument has no such band, as catalogues name them.
     """
 
     common: str
@@ -62,6 +64,7 @@ class Band:
     unit: Unit = REFLECTANCE
     wavelength_um: float | None = None
     aliases: tuple[str, ...] = ()
+    not_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

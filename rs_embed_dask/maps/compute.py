@@ -25,11 +25,12 @@ from rs_embed_dask.maps.stream import MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.maps.writer import MapWriter
-from rs_embed_dask.store import Status
+from rs_embed_dask.store import Location, MapStore, Status, leased
+from rs_embed_dask.store.map_arrays import map_vacancy
 from rs_embed_dask.store.map_layout import BlockResult, MapGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from distributed import Client
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.graph import BlockReceipt
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel, MapPass
-    from rs_embed_dask.store.map_store import MapStore
 
 __all__ = ["compute", "compute_store"]
 
@@ -48,16 +48,27 @@ _MEMORY_IF_UNKNOWN: Final = 2**31
 
 
 def compute(
-    run: MapRun, out: str | Path, *, client: Client | None = None, options: Options | None = None, plan: Any = None
+    run: MapRun,
+    out: str | Path,
+    *,
+    client: Client | None = None,
+    options: Options | None = None,
+    plan: Any = None,
+    wait: float = 0.0,
 ) -> MapReport:
     """Compute what a map at `out` still lacks; it is made if it is not there. `plan` is shown when the run begins."""
-    return compute_store(run, store_for(run, out), client=client, options=options or Options(), plan=plan)
+    location = Location.of(out)
+    if not MapStore.exists(out):
+        map_vacancy(location)  # before the lease puts anything there
+    with leased(location, wait=wait) as lease:
+        guarded = replace(options or Options(), guard=lease.check)
+        return compute_store(run, store_for(run, out), client=client, options=guarded, plan=plan)
 
 
 def compute_store(
     run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any = None
 ) -> MapReport:
-    """Compute what is left to do in a map, of the models of a run."""
+    """Compute what is left to do in a map, of the models of a run; the caller holds its lease."""
     todo = [(models, list(run.pending(store, models, only=options.only))) for models in run.passes]
     by_label: Counter[str] = Counter()
     for _, works in todo:
@@ -76,7 +87,7 @@ def compute_store(
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""
         emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, plan, unit="block"))
-        _Making(run, store, report, where=(connected, watch), listeners=listeners, left=left).run(todo)
+        _Making(run, store, report, where=(connected, watch), listeners=listeners, guard=options.guard).run(todo)
     return report
 
 
@@ -91,17 +102,19 @@ class _Making:
         *,
         where: tuple[Any, Watch],
         listeners: tuple[Listener, ...],
-        left: int,
+        guard: Callable[[], None],
     ) -> None:
         self._run, self._store, self._report = run, store, report
-        (self._client, self._watch), self._listeners, self._left = where, listeners, left
+        (self._client, self._watch), self._listeners, self._guard = where, listeners, guard
+        self._left = 0
         self._scores = ScoreKeeper(store)
         self._temporals = temporals_of(store)
 
     def run(self, todo: Sequence[tuple[tuple[MapModel, ...], Sequence[tuple[MapPass, int]]]]) -> None:
         """Compute all that is to do; what passed by is kept however the run ends."""
         started, is_over = time.perf_counter(), False
-        report, store = self._report, self._store
+        report = self._report
+        self._left = sum(len(blocks) for _, works in todo for work, _ in works for blocks in work.wanted.values())
         try:
             warm_up(self._client, SharedValue.of(self._run.recipe), self._watch.placement)
             for models, works in todo:
@@ -111,14 +124,23 @@ class _Making:
             stop.add_note(f"What is done is stored; continue by resume({report.store!r}) or the same call.")
             raise
         finally:
-            self._scores.keep()
-            losses = {label: {"mean": one.mean, "worst": one.worst} for label, one in report.losses.items()}
-            kept = {"weights": report.weights, "losses": losses, "scores": self._scores.facts}
-            store.update_receipt(**{name: store.receipt.get(name, {}) | new for name, new in kept.items() if new})
             report.seconds, report.workers_lost = time.perf_counter() - started, self._watch.lost
-            emit(self._listeners, RunFinished(report, interrupted=not is_over))
+            try:
+                self._keep()
+            finally:
+                emit(self._listeners, RunFinished(report, interrupted=not is_over))
+
+    def _keep(self) -> None:
+        """Write down what passed by, unless another run has taken over, whose receipt this would replace."""
+        self._guard()
+        report, store = self._report, self._store
+        self._scores.keep()
+        losses = {label: {"mean": one.mean, "worst": one.worst} for label, one in report.losses.items()}
+        kept = {"weights": report.weights, "losses": losses, "scores": self._scores.facts}
+        store.update_receipt(**{name: store.receipt.get(name, {}) | new for name, new in kept.items() if new})
 
     def _done(self, receipt: BlockReceipt) -> None:
+        self._guard()
         self._left -= 1
         self._report.add(receipt)
         self._scores.add(receipt)

@@ -184,8 +184,8 @@ def frames_text(frames: Frames) -> str:
     return {
         "single": "one image of the whole span",
         "fixed": f"{frames.n} equal parts of the span",
-        "bins": f"one frame per {frames.days} days{most}",
-        "equal": f"equal parts of the span, each of {frames.days} days or more{most}",
+        "equal": f"equal parts of the span, each of about {frames.days} days{most}",
+        "months": f"one frame per calendar month{most}",
     }[frames.policy]
 
 

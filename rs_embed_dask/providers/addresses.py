@@ -17,13 +17,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from rs_embed_dask.errors import ProviderError, SpecError, is_key_like, redact
+from rs_embed_dask.providers.buckets import over_http
+from rs_embed_dask.providers.connections import POOL_CLASSES, BoundedAdapter, BoundedResponse
 from rs_embed_dask.specs.base import text
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "absolute",
     "host_only",
     "is_loopback",
+    "joined",
     "judge",
     "keep_logs_clean",
     "plain_address",
@@ -44,8 +46,11 @@ LOCAL: Final = frozenset({"", "file"})
 LOOPBACK: Final = "loopback"
 LINK_LOCAL: Final = "link-local"
 RESERVED: Final = "reserved"
-# urllib3 ends a host at a backslash, urllib does not; urllib drops tabs and line breaks, urllib3 does not
-_UNCLEAR: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]|^[^/?#]*//[^/?#]*[\s\\]")
+# urllib3 ends a host at a backslash, urllib does not; urllib drops tabs and line breaks, urllib3 does not; a proxy may
+# decode what is quoted in a host
+_UNCLEAR: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f]|^[^/?#]*//[^/?#]*[\s\\]|^[^/?#]*//(?:[^/?#]*@)?[^/?#@\[]*%[^/?#@]*(?:[/?#]|$)"
+)
 # the metadata services of clouds that do not lie in the link-local range: AWS, Google, Alibaba, Azure, Oracle
 _METADATA: Final = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"})
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
@@ -110,10 +115,20 @@ def host_only(url: str) -> str:
 
 def absolute(href: str, item: Mapping[str, Any], *, url: str) -> str:
     """Return a link of a STAC item as an absolute address: relative ones count from the item's own address."""
+    # in a bucket too, which urljoin does not know
     links = item.get("links")
-    own = (link["href"] for link in links or () if isinstance(link, Mapping) and _is_self(link))
+    listed = links if isinstance(links, list | tuple) else ()
+    own = (link["href"] for link in listed if isinstance(link, Mapping) and _is_self(link))
     stated = next(own, f"collections/{item.get('collection')}/items/{item.get('id')}")
-    return urljoin(urljoin(f"{url.rstrip('/')}/", str(stated)), href)
+    return over_http(joined(over_http(joined(f"{url.rstrip('/')}/", str(stated))), href))
+
+
+def joined(base: str, link: str) -> str:
+    """Return a link as an absolute address; one that cannot be parsed is quoted, so that `judge` refuses it."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return urljoin(base, quote(link, safe="/:"))
 
 
 def _is_self(link: Mapping[str, Any]) -> bool:
@@ -232,6 +247,8 @@ class _Judging:
 class JudgedConnection(_Judging, HTTPConnection):
     """A plain connection."""
 
+    response_class = BoundedResponse
+
     def __init__(self, *args: Any, origin: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self.origin = origin
@@ -239,6 +256,8 @@ class JudgedConnection(_Judging, HTTPConnection):
 
 class JudgedTlsConnection(_Judging, HTTPSConnection):
     """An encrypted connection."""
+
+    response_class = BoundedResponse
 
     def __init__(self, *args: Any, origin: str, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -271,7 +290,9 @@ def _pools(proxy: str | None, origin: str) -> urllib3.PoolManager:
     keep_logs_clean()
     if proxy is None:
         return _JudgedPools(origin, num_pools=_POOLS, maxsize=_CONNECTIONS)
-    return urllib3.ProxyManager(proxy, num_pools=_POOLS, maxsize=_CONNECTIONS)
+    pools = urllib3.ProxyManager(proxy, num_pools=_POOLS, maxsize=_CONNECTIONS)
+    pools.pool_classes_by_scheme = POOL_CLASSES
+    return pools
 
 
 @functools.lru_cache(maxsize=256)
@@ -281,7 +302,7 @@ def _proxy(scheme: str, host: str) -> str | None:
     return None if scheme not in proxies or urllib.request.proxy_bypass(host) else proxies[scheme]
 
 
-class JudgedAdapter(HTTPAdapter):
+class JudgedAdapter(BoundedAdapter):
     """What a session of `requests` mounts for http(s), so that its requests and redirects are judged."""
 
     def __init__(self, origin: str, **options: Any) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.composite import frame_of
 from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
@@ -26,17 +26,35 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.cube import Cube, Dates, Read
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
-__all__ = ["Fetch", "FramePixels", "FrameRecipe", "lazy_cube", "make_frame", "raw_cube", "recipe_for"]
+__all__ = [
+    "NOTES",
+    "REFUSED",
+    "STATE",
+    "Fetch",
+    "FramePixels",
+    "FrameRecipe",
+    "computed_cube",
+    "lazy_cube",
+    "make_frame",
+    "raw_cube",
+    "recipe_for",
+]
 
 Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
 """Returns raw numbers (N, A, H, W) of N scenes on a grid. For each of A layers it gets the names of the assets that
 may carry it, the preferred first; the last layer is the quality band, if one is read. NaN (or nodata) where a scene
 has nothing."""
 
+REFUSED: Final = "refused"
+"""In a lazy cube's encoding: why the provider left out scenes before it read anything, a sequence of errors."""
+NOTES: Final = "notes"
+"""In a lazy cube's encoding: what its metadata contradict each other about, one text for each scene."""
+STATE: Final = "state"
+"""In a lazy cube's encoding: the `ReadState` that knows why scenes were lost while they were read."""
 _BLOCK_PX: Final = 1024
 _Keys = tuple[Any, ...]
 
@@ -55,9 +73,8 @@ def lazy_cube(
     return plan.dataset(name, {name: (tasks, set())})
 
 
-def raw_cube(read: Read, source: Source, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
+def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
     """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
-    recipe = recipe_for(read, source)
     frames = _by_frame(read, scenes)
     at = {scene.id: i for i, scene in enumerate(scenes)}
     merged = {0: -1, 1: -1, 2: -1, 3: -1} if recipe.how == "clearest" else {0: -1, 1: -1}
@@ -125,6 +142,10 @@ def _used(blocks: list[FramePixels]) -> Any:
     return sum((block.used for block in blocks[1:]), start=blocks[0].used)
 
 
+def _lost(blocks: list[FramePixels]) -> Any:
+    return np.logical_or.reduce([block.lost for block in blocks])
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What a lazy cube is made of: frames, their scenes, and how the grid is cut."""
@@ -154,7 +175,7 @@ class _Plan:
         from dask.highlevelgraph import HighLevelGraph
 
         n_bands, n_frames = len(self.read.bands), len(self.frames)
-        names = {part: _fresh(part) for part in ("pixels", "n_obs", "used")}
+        names = {part: _fresh(part) for part in ("pixels", "n_obs", "used", "lost")}
         for part, tasks in self._parts(frame_key, names).items():
             layers[names[part]] = tasks, {frame_key}
         graph = HighLevelGraph(
@@ -164,9 +185,9 @@ class _Plan:
         chunks: dict[str, tuple[tuple[int, ...], ...]] = {
             "pixels": (ones, (n_bands,), *self.cuts),
             "n_obs": (ones, *self.cuts),
-            "used": (tuple(len(members) for _, members in self.with_scenes),),
+            **dict.fromkeys(("used", "lost"), (tuple(len(members) for _, members in self.with_scenes),)),
         }
-        types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64}
+        types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64, "lost": np.bool_}
         return _labelled(
             self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
         )
@@ -182,11 +203,14 @@ class _Plan:
                 empty = partial(np.full, shape, np.nan, np.float32), partial(np.zeros, (1, *window.shape), np.uint16)
                 pixels[names["pixels"], t, 0, i, j] = (_values, key) if members else (empty[0],)
                 counts[names["n_obs"], t, i, j] = (_counts, key) if members else (empty[1],)
-        used: dict[_Keys, Any] = {
-            (names["used"], k): (_used, [(frame_key, t, i, j) for i, j, _ in self.windows])
-            for k, (t, _) in enumerate(self.with_scenes)
+        per_scene: dict[str, dict[_Keys, Any]] = {
+            part: {
+                (names[part], k): (merge, [(frame_key, t, i, j) for i, j, _ in self.windows])
+                for k, (t, _) in enumerate(self.with_scenes)
+            }
+            for part, merge in (("used", _used), ("lost", _lost))
         }
-        return {"pixels": pixels, "n_obs": counts, "used": used}
+        return {"pixels": pixels, "n_obs": counts, **per_scene}
 
 
 def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str, da.Array]) -> xr.Dataset:
@@ -202,6 +226,7 @@ def _labelled(read: Read, frames: Sequence[tuple[Scene, ...]], arrays: dict[str,
             "pixels": (("time", "band", "y", "x"), arrays["pixels"], mapped),
             "n_obs": (("time", "y", "x"), arrays["n_obs"], mapped),
             "used": (("scene",), arrays["used"]),
+            "lost": (("scene",), arrays["lost"]),
         },
         coords={
             "time": ("time", np.array([span.midpoint for span in read.frames], "datetime64[ns]")),
@@ -221,3 +246,55 @@ def _dates(frames: Sequence[tuple[Scene, ...]]) -> dict[str, list[str]]:
         "first_dates": [min(each).isoformat() if each else "" for each in days],
         "last_dates": [max(each).isoformat() if each else "" for each in days],
     }
+
+
+def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube | ProviderError:
+    """Return a cube of the arrays that were computed, or why nothing of it could be read."""
+    from rs_embed_dask.imagery.cube import DAYS, Cube
+
+    scenes, dates = (
+        _used_scenes(lazy, read, parts.get("used")) if "days" not in parts else ((), _observed(parts["days"]))
+    )
+    n_obs, faults = np.asarray(parts["n_obs"], np.uint16), _faults(lazy, parts.get("lost", ()))
+    if faults and not n_obs.any():
+        return faults[0]
+    lost = tuple(f"{fault.what}: {fault.reason}" for fault in faults)
+    notes = tuple(lazy.encoding.get(NOTES, ()))
+    pixels, n_days = np.asarray(parts["pixels"], np.float32), lazy.attrs.get(DAYS)
+    return Cube(pixels, n_obs, read, scenes, dates, lost, notes, n_days)
+
+
+def _faults(lazy: xr.Dataset, flags: Any) -> list[ProviderError]:
+    """Return why scenes are lost: those that the provider refused, then those of which a file could not be read."""
+    refused, state = lazy.encoding.get(REFUSED, ()), lazy.encoding.get(STATE)
+    faults = list(refused)
+    for scene in lazy["scene"].values[np.asarray(flags, bool)] if np.any(flags) else ():
+        # the computation may have run in another process, where the reason stayed
+        unknown = ProviderError(f"scene {scene}", reason="it could not be read", fix="read it again to see why")
+        faults.append((state and state.fault(str(scene))) or unknown)
+    return faults
+
+
+def _used_scenes(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
+    """Return the scenes that gave pixels and their first and last date in each frame."""
+    # Where a provider does not count per scene, its attributes are taken as they are.
+    if used is None:
+        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
+        stated = (
+            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
+            for a, b in zip(first, last, strict=True)
+        )
+        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
+    gave = np.asarray(used) > 0
+    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
+    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
+    dates = []
+    for span in read.frames:
+        mine = [day for day in days if span.start <= day < span.end]
+        dates.append((min(mine), max(mine)) if mine else None)
+    return ids, tuple(dates)
+
+
+def _observed(days: Any) -> Dates:
+    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 means none."""
+    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)

@@ -30,6 +30,7 @@ from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.http import Access, read_range
 from rs_embed_dask.providers.kept import Piece
+from rs_embed_dask.providers.retry import deadline, retried
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
     NUMBERS,
@@ -41,6 +42,7 @@ from rs_embed_dask.providers.tiff import (
     WIDTH,
     Block,
     Blocks,
+    BombError,
     Directory,
     NotTiffError,
     TiffEntry,
@@ -57,6 +59,7 @@ MOST_HEADS: Final = 1024
 MOST_HEAD_BYTES: Final = 2**28
 # a gap this small is cheaper to read than to split a request for
 WORTHWHILE_GAP: Final = 65_536
+TIFF: Final = (b"II", b"MM")
 AT_ONCE: Final = 8
 _BEYOND: Final = "leave out this item, or raise the limits of its provider if you trust the file"
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
@@ -177,7 +180,7 @@ class GeoTiff:
             return list(threads.map(lambda run: self._fetch(run[0], run[1], access), runs_))
 
     def _fetch(self, start: int, stop: int, access: Access) -> Piece:
-        piece = read_range(self.href, start, stop - start, access=access)
+        piece = read_range(self.href, start, stop - start, access=access, size=self.head[0].size)
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
@@ -219,8 +222,14 @@ _HEADS: Final = _Heads()
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     """Return a file with its head read, from memory where this process has read it before."""
     opened = _HEADS.get(href)
-    if opened is not None:
-        return opened
+    if opened is None:
+        with deadline(ends=access.state.ends_at):
+            opened = retried(lambda: _opened(href, access), access.retry)
+        _HEADS.keep(opened)
+    return opened
+
+
+def _opened(href: str, access: Access) -> GeoTiff:
     pieces: list[Piece] = []
 
     def fetch(offset: int, length: int) -> bytes:
@@ -233,14 +242,17 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     fault = ""
     try:
         layout = read_layout(fetch, access.limits)
+        is_cut = int((layout.offsets + layout.counts).max(initial=0)) > pieces[0].size
     except NotTiffError as error:
-        fault = str(error)
+        fault, is_cut = str(error), not isinstance(error, BombError)
+    first = pieces[0]
+    if first.is_of_whole and is_cut and first.data.startswith(TIFF):
+        reason = f"the {first.size} bytes that arrived as the whole file are only its beginning"
+        raise TransientError(label(href), value=urldefrag(href).url, reason=reason, fix="try again later")
     if fault:
         fix = "only GeoTIFF assets are read; name the asset that is one"
         raise ProviderError(label(href), value=urldefrag(href).url, reason=fault, fix=fix)
-    opened = _describe(href, layout, tuple(pieces))
-    _HEADS.keep(opened)
-    return opened
+    return _describe(href, layout, tuple(pieces))
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:

@@ -10,23 +10,37 @@ import copy
 import datetime as dt
 import functools
 import importlib
+import json
+import re
 import threading
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
 
 import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
-from rs_embed_dask.providers.addresses import KEY, AddressError, judge, pools_for
+from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, pools_for
+from rs_embed_dask.providers.buckets import regional
+from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.kept import ByteCache, Piece
-from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.retry import (
+    REFUSED_STATUSES,
+    TRANSIENT_STATUSES,
+    ReadState,
+    RetryPolicy,
+    asked_wait_s,
+    deadline,
+    retried,
+    time_left_s,
+)
 from rs_embed_dask.providers.tiff import TiffLimits
 
 __all__ = [
@@ -233,7 +247,7 @@ def _fetch(place: str) -> _Token:
     try:
         answer = _get(f"{settings.sas_url}/{place}", headers, TOKEN_RETRY.timeout_s)
         if answer.status == HTTPStatus.OK:
-            token = sas.SASToken(**answer.json())
+            token = sas.SASToken(**json.loads(answer.data))
             return _Token(str(token.token), _expiry(token), dt.datetime.now(dt.UTC))
     except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
         fault = _named(error)  # ValueError and TypeError: an answer that is not a token
@@ -242,7 +256,7 @@ def _fetch(place: str) -> _Token:
     reason = f"the issuer answered {answer.status}"
     if answer.status in REFUSED_STATUSES:
         raise AccessError(what, value=place, reason=reason, fix=PlanetaryComputerTokens().advice)
-    if answer.status in TRANSIENT_STATUSES:
+    if answer.status in TRANSIENT_STATUSES or answer.status < HTTPStatus.MULTIPLE_CHOICES:
         retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
         raise TransientError(what, value=place, reason=reason, fix=_LATER, retry_after_s=retry_after_s)
     fix = "check the item's href: the container may not exist"
@@ -257,12 +271,18 @@ def _expiry(answer: Any) -> dt.datetime:
 
 
 _LATER: Final = "try again later; if it lasts, look at planetarycomputer.microsoft.com, or lower the number of workers"
-CONTENT_RANGE: Final = "Content-Range"
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# how a page or a message begins that came in place of a file; no file that is read here begins so
+PAGE: Final = (b"<", b"{")
+MARK: Final = b"\xef\xbb\xbf"
 REFUSED: Final = REFUSED_STATUSES | {HTTPStatus.CONFLICT}  # Azure's answer where public access is not permitted
 MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 ONCE: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0)
 REDIRECTS: Final = 5
+LEAST_S: Final = 1e-3
+MOST_MESSAGE_BYTES: Final = 2**20
+"""Of an answer that is not a file: a token, or what a server says about an error."""
 # what goes along to another server; a key does not
 ANYWHERE: Final = frozenset({"Range", "Accept-Encoding"})
 
@@ -281,15 +301,18 @@ class Access:
     """The address of the catalogue that names the files; without one, the user names each file."""
     limits: TiffLimits = field(default_factory=TiffLimits)
     cache: ByteCache | None = field(default=None, compare=False, repr=False)
+    state: ReadState = field(default_factory=ReadState, compare=False, repr=False)
+    is_strict: bool = True
+    """A file that cannot be read fails the read; otherwise it costs its scene."""
 
 
-def read_range(href: str, start: int, length: int, *, access: Access) -> Piece:
-    """Return `length` bytes of a file from `start` on, or fewer where the file ends."""
+def read_range(href: str, start: int, length: int, *, access: Access, size: int | None = None) -> Piece:
+    """Return `length` bytes of a file, of `size` if that is known, from `start` on, or fewer where the file ends."""
     url, fragment = urldefrag(href)
     what = unquote(fragment) or "file"
     judge(url, origin=access.origin or url, what=what)
     if urlsplit(url).scheme in {"http", "https"}:
-        return _read_http(what, url, (start, length), access)
+        return _read_http(what, url, (start, length, size), access)
     return _read_local(what, url, start, length)
 
 
@@ -302,23 +325,25 @@ def _read_local(what: str, url: str, start: int, length: int) -> Piece:
         return Piece(start, file.read(length), path.stat().st_size)
 
 
-def _read_http(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
+def _read_http(what: str, url: str, span: tuple[int, int, int | None], access: Access) -> Piece:
     try:
-        return retried(lambda: _attempt(what, url, span, access), access.retry)
+        with deadline(ends=access.state.ends_at):
+            return retried(lambda: _attempt(what, url, span, access), access.retry)
     except AddressError as error:
         refused = error
     raise AddressError(what, value=url, reason=f"it leads to {refused.value}: {refused.reason}", fix=refused.fix)
 
 
-def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piece:
+def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Access) -> Piece:
     """Read a range once; a signature that was refused is replaced."""
-    start, length = span
+    start, length, size = span
     headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
     retry_after_s = None
     try:
         for _ in range(2):
             signed = access.signer.sign(url)
-            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url)
+            most: dict[int, int] = {HTTPStatus.PARTIAL_CONTENT: length, HTTPStatus.OK: access.limits.whole_bytes}
+            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url, most_bytes=most)
             if answer.status not in REFUSED:
                 break
             access.signer.forget(signed)
@@ -326,29 +351,52 @@ def _attempt(what: str, url: str, span: tuple[int, int], access: Access) -> Piec
         fault = _named(error)
     else:
         if answer.status in DONE:
-            piece = _piece(answer, start, length)
+            is_part = answer.status == HTTPStatus.PARTIAL_CONTENT
+            if answer.is_cut and not is_part:
+                raise _too_long(what, url, access.limits)
+            piece = _part(answer, start, length) if is_part else _cut_out(answer, start, length, size)
             if isinstance(piece, Piece):
                 return piece
             fault = piece
         else:
             fault = f"the storage answered {answer.status}"
-            if answer.status not in TRANSIENT_STATUSES:
+            if answer.status not in TRANSIENT_STATUSES and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _lasting(what, url, answer.status, access.signer.advice)
             retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
     fix = "try again later, or with fewer readers at once"
     raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=retry_after_s)
 
 
-def _piece(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> Piece | str:
-    """Return the bytes of an answer, or what is wrong with them."""
-    if answer.status == HTTPStatus.OK:  # a server without ranges
-        return Piece(start, answer.data[start : start + length], len(answer.data))
-    total = answer.headers.get(CONTENT_RANGE, "").rpartition("/")[2]
-    if not total.isdigit():
-        return "the server does not state the file's size"
-    if len(answer.data) != min(length, int(total) - start):
-        return f"{len(answer.data)} bytes arrived instead of {length}"
-    return Piece(start, answer.data, int(total))
+def _too_long(what: str, url: str, limits: TiffLimits) -> ProviderError:
+    reason = f"the server does not send parts of files, and the whole is longer than {limits.whole_bytes} bytes"
+    return ProviderError(what, value=url, reason=reason, fix="leave out this item, or raise whole_bytes of its limits")
+
+
+def _part(answer: Answer, start: int, length: int) -> Piece | str:
+    """Return the bytes of an answer to a range, or what is wrong with them."""
+    stated = answer.headers.get("Content-Range", "")
+    matched = CONTENT_RANGE.fullmatch(stated.strip())
+    if matched is None:
+        return f"the server does not state range and size of what it sent (Content-Range: {stated or 'none'})"
+    first, last, size = map(int, matched.groups())
+    if (first, last) != (start, min(start + length, size) - 1):
+        return f"the server sent bytes {first}-{last} of {size}, not {start}-{start + length - 1}"
+    if answer.is_cut:
+        return f"more than {length} bytes arrived"
+    if len(answer.data) != last - first + 1:
+        return f"{len(answer.data)} bytes arrived instead of {last - first + 1}"
+    return Piece(start, answer.data, size)
+
+
+def _cut_out(answer: Answer, start: int, length: int, size: int | None) -> Piece | str:
+    """Return the bytes out of a whole file, which a server without ranges sends, or what is wrong with it."""
+    data = answer.data
+    if data[:64].removeprefix(MARK).lstrip().startswith(PAGE):
+        kind = answer.headers.get("Content-Type", "text of no stated type")
+        return f"the server sent a page or message ({kind}), not the file"
+    if len(data) <= start or (size is not None and len(data) < size):
+        return f"{len(data)} bytes of the file arrived instead of {size or f'more than {start}'}"
+    return Piece(start, data[start : start + length], len(data), is_of_whole=True)
 
 
 def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
@@ -363,19 +411,43 @@ def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
 
 
 def _named(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+        error = error.reason  # what happened, without the words about retries that were not made
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
 
 
-def _get(url: str, headers: dict[str, str] | None, timeout_s: float, *, origin: str = "") -> urllib3.BaseHTTPResponse:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server sent, unpacked; `is_cut` where there was more than may come."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    is_cut: bool
+
+
+def _get(
+    url: str,
+    headers: dict[str, str] | None,
+    timeout_s: float,
+    *,
+    origin: str = "",
+    most_bytes: Mapping[int, int] = {},
+) -> Answer:
     """Send one request and follow its redirects, each judged as a link of `origin` is."""
     for _ in range(REDIRECTS + 1):
         judge(url, origin=origin or url)
         pool = pools_for(url, origin=origin or url)
-        answer = pool.request("GET", url, headers=headers, timeout=timeout_s, retries=ONCE, redirect=False)
-        location = answer.get_redirect_location()
+        silence_s = min(timeout_s, max(time_left_s(), LEAST_S))
+        came = pool.request(
+            "GET", url, headers=headers, timeout=silence_s, retries=ONCE, redirect=False, preload_content=False
+        )
+        location = came.get_redirect_location() or regional(url, came.status, came.headers)
+        data, is_cut = body_of(came.stream(PIECE_BYTES), most_bytes.get(came.status, MOST_MESSAGE_BYTES))
+        (came.close if is_cut else came.release_conn)()
         if not location:
-            return answer
-        origin, url, last = origin or url, urljoin(url, location), url
+            return Answer(came.status, came.headers, data, is_cut)
+        origin, url, last = origin or url, joined(url, location), url
         if urlsplit(url)[:2] != urlsplit(last)[:2]:
             headers = {name: value for name, value in (headers or {}).items() if name in ANYWHERE}
     msg = f"more than {REDIRECTS} redirects"

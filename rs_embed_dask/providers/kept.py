@@ -25,11 +25,13 @@ File: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of a file: where they begin, what they are, and how large the whole file is."""
+    """Bytes of a file: where they begin, what they are, how large the whole file is, and whether it was cut from it."""
 
     start: int
     data: bytes
     size: int
+    is_of_whole: bool = False
+    """The server sent the whole file, so that `size` is what arrived, not what it stated."""
 
     @property
     def stop(self) -> int:

@@ -1,12 +1,10 @@
 """The provider protocol and registry, reading a cube, and gates that bound how many requests are in flight.
 
-A process counts its own requests. Whoever runs many processes, as the engine does, sets by `share_by` how they count
-together.
+A process counts its own requests; who runs many processes, as the engine does, sets by `share_by` how they count.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
 import math
 import re
@@ -17,8 +15,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-import numpy as np
-
 from rs_embed_dask.errors import (
     AccessError,
     NoImageryError,
@@ -28,10 +24,10 @@ from rs_embed_dask.errors import (
     TransientError,
     UnknownNameError,
 )
-from rs_embed_dask.imagery.cube import Cube, Dates
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
-from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES
+from rs_embed_dask.providers.assemble import computed_cube
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
@@ -135,7 +131,7 @@ class Provider(Protocol):
 class SharesReads(Protocol):
     """A provider that reads what several cubes of one place have in common only once."""
 
-    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of reads of one place and sensor, which share their raw pixels."""
 
 
@@ -193,20 +189,26 @@ _STATUS: Final = re.compile(
 def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
     """Read a cube, computing it with Dask's threads in this task."""
     (cube,) = load_all(provider, (read,), threads=threads)
-    if isinstance(cube, NoImageryError):
+    if isinstance(cube, ProviderError):
         raise cube
     return cube
 
 
-def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | NoImageryError]:
+def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | ProviderError]:
     """Read several cubes of one place and sensor together: what they share is read once, where the provider can."""
+    # A cube without pixels is the error that says why: there was no imagery, or none that could be read.
     try:
-        lazy = provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
-        return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
+        with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
+            lazy = _lazy_all(provider, reads)
+            return _cubes(lazy, reads, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise _fault(provider, reads[0], error) from error
+
+
+def _lazy_all(provider: Provider, reads: Sequence[Read]) -> Sequence[xr.Dataset | ProviderError]:
+    return provider.cubes(reads) if isinstance(provider, SharesReads) else [_lazy(provider, read) for read in reads]
 
 
 def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
@@ -217,31 +219,26 @@ def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
 
 
 def _cubes(
-    lazy: Sequence[xr.Dataset | NoImageryError], reads: Sequence[Read], threads: int
-) -> list[Cube | NoImageryError]:
+    lazy: Sequence[xr.Dataset | ProviderError], reads: Sequence[Read], threads: int
+) -> list[Cube | ProviderError]:
     """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
     done: dict[tuple[int, str], Any] = {}
     for grid in dict.fromkeys(read.grid for read in reads):
         keys = [
             (number, name)
             for number, one in enumerate(lazy)
-            if not isinstance(one, NoImageryError) and reads[number].grid == grid
-            for name in ("pixels", "n_obs", "used", "days")
+            if not isinstance(one, ProviderError) and reads[number].grid == grid
+            for name in ("pixels", "n_obs", "used", "days", "lost")
             if name in one
         ]
         arrays = [lazy[number][name].data for number, name in keys]  # type: ignore[index]
         done |= zip(keys, _computed(arrays, threads), strict=True) if keys else {}
     return [
         one
-        if isinstance(one, NoImageryError)
-        else _cube(one, read, {n: part for (k, n), part in done.items() if k == i})
+        if isinstance(one, ProviderError)
+        else computed_cube(one, read, {n: part for (k, n), part in done.items() if k == i})
         for i, (one, read) in enumerate(zip(lazy, reads, strict=True))
     ]
-
-
-def _cube(lazy: xr.Dataset, read: Read, done: dict[str, Any]) -> Cube:
-    scenes, dates = _used(lazy, read, done.get("used")) if "days" not in done else ((), _observed(done["days"]))
-    return Cube(np.asarray(done["pixels"], np.float32), np.asarray(done["n_obs"], np.uint16), read, scenes, dates)
 
 
 def _computed(parts: list[Any], threads: int) -> list[Any]:
@@ -255,31 +252,6 @@ def _computed(parts: list[Any], threads: int) -> list[Any]:
     results = local.get_sync(graph, [part.__dask_keys__() for part in parts])
     finals = (part.__dask_postcompute__() for part in parts)
     return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
-
-
-def _used(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
-    """Return the scenes that gave pixels and their first and last date in each frame."""
-    # Where a provider does not count per scene, its attributes are taken as they are.
-    if used is None:
-        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
-        stated = (
-            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
-            for a, b in zip(first, last, strict=True)
-        )
-        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
-    gave = np.asarray(used) > 0
-    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
-    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
-    dates = []
-    for span in read.frames:
-        mine = [day for day in days if span.start <= day < span.end]
-        dates.append((min(mine), max(mine)) if mine else None)
-    return ids, tuple(dates)
-
-
-def _observed(days: Any) -> Dates:
-    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 means none."""
-    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:
@@ -313,6 +285,7 @@ _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
     "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",
     "stac": "rs_embed_dask.providers.stac.provider:StacProvider",
+    "earth_search": "rs_embed_dask.providers.stac.earth_search:EarthSearch",
     "earth_engine": "rs_embed_dask.providers.earth_engine.provider:EarthEngine",
     "files": "rs_embed_dask.providers.files.provider:Files",
     "synthetic": "rs_embed_dask.providers.synthetic.provider:Synthetic",

@@ -21,6 +21,7 @@ from rs_embed_dask.specs.base import Record, positive
 __all__ = [
     "Block",
     "Blocks",
+    "BombError",
     "Directory",
     "NotTiffError",
     "TiffEntry",
@@ -50,6 +51,16 @@ TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 PIXEL_SCALE, MATRIX = 33550, 34264
 PLACE: Final = frozenset({PIXEL_SCALE, 33922, MATRIX})  # a mask lies where its image lies, and does not say so
 SEPARATE: Final = 2
+OTHERS: Final = {
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"\x89HDF": "HDF5 or NetCDF 4",
+    b"CDF": "NetCDF",
+    b"PK\x03\x04": "a ZIP archive",
+}
+"""How files begin that catalogues list in place of TIFFs."""
 SUBFILE, REDUCED, IS_MASK = 254, 1, 4
 MOST_DIRECTORIES: Final = 64
 
@@ -70,6 +81,8 @@ class TiffLimits(Record):
         Blocks that decode to at most this may be compressed to nothing, as empty ones are.
     read_bytes
         Most bytes of the decoded blocks that one read touches.
+    whole_bytes
+        Most bytes of a file that a server sends whole because it cannot send parts.
     """
 
     image_px: int = 2**40
@@ -77,6 +90,7 @@ class TiffLimits(Record):
     ratio: float = 500.0
     small_bytes: int = 2**25
     read_bytes: int = 2**31
+    whole_bytes: int = 2**30
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -88,6 +102,10 @@ _LIMITS: Final = TiffLimits()
 
 class NotTiffError(ValueError):
     """The bytes are not those of a TIFF file that can be read here."""
+
+
+class BombError(NotTiffError):
+    """The file claims more than the limits allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +229,11 @@ def read_layout(fetch: Fetch, limits: TiffLimits = _LIMITS) -> TiffLayout:
 def _checked(layout: TiffLayout, limits: TiffLimits) -> TiffLayout:
     if layout.width * layout.height > limits.image_px:
         reason = f"it claims {layout.width} x {layout.height} pixels, and the limit is {limits.image_px}"
-        raise NotTiffError(reason)
+        raise BombError(reason)
     if layout.block_bytes > limits.block_bytes:
         sides = f"{layout.block_width} x {layout.block_height} pixels"
         reason = f"its blocks of {sides} take {layout.block_bytes} bytes, and the limit is {limits.block_bytes}"
-        raise NotTiffError(reason)
+        raise BombError(reason)
     return layout
 
 
@@ -244,7 +262,8 @@ def _header(fetch: Fetch) -> tuple[int, _Table]:
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     magic = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
     if order is None or magic not in {CLASSIC, BIG}:
-        msg = f"it begins with {head[:4]!r}, which is not a TIFF"
+        other = next((name for start, name in OTHERS.items() if head.startswith(start)), None)
+        msg = f"it is {other}, not a TIFF" if other else f"it begins with {head[:4]!r}, which is not a TIFF"
         raise NotTiffError(msg)
     big = magic == BIG
     (start,) = struct.unpack(f"{order}{'Q' if big else 'I'}", head[8:16] if big else head[4:8])

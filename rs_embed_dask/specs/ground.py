@@ -45,6 +45,7 @@ __all__ = [
 
 WGS84: Final = "EPSG:4326"
 _DEGREE: Final = math.pi / 180
+_FLAT: Final = 2
 _CRS_FIX: Final = "give an EPSG code such as 'EPSG:32631', or leave crs out for longitude and latitude"
 
 
@@ -71,13 +72,15 @@ def _parsed(source: str) -> CRS:
 def _canonical(source: str) -> str:
     crs = _parsed(source)
     authority = crs.to_authority(min_confidence=100)
-    if authority == ("OGC", "CRS84"):
+    if authority in {("OGC", "CRS84"), ("OGC", "CRS84h")}:
         return WGS84
+    if len(crs.axis_info) > _FLAT and (crs.is_geographic or crs.is_projected):
+        return _canonical((crs.sub_crs_list[0] if crs.is_compound else crs.to_2d()).to_wkt())
     return ":".join(authority) if authority else str(crs.to_string())
 
 
 def crs_text(what: str, value: object) -> str:
-    """Return the canonical text of a reference system: ``"EPSG:n"`` if it has a code, else PROJ or WKT."""
+    """Return the canonical text of a reference system, heights left out: ``"EPSG:n"``, else PROJ or WKT."""
     if value is None or isinstance(value, bool):
         raise SpecError(what, value=value, reason="this is not a reference system", fix=_CRS_FIX)
     try:

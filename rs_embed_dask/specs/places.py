@@ -1,35 +1,41 @@
-"""Places from any source: specs, shapely geometries, GeoDataFrames, GeoJSON, vector files."""
+"""Places from any source: specs, shapely geometries, tables, GeoJSON, vector files."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import shapely
 from shapely.geometry import shape as shape_of_mapping
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
 from rs_embed_dask.specs.base import number
+from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
 from rs_embed_dask.specs.ground import WGS84, crs_text
+from rs_embed_dask.specs.tables import geometry_of, is_table
 from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spatial_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["places", "read_frame"]
+__all__ = ["check_places", "place_column", "places", "read_frame"]
 
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 _JSON: Final = (".geojson", ".json")
 _PARQUET: Final = (".parquet", ".geoparquet")
+_PAIR: Final = 2
 _MOST_BAD_ROWS: Final = 5
+_TABLE_FIX: Final = "read a table with pandas and give that: places(pandas.read_csv(path), buffer_m=500)"
 _FIX: Final = (
-    "give a BBox, PointBuffer or Polygon, a shapely geometry, a list of them, a GeoDataFrame, a GeoJSON mapping or the "
-    "path of a vector file"
+    "give a BBox, PointBuffer or Polygon, a shapely geometry, a list of them, a (longitude, latitude) pair, a "
+    "GeoDataFrame, a table with the columns lon and lat, a GeoJSON mapping or the path of a vector file"
 )
 
 
@@ -44,11 +50,16 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
         - a `BBox`, `PointBuffer`, `Polygon`, or the dictionary of one;
         - a shapely Point, Polygon or MultiPolygon, or anything with ``__geo_interface__``;
         - a GeoJSON mapping: a geometry, Feature or FeatureCollection;
-        - a GeoDataFrame or GeoSeries;
+        - a GeoDataFrame or GeoSeries; of several geometry columns the active one counts;
+        - a pandas DataFrame with one column of geometries, or with the columns ``lon`` and ``lat`` (also ``longitude``,
+          ``lng``, ``decimalLongitude`` and so on, in any case; ``x`` and ``y`` where `crs` is given);
         - the path of a GeoJSON file, or of another vector file (GeoPackage, Shapefile, GeoParquet, ...);
-        - a list or other iterable of the first three, and of (longitude, latitude) pairs.
+        - a (longitude, latitude) pair: a tuple, list or array of two numbers;
+        - an array of shapely geometries, or of coordinates with shape (n, 2), longitude first;
+        - a list or other iterable of such pairs and of the first three.
     crs : str or int or CRS, optional
-        The reference system of geometries that state none. Default: longitude and latitude in degrees.
+        The reference system of geometries that state none. Default: longitude and latitude in degrees. Of a
+        three-dimensional or compound one the horizontal part counts: heights are dropped.
     buffer_m : float, optional
         Half the side in metres of the square around a point; required for points.
 
@@ -66,12 +77,63 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     --------
     >>> places([(4.35, 50.85), (5.57, 50.63)], buffer_m=500)
     [PointBuffer(4.35, 50.85, buffer_m=500), PointBuffer(5.57, 50.63, buffer_m=500)]
+    >>> import pandas as pd
+    >>> places(pd.DataFrame({"lon": [4.35], "lat": [50.85]}), buffer_m=500)
+    [PointBuffer(4.35, 50.85, buffer_m=500)]
     """
+    column = place_column(source, crs, buffer_m=buffer_m)
+    return _checked(column, Polygon.from_geometry) if isinstance(column, ShapeColumn) else list(column)
+
+
+def place_column(source: object, crs: object = None, *, buffer_m: float | None = None) -> PlaceColumn:
+    """Return the same places as a column: a frame, or an array of coordinates or geometries, stays one."""
     user_crs = None if crs is None else crs_text("places.crs", crs)
+    if is_table(source):
+        return _table_column(source, user_crs, buffer_m)
+    if isinstance(source, np.ndarray) and not _is_pair(source):
+        return _array_column(source, user_crs or WGS84, buffer_m)
+    return PlaceList(_listed(source, user_crs, buffer_m))
+
+
+def check_places(column: PlaceColumn) -> None:
+    """Refuse a column with a place that is not valid, as `places` does; objects were checked when they were made."""
+    if isinstance(column, ShapeColumn):
+        _checked(column, lambda shape, crs: (Polygon.from_geometry(shape, crs), None)[1])
+
+
+def _checked(column: ShapeColumn, convert: Callable[[Any, str], Any]) -> list[Any]:
+    return _rows(column.shapes, lambda shape: convert(shape, column.crs), labels=column.labels)
+
+
+def _array_column(source: np.ndarray[Any, Any], crs: str, buffer_m: float | None) -> PlaceColumn:
+    """Understand coordinates (n, 2), or an array of geometries."""
+    if source.ndim == _PAIR and source.shape[1] == _PAIR and source.dtype.kind in "fiu":
+        points = PointColumn.of(source.astype("float64"), buffer_m=buffer_m, crs=crs)
+        if points is not None:
+            return points
+        source = shapely.points(source.astype("float64"))
+    column = _geometry_column(source, crs, buffer_m=buffer_m)
+    return column or PlaceList(_rows(source.tolist(), partial(_place, crs=crs, buffer_m=buffer_m)))
+
+
+def _geometry_column(
+    shapes: np.ndarray[Any, Any], crs: str, *, buffer_m: float | None, labels: Any = None
+) -> PlaceColumn | None:
+    """Make a column of points, or one of polygons; None for anything else, and for points that are not valid."""
+    if shapes.ndim != 1 or not len(shapes) or not shapely.is_geometry(shapes).all() or shapely.is_empty(shapes).any():
+        return None
+    kinds = set(np.unique(shapely.get_type_id(shapes)).tolist())
+    if kinds == {shapely.GeometryType.POINT.value}:
+        return PointColumn.of(shapely.get_coordinates(shapes), buffer_m=buffer_m, crs=crs)
+    if kinds <= {shapely.GeometryType.POLYGON.value, shapely.GeometryType.MULTIPOLYGON.value}:
+        return ShapeColumn(shapes, crs, labels)
+    return None
+
+
+def _listed(source: object, user_crs: str | None, buffer_m: float | None) -> Sequence[Spatial]:
+    """Make a list of places from what is no frame."""
     if isinstance(source, str | PathLike):
         return _from_file(fspath(source), user_crs, buffer_m)
-    if _is_frame(source):
-        return _from_frame(source, user_crs, buffer_m)
     if isinstance(source, Mapping) and source.get("type") == "FeatureCollection":
         return _from_collection(source, user_crs, buffer_m)
     convert = partial(_place, crs=user_crs or WGS84, buffer_m=buffer_m)
@@ -82,22 +144,17 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     return _rows(source, convert)
 
 
-def _is_frame(source: object) -> bool:
-    """Detect a GeoDataFrame or GeoSeries without importing geopandas."""
-    return all(hasattr(source, name) for name in ("geometry", "crs", "index", "to_crs"))
-
-
 def _is_single(source: object) -> bool:
     one = isinstance(source, BBox | PointBuffer | Polygon | shapely.Geometry | Mapping) or _is_pair(source)
     return one or hasattr(source, "__geo_interface__")
 
 
 def _is_pair(source: object) -> bool:
-    """Detect a (longitude, latitude) tuple; a list always holds several places."""
-    match source:
-        case (int() | float(), int() | float()):
-            return isinstance(source, tuple)
-    return False
+    """Detect two numbers: a tuple, a list, an array or a Series."""
+    if not isinstance(source, tuple | list) and getattr(source, "ndim", 0) != 1:
+        return False
+    values: Any = source
+    return len(values) == _PAIR and all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values)
 
 
 def _rows(rows: Iterable[object], convert: Callable[[object], Spatial], labels: Any = None) -> list[Spatial]:
@@ -151,9 +208,10 @@ def _shape(row: object) -> shapely.Geometry:
         return row
     if row is None:
         raise SpecError("geometry", value=None, reason="the geometry is missing", fix="drop the row")
-    match row:
-        case (lon, lat):
-            return shapely.Point(number("longitude", lon), number("latitude", lat))
+    values: Any = row
+    if (isinstance(row, tuple | list) or getattr(row, "ndim", 0) == 1) and len(values) == _PAIR:
+        lon, lat = values
+        return shapely.Point(number("longitude", lon), number("latitude", lat))
     data = getattr(row, "__geo_interface__", row)
     if not isinstance(data, Mapping):
         raise SpecError("place", value=row, reason=f"{type(row).__name__} is not a place", fix=_FIX)
@@ -175,13 +233,27 @@ def _agreed(own_crs: str | None, user_crs: str | None, what: str) -> str:
     return own_crs or user_crs or WGS84
 
 
-def _from_frame(frame: Any, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
-    own_crs = None if frame.crs is None else crs_text("places.crs", frame.crs)
+def _table_column(table: Any, user_crs: str | None, buffer_m: float | None) -> PlaceColumn:
+    values, own_crs, labels = geometry_of(table, user_crs)
     if own_crs is None and user_crs is None:
         fix = "pass crs=, for example places(frame, crs='EPSG:4326'), or use frame.set_crs"
-        raise SpecError("places", value=type(frame).__name__, reason="the frame does not state its crs", fix=fix)
-    convert = partial(_place, crs=_agreed(own_crs, user_crs, "the frame"), buffer_m=buffer_m)
-    return _rows(frame.geometry, convert, labels=list(frame.index))
+        raise SpecError("places", value=type(table).__name__, reason="the frame does not state its crs", fix=fix)
+    crs = _agreed(own_crs, user_crs, "the frame")
+    shapes = np.asarray(values, dtype=object)
+    column = (
+        _geometry_column(shapes, crs, buffer_m=buffer_m, labels=labels)
+        if shapes.ndim == 1
+        else PointColumn.of(_numbers(shapes), buffer_m=buffer_m, crs=crs)
+    )
+    return column or PlaceList(_rows(values, partial(_place, crs=crs, buffer_m=buffer_m), labels=labels))
+
+
+def _numbers(pairs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return pairs as numbers; NaN where some are none, so that each row is looked at."""
+    try:
+        return pairs.astype("float64")
+    except (TypeError, ValueError):
+        return np.full(pairs.shape, np.nan)
 
 
 def _from_collection(data: Mapping[str, Any], user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
@@ -206,7 +278,9 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
     if suffix in _JSON and "://" not in path:
         return _from_json(path, user_crs, buffer_m)
-    return _from_frame(read_frame(path), user_crs, buffer_m)
+    column = _table_column(read_frame(path), user_crs, buffer_m)
+    check_places(column)  # names the bad rows, which a column alone does not
+    return list(column)
 
 
 def read_frame(path: str) -> Any:
@@ -222,21 +296,22 @@ def read_frame(path: str) -> Any:
         frame = read(path)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
-        fix = "save it as GeoJSON, GeoPackage or GeoParquet"
+        fix = f"save it as GeoJSON, GeoPackage or GeoParquet; {_TABLE_FIX}"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
-    if not _is_frame(frame):
+    if not hasattr(frame, "to_crs"):
         reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
-        fix = "pass geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table.lon, table.lat), crs=4326)"
-        raise SpecError("places", value=path, reason=reason, fix=fix)
+        raise SpecError("places", value=path, reason=reason, fix=_TABLE_FIX)
     return frame
 
 
 def _from_json(path: str, user_crs: str | None, buffer_m: float | None) -> list[Spatial]:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         reason = f"it is not JSON ({error})"
-        raise SpecError("places", value=path, reason=reason, fix="check that the file is complete and UTF-8") from error
+        fix = "check that the file is complete and UTF-8"
+        fix = "rename it to .geojsonl if each line is a Feature" if "Extra data" in reason else fix
+        raise SpecError("places", value=path, reason=reason, fix=fix) from error
     if not isinstance(data, Mapping) or "type" not in data:
         fix = "wrap the features in a FeatureCollection"
         raise SpecError("places", value=path, reason="it is JSON but not GeoJSON", fix=fix)

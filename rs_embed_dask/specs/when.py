@@ -19,12 +19,16 @@ FIRST_YEAR: Final = 1972
 LAST_YEAR: Final = 2100
 _FIRST: Final = dt.date(FIRST_YEAR, 1, 1)
 _LAST: Final = dt.date(LAST_YEAR + 1, 1, 1)
-_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?(Z|\+00:00)?)?")
+_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?)?")
+_ZONED: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ][\d:.]+[+-]\d{2}(:?\d{2})?")
 _DATE_FIX: Final = "write 'YYYY-MM-DD', or give a datetime.date"
+_ZONE: Final = "days are days of UTC, and this is in another time zone"
+_ZONE_FIX: Final = "give the day in UTC: value.astimezone(datetime.UTC).date(), or value.date() to drop the zone"
+_CLOCK: Final = "spans consist of whole days, and this has a time of day"
 
 
 def day(what: str, value: object) -> dt.date:
-    """Return a day from a string, a date, a datetime at midnight or a NumPy datetime.
+    """Return a day of UTC from a string, a date, a datetime at midnight or a NumPy datetime.
 
     Parameters
     ----------
@@ -40,19 +44,28 @@ def day(what: str, value: object) -> dt.date:
     Raises
     ------
     SpecError
-        If it is not a real day, has a time of day, or lies outside 1972 to 2100.
+        If it is not a real day, has a time of day or a time zone other than UTC, or lies outside 1972 to 2100.
+
+    Examples
+    --------
+    >>> day("start", dt.datetime(2022, 6, 1, tzinfo=dt.UTC))
+    datetime.date(2022, 6, 1)
     """
     if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]").item()
+        micro = value.astype("datetime64[us]")
+        if micro != value and not np.isnat(value):  # nanoseconds, which datetime does not have
+            raise SpecError(what, value=str(value), reason=_CLOCK, fix="give its day")
+        value = micro.item()
     if isinstance(value, str):
         value = _from_text(what, value)
     if not isinstance(value, dt.date) or value != value:  # noqa: PLR0124  pandas.NaT is a datetime unlike itself
         reason = f"expected a day, got {type(value).__name__}"
         raise SpecError(what, value=value, reason=reason, fix=_DATE_FIX)
     if isinstance(value, dt.datetime):
-        if value.timetz().replace(tzinfo=None) != dt.time():
-            reason = "spans consist of whole days, and this has a time of day"
-            raise SpecError(what, value=str(value), reason=reason, fix="give its .date()")
+        if value.utcoffset():
+            raise SpecError(what, value=str(value), reason=_ZONE, fix=_ZONE_FIX)
+        if value.time() != dt.time() or getattr(value, "nanosecond", False):
+            raise SpecError(what, value=str(value), reason=_CLOCK, fix="give its .date()")
         value = value.date()
     if not _FIRST <= value <= _LAST:
         reason = f"days lie between {FIRST_YEAR} and {LAST_YEAR}"
@@ -62,6 +75,8 @@ def day(what: str, value: object) -> dt.date:
 
 def _from_text(what: str, value: str) -> dt.date:
     if not _ISO.fullmatch(value.strip()):
+        if _ZONED.fullmatch(value.strip()):
+            raise SpecError(what, value=value, reason=_ZONE, fix="write the day in UTC as 'YYYY-MM-DD'")
         raise SpecError(what, value=value, reason="this is not an ISO date", fix=_DATE_FIX)
     try:
         return dt.date.fromisoformat(value.strip()[:10])
@@ -87,7 +102,7 @@ class _YearDoor:
 
 @dataclass(frozen=True, init=False, repr=False)
 class TemporalSpec(Record):
-    """A calendar year, or the days from `start` up to but not including `end`.
+    """A calendar year, or the days of UTC from `start` up to but not including `end`.
 
     Use `TemporalSpec.year(2022)` or `TemporalSpec.range("2022-06-01", "2022-09-01")`; both read back, as `.year` and
     as `.start` and `.end`.
@@ -318,8 +333,8 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
 
 
 def _is_pair(value: object) -> bool:
-    """Distinguish ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans."""
+    """Distinguish ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans; a day is not a span."""
     match value:
         case (str() | dt.date() | np.datetime64(), str() | dt.date() | np.datetime64()):
-            return isinstance(value, tuple)
+            return True
     return False

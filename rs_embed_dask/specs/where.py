@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DEGREE_M",
     "LARGEST_AREA_M2",
     "LARGEST_BUFFER_M",
     "BBox",
@@ -42,6 +44,7 @@ __all__ = [
     "PointBuffer",
     "Polygon",
     "Spatial",
+    "exact_wkt",
     "spatial_from_dict",
 ]
 
@@ -123,9 +126,13 @@ def _parse(wkt: str) -> shapely.Geometry:
         return shapely.force_2d(shapely.from_wkt(wkt))
 
 
+def exact_wkt(shape: Any) -> Any:
+    """Write a shape, or each of an array, so that reading it returns the same floats."""
+    return shapely.to_wkt(shape, rounding_precision=_EXACT_DECIMALS)
+
+
 def _wkt(shape: shapely.Geometry) -> str:
-    """Write a shape so that reading it returns the same floats."""
-    return str(shapely.to_wkt(shape, rounding_precision=_EXACT_DECIMALS))
+    return str(exact_wkt(shape))
 
 
 @dataclass(frozen=True, repr=False)
@@ -284,7 +291,8 @@ class Polygon(Place):
 
 
 LARGEST_BUFFER_M: Final = 100_000.0
-_DEGREE_M: Final = 111_000.0
+DEGREE_M: Final = 111_000.0
+"""A degree of latitude in metres, roughly."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -422,10 +430,15 @@ class PointBuffer(Place):
         if not (math.isfinite(lon) and math.isfinite(lat)):
             reason = f"the point lies outside the reach of {self.crs[:40]}"
             raise SpecError("PointBuffer.lon", value=self.lon, reason=reason, fix="check the order (x, y) and the crs")
-        if (90 - abs(lat)) * _DEGREE_M <= buffer_m * math.sqrt(2):
+        if (90 - abs(lat)) * DEGREE_M <= buffer_m * math.sqrt(2):
             reason = "the square reaches a pole, where west and east have no meaning and no sensor used here looks"
             fix = "move the point or use a smaller buffer"
             raise SpecError("PointBuffer.lat", value=self.lat, reason=reason, fix=fix)
+
+    def to_json(self) -> str:
+        """Return the place as one line of JSON with sorted keys; written out, for a store may hold millions."""
+        crs = _quoted(self.crs)
+        return f'{{"buffer_m": {self.buffer_m!r}, "crs": {crs}, "lat": {self.lat!r}, "lon": {self.lon!r}, {_POINT_END}'
 
     @property
     def center(self) -> tuple[float, float]:
@@ -446,6 +459,14 @@ class PointBuffer(Place):
     def __repr__(self) -> str:
         tail = "" if self.crs == WGS84 else f", crs={shown(self.crs)}"
         return f"PointBuffer({self.lon:.9g}, {self.lat:.9g}, buffer_m={self.buffer_m:.9g}{tail})"
+
+
+_POINT_END: Final = '"type": "PointBuffer"}'
+
+
+@lru_cache(maxsize=64)
+def _quoted(crs: str) -> str:
+    return json.dumps(crs)
 
 
 Spatial = BBox | PointBuffer | Polygon

@@ -7,8 +7,9 @@ quality layers), and the root's attributes hold the request and the receipt.
 from __future__ import annotations
 
 from rs_embed_dask.store.document import Location, Target
-from rs_embed_dask.store.items import ItemMatch
+from rs_embed_dask.store.items import ItemColumns, ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
+from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, leased
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import Asked, BlockKey, BlockResult, MapGroup, MapLayout
 from rs_embed_dask.store.map_reader import open_map
@@ -18,8 +19,10 @@ from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport
 from rs_embed_dask.store.store import Store, StoreView
+from rs_embed_dask.store.verify import Damage, Remedy, VerifyReport, has_lost_chunks, mend_lost_chunks, verify
 
 __all__ = [
+    "ALL_CHUNKS",
     "DONE",
     "RETRYABLE",
     "STATUS_COLOURS",
@@ -28,9 +31,13 @@ __all__ = [
     "BlockKey",
     "BlockResult",
     "BlockSet",
+    "ChunkRange",
     "ChunkResult",
+    "Damage",
     "Item",
+    "ItemColumns",
     "ItemMatch",
+    "Lease",
     "Location",
     "MapGroup",
     "MapLayout",
@@ -38,18 +45,24 @@ __all__ = [
     "MapStore",
     "MapView",
     "ModelLayout",
+    "Remedy",
     "Status",
     "StatusReport",
     "Store",
     "StoreView",
     "Target",
+    "VerifyReport",
     "build_receipt",
     "check_request",
     "differences",
+    "has_lost_chunks",
     "item_grid",
     "items_frame",
+    "leased",
+    "mend_lost_chunks",
     "open_map",
     "open_store",
     "request_digest",
     "status",
+    "verify",
 ]

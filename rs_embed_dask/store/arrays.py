@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import zarr
+from zarr.storage import StorePath
+
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.checksum import model_seed, row_checksums
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained
-from rs_embed_dask.store.items import blocks, encoded_items
-from rs_embed_dask.store.layout import COORDS, ITEM_FIELDS
-from rs_embed_dask.store.nodes import array_document, check_vacant, grow, make_array, make_group, open_array
+from rs_embed_dask.store.items import ItemColumns, blocks, encoded_items
+from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
+from rs_embed_dask.store.nodes import array_document, check_vacant, make_array, make_group
 from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.shards import encoded_shard
+from rs_embed_dask.store.writer import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rs_embed_dask.store.document import Location
-    from rs_embed_dask.store.layout import Item, ModelLayout
+    from rs_embed_dask.store.layout import Field, Item, ModelLayout
 
-__all__ = ["add_models", "append_items", "claim", "fill"]
+__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums", "rewrite", "vacancy"]
 
 _ITEM_ROWS: Final = 4096
 
 
-def claim(location: Location, chunk_items: int) -> Document:
-    """Take an empty place, or one where creating a store was interrupted."""
+def vacancy(location: Location, chunk_items: int) -> list[str]:
+    """Make sure that a place is empty, or that creating a store was interrupted there; list what is there."""
     if chunk_items < 1:
         reason = "a chunk holds at least one item"
         raise StoreError("chunk_items", value=chunk_items, reason=reason, fix="use 64 to 4096")
     names = location.names()
     document = Document.find(location) if ROOT_KEY in names else None
     check_vacant(location, names, None if document is None else document.is_ready)
+    return names
+
+
+def claim(location: Location, chunk_items: int) -> Document:
+    """Take an empty place, or one where a store was begun and never finished."""
+    names = vacancy(location, chunk_items)
     item_rows = chunk_items * max(1, _ITEM_ROWS // chunk_items)
     begun = Document(chunk_items=chunk_items, item_rows=item_rows).save(location)
     for name in names:
@@ -49,34 +64,37 @@ def fill(
     request: dict[str, Any],
     receipt: dict[str, Any],
 ) -> Document:
-    """Stream the items in, make the models' arrays and mark the store as ready."""
+    """Make the arrays, stream the items in and mark the store as ready."""
     if not models:
         raise StoreError("models", value=len(models), reason="a store holds at least one model", fix="name a model")
     _check_models(models, begun.chunk_items)
+    begun = replace(begun, request=plain(request), receipt=plain(receipt), layouts=tuple(models))
     make_group(location, ITEMS, items_attrs())
-    for field in ITEM_FIELDS:
+    for field in (*ITEM_FIELDS, CHECKSUM):
         make_array(location, f"{ITEMS}/{field.name}", field, **_sharded(begun))
+    for layout in models:
+        _make_model(location, begun, layout)
     n_items = _write_items(location, begun, items)
     if n_items == 0:
         raise StoreError("items", value=0, reason="a store holds at least one item", fix="give at least one place")
-    document = replace(begun, n_items=n_items, request=plain(request), receipt=plain(receipt), is_ready=True)
-    document = _with_models(location, document, models)
-    return replace(document, metadata=_metadata(location, document)).save(location)
+    digest = items.digest if isinstance(items, ItemColumns) else ""
+    return _grown(location, replace(begun, is_ready=True, items_digest=digest), n_items).save(location)
 
 
 def append_items(
-    location: Location, document: Document, items: Iterable[Item], *, request: dict[str, Any] | None = None
+    location: Location,
+    document: Document,
+    items: Iterable[Item],
+    *,
+    request: dict[str, Any] | None = None,
+    digest: str = "",
 ) -> Document:
     """Add rows at the end: they are pending for every model."""
     n_items = _write_items(location, document, items)
     if n_items == document.n_items:
         return document
-    grown = replace(document, n_items=n_items, request=document.request if request is None else plain(request))
-    for layout in document.layouts:
-        for field in (*COORDS, *layout.fields):
-            grow(location, f"{layout.label}/{field.name}", n_items)
-        _copy_coords(location, grown, layout.label, first=document.n_items)
-    return replace(grown, metadata=_metadata(location, grown)).save(location)
+    grown = replace(document, request=document.request if request is None else plain(request), items_digest=digest)
+    return _grown(location, grown, n_items).save(location)
 
 
 def add_models(
@@ -86,10 +104,18 @@ def add_models(
     _check_models((*document.layouts, *models), document.chunk_items)
     for layout in models:
         location.remove(layout.label)
-    grown = _with_models(location, document, models)
+    for layout in models:
+        _make_model(location, document, layout)
+        _copy_coords(location, document, layout.label)
+    grown = replace(document, layouts=(*document.layouts, *models))
     if request is not None:
         grown = replace(grown, request=plain(request))
-    return replace(grown, metadata=_metadata(location, grown)).save(location)
+    return _grown(location, grown, document.n_items).save(location)
+
+
+def _present(document: Document, group: str, fields: Sequence[Field]) -> list[Field]:
+    """Leave out what a group that was made by an earlier version does not have."""
+    return [one for one in fields if group not in document.metadata or f"{group}/{one.name}" in document.metadata]
 
 
 def _check_models(models: Sequence[ModelLayout], chunk_items: int) -> None:
@@ -101,16 +127,14 @@ def _check_models(models: Sequence[ModelLayout], chunk_items: int) -> None:
         layout.check_chunk(chunk_items)
 
 
-def _with_models(location: Location, document: Document, models: Sequence[ModelLayout]) -> Document:
-    for layout in models:
-        make_group(location, layout.label, model_attrs(layout))
-        for field in COORDS:
-            make_array(location, f"{layout.label}/{field.name}", field, **_sharded(document))
-        for field in layout.fields:
-            path, shape = f"{layout.label}/{field.name}", layout.shape(field, document.n_items)
-            make_array(location, path, field, shape=shape, chunks=(document.chunk_items, *shape[1:]))
-        _copy_coords(location, document, layout.label, first=0)
-    return replace(document, layouts=(*document.layouts, *models))
+def _make_model(location: Location, document: Document, layout: ModelLayout) -> None:
+    make_group(location, layout.label, model_attrs(layout))
+    for field in COORDS:
+        make_array(location, f"{layout.label}/{field.name}", field, **_sharded(document))
+    seeded = replace(CHECKSUM, attrs=dict(CHECKSUM.attrs) | {"seed": model_seed(layout, document.request)})
+    for field in (*layout.data_fields, seeded, STATUS):
+        path, shape = f"{layout.label}/{field.name}", layout.shape(field, document.n_items)
+        make_array(location, path, field, shape=shape, chunks=(document.chunk_items, *shape[1:]))
 
 
 def _sharded(document: Document) -> dict[str, Any]:
@@ -120,42 +144,78 @@ def _sharded(document: Document) -> dict[str, Any]:
 
 
 def _write_items(location: Location, document: Document, items: Iterable[Item]) -> int:
-    """Write items after the last row, a block at a time, and return the number of rows then."""
-    rows = document.n_items
-    first_block = document.item_rows - rows % document.item_rows
-    stream = iter(items)
-    size = first_block
-    while block := next(blocks(stream, size), None):
+    """Write items after the last row, a shard at a time, and return the number of rows then."""
+    rows, size = document.n_items, document.item_rows
+    labels = [layout.label for layout in document.layouts]
+    begun = _last_shard(location, document)
+    for block in blocks(items, chain([size - rows % size], repeat(size))):
         columns = encoded_items(block, rows)
-        for field in ITEM_FIELDS:
-            path = f"{ITEMS}/{field.name}"
-            grow(location, path, rows + len(block))
-            with explained("store array", f"{location.name}/{path}", "check the disk's space"):
-                open_array(location, path)[rows : rows + len(block)] = columns[field.name]
+        columns[CHECKSUM.name] = item_checksums(columns)
+        contents: dict[str, bytes] = {}
+        for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
+            values = np.concatenate([*begun.get(field.name, ()), columns[field.name]])
+            shard = encoded_shard(field, values, chunk_rows=document.chunk_items, shard_rows=size)
+            # Each group carries the coordinates, so that it can be read alone.
+            groups = [ITEMS, *labels] if field in COORDS else [ITEMS]
+            contents |= {f"{group}/{field.name}/c/{rows // size}": shard for group in groups}
+        location.write_all(contents)
         rows += len(block)
-        size = document.item_rows
+        begun = {}
     return rows
 
 
-def _copy_coords(location: Location, document: Document, label: str, *, first: int) -> None:
-    """Copy the coordinates of the rows from ``first`` on, file by file, so that each group can be read alone."""
+def _last_shard(location: Location, document: Document) -> dict[str, list[np.ndarray[Any, Any]]]:
+    """Read the rows of the last shard, if there is room for more in it."""
+    first, stop = document.n_items - document.n_items % document.item_rows, document.n_items
+    if first == stop:
+        return {}
+    columns = {}
+    for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
+        path = f"{ITEMS}/{field.name}"
+        with explained("store array", f"{location.name}/{path}", "restore it, or make the store anew"):
+            array = zarr.Array.from_dict(StorePath(location.storage, path), document.metadata[path])
+        columns[field.name] = [read_rows(array, (first, stop), location.name)]
+    return columns
+
+
+def rewrite(location: Location, *, document: Document, path: str, shard: int, values: np.ndarray[Any, Any]) -> None:
+    """Write one file of an array of the items, or of a copy beside a model, anew, whatever is there."""
+    field = next(one for one in (*ITEM_FIELDS, CHECKSUM) if one.name == path.rpartition("/")[2])
+    sizes = {"chunk_rows": document.chunk_items, "shard_rows": document.item_rows}
+    location.remove(f"{path}/c/{shard}")  # a folder may be in its place
+    location.write(f"{path}/c/{shard}", encoded_shard(field, values, **sizes))
+
+
+def item_checksums(columns: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Checksum rows of ``/items``, given its columns."""
+    return row_checksums([columns[field.name] for field in ITEM_FIELDS], keys=columns["key"])
+
+
+def _copy_coords(location: Location, document: Document, label: str) -> None:
+    """Copy the coordinates, file by file, so that each group can be read alone."""
     for field in COORDS:
-        for shard in range(first // document.item_rows, -(-document.n_items // document.item_rows)):
-            key = f"{field.name}/c/{shard}"
-            content = location.read(f"{ITEMS}/{key}")
-            if content is None:
-                reason = "it is missing"
-                fix = "restore it, or make the store anew"
-                raise StoreError("store key", value=f"{location.name}/{ITEMS}/{key}", reason=reason, fix=fix)
-            location.write(f"{label}/{key}", content)
+        keys = [f"{field.name}/c/{shard}" for shard in range(-(-document.n_items // document.item_rows))]
+        contents = location.read_all([f"{ITEMS}/{key}" for key in keys])
+        if None in contents:
+            key = f"{location.name}/{ITEMS}/{keys[contents.index(None)]}"
+            fix = "restore it, or make the store anew"
+            raise StoreError("store key", value=key, reason="it is missing", fix=fix)
+        pairs = zip(keys, contents, strict=True)
+        location.write_all({f"{label}/{key}": content for key, content in pairs if content is not None})
 
 
-def _metadata(location: Location, document: Document) -> dict[str, dict[str, Any]]:
-    """Collect the metadata of every group and array for the root document."""
-    groups = {ITEMS: ITEM_FIELDS} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
+def _grown(location: Location, document: Document, n_items: int) -> Document:
+    """Set the number of rows of every array, and collect all metadata for the root document."""
+    groups = {ITEMS: (*ITEM_FIELDS, CHECKSUM)} | {one.label: (*COORDS, *one.fields) for one in document.layouts}
     metadata: dict[str, dict[str, Any]] = {}
+    changed: dict[str, bytes] = {}
     for group, fields in groups.items():
-        metadata[group] = array_document(location, group)
-        for field in fields:
-            metadata[f"{group}/{field.name}"] = array_document(location, f"{group}/{field.name}")
-    return metadata
+        metadata[group] = document.metadata.get(group) or array_document(location, group)
+        for path in (f"{group}/{field.name}" for field in _present(document, group, fields)):
+            content = document.metadata.get(path) or array_document(location, path)
+            if content["shape"][0] != n_items:
+                content = content | {"shape": [n_items, *content["shape"][1:]]}
+                changed[f"{path}/{ROOT_KEY}"] = json.dumps(content, indent=2).encode()
+            metadata[path] = content
+    location.write_all(changed)
+    return replace(document, n_items=n_items, metadata=metadata)

@@ -8,29 +8,20 @@ the document ourselves, because Zarr would write its attributes and its consolid
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime as dt
 import json
-import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
-from urllib.parse import unquote, urlsplit
-
-from zarr.abc.store import Store as ZarrStore
-from zarr.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.store.checksum import json_checksum
+from rs_embed_dask.store.fence import CLAIM, stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained
 
 __all__ = [
+    "CLAIM",
+    "COPY_KEY",
     "ITEMS",
     "MAP",
     "MARK",
@@ -41,136 +32,15 @@ __all__ = [
     "Target",
     "explained",
     "group_document",
+    "is_as_written",
+    "kind_of",
     "marked",
     "now",
     "ready",
 ]
 
-T = TypeVar("T")
-
-Target: TypeAlias = "str | os.PathLike[str] | ZarrStore"
-"""A local path, a URL that fsspec understands, or a Zarr store object."""
-
-ROOT_KEY: Final = "zarr.json"
-"""The key of the root document, which is the store's own commit record."""
-
-
-@contextlib.contextmanager
-def explained(what: str, value: object, fix: str) -> Iterator[None]:
-    """Turn the errors of storage and codecs into a `StoreError` with a fix."""
-    try:
-        yield
-    except PermissionError as error:
-        reason = f"no permission ({error.strerror or error})"
-        raise StoreError(what, value=value, reason=reason, fix="make it writable, or choose another path") from error
-    except OSError as error:
-        raise StoreError(what, value=value, reason=f"{type(error).__name__}: {error}", fix=fix) from error
-    except (ValueError, RuntimeError, KeyError, EOFError) as error:
-        if isinstance(error, StoreError):
-            raise
-        reason = f"its bytes cannot be understood ({type(error).__name__}: {error})"
-        raise StoreError(what, value=value, reason=reason, fix=fix) from error
-
-
-@dataclass(frozen=True)
-class Location:
-    """The place of one store."""
-
-    target: str | ZarrStore
-    read_only: bool = False
-
-    @classmethod
-    def of(cls, target: Target, *, read_only: bool = False) -> Location:
-        """Resolve a path, a URL or a Zarr store object."""
-        if isinstance(target, ZarrStore):
-            return cls(target, read_only)
-        unchecked: object = target
-        text = str(os.fspath(unchecked)) if isinstance(unchecked, (str, os.PathLike)) else ""
-        if not text:
-            fix = "give a path, a URL such as s3://bucket/run.zarr, or a zarr store object"
-            raise StoreError("store target", value=target, reason="it is not a path, URL or Zarr store", fix=fix)
-        if "://" not in text:
-            return cls(str(Path(text).expanduser().absolute()), read_only)
-        parts = urlsplit(text)
-        if parts.scheme in {"file", "local"}:
-            # Zarr's LocalStore renames each file into place; fsspec writes local files in place, so not atomically.
-            return cls(str(Path(unquote(parts.netloc + parts.path)).absolute()), read_only)
-        return cls(text, read_only)
-
-    @property
-    def name(self) -> str:
-        """The place as messages show it."""
-        return self.target if isinstance(self.target, str) else repr(self.target)
-
-    @property
-    def is_portable(self) -> bool:
-        """Whether another process can open the same place."""
-        return isinstance(self.target, str)
-
-    @cached_property
-    def storage(self) -> ZarrStore:
-        """The Zarr store object."""
-        if isinstance(self.target, ZarrStore):
-            return self.target
-        if "://" not in self.target:
-            return LocalStore(self.target, read_only=self.read_only)
-        try:
-            return FsspecStore.from_url(self.target, read_only=self.read_only)
-        except (ImportError, ValueError) as error:
-            fix = "check the URL's scheme, and install its filesystem (s3fs, gcsfs, adlfs)"
-            raise StoreError("store target", value=self.target, reason=str(error), fix=fix) from error
-
-    def read(self, key: str) -> bytes | None:
-        """Read one key."""
-        with explained("store key", f"{self.name}/{key}", "check that the path is a store and can be read"):
-            try:
-                content = sync(self.storage.get(key, default_buffer_prototype()))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        return None if content is None else content.to_bytes()
-
-    def write(self, key: str, content: bytes) -> None:
-        """Write one key atomically: a reader sees the old content or the new, never a part."""
-        with explained("store key", f"{self.name}/{key}", "check the disk's space and that the path can be written"):
-            sync(self.storage.set(key, default_buffer_prototype().buffer.from_bytes(content)))
-
-    def remove(self, prefix: str) -> None:
-        """Remove a folder or a key at the top level, if it is there."""
-        with explained("store folder", f"{self.name}/{prefix}", "check that the path can be written"):
-            if sync(self.storage.exists(prefix)):
-                sync(self.storage.delete(prefix))
-            sync(self.storage.delete_dir(prefix))
-
-    def missing(self, keys: Sequence[str]) -> list[str]:
-        """List the keys that do not exist; all are looked up concurrently."""
-        with explained("store target", self.name, "check that the path can be read"):
-            return sync(_missing(self.storage, keys))
-
-    def names(self) -> list[str]:
-        """List the names at the top level, without the partial files of killed writes."""
-        with explained("store target", self.name, "check that the path is a folder that can be read"):
-            names = sync(_collected(self.storage.list_dir("")))
-        return sorted(name for name in names if not (name.startswith("zarr.") and name.endswith(".partial")))
-
-    def __getstate__(self) -> dict[str, Any]:
-        if not self.is_portable:
-            fix = "write from the process that holds it, or give a path or URL as the target"
-            reason = "a store in memory cannot be sent to another process"
-            raise StoreError("store target", value=self.name, reason=reason, fix=fix)
-        return {"target": self.target, "read_only": self.read_only}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-async def _missing(storage: ZarrStore, keys: Sequence[str]) -> list[str]:
-    exists = await asyncio.gather(*(storage.exists(key) for key in keys))
-    return [key for key, there in zip(keys, exists, strict=True) if not there]
-
-
-async def _collected(stream: AsyncIterator[T]) -> list[T]:
-    return [one async for one in stream]
-
+COPY_KEY: Final = "zarr.json.copy"
+"""A copy of the root document, for the repair of a damaged one. It is written after it: it never lists too much."""
 
 MARK: Final = "rs_embed_dask"
 """The root attribute that identifies a store of this package."""
@@ -192,6 +62,14 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
+def is_as_written(content: bytes) -> bool:
+    """Whether a root document has the checksum that it states; those of earlier versions state none."""
+    data = json.loads(content)
+    data["attributes"].pop(CLAIM, None)
+    stated = data["attributes"][MARK].pop("checksum", None)
+    return stated is None or bool(stated == json_checksum(data))
+
+
 PLACES: Final = "places"
 MAP: Final = "map"
 _OPENS: Final = {PLACES: "it holds places: open it with open_store", MAP: "it holds a map: open it with open_map"}
@@ -200,24 +78,31 @@ _Marked: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def kind_of(location: Location) -> str:
-    """Return what is at a place: places or a map; places also where nothing is. Raises StoreError."""
-    found = _found(location)
-    return PLACES if found is None else str(found[2].get("kind", PLACES))
+    """Return what is at a place: a map, or places; places also where nothing is, or nothing that can be understood."""
+    content = location.read(ROOT_KEY)
+    try:
+        mark = {} if content is None else _understood(content, location)[2]
+    except StoreError:  # whoever opens it says what is wrong
+        mark = {}
+    return str(mark.get("kind", PLACES))
 
 
 def marked(location: Location, kind: str) -> _Marked | None:
     """Read the root document, its attributes and our mark in them, of a store of a kind; None if there is none."""
-    found = _found(location)
-    if found is not None and (there := found[2].get("kind", PLACES)) != kind:
+    content = location.read(ROOT_KEY)
+    return None if content is None else _of_kind(content, location, kind)
+
+
+def _of_kind(content: bytes, location: Location, kind: str) -> _Marked:
+    parts = _understood(content, location)
+    there = parts[2].get("kind", PLACES)
+    if there != kind:
         reason, _, fix = _OPENS.get(there, "it holds something else: check the path").partition(": ")
         raise StoreError("store", value=location.name, reason=reason, fix=f"{fix}, or choose another path")
-    return found
+    return parts
 
 
-def _found(location: Location) -> _Marked | None:
-    content = location.read(ROOT_KEY)
-    if content is None:
-        return None
+def _understood(content: bytes, location: Location) -> _Marked:
     foreign = "it is not a store of rs-embed-dask"
     try:
         data = json.loads(content)
@@ -270,6 +155,7 @@ class Document:
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
     is_ready: bool = False
+    items_digest: str = ""
 
     @property
     def n_chunks(self) -> int:
@@ -294,19 +180,29 @@ class Document:
             "item_rows": self.item_rows,
             "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
         }
+        mark |= {"items_digest": self.items_digest} if self.items_digest else {}
         times = {"created": self.created, "updated": self.updated}
         attributes = {"title": "embeddings of remote-sensing foundation models", **times, MARK: mark}
         attributes |= {"request": self.request, "receipt": self.receipt}
         content = group_document(attributes)
         if self.is_ready:
             content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+            mark["checksum"] = json_checksum(content)
         return json.dumps(content, indent=1).encode()
 
     def save(self, location: Location) -> Self:
         """Replace the root document with this one: the moment at which a change becomes visible."""
         saved = replace(self, updated=now())
-        location.write(ROOT_KEY, saved.to_bytes())
+        content = saved.to_bytes()
+        location.write(ROOT_KEY, content)
+        if self.is_ready:
+            location.write(COPY_KEY, content)  # after the commit: what was refused must not be restored one day
         return saved
+
+    @classmethod
+    def stamped(cls, content: bytes | None, mark: str) -> bytes:
+        """Put a mark into the content of the root document, or begin one."""
+        return stamped_json(cls(chunk_items=1, item_rows=1).to_bytes() if content is None else content, mark)
 
     @classmethod
     def load(cls, location: Location) -> Document:
@@ -316,10 +212,13 @@ class Document:
     @classmethod
     def find(cls, location: Location) -> Document | None:
         """Read the root document if there is one, ready or not."""
-        found = marked(location, PLACES)
-        if found is None:
-            return None
-        data, attributes, mark = found
+        content = location.read(ROOT_KEY)
+        return None if content is None else cls.of(content, location)
+
+    @classmethod
+    def of(cls, content: bytes, location: Location) -> Document:
+        """Understand a root document."""
+        data, attributes, mark = _of_kind(content, location, PLACES)
         try:
             return cls._parsed(data, attributes, mark)
         except (KeyError, TypeError, ValueError) as error:
@@ -346,4 +245,5 @@ class Document:
             created=attributes["created"],
             updated=attributes["updated"],
             is_ready=is_ready,
+            items_digest=str(mark.get("items_digest", "")),
         )

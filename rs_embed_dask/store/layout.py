@@ -5,9 +5,10 @@ All arrays of a model share their row chunks, so that one writer owns whole Zarr
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
 __all__ = [
+    "CENSUS",
+    "CHECKSUM",
     "COORDS",
     "DONE",
+    "EMBEDDED",
     "GRID_FIELDS",
     "ITEM_FIELDS",
     "LAYOUT_VERSION",
@@ -49,7 +53,7 @@ class Status(IntEnum):
     PENDING = 0
     """Not decided yet."""
     OK = 1
-    """Embedded."""
+    """Embedded; a reason names scenes that could not be read and were not missed."""
     PARTIAL = 2
     """Embedded, but a frame or more than 10 % of the pixels was missing."""
     NO_DATA = 3
@@ -66,6 +70,9 @@ class Status(IntEnum):
         """The name in plain words: ``read failed``."""
         return self.name.lower().replace("_", " ")
 
+
+EMBEDDED: Final = frozenset({Status.OK, Status.PARTIAL})
+"""Has a vector, so that its chunk is there."""
 
 DONE: Final = frozenset({Status.OK, Status.PARTIAL, Status.NO_DATA, Status.INVALID})
 """Decided for good: nothing is computed again."""
@@ -120,7 +127,8 @@ class Field:
     def encoded(self, values: Any) -> np.ndarray[Any, Any]:
         """Convert values to their stored form."""
         if self.kind == "text":
-            return np.asarray([self._cut(str(value)) for value in values], dtype=object)
+            texts = map(str, values) if self.longest == _WHOLE else (self._cut(str(value)) for value in values)
+            return np.asarray(list(texts), dtype=object)
         if self.kind == "day":
             days = np.asarray(values, dtype="datetime64[D]")
             return np.where(np.isnat(days), NO_DAY, days.astype("int64")).astype("int32")
@@ -165,6 +173,11 @@ ITEM_FIELDS: Final = (
 )
 """The arrays of ``/items``."""
 
+CHECKSUM: Final = Field(
+    "checksum", dtype="uint32", fill=0, attrs={"long_name": "crc32c of the row and its item's key; 0: not recorded"}
+)
+"""What `checksum.row_checksums` gives for each row, in ``/items`` and beside each model's status."""
+
 STATUS: Final = Field(
     "status",
     dtype="uint8",
@@ -177,6 +190,12 @@ STATUS: Final = Field(
 )
 
 
+CENSUS: Final = (
+    Field("n_days", dtype="int32", fill=-1, attrs={"long_name": "days with scenes in the catalogue; -1: not counted"}),
+    Field("n_expected", dtype="int32", fill=-1, attrs={"long_name": "days with passes, at least; -1: not known"}),
+)
+"""What the catalogue has beside what the orbit promises. Stores that are older lack these arrays."""
+
 RESULT_FIELDS: Final = (
     _text("reason", "why the item is not embedded, or what was missing", longest=1_000),
     Field(
@@ -185,6 +204,7 @@ RESULT_FIELDS: Final = (
         attrs={"long_name": "share of pixels that were observed", "units": "1"},
     ),
     Field("n_obs", dtype="int32", fill=0, attrs={"long_name": "number of observations that went in"}),
+    *CENSUS,
     _day("first_date", "day of the first observation"),
     _day("last_date", "day of the last observation"),
     _day("frame_start", "first day of the frame", ("item", "frame")),
@@ -229,6 +249,12 @@ class Item:
     spatial: Spatial
     temporal: TemporalSpec
     id: str = ""
+
+    @property
+    def key(self) -> int:
+        """A digest of place and span in 64 bits, by which a row is known again."""
+        text = f"{self.spatial.to_json()}\n{self.temporal.to_json()}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True)
@@ -276,7 +302,7 @@ class ModelLayout:
     @property
     def fields(self) -> tuple[Field, ...]:
         """Every array of a chunk in the order of writing, the status last."""
-        return (*self.data_fields, STATUS)
+        return (*self.data_fields, CHECKSUM, STATUS)
 
     def shape(self, one: Field, rows: int) -> tuple[int, ...]:
         """Shape of an array for a number of rows."""
@@ -312,7 +338,10 @@ class ModelLayout:
 
 @dataclass
 class ChunkResult:
-    """What a task writes: some or all rows of one chunk and one model."""
+    """What a task writes: some or all rows of one chunk and one model.
+
+    ``keys`` are the keys of the items that were computed; where given, they must be those of the rows.
+    """
 
     rows: np.ndarray[Any, Any]
     status: np.ndarray[Any, Any]
@@ -320,6 +349,8 @@ class ChunkResult:
     reason: list[str] | None = None
     valid_fraction: np.ndarray[Any, Any] | None = None
     n_obs: np.ndarray[Any, Any] | None = None
+    n_days: np.ndarray[Any, Any] | None = None
+    n_expected: np.ndarray[Any, Any] | None = None
     first_date: np.ndarray[Any, Any] | None = None
     last_date: np.ndarray[Any, Any] | None = None
     frame_start: np.ndarray[Any, Any] | None = None
@@ -328,3 +359,15 @@ class ChunkResult:
     crs: list[str] | None = None
     grid_shape: np.ndarray[Any, Any] | None = None
     scenes: list[str] | None = None
+    keys: np.ndarray[Any, Any] | None = None
+
+    def at(self, rows: np.ndarray[Any, Any]) -> ChunkResult:
+        """Return the part of the result that belongs to some rows of the chunk."""
+        places = np.flatnonzero(np.isin(self.rows, rows))
+        if len(places) == len(self.rows):
+            return self
+        columns: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, column in columns.items():
+            if column is not None:
+                columns[name] = [column[place] for place in places] if isinstance(column, list) else column[places]
+        return replace(self, **columns)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout, TimeSpan
 
-__all__ = ["POSITIONS", "claim_map", "fill_map", "keep_positions", "make_coords", "placed", "top_up"]
+__all__ = ["POSITIONS", "claim_map", "fill_map", "keep_positions", "make_coords", "map_vacancy", "placed", "top_up"]
 
 POSITIONS: Final = Field(
     "position_mean",
@@ -36,11 +36,17 @@ _SPANS_AT_ONCE: Final = 1024
 _AXIS_CHUNK: Final = 2**18
 
 
+def map_vacancy(location: Location) -> list[str]:
+    """Make sure that a place is empty, or that the making of a map was interrupted there; list what is there."""
+    names = location.names()
+    begun = MapDocument.find(location) if ROOT_KEY in names else None
+    check_vacant(location, names, None if begun is None else begun.is_ready)
+    return names
+
+
 def claim_map(location: Location) -> MapDocument:
     """Take an empty place, or one where a map was begun and never finished."""
-    names = location.names()
-    found = MapDocument.find(location) if ROOT_KEY in names else None
-    check_vacant(location, names, None if found is None else found.is_ready)
+    names = map_vacancy(location)
     begun = MapDocument().save(location)
     for name in names:
         if name != ROOT_KEY:

@@ -18,7 +18,6 @@ from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_writer import StoredBlock
-from rs_embed_dask.store.nodes import keys_below, read_keys
 from rs_embed_dask.store.receipt import plain
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class MapView:
         found: dict[int, dict[tuple[int, int], Status]] = defaultdict(dict)
         unpack = Zstd()
         # A million blocks have a million such files. Zarr takes ten times as long for each.
-        for (key, (time, row, col)), content in zip(keys, read_keys(self._location, [k for k, _ in keys]), strict=True):
+        for (key, (time, row, col)), content in zip(keys, self._location.read_all([k for k, _ in keys]), strict=True):
             if content is not None:
                 with explained("map status", f"{self._location.name}/{key}", "delete it: the block is computed again"):
                     found[time][row, col] = Status(unpack.decode(content)[0])
@@ -119,7 +118,7 @@ class MapView:
 
     def _status_keys(self, label: str, group: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
         folder = f"{label}/{self.document.group(label, group).group}/{_STATUS}/c"
-        for key in keys_below(self._location, folder):
+        for key in self._location.keys(folder):
             numbers = key.rpartition("/c/")[2].split("/")
             if all(map(str.isdecimal, numbers)):  # and not what a killed write left behind
                 time, row, col = map(int, numbers)

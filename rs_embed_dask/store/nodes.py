@@ -1,23 +1,18 @@
-"""Groups and arrays of any store: made, grown, opened, listed."""
+"""Groups and arrays of any store: made, grown, opened."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import zarr
-from zarr.buffer import default_buffer_prototype
 from zarr.codecs import ZstdCodec
-from zarr.core.sync import sync
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ROOT_KEY, explained, group_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from zarr.abc.store import Store as ZarrStore
 
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field
@@ -26,14 +21,10 @@ __all__ = [
     "array_document",
     "check_vacant",
     "grow",
-    "keys_below",
     "make_array",
     "make_group",
     "open_array",
-    "read_keys",
 ]
-
-_AT_ONCE: Final = 256
 
 
 def check_vacant(location: Location, names: Sequence[str], is_ready: bool | None) -> None:  # noqa: FBT001
@@ -88,27 +79,3 @@ def open_array(location: Location, path: str) -> zarr.Array[Any]:
     """Open one array to write."""
     with explained("store array", f"{location.name}/{path}", "restore it, or make the store anew"):
         return zarr.open_array(location.storage, path=path, mode="r+")
-
-
-def keys_below(location: Location, path: str) -> list[str]:
-    """List the keys below a folder."""
-    with explained("store folder", f"{location.name}/{path}", "check that the path can be read"):
-        return sync(_listed(location.storage, f"{path}/"))
-
-
-async def _listed(storage: ZarrStore, prefix: str) -> list[str]:
-    return [key async for key in storage.list_prefix(prefix)]
-
-
-def read_keys(location: Location, keys: Sequence[str]) -> list[bytes | None]:
-    """Read many small keys, some hundred at once; None for one that is not there."""
-    contents: list[bytes | None] = []
-    with explained("store key", location.name, "check that the path is a store and can be read"):
-        for first in range(0, len(keys), _AT_ONCE):
-            contents += sync(_read(location.storage, keys[first : first + _AT_ONCE]))
-    return contents
-
-
-async def _read(storage: ZarrStore, keys: Sequence[str]) -> list[bytes | None]:
-    found = await asyncio.gather(*(storage.get(key, default_buffer_prototype()) for key in keys))
-    return [None if one is None else one.to_bytes() for one in found]

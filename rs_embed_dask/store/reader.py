@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
+from rs_embed_dask.store.accessor import georeferenced, plain_tree
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.store import Store
 
@@ -18,11 +17,15 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.store import StoreView
 
-__all__ = ["item_grid", "items_frame", "open_store"]
+__all__ = ["item_grid", "items_frame", "open_store", "tree_of"]
 
 
 def open_store(path: Target) -> xr.DataTree:
-    """Open a store as a lazy tree, as ``xarray.open_datatree(path, engine="zarr", chunks={})`` returns it.
+    """Open a store as a lazy tree, whose items are found by id.
+
+    The arrays are those of ``xarray.open_datatree(path, engine="zarr", chunks={})``. Here ``item`` holds the ids, and
+    nested attributes (request, receipt, a model's card) are JSON text, so that the tree survives ``to_netcdf``;
+    ``run.rs.request`` and ``run.rs.receipt`` return them as dictionaries.
 
     Parameters
     ----------
@@ -32,7 +35,7 @@ def open_store(path: Target) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        ``/items`` and one group per model, as Dask arrays.
+        ``/items`` and one group per model, as Dask arrays; ``run.rs`` has tables and grids.
 
     Raises
     ------
@@ -41,10 +44,25 @@ def open_store(path: Target) -> xr.DataTree:
 
     Examples
     --------
-    >>> open_store("run.zarr")["rcf"].embedding.isel(item=0)  # doctest: +SKIP
+    >>> open_store("run.zarr")["rcf"].embedding.sel(item="field-17")  # doctest: +SKIP
     """
-    opening: Any = Store.open(path).location.target
-    return xr.open_datatree(opening, engine="zarr", chunks={})
+    store = Store.open(path)
+    store.counts()  # refuses status codes that do not exist
+    # Of a service, xarray would open the URL by fsspec.
+    opening: Any = store.location.target if store.location.service is None else store.location.storage
+    # Xarray would read a million numbers for each group, only to learn that they count the rows.
+    return plain_tree(xr.open_datatree(opening, engine="zarr", chunks={}, drop_variables="item"))
+
+
+def tree_of(run: xr.DataTree | Target) -> xr.DataTree:
+    """Return a run as a tree: itself, or the store at a path; a tree that xarray opened is made plain first."""
+    if not isinstance(run, xr.DataTree):
+        return open_store(run)
+    if ITEMS not in run.children:
+        reason = "it has no group 'items'"
+        fix = "give what compute_embeddings or open_store returned, or a store's path"
+        raise StoreError("run", value=", ".join(run.children) or "an empty tree", reason=reason, fix=fix)
+    return plain_tree(run) if run[ITEMS]["item"].dtype.kind in "iu" else run
 
 
 def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
@@ -63,23 +81,7 @@ def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
         reason = str(store.values(label, "reason", (item, item + 1))[0]) or "it was not computed yet"
         fix = "see status() for what became of it"
         raise StoreError("item", value=item, reason=f"it has no grid: {reason}", fix=fix)
-    return _georeferenced(row["embedding"][:, :rows, :columns], row["transform"], str(row["crs"]))
-
-
-def _georeferenced(grid: np.ndarray[Any, Any], transform: np.ndarray[Any, Any], crs: str) -> xr.DataArray:
-    import rioxarray  # noqa: F401  registers the .rio accessor
-
-    a, _, c, _, e, f = (float(value) for value in transform)
-    rows, columns = grid.shape[1:]
-    array = xr.DataArray(
-        grid,
-        dims=("dim", "y", "x"),
-        coords={"y": f + e * (np.arange(rows) + 0.5), "x": c + a * (np.arange(columns) + 0.5)},
-        name="embedding",
-        attrs=proj_attrs(crs) | spatial_attrs(tuple(transform), (rows, columns)),
-    )
-    named: xr.DataArray = array.rio.write_crs(crs)
-    return named
+    return georeferenced(row["embedding"][:, :rows, :columns], row["transform"], str(row["crs"]))
 
 
 def items_frame(store: StoreView) -> gpd.GeoDataFrame:

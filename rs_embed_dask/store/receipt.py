@@ -16,7 +16,16 @@ from rs_embed_dask.specs import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Difference", "build_receipt", "check_request", "differences", "package_version", "plain", "request_digest"]
+__all__ = [
+    "Difference",
+    "build_receipt",
+    "check_request",
+    "differences",
+    "package_version",
+    "plain",
+    "request_digest",
+    "settings_digest",
+]
 
 
 def package_version(name: str = "rs-embed-dask") -> str:
@@ -111,6 +120,11 @@ class Difference:
 
 def _value_text(value: object) -> str:
     return "nothing" if value is None else shown(value)
+
+
+def settings_digest(request: Mapping[str, Any]) -> str:
+    """Digest what never changes in a store's request, whatever items and models are added."""
+    return request_digest({key: value for key, value in request.items() if key not in _FREE | {"models"}})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:

@@ -14,7 +14,7 @@ import pandas as pd
 from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.layout import DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
+from rs_embed_dask.store.layout import CENSUS, DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.store import StoreView
@@ -23,11 +23,13 @@ __all__ = [
     "FAILURES",
     "FrameGaps",
     "ReasonCount",
+    "SceneCensus",
     "StatusReport",
     "frame_gaps",
     "frame_name",
     "reason_pattern",
     "reasons",
+    "scene_census",
     "shown_counts",
     "shown_model",
     "status_table",
@@ -124,6 +126,38 @@ def _names(starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> np.ndarr
     return named[np.asarray(where).reshape(-1)].reshape(starts.shape)
 
 
+@dataclass(frozen=True)
+class SceneCensus:
+    """The days with scenes of one model's items, beside the days on which satellites must have passed."""
+
+    label: str
+    items: int
+    n_days: int
+    n_expected: int
+    short: int
+
+    def __str__(self) -> str:
+        total = f"scenes on {self.n_days:,} days, at least {self.n_expected:,} passes expected"
+        few = f"; {self.short} of {counted(self.items, 'item')} with fewer than expected" if self.short else ""
+        return total + few
+
+
+def scene_census(store: StoreView, label: str) -> SceneCensus | None:
+    """Compare what the catalogue has with what the orbits promise; None where no item can be compared."""
+    days, expected = _census(store, label)
+    rows = (days >= 0) & (expected >= 0)
+    if not rows.any():
+        return None
+    days, expected = days[rows], expected[rows]
+    return SceneCensus(label, len(days), int(days.sum()), int(expected.sum()), int((days < expected).sum()))
+
+
+def _census(store: StoreView, label: str) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return days with scenes and expected passes of all items, -1 where they are not known."""
+    unknown = np.full(store.n_items, -1)
+    return tuple(store.values(label, one.name) if store.has(label, one.name) else unknown for one in CENSUS)
+
+
 FAILURES: Final = (Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID, Status.NO_DATA, Status.PARTIAL)
 """The statuses whose reasons are reported, the worst first."""
 
@@ -186,11 +220,17 @@ def status_table(store: StoreView) -> pd.DataFrame:
             "reason": _shown_texts(store.values(label, "reason")),
             "valid_fraction": np.where(has_frame.any(axis=1), mean, np.nan),
             "n_obs": store.values(label, "n_obs"),
+            **{one.name: _whole(values) for one, values in zip(CENSUS, _census(store, label), strict=True)},
             "first_date": _dates(store.values(label, "first_date")),
             "last_date": _dates(store.values(label, "last_date")),
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
+
+
+def _whole(numbers: np.ndarray[Any, Any]) -> Any:
+    """Return whole numbers as pandas holds them, NA for -1."""
+    return pd.arrays.IntegerArray(numbers.astype("int32"), numbers < 0)
 
 
 def _shown_texts(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -225,19 +265,23 @@ class StatusReport:
         Items that are not OK, grouped by reason.
     gaps : tuple of FrameGaps
         Frames in which some item has no data.
+    census : tuple of SceneCensus
+        Days with scenes in the catalogue beside the passes that orbits promise, where both are known.
     """
 
     store: StoreView
     counts: dict[str, dict[Status, int]]
     failures: tuple[ReasonCount, ...]
     gaps: tuple[FrameGaps, ...]
+    census: tuple[SceneCensus, ...] = ()
 
     @classmethod
     def of(cls, store: StoreView) -> StatusReport:
         """Read the report of an open store."""
         failures = [one for label in store.labels for one in reasons(store, label)]
         gaps = [one for label in store.labels for one in frame_gaps(store, label)]
-        return cls(store, store.counts(), tuple(failures), tuple(gaps))
+        census = tuple(one for label in store.labels if (one := scene_census(store, label)) is not None)
+        return cls(store, store.counts(), tuple(failures), tuple(gaps), census)
 
     @property
     def n_items(self) -> int:
@@ -268,8 +312,8 @@ class StatusReport:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of ``table`` in the order in which they are printed."""
         return (
-            *("item", "id", "lon", "lat", "start", "end"),
-            *("model", "status", "valid_fraction", "n_obs", "first_date", "last_date", "reason"),
+            *("item", "id", "lon", "lat", "start", "end", "model", "status", "valid_fraction", "n_obs"),
+            *("n_days", "n_expected", "first_date", "last_date", "reason"),
         )
 
     @property
@@ -297,6 +341,7 @@ class StatusReport:
             reasons.append(("", "", f"and {len(self.failures) - _MOST_REASONS} more: see .failures"))
         gaps = [(one.label, str(one)) for one in self.gaps]
         sections = [Section("Models", models), Section("Reasons", reasons), Section("Frames without data", gaps)]
+        sections.append(Section("Scenes in the catalogue", [(one.label, str(one)) for one in self.census]))
         return [Section("", facts), *(section for section in sections if section.rows)]
 
     def __repr__(self) -> str:

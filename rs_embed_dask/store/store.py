@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import zarr
+from zarr.storage import StorePath
 
-from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.arrays import add_models, append_items, claim, fill
+from rs_embed_dask.errors import StoreBusyError, StoreError
+from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, vacancy
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
-from rs_embed_dask.store.items import ItemMatch, decoded_items, matched
-from rs_embed_dask.store.layout import UNDONE, Status
+from rs_embed_dask.store.fence import fenced
+from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, strange_rows
+from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
-from rs_embed_dask.store.writer import Chunk, read_rows, write_rows
+from rs_embed_dask.store.shards import decoded_status, number_rows
+from rs_embed_dask.store.validity import check_codes, check_document
+from rs_embed_dask.store.writer import Chunk, check_result, read_rows, status_fence, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence, Set as AbstractSet
+    from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
@@ -114,37 +119,75 @@ class StoreView:
     def items(self, chunk: int) -> list[Item]:
         """Read the items of one chunk, and only those."""
         start, stop = self.span(chunk)
-        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal")}
+        columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal", "key")}
+        damaged = [start + row for row in strange_rows(columns)]
+        if damaged:
+            value = f"{ITEMS}: rows {damaged} in {self._location.name}"
+            reason = "their keys are not those of their places"
+            raise StoreError("store items", value=value, reason=reason, fix="run verify on the store")
         return decoded_items(columns, start)
 
     def match_items(self, items: Iterable[Item]) -> ItemMatch:
         """Compare a request's items with the store's, by place and span."""
+        digest, count = self._document.items_digest, self.n_items
+        # A million keys take seconds, and most calls that find a store ask for what it was made from, or for more.
+        if digest and isinstance(items, ItemColumns):
+            first = items if len(items) == count else items.take(slice(0, count))
+            if first.digest == digest:
+                return continued(items, count)
         return matched(self.values(ITEMS, "key"), items)
+
+    def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:
+        """Find the arrays of one chunk and model, and read the keys of its items unless they are given."""
+        layout, span = self.layout(label), self.span(chunk)
+        names = [field.name for field in layout.fields if f"{label}/{field.name}" in self._document.metadata]
+        arrays = {name: self._array(label, name) for name in names}
+        own = self.values(ITEMS, "key", span) if keys is None else keys[slice(*span)]
+        return Chunk(arrays, layout, *span, self._location.name, own)
 
     def values(self, group: str, name: str, span: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
         """Read rows of one array in stored form (days as int32, texts as strings)."""
-        return read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
+        values = self._all_rows(group, name) if span is None else None
+        if values is None:
+            values = read_rows(self._array(group, name), span or (0, self.n_items), self._location.name)
+        if name == STATUS.name:
+            check_codes(values, f"{self._location.name}/{group}/{name}", first=span[0] if span else 0)
+        return values
+
+    def _all_rows(self, group: str, name: str) -> np.ndarray[Any, Any] | None:
+        """Read a whole array of small chunks at once, which Zarr takes a millisecond each for; None if it must."""
+        document = self._document
+        if (group, name) == (ITEMS, "key"):
+            keys = [f"{ITEMS}/{name}/c/{shard}" for shard in range(-(-self.n_items // document.item_rows))]
+            shards = self._location.read_all(keys)
+            values = number_rows(shards, "uint64", shard_chunks=document.item_rows // self.chunk_items)
+        elif name == STATUS.name and group in self.labels:
+            chunks = self._location.read_all([f"{group}/{name}/c/{chunk}" for chunk in range(self.n_chunks)])
+            values = decoded_status(chunks, self.chunk_items)
+        else:
+            return None
+        return None if values is None or len(values) < self.n_items else values[: self.n_items]
+
+    def has(self, group: str, name: str) -> bool:
+        """Return whether there is an array: stores of earlier versions lack some."""
+        return f"{group}/{name}" in self._document.metadata
 
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
         path = f"{group}/{name}"
-        if path not in self._arrays:
-            self._open_group(group)
-        if path not in self._arrays:
-            names = ", ".join(path.partition("/")[2] for path in self._arrays if path.startswith(f"{group}/"))
-            raise StoreError("array", value=path, reason="the store has no such array", fix=f"use one of {names}")
-        return self._arrays[path]
-
-    def _open_group(self, group: str) -> None:
+        if path in self._arrays:
+            return self._arrays[path]
         if group != ITEMS:
             self._document.layout(group)
-        names = [path.partition("/")[2] for path in self._document.metadata if path.startswith(f"{group}/")]
-        mode: Literal["r", "r+"] = "r" if self._location.read_only else "r+"
+        metadata = self._document.metadata
+        if path not in metadata:
+            names = ", ".join(one.partition("/")[2] for one in metadata if one.startswith(f"{group}/"))
+            raise StoreError("array", value=path, reason="the store has no such array", fix=f"use one of {names}")
+        # From the document at hand, not from the disk again: what is read is then one state of the store.
         with explained("store", self._location.name, "check that the path is a store and can be read"):
-            opened = zarr.open_group(self._location.storage, mode=mode, use_consolidated=True)
-        for name in names:
-            array = opened[f"{group}/{name}"]
-            if isinstance(array, zarr.Array):
-                self._arrays[f"{group}/{name}"] = array
+            array = zarr.Array.from_dict(StorePath(self._location.storage, path), metadata[path])
+            # Zarr would remove a chunk that holds nothing but its fill value: not what a damaged store lacks, then.
+            self._arrays[path] = array.with_config({"write_empty_chunks": True})
+        return self._arrays[path]
 
     def pending(
         self, label: str, *, only: AbstractSet[Status] | None = None, reason: str | None = None
@@ -182,7 +225,7 @@ class Store(StoreView):
     """One Zarr v3 group: items, one group per model, and the receipt.
 
     A store is opened or created by its class methods. It is small and picklable (its place and mode only) where its
-    place is a path or a URL. One process at a time writes a chunk; one client at a time adds items or models.
+    place is a path or a URL. Any number of processes may write to it: each write is fenced against the others.
     """
 
     @classmethod
@@ -219,8 +262,10 @@ class Store(StoreView):
             If the place holds a finished store or anything else, or cannot be written.
         """
         location = Location.of(target)
-        begun = claim(location, chunk_items)
-        document = fill(location, begun, items, models=models, request=request, receipt=receipt or {})
+        vacancy(location, chunk_items)  # before the fence puts anything there
+        with fenced(location, ROOT_KEY, Document.stamped) as inside:
+            begun = claim(inside, chunk_items)
+            document = fill(inside, begun, items, models=models, request=request, receipt=receipt or {})
         return cls(location, document)
 
     @classmethod
@@ -237,7 +282,8 @@ class Store(StoreView):
         Raises
         ------
         StoreError
-            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array.
+            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array, or
+            if its numbers cannot be right.
         """
         if mode not in {"r", "r+"}:
             reason = "a store is opened to read or to read and write"
@@ -248,9 +294,12 @@ class Store(StoreView):
         document = Document.load(reading)
         missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
         if missing:
-            fix = "restore it from a copy, or make the store anew"
+            fix = "verify the store with repair=True, or restore it from a copy"
             reason = f"{len(missing)} of its arrays are missing"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        check_document(reading, document)
+        if mode == "r+":
+            location.leftovers(remove=True)
         return cls(location, document)
 
     @classmethod
@@ -264,6 +313,11 @@ class Store(StoreView):
         """
         document = Document.find(Location.of(target, read_only=True))
         return document is not None and document.is_ready
+
+    @classmethod
+    def check_vacant(cls, target: Target) -> None:
+        """Refuse a place that is not empty and holds no store that was begun. Raises StoreError."""
+        vacancy(Location.of(target, read_only=True), 1)
 
     def write_chunk(self, chunk: int, label: str, result: ChunkResult) -> None:
         """Write rows of one chunk and model: idempotent, whole chunks, the status last.
@@ -282,36 +336,82 @@ class Store(StoreView):
         StoreError
             If the result does not fit, or if the store cannot be read or written.
         """
-        self._check_writable()
-        layout = self.layout(label)
-        arrays = {field.name: self._array(label, field.name) for field in layout.fields}
-        write_rows(Chunk(arrays, layout, *self.span(chunk), self._location.name), result)
+        self._write(chunk, label, result, is_open=False)
 
-    def append_items(self, items: Iterable[Item], *, request: dict[str, Any] | None = None) -> int:
+    def finish_chunk(
+        self, chunk: int, label: str, result: ChunkResult, *, only: AbstractSet[Status] | None = None
+    ) -> None:
+        """Write those rows that are still to compute: what another writer has finished meanwhile stays.
+
+        Parameters
+        ----------
+        chunk, label, result
+            As `write_chunk`.
+        only : set of Status, optional
+            The statuses of the rows that may be written. Default: all that are not done.
+        """
+        self._write(chunk, label, result, is_open=True, only=only)
+
+    def _write(
+        self, chunk: int, label: str, result: ChunkResult, *, is_open: bool, only: AbstractSet[Status] | None = None
+    ) -> None:
+        self._check_writable()
+        part = self.chunk(chunk, label)
+        check_result(part, result)
+        with fenced(self._location, *status_fence(part)) as inside:
+            if is_open:
+                result = result.at(self.pending_rows(chunk, label, only))
+            if len(result.rows):
+                write_rows(part.at(inside), result)
+
+    def append_items(
+        self,
+        items: Iterable[Item],
+        *,
+        request: dict[str, Any] | None = None,
+        after: int | None = None,
+        digest: str = "",
+    ) -> int:
         """Add rows, pending for every model, and return how many.
 
-        Only the client calls this, while no worker writes.
+        Parameters
+        ----------
+        items : iterable of Item
+            The rows in order.
+        request : dict, optional
+            Replaces the stored request.
+        after : int, optional
+            Refuse if the store does not have this many rows: they were matched with those.
+        digest : str, optional
+            The digest of all items that the store then has, as `ItemColumns.digest`.
         """
-        self._check_writable()
-        before = self.n_items
-        self._renew(append_items(self._location, self._document, items, request=request))
-        return self.n_items - before
+        with self._changing() as (inside, document):
+            if after is not None and document.n_items != after:
+                reason = f"another run has added {document.n_items - after} items meanwhile"
+                fix = "repeat the call: it adds only what is still missing"
+                raise StoreBusyError("store", value=self._location.name, reason=reason, fix=fix)
+            self._renew(append_items(inside, document, items, request=request, digest=digest))
+        return self.n_items - document.n_items
 
     def add_models(self, layouts: Sequence[ModelLayout], *, request: dict[str, Any] | None = None) -> None:
-        """Add models, with every item pending for them.
-
-        Only the client calls this.
-        """
-        self._check_writable()
-        self._renew(add_models(self._location, self._document, layouts, request=request))
+        """Add models, with every item pending for them."""
+        with self._changing() as (inside, document):
+            self._renew(add_models(inside, document, layouts, request=request))
 
     def update_receipt(self, **parts: Any) -> None:
-        """Add to the receipt or replace parts of it.
+        """Add to the receipt; a part that is a dictionary keeps what it has, any other is replaced."""
+        added = plain(parts)
+        with self._changing() as (inside, document):
+            old = document.receipt
+            merged = {name: old[name] | new for name, new in added.items() if _are_dicts(old.get(name), new)}
+            self._renew(replace(document, receipt=old | added | merged).save(inside))
 
-        Only the client calls this.
-        """
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Location, Document]]:
+        """Give the root document as it is now, and a place where it can be replaced."""
         self._check_writable()
-        self._renew(replace(self._document, receipt=self.receipt | plain(parts)).save(self._location))
+        with fenced(self._location, ROOT_KEY, Document.stamped) as inside:
+            yield inside, Document.load(inside)
 
     def _renew(self, document: Document) -> None:
         self._document_read = document
@@ -321,3 +421,7 @@ class Store(StoreView):
         if self._location.read_only:
             fix = "open it with mode='r+'"
             raise StoreError("store", value=self._location.name, reason="it was opened for reading", fix=fix)
+
+
+def _are_dicts(*values: object) -> bool:
+    return all(isinstance(value, dict) for value in values)

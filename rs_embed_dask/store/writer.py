@@ -1,31 +1,38 @@
 """Writing one chunk of one model: whole, repeatable, the status last.
 
-The status array is a chunk's commit record. Data are written first; a row that had a status before and is rewritten
-is first set back to pending. So a crash between any two writes leaves every row either complete or pending.
+The status array is a chunk's commit record. Data are written first, then a checksum of each row; a row that had a
+status before and is rewritten is first set back to pending. So a crash between any two writes leaves every row either
+complete or pending. A chunk is written even where it holds nothing but fill values: only then is a missing file a lost
+one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import zarr
+from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError, redact
+from rs_embed_dask.store.checksum import NO_CHECKSUM, row_checksums
 from rs_embed_dask.store.document import explained
-from rs_embed_dask.store.layout import Status
+from rs_embed_dask.store.fence import stamped_frame
+from rs_embed_dask.store.layout import CHECKSUM, STATUS, Status
+from rs_embed_dask.store.shards import blank_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import zarr
-
+    from rs_embed_dask.store.fence import Stamp
     from rs_embed_dask.store.layout import ChunkResult, Field, ModelLayout
+    from rs_embed_dask.store.target import Location
 
-__all__ = ["Chunk", "read_rows", "write_rows"]
+__all__ = ["Chunk", "check_result", "read_rows", "status_fence", "write_rows"]
 
 _BAD_BYTES: Final = (ValueError, RuntimeError, KeyError, EOFError)
-_FIX: Final = "restore the file, or delete it and its chunk's status file: the items are then computed again"
+_FIX: Final = "verify the store with repair=True (or `rs-embed-dask verify STORE --repair`), then resume it"
 
 
 def read_rows(array: zarr.Array[Any], span: tuple[int, int], place: str) -> np.ndarray[Any, Any]:
@@ -58,18 +65,29 @@ _CODES: Final = np.array([int(code) for code in Status])
 
 @dataclass(frozen=True)
 class Chunk:
-    """The arrays and rows of one chunk of one model."""
+    """The arrays and rows of one chunk of one model, and the keys of its items."""
 
     arrays: Mapping[str, zarr.Array[Any]]
     layout: ModelLayout
     start: int
     stop: int
     place: str
+    keys: np.ndarray[Any, Any]
 
     @property
     def size(self) -> int:
         """Number of rows."""
         return self.stop - self.start
+
+    def key(self, name: str) -> str:
+        """Name the file of the chunk of one array."""
+        head, tail = self.ends(name)
+        return f"{head}{self.start // self.arrays[name].chunks[0]}{tail}"
+
+    def ends(self, name: str) -> tuple[str, str]:
+        """Return what the names of all files of an array begin and end with, around the number of the chunk."""
+        array = self.arrays[name]
+        return f"{array.path}/c/", "/0" * (array.ndim - 1)
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """Read the chunk of one array."""
@@ -81,6 +99,31 @@ class Chunk:
         with explained("store chunk", where, "check the disk's space and that the path can be written"):
             self.arrays[name][self.start : self.stop] = values
 
+    def at(self, location: Location) -> Chunk:
+        """Return the chunk as another way into its store reaches it, such as that behind a fence."""
+        if all(array.store is location.storage for array in self.arrays.values()):
+            return self
+        paths = {name: StorePath(location.storage, array.path) for name, array in self.arrays.items()}
+        moved: dict[str, Any] = {
+            name: zarr.Array(zarr.AsyncArray[Any](self.arrays[name].metadata, path)) for name, path in paths.items()
+        }
+        return replace(
+            self, arrays={name: one.with_config({"write_empty_chunks": True}) for name, one in moved.items()}
+        )
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the store has checksums; those of earlier versions have none."""
+        return CHECKSUM.name in self.arrays
+
+    def checksums(
+        self, columns: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Compute the checksums of rows, given the whole columns of the chunk and the rows' status."""
+        seed = self.arrays[CHECKSUM.name].attrs["seed"]
+        data = [columns[one.name][rows] for one in self.layout.data_fields if one.name in self.arrays]
+        return row_checksums([*data, codes.astype(STATUS.dtype)], keys=self.keys[rows], seed=int(str(seed)))
+
 
 def write_rows(chunk: Chunk, result: ChunkResult) -> None:
     """Write some or all rows of a chunk; rows that the result does not name keep their values."""
@@ -89,7 +132,7 @@ def write_rows(chunk: Chunk, result: ChunkResult) -> None:
     decided = np.flatnonzero(status != Status.PENDING)
     others = decided[~np.isin(decided, rows)]
     blocks = {}
-    for field in chunk.layout.data_fields:
+    for field in (one for one in chunk.layout.data_fields if one.name in chunk.arrays):
         block = field.blank(chunk.layout.shape(field, chunk.size))
         if len(others):
             block[others] = chunk.read(field.name)[others]
@@ -100,8 +143,32 @@ def write_rows(chunk: Chunk, result: ChunkResult) -> None:
         chunk.write("status", status)
     for name, block in blocks.items():
         chunk.write(name, block)
+    if chunk.has_checksums:
+        sums = CHECKSUM.blank((chunk.size,))
+        if len(others):
+            sums[others] = chunk.read(CHECKSUM.name)[others]
+        sums[rows] = np.where(codes == Status.PENDING, NO_CHECKSUM, chunk.checksums(blocks, rows, codes))
+        chunk.write(CHECKSUM.name, sums)
     status[rows] = codes
     chunk.write("status", status)
+
+
+def status_fence(chunk: Chunk) -> tuple[str, Stamp]:
+    """Return the key that commits a chunk, and how a claim is put into it."""
+    blank = blank_status(chunk.arrays[STATUS.name].chunks[0])
+    return chunk.key(STATUS.name), lambda content, mark: stamped_frame(content or blank, mark)
+
+
+def check_result(chunk: Chunk, result: ChunkResult) -> None:
+    """Refuse rows that do not fit, or whose item is another than the one that was embedded."""
+    rows, _ = _checked(result, chunk.size)
+    if result.keys is None:
+        return
+    wrong = rows[np.asarray(result.keys, dtype="uint64") != chunk.keys[rows]]
+    if len(wrong):
+        reason = "the store has other items in these rows than those that were embedded; nothing was written"
+        fix = "repeat the call: it computes the store's own items"
+        raise StoreError("rows", value=(wrong + chunk.start).tolist(), reason=reason, fix=fix)
 
 
 def _checked(result: ChunkResult, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -112,6 +179,9 @@ def _checked(result: ChunkResult, size: int) -> tuple[np.ndarray[Any, Any], np.n
         raise StoreError("ChunkResult.rows", value=rows.tolist(), reason=reason, fix="give offsets inside the chunk")
     if len(np.unique(rows)) != len(rows):
         raise StoreError("ChunkResult.rows", value=rows.tolist(), reason="a row comes twice", fix="give each row once")
+    if result.keys is not None and len(result.keys) != len(rows):
+        reason = f"there are {len(result.keys)} keys for {len(rows)} rows"
+        raise StoreError("ChunkResult.keys", value=len(result.keys), reason=reason, fix="give one key per row")
     if len(codes) != len(rows) or not np.isin(codes, _CODES).all():
         reason = f"there must be one status code for each of {len(rows)} rows"
         raise StoreError("ChunkResult.status", value=codes.tolist(), reason=reason, fix="use the codes of Status")

@@ -129,8 +129,8 @@ class Numbers:
             raise TransientError("service", value=429, reason="too many requests", fix=fix, retry_after_s=0.01)
 
 
-def until(happened, seconds=30):
-    """Wait for something to happen."""
+def until(happened, seconds=90):
+    """Wait for something to happen; new processes of a loaded machine take half a minute to import everything."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"

@@ -49,7 +49,7 @@ def test_frames_of_another_policy_come_of_the_same_read():
     made = plan(["bandstats", "rcf"])
     assert made.recipe.visits(["bandstats", "rcf"]) == ((0, 1),)
     assert made.figures.reads == 100
-    assert [group.frames for group in made.recipe.groups] == [Frames("bins", days=30, cap=12), Frames("single")]
+    assert [group.frames for group in made.recipe.groups] == [Frames("equal", days=30, cap=12), Frames("single")]
     assert [layout.frames for layout in made.layouts] == [12, 1]
 
 

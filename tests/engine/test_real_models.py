@@ -76,7 +76,7 @@ def test_the_store_knows_where_each_grid_lies(ran):
 def test_frames_and_dates_are_stored(ran):
     _, store, _, here = ran
     frames = here[0].outcomes["bandstats"].frames
-    assert len(frames) == 4
+    assert len(frames) == 3
     starts = store.values("bandstats", "frame_start")[0].astype("datetime64[D]")
     assert [str(day) for day in starts] == [str(span.start) for span in frames]
     assert store.values("rcf", "valid_fraction").shape == (len(ITEMS), 1)

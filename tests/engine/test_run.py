@@ -12,6 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 from zarr.storage import MemoryStore
 
+import rs_embed_dask as rs
 from rs_embed_dask.engine.driver import Driver, Jobs, run_plan
 from rs_embed_dask.engine.report import ChunkDone, ChunkLost, ItemFailed, ModelLoaded, Retried, RunFinished, RunStarted
 from rs_embed_dask.engine.watch import InFlight, Options
@@ -72,6 +73,22 @@ def test_a_finished_store_is_left_alone(threads_client, tmp_path):
     assert [type(event) for event in events] == [RunFinished]
     assert report.chunks == 0
     assert "nothing was left to do" in str(report)
+
+
+def test_a_call_for_the_same_places_in_an_array_makes_no_key(threads_client, tmp_path, monkeypatch):
+    points = np.array([[4.0, 50.0], [4.1, 50.0], [4.2, 50.0], [4.3, 50.0]])
+
+    def call(count):
+        options = {"provider": "synthetic", "buffer_m": 80, "client": threads_client, "progress": False}
+        june = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
+        return rs.compute_embeddings(points[:count], "bandstats", june, out=tmp_path / "run.zarr", **options)
+
+    call(3)
+    topped_up = call(4)["bandstats"]["embedding"].to_numpy()
+    monkeypatch.setattr("rs_embed_dask.store.items._keys", None)
+    np.testing.assert_array_equal(call(4)["bandstats"]["embedding"].to_numpy(), topped_up)
+    with pytest.raises(TypeError, match="not callable"):
+        call(3)
 
 
 def test_one_items_failure_is_its_own(threads_client, tmp_path):
@@ -236,7 +253,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(threads_client, tmp_path):
 
 
 def test_batches_form_across_tasks_and_chunks_while_the_device_is_busy(threads_client, tmp_path):
-    plan = plan_of(Places(128), Numbers(), {"means": Means(batch_s=0.2)}, chunk_items=8, batch_items=16)
+    plan = plan_of(Places(128), Numbers(), {"means": Means(batch_s=0.8)}, chunk_items=8, batch_items=16)
     store = store_of(plan, tmp_path / "run.zarr")
     report = run_plan(plan, store, threads_client, options=QUIET)
     assert 8 <= report.totals.batches["means"] <= 32  # one an item would be 128

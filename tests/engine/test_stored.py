@@ -17,7 +17,7 @@ from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.providers import registry
 from rs_embed_dask.providers.earth_engine.session import ENDPOINTS, KINDS
 from rs_embed_dask.providers.stac.provider import URL
-from rs_embed_dask.store import Store, seal
+from rs_embed_dask.store import ItemColumns, Store, seal
 from tests.store.samples import make_items
 
 CALLED = []
@@ -39,7 +39,7 @@ class Plugin:
 
 def made(path, provider="synthetic", models="bandstats"):
     request = request_of(models, {"provider": provider})
-    return store_for(path, make_items(3), request, sizes=Sizes())[0]
+    return store_for(path, ItemColumns.of(make_items(3)), request, sizes=Sizes())[0]
 
 
 def changed(path, change):
@@ -96,8 +96,11 @@ FUNCTION = f"{__name__}:credentials"
         ({"name": "plugin", "command": "rm"}, "the provider 'plugin'"),
         ({"name": "my_plugin"}, "the provider 'my_plugin'"),
         ("plugin", "the provider 'plugin'"),
-        ({"name": "files", "source": ["/home/me/private"], "sensor": "s2"}, "files such as"),
-        ({"name": "Files", "source": ["/home/me/private"], "sensor": "s2"}, "the provider 'Files'"),
+        ({"name": "planetary_computer", "fallback": "plugin"}, "the provider 'plugin'"),
+        ({"name": "planetary_computer", "fallback": {"name": "stac", "key_file": "/keys/a"}}, "key_file='/keys"),
+        ({"name": "planetary_computer", "fallback": {"name": "stac", "url": "https://evil.example"}}, "https://evil"),
+        ({"name": "files", "source": ["/mnt/me/private"], "sensor": "s2"}, "files such as"),
+        ({"name": "Files", "source": ["/mnt/me/private"], "sensor": "s2"}, "the provider 'Files'"),
         ({"name": "earth_engine", "endpoint": "https://evil.example"}, r"https://evil\.example"),
         ({"name": "earth_engine", "endpoint": "http://earthengine.googleapis.com"}, "http://earthengine"),
         ({"name": "earth_engine", "endpoint": "https://earthengine.googleapis.com:444"}, "com:444"),
@@ -119,9 +122,9 @@ def test_a_store_from_someone_else_is_refused(hostile, provider, words, monkeypa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cache": "/home/me", "cache_gb": 1e-9}, "cache='/home/me' of tessera"),
-        ({"base_url": "/home/me/private"}, "base_url='/home/me/private' of tessera"),
-        ({"base_url": "file:///home/me"}, "file://"),
+        ({"cache": "/mnt/me", "cache_gb": 1e-9}, "cache='/mnt/me' of tessera"),
+        ({"base_url": "/mnt/me/private"}, "base_url='/mnt/me/private' of tessera"),
+        ({"base_url": "file:///mnt/me"}, "file://"),
         ({"base_url": "https://evil.example/tiles"}, r"https://evil\.example"),
     ],
 )
@@ -175,7 +178,10 @@ def test_ones_own_store_is_trusted_as_it_was_made(tmp_path):
     store = made(tmp_path / "run.zarr", provider)
     assert stored_request(Store.open(store.target)).provider == provider
     topped = store_for(
-        tmp_path / "run.zarr", make_items(5), request_of(["bandstats", "rcf"], {"provider": provider}), sizes=Sizes()
+        tmp_path / "run.zarr",
+        ItemColumns.of(make_items(5)),
+        request_of(["bandstats", "rcf"], {"provider": provider}),
+        sizes=Sizes(),
     )
     assert topped[0].labels == ("bandstats", "rcf")
     assert stored_request(Store.open(store.target)).provider == provider
@@ -197,7 +203,7 @@ def test_topping_up_somebody_elses_store_does_not_make_it_ones_own(tmp_path, mon
     made(tmp_path / "run.zarr", provider)
     monkeypatch.setattr(seal, "state_folder", lambda: tmp_path / "other")
     request = request_of(["bandstats", "rcf"], {"provider": provider})
-    store, _ = store_for(tmp_path / "run.zarr", make_items(3), request, sizes=Sizes())
+    store, _ = store_for(tmp_path / "run.zarr", ItemColumns.of(make_items(3)), request, sizes=Sizes())
     with pytest.raises(StoreError, match=r"stac\.example"):
         stored_request(store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from itertools import pairwise
 
 import pytest
@@ -24,7 +25,7 @@ COUNTS = st.integers(1, 40)
 POLICIES = st.one_of(
     st.just(Frames("single")),
     st.builds(lambda n: Frames("fixed", n=n), COUNTS),
-    st.builds(lambda days, cap: Frames("bins", days=days, cap=cap), COUNTS, st.none() | COUNTS),
+    st.builds(lambda cap: Frames("months", cap=cap), st.none() | COUNTS),
     st.builds(lambda days, cap: Frames("equal", days=days, cap=cap), COUNTS, st.none() | COUNTS),
 )
 
@@ -46,6 +47,15 @@ class TestSpan:
         assert dt.datetime(2022, 6, 2, 23, 59, tzinfo=dt.UTC) in span
         assert dt.date(2022, 6, 3) not in span
         assert dt.date(2022, 5, 31) not in span
+
+    def test_two_neighbours_hold_each_moment_once(self):
+        """The last microsecond belongs to the first, midnight to the second; a zone is not dropped."""
+        before, after = Span("2022-06-01", "2022-07-01"), Span("2022-07-01", "2022-08-01")
+        brussels = dt.timezone(dt.timedelta(hours=2))
+        last, first = (dt.datetime.fromisoformat(t) for t in ("2022-06-30T23:59:59.999999", "2022-07-01"))
+        assert [(when in before, when in after) for when in (last, first)] == [(True, False), (False, True)]
+        assert dt.datetime(2022, 7, 1, 1, 59, 59, tzinfo=brussels) in before
+        assert dt.datetime(2022, 7, 1, 2, tzinfo=brussels) in after
 
     @pytest.mark.parametrize(("length", "middle"), [(1, 1), (2, 2), (3, 2), (4, 3), (31, 16)])
     def test_the_midpoint_is_rounded_down(self, length, middle):
@@ -84,24 +94,35 @@ class TestFrames:
     def test_fixed_in_a_span_of_fewer_days_gives_one_frame_a_day(self):
         assert days(Frames("fixed", n=5), TemporalSpec.range("2022-06-01", "2022-06-04")) == [1, 1, 1]
 
-    def test_bins(self):
-        assert days(Frames("bins", days=30), SUMMER) == [30, 30, 30, 2]
-        assert edges(Frames("bins", days=30), SUMMER)[:3] == ["2022-06-01", "2022-07-01", "2022-07-31"]
+    @pytest.mark.parametrize(
+        ("start", "end", "parts"),
+        [
+            ("2022-06-01", "2022-09-01", [30, 31, 31]),
+            ("2022-06-15", "2022-09-15", [16, 31, 45]),  # 16 of 30 days stand alone, 14 of 30 join August
+            ("2022-06-17", "2022-09-16", [45, 31, 15]),  # 14 of 30 days join July, 15 of 30 stand alone
+            ("2024-02-15", "2024-03-31", [15, 30]),  # a leap year's February has 29 days
+            ("2022-01-20", "2022-02-10", [21]),
+            ("2022-12-01", "2023-02-01", [31, 31]),
+            ("2022-06-05", "2022-06-06", [1]),
+        ],
+    )
+    def test_months_without_a_stub(self, start, end, parts):
+        assert days(Frames("months", cap=12), TemporalSpec.range(start, end)) == parts
 
-    def test_bins_beyond_the_cap_are_dropped_from_the_end(self):
-        assert days(Frames("bins", days=30, cap=3), SUMMER) == [30, 30, 30]
-        assert edges(Frames("bins", days=30, cap=3), SUMMER)[-1] == "2022-08-30"
-        assert days(Frames("bins", days=30, cap=24), YEAR) == [30] * 12 + [5]
-
-    def test_bins_that_fit_exactly(self):
-        assert days(Frames("bins", days=46), SUMMER) == [46, 46]
-
-    def test_a_bin_longer_than_the_span(self):
-        assert days(Frames("bins", days=365), SUMMER) == [92]
+    def test_more_months_than_the_cap_become_equal_parts(self):
+        assert days(Frames("months", cap=12), TemporalSpec.year(2022))[:3] == [31, 28, 31]
+        assert days(Frames("months", cap=4), TemporalSpec.year(2022)) == [91, 91, 91, 92]
 
     @pytest.mark.parametrize(
         ("length", "cap", "parts"),
-        [(29, 4, [29]), (30, 4, [30]), (60, 4, [30, 30]), (92, 4, [30, 31, 31]), (365, 4, [91, 91, 91, 92])],
+        [
+            (10, 4, [10]),
+            (44, 4, [44]),
+            (45, 4, [22, 23]),
+            (60, 4, [30, 30]),
+            (92, 4, [30, 31, 31]),
+            (365, 4, [91, 91, 91, 92]),
+        ],
     )
     def test_equal_parts_of_about_30_days(self, length, cap, parts):
         start = dt.date(2022, 6, 1)
@@ -113,19 +134,17 @@ class TestFrames:
         parts = frames.spans(span)
         assert parts[0].start == span.start
         assert all(first.end == second.start for first, second in pairwise(parts))
-        dropped = (span.end - parts[-1].end).days
-        assert dropped >= 0
-        if dropped:
-            assert frames.policy == "bins"
-            assert len(parts) == frames.cap
-        assert sum(part.days for part in parts) + dropped == span.days
+        assert parts[-1].end == span.end
+        assert frames.cap is None or len(parts) <= frames.cap
 
     @given(st.sampled_from(["fixed", "equal"]), COUNTS, SPANS)
     def test_equal_parts_differ_by_a_day_at_most(self, policy, count, span):
         frames = Frames("fixed", n=count) if policy == "fixed" else Frames("equal", days=count)
         lengths = days(frames, span)
         assert max(lengths) - min(lengths) <= 1
-        assert len(lengths) == (min(count, span.days) if policy == "fixed" else max(1, span.days // count))
+        assert len(lengths) == (
+            min(count, span.days) if policy == "fixed" else max(1, math.floor(span.days / count + 0.5))
+        )
 
     @given(POLICIES)
     def test_round_trip(self, frames):
@@ -133,7 +152,7 @@ class TestFrames:
         assert hash(Frames.from_json(frames.to_json())) == hash(frames)
 
     def test_repr(self):
-        assert repr(Frames("bins", days=30, cap=12)) == "Frames(policy='bins', days=30, cap=12)"
+        assert repr(Frames("equal", days=30, cap=12)) == "Frames(policy='equal', days=30, cap=12)"
 
 
 BAD = {
@@ -141,15 +160,15 @@ BAD = {
     "an empty span": (lambda: Span("2022-02-01", "2022-02-01"), "2022", "not part of the span", "a day later"),
     "no such day": (lambda: Span("2022-02-31", "2022-03-01"), "2022-02-31", "no such date", "month and day"),
     "n missing": (lambda: Frames("fixed"), "None", "'fixed' needs it", "Frames('fixed', n=4)"),
-    "days missing": (lambda: Frames("bins", cap=3), "None", "'bins' needs it", "Frames('bins', days=4)"),
-    "days missing for equal": (lambda: Frames("equal"), "None", "'equal' needs it", "days=4"),
+    "days missing": (lambda: Frames("equal", cap=3), "None", "'equal' needs it", "Frames('equal', days=4)"),
+    "days of months": (lambda: Frames("months", days=30), "30", "'months' does not use it", "leave days out"),
     "n too many": (lambda: Frames("single", n=3), "3", "'single' does not use it", "leave n out"),
     "cap too many": (lambda: Frames("fixed", n=3, cap=2), "2", "'fixed' does not use it", "leave cap out"),
     "n zero": (lambda: Frames("fixed", n=0), "0", "[1, 10000]", "whole number"),
     "n float": (lambda: Frames("fixed", n=2.0), "2.0", "got float", "whole number"),
     "n bool": (lambda: Frames("fixed", n=True), "True", "got bool", "whole number"),
-    "days negative": (lambda: Frames("bins", days=-30), "-30", "[1, 10000]", "whole number"),
-    "cap text": (lambda: Frames("bins", days=30, cap="12"), "'12'", "got str", "whole number"),
+    "days negative": (lambda: Frames("equal", days=-30), "-30", "[1, 10000]", "whole number"),
+    "cap text": (lambda: Frames("equal", days=30, cap="12"), "'12'", "got str", "whole number"),
 }
 
 
@@ -164,5 +183,5 @@ def test_a_bad_value_is_named_with_reason_and_fix(name):
 
 
 def test_an_unknown_policy():
-    with pytest.raises(UnknownNameError, match="did you mean 'bins'; known are bins, equal, fixed, single"):
-        Frames("bin", days=30)
+    with pytest.raises(UnknownNameError, match="did you mean 'months'; known are equal, fixed, months, single"):
+        Frames("month")

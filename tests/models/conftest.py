@@ -41,7 +41,12 @@ class Mirror(nn.Module):
 
 
 def mirror_card(**changes):
-    inputs = {"sensors": ("sentinel-2-l2a",), "bands": ("red", "nir"), "size_px": 16, "frames": Frames("bins", days=30)}
+    inputs = {
+        "sensors": ("sentinel-2-l2a",),
+        "bands": ("red", "nir"),
+        "size_px": 16,
+        "frames": Frames("equal", days=30),
+    }
     inputs |= changes
     return Card(
         id="mirror",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
-from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.providers import addresses, http
 from rs_embed_dask.providers.addresses import AddressError, absolute, judge
 from rs_embed_dask.providers.http import Access, read_range
@@ -67,6 +69,9 @@ HOSTILE = [
     "\\\\server\\share\\a.tif",
     "",
     "http:///a.tif",
+    "http://%5Bbad/a.tif",
+    "http://%31%32%37.0.0.1/a.tif",
+    "http://user%40x:word@%31%32%37.0.0.1/a.tif",
     "http://",
     "http://evil.example\\.blob.core.windows.net/c/a.tif",
     "http://evil.example .blob.core.windows.net/c/a.tif",
@@ -250,6 +255,9 @@ def test_connections_are_not_shared_between_origins(names):
         ("B04.tif", [{"rel": "self", "href": None}, "odd", {"rel": "root"}], f"{PUBLIC}/collections/s2/items/B04.tif"),
         ("B04.tif", [{"rel": "self", "href": "file:///data/a.json"}], "file:///data/B04.tif"),
         ("//169.254.169.254/a", [], "https://169.254.169.254/a"),
+        ("B04.tif", 3, f"{PUBLIC}/collections/s2/items/B04.tif"),
+        ("http://[bad/B04.tif", [], "http://%5Bbad/B04.tif"),
+        ("B04.tif", [{"rel": "self", "href": "http://[bad/a.json"}], "http://%5Bbad/B04.tif"),
     ],
 )
 def test_links_count_from_the_items_own_address(href, links, result):
@@ -284,6 +292,7 @@ def _june():
         ("/etc/hostname", "404"),
         ("http://169.254.169.254/page2", "link-local"),
         ("ftp://example.org/", "cannot read ftp://"),
+        ("http://[bad/page2", "cannot read http:// addresses"),
     ],
 )
 def test_the_next_page_is_judged_too(href, words, new_process):
@@ -308,9 +317,40 @@ def test_the_next_page_is_judged_too(href, words, new_process):
         assert server.asked[1][0] == "/search"
 
 
+def test_a_redirect_that_cannot_be_parsed_is_refused(new_process):
+    malformed = {"/a.tif": Told(302, b"", {"Location": "http://[bad/a.tif"})}
+    with ScriptedServer(malformed) as server, pytest.raises(AddressError, match=r"leads to http://%5Bbad/a\.tif"):
+        read_range(f"{server.url}/a.tif", 0, 10, access=Access(retry=ONCE))
+
+
+def test_a_drip_through_a_proxy_ends_at_the_deadline(proxied):
+    slow = Told(206, b"0123456789" * 5, {"Content-Range": "bytes 0-49/50"}, pause_s=0.2)
+    proxied.answers["http://files.example/a.tif"] = slow
+    soon = RetryPolicy(attempts=3, first_wait_s=0.01, deadline_s=0.6)
+    began = time.monotonic()
+    with pytest.raises(TransientError, match="deadline is over"):
+        read_range("http://files.example/a.tif", 0, 50, access=Access(retry=soon, origin=PUBLIC))
+    assert 0.5 < time.monotonic() - began < 8.0
+    proxied.answers["http://files.example/a.tif"] = replace(slow, pause_s=0.0)
+    assert read_range("http://files.example/a.tif", 0, 50, access=Access(retry=ONCE)).data == slow.body
+
+
 def test_the_search_follows_no_redirect_off_the_network(proxied):
     with ScriptedServer({"/": Told(200, b"{}")}) as inside:
         proxied.answers["http://api.example/"] = Told(302, b"", {"Location": f"{inside.url}/"})
         with pytest.raises(AddressError, match="loopback"):
             search._ask(search.Query("http://api.example", ("s2",), ((0, 0, 1, 1),), _june(), retry=ONCE))
         assert inside.connections == 0
+
+
+def test_a_bucket_in_another_region_is_read_there(proxied):
+    elsewhere = Told(301, b"<Error><Code>PermanentRedirect</Code></Error>", {"x-amz-bucket-region": "eu-central-1"})
+    proxied.answers["http://cogs.s3.amazonaws.com/a.tif"] = elsewhere
+    proxied.answers["http://cogs.s3.eu-central-1.amazonaws.com/a.tif"] = Told(
+        206, b"0123456789", {"Content-Range": "bytes 0-9/50"}
+    )
+    access = Access(retry=ONCE, origin=PUBLIC)
+    assert read_range("http://cogs.s3.amazonaws.com/a.tif", 0, 10, access=access).data == b"0123456789"
+    proxied.answers["http://cogs.s3.amazonaws.com/a.tif"] = Told(301, b"", {"x-amz-bucket-region": "no region/"})
+    with pytest.raises(ProviderError, match="answered 301"):
+        read_range("http://cogs.s3.amazonaws.com/a.tif", 0, 10, access=access)

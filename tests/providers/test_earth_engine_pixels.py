@@ -162,12 +162,15 @@ def test_r09_a_short_span_gives_fewer_frames_and_no_invented_ones(earth):
 
 
 def test_r09_a_day_belongs_to_the_frame_that_begins_with_it(earth):
-    made = [world.s2("brussels", "2022-06-10T00:00:00"), world.s2("brussels", "2022-06-09T23:59:59")]
+    made = [world.s2("brussels", "2022-06-10T00:00:00"), world.s2("brussels", "2022-06-09T23:59:59.999")]
     earth.serve(*made)
     frames = (Span("2022-06-01", "2022-06-10"), Span("2022-06-10", "2022-06-11"))
     cube = load(earth.provider(passes="each"), read(GRID, ("red",), frames=frames))
     same(cube.values[0, 0], band(made[1][:1], "B4", GRID)[0])
     same(cube.values[1, 0], band(made[0][:1], "B4", GRID)[0])
+    search = earth.provider(passes="each").search
+    days = [[scene.datetime.day for scene in search("s2", GRID, span, fetch=FetchSpec())] for span in frames]
+    assert days == [[9], [10]]
 
 
 def test_the_dates_are_those_of_the_observations(earth):

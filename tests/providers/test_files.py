@@ -8,10 +8,11 @@ import pickle
 
 import numpy as np
 import pytest
+import xarray as xr
 from dask.base import compute
 from pyproj import Transformer
 
-from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid, Window
@@ -20,6 +21,7 @@ from rs_embed_dask.providers import load, open_provider
 from rs_embed_dask.providers.assemble import lazy_cube
 from rs_embed_dask.providers.files.naming import baseline_in, layer_in, moment_in
 from rs_embed_dask.providers.files.provider import Files
+from rs_embed_dask.providers.tiff import read_layout
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.providers.rasters import GRID, ramp, write
 
@@ -105,6 +107,32 @@ def test_a_folder_of_dates_is_composited_and_split_into_frames(tmp_path):
     assert np.isnan(found.values[2]).all()
     assert found.n_obs[:, 0, 0].tolist() == [1, 1, 0]
     assert found.dates[2] is None
+
+
+def test_two_neighbouring_spans_hold_each_scene_once(tmp_path):
+    for index, name in enumerate(("20220630T235959_B04", "20220701T000000_B04")):
+        write(tmp_path / f"{name}.tif", np.full(GRID.shape, 1000 + index, np.uint16))
+    files = Files(tmp_path, sensor="s2")
+    june, july, both = (
+        Span("2022-06-01", "2022-07-01"),
+        Span("2022-07-01", "2022-08-01"),
+        Span("2022-06-01", "2022-08-01"),
+    )
+    assert [len(files.search("s2", GRID, span, fetch=FetchSpec())) for span in (june, july, both)] == [1, 1, 2]
+    cube = load(files, read(GRID, ("red",), june, july))
+    assert cube.values[:, 0, 0, 0].tolist() == [1000, 1001]
+    assert cube.n_obs[:, 0, 0].tolist() == [1, 1]
+
+
+def test_an_array_keeps_the_last_fraction_of_a_day():
+    days = np.array(["2022-06-30T23:59:59.999999999", "2022-07-01"], "datetime64[ns]")
+    array = np.stack([np.full((1, *GRID.shape), level, np.uint16) for level in (1000, 1001)])
+    labelled = xr.DataArray(array, dims=("time", "band", "y", "x"), attrs={"crs": GRID.crs})
+    labelled = labelled.assign_coords(time=days, band=["B04"], y=GRID.ys, x=GRID.xs)
+    files = Files(labelled, sensor="s2")
+    cube = load(files, read(GRID, ("red",), Span("2022-06-01", "2022-07-01"), Span("2022-07-01", "2022-08-01")))
+    assert cube.values[:, 0, 0, 0].tolist() == [1000, 1001]
+    assert cube.n_obs[:, 0, 0].tolist() == [1, 1]
 
 
 def test_two_halves_of_one_day_count_once(tmp_path):
@@ -256,3 +284,31 @@ def test_windows_of_a_grid_read_alike(tmp_path):
     found = load(files, read(GRID.crop(window)))
     np.testing.assert_array_equal(found.values[0, 0, 2:, :5], ramp(GRID.shape)[:8, 25:])
     assert found.n_obs.sum() == 8 * 5
+
+
+def spoil_pixels(path):
+    """Overwrite the first block of a file, and leave its head."""
+    data = bytearray(path.read_bytes())
+    layout = read_layout(lambda offset, length: bytes(data[offset : offset + length]))
+    offset, length = int(layout.offsets[0, 0, 0]), int(layout.counts[0, 0, 0])
+    data[offset : offset + length] = b"\xa5" * length
+    path.write_bytes(data)
+
+
+def test_a_file_that_cannot_be_read_costs_its_date_and_is_named(tmp_path):
+    for day, value in ((5, 1000), (15, 2000), (25, 4000)):
+        write(tmp_path / f"202206{day:02}_B04.tif", np.full(GRID.shape, value, "uint16"), compress="deflate")
+    files = Files(tmp_path, sensor="s2")
+    assert np.unique(load(files, read()).values) == 2000
+    spoil_pixels(tmp_path / "20220615_B04.tif")
+    found = load(files, read())
+    assert np.unique(found.values) == 2500
+    assert len(found.scenes) == 2
+    (lost,) = found.lost
+    assert lost.startswith("file 20220615_B04.tif: its pixels cannot be read: ")
+
+
+def test_where_no_file_can_be_read_the_read_fails(tmp_path):
+    spoil_pixels(write(tmp_path / "20220605_B04.tif", ramp(GRID.shape), compress="deflate"))
+    with pytest.raises(ProviderError, match=r"file 20220605_B04.tif.*cannot be read"):
+        load(Files(tmp_path, sensor="s2"), read())

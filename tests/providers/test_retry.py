@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import io
 from types import SimpleNamespace
 
 import pytest
 import requests
-import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, SpecError, TransientError
 from rs_embed_dask.providers import http, registry, retry
@@ -30,7 +30,7 @@ def waits(monkeypatch):
 
 def pooled(monkeypatch, status, headers):
     """Answer every request of the connection pool."""
-    monkeypatch.setattr(http, "_get", lambda *_, **__: urllib3.HTTPResponse(b"", headers=headers, status=status))
+    monkeypatch.setattr(http, "_get", lambda *_, **__: http.Answer(status, headers, b"", is_cut=False))
 
 
 def of_range(monkeypatch, status, headers):
@@ -48,7 +48,7 @@ def of_token(monkeypatch, status, headers):
 def of_search(monkeypatch, status, headers):
     def answer(*_args, **_options):
         response = requests.Response()
-        response.status_code, response._content = status, b"no"
+        response.status_code, response.raw = status, io.BytesIO(b"no")
         response.headers.update(headers)
         return response
 

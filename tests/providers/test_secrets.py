@@ -24,6 +24,7 @@ from rs_embed_dask.providers.http import Access, KeyedLinks, read_range
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac import search
 from rs_embed_dask.specs.fetch import FetchSpec
+from rs_embed_dask.store import ItemColumns
 from tests.services.gateway import Gateway
 from tests.services.scenes import grid, s2_scene
 from tests.services.scripted import ScriptedServer, Told
@@ -59,7 +60,7 @@ def test_a_key_in_the_path_reads_and_travels_nowhere(keyed, caplog, tmp_path):
     assert all(path.startswith(f"/{KEY}/") for path in gateway.paths)
     lazy = provider.cube(READ)
     request = request_of("bandstats", {"provider": provider})
-    store, plan = store_for(tmp_path / "run.zarr", make_items(2), request, sizes=Sizes())
+    store, plan = store_for(tmp_path / "run.zarr", ItemColumns.of(make_items(2)), request, sizes=Sizes())
     texts = {
         "repr": repr(provider) + repr(provider.access) + repr(provider.search("s2", READ.grid, JUNE, fetch=READ.fetch)),
         "pickle": repr(cloudpickle.dumps(provider)),

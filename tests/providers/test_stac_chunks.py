@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.providers.stac.items import Asset
 from rs_embed_dask.providers.stac.read import ReadAmplificationWarning, chunks_for
-from rs_embed_dask.providers.stac.search import Asset
 
 FINE = Asset("a.tif", crs="EPSG:32631", origin=(600_000.0, 5_700_000.0), pixel=(10.0, 10.0))
 COARSE = Asset("b.tif", crs="EPSG:32631", origin=(600_000.0, 5_700_000.0), pixel=(60.0, 60.0))

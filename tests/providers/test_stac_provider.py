@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 import warnings
+from dataclasses import asdict
 
 import cloudpickle
 import numpy as np
@@ -96,6 +97,15 @@ def test_names_in_the_registry():
     assert open_provider("stac", url="https://example.org") == StacProvider("https://example.org")
 
 
+@pytest.mark.parametrize("name", ["planetary_computer", "earth_engine"])
+def test_a_retry_policy_may_have_its_earlier_name_and_be_a_dictionary(name):
+    for given in (HASTE, asdict(HASTE)):
+        assert open_provider(name, patience=given) == open_provider(name, retry=HASTE)
+    described = open_provider(name, retry=HASTE).describe()
+    described["patience"] = described.pop("retry")
+    assert open_provider(described).retry == HASTE
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -155,10 +165,10 @@ def test_r26_requests_of_a_read(azure):
 
 
 def test_files_that_cannot_hold_the_place_are_not_asked_for(azure):
-    beside = s2_scene("S2A_05", "2022-06-05T10:00:00", corner=(606_000.0, 5_700_000.0))
+    beside = s2_scene("S2A_05", "2022-06-05T10:00:00", corner=(600_830.0, 5_700_000.0))  # 30 m beyond the place
     service = azure(noisy(1), beside)
-    west, south, east, north = service.api.items[0]["bbox"]
-    service.api.items[1]["bbox"] = [west, south, east, north]  # the catalogue's box in degrees says too much
+    west, south, east, north = service.api.items[1]["bbox"]
+    service.api.items[1]["bbox"] = [west - 40 / 1200 * (east - west), south, east, north]  # it says a little too much
     load(planetary(service), read())
     assert not [call.path for call in service.calls() if "S2A_05" in call.path]
 
@@ -252,8 +262,30 @@ def test_r25_a_missing_file_is_an_error_that_names_it(azure):
     service = azure(noisy(1), noisy(2))
     next((service.root / "blobs").rglob("S2A_02/B02.tif")).unlink()
     with pytest.raises(ProviderError, match=r"asset B02 of item S2A_02.*404.*not there") as caught:
-        load(planetary(service), read())
+        load(planetary(service, absent="error"), read())
     assert not isinstance(caught.value, TransientError)
+
+
+def test_r25_a_missing_file_costs_its_date_and_is_named(azure):
+    service = azure(noisy(1), noisy(2), noisy(3))
+    next((service.root / "blobs").rglob("S2A_02/B02.tif")).unlink()
+    got = load(planetary(service), read())
+    np.testing.assert_array_equal(got.values[0], expected(1, 3))
+    assert got.scenes == ("S2A_01", "S2A_03")
+    assert got.n_obs.max() == 2
+    (lost,) = got.lost
+    assert lost == ("asset B02 of item S2A_02: the storage answered 404: the catalogue names a file that is not there")
+    assert got.select(bands=("red",)).lost == got.lost
+    assert got.to_xarray().attrs["lost"] == [lost]
+
+
+def test_r25_where_no_date_is_left_the_read_fails(azure):
+    service = azure(noisy(1), noisy(2))
+    for path in (service.root / "blobs").rglob("B02.tif"):
+        path.unlink()
+    with pytest.raises(ProviderError, match=r"asset B02 of item S2A_01.*404.*not there"):
+        load(planetary(service), read())
+    assert load(planetary(service), read("red")).lost == ()
 
 
 def test_r27_a_cut_through_blocks_is_said(azure):

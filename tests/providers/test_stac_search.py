@@ -13,7 +13,8 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.search import Query, find, newest, parse_item, touches
+from rs_embed_dask.providers.stac.items import newest, parse_item, touches
+from rs_embed_dask.providers.stac.search import Query, find
 from tests.services.catalog import Scene
 from tests.services.faults import Disorder, FaultPlan, Happening
 from tests.services.fixtures import forget_answers
@@ -41,6 +42,16 @@ def test_spans_are_half_open(plain):
     edges = ["2022-05-31T23:59:59", "2022-06-01T00:00:00", "2022-06-30T23:59:59", "2022-07-01T00:00:00"]
     service = plain(*(s2_scene(f"S2_{i}", date, bands=("B04",)) for i, date in enumerate(edges)))
     assert ids(ask(service)) == ["S2_1", "S2_2"]
+
+
+@pytest.mark.parametrize("fraction", ["23:59:59.000001", "23:59:59.5", "23:59:59.999999", "23:59:59.999999999"])
+def test_two_neighbouring_spans_hold_each_scene_once(plain, fraction):
+    """To the last fraction of the second before midnight, and midnight itself in the second only."""
+    dates = [f"2022-06-30T{fraction}", "2022-07-01T00:00:00", f"2022-07-31T{fraction}"]
+    service = plain(*(s2_scene(f"S2_{i}", date, bands=("B04",)) for i, date in enumerate(dates)))
+    assert ids(ask(service)) == ["S2_0"]
+    assert ids(ask(service, span=Span("2022-07-01", "2022-08-01"))) == ["S2_1", "S2_2"]
+    assert ids(ask(service, span=Span("2022-08-01", "2022-09-01"))) == []
 
 
 def test_items_of_a_period_count_at_its_middle(plain):

@@ -50,7 +50,8 @@ def test_r16_quality_bits_mask_and_zero_is_missing(plain):
 
 
 def test_r16_a_band_that_a_mission_lacks_is_missing_or_an_error_by_choice(plain):
-    service = plain(landsat("lt", {"red": 10_000, "lwir": 44_000, "qa_pixel": CLEAR}))
+    bands = {"red": 10_000, "lwir": 44_000, "qa_pixel": CLEAR}
+    service = plain(landsat("lt", bands, platform="LANDSAT_5"))
     wanted = read("coastal", "red", "lwir11", sensor="landsat-c2-l2", **COARSE)
     got = cube(service, wanted)
     assert np.isnan(got.values[0, 0]).all()
@@ -58,6 +59,11 @@ def test_r16_a_band_that_a_mission_lacks_is_missing_or_an_error_by_choice(plain)
     assert only(got.n_obs) == 1
     with pytest.raises(ProviderError, match=r"item lt: it has no band coastal.*absent='nan'"):
         cube(service, wanted, absent="error")
+    forget_answers()
+    with pytest.raises(
+        ProviderError, match=r"band coastal of landsat-c2-l2 = 'coastal': no item, such as lc, has this asset"
+    ):
+        cube(plain(landsat("lc", bands, platform="landsat-8")), wanted)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,8 @@ def test_r28_the_cube_goes_to_zarr_and_comes_back_without_links(plain, tmp_path)
 
     import xarray as xr
 
-    service = plain(s2_scene("a", "2022-06-05T10:00:00"), s2_scene("b", "2022-07-05T10:00:00", dn=1700))
+    bands = {"bands": ("B04", "B05")}
+    service = plain(s2_scene("a", "2022-06-05T10:00:00", **bands), s2_scene("b", "2022-07-05T10:00:00", dn=17, **bands))
     lazy = provider(service).cube(read("red", "B05", frames=(JUNE, JULY)))
     assert not [name for name, v in lazy.variables.items() if v.dtype == object]
     json.dumps(lazy.attrs)

@@ -53,6 +53,47 @@ def test_blocks_are_found(tmp_path, monkeypatch, options, head):
     assert opened.bands == 3
 
 
+TILES = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+NUMBERS = {
+    "12 bits": ("uint16", 4095, TILES | {"nbits": 12, "compress": "deflate"}),
+    "15 bits": ("uint16", 32_767, TILES | {"nbits": 15, "compress": "deflate"}),
+    "int8": ("int8", 100, TILES),
+    "int32": ("int32", 2**20, TILES | {"compress": "deflate"}),
+    "float16": ("float32", 2000, TILES | {"nbits": 16}),
+    "float64 with predictor 3": ("float64", 30_000, TILES | {"compress": "deflate", "predictor": 3}),
+    "LZMA": ("uint16", 60_000, TILES | {"compress": "lzma"}),
+    "LERC": ("float32", 30_000, TILES | {"compress": "lerc"}),
+    "LERC and Zstandard": ("float32", 30_000, TILES | {"compress": "lerc_zstd"}),
+    "a palette": ("uint8", 200, TILES | {"photometric": "palette"}),
+    "JPEG in YCbCr": ("uint8", 200, TILES | {"compress": "jpeg", "photometric": "ycbcr", "count": 3}),
+    "WebP": ("uint8", 200, TILES | {"compress": "webp", "webp_lossless": True, "count": 3}),
+    "sparse with nodata": ("uint16", 60_000, TILES | {"sparse_ok": True, "nodata": 65_535, "compress": "deflate"}),
+}
+LOSSY = {"JPEG in YCbCr"}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_every_width_and_codec_are_those_that_were_written(tmp_path, kind):
+    forget_heads()
+    dtype, most, options = NUMBERS[kind]
+    values = np.random.default_rng(0).integers(1, most, (options.get("count", 1), 150, 170)).astype(dtype)
+    if "nodata" in options:
+        values[:, :64, :64] = options["nodata"]
+    profile = {"driver": "GTiff", "height": 150, "width": 170, "count": 1, "dtype": dtype, "crs": "EPSG:32631"}
+    path = tmp_path / "a.tif"
+    place = rasterio.Affine(10, 0, 600_000, 0, -10, 5_700_000)
+    with rasterio.open(path, "w", transform=place, **profile | options) as file:
+        file.write(values)
+    if kind in LOSSY:
+        with rasterio.open(path) as file:
+            values = file.read()
+    expected = np.where(values == options.get("nodata", -1), np.nan, values.astype("float32"))
+    opened = open_geotiff(str(path), access=Access())
+    for band in range(len(values)):
+        got = opened.read(band + 1, (10, 140), (30, 170), access=Access())
+        np.testing.assert_array_equal(got, expected[band, 10:140, 30:170])
+
+
 def test_a_directory_behind_the_pixels_is_found(tmp_path):
     """Files that were changed after they were written keep their directory at the end."""
     path = tmp_path / "a.tif"

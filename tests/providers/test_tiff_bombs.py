@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import rasterio
 
-from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.errors import ProviderError, SpecError, TransientError
 from rs_embed_dask.providers import open_provider
 from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.tiff import TiffLimits
 from tests.services.fixtures import forget_heads
+from tests.services.scripted import ScriptedServer, Told
 
 PLACE = {
     33550: (12, struct.pack("<3d", 10.0, 10.0, 0.0)),
@@ -83,6 +84,16 @@ def test_bombs_are_refused_and_named(data, reason, written):
     tracemalloc.stop()
     assert peak < 32e6
     assert "a.tif" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["image", "block", "block of many samples"])
+def test_a_bomb_that_arrives_whole_is_no_broken_transfer(kind, new_process):
+    data, reason = BOMBS[kind]
+    with ScriptedServer({"/a.tif": Told(200, data)}) as server:
+        with pytest.raises(ProviderError, match=reason) as caught:
+            open_geotiff(f"{server.url}/a.tif#asset%20B04", access=Access())
+        assert not isinstance(caught.value, TransientError)
+        assert len(server.asked) <= 5  # the head piece by piece, once
 
 
 def test_directories_that_claim_many_long_values_are_refused(written):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDS_WITHIN_S = 90
+"""Long, for a machine with more processes than cores."""
 
 
 class Child:
@@ -32,7 +34,7 @@ class Child:
 
     def close(self) -> None:
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=ENDS_WITHIN_S)
         self._process.stdout.close()
 
     def __enter__(self) -> Self:

@@ -33,6 +33,7 @@ def forget_everything():
     forget_answers()
     addresses._proxy.cache_clear()
     addresses._pinned.cache_clear()
+    addresses._pools.cache_clear()
     http._TOKENS._tokens.clear()
     http._TOKENS._failures.clear()
     http._client().TOKEN_CACHE.clear()

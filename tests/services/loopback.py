@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import selectors
 import socket
 import struct
 import sys
@@ -49,6 +50,16 @@ class Fault:
     reset: bool = False
     """Reset the connection without any answer."""
     body: bytes = b"<Error><Code>ServerBusy</Code></Error>"
+    edit: Callable[[Call, Reply], Reply] | None = None
+    """Send what this makes of the right answer."""
+    raw: bytes | None = None
+    """Send these bytes in place of any answer, then close."""
+    is_silent: bool = False
+    """Never answer."""
+    drip_s: float | None = None
+    """Send one byte at a time and wait so long after each."""
+    drips_head: bool = False
+    """Drip from the first byte of the headers on, not from that of the body."""
 
 
 Rule = Callable[[Call], Fault | None]
@@ -100,14 +111,15 @@ class Handler(BaseHTTPRequestHandler):
         fault = (self.service.rule(call) if self.service.rule else None) or Fault()
         if fault.delay_s:
             time.sleep(fault.delay_s)
-        if fault.reset:
+        if fault.reset or fault.is_silent or fault.raw is not None:
             self.service.note(call, status=0, sent=0)
-            self._reset()
+            self._misbehave(fault)
         elif fault.status is not None:
             after = () if fault.retry_after_s is None else (("Retry-After", f"{fault.retry_after_s:g}"),)
             self._send(call, Reply(fault.status, fault.body, after))
         else:
-            self._send(call, self.service.answer(call), keep=fault.keep_bytes)
+            reply = self.service.answer(call)
+            self._send(call, fault.edit(call, reply) if fault.edit else reply, fault)
 
     def do_POST(self) -> None:
         """Answer a POST."""
@@ -134,7 +146,8 @@ class Handler(BaseHTTPRequestHandler):
             body=json.loads(text) if text else {},
         )
 
-    def _send(self, call: Call, reply: Reply, *, keep: int | None = None) -> None:
+    def _send(self, call: Call, reply: Reply, fault: Fault = Fault()) -> None:
+        keep = fault.keep_bytes
         length = len(reply.body) if reply.length is None else reply.length
         body = b"" if self.command == "HEAD" else reply.body[:keep]
         lines = [f"HTTP/1.1 {reply.status} {self.responses.get(HTTPStatus(reply.status), ('',))[0]}"]
@@ -142,14 +155,31 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or keep is not None
         self.service.note(call, status=reply.status, sent=len(body))
         try:
+            head = "\r\n".join(lines).encode() + b"\r\n\r\n"
             # one send: a body in a second packet waits for a delayed acknowledgement
-            self.wfile.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            at_once = (head + body) if fault.drip_s is None else b"" if fault.drips_head else head
+            self.wfile.write(at_once)
+            for byte in (head + body)[len(at_once) :]:
+                self.wfile.write(bytes([byte]))
+                if self._is_left(fault.drip_s):
+                    break
         except ConnectionError:
             self.close_connection = True
 
-    def _reset(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def _is_left(self, seconds: float | None) -> bool:
+        """Wait for the client to hang up."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
+
+    def _misbehave(self, fault: Fault) -> None:
         self.close_connection = True
+        if fault.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif fault.is_silent:
+            self._is_left(None)
+        elif fault.raw is not None:
+            self.wfile.write(fault.raw)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: the service counts instead."""

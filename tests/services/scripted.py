@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -15,6 +17,8 @@ class Told:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    pause_s: float = 0.0
+    """Before each byte of the body."""
 
 
 class ScriptedServer:
@@ -39,7 +43,11 @@ class ScriptedServer:
                 for name, value in {"Content-Length": str(len(told.body)), **told.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(told.body)
+                step = 1 if told.pause_s else len(told.body) or 1
+                with contextlib.suppress(ConnectionError):  # nobody waits for the end of a drip
+                    for at in range(0, len(told.body), step):
+                        time.sleep(told.pause_s)
+                        self.wfile.write(told.body[at : at + step])
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -75,6 +75,8 @@ def make_result(store, layout, chunk, *, offsets=None, status=Status.OK, reason=
         reason=[reason] * len(rows),
         valid_fraction=np.full((len(rows), layout.frames), 0.75 if known else 0.0, dtype="float32"),
         n_obs=rows + 1,
+        n_days=rows + 2,
+        n_expected=rows + 3,
         first_date=days,
         last_date=days + 90,
         frame_start=np.tile(frames, (len(rows), 1)),

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import zarr
 from zarr.storage import LocalStore
 
 from rs_embed_dask.errors import StoreError
@@ -32,6 +33,14 @@ def edit_root(path, change):
     root = json.loads((path / "zarr.json").read_text())
     change(root)
     (path / "zarr.json").write_text(json.dumps(root))
+
+
+def set_mark(path, **values):
+    edit_root(path, lambda root: root["attributes"]["rs_embed_dask"].update(values))
+
+
+def edit_array(path, name, **values):
+    edit_root(path, lambda root: root["consolidated_metadata"]["metadata"][name].update(values))
 
 
 def remove(path):
@@ -75,7 +84,30 @@ BROKEN = {
         "lacks or garbles 'galileo'",
     ),
     "an array missing": (lambda p: remove(p / "galileo" / "embedding"), "1 of its arrays are missing"),
-    "a model missing": (lambda p: remove(p / "galileo"), "17 of its arrays are missing"),
+    "a model missing": (lambda p: remove(p / "galileo"), "20 of its arrays are missing"),
+    "fewer than no items": (lambda p: set_mark(p, n_items=-1), "n_items.*at least one"),
+    "no items": (lambda p: set_mark(p, n_items=0), "n_items.*at least one"),
+    "more items than anybody has": (lambda p: set_mark(p, n_items=10**12), r"1,000,000,000,000 items need shape"),
+    "chunks of no items": (lambda p: set_mark(p, chunk_items=0), "chunk_items.*at least one"),
+    "files of half a chunk": (lambda p: set_mark(p, item_rows=6), "item_rows.*no multiple of chunk_items, 4"),
+    "a number that is a text": (lambda p: set_mark(p, n_items="many"), "lacks or garbles"),
+    "an array of another type": (
+        lambda p: edit_array(p, "galileo/embedding", data_type="float64"),
+        r"galileo/embedding of shape \[10, 5\] and type float64.*need shape \[10, 5\] and type float32",
+    ),
+    "an array of another shape": (
+        lambda p: edit_array(p, "galileo/status", shape=[9]),
+        r"galileo/status of shape \[9\]",
+    ),
+    "an array without metadata": (
+        lambda p: edit_root(p, lambda root: root["consolidated_metadata"]["metadata"].pop("items/lon")),
+        "items/lon.*metadata are missing",
+    ),
+    "a status of a later version": (
+        lambda p: edit_array(p, "galileo/status", attributes={"flag_values": [*range(8)]}),
+        r"\[7\].*does not know these status codes",
+    ),
+    "keys lost": (lambda p: (p / "items/key/c/0").unlink(), "items/key/c/0.*is missing; 10 items have 1 such files"),
     "half made": (
         lambda p: edit_root(p, lambda root: root["attributes"]["rs_embed_dask"].update(state="creating")),
         "making was cut short",
@@ -114,7 +146,7 @@ def test_a_damaged_chunk_is_named(path, array, damage):
         store.values(*array.split("/"))
     key = found.relative_to(path).as_posix()
     assert caught.value.value == f"{path}/{key}" if array != "galileo/id" else "galileo/id" in caught.value.value
-    assert "delete it and its chunk's status file" in caught.value.fix
+    assert "repair=True" in caught.value.fix
 
 
 def test_the_fix_for_a_damaged_chunk_works(path, whole):
@@ -137,6 +169,22 @@ def test_a_damaged_chunk_stops_a_merge_before_anything_is_written(path):
     assert (path / "galileo/status/c/0").read_bytes() == before
 
 
+@pytest.mark.parametrize("opener", [open_store, status, lambda path: Store.open(path).pending("galileo")])
+def test_a_status_that_does_not_exist_is_an_error(path, opener):
+    zarr.open_array(path / "galileo/status", mode="r+")[6] = 9
+    with pytest.raises(StoreError, match="row 6 has status 9") as caught:
+        opener(path)
+    assert "repair=True" in caught.value.fix
+
+
+def test_items_whose_key_does_not_match_are_not_handed_out(path):
+    zarr.open_array(path / "items/key", mode="r+")[5] = 1
+    store = Store.open(path)
+    assert len(store.items(0)) == 4
+    with pytest.raises(StoreError, match=r"items: rows \[5\].*not those of their places"):
+        store.items(1)
+
+
 def refuse(monkeypatch, error):
     async def operation(self, key, *args, **kwargs):
         raise error
@@ -149,7 +197,7 @@ def test_a_folder_that_cannot_be_written(path, monkeypatch):
     refuse(monkeypatch, PermissionError(13, "Permission denied"))
     with pytest.raises(StoreError, match=r"no permission \(Permission denied\)") as caught:
         store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
-    assert "galileo/embedding rows 0 to 3" in caught.value.value
+    assert "galileo/status rows 0 to 3" in caught.value.value  # set back to pending first
     assert "another path" in caught.value.fix
     with pytest.raises(StoreError, match="no permission"):
         make_store(path.parent / "new")

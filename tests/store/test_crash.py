@@ -15,7 +15,7 @@ import xarray as xr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Status, Store
+from rs_embed_dask.store import Status, Store, verify
 from tests.store.faults import CrashedError, crash_at, crashes
 from tests.store.samples import (
     GRID,
@@ -116,6 +116,11 @@ def test_the_status_is_written_last_and_once_where_nothing_was_there(tmp_path):
     assert "set galileo/embedding/c/0/0" in passed
 
 
+def only_the_copy_is_missing(path):
+    """Whether the root document was committed and its copy, which is written after it, was not."""
+    return [one.where for one in verify(path).damages] == ["zarr.json.copy"]
+
+
 def test_a_store_whose_making_was_cut_short_is_never_taken_for_one(tmp_path):
     path = MemoryStore()
 
@@ -124,7 +129,9 @@ def test_a_store_whose_making_was_cut_short_is_never_taken_for_one(tmp_path):
 
     count = 0
     for count, _ in enumerate(crashes(make), start=1):  # noqa: B007  the count is used below
-        assert not Store.exists(path)
+        if Store.exists(path):
+            assert only_the_copy_is_missing(path)
+            break
         with pytest.raises(StoreError, match=r"cut short|no store"):
             Store.open(path)
     assert count > 50
@@ -138,7 +145,8 @@ def test_a_store_cut_short_is_made_anew_for_another_request(tmp_path):
     with pytest.raises(CrashedError), crash_at(40):
         make_store(tmp_path / "s", 6, models=[POOLED, GRID])
     store = make_store(tmp_path / "s", 3, models=[GRID])
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["items", "rcf", "zarr.json"]
+    names = [".lease", "items", "rcf", "zarr.json", "zarr.json.copy"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == names
     assert store.n_items == 3
 
 
@@ -147,6 +155,8 @@ def test_an_append_that_is_cut_short_changes_nothing(tmp_path):
     fill_store(make_store(path, 6, models=[POOLED]))
     for step in crashes(lambda: Store.open(path, "r+").append_items(make_items(5, first=6))):
         store = Store.open(path)
+        if only_the_copy_is_missing(path):
+            break
         assert store.n_items == 6
         assert store.counts() == {"galileo": {Status.OK: 6}}
         if step % 10 == 9:
@@ -183,6 +193,8 @@ def test_a_model_whose_adding_is_cut_short_is_out_of_sight():
     before = content(Store.open(path))
     for step in crashes(lambda: Store.open(path, "r+").add_models([GRID])):
         store = Store.open(path)
+        if only_the_copy_is_missing(path):
+            break
         assert store.labels == ("galileo",)
         if step % 10 == 9:
             assert set(xr.open_datatree(path, engine="zarr").children) == {"items", "galileo"}
@@ -203,7 +215,7 @@ def test_adding_a_model_that_is_there_destroys_nothing(tmp_path):
 
 WRITER = """
 import sys
-from rs_embed_dask.store import Store
+from rs_embed_dask.store import Store, verify
 from tests.store.samples import make_result
 store = Store.open(sys.argv[1], "r+")
 for chunk in store.pending("rcf"):

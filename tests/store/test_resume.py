@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,20 @@ import xarray as xr
 
 from rs_embed_dask.errors import StoreError, StoreMismatchError
 from rs_embed_dask.specs import ModelSpec, PointBuffer, TemporalSpec
-from rs_embed_dask.store import Item, Status, Store, build_receipt, check_request, differences, request_digest
+from rs_embed_dask.specs.places import place_column
+from rs_embed_dask.store import (
+    Item,
+    ItemColumns,
+    Location,
+    Status,
+    Store,
+    build_receipt,
+    check_request,
+    differences,
+    items as items_module,
+    request_digest,
+)
+from rs_embed_dask.store.document import Document
 from tests.store.samples import GRID, POOLED, REQUEST, content, fill_store, make_items, make_store
 
 
@@ -82,6 +96,70 @@ def test_more_items_are_a_top_up(tmp_path):
     assert opened["id"].values.tolist() == [f"place-{row}" for row in range(9)]
     np.testing.assert_array_equal(opened["item"], np.arange(9))
     assert Store.open(path).request["note"] == "more"
+
+
+def columns(count, first=0):
+    """Items of which the places are an array."""
+    rows = np.arange(first, first + count)
+    points = place_column(np.stack([4 + rows * 0.01, 50 + rows * 0.0], axis=1), buffer_m=260)
+    return ItemColumns(points, [TemporalSpec.year(2021)] * count)
+
+
+@pytest.fixture
+def keyed(monkeypatch):
+    """The numbers of items that a key was made for."""
+    counts, make_keys = [], items_module._keys
+
+    def counting(places, spans):
+        counts.append(len(places))
+        return make_keys(places, spans)
+
+    monkeypatch.setattr(items_module, "_keys", counting)
+    return counts
+
+
+def test_the_columns_that_a_store_was_made_from_are_known_without_their_keys(tmp_path, keyed):
+    store = Store.create(tmp_path / "s", items=columns(6), models=[POOLED], request=REQUEST, chunk_items=4)
+    store.add_models([GRID])
+    store.update_receipt(note="here")
+    keyed.clear()
+    for more in (0, 2):
+        match = Store.open(tmp_path / "s").match_items(columns(6 + more))
+        new = list(columns(6 + more))[6:]
+        assert (match.present, match.absent, match.is_in_order) == (6, 0, True)
+        assert [(item.spatial, item.temporal) for item in match.new] == [(item.spatial, item.temporal) for item in new]
+    assert keyed == []
+    for other, (present, new, absent) in {
+        columns(5): (5, 0, 1),
+        columns(6, first=1): (5, 1, 1),
+        ItemColumns.of(list(columns(6))): (6, 0, 0),
+    }.items():
+        keyed.clear()
+        match = Store.open(tmp_path / "s").match_items(other)
+        assert (match.present, len(match.new), match.absent) == (present, new, absent)
+        assert sum(keyed) == len(other)
+
+
+def test_columns_are_known_again_after_a_top_up(tmp_path, keyed):
+    store = Store.create(tmp_path / "s", items=columns(6), models=[POOLED], request=REQUEST, chunk_items=4)
+    for first, is_in_order in ((0, True), (2, False)):
+        asked = columns(9, first)
+        match = store.match_items(asked)
+        assert match.is_in_order is is_in_order
+        store.append_items(match.new, digest=asked.digest if match.is_in_order else "")
+        keyed.clear()
+        match = Store.open(tmp_path / "s").match_items(columns(9, first))
+        assert (match.present, len(match.new)) == (9, 0)
+        assert keyed == ([] if is_in_order else [9])
+    store.append_items(make_items(1, first=50))
+    assert Store.open(tmp_path / "s").match_items(columns(9)).absent == 3
+
+
+def test_a_store_that_lost_rows_is_not_known_by_its_digest(tmp_path):
+    Store.create(tmp_path / "s", items=columns(6), models=[POOLED], request=REQUEST, chunk_items=4)
+    document = replace(Document.load(Location.of(tmp_path / "s")), n_items=4)
+    store = Store(Location.of(tmp_path / "s"), document)
+    assert len(store.match_items(columns(6)).new) == 2
 
 
 def test_nothing_new_appends_nothing(tmp_path):

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 
+import google_crc32c
 import numpy as np
 import pytest
 import xarray as xr
@@ -136,16 +137,19 @@ def test_a_finished_store_of_a_hundred_thousand_items_is_known_to_be_finished_fr
     store = make_store(tmp_path / "s", 64, chunk_items=64, models=[POOLED])
     root = json.loads((tmp_path / "s/zarr.json").read_text())
     root["attributes"]["rs_embed_dask"]["n_items"] = 100_000
-    status = root["consolidated_metadata"]["metadata"]["galileo/status"]
-    status["shape"] = [100_000]
-    (tmp_path / "s/galileo/status/zarr.json").write_text(json.dumps(status))
+    for name, array in root["consolidated_metadata"]["metadata"].items():
+        if "shape" in array:
+            array["shape"][0] = 100_000
+            (tmp_path / "s" / name / "zarr.json").write_text(json.dumps(array))
     (tmp_path / "s/zarr.json").write_text(json.dumps(root))
+    for shard in range(1, 25):
+        shutil.copy(tmp_path / "s/items/key/c/0", tmp_path / f"s/items/key/c/{shard}")
     zarr.open_array(tmp_path / "s/galileo/status", mode="r+")[:] = 1
     assert len(list((tmp_path / "s/galileo/status/c").iterdir())) == 1563
     for array in (*(tmp_path / "s/items").iterdir(), *(tmp_path / "s/galileo").iterdir()):
-        if array.name != "status":
+        if array.name not in {"status", "key"}:
             shutil.rmtree(array / "c", ignore_errors=True)
-    assert len(list((tmp_path / "s").rglob("c"))) == 1
+    assert len(list((tmp_path / "s").rglob("c"))) == 2
     assert Store.open(store.target, "r+").pending("galileo").size == 0
 
 
@@ -171,6 +175,7 @@ def test_half_precision_is_kept(tmp_path):
         ({"valid_fraction": np.zeros((4, 3))}, "shape"),
         ({"n_obs": np.zeros(5)}, "5 values for 4 rows"),
         ({"first_date": ["not a day"] * 4}, "day|Error"),
+        ({"keys": np.zeros(3, "uint64")}, "3 keys for 4 rows"),
     ],
 )
 def test_results_that_do_not_fit_change_nothing(tmp_path, change, reason):
@@ -183,6 +188,52 @@ def test_results_that_do_not_fit_change_nothing(tmp_path, change, reason):
         store.write_chunk(0, "galileo", result)
     assert caught.value.fix
     assert_same(content(store), before)
+
+
+def test_vectors_of_other_items_are_refused_before_anything_is_written(tmp_path):
+    store = make_store(tmp_path / "s", 4, models=[POOLED])
+    store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
+    before = content(store)
+    result = make_result(store, POOLED, 0, status=Status.PARTIAL)
+    result.keys = np.asarray([item.key for item in store.items(0)], dtype="uint64")
+    result.keys[2] += 1
+    with pytest.raises(StoreError, match="has other items in these rows") as caught:
+        store.write_chunk(0, "galileo", result)
+    assert caught.value.value == "[2]"
+    assert_same(content(store), before)
+    result.keys[2] -= 1
+    store.write_chunk(0, "galileo", result)
+    assert store.counts() == {"galileo": {Status.PARTIAL: 4}}
+
+
+def test_a_chunk_of_fill_values_is_written(tmp_path):
+    store = make_store(tmp_path / "s", 4, models=[POOLED])
+    store.write_chunk(0, "galileo", ChunkResult(np.arange(4), np.full(4, int(Status.OK))))
+    assert all((tmp_path / "s/galileo" / field.name / "c/0").exists() for field in POOLED.fields)
+
+
+def test_a_checksum_is_what_the_page_says(tmp_path):
+    store = make_store(tmp_path / "s", 4, models=[POOLED])
+    store.write_chunk(0, "galileo", make_result(store, POOLED, 0))
+    group = zarr.open_group(tmp_path / "s", mode="r")
+    seed, row = group["galileo/checksum"].attrs["seed"], 2
+    numbers = [
+        "embedding",
+        "valid_fraction",
+        "n_obs",
+        "n_days",
+        "n_expected",
+        "first_date",
+        "last_date",
+        "frame_start",
+        "frame_end",
+        "status",
+    ]
+    parts = [group["items/key"][row].tobytes(), *(group[f"galileo/{name}"][row].tobytes() for name in numbers)]
+    for name in ("reason", "scenes"):
+        text = str(group[f"galileo/{name}"][row][()]).encode()
+        parts.append(b"%d:%b" % (len(text), text))
+    assert google_crc32c.extend(seed, b"".join(parts)) == int(group["galileo/checksum"][row])
 
 
 def test_names_that_are_not_there(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -91,7 +91,10 @@ class EarthEngine:
         As of `EarthAccess`: who is charged, the address (``standard`` or ``high_volume``), where workers find
         credentials, and the most requests in flight over all workers of a run, default 40.
     retry
-        Attempts and waits after transient faults; ``timeout_s`` is the deadline of a request, default 310 s.
+        Attempts and waits after transient faults; ``timeout_s``, default 310 s, is how long the service may compute,
+        and half the longest that a request may take in all.
+    patience
+        The same under its earlier name.
     radar
         In what Sentinel-1 is composited: ``linear`` power (default) or ``db``. Cubes hold decibels either way.
     orbit
@@ -123,6 +126,7 @@ class EarthEngine:
     key_file: str | None = None
     at_once: int = EarthAccess.at_once
     retry: RetryPolicy = field(default_factory=lambda: EarthAccess().retry)
+    patience: InitVar[RetryPolicy | Mapping[str, Any] | None] = field(default=None, kw_only=True)
     radar: Literal["linear", "db"] = "linear"
     orbit: Literal["ascending", "descending"] | None = None
     any_mode: bool = False
@@ -132,9 +136,8 @@ class EarthEngine:
 
     name: ClassVar[str] = "earth_engine"
 
-    def __post_init__(self) -> None:
-        if isinstance(self.retry, Mapping):
-            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+    def __post_init__(self, patience: RetryPolicy | Mapping[str, Any] | None) -> None:
+        object.__setattr__(self, "retry", RetryPolicy.of(self.retry if patience is None else patience))
         choice("EarthEngine.radar", self.radar, ("linear", "db"))
         choice("EarthEngine.passes", self.passes, ("once", "each"))
         if self.orbit is not None:

@@ -12,15 +12,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 import httplib2
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
-from rs_embed_dask.providers.addresses import is_loopback, keep_logs_clean, plain_address
-from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s
+from rs_embed_dask.providers.addresses import JudgedAdapter, is_loopback, plain_address
+from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
+from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, deadline
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
 _TOO_MUCH: Final = re.compile(r"user memory limit|computation timed out|total request size", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"authorize access|ee\.Authenticate|no project found|project=", re.IGNORECASE)
 _LONGEST: Final = 300
+MOST_ANSWER_BYTES: Final = 2**27
+"""Of one unpacked answer; the service itself sends 48 MiB of pixels at most."""
 
 
 class TooMuchError(ProviderError):
@@ -124,11 +127,22 @@ class Transport:
     """Called with the status and headers of each answer, for the live benchmark."""
 
     def __init__(self, timeout_s: float, connections: int) -> None:
-        keep_logs_clean()
         self.timeout = timeout_s
-        self._session = requests.Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=connections))
+        self._connections = connections
+        self._sessions: dict[str, requests.Session] = {}
+        self._lock = threading.Lock()
+
+    def _session(self, uri: str) -> requests.Session:
+        """Return the session for a server, whose redirects are judged as its own links are."""
+        parts = urlsplit(uri)
+        server = f"{parts.scheme}://{parts.netloc}"
+        with self._lock:
+            if server not in self._sessions:
+                self._sessions[server] = requests.Session()
+                for scheme in ("http://", "https://"):
+                    adapter = JudgedAdapter(server, pool_connections=4, pool_maxsize=self._connections)
+                    self._sessions[server].mount(scheme, adapter)
+            return self._sessions[server]
 
     def request(
         self,
@@ -139,15 +153,19 @@ class Transport:
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request as httplib2 does."""
         try:
-            answer = self._session.request(
-                method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
-            )
-            with answer:
-                content = answer.raw.read(decode_content=True)  # at once, and not in pieces of 10 kB
+            # the service is silent while it computes; what it then sends may take as long again, and no longer
+            with deadline(2 * self.timeout):
+                answer = self._session(uri).request(
+                    method, uri, data=body, headers=options.get("headers"), timeout=self.timeout, stream=True
+                )
+                with answer:
+                    content, is_cut = body_of(answer.raw.stream(PIECE_BYTES, decode_content=True), MOST_ANSWER_BYTES)
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise TimeoutError(f"no answer within {self.timeout:g} s") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionError(f"the connection failed: {type(error).__name__}") from error
+        if is_cut:
+            raise ValueError(f"it is longer than {MOST_ANSWER_BYTES} bytes")
         headers = {name.lower(): value for name, value in answer.headers.items()}
         for listener in self.listeners:
             listener({**headers, "status": str(answer.status_code)})
@@ -155,7 +173,8 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._session.close()
+        for session in self._sessions.values():
+            session.close()
 
 
 ENDPOINTS: Final = {
@@ -174,7 +193,9 @@ _ADVICE: Final = {
 
 
 # the service ends a request after 300 s by itself; a wait that it asks for is honoured up to a quarter of an hour
-_RETRY: Final = RetryPolicy(attempts=5, first_wait_s=1.0, longest_wait_s=60.0, timeout_s=310.0, longest_asked_s=900.0)
+_RETRY: Final = RetryPolicy(
+    attempts=5, first_wait_s=1.0, longest_wait_s=60.0, timeout_s=310.0, longest_asked_s=900.0, deadline_s=3600.0
+)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from rs_embed_dask.providers.files.rasters import RasterLayer, head_of, layer_of
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.sensors import Sensor
 
-__all__ = ["NO_DATE", "FilesPassedOverWarning", "SceneFiles", "dated", "scenes_in"]
+__all__ = ["ENDINGS", "NO_DATE", "FilesPassedOverWarning", "SceneFiles", "dated", "scenes_in"]
 
 ENDINGS: Final = frozenset({".tif", ".tiff", ".vrt", ".jp2"})
 NO_DATE: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import SpecError
-from rs_embed_dask.imagery.frame import harmonise
+from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.imagery.frame import LOST, harmonise
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
@@ -22,6 +22,7 @@ from rs_embed_dask.providers.files.arrays import ArrayHints, ArraySource, array_
 from rs_embed_dask.providers.files.folders import NO_DATE, SceneFiles, dated, scenes_in
 from rs_embed_dask.providers.files.rasters import LayerPixels, Spot, gather, read_layer
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
+from rs_embed_dask.providers.retry import ReadState
 from rs_embed_dask.specs.ground import crs_text
 from rs_embed_dask.specs.when import day
 
@@ -44,18 +45,24 @@ class FileFetch:
     table: Source
     nodata: float | None = None
     scaling: Scaling | None = None
+    state: ReadState = field(default_factory=ReadState, compare=False, repr=False)
 
     def __call__(
         self, scenes: Sequence[Scene], grid: Grid, assets: tuple[tuple[str, ...], ...]
     ) -> npt.NDArray[np.float32]:
-        """Return the numbers of some scenes on a grid, NaN where there are none."""
+        """Return the numbers of some scenes on a grid, NaN where there are none, `LOST` in unreadable files."""
         out = np.full((len(scenes), len(assets), *grid.shape), np.nan, np.float32)
         spot = None
         if self.array is not None:
             spot = gather(grid, self.array.crs, transform=self.array.transform, shape=self.array.image_shape)
         for i, scene in enumerate(scenes):
             for j, names in enumerate(assets):
-                taken = self._take(scene, names[0], grid, spot)
+                try:
+                    taken = self._take(scene, names[0], grid, spot)
+                except ProviderError as fault:
+                    self.state.lose(scene.id, fault)
+                    out[i, j] = LOST
+                    continue
                 if taken is not None:
                     pixels, inside = taken
                     values = self._working(pixels, names[0], scene)
@@ -194,6 +201,10 @@ class Files:
         """List the scenes that touch a grid, in order of time; another sensor raises `SpecError`. See `Provider`."""
         return ordered(each.scene for each in self._near(sensor, grid, span))
 
+    def scenes(self) -> tuple[Scene, ...]:
+        """List all scenes, wherever and whenever they are, with the layers that each has as ``assets``."""
+        return ordered(each.scene for each in self._scenes())
+
     def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
         """Find the scenes of a span that touch a grid."""
         if sensor_named(sensor).id != self.sensor:
@@ -204,7 +215,7 @@ class Files:
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; see `Provider`. A band that no scene has raises `SpecError`."""
-        from rs_embed_dask.providers.assemble import lazy_cube
+        from rs_embed_dask.providers.assemble import STATE, lazy_cube
 
         scenes = self._near(read.sensor, read.grid, read.span)
         there = {name for each in scenes for name in each.scene.properties["assets"]}
@@ -214,7 +225,10 @@ class Files:
                 raise SpecError("band of files", value=band, reason="no scene at this place and time has it", fix=fix)
         table = replace(self.table, masks=tuple((rule, band) for rule, band in self.table.masks if band in there))
         _check_quality(scenes, read.fetch.mask, table)
-        return lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=self._fetch(scenes))
+        fetch = self._fetch(scenes)
+        cube = lazy_cube(read, table, scenes=[each.scene for each in scenes], fetch=fetch)
+        cube.encoding[STATE] = fetch.state
+        return cube
 
     def _fetch(self, scenes: Sequence[SceneFiles]) -> FileFetch:
         scaling = self.scaling if isinstance(self.scaling, Scaling) else None

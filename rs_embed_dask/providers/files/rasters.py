@@ -165,9 +165,13 @@ def read_layer(layer: RasterLayer, grid: Grid) -> tuple[LayerPixels, npt.NDArray
     top, left = int(rows.min()), int(columns.min())
     window = Window(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
     spot = rows - top, columns - left
-    with rasterio.open(layer.path) as file:
-        pixels = file.read(layer.index, window=window)[spot]
-        masks = [file.read_masks(layer.index, window=window)] if layer.masked else []
-        masks += [] if layer.alpha is None else [file.read(layer.alpha, window=window)]
+    try:
+        with rasterio.open(layer.path) as file:
+            pixels = file.read(layer.index, window=window)[spot]
+            masks = [file.read_masks(layer.index, window=window)] if layer.masked else []
+            masks += [] if layer.alpha is None else [file.read(layer.alpha, window=window)]
+    except RasterioIOError as error:
+        what, reason = f"file {Path(layer.path).name}", f"its pixels cannot be read: {error.__cause__ or error}"
+        raise ProviderError(what, value=layer.path, reason=reason, fix="replace it") from error
     shown = np.logical_and.reduce([mask[spot] > 0 for mask in masks]) if masks else None
     return LayerPixels(pixels, layer.numbers, shown), inside

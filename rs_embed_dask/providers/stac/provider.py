@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from dataclasses import MISSING, InitVar, asdict, dataclass, field, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rs_embed_dask.errors import NoImageryError, ProviderError, SpecError, UnknownNameError
-from rs_embed_dask.imagery.cube import Read
+from rs_embed_dask.imagery.cube import DAYS, Read
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.frame import scaling_fault
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
+from rs_embed_dask.imagery.revisit import acquisition_days
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
-from rs_embed_dask.providers.assemble import FrameRecipe, raw_cube, recipe_for
+from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
 from rs_embed_dask.providers.kept import ByteCache, kept_bytes
-from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read
+from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.read import Layer, asset_for, chunks_for, stack_items
-from rs_embed_dask.providers.stac.search import Query, StacItem, find, newest, touches
+from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, unreadable, with_bands
+from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
+from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest
+from rs_embed_dask.providers.stac.read import chunks_for, stack_items
+from rs_embed_dask.providers.stac.search import Query, find
+from rs_embed_dask.providers.stac.shared import Shared, around, is_clear, serving, spanning, touching
 from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -28,79 +35,13 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = ["URL", "PlanetaryComputer", "Shared", "StacProvider", "around", "loosest", "scene_of", "serving", "touching"]
-
-Box = tuple[float, float, float, float]
-
-
-def around(grids: Sequence[Grid]) -> tuple[Box, ...]:
-    """Return the boxes in degrees that hold grids of one place: one, or two at the antimeridian."""
-    boxes = [grid.lonlat_boxes for grid in grids]
-    if len({len(each) for each in boxes}) > 1:  # only the larger grid crosses it
-        return tuple(dict.fromkeys(box for each in boxes for box in each))
-    return tuple(
-        (min(b[0] for b in same), min(b[1] for b in same), max(b[2] for b in same), max(b[3] for b in same))
-        for same in zip(*boxes, strict=True)
-    )
-
-
-def touching(items: Sequence[StacItem], grid: Grid) -> tuple[StacItem, ...]:
-    """Keep the items of which some file reaches into a grid."""
-    return tuple(item for item in items if any(touches(item, asset, grid) for asset in item.assets.values()))
-
-
-def loosest(reads: Sequence[Read]) -> tuple[Span, FetchSpec]:
-    """Return the span and the cloud limit that admit every scene that any of the reads needs."""
-    limits = [read.fetch.max_cloud_pct for read in reads]
-    stated = [limit for limit in limits if limit is not None]
-    limit = max(stated) if len(stated) == len(limits) else None
-    whole = Span(min(read.span.start for read in reads), max(read.span.end for read in reads))
-    return whole, replace(reads[0].fetch, max_cloud_pct=limit)
-
-
-def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacItem, ...]:
-    """Return the items that one read needs, as if it had been searched for alone."""
-    limit = read.fetch.max_cloud_pct if sensor(table.sensor).kind == "optical" else None
-
-    def matches(item: StacItem) -> bool:
-        cover = item.first(table.properties.cloud)
-        clear = limit is None or (cover is not None and float(cover) <= limit)
-        return clear and any(span.start <= item.time.date() < span.end for span in read.frames)
-
-    return newest([item for item in items if matches(item)], table.properties)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The items and layers of a stack."""
-
-    items: tuple[StacItem, ...]
-    layers: tuple[Layer, ...]
-
-    @classmethod
-    def of(cls, items_per_read: Sequence[Sequence[StacItem]], recipes: Sequence[FrameRecipe]) -> Self:
-        """Collect what any read needs, each item and layer once."""
-        items = {item.id: item for each in items_per_read for item in each}
-        layers = dict.fromkeys(names for recipe in recipes for names in recipe.assets)
-        return cls(tuple(sorted(items.values(), key=lambda item: (item.time, item.id))), tuple(layers))
-
-    def part(self, raw: da.Array, items: Sequence[StacItem], layers: Sequence[Layer]) -> da.Array:
-        """Take one read's items and layers out of the stack: (n, a, H, W) of (N, A, H, W)."""
-        rows = {item.id: row for row, item in enumerate(self.items)}
-        columns = {names: column for column, names in enumerate(self.layers)}
-        taken = raw
-        if tuple(items) != self.items:
-            taken = taken[[rows[item.id] for item in items]]
-        if tuple(layers) != self.layers:
-            taken = taken[:, [columns[names] for names in layers]]
-        return taken
+__all__ = ["URL", "PlanetaryComputer", "StacProvider", "scene_of"]
 
 
 def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
     """Return an item as a plain scene, with the assets that it has; ``visual#1`` counts as one where named."""
     assets = sorted({*item.assets, *(name for name in names if asset_for(item, (name,)) is not None)})
-    cover = item.first(cloud)
-    return Scene(item.id, item.time, None if cover is None else float(cover), {**item.properties, "assets": assets})
+    return Scene(item.id, item.time, item.number(cloud), {**item.properties, "assets": assets})
 
 
 Pairs = tuple[tuple[str, str], ...]
@@ -125,20 +66,30 @@ class StacProvider:
         Collection id for each sensor where it differs from the tables; if given, only these sensors are served.
     assets
         Asset for each band (by common name) where it differs from the tables. ``"visual#1"`` is the first band of an
-        asset with several.
+        asset with several, and ``{"scl": "SCL_20m"}`` names the layer of a mask. Assets with unknown names are
+        recognised without it by ``bands`` or ``eo:bands``: name, wavelength and common name of a band have to agree,
+        as far as they are stated.
     absent
-        What a band becomes that a scene does not have: ``"nan"`` (default), missing there; or ``"error"``.
+        What a scene costs that lacks a band, has a file that cannot be read (missing, damaged, refused), or cannot be
+        understood: ``"nan"`` (default), that band or, in the latter cases, that scene, which the reason then names; or
+        ``"error"``, the read. Where no scene is left, or none has a band that its mission has, the read fails either
+        way.
     threads
         Requests that one read keeps in flight, default 16.
     chunk_px
         Side of the blocks of a large grid in pixels; by default cut where the blocks of the files end.
     retry
         Attempts and waits after transient faults of the search and of file reads.
+    patience
+        The same under its earlier name.
     key_file
         File with the key that belongs where `url` has ``{key}``, a path that exists on every worker. The key itself
         travels nowhere; it goes to the server of `url` alone.
     limits
         How large images, blocks and reads may be, and how strongly blocks may be compressed.
+    fallback
+        A second catalogue, as `open_provider` takes it, such as ``"earth_search"``. Scenes that this one lacks, by
+        granule and sensing time, are read from there, with its assets and scales; their ids begin with its name.
 
     Raises
     ------
@@ -162,10 +113,12 @@ class StacProvider:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     key_file: str | None = None
     limits: TiffLimits = field(default_factory=TiffLimits)
+    fallback: str | StacProvider | Mapping[str, Any] | None = None
+    patience: InitVar[RetryPolicy | Mapping[str, Any] | None] = field(default=None, kw_only=True)
 
     name: ClassVar[str] = "stac"
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, patience: RetryPolicy | Mapping[str, Any] | None) -> None:
         fix = "give the API's address; where a key belongs write {key}, and pass key_file=, its file on every worker"
         url = plain_address("StacProvider.url", self.url, fix=fix)
         if (KEY in url) != (self.key_file is not None):
@@ -182,10 +135,23 @@ class StacProvider:
         served = {sensor(name).id: collection for name, collection in dict(self.collections).items()}
         object.__setattr__(self, "collections", tuple(sorted(served.items())))
         object.__setattr__(self, "assets", tuple(sorted(dict(self.assets).items())))
-        if isinstance(self.retry, Mapping):
-            object.__setattr__(self, "retry", RetryPolicy(**self.retry))
+        object.__setattr__(self, "retry", RetryPolicy.of(self.retry if patience is None else patience))
         if isinstance(self.limits, Mapping):
             object.__setattr__(self, "limits", TiffLimits(**self.limits))
+        if self.fallback is not None:
+            object.__setattr__(self, "fallback", self._checked(open_provider(self.fallback)))
+
+    def _checked(self, second: object) -> StacProvider:
+        fix = "give one STAC provider without a fallback of its own, for example 'earth_search'"
+        if not isinstance(second, StacProvider) or second.fallback is not None:
+            raise SpecError("StacProvider.fallback", value=second, reason="it is not a plain STAC provider", fix=fix)
+        if not self.sensors() & second.sensors():
+            reason = f"it serves {', '.join(sorted(second.sensors()))}, of which this provider serves none"
+            raise SpecError("StacProvider.fallback", value=second, reason=reason, fix="leave it out")
+        if any(INDEX in name for each in (self, second) for name in dict(each.assets).values()):
+            fix = "leave fallback= out, or name assets of one band"
+            raise SpecError("StacProvider.fallback", value=second, reason="an asset holds several bands", fix=fix)
+        return second
 
     def __repr__(self) -> str:
         changed = [
@@ -207,7 +173,7 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry, self.url, self.limits)
+        return Access(self.signer, self.retry, self.url, self.limits, is_strict=self.absent == "error")
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -231,10 +197,11 @@ class StacProvider:
                 )
                 raise SpecError("sensor", value=table.sensor, reason=reason, fix=fix)
             table = replace(table, collection=renamed[table.sensor], more_collections=())
-        if self.assets:
-            table = replace(
-                table, assets=tuple({**dict(table.assets), **{b: (a,) for b, a in dict(self.assets).items()}}.items())
-            )
+        renamed = dict(self.assets)
+        if renamed:
+            assets = {**dict(table.assets), **{band: (asset,) for band, asset in renamed.items()}}
+            masks = tuple((rule, renamed.get(rule, asset)) for rule, asset in table.masks)
+            table = replace(table, assets=tuple(assets.items()), masks=masks)
         return table
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
@@ -257,9 +224,30 @@ class StacProvider:
         table = self.table(sensor)
         names = table.properties.cloud
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
-        return tuple(scene_of(item, names) for item in items)
+        return tuple(scene_of(item, names) for item in items if not item.fault)
+
+    def _second(self, table: Source) -> Second | None:
+        """Return what the second catalogue has of a sensor."""
+        second = self.fallback
+        if not isinstance(second, StacProvider) or table.sensor not in second.sensors():
+            return None
+        return Second(second.source, second.table(table.sensor), second.signer, second.url)
 
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of the catalogue, and those of the second one that it lacks."""
+        second = self._second(table)
+        if second is None or not isinstance(self.fallback, StacProvider):
+            return self.listed(table, grids, span, fetch=fetch)
+        # cloud covers and times differ between catalogues: what one has is seen without the limits of a read
+        wide, anything = widened(span), replace(fetch, max_cloud_pct=None)
+        first = self.listed(table, grids, wide, fetch=anything)
+        theirs = self.fallback.listed(second.table, grids, wide, fetch=anything)
+        more = lacking(first, theirs, table=table, other=second)
+        both = (*first, *more)
+        return tuple(item for item in both if item.fault or (item.time.date() in span and is_clear(item, table, fetch)))
+
+    def listed(self, table: Source, grids: Sequence[Grid], span: Span, *, fetch: FetchSpec) -> tuple[StacItem, ...]:
+        """Return the items of this catalogue alone."""
         limited = fetch.max_cloud_pct is not None and sensor(table.sensor).kind == "optical"
         query = Query(
             url=self.url,
@@ -271,7 +259,7 @@ class StacProvider:
             retry=self.retry,
             keyed=self.keyed,
         )
-        return find(query)
+        return tuple(with_bands(item, table, named=dict(self.assets)) for item in find(query))
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read; the search is done now, pixels are read when it is computed.
@@ -294,11 +282,11 @@ class StacProvider:
             If the API or, when computed, a file fails.
         """
         (cube,) = self.cubes((read,))
-        if isinstance(cube, NoImageryError):
+        if isinstance(cube, ProviderError):
             raise cube
         return cube
 
-    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | NoImageryError]:
+    def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of several reads of one place and sensor: one search, and each file's pixels once.
 
         Parameters
@@ -309,8 +297,8 @@ class StacProvider:
 
         Returns
         -------
-        list of xarray.Dataset or NoImageryError
-            One per read, as `cube` returns it.
+        list of xarray.Dataset or ProviderError
+            One per read, as `cube` returns or raises it.
 
         Raises
         ------
@@ -319,10 +307,11 @@ class StacProvider:
         """
         table = self.table(reads[0].sensor)
         grids = tuple(dict.fromkeys(read.grid for read in reads))
-        items = self._find(table, grids, *loosest(reads))
+        # without a cloud limit, which is applied to each read: the census counts what the catalogue has
+        items = self._find(table, grids, spanning(reads), FetchSpec())
         cache = kept_bytes() or (ByteCache() if len(grids) > 1 else None)
         access = replace(self.access, cache=cache)
-        by_read: dict[int, xr.Dataset | NoImageryError] = {}
+        by_read: dict[int, xr.Dataset | ProviderError] = {}
         for grid in grids:
             mine = {number: read for number, read in enumerate(reads) if read.grid == grid}
             cubes = self._of_one_grid(tuple(mine.values()), touching(items, grid), access)
@@ -331,21 +320,46 @@ class StacProvider:
 
     def _of_one_grid(
         self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
-    ) -> list[xr.Dataset | NoImageryError]:
+    ) -> list[xr.Dataset | ProviderError]:
         table = self.table(reads[0].sensor)
-        recipes = [recipe_for(read, table) for read in reads]
+        second = self._second(table)
+        others = () if second is None else ((second.prefix, second.table),)
+        recipes = [recipe_for(read, table, others) for read in reads]
         grid = reads[0].grid
-        items_per_read = [serving(candidates, read, table) for read in reads]
-        for items, recipe in zip(items_per_read, recipes, strict=True):
-            self._check_assets(items, recipe)
-        shared = Shared.of(items_per_read, recipes)
+        judged = [
+            self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
+        ]
+        faults = [self._fault(items, recipe) for (items, _), recipe in zip(judged, recipes, strict=True)]
+        shared = Shared.of([() if fault else items for (items, _), fault in zip(judged, faults, strict=True)], recipes)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
-        raw = stack_items(shared.items, shared.layers, grid, access=access, chunks=chunks, threads=self.threads)
+        stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
+        raw = stack_both(stack, shared.items, second=second, access=access)
         return [
-            self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe)
-            for read, items, recipe in zip(reads, items_per_read, recipes, strict=True)
+            _counted(
+                fault
+                or _with_losses(
+                    self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
+                    {REFUSED: refused, STATE: access.state, NOTES: _contradictions(items, recipe, grid)},
+                ),
+                read,
+                candidates,
+            )
+            for read, (items, refused), recipe, fault in zip(reads, judged, recipes, faults, strict=True)
         ]
+
+    def _judged(
+        self, items: Iterable[StacItem], recipe: FrameRecipe
+    ) -> tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]:
+        """Return the items that can be read, and why others cannot, by what the catalogue says of them."""
+        faults = [
+            (item, item.fault or unreadable(item, recipe) or scaling_fault(scene_of(item, ()), recipe))
+            for item in items
+        ]
+        refused = tuple(fault for _, fault in faults if fault is not None)
+        if refused and self.absent == "error":
+            raise refused[0]
+        return tuple(item for item, fault in faults if fault is None), refused
 
     def _cut(
         self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe
@@ -354,26 +368,27 @@ class StacProvider:
         asset_names = [name for names in recipe.assets for name in names]
         scenes = [scene_of(item, table.properties.cloud, asset_names) for item in items]
         try:
-            return raw_cube(read, table, scenes=scenes, raw=raw)
+            return raw_cube(read, recipe, scenes=scenes, raw=raw)
         except NoImageryError as nothing:
             return nothing
 
-    def _check_assets(self, items: Iterable[StacItem], recipe: FrameRecipe) -> None:
-        """Refuse what cannot be served: bands that must be there, and a mask that no scene has the layer for."""
-        scenes = tuple(items)
+    def _fault(self, items: Sequence[StacItem], recipe: FrameRecipe) -> ProviderError | None:
+        """Return why a read cannot be served: a band that no scene has, or must have, or a mask without its layer."""
         if self.absent == "error":
-            for item in scenes:
+            for item in items:
                 for band, names in zip(recipe.bands, recipe.assets, strict=False):
                     if asset_for(item, names) is None:
                         fix = "leave the band out, or use absent='nan'"
-                        raise ProviderError(f"item {item.id}", reason=f"it has no band {band.common}", fix=fix)
-        if recipe.mask is not None and scenes and not any(asset_for(item, recipe.assets[-1]) for item in scenes):
-            raise ProviderError(
+                        return ProviderError(f"item {item.id}", reason=f"it has no band {band.common}", fix=fix)
+        if recipe.mask is not None and items and not any(asset_for(item, recipe.assets[-1]) for item in items):
+            return ProviderError(
                 f"mask {recipe.mask.name}",
-                value=scenes[0].id,
+                value=items[0].id,
                 reason=f"neither this item nor any other has the asset {recipe.assets[-1][0]} that it reads",
-                fix="pass FetchSpec(mask='none') if the images are free of clouds already",
+                fix="pass FetchSpec(mask='none') if the images are free of clouds already, or name it with "
+                f"assets={{{recipe.mask.name!r}: 'NAME'}}",
             )
+        return absent_band(items, recipe)
 
     def estimate(self, read: Read) -> Estimate:
         """Estimate the cost of a read without a request: two requests per file and the bytes of whole blocks."""
@@ -386,7 +401,39 @@ class StacProvider:
         plain = {name: value for name, value in plain.items() if value != DEFAULTS.get(name)}
         plain |= {name: dict(plain[name]) for name in ("collections", "assets") if name in plain}
         plain |= {name: asdict(plain[name]) for name in ("retry", "limits") if name in plain}
+        plain |= {name: plain[name].describe() for name in ("fallback",) if name in plain}
         return {"name": self.name, **plain}
+
+
+def _with_losses(cube: xr.Dataset | NoImageryError, facts: dict[str, Any]) -> xr.Dataset | ProviderError:
+    """Let a cube know why it lacks scenes. Where there are no others, that is why there is no cube."""
+    if isinstance(cube, NoImageryError):
+        return facts[REFUSED][0] if facts[REFUSED] else cube
+    cube.encoding |= facts
+    return cube
+
+
+def _contradictions(items: Iterable[StacItem], recipe: FrameRecipe, grid: Grid) -> tuple[str, ...]:
+    """Name the items of which a file's footprint and the item's own box contradict each other about a grid."""
+    used = ((item, asset_for(item, names)) for item in items for names in recipe.assets)
+    odd = dict.fromkeys(item.id for item, named in used if named and is_contradictory(item, named[1], grid))
+    return tuple(
+        f"item {name}: footprint and bbox contradict each other, so the file's own header decided" for name in odd
+    )
+
+
+def _counted(
+    cube: xr.Dataset | ProviderError, read: Read, candidates: Iterable[StacItem]
+) -> xr.Dataset | ProviderError:
+    """Let a cube know on how many days of its frames the catalogue has scenes, cloudy ones included."""
+    dated = (item.time for item in candidates if not item.fault)
+    times = (time for time in dated if any(time.date() in span for span in read.frames))
+    days = acquisition_days(times, read.grid.center_lonlat[0])
+    if isinstance(cube, NoImageryError):
+        cube.n_days = days
+    elif not isinstance(cube, ProviderError):
+        cube.attrs[DAYS] = days
+    return cube
 
 
 DEFAULTS: Final = {
@@ -409,7 +456,7 @@ class PlanetaryComputer(StacProvider):
     ----------
     url
         Address of the API.
-    source, collections, assets, absent, threads, chunk_px, retry
+    source, collections, assets, absent, threads, chunk_px, retry, fallback
         As of `StacProvider`; the tables are the Planetary Computer's.
 
     Examples

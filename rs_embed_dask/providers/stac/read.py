@@ -15,20 +15,23 @@ from urllib.parse import quote, urldefrag
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.geotiff import TiffBlock, label, nearest_pixels, open_geotiff
 from rs_embed_dask.providers.http import Access
-from rs_embed_dask.providers.stac.search import Asset, StacItem, touches
+from rs_embed_dask.providers.stac.assets import INDEX, Layer, asset_for
+from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 
 if TYPE_CHECKING:
     import dask.array as da
     from rasterio.windows import Window
     from stackstac.raster_spec import RasterSpec
 
-__all__ = ["Layer", "asset_for", "chunks_for", "labelled", "reader", "stack_items"]
+__all__ = ["chunks_for", "labelled", "reader", "stack_items"]
 
 URL_INDEX: Final = "&index="
+OF_ITEM: Final = " of item "
 
 
 def labelled(href: str, name: str, index: int | None = None) -> str:
@@ -48,7 +51,18 @@ class AssetReader:
     access: Access = field(repr=False)
 
     def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
-        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none."""
+        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none, or `LOST`."""
+        try:
+            return self._pixels(window)
+        except TransientError:
+            raise
+        except ProviderError as fault:
+            if self.access.is_strict:
+                raise
+            self.access.state.lose(label(self.url.partition(URL_INDEX)[0]).partition(OF_ITEM)[2], fault)
+        return np.full((int(window.height), int(window.width)), LOST, np.float32)
+
+    def _pixels(self, window: Window) -> npt.NDArray[np.float32]:
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -166,21 +180,10 @@ def _times_read(cut: Cut, first: float, step: float) -> float:
     return touched / len(blocks)
 
 
-Layer = tuple[str, ...]
 # stackstac wants an EPSG code to place items; they are placed already, and the reader gets the true one
 STAND_IN: Final = 3857
-INDEX: Final = "#"
 TASKS_PER_THREAD: Final = 4
 _BUILDING: Final = threading.Lock()
-
-
-def asset_for(item: StacItem, names: Layer) -> tuple[str, Asset] | None:
-    """Return the first GeoTIFF asset of an item among `names`, with its name."""
-    for name in names:
-        asset = item.assets.get(name.partition(INDEX)[0])
-        if asset is not None and (not asset.media or "tif" in asset.media.lower()):
-            return name, asset
-    return None
 
 
 def stack_items(
@@ -247,8 +250,8 @@ def _link(item: StacItem, names: Layer, grid: Grid) -> str | None:
     named_asset = asset_for(item, names)
     if named_asset is None or not touches(item, named_asset[1], grid):
         return None
-    name, _, index = named_asset[0].partition(INDEX)
-    return labelled(named_asset[1].href, f"asset {name} of item {item.id}", int(index) if index else None)
+    (name, _, index), asset = named_asset[0].partition(INDEX), named_asset[1]
+    return labelled(asset.href, f"asset {asset.name or name}{OF_ITEM}{item.id}", int(index) if index else asset.index)
 
 
 def _plain_item(name: str, links: Sequence[str | None], grid: Grid) -> dict[str, Any]:

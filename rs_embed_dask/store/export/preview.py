@@ -24,7 +24,7 @@ from rs_embed_dask.store.map_arrays import make_coords, placed
 from rs_embed_dask.store.map_layout import MapGroup
 from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.map_store import MapStore
-from rs_embed_dask.store.nodes import array_document, keys_below, make_array, make_group, open_array
+from rs_embed_dask.store.nodes import array_document, make_array, make_group, open_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +102,7 @@ def build_preview(path: Target, *, embeddings: bool = False) -> list[str]:
         for pyramid in _build(view.location, tree, label, embeddings=embeddings)
     ]
     tops = sorted({one.rpartition("/")[0] for one in pyramids})
-    keys = sorted(key for top in tops for key in keys_below(view.location, top) if key.endswith(f"/{ROOT_KEY}"))
+    keys = sorted(key for top in tops for key in view.location.keys(top) if key.endswith(f"/{ROOT_KEY}"))
     listed = {path: array_document(view.location, path) for key in keys for path in [key.removesuffix(f"/{ROOT_KEY}")]}
     replace(document, metadata=document.metadata | listed).save(view.location)
     return pyramids
