@@ -42,6 +42,7 @@ def compute_map(
     client: Client | None = None,
     progress: Progress = True,
     wait: float = 0.0,
+    preview: bool = True,
     **options: Unpack[MapOptions],
 ) -> xr.DataTree:
     """Embed a whole region: a seamless field per model, on a lattice that all maps share.
@@ -70,6 +71,9 @@ def compute_map(
         Keep the first numbers of each vector only, of models that were trained for it.
     client, progress, wait
         As `compute_embeddings`.
+    preview : bool, default True
+        Draw the map into its store once it is computed, as `build_preview` does: this process reads all vectors again.
+        `resume` does so too, of a map that was asked for with a preview.
     **options
         ``provider`` (or ``backend``), ``fetch``, ``prep``, ``sensor`` and ``batch_items`` of `RequestOptions`; `fetch`
         says how pixels are read, and its `resolution_m` asks for other pixels, never for vectors that are resampled.
@@ -102,7 +106,7 @@ def compute_map(
     from rs_embed_dask.maps.compute import compute
     from rs_embed_dask.maps.estimate import plan_of
 
-    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options)
+    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options, has_preview=preview)
     compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run), wait=wait)
     return open_map(out)
 
@@ -218,7 +222,15 @@ def resume_map(
         return compute_store(run, store, client=client, options=replace(options, guard=lease.check))
 
 
-def _map_run(region: object, models: object, temporal: object, field: tuple[Any, ...], options: MapOptions) -> MapRun:
+def _map_run(
+    region: object,
+    models: object,
+    temporal: object,
+    field: tuple[Any, ...],
+    options: MapOptions,
+    *,
+    has_preview: bool = False,
+) -> MapRun:
     """Resolve a map's arguments; `field` are crs, overlap, dtype, positions and dims."""
     from rs_embed_dask.engine.plan import Sizes
     from rs_embed_dask.maps.region import Region
@@ -229,6 +241,5 @@ def _map_run(region: object, models: object, temporal: object, field: tuple[Any,
             raise UnknownNameError.among("option", name, MapOptions.__annotations__)
     temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
     wanted = MapRequest(request_of(models, cast("RequestOptions", options)), temporals, *field)
-    return MapRun(
-        Region.of(region, options.get("crs")), wanted, batch_items=options.get("batch_items", Sizes.batch_items)
-    )
+    batch_items = options.get("batch_items", Sizes.batch_items)
+    return MapRun(Region.of(region, options.get("crs")), wanted, batch_items=batch_items, has_preview=has_preview)

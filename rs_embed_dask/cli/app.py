@@ -106,6 +106,9 @@ def make_map(
     place: ClusterOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Map to write: a new one, or one to continue or enlarge.")],
+    preview: Annotated[
+        bool, typer.Option("--preview/--no-preview", help="Draw the map into its store once it is computed.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Embed a whole region as a seamless field. Run the same command again to continue after a stop."""
@@ -119,6 +122,7 @@ def make_map(
             client=client,
             progress=progress,
             wait=place.wait,
+            preview=preview,
             **request.keywords,
         )
     _finish(rs.status(out), quiet=quiet)

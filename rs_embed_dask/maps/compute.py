@@ -26,6 +26,7 @@ from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.maps.writer import MapWriter
 from rs_embed_dask.store import Location, MapStore, Status, leased
+from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
 from rs_embed_dask.store.map_layout import BlockResult, MapGroup
 
@@ -62,13 +63,28 @@ def compute(
         map_vacancy(location)  # before the lease puts anything there
     with leased(location, wait=wait) as lease:
         guarded = replace(options or Options(), guard=lease.check)
-        return compute_store(run, store_for(run, out), client=client, options=guarded, plan=plan)
+        store = store_for(run, out)
+        if store.receipt.get(PREVIEW, False) != run.has_preview:
+            store.update_receipt(**{PREVIEW: run.has_preview})  # for whoever continues
+        return compute_store(run, store, client=client, options=guarded, plan=plan)
 
 
 def compute_store(
     run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any = None
 ) -> MapReport:
     """Compute what is left to do in a map, of the models of a run; the caller holds its lease."""
+    report = _computed(run, store, client=client, options=options, plan=plan)
+    # Last, for it lists what it makes in the root document, which this store has read before.
+    if store.receipt.get(PREVIEW) and (report.counts or not _has_previews(store)):
+        build_preview(store.target)
+    return report
+
+
+def _has_previews(store: MapStore) -> bool:
+    return all(f"{label}/{PREVIEW}" in store.document.metadata for label in store.labels)
+
+
+def _computed(run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any) -> MapReport:
     todo = [(models, list(run.pending(store, models, only=options.only))) for models in run.passes]
     by_label: Counter[str] = Counter()
     for _, works in todo:

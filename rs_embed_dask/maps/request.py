@@ -103,16 +103,16 @@ class MapRequest:
 
 
 class MapRun:
-    """One region and request, resolved: models, lattices and recipe."""
+    """One region and request, resolved: models, lattices and recipe, and whether a preview is drawn in the end."""
 
-    def __init__(self, region: Region, wanted: MapRequest, *, batch_items: int = 32) -> None:
+    def __init__(self, region: Region, wanted: MapRequest, *, batch_items: int = 32, has_preview: bool = False) -> None:
         request = wanted.request
         if request.fetch.crs is not None:
             fix = "leave fetch.crs out, and give crs= to the map"
             raise PlanError("fetch.crs", value=request.fetch.crs, reason="a map has its own projection", fix=fix)
         chosen = choose(request)
         _check_products(chosen, wanted.crs)
-        self.region, self.wanted = region, wanted
+        self.region, self.wanted, self.has_preview = region, wanted, has_preview
         self.recipe: Recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=batch_items)
         self.passes = shared(models_of(chosen, request.prep, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ import xarray as xr
 
 import rs_embed_dask as rs
 from rs_embed_dask import models
+from rs_embed_dask.engine.report import RunStarted
 from rs_embed_dask.engine.request import request_of
-from rs_embed_dask.errors import PlanError, StoreMismatchError
-from rs_embed_dask.maps.compute import compute
+from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.errors import PlanError, SpecError, StoreBusyError, StoreError, StoreMismatchError
+from rs_embed_dask.maps.compute import compute, compute_store
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.kept import book_of, stored_table
 from rs_embed_dask.maps.lattice import Rect
@@ -193,6 +196,82 @@ def test_a_map_is_resumed_from_its_store_alone(threads_client, tmp_path, western
         here, there = (open_map(one)[label]["utm31"].embedding.values for one in (path, western[0]))
         np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-6)
     assert rs.resume(path, client=threads_client, progress=False).counts == {}
+
+
+@pytest.mark.parametrize("option", [{"chunks": (0, 1)}, {"verify": True}])
+def test_what_only_places_have_is_refused_of_a_map(western, option):
+    (name,) = option
+    with pytest.raises(SpecError, match=f"a map has no such option.*leave {name} out"):
+        rs.resume(western[0], progress=False, **option)
+    with pytest.raises(StoreError, match="it holds a map"):
+        rs.verify(western[0])
+
+
+def test_a_second_run_is_refused_while_the_first_writes_or_waits_for_it(threads_client, tmp_path):
+    path, refused, waiting = tmp_path / "busy.zarr", [], []
+    calls = [
+        lambda: compute(run_of(WEST), path, client=threads_client),
+        lambda: rs.resume(path, client=threads_client, progress=False),
+    ]
+    with ThreadPoolExecutor(1) as threads:
+
+        def disturb(event):
+            if isinstance(event, RunStarted) and not waiting:
+                for call in calls:
+                    with pytest.raises(StoreBusyError, match="is writing to it, since"):
+                        call()
+                    refused.append(call)
+                waiting.append(threads.submit(compute, run_of(WEST), path, client=threads_client, wait=300))
+
+        report = compute(run_of(WEST), path, client=threads_client, options=Options(listeners=(disturb,)))
+        assert refused == calls
+        assert waiting[0].result().counts == {}
+    assert report.lost == {}
+    assert not list(MapStore.open(path).pending("rcf"))
+
+
+def test_a_run_that_was_overtaken_stops_and_leaves_the_receipt_alone(threads_client, tmp_path):
+    def overtaken():
+        raise StoreBusyError("store", value="it", reason="another has taken over", fix="wait")
+
+    store = store_for(run_of(WEST), tmp_path / "lost.zarr")
+    with pytest.raises(StoreBusyError, match="taken over"):
+        compute_store(run_of(WEST), store, client=threads_client, options=Options(guard=overtaken))
+    receipt = MapStore.open(store.target).receipt
+    assert not {"losses", "scores"} & set(receipt)
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(threads_client, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(StoreError, match="not empty"):
+        compute(run_of(WEST), tmp_path, client=threads_client)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_preview_is_drawn_last_and_anew_by_whoever_continues(threads_client, tmp_path):
+    path = tmp_path / "drawn.zarr"
+    ask = {"provider": "synthetic", "client": threads_client, "progress": False}
+    rs.compute_map(WEST, MODELS[1], SPAN, out=path, **ask)
+    first = "bandstats/preview/utm31"
+    assert first in MapStore.open(path).document.metadata
+    drawn = colours_of(path, first)
+    assert drawn.shape == (1, 3, 192, 128)  # three by two blocks
+    assert (drawn > 0).all()
+    rs.compute_map(WEST, MODELS[1], SPAN, out=path, **ask)
+    np.testing.assert_array_equal(colours_of(path, first), drawn)
+    store_for(MapRun(Region.of(EAST), MapRequest(request_of(MODELS[1], {"provider": "synthetic"}), (SPAN,))), path)
+    assert first not in MapStore.open(path).document.metadata
+    rs.resume(path, client=threads_client, progress=False)
+    grown = colours_of(path, first)
+    assert grown.shape == (1, 3, 192, 192)
+    assert (grown > 0).all()
+    rs.compute_map(EAST, MODELS[1], SPAN, out=tmp_path / "plain.zarr", preview=False, **ask)
+    rs.resume(tmp_path / "plain.zarr", client=threads_client, progress=False)
+    assert first not in MapStore.open(tmp_path / "plain.zarr").document.metadata
+
+
+def colours_of(path, pyramid):
+    return xr.open_zarr(path, group=f"{pyramid}/0", consolidated=False, mask_and_scale=False).rgb.values
 
 
 def test_only_blocks_with_a_status_are_resumed(threads_client, tmp_path):

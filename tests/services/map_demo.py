@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from distributed import Client
 from matplotlib.figure import Figure
 
@@ -69,12 +68,15 @@ def _mapped(out: Path, landscape: Landscape, provider) -> int:
     with cluster("local", processes=2) as local, Client(local, set_as_default=False) as client:
         mishap = KillsOneWorker(client.run(os.getpid), after=max(1, half), write=partial(print, flush=True))
         shown = partial(emit, (partial(_shows, str(plan)), mishap))
-        tree = rs.compute_map(
+        rs.compute_map(
             landscape.whole, MODELS, SPAN, out=out / "map.zarr", provider=provider, client=client, progress=shown
         )
     status = rs.status(out / "map.zarr")
     print(f"{status}\n\n{rs.map_scores(out / 'map.zarr').T.round(4).to_string()}\n")
-    _draw(tree, out / "map.png")
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, label in zip(figure.subplots(1, len(MODELS)), status.counts, strict=True):
+        rs.plot.map(out / "map.zarr", label, ax=axes)
+    figure.savefig(out / "map.png", dpi=80)
     print(f"map      {out / 'map.zarr'}, made in {time.perf_counter() - started:.0f} s; a worker was killed on the way")
     print(f"picture  {out / 'map.png'}")
     return 0 if status.is_finished and not status.n_retryable and mishap.killed else 1
@@ -83,26 +85,6 @@ def _mapped(out: Path, landscape: Landscape, provider) -> int:
 def _shows(plan: str, event: object) -> None:
     if type(event).__name__ == "RunStarted":
         print(f"{plan}\n", flush=True)
-
-
-def _draw(tree, path: Path) -> None:
-    """Draw the three strongest components of each model's vectors as red, green and blue."""
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    for axes, label in zip(figure.subplots(1, 2), tree.children, strict=True):
-        (field,) = tree[label].children.values()
-        vectors = field.embedding.values[0].astype(np.float32)
-        there = np.isfinite(vectors).all(axis=0)
-        sample = vectors[:, there]
-        centred = sample - sample.mean(axis=1, keepdims=True)
-        _, directions = np.linalg.eigh(centred @ centred.T)
-        components = directions[:, -3:].T @ centred
-        low, high = np.percentile(components, (2, 98), axis=1)[:, :, None]
-        image = np.ones((*there.shape, 3), np.float32)
-        image[there] = np.clip((components - low) / (high - low), 0, 1).T
-        x, y = field.x.values, field.y.values
-        axes.imshow(image, extent=(x[0], x[-1], y[-1], y[0]))
-        axes.set_title(label)
-    figure.savefig(path, dpi=80)
 
 
 def main() -> int:
