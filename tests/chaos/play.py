@@ -27,6 +27,8 @@ TICK_S = 0.1
 LINGER_S = 5.0
 FORESEEN = {"finished", "StoreBusyError", "EngineError", "OSError", "CommClosedError", "TimeoutError"}
 """How a call may end: connecting to a scheduler that is being killed fails by the last three."""
+NO_SCHEDULER = (("it is gone", "resume"), ("it is not connected", "make a new one"))
+"""What a call says whose scheduler was killed: while it ran, or before it began."""
 
 
 @dataclass
@@ -100,7 +102,9 @@ class Driver:
         self.ending = note.ending
         if note.ending not in FORESEEN:
             outcome.trouble.append(f"a call ended with {note.ending}: {note.message}")
-        if note.ending == "EngineError" and not ("it is gone" in note.message and "resume" in note.message):
+        if note.ending == "EngineError" and not any(
+            all(word in note.message for word in words) for words in NO_SCHEDULER
+        ):
             outcome.trouble.append(f"a call ended with {note.message}")
         if note.chunks > self.chunks or note.reads > note.chunks * CHUNK_ITEMS:
             text = f"a call computed {note.chunks} chunks by {note.reads} reads, with {self.chunks} chunks left to do"
