@@ -30,6 +30,7 @@ __all__ = [
     "crs_facts",
     "crs_text",
     "geodesic_area",
+    "has_heights",
     "local_crs",
     "lonlat_boxes",
     "metric_crs",
@@ -109,6 +110,12 @@ def crs_facts(crs: str) -> CrsFacts:
         unit=float(parsed.axis_info[0].unit_conversion_factor),
         epsg=parsed.to_epsg(min_confidence=100),
     )
+
+
+@lru_cache(maxsize=512)
+def has_heights(crs: str) -> bool:
+    """Tell whether a reference system, as it is written, has heights beside the horizontal coordinates."""
+    return len(_parsed(crs).axis_info) > 2  # noqa: PLR2004 - x and y
 
 
 @lru_cache(maxsize=512)
