@@ -59,6 +59,7 @@ test: lint types imports tests
 
 test-long: test
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS)
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --drivers 2
 	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-    from distributed import Client
 
     from rs_embed_dask.embedding import Embedding
+    from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
     from rs_embed_dask.engine.suitability import Suitability
@@ -57,7 +57,7 @@ def compute_embeddings(
     temporal: object,
     *,
     out: str | Path | None = None,
-    client: Client | None = None,
+    client: Connection = None,
     progress: Progress = True,
     wait: float = 0.0,
     **options: Unpack[RequestOptions],
@@ -75,9 +75,10 @@ def compute_embeddings(
     out : path or URL, optional
         The Zarr store. If it exists, the run continues it: what is done stays, new places and models are added, a
         different request is refused. Without it the result is in memory.
-    client : distributed.Client, optional
-        The cluster to use; it is left open, and its workers must be able to write to `out`. Without it a local cluster
-        is created and closed.
+    client : distributed.Client, or a function, optional
+        The cluster to use; it is left open, and its workers must be able to write to `out`. A function without
+        arguments returns a context manager that yields a client; it is called once the plan is made and if there is
+        work to do. Without it a local cluster is created then, and closed.
     progress : bool, "bar", "log" or callable, default True
         How progress is shown; a callable receives every event.
     wait : float, default 0
@@ -242,7 +243,7 @@ def resume(
     only: object = None,
     provider: Provider | str | None = None,
     trust_hosts: Sequence[str] = (),
-    client: Client | None = None,
+    client: Connection = None,
     progress: Progress = True,
     chunks: ChunkRange | None = None,
     wait: float = 0.0,
@@ -468,7 +469,7 @@ def _compute(
     sizes: Sizes,
     *,
     out: str | Path,
-    client: Client | None,
+    client: Connection,
     progress: Progress,
     wait: float,
 ) -> None:
@@ -488,7 +489,7 @@ def _compute(
         _run(todo, store, client, Options(progress=progress, guard=lease.check))
 
 
-def _run(todo: Plan, store: Store, client: Client | None, options: Options) -> RunReport:
+def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunReport:
     """Compute what is left, and record in the receipt which weights it was computed with."""
     from rs_embed_dask.engine.driver import run_plan
 

@@ -44,16 +44,27 @@ __all__ = [
 
 _LONGEST: Final = 80
 _MOST_NAMES: Final = 12
-_QUERY: Final = re.compile(r"\?[^\s'\"<>)\]}]*")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/\s'\"]*@")
+_QUERY: Final = re.compile(r"(?i)(?:\?|%3f|\\u003f|&#(?:63|x3f);)[^\s'\"<>)\]}]*")
+_PASSWORD: Final = re.compile(r"(?<=//)[^/\s'\"]*@")
 # tokens that are known by their form: Google's, JSON web tokens, private keys, and whatever a header calls a bearer's
 _TOKEN: Final = re.compile(
-    r"(?is)(?<=bearer)\s+[^\s'\",;]+|\bya29\.[\w.-]+|-----BEGIN.*?(?:-----END[^-]*-----|$)|\b1//[\w-]{20,}|\beyJ[\w.-]{20,}"
+    r"(?is)(?<=bearer)[\s:=]+[^\s'\",;]+|\bya29\.[\w.-]+|-----BEGIN.*?(?:-----END[^-]*-----|$)|\b1//[\w-]{20,}"
+    r"|\beyJ[\w.-]{20,}|\b(?:gh[oprsu]|hf|github_pat)_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bsk-[\w-]{20,}"
+    r"|\bAIza[\w-]{30,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<=\btoken)\s+(?=\w*\d)(?=\w*[a-z])\w{12,}"
+)
+# headers whose whole rest is secret
+_HEADER: Final = re.compile(
+    r"(?i)(\b(?:set-)?cookie['\"]?\s*:\s*['\"]?|\bauthorization['\"]?\s*[:=]\s*['\"]?digest\s+)[^'\"\r\n]+"
 )
 # values that are known by their name: sig=..., "access_token": "...", Authorization: Basic ...
 _NAME: Final = (
     r"(?i:\b(?:sig|signature|(?:access_|auth_|id_|refresh_|sas_|session_)?token)"
-    r"|[\w-]*(?:secret|passw(?:or)?d|api[_-]?key|access[_-]?key|subscription[_-]key))"
+    r"|[\w-]*(?:secret|passw(?:or)?d|passphrase|pwd|(?:api|account|access)[_-]?key(?:[_-]?id)?|subscription[_-]key))"
+)
+# names that also stand before what is no secret: there, only a mixture of letters and digits is one
+_WEAK: Final = re.compile(
+    r"((?i:\b[\w-]*(?:key|auth|jwt|sid|session(?:id)?|sas|credentials?))['\"]?\s*[=:]\s*['\"]?)"
+    r"(?=[\w.~+-]*\d)(?=[\w.~+-]*[A-Za-z])[\w.~+-]{10,}(?![\w./~+-]*/[\w.~+-]+\.)"
 )
 _VALUE: Final = r"[^\s'\"&<>,;)\]}]"
 _NAMED: Final = re.compile(
@@ -141,7 +152,8 @@ def redact(text: str) -> str:
     for secret in _SECRETS:
         text = text.replace(secret, "...")
     text = _LINK.sub(_without_keys, _QUERY.sub("", text))
-    text = _NAMED.sub(lambda named: f"{named[1] or named[2] or named[3]}...", _PASSWORD.sub("", text))
+    text = _HEADER.sub(r"\1...", _PASSWORD.sub("", text))
+    text = _WEAK.sub(r"\1...", _NAMED.sub(lambda named: f"{named[1] or named[2] or named[3]}...", text))
     return _TOKEN.sub(lambda token: " ..." if token[0][:1].isspace() else "...", text)
 
 

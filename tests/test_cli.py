@@ -45,7 +45,7 @@ def scheduler():
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, threads_per_worker=4, processes=False, protocol="tcp", dashboard_address=None
+        n_workers=1, threads_per_worker=4, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
     ) as made:
         yield made.scheduler_address
 
@@ -259,6 +259,18 @@ def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeyp
     assert shell(*words, "--quiet") == (0, "", "")
     with xr.open_datatree(out_path, engine="zarr") as tree:
         np.testing.assert_array_equal(tree["rcf"]["embedding"].values, before)
+
+
+def test_no_cluster_is_contacted_before_the_plan_is_made_or_when_nothing_is_left(shell, tmp_path, scheduler):
+    out_path, nowhere = tmp_path / "run.zarr", ("--cluster", "tcp://127.0.0.1:9", "--quiet")
+    code, _, err = shell("embed", *REQUEST, *SYNTHETIC, "-m", "prithvi:nothing", "--out", out_path, *nowhere)
+    assert code == command_line.AT_FAULT
+    assert "variant of prithvi = 'nothing'" in err
+    assert not out_path.exists()
+    words = ["embed", *REQUEST, *SYNTHETIC, "-m", "rcf", "--out", out_path]
+    assert shell(*words, "--cluster", scheduler, "--quiet")[0] == 0
+    assert shell(*words, *nowhere) == (0, "", "")
+    assert shell("resume", out_path, *nowhere) == (0, "", "")
 
 
 def test_another_request_on_a_store_is_refused(shell, tmp_path, scheduler):

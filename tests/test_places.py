@@ -156,6 +156,10 @@ class TestTables:
             ("Longitude", "Latitude"),
             ("lng", "LAT"),
             ("decimalLongitude", "decimalLatitude"),
+            ("Longitude (deg)", "Latitude (deg)"),
+            ("LON_WGS84", "LAT_WGS84"),
+            ("centroid_lon", "centroid.lat"),
+            ("longitudes", "lats"),
             ("\ufefflon", " lat "),
             ("\u00ef\u00bb\u00bflon", "lat"),
         ],
@@ -170,6 +174,18 @@ class TestTables:
         path.write_text("lon,lat,name\n4.375,50.875,Brüssel\n", encoding=encoding)
         assert places(pd.read_csv(path), buffer_m=500) == [POINT_SPEC]
         assert places(pd.read_csv(path, encoding="latin-1"), buffer_m=500) == [POINT_SPEC]
+
+    def test_plain_names_come_before_others(self):
+        frame = table(**{"lon": [4.375], "centroid_lon": [1.0], "lat": [50.875], "lat (deg)": [2.0]})
+        assert places(frame, buffer_m=500) == [POINT_SPEC]
+
+    def test_a_csv_with_semicolons_is_read_as_its_error_says(self, tmp_path):
+        path = tmp_path / "towns.csv"
+        path.write_text("lon;lat\n4,375;50,875\n", encoding="utf-8-sig")
+        assert places(pd.read_csv(path, sep=";", decimal=","), buffer_m=500) == [POINT_SPEC]
+        path.write_text("lon;lat\n4.375;50.875\n", encoding="utf-8-sig")
+        with pytest.raises(SpecError, match=r"was not separated. Fix: read it with pandas.read_csv\(path, sep=';'\)"):
+            places(pd.read_csv(path), buffer_m=500)
 
     def test_x_and_y_take_the_crs_given(self):
         frame = table(x=[600_000.0], Y=[5_690_000.0])

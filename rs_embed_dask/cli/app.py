@@ -73,13 +73,13 @@ def embed(
 ) -> None:
     """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
     request = read.request_from(options)
-    with show.connected(place) as client, show.progress(is_quiet=quiet) as progress:
+    with show.progress(is_quiet=quiet) as progress:
         rs.compute_embeddings(
             request.places,
             request.models,
             request.span,
             out=out,
-            client=client,
+            client=show.connection(place),
             progress=progress,
             wait=place.wait,
             **request.keywords,
@@ -183,17 +183,16 @@ def resume(  # noqa: PLR0913  each is an option
 ) -> None:
     """Continue a run or a map that was stopped, or retry what failed."""
     opened = read.provider_from(provider)
-    with show.connected(place) as client:
-        rs.resume(
-            store,
-            only=only or None,
-            provider=None if opened == "auto" else opened,
-            trust_hosts=trust_host or (),
-            client=client,
-            progress=not quiet,
-            wait=place.wait,
-            verify=verify,
-        )
+    rs.resume(
+        store,
+        only=only or None,
+        provider=None if opened == "auto" else opened,
+        trust_hosts=trust_host or (),
+        client=show.connection(place),
+        progress=not quiet,
+        wait=place.wait,
+        verify=verify,
+    )
     _finish(rs.status(store), quiet=quiet)
 
 

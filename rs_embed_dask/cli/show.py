@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from distributed import Client
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store import StatusReport
     from rs_embed_dask.store.map_status import MapStatus
 
-__all__ = ["connected", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
+__all__ = ["connection", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
 
 DECIMALS = 4
 LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
@@ -125,8 +126,13 @@ def progress(*, is_quiet: bool) -> Iterator[Progress]:
         yield False if is_quiet else functools.partial(emit, (shows_plan(text), *listeners_for(True, stack)))
 
 
+def connection(place: ClusterOptions) -> Callable[[], AbstractContextManager[Client]]:
+    """Return what connects to a cluster, once a run has work for it."""
+    return functools.partial(_connected, place)
+
+
 @contextlib.contextmanager
-def connected(place: ClusterOptions) -> Iterator[Client]:
+def _connected(place: ClusterOptions) -> Iterator[Client]:
     """Connect to the cluster at an address, or to a local one that lives as long as the context."""
     from distributed import Client
 

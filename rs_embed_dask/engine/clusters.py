@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,10 @@ from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["LocalPlan", "client_for", "cluster"]
+__all__ = ["Connection", "LocalPlan", "client_for", "cluster"]
+
+Connection = Client | Callable[[], AbstractContextManager[Client]] | None
+"""A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
 
 _FETCH_SLOTS: Final = 16
 _EMBED_SLOTS: Final = 8
@@ -77,12 +80,14 @@ class LocalPlan:
         return keywords
 
 
-def client_for(client: Client | None, stack: ExitStack) -> Client:
-    """Return the caller's client, or start a local cluster that the stack closes."""
+def client_for(client: Connection, stack: ExitStack) -> Client:
+    """Return the caller's client, or connect, by default to a local cluster, until the stack closes."""
     if client is None:
         local = stack.enter_context(cluster("local"))
         own: Client = stack.enter_context(Client(local, set_as_default=False))
         return own
+    if callable(client):
+        return stack.enter_context(client())
     unchecked: object = client
     if not isinstance(unchecked, Client) or unchecked.asynchronous:
         fix = "make it with distributed.Client(address), outside async code"

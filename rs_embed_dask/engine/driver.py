@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.graph import SharedValue
     from rs_embed_dask.engine.plan import Plan
     from rs_embed_dask.engine.recipe import Recipe
@@ -376,7 +377,7 @@ class Driver:
             self._client.cancel(futures, asynchronous=False)
 
 
-def run_plan(plan: Plan, store: Store, client: Client | None = None, *, options: Options | None = None) -> RunReport:
+def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
     todo = {label: _within(store.pending(label, only=chosen.only), chosen.chunks) for label in plan.recipe.labels}

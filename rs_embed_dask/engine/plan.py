@@ -162,14 +162,12 @@ def make_plan(
 
 
 class StoredItems(Sequence[Item]):
-    """The items of a store and those to be added to it: a lazy sequence with one chunk in memory at a time."""
+    """The items of a store and those to be added to it: a lazy sequence, whose iteration holds one chunk at a time."""
 
     def __init__(self, store: Store, added: Sequence[Item] = ()) -> None:
         self._store = store
         self._stored = store.n_items
         self.added = added
-        self._chunk_number = -1
-        self._chunk: list[Item] = []
 
     def __len__(self) -> int:
         return self._stored + len(self.added)
@@ -181,10 +179,7 @@ class StoredItems(Sequence[Item]):
         row = index % len(self)
         if row >= self._stored:
             return self.added[row - self._stored]
-        number, offset = divmod(row, self._store.chunk_items)
-        if number != self._chunk_number:
-            self._chunk, self._chunk_number = self._store.items(number), number
-        return self._chunk[offset]
+        return self._store.item(row)
 
     def __iter__(self) -> Iterator[Item]:
         for number in range(self._store.n_chunks):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["stored_request"]
 
 _OURS: Final = frozenset({"earth_engine", "earth_search", "files", "planetary_computer", "stac", "synthetic"})
-_CREDENTIALS: Final = frozenset({"application_default", "service_account", "user"})
+_CREDENTIALS: Final = frozenset({"application_default", "environment", "service_account", "user"})
 _KNOWN: Final = frozenset(
     {
         "https://earth-search.aws.element84.com",

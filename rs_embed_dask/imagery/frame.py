@@ -46,7 +46,7 @@ LOST: Final = np.float32(-3.0e38)
 # ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0
 _S2_OFFSET_SINCE: Final = 4.0
-_BASELINE: Final = re.compile(r"^\D{0,3}(?=\d{4}$|\d{1,2}(?:\.\d{1,2})?$)(\d{1,2})\.?(\d{0,2})$")
+_BASELINE: Final = re.compile(r"^\D{0,3}(?:(\d{1,2})(\d{2})|(\d{1,2})(?:\.(\d{1,2}))?)$")
 _IN_PRODUCT: Final = re.compile(r"_N(\d{2})(\d{2})_")
 
 
@@ -59,7 +59,10 @@ def baseline_in(stated: Any, product: Any) -> float | None:
     """Return the Sentinel-2 processing baseline as a property states it, else as the product's name does."""
     version = _BASELINE.match(str(stated).strip()) if stated is not None else None
     version = version or (_IN_PRODUCT.search(str(product)) if product is not None else None)
-    return None if version is None else int(version[1]) + int(version[2] or 0) / 100
+    if version is None:
+        return None
+    major, minor = [part for part in (*version.groups(), "") if part is not None][:2]
+    return int(major) + int(minor.ljust(2, "0")) / 100  # the number 5.1 is 05.10, and 400 is 04.00
 
 
 def _s2_offset(scene: Scene, source: Source) -> float:

@@ -27,8 +27,31 @@ if TYPE_CHECKING:
 __all__ = ["Labelled", "Plane", "read_labels"]
 
 _ROLES: Final = {
-    "x": ("x", "lon", "long", "longitude", "easting", "eastings", "xc", "projection_x_coordinate", "grid_longitude"),
-    "y": ("y", "lat", "latitude", "northing", "northings", "yc", "projection_y_coordinate", "grid_latitude"),
+    "x": (
+        "x",
+        "lon",
+        "lons",
+        "long",
+        "longitude",
+        "longitudes",
+        "easting",
+        "eastings",
+        "xc",
+        "projection_x_coordinate",
+        "grid_longitude",
+    ),
+    "y": (
+        "y",
+        "lat",
+        "lats",
+        "latitude",
+        "latitudes",
+        "northing",
+        "northings",
+        "yc",
+        "projection_y_coordinate",
+        "grid_latitude",
+    ),
     "band": ("band", "bands", "variable", "channel", "channels", "wavelength"),
     "time": ("time", "times", "t", "date", "dates", "datetime", "timestamp", "valid_time", "acquisition_time"),
 }
@@ -141,7 +164,9 @@ def read_labels(values: xr.DataArray | xr.Dataset, *, crs: str | None = None, pl
     first = _referenced(images[0], values)
     stated = (crs_of(first) or crs_of(values) or crs) if placed else None
     position = None if stated is None else position_of(first, stated)
-    planes = tuple(plane for image in images for plane in _planes(image, values))
+    planes = tuple(
+        replace(plane, numbers=plane.numbers.beside(stated)) for image in images for plane in _planes(image, values)
+    )
     if position is not None:
         rows, columns = (slice(None, None, -1 if flipped else 1) for flipped in position.flipped)
         planes = tuple(replace(plane, pixels=plane.pixels[:, rows, columns]) for plane in planes)
@@ -241,7 +266,7 @@ def _planes(image: xr.DataArray, whole: xr.DataArray | xr.Dataset) -> Iterator[P
             for of in ({**shared, **image.attrs}, image.encoding)
         )
         own |= {key: np.ravel(image.coords[key].values)[at] for key in _stated_per_band(image)}
-        yield Plane(name, pixels[:, at], Numbers.stated(own, kept))
+        yield Plane(name, *Numbers.stated(own, kept).reread(pixels[:, at], own))
 
 
 def _stated_per_band(image: xr.DataArray) -> list[Hashable]:

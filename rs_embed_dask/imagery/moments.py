@@ -80,6 +80,8 @@ def _native(value: Any) -> Any:
     if hasattr(value, "calendar"):  # a time of cftime, whose calendar may have days that no other has
         fields = (value.year, value.month, value.day, value.hour, value.minute, value.second)
         return dt.datetime(*fields, tzinfo=dt.UTC)
+    if isinstance(value, float) and value.is_integer():  # whole numbers beside a missing one
+        value = int(value)
     if isinstance(value, int) and len(str(value)) == _COMPACT:
         value = str(value)
     return dt.datetime.fromisoformat(value.strip()) if isinstance(value, str) else value

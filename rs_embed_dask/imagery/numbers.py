@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE, Scaling, Unit
+from rs_embed_dask.specs.ground import has_heights
 
 __all__ = ["MISSING_NAMES", "NUMBER_NAMES", "Numbers"]
 
@@ -26,6 +27,7 @@ NUMBER_NAMES: Final = (*MISSING_NAMES, *_SCALE, *_OFFSET, "units", "unit", "vali
 _SAYS_NOTHING: Final = {"", "1", "1.0", "none", "nan", "n/a", "na", "unitless", "dimensionless", "unknown", "undefined"}
 _DIGITAL: Final = {"dn", "dns", "digitalnumber", "digitalnumbers", "count", "counts", "digitalcount", "digitalcounts"}
 _E4: Final = re.compile(r"e4|10\^4|10\*\*4|10,?000")
+_LENGTHS: Final = {"m", "metre", "metres", "meter", "meters", "ft", "foot", "feet", "ussurveyfoot"}
 _PERCENT: Final = {"%", "percent", "percentage", "pct"}
 _TEMPERATURES: Final = {
     **dict.fromkeys(("k", "kelvin", "kelvins", "degk", "degreekelvin", "degreeskelvin"), Scaling()),
@@ -98,6 +100,27 @@ class Numbers:
         missing = tuple(dict.fromkeys(n for n in numbers if not math.isnan(n)))
         units = own.get("units", own.get("unit", ""))
         return cls(missing, (low, high), scale, offset, decoded, "" if units is None else str(units).strip())
+
+    def reread(self, raw: Any, attrs: Mapping[Any, Any]) -> tuple[Any, Self]:
+        """Return whole numbers, lazy or not, with the sign that ``_Unsigned`` of netCDF states, and what is stated."""
+        flag = next((str(value).lower() for key, value in attrs.items() if str(key).lower() == "_unsigned"), "")
+        old = raw.dtype
+        if (flag, old.kind) not in {("true", "i"), ("false", "u")}:
+            return raw, self
+        new = np.dtype(f"{'u' if old.kind == 'i' else 'i'}{old.itemsize}")
+
+        def moved(number: float) -> float:  # a number that fits is written in the old type, as CF asks
+            return float(np.asarray(number).astype(old).astype(new)) if _can_hold(old, number) else number
+
+        low, high = self.valid
+        return raw.astype(new), replace(
+            self, missing=tuple(moved(number) for number in self.missing), valid=(moved(low), moved(high))
+        )
+
+    def beside(self, crs: str | None) -> Self:
+        """Return what is stated without the unit of the heights, which GDAL gives to every band of a file with some."""
+        is_of_heights = self.unit in _LENGTHS and crs is not None and has_heights(crs)
+        return replace(self, units="") if is_of_heights else self
 
     @property
     def packed(self) -> bool:
@@ -260,7 +283,7 @@ def _can_hold(dtype: np.dtype[Any], number: float) -> bool:
     """Whether a number can occur in an array; one that cannot says nothing."""
     if dtype.kind not in "iu":
         return dtype.kind == "f"
-    return number % 1 == 0 and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
+    return math.isfinite(number) and number % 1 == 0 and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
 def _rounded(number: float) -> float:

@@ -50,7 +50,8 @@ class RandomFeatures(nn.Module):
 
     def _answers(self, images: Tensor, filters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the means, over cells and over all pixels, of the positive and the negative responses."""
-        answers = functional.conv2d(images, filters)  # (B, K, H, W)
+        # One by one: on CPUs a small image alone takes another path than a batch, and rounds otherwise.
+        answers = torch.cat([functional.conv2d(image, filters) for image in images.split(1)])  # (B, K, H, W)
         both = [functional.relu(answers - self.bias), functional.relu(-answers - self.bias)]
         side = self.cell_px
         cells = [functional.avg_pool2d(x, side, side, ceil_mode=True, count_include_pad=False) for x in both]

@@ -53,8 +53,11 @@ _UNCLEAR: Final = re.compile(
 )
 # the metadata services of clouds that do not lie in the link-local range: AWS, Google, Alibaba, Azure, Oracle
 _METADATA: Final = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"})
+_METADATA_NAMES: Final = frozenset({"metadata.google.internal", "instance-data.ec2.internal"})
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
-_TRANSLATED: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_TRANSLATED: Final = tuple(
+    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
+)
 _POOLS: Final = 32
 _CONNECTIONS: Final = 64
 _LOGGERS: Final = (
@@ -147,6 +150,8 @@ def _written_scope(host: str) -> str | None:
     """Return the scope of a host that is written as a number, in any form that connects, or as localhost; else None."""
     if host == "localhost" or host.endswith(".localhost"):
         return LOOPBACK
+    if host in _METADATA_NAMES:  # a proxy would resolve them
+        return LINK_LOCAL
     try:
         return _scope(host)
     except ValueError:
@@ -161,7 +166,7 @@ def _scope(number: str) -> str:
     """Return how far an address reaches: not beyond this machine, not beyond this link, or, as "", further."""
     ip = ipaddress.ip_address(number.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and not (ip.is_loopback or ip.is_unspecified):
-        inside = ip.ipv4_mapped or ip.sixtofour
+        inside = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
         if inside is None and any(ip in network for network in _TRANSLATED):
             inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         ip = inside or ip

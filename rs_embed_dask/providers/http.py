@@ -28,7 +28,7 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, keep_secret, redact
 from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, pools_for
-from rs_embed_dask.providers.buckets import regional
+from rs_embed_dask.providers.buckets import BucketObject, learned_region, regional, what_to_set
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.kept import ByteCache, Piece
 from rs_embed_dask.providers.retry import (
@@ -343,8 +343,8 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
         for _ in range(2):
             signed = access.signer.sign(url)
             most: dict[int, int] = {HTTPStatus.PARTIAL_CONTENT: length, HTTPStatus.OK: access.limits.whole_bytes}
-            answer = _get(signed, headers, access.retry.timeout_s, origin=access.origin or url, most_bytes=most)
-            if answer.status not in REFUSED:
+            answer = _get(signed, headers, access.retry.timeout_s, origin=_origin(signed, url, access), most_bytes=most)
+            if answer.status not in REFUSED and not learned_region(url, answer.status, answer.headers):
                 break
             access.signer.forget(signed)
     except urllib3.exceptions.HTTPError as error:
@@ -361,10 +361,15 @@ def _attempt(what: str, url: str, span: tuple[int, int, int | None], access: Acc
         else:
             fault = f"the storage answered {answer.status}"
             if answer.status not in TRANSIENT_STATUSES and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                raise _lasting(what, url, answer.status, access.signer.advice)
+                raise _lasting(what, url, answer.status, what_to_set(url) or access.signer.advice)
             retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
     fix = "try again later, or with fewer readers at once"
     raise TransientError(what, value=url, reason=fault, fix=fix, retry_after_s=retry_after_s)
+
+
+def _origin(signed: str, url: str, access: Access) -> str:
+    """Return on whose word a file is opened: a service of buckets is the user's choice, whoever names the object."""
+    return signed if BucketObject.at(url) else access.origin or url
 
 
 def _too_long(what: str, url: str, limits: TiffLimits) -> ProviderError:
@@ -402,7 +407,7 @@ def _cut_out(answer: Answer, start: int, length: int, size: int | None) -> Piece
 def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
     """Return the error for an answer that no further attempt changes."""
     reason = f"the storage answered {status}"
-    if status in REFUSED:
+    if status in REFUSED or (status == HTTPStatus.BAD_REQUEST and BucketObject.at(url)):  # an expired credential's
         return AccessError(what, value=url, reason=reason, fix=advice)
     if status in MISSING:
         reason = f"{reason}: the catalogue names a file that is not there"

@@ -113,7 +113,8 @@ class PointColumn(PlaceColumn):
     def json_lines(self) -> list[str]:
         """Return what `to_json` returns for each place."""
         head = f'{{"buffer_m": {self.buffer_m!r}, "crs": {json.dumps(self.crs)}, "lat": '
-        return [f'{head}{y!r}, "lon": {x!r}, "type": "PointBuffer"}}' for x, y in self.points.tolist()]
+        pairs = zip(*self.points.T.tolist(), strict=True)
+        return [f'{head}{y!r}, "lon": {x!r}, "type": "PointBuffer"}}' for x, y in pairs]
 
     def centers(self) -> NDArray[np.float64]:
         """Return longitude and latitude of each point, (n, 2), in degrees."""

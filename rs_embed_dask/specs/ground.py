@@ -30,6 +30,7 @@ __all__ = [
     "crs_facts",
     "crs_text",
     "geodesic_area",
+    "has_heights",
     "local_crs",
     "lonlat_boxes",
     "metric_crs",
@@ -40,6 +41,7 @@ __all__ = [
     "split_at_antimeridian",
     "unwrapped",
     "utm_zone",
+    "utm_zones",
     "wrap_lon",
 ]
 
@@ -112,6 +114,12 @@ def crs_facts(crs: str) -> CrsFacts:
 
 
 @lru_cache(maxsize=512)
+def has_heights(crs: str) -> bool:
+    """Tell whether a reference system, as it is written, has heights beside the horizontal coordinates."""
+    return len(_parsed(crs).axis_info) > 2  # noqa: PLR2004 - x and y
+
+
+@lru_cache(maxsize=512)
 def _transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(_parsed(source), _parsed(target), always_xy=True)
 
@@ -164,14 +172,20 @@ def utm_zone(lon: float, lat: float) -> int:
     >>> utm_zone(5.32, 60.39)  # Bergen
     32
     """
-    lon = (lon + 180.0) % 360.0 - 180.0
-    for south, north, zones in (_NORWAY, _SVALBARD):
+    return int(utm_zones([lon], [lat])[0])
+
+
+def utm_zones(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.int64]:
+    """Return the numbers of the UTM zones of many places, as `utm_zone` does for one."""
+    lons, lats = (np.asarray(values, dtype=float) for values in (lon, lat))
+    lons = (lons + 180.0) % 360.0 - 180.0
+    zones = np.asarray((lons + 180.0) // 6.0 % 60, dtype=np.int64) + 1
+    for south, north, exceptions in (_NORWAY, _SVALBARD):
         # Band V ends below 64 degrees, band X includes 84
-        if south <= lat < north or lat == north == UTM_NORTH_LIMIT:
-            for west, east, zone in zones:
-                if west <= lon < east:
-                    return zone
-    return int((lon + 180.0) // 6.0) % 60 + 1
+        is_inside = (south <= lats) & ((lats < north) | ((lats == north) & (north == UTM_NORTH_LIMIT)))
+        for west, east, zone in exceptions:
+            zones[is_inside & (west <= lons) & (lons < east)] = zone
+    return zones
 
 
 def polar_crs(lat: float) -> str:

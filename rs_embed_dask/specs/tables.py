@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import shapely
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "geometry_of", "is_table"]
 
-_LON: Final = frozenset({"lon", "long", "lng", "longitude", "decimallongitude"})
-_LAT: Final = frozenset({"lat", "latitude", "decimallatitude"})
+_LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
+_LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
 _X: Final = frozenset({"x", "easting", "eastings"})
 _Y: Final = frozenset({"y", "northing", "northings"})
+_WORDS: Final = re.compile(r"[a-z]+|\d+")
+_BESIDE: Final = frozenset(
+    {"deg", "degs", "degree", "degrees", "dd", "decimal", "wgs", "84", "epsg", "4326", "gps", "site", "point"}
+    | {"coord", "coords", "coordinate", "center", "centre", "centroid", "e", "n", "east", "north"}
+)
+"""What stands beside the name of a coordinate and leaves its meaning as it is: its unit, its system, what it is of."""
 _TEXTS: Final = frozenset({"wkt", "geometry", "geom", "the_geom"})
 _MARKS: Final = ("\ufeff", "\u00ef\u00bb\u00bf")
 """The byte order mark that spreadsheets write, and the same bytes read as Latin-1."""
+_SEPARATORS: Final = (";", "\t", "|")
 _SHOWN: Final = 8
 
 
@@ -77,9 +85,7 @@ def _holds_geometries(column: Any) -> bool:
 def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
     """Read columns of longitudes and latitudes, which state their reference system, or of x and y, which do not."""
     plain = [_plain(name) for name in table.columns]
-    degrees, metres = (
-        [[i for i, n in enumerate(plain) if n in of] for of in pair] for pair in ((_LON, _LAT), (_X, _Y))
-    )
+    degrees, metres = ([_positions(plain, of) for of in pair] for pair in ((_LON, _LAT), (_X, _Y)))
     chosen = degrees if any(degrees) else metres
     if [len(positions) for positions in chosen] != [1, 1]:
         raise _no_pairs(table, plain, chosen)
@@ -91,6 +97,16 @@ def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
         raise SpecError("places", value=_names(table), reason=reason, fix="pass crs=, or name them lon and lat")
     columns = (table.iloc[:, positions[0]].tolist() for positions in chosen)
     return Column(list(zip(*columns, strict=True)), user_crs or WGS84, labels)
+
+
+def _positions(plain: list[str], names: frozenset[str]) -> list[int]:
+    """Return which columns have one of some names, else which have one with a unit or the like beside it."""
+    exact = [position for position, name in enumerate(plain) if name in names]
+    return exact or [position for position, name in enumerate(plain) if _bare(name) in names]
+
+
+def _bare(name: str) -> str:
+    return " ".join(word for word in _WORDS.findall(name) if word not in _BESIDE)
 
 
 def _plain(name: object) -> str:
@@ -114,6 +130,9 @@ def _no_pairs(table: Any, plain: list[str], chosen: list[list[int]]) -> SpecErro
     elif texts := [str(name) for name, word in zip(table.columns, plain, strict=True) if word in _TEXTS]:
         reason = f"the column {texts[0]} holds no geometries, and text does not state its crs"
         fix = f"give geopandas.GeoSeries.from_wkt(frame[{texts[0]!r}], crs='EPSG:4326')"
+    elif joined := next((mark for mark in _SEPARATORS if len(plain) == 1 and mark in plain[0]), None):
+        reason = "its only column was not separated"
+        fix = f"read it with pandas.read_csv(path, sep={joined!r}), and decimal=',' where its numbers have commas"
     else:
         reason = "it has neither a column of geometries nor the columns lon and lat"
         fix = "name the columns lon and lat, or make it a GeoDataFrame"

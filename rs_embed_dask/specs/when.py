@@ -21,6 +21,7 @@ _FIRST: Final = dt.date(FIRST_YEAR, 1, 1)
 _LAST: Final = dt.date(LAST_YEAR + 1, 1, 1)
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?)?")
 _ZONED: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ][\d:.]+[+-]\d{2}(:?\d{2})?")
+_CLOCKED: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:?\d{2}[\d:.,]*Z?")
 _DATE_FIX: Final = "write 'YYYY-MM-DD', or give a datetime.date"
 _ZONE: Final = "days are days of UTC, and this is in another time zone"
 _ZONE_FIX: Final = "give the day in UTC: value.astimezone(datetime.UTC).date(), or value.date() to drop the zone"
@@ -77,6 +78,8 @@ def _from_text(what: str, value: str) -> dt.date:
     if not _ISO.fullmatch(value.strip()):
         if _ZONED.fullmatch(value.strip()):
             raise SpecError(what, value=value, reason=_ZONE, fix="write the day in UTC as 'YYYY-MM-DD'")
+        if _CLOCKED.fullmatch(value.strip()):
+            raise SpecError(what, value=value, reason=_CLOCK, fix="write its day as 'YYYY-MM-DD'")
         raise SpecError(what, value=value, reason="this is not an ISO date", fix=_DATE_FIX)
     try:
         return dt.date.fromisoformat(value.strip()[:10])

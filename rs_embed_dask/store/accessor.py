@@ -139,9 +139,9 @@ def georeferenced(grid: np.ndarray[Any, Any], transform: np.ndarray[Any, Any], c
     return named
 
 
-def plain_tree(tree: xr.DataTree) -> xr.DataTree:
+def plain_tree(tree: xr.DataTree, ids: np.ndarray[Any, Any] | None = None) -> xr.DataTree:
     """Make a stored tree usable by name and by netCDF: ids as the index, nested attributes as JSON text."""
-    ids = np.asarray(tree[ITEMS]["id"].to_numpy(), dtype=object)
+    ids = np.asarray(tree[ITEMS]["id"].to_numpy() if ids is None else ids, dtype=object)
     groups = {name: _plain_group(node.to_dataset(inherit=False), ids) for name, node in tree.children.items()}
     root = xr.Dataset(attrs={name: _folded(value) for name, value in tree.attrs.items()})
     return xr.DataTree.from_dict({"/": root, **groups})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
@@ -148,19 +149,26 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
     rows, size = document.n_items, document.item_rows
     labels = [layout.label for layout in document.layouts]
     begun = _last_shard(location, document)
-    for block in blocks(items, chain([size - rows % size], repeat(size))):
-        columns = encoded_items(block, rows)
-        columns[CHECKSUM.name] = item_checksums(columns)
-        contents: dict[str, bytes] = {}
-        for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
-            values = np.concatenate([*begun.get(field.name, ()), columns[field.name]])
-            shard = encoded_shard(field, values, chunk_rows=document.chunk_items, shard_rows=size)
-            # Each group carries the coordinates, so that it can be read alone.
-            groups = [ITEMS, *labels] if field in COORDS else [ITEMS]
-            contents |= {f"{group}/{field.name}/c/{rows // size}": shard for group in groups}
-        location.write_all(contents)
-        rows += len(block)
-        begun = {}
+    # One shard is written while the next is encoded: flushing to a disk is waiting.
+    with ThreadPoolExecutor(1, thread_name_prefix="items") as background:
+        writing: Future[None] | None = None
+        for block in blocks(items, chain([size - rows % size], repeat(size))):
+            columns = encoded_items(block, rows)
+            columns[CHECKSUM.name] = item_checksums(columns)
+            contents: dict[str, bytes] = {}
+            for field in _present(document, ITEMS, (*ITEM_FIELDS, CHECKSUM)):
+                values = np.concatenate([*begun.get(field.name, ()), columns[field.name]])
+                shard = encoded_shard(field, values, chunk_rows=document.chunk_items, shard_rows=size)
+                # Each group carries the coordinates, so that it can be read alone.
+                groups = [ITEMS, *labels] if field in COORDS else [ITEMS]
+                contents |= {f"{group}/{field.name}/c/{rows // size}": shard for group in groups}
+            if writing is not None:
+                writing.result()
+            writing = background.submit(location.write_all, contents)
+            rows += len(block)
+            begun = {}
+        if writing is not None:
+            writing.result()
     return rows
 
 

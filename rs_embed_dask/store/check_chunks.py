@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ChunkCheck", "check_model", "check_strays", "lost_chunks"]
 
 _CODES: Final = np.asarray([int(code) for code in Status])
-_CHUNK_KEY: Final = re.compile(r"[^/]+/(?P<array>[^/]+)/c/(?:(?P<number>\d+)(?:/0)*|.*)")
+_CHUNK_KEY: Final = re.compile(r"[^/]+/(?P<array>[^/]+)/c/(?:(?P<number>0|[1-9]\d*)(?:/0)*|.*)")
 _EMBEDDED: Final = [int(code) for code in EMBEDDED]
 
 
@@ -138,13 +138,15 @@ class ChunkCheck:
         status[self.bad] = Status.PENDING
         if self.status is None:
             inside.remove(chunk.key(STATUS.name))
+        inside.clear(chunk.key(STATUS.name))  # a folder may be in its place
         chunk.write(STATUS.name, status)
         for one in lost:
-            inside.remove(chunk.key(one.name))  # a folder may be in its place
+            inside.remove(chunk.key(one.name))
             chunk.write(one.name, one.blank(chunk.layout.shape(one, chunk.size)))
         if chunk.has_checksums:
             sums = _now(chunk, CHECKSUM)
             sums[self.bad] = CHECKSUM.fill
+            inside.clear(chunk.key(CHECKSUM.name))
             chunk.write(CHECKSUM.name, sums)
 
 

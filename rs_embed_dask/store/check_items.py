@@ -35,6 +35,7 @@ class Sound:
     """What holds of the items: their keys, and the columns that stand in for damaged ones."""
 
     keys: np.ndarray[Any, Any]
+    lost: set[Span] = field(default_factory=set)
     columns: dict[tuple[str, Span], np.ndarray[Any, Any]] = field(default_factory=dict)
 
 
@@ -54,7 +55,8 @@ def check_items(view: StoreView, document: Document, *, sound: Sound) -> Iterato
             what = ", ".join(name for name in names if name not in columns) or "a column"
             where = f"{ITEMS} rows {span[0]} to {span[1] - 1}"
             yield Finding(Damage(where, f"{what} cannot be read or does not match", Remedy.RESTORE))
-            sound.keys[slice(*span)] = columns.get("key", 0)
+            # What stands there proves nothing: neither vectors nor copies may be changed to match it.
+            sound.lost.add(span)
             continue
         sound.keys[slice(*span)] = whole["key"]
         for name in names:
@@ -79,9 +81,11 @@ def _readable(view: StoreView, names: list[str], span: Span) -> Columns:
 def _is_sound(columns: Columns, names: list[str], span: Span) -> bool:
     if len(columns) < len(names):
         return False
+    if not np.array_equal(columns["item"], np.arange(*span)):  # rows of another place may be whole in themselves
+        return False
     if CHECKSUM.name in columns:
         return bool(np.array_equal(columns[CHECKSUM.name], item_checksums(columns)))
-    return not strange_rows(columns) and bool(np.array_equal(columns["item"], np.arange(*span)))
+    return not strange_rows(columns)
 
 
 def _rebuilt(view: StoreView, columns: Columns, span: Span) -> Columns | None:
@@ -127,7 +131,7 @@ def check_copies(view: StoreView, document: Document, label: str, *, sound: Soun
     """Compare the coordinates beside a model with the items'."""
     for coord in COORDS:
         path = f"{label}/{coord.name}"
-        for span in _spans(document):
+        for span in (one for one in _spans(document) if one not in sound.lost):
             expected = sound.columns.get((coord.name, span))
             try:
                 expected = view.values(ITEMS, coord.name, span) if expected is None else expected

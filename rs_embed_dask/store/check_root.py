@@ -36,7 +36,7 @@ def check_root(location: Location) -> tuple[Document, list[Finding]]:
             fix = f"restore {ROOT_KEY} from a copy, or make the store anew"
             raise StoreError(f"store {what}", value=f"{value} in {location.name}", reason=reason, fix=fix)
         return document, [Finding(Damage(ROOT_KEY, fault, Remedy.RESTORE))]
-    mend = partial(Location.write, key=ROOT_KEY, content=copy)
+    mend = partial(_rewritten, key=ROOT_KEY, content=copy)
     # The claim is put into the copy: what is there cannot be read.
     fence = (ROOT_KEY, lambda _, mark: stamped_json(copy, mark))
     return Document.of(copy, location), [Finding(Damage(ROOT_KEY, fault, Remedy.REBUILD), mend, fence)]
@@ -46,7 +46,13 @@ def _copied(location: Location) -> None:
     """Copy the root document as it is now."""
     content = location.read(ROOT_KEY)
     if content is not None:
-        location.write(COPY_KEY, content)
+        _rewritten(location, COPY_KEY, content)
+
+
+def _rewritten(location: Location, key: str, content: bytes) -> None:
+    """Write a document, whatever is in its place."""
+    location.clear(key)
+    location.write(key, content)
 
 
 def _fault(content: bytes | None, location: Location) -> str:
@@ -95,5 +101,5 @@ def check_metadata(location: Location, document: Document) -> Iterator[Finding]:
         if content is not None and _parsed(content) == expected:
             continue
         reason = "it is missing" if content is None else f"it is not what {ROOT_KEY} says"
-        mend = partial(Location.write, key=key, content=json.dumps(expected, indent=2).encode())
+        mend = partial(_rewritten, key=key, content=json.dumps(expected, indent=2).encode())
         yield Finding(Damage(key, reason, Remedy.REBUILD), mend)

@@ -43,7 +43,7 @@ def row_checksums(
         heads = np.concatenate([_bytes(one[rows]) for one in numbers], axis=1)  # (n, bytes)
         content, width = heads.tobytes(), heads.shape[1]
         parts = [[content[at : at + width] for at in range(0, len(content), width)]]
-        parts += [[_counted(text) for text in one[rows].tolist()] for one in texts]
+        parts += [_counted([one[rows].tolist() for one in texts])] if texts else []
         sums += [google_crc32c.extend(seed, b"".join(row)) for row in zip(*parts, strict=True)]
     recorded: np.ndarray[Any, Any] = np.maximum(np.asarray(sums, dtype="uint32"), np.uint32(NO_CHECKSUM + 1))
     return recorded
@@ -55,8 +55,17 @@ def _bytes(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return rows.reshape(len(column), -1).view("uint8")
 
 
-def _counted(text: object) -> bytes:
-    content = str(text).encode("utf-8", "surrogatepass")
+def _counted(columns: Sequence[Sequence[object]]) -> list[bytes]:
+    """Write each row of some columns of texts as bytes."""
+    texts = [list(map(str, one)) for one in columns]
+    if all(all(map(str.isascii, one)) for one in texts):  # most are; then a character is a byte
+        form, cells = "%d:%s" * len(texts), [part for one in texts for part in (map(len, one), one)]
+        return [(form % row).encode() for row in zip(*cells, strict=True)]
+    return [b"".join([_counted_text(text) for text in row]) for row in zip(*texts, strict=True)]
+
+
+def _counted_text(text: str) -> bytes:
+    content = text.encode("utf-8", "surrogatepass")
     return b"%d:%b" % (len(content), content)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import groupby, islice, repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import shapely
 
 from rs_embed_dask.specs import TemporalSpec, spatial_from_dict
 from rs_embed_dask.specs.columns import PlaceColumn, PlaceList
-from rs_embed_dask.specs.ground import local_crs, project
+from rs_embed_dask.specs.ground import local_crs, project, utm_zones
 from rs_embed_dask.store.layout import ITEM_FIELDS, Item
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ def footprints(places: PlaceColumn) -> np.ndarray[Any, Any]:
     outlines = np.empty(len(places), dtype=object)
     centers, halves = places.centers(), places.buffers()
     is_small = (halves <= _SMALL_M) & (np.abs(centers[:, 1]) < _POLE_FREE)
-    zones: dict[str, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(is_small).tolist():
-        zones[local_crs(*centers[row].tolist())].append(row)
-    for crs, rows in zones.items():
-        outlines[rows], crosses = _squares(centers[rows], halves[rows], crs)
-        is_small[np.asarray(rows)[crosses]] = False
+    small = np.flatnonzero(is_small)
+    lon, lat = centers[small].T
+    zones = np.where(lat < 0, -1, 1) * utm_zones(lon, lat)
+    for zone in np.unique(zones):
+        rows = small[zones == zone]
+        outlines[rows], crosses = _squares(centers[rows], halves[rows], local_crs(*centers[rows[0]].tolist()))
+        is_small[rows[crosses]] = False
     for row in np.flatnonzero(~is_small).tolist():
         outlines[row] = places[row].geometry
     return outlines
@@ -100,7 +101,8 @@ class ItemColumns(Sequence[Item]):
     def take(self, rows: Any) -> ItemColumns:
         """Return some of the items, by a slice or an array of numbers."""
         numbers = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
-        spans, ids = [self.spans[row] for row in numbers], self.ids
+        is_cut, ids = isinstance(rows, slice), self.ids
+        spans = self.spans[rows] if is_cut else [self.spans[row] for row in numbers]
         return ItemColumns(self.places.take(rows), spans, None if ids is None else [ids[row] for row in numbers])
 
     def texts(self) -> tuple[list[str], list[str]]:
@@ -121,12 +123,14 @@ class ItemColumns(Sequence[Item]):
             digest.update(piece)
             is_packed = True
         for text, run in groupby(_by_span(self.spans, TemporalSpec.to_json)):
-            digest.update(f"\n{sum(1 for _ in run)} {text}".encode())
+            digest.update(f"\n{len(list(run))} {text}".encode())
         return digest.hexdigest() if is_packed else ""
 
 
 def _by_span(spans: Sequence[TemporalSpec], value: Callable[[TemporalSpec], T]) -> list[T]:
     """Return a value of every span; those of one object, which most requests have for all, are made once."""
+    if len(spans) and all(map(is_, spans, repeat(spans[0]))):
+        return [value(spans[0])] * len(spans)
     values = {number: value(span) for number, span in {id(span): span for span in spans}.items()}
     return [values[id(span)] for span in spans]
 
@@ -165,10 +169,10 @@ def encoded_items(items: ItemColumns, first: int) -> dict[str, np.ndarray[Any, A
     places, spans = items.texts()
     centers = items.places.centers()
     rows = np.arange(first, first + len(items))
-    ids = [""] * len(items) if items.ids is None else items.ids
+    names = list(map(str, rows.tolist() if items.ids is None else items.ids))
     columns: dict[str, Any] = {
         "item": rows,
-        "id": [str(name) or str(row) for name, row in zip(ids, rows.tolist(), strict=True)],
+        "id": names if all(names) else [name or str(row) for name, row in zip(names, rows.tolist(), strict=True)],
         "lon": centers[:, 0],
         "lat": centers[:, 1],
         "start": _by_span(items.spans, lambda span: np.datetime64(span.start_date, "D")),

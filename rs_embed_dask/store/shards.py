@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.layout import Field
 
-__all__ = ["blank_status", "decoded_status", "encoded_shard", "number_rows"]
+__all__ = ["blank_status", "decoded_status", "encoded_shard", "number_rows", "text_rows"]
 
 _ABSENT: Final = 2**64 - 1
 _CRC_BYTES: Final = 4
@@ -48,19 +48,48 @@ def number_rows(shards: Sequence[bytes | None], dtype: str, *, shard_chunks: int
     """Read the numbers of whole shards, or None if one is not there or is not whole."""
     parts = []
     for shard in shards:
-        size = shard_chunks * _PAIR * 8
-        if shard is None or len(shard) < size + _CRC_BYTES:
+        lengths = _lengths(shard, shard_chunks)
+        if shard is None or lengths is None:
             return None
-        table, digest = shard[-size - _CRC_BYTES : -_CRC_BYTES], shard[-_CRC_BYTES:]
-        index = np.frombuffer(table, "<u8").reshape(-1, _PAIR)
-        filled = index[index[:, 0] != _ABSENT]
-        lengths = filled[:, 1]
-        in_order = np.array_equal(index[: len(filled), 0], np.cumsum(lengths) - lengths)
-        is_whole = int(lengths.sum()) == len(shard) - size - _CRC_BYTES
-        if google_crc32c.value(table) != int.from_bytes(digest, "little") or not in_order or not is_whole:
-            return None
-        parts.append(np.frombuffer(shard[: -size - _CRC_BYTES], np.dtype(dtype).newbyteorder("<")).astype(dtype))
+        parts.append(np.frombuffer(shard[: sum(lengths)], np.dtype(dtype).newbyteorder("<")).astype(dtype))
     return np.concatenate(parts)
+
+
+def text_rows(shards: Sequence[bytes | None], *, shard_chunks: int, chunk_rows: int) -> np.ndarray[Any, Any] | None:
+    """Read the texts of whole shards, or None if one is not there or is not whole."""
+    codec, parts = VLenUTF8(), []
+    for shard in shards:
+        lengths = _lengths(shard, shard_chunks)
+        if shard is None or lengths is None:
+            return None
+        start = 0
+        for length in lengths:
+            try:
+                texts = codec.decode(shard[start : start + length])
+            except (ValueError, RuntimeError):
+                return None
+            if len(texts) != chunk_rows:
+                return None
+            parts.append(texts)
+            start += length
+    return np.concatenate(parts)
+
+
+def _lengths(shard: bytes | None, shard_chunks: int) -> list[int] | None:
+    """Read the lengths of a shard's chunks, which lie one behind the other; None if it is not whole."""
+    size = shard_chunks * _PAIR * 8
+    if shard is None or len(shard) < size + _CRC_BYTES:
+        return None
+    table, digest = shard[-size - _CRC_BYTES : -_CRC_BYTES], shard[-_CRC_BYTES:]
+    index = np.frombuffer(table, "<u8").reshape(-1, _PAIR)
+    filled = index[index[:, 0] != _ABSENT]
+    lengths = filled[:, 1]
+    in_order = np.array_equal(index[: len(filled), 0], np.cumsum(lengths) - lengths)
+    is_whole = int(lengths.sum()) == len(shard) - size - _CRC_BYTES
+    if google_crc32c.value(table) != int.from_bytes(digest, "little") or not in_order or not is_whole:
+        return None
+    stated: list[int] = lengths.tolist()
+    return stated
 
 
 def blank_status(rows: int) -> bytes:

@@ -17,7 +17,7 @@ from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, strange_rows
 from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
-from rs_embed_dask.store.shards import decoded_status, number_rows
+from rs_embed_dask.store.shards import decoded_status, number_rows, text_rows
 from rs_embed_dask.store.validity import check_codes, check_document
 from rs_embed_dask.store.writer import Chunk, check_result, read_rows, status_fence, write_rows
 
@@ -118,7 +118,13 @@ class StoreView:
 
     def items(self, chunk: int) -> list[Item]:
         """Read the items of one chunk, and only those."""
-        start, stop = self.span(chunk)
+        return self._items(*self.span(chunk))
+
+    def item(self, row: int) -> Item:
+        """Read one item."""
+        return self._items(row, row + 1)[0]
+
+    def _items(self, start: int, stop: int) -> list[Item]:
         columns = {name: self.values(ITEMS, name, (start, stop)) for name in ("id", "spatial", "temporal", "key")}
         damaged = [start + row for row in strange_rows(columns)]
         if damaged:
@@ -157,13 +163,16 @@ class StoreView:
     def _all_rows(self, group: str, name: str) -> np.ndarray[Any, Any] | None:
         """Read a whole array of small chunks at once, which Zarr takes a millisecond each for; None if it must."""
         document = self._document
-        if (group, name) == (ITEMS, "key"):
+        if group == ITEMS and name in {"key", "id"}:
             keys = [f"{ITEMS}/{name}/c/{shard}" for shard in range(-(-self.n_items // document.item_rows))]
-            shards = self._location.read_all(keys)
-            values = number_rows(shards, "uint64", shard_chunks=document.item_rows // self.chunk_items)
+            shards, chunks = self._location.read_all(keys), document.item_rows // self.chunk_items
+            if name == "id":
+                values = text_rows(shards, shard_chunks=chunks, chunk_rows=self.chunk_items)
+            else:
+                values = number_rows(shards, "uint64", shard_chunks=chunks)
         elif name == STATUS.name and group in self.labels:
-            chunks = self._location.read_all([f"{group}/{name}/c/{chunk}" for chunk in range(self.n_chunks)])
-            values = decoded_status(chunks, self.chunk_items)
+            contents = self._location.read_all([f"{group}/{name}/c/{chunk}" for chunk in range(self.n_chunks)])
+            values = decoded_status(contents, self.chunk_items)
         else:
             return None
         return None if values is None or len(values) < self.n_items else values[: self.n_items]

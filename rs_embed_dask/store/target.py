@@ -21,7 +21,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.durable import DurableStore, files, leftovers
+from rs_embed_dask.store.durable import DurableStore, clear, files, leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,8 +153,8 @@ class Location:
     def read_all(self, keys: Sequence[str]) -> list[bytes | None]:
         """Read many small keys at once; None for one that is not there."""
         with explained("store target", self.name, "check that the path is a store and can be read"):
-            if self.folder is not None:
-                return [_file(f"{self.folder}/{key}") for key in keys]
+            if (folder := self.folder) is not None:
+                return [_file(f"{folder}/{key}") for key in keys]
             return sync(_fetched(self.storage, keys))
 
     def write(self, key: str, content: bytes) -> None:
@@ -168,11 +168,18 @@ class Location:
             sync(_stored(self.storage, contents))
 
     def remove(self, prefix: str) -> None:
-        """Remove a folder or a key at the top level, if it is there."""
+        """Remove a folder or a key, if it is there."""
+        self.clear(prefix)
         with explained("store folder", f"{self.name}/{prefix}", "check that the path can be written"):
             if sync(self.storage.exists(prefix)):
                 sync(self.storage.delete(prefix))
             sync(self.storage.delete_dir(prefix))
+
+    def clear(self, key: str) -> None:
+        """Remove what stands in the way of a key on a local disk; what another folder links to stays."""
+        if self.folder is not None:
+            with explained("store key", f"{self.name}/{key}", "check that the path can be written"):
+                clear(self.folder, key)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """List the keys that are not there; all are looked up at once."""
@@ -186,7 +193,8 @@ class Location:
 
     def leftovers(self, *, remove: bool) -> list[str]:
         """List, and remove, what killed writes left on a local disk; elsewhere they leave nothing."""
-        return [] if self.folder is None else leftovers(str(self.folder), remove=remove)
+        with explained("store target", self.name, "check that the path can be read"):
+            return [] if self.folder is None else leftovers(str(self.folder), remove=remove)
 
     def names(self) -> list[str]:
         """List the names at the top level, without the lease and what a killed write left behind."""

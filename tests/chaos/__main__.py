@@ -50,15 +50,14 @@ def figures(outcomes: list[Outcome]) -> str:
         ends += Counter(note.ending for note in outcome.notes) + Counter(killed=outcome.killed_calls)
     verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict is not None]
     items = sum(verdict.items for verdict in verdicts)
-    lost, doubled, wrong = (
-        sum(len(getattr(verdict, kind)) for verdict in verdicts) for kind in ("lost", "doubled", "wrong")
-    )
+    kinds = ("lost", "doubled", "wrong", "damages")
+    counts = [f"{sum(len(getattr(verdict, kind)) for verdict in verdicts)} {kind}" for kind in kinds]
     return "\n".join(
         [
             f"{len(outcomes)} runs, {struck.total()} blows, {ends.total()} calls, {items:,} items compared",
             "blows: " + ", ".join(f"{count} {name}" for name, count in struck.most_common()),
             "calls: " + ", ".join(f"{count} {name}" for name, count in ends.most_common()),
-            f"{lost} lost, {doubled} doubled, {wrong} wrong; {sum(bool(o.trouble) for o in outcomes)} runs in trouble",
+            f"{', '.join(counts)}; {sum(bool(o.trouble) for o in outcomes)} runs in trouble",
         ]
     )
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from distributed import Client, Nanny, Scheduler, Worker
 import rs_embed_dask as rs
 from rs_embed_dask.engine.report import RunFinished, RunStarted
 from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.store import lease
 
 MODULES = [
     "distributed",
@@ -37,6 +39,9 @@ MODULES = [
 """Imported once, by a server from which the processes are forked: starting one costs a fraction of a second."""
 
 TTL_S = 10
+LEASE_S = 6.0
+"""The term of the drivers' leases, a tenth of the usual one: who stands still for longer is taken over."""
+
 SHARED = {"host": "127.0.0.1", "dashboard": False}
 WORKER = {"nthreads": 4, "resources": {"FETCH": 2, "EMBED": 1}, "memory_limit": 0}
 
@@ -147,6 +152,7 @@ class Note:
 def drive(job: Job, log: Path) -> None:
     """Make a call and leave a note."""
     begin(log)
+    lease.Lease = partial(lease.Lease, term_s=LEASE_S)  # type: ignore[assignment, misc]
     events: list[Any] = []
     try:
         with Client(job.address, set_as_default=False) as client:

@@ -31,6 +31,14 @@ class Process:
     def is_running(self) -> bool:
         return bool(self._process.is_alive())
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it stands still, by SIGSTOP."""
+        try:
+            return self.is_running and psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
+
     def members(self, part: str) -> list[psutil.Process]:
         """The worker of a nanny, the nanny with it as a "group", or else the process itself; none that is gone."""
         pids = [self._process.pid] if self.is_running and part != "worker" else []

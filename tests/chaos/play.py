@@ -27,6 +27,8 @@ TICK_S = 0.1
 LINGER_S = 5.0
 FORESEEN = {"finished", "StoreBusyError", "EngineError", "OSError", "CommClosedError", "TimeoutError"}
 """How a call may end: connecting to a scheduler that is being killed fails by the last three."""
+NO_SCHEDULER = (("it is gone", "resume"), ("it is not connected", "make a new one"))
+"""What a call says whose scheduler was killed: while it ran, or before it began."""
 
 
 @dataclass
@@ -68,6 +70,14 @@ class Driver:
     def is_done(self) -> bool:
         return self.ending == "finished"
 
+    @property
+    def is_stopped(self) -> bool:
+        return self.process is not None and self.process.is_stopped
+
+    @property
+    def is_refused(self) -> bool:
+        return self.process is None and self.ending == "StoreBusyError"
+
     def call(self) -> None:
         """Start the call, or start it again."""
         play, request = self.play, self.request
@@ -92,7 +102,9 @@ class Driver:
         self.ending = note.ending
         if note.ending not in FORESEEN:
             outcome.trouble.append(f"a call ended with {note.ending}: {note.message}")
-        if note.ending == "EngineError" and not ("it is gone" in note.message and "resume" in note.message):
+        if note.ending == "EngineError" and not any(
+            all(word in note.message for word in words) for words in NO_SCHEDULER
+        ):
             outcome.trouble.append(f"a call ended with {note.message}")
         if note.chunks > self.chunks or note.reads > note.chunks * CHUNK_ITEMS:
             text = f"a call computed {note.chunks} chunks by {note.reads} reads, with {self.chunks} chunks left to do"
@@ -151,6 +163,7 @@ class Play:
         while not self.outcome.trouble:
             self._look()
             self.farm.mend()
+            self._release()
             for driver in self.drivers:
                 driver.look()
                 if driver.process is None and not driver.is_done and self._may_call(driver):
@@ -164,7 +177,14 @@ class Play:
 
     def _may_call(self, driver: Driver) -> bool:
         """Whether a driver has reason to call: one that was refused waits until no other is at work."""
-        return driver.ending != "StoreBusyError" or all(other.process is None for other in self.drivers)
+        return not driver.is_refused or all(other.process is None for other in self.drivers)
+
+    def _release(self) -> None:
+        """Let drivers that stand still go on, once the others are done or have been refused because of them."""
+        stopped = [driver for driver in self.drivers if driver.is_stopped]
+        if all(driver.is_done or driver.is_refused for driver in self.drivers if driver not in stopped):
+            for process in (one for driver in stopped for one in driver.process.members("client")):
+                sent(process, signal.SIGCONT)
 
     def _strike(self, blow: Blow) -> None:
         first = signal.SIGKILL if blow.deed == "kill" else signal.SIGSTOP
@@ -202,7 +222,7 @@ def undisturbed(stage: Stage, farm: Farm) -> Store:
     """Run a stage's request without a blow, and return the store that all others are compared with."""
     target = farm.folder / "undisturbed.zarr"
     outcome = Play(Schedule(-1, ()), stage, farm=farm, target=target).run(None)
-    assert outcome.is_clean, outcome
+    assert outcome.is_clean, str(outcome)
     store = Store.open(target)
     embedded = sum(counts.get(code, 0) for counts in store.counts().values() for code in (Status.OK, Status.PARTIAL))
     assert embedded > PLACES, f"only {embedded} of {2 * PLACES} vectors are there to be compared"

@@ -10,7 +10,14 @@ TARGETS = {"worker": 4, "nanny": 2, "group": 2, "client": 3, "scheduler": 2, "al
 """How often each is struck. A group is a nanny with its worker; all is every process of the run at once."""
 
 DEEDS = {"kill": 6, "pause": 3, "choke": 2, "stall": 1}
-"""How: killed; stopped and continued; stopped and then killed; stopped until the run is over, and then continued."""
+"""How: killed; stopped and continued; stopped and then killed; stopped until the run is over, and then continued.
+
+Of two drivers, one is stopped until the other is done or refused, past the term of its lease.
+"""
+
+OFTEN_DRIVERS = TARGETS | {"client": 9}
+STALLED = {1: {"worker"}, 2: {"worker", "client"}}
+"""What can stand still while a run with one driver, or two, goes on."""
 
 PAUSES_S = (0.2, 4.0)
 
@@ -63,7 +70,7 @@ class Schedule:
     def drawn(cls, seed: int, *, drivers: int = 1) -> Schedule:
         """Draw one to five blows, and whether a lost run goes on by `resume` or by the same call."""
         dice = random.Random(seed)
-        blows = [_drawn(dice) for _ in range(dice.randint(1, 5))]
+        blows = [_drawn(dice, drivers) for _ in range(dice.randint(1, 5))]
         ordered = tuple(sorted(blows, key=lambda blow: blow.share))
         if drivers == 1:
             return cls(seed, ordered, by_resume=dice.random() < 0.5)
@@ -73,10 +80,10 @@ class Schedule:
         return cls(seed, ordered, requests, before=Request((0.0, 0.125)), by_resume=False, title=title)
 
 
-def _drawn(dice: random.Random) -> Blow:
-    target, deed = _weighted(dice, TARGETS), _weighted(dice, DEEDS)
-    if deed == "stall" and target != "worker":
-        deed = "kill"  # a driver, a scheduler or a machine that stands still for ever is what `choke` ends
+def _drawn(dice: random.Random, drivers: int) -> Blow:
+    target, deed = _weighted(dice, TARGETS if drivers == 1 else OFTEN_DRIVERS), _weighted(dice, DEEDS)
+    if deed == "stall" and target not in STALLED[drivers]:
+        deed = "kill"  # the only driver, a scheduler or a machine that stands still for ever is what `choke` ends
     return Blow(
         share=max(0.0, dice.uniform(-0.2, 0.95)),
         deed=deed,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.farm import Farm
 from tests.chaos.play import Play, undisturbed
-from tests.chaos.schedule import DEEDS, PAIRS, TARGETS, Blow, Schedule
+from tests.chaos.schedule import DEEDS, PAIRS, TARGETS, Blow, Request, Schedule
 from tests.chaos.stages import PLACES, stage
 
 pytestmark = pytest.mark.timeout(600)  # seconds on a free machine, minutes on one that is overloaded
@@ -35,7 +35,7 @@ def test_a_run_under_attack_ends_as_if_undisturbed(tmp_path, provider, blows):
     with stage(provider, tmp_path) as chosen, Farm(tmp_path) as farm:
         reference = undisturbed(chosen, farm)
         outcome = Play(Schedule(0, blows), chosen, farm=farm, target=tmp_path / "run.zarr").run(reference)
-    assert outcome.is_clean, outcome
+    assert outcome.is_clean, str(outcome)
     assert outcome.verdict.items == PLACES
     struck = {name for name, count in outcome.struck.items() if count}
     missed = {f"{blow.deed} {blow.target}" for blow in blows} - struck
@@ -44,6 +44,23 @@ def test_a_run_under_attack_ends_as_if_undisturbed(tmp_path, provider, blows):
     assert endings["finished"] == 1
     assert endings.keys() <= {"finished", "EngineError"}
     assert outcome.killed_calls == sum("client" in name for name in struck)
+
+
+def test_two_drivers_lose_and_double_nothing(tmp_path):
+    """Overlapping top-ups: the one at work is stopped past its lease, and the other takes over and is killed."""
+    blows = (Blow(0.3, "stall", "client"), Blow(0.6, "kill", "client", which=1))
+    requests = tuple(Request(part, wait_s=120.0) for part in PAIRS["overlapping"])
+    schedule = Schedule(0, blows, requests, before=Request((0.0, 0.125)), by_resume=False)
+    with stage("synthetic", tmp_path) as chosen, Farm(tmp_path) as farm:
+        reference = undisturbed(chosen, farm)
+        outcome = Play(schedule, chosen, farm=farm, target=tmp_path / "run.zarr").run(reference)
+    assert outcome.is_clean, str(outcome)
+    assert outcome.verdict.items == PLACES
+    assert outcome.struck["stall client"] == 1
+    endings = Counter(note.ending for note in outcome.notes)
+    assert endings["finished"] == 3  # what is there before, and both requests
+    assert endings.keys() <= {"finished", "StoreBusyError"}
+    assert outcome.killed_calls == outcome.struck["kill client"]
 
 
 def test_schedules_are_drawn_by_their_seeds():
@@ -67,3 +84,5 @@ def test_two_drivers_ask_for_the_same_disjoint_and_overlapping_places():
         assert (first.part, second.part) == PAIRS[schedule.title]
         assert min(first.part[0], second.part[0]) == 0
         assert max(first.part[1], second.part[1]) == 1
+    struck = Counter((blow.deed, blow.target) for schedule in drawn for blow in schedule.blows)
+    assert min(struck[deed, "client"] for deed in DEEDS) > 0

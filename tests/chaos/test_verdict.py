@@ -32,8 +32,9 @@ def counts(verdict):
 
 def test_an_equal_store_is_clean(reference, tmp_path):
     store = whole(tmp_path / "run.zarr", chunks=(2, 0, 1))
-    assert judge(store, reference).is_clean
-    assert str(judge(store, reference)) == "0 lost, 0 doubled, 0 wrong"
+    verdict = judge(store, reference)
+    assert verdict.is_clean
+    assert str(verdict) == "0 lost, 0 doubled, 0 wrong, 0 damaged"
     assert done_share(store, COUNT) == 1
     assert open_chunks(store) == 0
 
@@ -52,7 +53,11 @@ def test_a_failed_item_is_lost(reference, tmp_path):
     store = whole(tmp_path / "run.zarr")
     failed = make_result(store, GRID, 1, offsets=[2], status=Status.READ_FAILED, reason="gone")
     store.write_chunk(1, GRID.label, failed)
-    assert judge(store, reference).lost == ("place-6",)
+    verdict = judge(store, reference)
+    assert verdict.lost == ("place-6",)
+    (detail,) = verdict.details
+    assert detail.startswith("place-6 is lost: ")
+    assert f"{GRID.label} read failed gone" in detail
 
 
 def test_an_item_that_is_not_there_is_lost(reference, tmp_path):
@@ -89,6 +94,19 @@ def test_another_value_anywhere_is_wrong(reference, tmp_path, name):
     verdict = judge(store, reference)
     assert verdict.wrong == ("place-5",)
     assert counts(verdict) == (0, 0, 1)
+    (detail,) = verdict.details
+    assert detail.startswith(f"place-5 is wrong: {POOLED.label}/")
+    assert f"{POOLED.label}/{name} " in detail
+
+
+def test_damage_that_no_row_shows_is_told(reference, tmp_path):
+    target = tmp_path / "run.zarr"
+    store = whole(target)
+    (target / POOLED.label / "reason" / "c" / "99").write_bytes(b"of nobody")
+    verdict = judge(store, reference)
+    assert counts(verdict) == (0, 0, 0)
+    assert [one.partition(": ")[0] for one in verdict.damages] == [f"{POOLED.label}/reason/c/99"]
+    assert not verdict.is_clean
 
 
 def test_rows_that_changed_places_are_wrong(reference, tmp_path):

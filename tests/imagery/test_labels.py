@@ -44,6 +44,8 @@ def pixels(array):
         ("Northings", "Eastings"),
         ("Y", "X"),
         ("yc", "xc"),
+        ("lats", "lons"),
+        ("Latitudes", "Longitudes"),
     ],
 )
 def test_usual_names_of_dimensions(names):
@@ -78,6 +80,11 @@ def test_an_unknown_dimension_with_times_along_it_is_time():
         (["2022-06-05T10:00:00Z", "2022-06-06T01:00+02:00"], ["2022-06-05T10:00", "2022-06-05T23:00"]),
         (["20220605", "20220606T101500"], ["2022-06-05T00:00", "2022-06-06T10:15"]),
         ([20220605, 20220606], ["2022-06-05T00:00", "2022-06-06T00:00"]),
+        ([20220605.0, 20220606.0], ["2022-06-05T00:00", "2022-06-06T00:00"]),
+        (
+            [cftime.Datetime360Day(2022, 6, 5), cftime.Datetime360Day(2022, 6, 6)],
+            ["2022-06-05T00:00", "2022-06-06T00:00"],
+        ),
         (
             [cftime.DatetimeNoLeap(2022, 6, 5, 10), cftime.DatetimeNoLeap(2022, 6, 6)],
             ["2022-06-05T10:00", "2022-06-06T00:00"],

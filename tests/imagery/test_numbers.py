@@ -172,3 +172,21 @@ def test_numbers_that_cannot_be_what_they_are_taken_for(which, band, values, att
 )
 def test_plausible_numbers_are_not_doubted(which, band, values, attrs):
     assert not doubt(which, band, values, attrs)
+
+
+@pytest.mark.parametrize(
+    ("raw", "attrs", "expected"),
+    [
+        # the same 16 bits: -1 is 65535, and -25536 is 40000
+        (np.array([-1, -25_536, 3], np.int16), {"_Unsigned": "true", "_FillValue": np.int16(-1)}, [np.nan, 40_000, 3]),
+        (np.array([-1, -25_536, 3], np.int16), {"_Unsigned": "true", "_FillValue": 65_535}, [np.nan, 40_000, 3]),
+        (np.array([-1, -25_536, 3], np.int16), {"_unsigned": True, "valid_max": -25_537}, [np.nan, np.nan, 3]),
+        (np.array([255, 200, 3], np.uint8), {"_Unsigned": "false", "_FillValue": np.uint8(255)}, [np.nan, -56, 3]),
+        (np.array([-1, -25_536, 3], np.int16), {"_Unsigned": "false", "_FillValue": -1}, [np.nan, -25_536, 3]),
+        (np.array([65_535, 3], np.uint16), {"_Unsigned": "true", "_FillValue": 65_535}, [np.nan, 3]),
+        (np.array([-1.0, 3.0], np.float32), {"_Unsigned": "true", "_FillValue": -1.0}, [np.nan, 3]),
+    ],
+)
+def test_the_sign_that_netcdf_states_is_honoured(raw, attrs, expected):
+    reread, numbers = Numbers.stated(attrs).reread(raw, attrs)
+    np.testing.assert_array_equal(numbers.cleared(reread), np.array(expected, np.float32))

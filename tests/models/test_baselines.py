@@ -71,7 +71,7 @@ class TestRandomFeatures:
         model = rcf(features=16)
         images = np.stack([scene(1, 10, 20, seed)[0] for seed in range(3)])[:, None]
         alone = np.stack([model.embed(image).data for image in images])
-        assert model.embed(images).data == pytest.approx(alone, rel=1e-5)
+        assert np.array_equal(model.embed(images).data, alone)  # to the last bit, whatever else is in the batch
 
     def test_rectangles_are_cut_before(self):
         from rs_embed_dask.imagery.grid import Window

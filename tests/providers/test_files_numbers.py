@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
+from affine import Affine
 from rasterio.enums import ColorInterp
 
 from rs_embed_dask.errors import SpecError
@@ -55,6 +56,8 @@ def truth(start=2000):
         ("int16", -9999, {"missing_value": -9999}, {}),
         ("int16", -9999, {"nodatavals": (-9999,)}, {}),
         ("int16", -9999, {}, {"_FillValue": -9999}),
+        ("int16", -1, {"_Unsigned": "true", "_FillValue": np.int16(-1)}, {}),
+        ("int16", -1, {"_Unsigned": "true"}, {"_FillValue": np.uint16(65535)}),
         ("float32", 65535, {"nodata": 65535}, {}),
         ("float64", np.nan, {}, {}),
         ("uint16", 0, {}, {}),
@@ -91,6 +94,13 @@ def test_masked_arrays_hide_what_they_mask():
 def test_scale_offset_and_unit_of_an_array(values, attrs, encoding):
     array = labelled(values, encoding=encoding, **attrs)
     np.testing.assert_allclose(seen(Files(array, sensor="s2"))[0], truth(), atol=0.01)
+
+
+def test_unsigned_numbers_of_netcdf_3_are_scaled():
+    stored = holed("uint16", 65535, 40_000).view(np.int16)
+    assert stored.max() < 0
+    array = labelled(stored, _Unsigned="true", _FillValue=np.int16(-1), scale_factor=1e-5, units="reflectance")
+    np.testing.assert_allclose(seen(Files(array, sensor="s2"))[0], truth(40_000) / 10, rtol=1e-5)
 
 
 def test_a_stated_offset_is_not_taken_off_again():
@@ -245,6 +255,21 @@ def test_scales_and_units_of_each_band_of_a_file(tmp_path):
     found = seen(Files(path, sensor="landsat"), "red", "lwir11", which="landsat")
     np.testing.assert_allclose(found[0], ramp(GRID.shape, 9000), atol=0.01)
     np.testing.assert_allclose(found[1], ramp(GRID.shape, 30_000) * 0.01, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_the_unit_of_heights_is_not_the_unit_of_a_band(tmp_path):
+    """GDAL gives every band of a file with heights in its reference system their unit."""
+    place = {"crs": f"{GRID.crs}+5773", "transform": Affine(*GRID.transform)}
+    path = write(tmp_path / "20220605_B04.tif", ramp(GRID.shape), None, **place)
+    with rasterio.open(path) as file:
+        assert file.units == ("metre",)
+    opened = rioxarray.open_rasterio(path).assign_coords(band=["B04"])
+    for source in (path, opened):
+        got = seen(Files(source, sensor="s2", dates="2022-06-05"))[0]
+        np.testing.assert_array_equal(got, ramp(GRID.shape))
+    with pytest.raises(SpecError, match=r"units of red = 'metre': this is no unit of a band"):
+        Files(labelled(ramp(GRID.shape), units="metre"), sensor="s2")
 
 
 def test_tags_kept_from_another_format_count(tmp_path):

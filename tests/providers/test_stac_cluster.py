@@ -28,7 +28,7 @@ def client(seam):
     """Workers are started after the service, whose address they take from the environment."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster) as connected,
     ):

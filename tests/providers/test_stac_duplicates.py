@@ -31,6 +31,10 @@ def made(stamp, baseline="04.00", **more):
     return {"s2__generation_time": stamp, "s2__processing_baseline": baseline, **more}
 
 
+def wrs(path, row):
+    return {"landsat__wrs_path": path, "landsat__wrs_row": row}
+
+
 OLD, NEW = made("2022-06-05T17:00:00Z"), made("2023-03-01T00:00:00Z", "05.10")
 COPIES = {
     "another baseline": (item("a", **NEW), item("b", **OLD)),
@@ -68,6 +72,10 @@ COPIES = {
         item("a", **NEW),
         item("b", s2__datastrip_id=STRIP.format("20220605T105618"), **OLD),
     ),
+    "a scene of Landsat, processed again": (
+        item("LC08_L2SP_199024_20220605_20220615_02_T1", tile=None, **wrs(199, 24), **made("2022-06-15T00:00:00Z")),
+        item("LC08_L2SP_199024_20220605_20220605_02_RT", tile=None, **wrs("199", "024"), **OLD),
+    ),
     "a datastrip that cannot be read": (item("a", s2__datastrip_id="S2A_S99999999T999999", **NEW), item("b", **OLD)),
 }  # fmt: skip
 
@@ -84,6 +92,7 @@ HALVES = [
 APART = {
     "another granule": [item("a"), item("b", tile="31UFT")],
     "two seconds later": [item("a", "10:56:21Z"), item("b", "10:56:23Z")],
+    "the next row of a path": [item("a", tile=None, **wrs(199, 24)), item("b", tile=None, **wrs(199, 25))],
     "no granule at all": [item("a", tile=None), item("b", tile=None)],
     "two halves": HALVES,
     "two halves, each processed twice": [

@@ -16,7 +16,7 @@ from rs_embed_dask.specs.places import place_column
 from rs_embed_dask.store import Item, ItemColumns
 from rs_embed_dask.store.items import blocks, matched
 from rs_embed_dask.store.layout import ITEM_FIELDS, Field
-from rs_embed_dask.store.shards import encoded_shard, number_rows
+from rs_embed_dask.store.shards import encoded_shard, number_rows, text_rows
 from tests.store.samples import YEAR, make_items, mixed_items
 
 
@@ -129,3 +129,8 @@ def test_a_shard_is_what_zarr_reads():
             assert number_rows([None], field.dtype, shard_chunks=4) is None
             for damaged in (content[:-1], content[1:], content[:-4] + b"0000", b""):
                 assert number_rows([damaged], field.dtype, shard_chunks=4) is None
+        if field.kind == "text":
+            for shard in (content, store._store_dict["a/c/0"].to_bytes()):
+                assert text_rows([shard], shard_chunks=4, chunk_rows=4)[: len(values)].tolist() == values.tolist()
+            for damaged in (None, content[:-1], content[1:], bytes(4) + content[4:], b""):
+                assert text_rows([damaged], shard_chunks=4, chunk_rows=4) is None

@@ -169,6 +169,14 @@ def shorten(path):
         file.write_text(json.dumps(data))
 
 
+def copy_row(path, group):
+    """Write one row over another in every array of a group, its own coordinates in a model left out."""
+    skipped = ITEM_COLUMNS[:6] if group != "items" else ()
+    for array in sorted(one.name for one in (path / group).iterdir() if (one / "c").is_dir()):
+        if array not in skipped:
+            edit(f"{group}/{array}", lambda values: values[[0, 1, 0, 3]])(path)
+
+
 def cut(file):
     file.write_bytes(file.read_bytes()[:20])
 
@@ -186,7 +194,33 @@ DAMAGES = {
         lambda p: (chunk_file(p, "rcf/n_obs").unlink(), (p / "rcf/n_obs/c/0").mkdir()),
         "rcf/n_obs/c/0",
     ),
+    "a folder instead of a status": (
+        lambda p: (chunk_file(p, "rcf/status").unlink(), (p / "rcf/status/c/0").mkdir()),
+        "rcf/status/c/0",
+    ),
+    "a folder instead of a document": (
+        lambda p: ((p / "rcf/n_obs/zarr.json").unlink(), (p / "rcf/n_obs/zarr.json").mkdir()),
+        "rcf/n_obs/zarr.json",
+    ),
+    "a folder instead of the root": (
+        lambda p: ((p / "zarr.json").unlink(), (p / "zarr.json").mkdir()),
+        "zarr.json",
+    ),
+    "a folder instead of the root's copy": (lambda p: ((p / COPY_KEY).unlink(), (p / COPY_KEY).mkdir()), COPY_KEY),
+    "a file instead of a folder": (
+        lambda p: (shutil.rmtree(p / "twin/n_obs/c"), (p / "twin/n_obs/c").write_text("x")),
+        "twin/n_obs/c/0",
+    ),
+    "a link to a folder": (
+        lambda p: (chunk_file(p, "twin/n_obs").unlink(), (p / "twin/n_obs/c/0").symlink_to(p.parent)),
+        "twin/n_obs/c/0",
+    ),
+    "a link to nothing": (
+        lambda p: (chunk_file(p, "twin/n_obs").unlink(), (p / "twin/n_obs/c/0").symlink_to(p.parent / "none")),
+        "twin/n_obs/c/0",
+    ),
     # values
+    "a row over another": (lambda p: copy_row(p, "galileo"), "galileo rows 2"),
     "one value": (edit("galileo/embedding", lambda v: v + np.eye(4, 5, dtype="f4") * [[0], [0], [1], [0]]), "rows 2"),
     "NaN": (edit("galileo/embedding", set_to(np.nan)), "galileo rows 0, 1, 2, 3"),
     "zeros": (edit("rcf/embedding", set_to(0)), "rcf rows 0, 1, 2, 3"),
@@ -280,7 +314,7 @@ def test_damage_is_found_repaired_and_computed_again(path, undisturbed, damage, 
 
 
 def test_there_are_more_than_twenty_kinds():
-    assert len(DAMAGES) > 50
+    assert len(DAMAGES) > 60
 
 
 def test_a_whole_store_is_sound(whole):
@@ -319,6 +353,26 @@ def test_places_that_are_lost_cannot_be_made_again(path, column):
     assert report.is_lasting
     assert "beyond repair" in report.next_step
     assert Store.open(path).pending("galileo").size == 0, "vectors whose items are lost are left alone"
+
+
+def whole_shards_swapped(path):
+    for name in ITEM_COLUMNS:
+        swap(chunk_file(path, f"items/{name}"), chunk_file(path, f"items/{name}", 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "spans"),
+    [(lambda p: copy_row(p, "items"), ["0 to 3"]), (whole_shards_swapped, ["0 to 3", "4 to 7"])],
+    ids=["a row", "a file"],
+)
+def test_items_of_other_rows_are_not_taken_for_those_that_were_lost(path, undisturbed, damage, spans):
+    damage(path)
+    report = verify(path, repair=True)
+    assert [(one.where, one.remedy) for one in report.damages] == [
+        (f"items rows {span}", Remedy.RESTORE) for span in spans
+    ]
+    assert_same(content(Store.open(path)), {name: undisturbed[0][name] for name in content(Store.open(path))})
+    assert Store.open(path).values("rcf", "id").tolist() == undisturbed[0]["rcf/id"].tolist()
 
 
 def test_a_changed_root_without_a_copy_is_told(path):

@@ -111,7 +111,8 @@ def _numbers(file: rasterio.DatasetReader, index: int, tags: dict[str, str]) -> 
     if (file.scales[index - 1], file.offsets[index - 1]) != (1.0, 0.0):
         stated |= {"scale_factor": file.scales[index - 1], "add_offset": file.offsets[index - 1]}
     own = {"nodata": file.nodatavals[index - 1], "units": file.units[index - 1]}
-    return Numbers.stated(stated | {key: value for key, value in own.items() if value not in {None, ""}})
+    numbers = Numbers.stated(stated | {key: value for key, value in own.items() if value not in {None, ""}})
+    return numbers.beside(file.crs.to_wkt() if file.crs else None)
 
 
 def head_of(path: Path) -> Head:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers.stac.assets import asset_for
-from rs_embed_dask.providers.stac.items import SAME_TIME, StacItem, newest, strip_start
+from rs_embed_dask.providers.stac.items import SAME_TIME, StacItem, granule, newest, strip_start
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Second", "lacking", "stack_both", "widened"]
 
 _ONE_PASS: Final = dt.timedelta(minutes=30)
-_PATH_ROW: Final = ("landsat:wrs_path", "landsat:wrs_row")
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,10 @@ def lacking(
     """Return the items of a second catalogue that the first lacks: named after it, with the first's asset names."""
     by_granule: defaultdict[tuple[str, str], list[StacItem]] = defaultdict(list)
     for item in (one for one in first if not one.fault):
-        by_granule[_granule(item, table.properties)].append(item)
+        by_granule[_pass_of(item, table.properties)].append(item)
 
     def is_missing(item: StacItem) -> bool:
-        held = by_granule[_granule(item, other.table.properties)]
+        held = by_granule[_pass_of(item, other.table.properties)]
         return not any(_same_time(item, one, (other.table.properties, table.properties)) for one in held)
 
     return tuple(
@@ -99,11 +98,9 @@ def lacking(
     )
 
 
-def _granule(item: StacItem, names: PropertyNames) -> tuple[str, str]:
-    """Return tile and platform: ``MGRS-4QFJ`` and ``04QFJ`` are one tile, ``Sentinel-2A`` and ``sentinel-2a`` one."""
-    path_row = [str(item.properties[name]).lstrip("0") for name in _PATH_ROW if name in item.properties]
-    tile = "/".join(path_row) or str(item.first(names.tile) or "").upper().removeprefix("MGRS-").lstrip("T0")
-    return tile, str(item.first(names.platform) or "").lower()
+def _pass_of(item: StacItem, names: PropertyNames) -> tuple[str, str]:
+    """Return granule and platform: ``Sentinel-2A`` and ``sentinel-2a`` are one."""
+    return granule(item, names), str(item.first(names.platform) or "").lower()
 
 
 def _same_time(one: StacItem, other: StacItem, names: tuple[PropertyNames, PropertyNames]) -> bool:

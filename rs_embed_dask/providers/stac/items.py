@@ -24,12 +24,24 @@ from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.providers.stac.bands import BandFacts, band_facts
 from rs_embed_dask.specs.ground import WGS84, project
 
-__all__ = ["WORLD", "Asset", "Box", "StacItem", "distinct", "is_contradictory", "newest", "parse_item", "touches"]
+__all__ = [
+    "WORLD",
+    "Asset",
+    "Box",
+    "StacItem",
+    "distinct",
+    "granule",
+    "is_contradictory",
+    "newest",
+    "parse_item",
+    "touches",
+]
 
 Box = tuple[float, float, float, float]
 DATASTRIP_START: Final = re.compile(r"_S(\d{8}T\d{6})")
 TILE: Final = re.compile(r"T?0?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])")
 TILE_INSIDE: Final = re.compile(r"(?<![0-9A-Z])T?0?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?![0-9A-Z])")
+PATH_ROW: Final = ("landsat:wrs_path", "landsat:wrs_row")
 SAME_TIME: Final = dt.timedelta(seconds=1)
 EDGE_POINTS: Final = 9
 TURN: Final = 360.0
@@ -302,7 +314,7 @@ def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, .
     listed = list(items)
     granules: defaultdict[str, list[StacItem]] = defaultdict(list)
     for item in listed:
-        granules[_granule(item, names) or f"{item.collection}/{item.id}"].append(item)
+        granules[granule(item, names) or f"{item.collection}/{item.id}"].append(item)
     kept = [
         max(copies, key=functools.partial(_processed, names=names))
         for members in granules.values()
@@ -312,8 +324,11 @@ def newest(items: Iterable[StacItem], names: PropertyNames) -> tuple[StacItem, .
     return tuple(sorted(kept, key=lambda item: (item.time, item.id)))
 
 
-def _granule(item: StacItem, names: PropertyNames) -> str:
-    """Return the tile of a scene however it is written, as a property or within its id; nothing where it has none."""
+def granule(item: StacItem, names: PropertyNames) -> str:
+    """Return path and row, or the tile, of a scene however it is written, else the tile in its id; else nothing."""
+    path_row = [str(item.properties[name]).lstrip("0") for name in PATH_ROW if name in item.properties]
+    if len(path_row) == len(PATH_ROW):
+        return "/".join(path_row)
     stated = str(item.first(names.tile) or "").upper().removeprefix("MGRS-")
     if stated:
         tile = TILE.fullmatch(stated)

@@ -21,6 +21,7 @@ from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, Planeta
 from rs_embed_dask.providers.kept import ByteCache, kept_bytes
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
+from rs_embed_dask.providers.signing import BucketLinks
 from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, unreadable, with_bands
 from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
 from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest
@@ -90,6 +91,10 @@ class StacProvider:
     fallback
         A second catalogue, as `open_provider` takes it, such as ``"earth_search"``. Scenes that this one lacks, by
         granule and sensing time, are read from there, with its assets and scales; their ids begin with its name.
+    credentials
+        ``"environment"``: ``s3://`` and ``gs://`` links are signed where they are read, with the credentials, region
+        and endpoint that the environment of that process states (``AWS_ACCESS_KEY_ID`` and the like), for private
+        buckets; needs the extra ``object-store``. Default: they are read without credentials, as public ones are.
 
     Raises
     ------
@@ -114,6 +119,7 @@ class StacProvider:
     key_file: str | None = None
     limits: TiffLimits = field(default_factory=TiffLimits)
     fallback: str | StacProvider | Mapping[str, Any] | None = None
+    credentials: Literal["environment"] | None = None
     patience: InitVar[RetryPolicy | Mapping[str, Any] | None] = field(default=None, kw_only=True)
 
     name: ClassVar[str] = "stac"
@@ -127,6 +133,9 @@ class StacProvider:
         if not sources_of(self.source):
             raise UnknownNameError.among("StacProvider.source", self.source, {each.provider for each in SOURCES})
         choice("StacProvider.absent", self.absent, ("nan", "error"))
+        if self.credentials not in (None, "environment"):  # the value may be a key, so it is not shown
+            fix = "leave it out, or pass credentials='environment' and set the keys in the environment of each worker"
+            raise SpecError("StacProvider.credentials", reason="it names no kind of credentials", fix=fix)
         whole("StacProvider.threads", self.threads, low=1, high=MOST_THREADS)
         if self.chunk_px is not None:
             whole("StacProvider.chunk_px", self.chunk_px, low=1, high=LARGEST_SIDE_PX)
@@ -173,7 +182,8 @@ class StacProvider:
     @property
     def access(self) -> Access:
         """How files are reached."""
-        return Access(self.signer, self.retry, self.url, self.limits, is_strict=self.absent == "error")
+        signer = self.signer if self.credentials is None else BucketLinks(self.signer)
+        return Access(signer, self.retry, self.url, self.limits, is_strict=self.absent == "error")
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
@@ -231,7 +241,7 @@ class StacProvider:
         second = self.fallback
         if not isinstance(second, StacProvider) or table.sensor not in second.sensors():
             return None
-        return Second(second.source, second.table(table.sensor), second.signer, second.url)
+        return Second(second.source, second.table(table.sensor), second.access.signer, second.url)
 
     def _find(self, table: Source, grids: Sequence[Grid], span: Span, fetch: FetchSpec) -> tuple[StacItem, ...]:
         """Return the items of the catalogue, and those of the second one that it lacks."""
@@ -456,7 +466,7 @@ class PlanetaryComputer(StacProvider):
     ----------
     url
         Address of the API.
-    source, collections, assets, absent, threads, chunk_px, retry, fallback
+    source, collections, assets, absent, threads, chunk_px, retry, fallback, credentials
         As of `StacProvider`; the tables are the Planetary Computer's.
 
     Examples
