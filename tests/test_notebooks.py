@@ -27,7 +27,8 @@ def kinds(cell):
 
 
 def test_there_are_notebooks():
-    assert [found.name for found in PATHS] == ["01_first_embeddings.ipynb", "02_compare_models.ipynb"]
+    names = ["01_first_embeddings", "02_compare_models", "03_region_to_map"]
+    assert [found.stem for found in PATHS] == names
 
 
 def test_outputs_are_committed_and_small(path):

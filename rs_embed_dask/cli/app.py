@@ -218,15 +218,26 @@ def verify(
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913  each is an option
     store: StorePath,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, or folder for several.")],
     *,
-    kind: Annotated[str, typer.Option("--format", "-f", help="Format: geoparquet or netcdf.")],
+    kind: Annotated[str, typer.Option("--format", "-f", help="Of places: geoparquet or netcdf. Of maps: cog or stac.")],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to write. Can be repeated.")] = None,
+    dims: Annotated[
+        str | None, typer.Option(help="Bands of a COG: pca (colours), all, or numbers of dimensions, e.g. 0,1,2.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Zone of a COG, e.g. utm31. Default: all.")] = None,
+    span: Annotated[int | None, typer.Option(help="Span of a COG, by its number from 0. Default: all.")] = None,
+    href: Annotated[str | None, typer.Option(help="Where readers of a STAC catalogue find the map.")] = None,
+    license: Annotated[  # noqa: A002 - STAC's own word
+        str | None, typer.Option(help="SPDX identifier of the embeddings' terms, for STAC.")
+    ] = None,
 ) -> None:
-    """Write the results of a store as a file of another format."""
-    show.text(rs.export(store, kind, path, model=model or None))
+    """Write the results of a store, of places or of a map, in another format."""
+    given = {"dims": read.dims_from(dims), "group": group, "span": span, "href": href, "license": license}
+    options = {name: value for name, value in given.items() if value is not None}
+    show.text(rs.export(store, kind, path, model=model or None, **options))
 
 
 @app.command()

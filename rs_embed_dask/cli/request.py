@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
-__all__ = ["CliMap", "CliRequest", "map_from", "provider_from", "request_from", "span_from"]
+__all__ = ["CliMap", "CliRequest", "dims_from", "map_from", "provider_from", "request_from", "span_from"]
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,12 @@ def output_from(options: OutputOptions) -> OutputSpec:
         reason="there is no such output",
         fix="write --output pooled or --output grid",
     )
+
+
+def dims_from(text: str | None) -> str | list[int] | None:
+    """Read ``--dims``: numbers separated by commas, or a word."""
+    parts = [] if text is None else text.split(",")
+    return [int(part) for part in parts] if parts and all(part.strip().isdecimal() for part in parts) else text
 
 
 def provider_from(options: ProviderOptions) -> Provider | str:

@@ -100,7 +100,9 @@ class MapDocument:
         attributes |= {"request": self.request, "receipt": self.receipt}
         content = group_document(attributes)
         if self.is_ready:
-            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+            # zarr loses the children of a group that are not listed one after the other.
+            listed = dict(sorted(self.metadata.items(), key=lambda one: one[0].split("/")))
+            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": listed}
         return json.dumps(content, indent=1).encode()
 
     def save(self, location: Location) -> Self:

@@ -155,6 +155,12 @@ def test_the_public_call_returns_the_map(threads_client, tmp_path, western):
     assert tree["bandstats"]["utm31"].spatial_ref.attrs["crs_wkt"]
     step = np.nanmax(np.abs(exact), axis=1, keepdims=True) / 127
     assert (np.abs(stored - exact)[np.isfinite(exact)] <= np.broadcast_to(step, exact.shape)[np.isfinite(exact)]).all()
+    one, other = (vectors[0].astype("float64").reshape(len(vectors[0]), -1) for vectors in (exact, stored))
+    lost = 1 - (one * other).sum(0) / (np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0))
+    loss = tree.attrs["receipt"]["losses"]["bandstats"]
+    assert loss["mean"] == pytest.approx(np.nanmean(lost), rel=1e-2)
+    assert loss["worst"] == pytest.approx(np.nanmax(lost), rel=1e-2)
+    assert 0 < loss["mean"] < loss["worst"] < 1e-3
 
 
 def test_the_plan_counted_what_was_computed(western):

@@ -118,6 +118,25 @@ def test_models_that_share_no_blocks_are_read_on_their_own():
     assert [one.label for one in plan.models] == ["bandstats", "rcf"]
 
 
+@pytest.mark.parametrize("resolution_m", [None, 20.0, 100.0])
+def test_another_resolution_reads_other_pixels_and_makes_larger_tokens(resolution_m):
+    asked = {} if resolution_m is None else {"fetch": rs.FetchSpec(resolution_m=resolution_m)}
+    plan = rs.plan_map(WEST, NANO, YEAR, provider="synthetic", **asked)
+    pixel_m = resolution_m or 10.0
+    assert plan.models[0].token_m == 8 * pixel_m
+    assert (plan.models[0].window, plan.models[0].block) == (12, 64)
+    assert plan.reads[0].what[0].startswith(f"sentinel-2-l1c at {pixel_m:g} m: blue, green")
+
+
+@pytest.mark.parametrize("name", ["presto", "bandstats"])
+def test_models_that_work_pixel_by_pixel_give_a_vector_per_pixel(name):
+    options = {"patch_px": 1} if name == "bandstats" else {}
+    spec = {"id": name, "options": options}
+    (figures,) = rs.plan_map(WEST, spec, YEAR, provider="synthetic").models
+    assert (figures.token_m, figures.block, figures.inference) == (10.0, 256, 1.0)
+    assert figures.positions == "kept: every token is computed from its own surroundings"
+
+
 def test_what_cannot_be_mapped_is_refused_in_the_plan():
     with pytest.raises(PlanError, match="own projection"):
         rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch=rs.FetchSpec(crs="EPSG:3857"))

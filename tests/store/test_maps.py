@@ -11,12 +11,14 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401  it adds .rio
 import xarray as xr
+import zarr
 from zarr.storage import MemoryStore
 
 from rs_embed_dask.errors import StoreError, StoreMismatchError
 from rs_embed_dask.maps.lattice import lattice_for
 from rs_embed_dask.specs.ground import WGS84, project
 from rs_embed_dask.store import Status, Store
+from rs_embed_dask.store.export.preview import build_preview
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import Asked, BlockKey, MapLayout
 from rs_embed_dask.store.map_reader import open_map
@@ -213,6 +215,21 @@ def test_another_span_and_another_model_are_added(tmp_path):
     tree = open_map(path)
     assert tree["half"]["utm31"].sizes["time"] == 2
     assert [int(one) for one in tree["tiny"]["utm31"].embedding[:, 2, 0, 0]] == [0, 1]
+
+
+def test_a_zone_added_to_two_models_and_their_previews_are_listed_for_every_reader(tmp_path):
+    path = tmp_path / "m"
+    store = make_map(path, layouts=(TINY, HALF))
+    fill_map(store)
+    blocks = square(82, 10)
+    store.top_up([Asked(one, (YEAR,), {group_of("utm32", one): blocks}) for one in (TINY, HALF)])
+    fill_map(MapStore.open(path, "r+"))
+    build_preview(path)
+    root = zarr.open_group(str(path), mode="r", use_consolidated=True)
+    for label in ("tiny", "half"):
+        assert set(root[label].group_keys()) == {"utm31", "utm32", "preview"}
+        assert set(root[f"{label}/preview"].group_keys()) == {"utm31", "utm32"}
+        assert set(open_map(path)[label].children) == {"utm31", "utm32"}
 
 
 def test_what_was_asked_in_one_span_is_not_asked_in_another(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import UnknownNameError
@@ -11,7 +12,6 @@ from rs_embed_dask.store.export.netcdf import to_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import xarray as xr
 
@@ -19,8 +19,31 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"]
 
-FORMATS: Final[dict[str, Callable[..., Path]]] = {"geoparquet": to_geoparquet, "netcdf": to_netcdf}
+
+def _to_cog(source: xr.DataTree | Target, path: str | Path, **options: Any) -> Path:
+    from rs_embed_dask.store.export.cog import to_cog
+
+    to_cog(source, path, **options)
+    return Path(path)
+
+
+def _to_stac(source: xr.DataTree | Target, path: str | Path, **options: Any) -> Path:
+    from rs_embed_dask.store.export.stac import to_stac
+
+    to_stac(source, path, **options)
+    return Path(path)
+
+
+FORMATS: Final[dict[str, Callable[..., Path]]] = {
+    "geoparquet": to_geoparquet,
+    "netcdf": to_netcdf,
+    "cog": _to_cog,
+    "stac": _to_stac,
+}
 """What writes each format."""
+
+_OPTIONS: Final = {"cog": ("dims", "group", "span"), "stac": ("href", "license")}
+"""What may be said of a format besides the models."""
 
 
 def export(
@@ -29,29 +52,35 @@ def export(
     path: str | Path,
     *,
     model: str | Sequence[str] | None = None,
+    **options: Any,
 ) -> Path:
-    """Write a run as a file of another format.
+    """Write a run or a map in another format.
 
     Parameters
     ----------
     run : DataTree, path or URL
-        What `compute_embeddings` returned, or a store.
-    format : {"geoparquet", "netcdf"}
-        The format; see `to_geoparquet` and `to_netcdf`.
+        What `compute_embeddings` or `compute_map` returned, or a store.
+    format : {"geoparquet", "netcdf", "cog", "stac"}
+        The format; see `to_geoparquet` and `to_netcdf`, of places, and `to_cog` and `to_stac`, of maps.
     path : path
-        The file to write; an existing file is replaced once the new one is complete.
+        The file to write; an existing file is replaced once the new one is complete. COGs of several models, zones or
+        spans, and a STAC catalogue, take a folder.
     model : str or list of str, optional
         The models to write; default all.
+    **options
+        ``dims``, ``group`` and ``span`` of `to_cog`; ``href`` and ``license`` of `to_stac`.
 
     Returns
     -------
     Path
-        The file.
+        The file or folder.
 
     Raises
     ------
     UnknownNameError
-        If there is no such format or model.
+        If there is no such format, option or model.
+    SpecError
+        If an option is invalid.
     StoreError
         If the run cannot be read, or does not fit the format.
 
@@ -62,5 +91,7 @@ def export(
     """
     if format not in FORMATS:
         raise UnknownNameError.among("format", format, FORMATS)
-    options: dict[str, Any] = {"model": model}
-    return FORMATS[format](run, path, **options)
+    for name in options:
+        if name not in _OPTIONS.get(format, ()):
+            raise UnknownNameError.among(f"option of {format}", name, ("model", *_OPTIONS.get(format, ())))
+    return FORMATS[format](run, path, model=model, **options)

@@ -46,7 +46,7 @@ def to_cog(
     path: str | Path,
     dims: str | Sequence[int] = PCA,
     *,
-    model: str | None = None,
+    model: str | Sequence[str] | None = None,
     group: str | None = None,
     span: int | None = None,
 ) -> list[Path]:
@@ -64,8 +64,10 @@ def to_cog(
         components; those of the map's preview where `source` is a path and `build_preview` was called, else of a
         sample of all fields written. ``"all"``, or numbers of dimensions from 0: float32, NaN where there is no
         vector; bytes are multiplied by their scale.
-    model, group : str, optional
-        Only these; default all.
+    model : str or list of str, optional
+        The models to write; default all.
+    group : str, optional
+        Only this zone; default all.
     span : int, optional
         Only this span, by its number along ``time``; default all.
 

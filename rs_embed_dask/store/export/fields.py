@@ -16,7 +16,7 @@ from rs_embed_dask.store.map_reader import open_map
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -119,9 +119,13 @@ def map_tree(source: xr.DataTree | Target) -> xr.DataTree:
 
 
 def fields_of(
-    tree: xr.DataTree, model: str | None = None, group: str | None = None, *, span: int | None = None
+    tree: xr.DataTree,
+    model: str | Sequence[str] | None = None,
+    group: str | None = None,
+    *,
+    span: int | None = None,
 ) -> list[MapField]:
-    """List the fields of a map: of one model, group or span, or of all.
+    """List the fields of a map: of some models, one group or span, or of all.
 
     Raises
     ------
@@ -134,12 +138,14 @@ def fields_of(
     if not labels:
         reason, fix = "it holds no maps of embeddings", "give what compute_map or open_map returned, or a map's path"
         raise SpecError("map", value=", ".join(tree.children) or "an empty tree", reason=reason, fix=fix)
-    if model is not None and model not in labels:
-        raise UnknownNameError.among("model", model, labels)
+    chosen = list(labels) if model is None else [model] if isinstance(model, str) else list(dict.fromkeys(model))
+    for name in chosen:
+        if name not in labels:
+            raise UnknownNameError.among("model", name, labels)
     fields: list[MapField] = []
-    for label in labels if model is None else [model]:
+    for label in chosen:
         groups = _groups(labels[label])
-        if group is not None and group not in groups and (model is not None or len(labels) == 1):
+        if group is not None and group not in groups and len(chosen) == 1:
             raise UnknownNameError.among("group", group, groups)
         made_by = {str(name): facts for name, facts in tree.attrs.items()}
         made_by["model"] = labels[label].attrs.get("model", {})

@@ -54,6 +54,7 @@ def to_stac(
     *,
     href: str | None = None,
     license: str = "other",  # noqa: A002 - STAC's own word
+    model: str | Sequence[str] | None = None,
 ) -> pystac.Catalog:
     """Describe a map as a STAC catalogue: a collection per model, and an item per block and span with vectors.
 
@@ -68,6 +69,8 @@ def to_stac(
     license : str, default "other"
         The SPDX identifier of the terms on which the embeddings are given. They follow from the terms of the imagery
         and of the model's weights, so only you can tell.
+    model : str or list of str, optional
+        The models to describe; default all.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def to_stac(
         reason, fix = "a map in memory has no address", "give href=, where its store is found"
         raise SpecError("href", value=href, reason=reason, fix=fix)
     catalogue = pystac.Catalog("maps", "Maps of embeddings by remote-sensing foundation models")
-    for label, fields in groupby(fields_of(tree), key=lambda one: one.label):
+    for label, fields in groupby(fields_of(tree, model), key=lambda one: one.label):
         collection = _collection(list(fields), place.rstrip("/"), license)
         if collection is not None:
             collection.id = label
