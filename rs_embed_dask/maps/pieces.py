@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rs_embed_dask.engine.reading import CubeRead, read_pixels
+from rs_embed_dask.engine.reading import PLUGIN_FAULTS, CubeRead, read_pixels
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.cube import Cube, Dates, Read
 from rs_embed_dask.maps.blend import pasted
@@ -103,7 +103,10 @@ def first_bytes(
     """Fetch the compressed bytes that begin in a rectangle, placed in the lattice's pixels."""
     grid = lattice.grid(area.rect)
     asked = (_asked(recipe, visit, labels, grid, temporal) for visit in recipe.visits(labels))
-    parts = [fetched_first(recipe.provider, reads, area.before) for reads in asked]
+    try:
+        parts = [fetched_first(recipe.provider, reads, area.before) for reads in asked]
+    except PLUGIN_FAULTS:
+        return HandedBytes()  # the read itself meets what is wrong, tries again, and says so
     handed = HandedBytes.joined(parts).moved(area.rect.top, area.rect.left)
     return replace(handed, seconds=sum(part.seconds for part in parts))
 

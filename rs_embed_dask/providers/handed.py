@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_che
 
 import numpy as np
 
-from rs_embed_dask.errors import RsEmbedError
 from rs_embed_dask.providers.kept import ByteCache, File, Piece
 from rs_embed_dask.providers.retry import deadline
 
@@ -120,14 +119,11 @@ class HandsOn(Protocol):
 
 
 def fetched_first(provider: Provider, reads: Sequence[Read], before: Before) -> HandedBytes:
-    """Fetch the bytes that begin in a place; none if something fails, for the read itself meets it."""
+    """Fetch the bytes that begin in a place, within the provider's deadline; none where it cannot hand them on."""
     if not isinstance(provider, HandsOn):
         return HandedBytes()
-    try:
-        with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
-            return provider.first_bytes(reads, before)
-    except (RsEmbedError, OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError):
-        return HandedBytes()
+    with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
+        return provider.first_bytes(reads, before)
 
 
 def extent_of(file: GeoTiff, tile: TiffTile, grid: Grid) -> Extent | None:
