@@ -8,7 +8,8 @@ For squares of 20, 40 and 80 km, on two worker processes, by a model without wei
 * *memory*: the largest resident size of a worker.
 
 ``--plan`` plans a square of 1,000 km instead, and ``--service KM`` makes a map from a STAC service of this machine and
-compares the bytes that it sent with the size of its files.
+compares the bytes that it sent with the least possible: every tile of every file at full resolution once, and the head
+of every file once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from distributed import Client
@@ -30,6 +32,8 @@ from rs_embed_dask.maps.compute import compute
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.request import MapRequest, MapRun
+from rs_embed_dask.providers.geotiff import HEAD_BYTES, open_geotiff
+from rs_embed_dask.providers.http import Access
 
 SPAN = rs.TemporalSpec.range("2022-06-01", "2022-06-12")
 BANDS = ("blue", "green", "red", "nir")
@@ -85,22 +89,42 @@ def plan_a_country() -> None:
     print(f"{time.process_time() - started:.1f} s of CPU, {peak_mb() - before:.0f} MB more than {before:.0f} MB before")
 
 
-def serve(km: float) -> None:
-    """Make a map from a STAC service, and compare what it sent with the least possible."""
+def least_bytes(files: Sequence[Path]) -> tuple[int, int]:
+    """Return the bytes of all tiles of some files at full resolution, and of their heads."""
+    layouts = [open_geotiff(path.as_uri(), access=Access()).layout for path in files]
+    heads = (min(HEAD_BYTES, path.stat().st_size) for path in files)
+    return sum(int(one.counts.sum()) for one in layouts), sum(heads)
+
+
+def serve(km: float, kept: Path | None) -> None:
+    """Make a map from a STAC service on two workers, and compare what it sent with the least possible."""
     from tests.services.map_demo import MODELS, SPAN as APRIL, landscape_of
     from tests.services.service import Service
 
-    with tempfile.TemporaryDirectory() as folder:
-        landscape = landscape_of(km)
-        landscape.write(Path(folder) / "catalogue")
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*.tif"))
-        with Service(Path(folder) / "catalogue", hrefs="local") as service:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, landscape = kept or Path(scratch), landscape_of(km)
+        if not (folder / "items.json").exists():
+            landscape.write(folder)
+        tiles, heads = least_bytes(sorted(folder.rglob("*.tif")))
+        with (
+            Service(folder, hrefs="local") as service,
+            cluster("local", processes=2) as local,
+            Client(local, set_as_default=False) as client,
+        ):
             provider = rs.open_provider("stac", url=service.url, source="planetary_computer")
-            rs.compute_map(
-                landscape.whole, MODELS, APRIL, out=Path(folder) / "map.zarr", provider=provider, progress=False
-            )
-            sent = service.bytes_sent()
-    print(f"{km:g} km: {sent / 1e6:.1f} MB sent, the files are {size / 1e6:.1f} MB: {sent / size:.2f} x")
+            request = request_of(MODELS, {"provider": provider})
+            run = MapRun(Region.of(landscape.whole), MapRequest(request, (APRIL,)))
+            report = compute(run, Path(scratch) / "map.zarr", client=client, options=Options(progress=False))
+            own = f"bytes=0-{HEAD_BYTES - 1}"
+            first = service.bytes_sent(lambda call: call.kind == "range" and call.byte_range == own)
+            rest = service.bytes_sent(lambda call: call.kind == "range" and call.byte_range != own)
+            searches = service.bytes_sent(lambda call: call.kind != "range")
+    blocks = sum(counts.total() for counts in report.counts.values())
+    print(
+        f"{km:g} km, {blocks} blocks: tiles {rest / 1e6:.1f} MB of {tiles / 1e6:.1f}, {rest / tiles:.3f} x; "
+        f"heads {first / 1e6:.1f} MB of {heads / 1e6:.1f}; searches {searches / 1e6:.1f} MB; "
+        f"fetched over the least {(first + rest) / (tiles + heads):.3f} x"
+    )
 
 
 def main() -> None:
@@ -108,11 +132,12 @@ def main() -> None:
     parser.add_argument("--km", type=float, nargs="+", default=[20, 40, 80])
     parser.add_argument("--plan", action="store_true", help="plan 1,000 x 1,000 km")
     parser.add_argument("--service", type=float, metavar="KM", help="read from a STAC service of this machine")
+    parser.add_argument("--catalogue", type=Path, help="keep the files of the service here, or take those that are")
     chosen = parser.parse_args()
     if chosen.plan:
         plan_a_country()
     elif chosen.service:
-        serve(chosen.service)
+        serve(chosen.service, chosen.catalogue)
     else:
         print(f"two workers on {os.cpu_count()} CPUs")
         for km in chosen.km:

@@ -251,7 +251,7 @@ def resume(
 ) -> RunReport | MapReport:
     """Continue the run of a store, or of a map: compute what is pending or failed.
 
-    Rows of chunks whose files are missing are computed again, with a warning that names the files.
+    Rows of chunks, and blocks of maps, whose files are missing are computed again, with a warning that names the files.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def resume(
         Compute only these chunks: the first, and the one after the last. Runs on chunks apart may go on at once. Not
         for maps.
     verify : bool, default False
-        First verify and repair the store, which reads all of it; see the function `verify`. Not for maps.
+        First verify and repair the store, which reads all of it; see the function `verify`.
 
     Returns
     -------
@@ -310,15 +310,15 @@ def resume(
     from rs_embed_dask.store.document import MAP, Location, kind_of
 
     statuses = statuses_of(only)
-    if kind_of(Location.of(path, read_only=True)) == MAP:
-        check_map_options(chunks=chunks, verify=verify)
-        source = open_provider(provider) if isinstance(provider, str) else provider
-        options = Options(progress=progress, only=statuses)
-        return resume_map(path, source, trust_hosts, client=client, options=options, wait=wait)
     if verify:
         report = verify_store(path, repair=True, wait=wait)
         if not report.is_sound:
             warnings.warn(str(report), stacklevel=2)
+    if kind_of(Location.of(path, read_only=True)) == MAP:
+        check_map_options(chunks=chunks)
+        source = open_provider(provider) if isinstance(provider, str) else provider
+        options = Options(progress=progress, only=statuses)
+        return resume_map(path, source, trust_hosts, client=client, options=options, wait=wait)
     span = ALL_CHUNKS if chunks is None else chunks
     store = Store.open(path, mode="r+")
     if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):

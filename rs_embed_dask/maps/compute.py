@@ -21,17 +21,17 @@ from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, stor
 from rs_embed_dask.maps.positions import MEASURED, PASSED, Decision, PositionTable, decide
 from rs_embed_dask.maps.report import MapReport
 from rs_embed_dask.maps.request import MapRun
-from rs_embed_dask.maps.stream import MapCluster, stream
+from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
-from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.maps.writer import MapWriter
-from rs_embed_dask.store import Location, MapStore, Status, leased
+from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
 from rs_embed_dask.store.map_layout import BlockResult, MapGroup
+from rs_embed_dask.store.verify import mend_lost_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from distributed import Client
@@ -45,7 +45,6 @@ __all__ = ["compute", "compute_store"]
 
 _TILES_PER_SLOT: Final = 2
 _MEMORY_SHARE: Final = 0.3
-_MEMORY_IF_UNKNOWN: Final = 2**31
 
 
 def compute(
@@ -73,6 +72,7 @@ def compute_store(
     run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any = None
 ) -> MapReport:
     """Compute what is left to do in a map, of the models of a run; the caller holds its lease."""
+    mend_lost_blocks(store)
     report = _computed(run, store, client=client, options=options, plan=plan)
     # Last, for it lists what it makes in the root document, which this store has read before.
     if store.receipt.get(PREVIEW) and (report.counts or not _has_previews(store)):
@@ -103,7 +103,7 @@ def _computed(run: MapRun, store: MapStore, *, client: Client | None, options: O
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""
         emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, plan, unit="block"))
-        _Making(run, store, report, where=(connected, watch), listeners=listeners, guard=options.guard).run(todo)
+        _Making(run, store, report, where=(connected, watch), listeners=listeners, options=options).run(todo)
     return report
 
 
@@ -118,10 +118,11 @@ class _Making:
         *,
         where: tuple[Any, Watch],
         listeners: tuple[Listener, ...],
-        guard: Callable[[], None],
+        options: Options,
     ) -> None:
         self._run, self._store, self._report = run, store, report
-        (self._client, self._watch), self._listeners, self._guard = where, listeners, guard
+        (self._client, self._watch), self._listeners = where, listeners
+        self._guard, self._only = options.guard, options.only
         self._left = 0
         self._scores = ScoreKeeper(store)
         self._temporals = temporals_of(store)
@@ -168,23 +169,24 @@ class _Making:
         if not works:
             return
         run, region = self._run, region_of(self._store)
-        cluster = MapCluster(self._client, self._watch, partial(_at_once, self._watch, run.tile_bytes(works[0][0])))
-        removed, pixels = self._positions(models, works, cluster=cluster)
+        at_once = partial(_at_once, self._watch, run.tile_bytes(works[0][0]))
+        cluster = MapCluster(self._client, self._watch, at_once, self._watch.look().memory)
+        removed, first = self._positions(models, works, cluster=cluster)
         for work, number in works:
-            writer = MapWriter(self._store, region, self._lattices(work), number)
+            writer = MapWriter(self._store, region, self._lattices(work), number, self._only)
             tables = {label: removed[label] for label in work.wanted if label in removed}
             job = MapJob(run.recipe, work.lattice, self._temporals[number], tuple(work.wanted), tables)
             group = work.lattice.group
-            there = {tile: pixels.pop((name, tile)) for name, tile in list(pixels) if name == group}
-            lost = stream(cluster, work, job, writer=writer, done=self._done, there=there)
-            for (label, block), reason in lost.items():
-                why = f"its tasks were lost each time: {reason}"
-                writer.give_up(label, block, BlockResult(Status.MODEL_FAILED, reason=why))
-            self._report.lost |= lost
+            # The first pass read one span; the others have pixels of their own.
+            reads = first.pop(group, None) if number == works[0][1] else None
+            lost = stream(cluster, work, job, writer=writer, done=self._done, first=reads)
+            for (label, block), (status, reason) in lost.items():
+                writer.give_up(label, block, BlockResult(status, reason=reason))
+                self._report.give_up(label, block, status=status, reason=reason)
 
     def _positions(
         self, models: tuple[MapModel, ...], works: Sequence[tuple[MapPass, int]], *, cluster: MapCluster
-    ) -> tuple[dict[str, Any], dict[tuple[str, BlockIndex], Any]]:
+    ) -> tuple[dict[str, Any], dict[str, FirstReads]]:
         """Return what is taken from each model's windows, and the reads of the first pass."""
         run, mode = self._run, self._store.request["positions"]
         tables = {one.label: table for one in models if (table := self._table(one)) is not None}
@@ -205,7 +207,7 @@ class _Making:
             tables |= {label: sums.table(**run.about(run.models[label])) for label, sums in first.sums.items()}
         decisions = {one.label: self._decision(one, tables.get(one.label), mode) for one in models}
         keep_decisions(self._store, tables, decisions)
-        return {label: tables[label].mean for label, one in decisions.items() if one.removed}, first.pixels
+        return {label: tables[label].mean for label, one in decisions.items() if one.removed}, first.reads
 
     def _table(self, one: MapModel) -> PositionTable | None:
         """Return the table of the store, or the one that was passed for a model."""
@@ -231,5 +233,5 @@ class _Making:
 def _at_once(watch: Watch, tile_bytes: int) -> int:
     """Return how many tiles may be in flight: enough for every read slot, as far as memory allows."""
     workers = watch.look()
-    room = int(_MEMORY_SHARE * (workers.memory or _MEMORY_IF_UNKNOWN)) // max(1, tile_bytes)
+    room = int(_MEMORY_SHARE * (workers.memory or MEMORY_IF_UNKNOWN)) // max(1, tile_bytes)
     return max(1, min(_TILES_PER_SLOT * workers.fetch_slots, room))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,21 +12,27 @@ import numpy as np
 from rs_embed_dask.engine.estimate import Price, merged_read
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.maps.first import inside_area
+from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.passes import MapPass
 from rs_embed_dask.maps.plan import MapPlan, ModelFigures, ReadFigures
 from rs_embed_dask.maps.positions import LEAST_WINDOWS, PositionTable, decide, first_blocks, stratified
 from rs_embed_dask.maps.stream import bands
 from rs_embed_dask.maps.windows import BlockIndex
+from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
 
 if TYPE_CHECKING:
+    from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel
     from rs_embed_dask.maps.request import MapRun
+    from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.registry import Estimate
     from rs_embed_dask.store.map_blocks import BlockSet
 
 __all__ = ["plan_of"]
 
 _SAMPLES: Final = 16
+_ESTIMATED: Final = 8  # blocks along the side of a square whose bytes are estimated together
 _OPERATIONS_PER_S: Final = 5e10
 _LEAST_S: Final = 0.002
 _PIXEL_BYTES: Final = 4
@@ -197,6 +204,16 @@ def _sources(run: MapRun, labels: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def _shared(provider: Provider, read: Read, lattice: Lattice, *, tile: BlockIndex, blocks: int) -> Estimate:
+    """Estimate a block whose files' tiles are fetched once for it and its neighbours, where the provider can."""
+    alone, side = provider.estimate(read), min(_ESTIMATED, math.isqrt(blocks))
+    if not isinstance(provider, HandsOn) or side < 2:  # noqa: PLR2004
+        return alone
+    top, left, _, _ = lattice.rect(*tile)
+    around = lattice.grid(Rect(top, left, top + side * lattice.block, left + side * lattice.block))
+    return replace(alone, bytes=round(provider.estimate(replace(read, grid=around)).bytes / side**2))
+
+
 def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -> Price:
     """Return what reading one block of one span costs on average, from a few blocks."""
     total = Price()
@@ -210,6 +227,7 @@ def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -
         for visit in run.recipe.visits(labels):
             some = [run.recipe.groups[at].only(labels) for at in visit]
             reads = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in some]
-            total.add(run.recipe.provider.estimate(merged_read(reads)))
+            blocks = len(works[group].wanted[labels[0]])
+            total.add(_shared(run.recipe.provider, merged_read(reads), lattice, tile=tile, blocks=blocks))
         total.sampled += 1
     return total.averaged

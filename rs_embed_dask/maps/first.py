@@ -13,10 +13,12 @@ from distributed import secede
 
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.reading import is_fatal
-from rs_embed_dask.maps.graph import MapJob, pixels_task
+from rs_embed_dask.maps.graph import MapJob, bytes_task, pixels_task
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.positions import PositionSums, first_blocks, stratified
+from rs_embed_dask.maps.stream import FirstReads
 from rs_embed_dask.maps.tiles import TileArea, tile_vectors
+from rs_embed_dask.maps.windows import EARLIER, BlockIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.passes import MapModel, MapPass
     from rs_embed_dask.maps.pieces import PixelPart
     from rs_embed_dask.maps.stream import MapCluster
-    from rs_embed_dask.maps.windows import BlockIndex
 
 __all__ = ["FirstPass", "inside_area", "measure", "positions_task"]
 
@@ -34,7 +35,8 @@ class FirstPass:
     """What the first pass brought: sums by model, and the reads that the main pass need not repeat."""
 
     sums: dict[str, PositionSums] = field(default_factory=dict)
-    pixels: dict[tuple[str, BlockIndex], Any] = field(default_factory=dict)
+    reads: dict[str, FirstReads] = field(default_factory=dict)
+    """By group."""
 
 
 def positions_task(job: SharedValue, label: str, area: TileArea, pieces: Sequence[PixelPart]) -> PositionSums | None:
@@ -84,12 +86,16 @@ def _submit(
     shared = SharedValue.of(job)
     source = work.source(tile)
     token = tokenize(shared.digest, "first")
-    pixels = (f"rs-map-first-pixels-{token}", *tile)
     sums = (f"rs-map-first-sums-{token}", *tile, one.label)
-    held = found.pixels.get((work.lattice.group, tile))
-    reads = {} if held is not None else {pixels: (pixels_task, shared, source)}
+    held = found.reads.setdefault(work.lattice.group, FirstReads({}, {}))
+    reads: dict[Any, Any] = {}
+    pixels: Any = held.pixels.get(tile)
+    if pixels is None:
+        pixels = (f"rs-map-first-pixels-{token}", *tile)
+        handed = _first_bytes(cluster, part, tile, held=held, reads=reads)
+        reads[pixels] = (pixels_task, shared, source, handed)
     area = inside_area(work, one, source)
-    embeds = {sums: (positions_task, shared, one.label, area, [pixels if held is None else held])}
+    embeds = {sums: (positions_task, shared, one.label, area, [pixels])}
     placement = cluster.watch.placement
     layers = {
         "read": MaterializedLayer(reads, annotations={"resources": dict(placement.read)} if placement.read else {}),
@@ -98,9 +104,28 @@ def _submit(
     graph = HighLevelGraph(layers, {"read": set(), "embed": {"read"}})
     keys = [sums, *reads]
     futures = cluster.client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s")
-    if reads:
-        found.pixels[work.lattice.group, tile] = futures[1]
+    for key, future in zip(keys[1:], futures[1:], strict=True):
+        (held.pixels if key == pixels else held.handed)[BlockIndex(*key[1:])] = future
     return futures[0]
+
+
+def _first_bytes(
+    cluster: MapCluster, part: tuple[MapPass, MapJob], tile: BlockIndex, *, held: FirstReads, reads: dict[Any, Any]
+) -> list[Any]:
+    """Fetch what begins in a tile and in those before it, as the main pass would; return what holds the bytes."""
+    work, job = part
+    if not cluster.most_handed(job.recipe.provider, work):
+        return []
+    shared, handed = SharedValue.of(job), []
+    for step in ((0, 0), *EARLIER):
+        at = BlockIndex(tile.row + step[0], tile.col + step[1])
+        if at in held.handed:
+            handed.append(held.handed[at])
+        elif at in work.every_tile:
+            key = (f"rs-map-first-bytes-{tokenize(shared.digest)}", *at)
+            reads[key] = (bytes_task, shared, work.read_area(at))
+            handed.append(key)
+    return handed
 
 
 def inside_area(work: MapPass, one: MapModel, source: Rect) -> TileArea:

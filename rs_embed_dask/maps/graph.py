@@ -14,13 +14,14 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import secede
 
 from rs_embed_dask.engine.reading import share_caps
-from rs_embed_dask.maps.pieces import PixelPart, read_piece
+from rs_embed_dask.maps.pieces import PixelPart, ReadArea, first_bytes, read_piece
 from rs_embed_dask.maps.precision import Loss
 from rs_embed_dask.maps.published import product_sums
 from rs_embed_dask.maps.scores import ScoreSums
 from rs_embed_dask.maps.scoring import BlockEdges, BlockScore
 from rs_embed_dask.maps.tiles import BlockField, block_field, tile_sums
 from rs_embed_dask.maps.windows import EARLIER, LEFT, TOP, BlockIndex
+from rs_embed_dask.providers.handed import Extent, HandedBytes
 from rs_embed_dask.providers.kept import keeping_bytes
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ __all__ = [
     "MapJob",
     "TileGraph",
     "block_task",
+    "bytes_task",
+    "hand_on_task",
     "pixels_task",
     "score_task",
     "strip_task",
@@ -52,11 +55,14 @@ __all__ = [
 
 Key: TypeAlias = tuple[str | int, ...]
 
-_TAKEN_BY = {"right": ((0, 1),), "below": ((1, 0), (1, 1)), "edges": ((0, 1), (1, 0))}
+_TAKEN_BY = {"right": ((0, 1),), "below": ((1, 0), (1, 1)), "beneath": ((1, 0),), "edges": ((0, 1), (1, 0))}
 """Which later neighbours take a strip or look at the edges."""
 
 _STRIPS: dict[tuple[int, int], str] = {(-1, -1): "below", (-1, 0): "below", (0, -1): "right"}
 """Which strip of an earlier neighbour a tile takes: the corner's lies in what the corner hands down."""
+
+_HANDED: dict[tuple[int, int], str] = {(-1, 0): "beneath", (0, -1): "right"}
+"""Which bytes of an earlier neighbour a tile takes: these pass on what they were handed, so none jump a corner."""
 
 
 class BlockWriter(Protocol):
@@ -93,12 +99,26 @@ class BlockReceipt:
     score: BlockScore | None = None
 
 
-def pixels_task(job: SharedValue, source: Rect) -> PixelPart:
-    """Read a rectangle of pixels, once for all models."""
+def bytes_task(job: SharedValue, area: ReadArea) -> HandedBytes:
+    """Fetch the compressed bytes that begin in a rectangle of pixels; whatever fails, the read meets."""
     share_caps()
     opened: MapJob = job.open()
-    with keeping_bytes():
-        return read_piece(opened.recipe, opened.lattice, opened.labels, rect=source, temporal=opened.temporal)
+    return first_bytes(opened.recipe, opened.lattice, opened.labels, area=area, temporal=opened.temporal)
+
+
+def hand_on_task(handed: Sequence[HandedBytes], source: Rect, side: str, most_bytes: int) -> HandedBytes:
+    """Pick out the bytes that reach beyond one side of what a task reads."""
+    together, extent = HandedBytes.joined(handed), Extent(*source)
+    return (together.to_the_right if side == "right" else together.below)(extent, most_bytes)
+
+
+def pixels_task(job: SharedValue, source: Rect, handed: Sequence[HandedBytes] = ()) -> PixelPart:
+    """Read a rectangle of pixels, once for all models, from the bytes that are there and whatever is missing."""
+    share_caps()
+    opened: MapJob = job.open()
+    with keeping_bytes(HandedBytes.joined(handed).cache()):
+        part = read_piece(opened.recipe, opened.lattice, opened.labels, rect=source, temporal=opened.temporal)
+    return replace(part, seconds=part.seconds + sum(one.seconds for one in handed))
 
 
 def strip_task(part: PixelPart | TileSums, rect: Rect) -> PixelPart | TileSums:
@@ -152,7 +172,9 @@ def score_task(
 class TileGraph:
     """Builds the graph of any tile of a pass.
 
-    `there` are reads that the first pass made already, and `sampled` the blocks whose positions are scored, by label.
+    `there` and `bytes_there` are reads, and bytes, that the first pass brought already; `sampled` the blocks whose
+    positions are scored, by label. Of compressed bytes at most `most_handed` are handed on to a neighbour; 0 where the
+    provider has none.
     """
 
     work: MapPass
@@ -160,6 +182,8 @@ class TileGraph:
     writer: SharedValue
     token: str
     there: Mapping[BlockIndex, Any] = field(default_factory=dict)
+    bytes_there: Mapping[BlockIndex, Any] = field(default_factory=dict)
+    most_handed: int = 0
     sampled: Mapping[str, frozenset[BlockIndex]] = field(default_factory=dict)
 
     def key(self, kind: str, tile: BlockIndex, label: str = "") -> Key:
@@ -175,31 +199,33 @@ class TileGraph:
         """Return the keys of all that a tile takes from others, whether or not it is there."""
         kinds = [("pixels", ""), *(("sums", label) for label in self.work.model)]
         strips = [key for kind, label in kinds for key in self._strips_before(kind, tile, label)]
+        strips += self._strips_before("bytes", tile, "", _HANDED)
         return strips + [key for label in self.work.model for key in self._blocks_before(tile, label)]
 
     def _blocks_before(self, tile: BlockIndex, label: str) -> list[Key]:
         return [self.key("block", BlockIndex(tile.row + i, tile.col + j), label) for i, j in (LEFT, TOP)]
 
-    def _strips_before(self, kind: str, tile: BlockIndex, label: str) -> list[Key]:
-        return [
-            self.key(f"{kind}-{_STRIPS[step]}", BlockIndex(tile.row + step[0], tile.col + step[1]), label)
-            for step in EARLIER
-        ]
+    def _strips_before(
+        self, kind: str, tile: BlockIndex, label: str, names: Mapping[tuple[int, int], str] = _STRIPS
+    ) -> list[Key]:
+        near = ((BlockIndex(tile.row + step[0], tile.col + step[1]), names.get(step)) for step in EARLIER)
+        return [self.key(f"{kind}-{name}", block, label) for block, name in near if name]
 
     def _near(self, kind: str, tile: BlockIndex, label: str, held: Mapping[Key, Any]) -> list[Any]:
-        return [held[key] for key in self._strips_before(kind, tile, label) if key in held]
+        names = _HANDED if kind == "bytes" else _STRIPS
+        return [held[key] for key in self._strips_before(kind, tile, label, names) if key in held]
 
     def graph(
         self, tile: BlockIndex, held: Mapping[Key, Any], placement: Placement
     ) -> tuple[HighLevelGraph, dict[Key, str], dict[Key, int]]:
         """Build the graph of a tile; the keys of its receipts, by label, and how many tiles take what it hands on."""
         source = self.work.source(tile)
-        pixels: Any = self.there.get(tile, self.key("pixels", tile))
-        reads: dict[Key, Any] = {} if tile in self.there else {pixels: (pixels_task, self.job, source)}
+        reads: dict[Key, Any] = {}
         embeds: dict[Key, Any] = {}
         rest: dict[Key, Any] = {}
         strips: dict[Key, int] = {}
         blocks: dict[Key, str] = {}
+        pixels = self._read(tile, held, reads=reads, rest=rest, strips=strips)
         pieces = [*self._near("pixels", tile, "", held), pixels]
         self._cut(rest, strips, pixels, ("pixels", tile, ""), source)
         for label in self.work.labels(tile):
@@ -226,6 +252,32 @@ class TileGraph:
         }
         below: dict[str, set[str]] = {"read": set(), "embed": {"read"}, "rest": {"read", "embed"}}
         return HighLevelGraph(layers, below), blocks, strips
+
+    def _read(
+        self,
+        tile: BlockIndex,
+        held: Mapping[Key, Any],
+        *,
+        reads: dict[Key, Any],
+        rest: dict[Key, Any],
+        strips: dict[Key, int],
+    ) -> Any:
+        """Add the tasks that read a tile's pixels and hand on its bytes; return what holds the pixels."""
+        source, pixels, handed = self.work.source(tile), self.key("pixels", tile), []
+        if self.most_handed:
+            first: Any = self.bytes_there.get(tile, self.key("bytes", tile))
+            if tile not in self.bytes_there:
+                reads[first] = (bytes_task, self.job, self.work.read_area(tile))
+            handed = [first, *self._near("bytes", tile, "", held)]
+            for side in _HANDED.values():
+                if takers := self.consumers(tile, side):
+                    key = self.key(f"bytes-{side}", tile)
+                    rest[key] = (hand_on_task, handed, source, side, self.most_handed)
+                    strips[key] = takers
+        if tile in self.there:
+            return self.there[tile]
+        reads[pixels] = (pixels_task, self.job, source, handed)
+        return pixels
 
     def _cut(
         self, rest: dict[Key, Any], strips: dict[Key, int], whole: Any, what: tuple[str, BlockIndex, str], rect: Rect

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.errors import PlanError
 from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.pieces import ReadArea
 from rs_embed_dask.maps.tiles import TileArea
 from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling
+from rs_embed_dask.providers.handed import Before
 from rs_embed_dask.specs import OutputSpec
 
 if TYPE_CHECKING:
@@ -172,6 +174,11 @@ class MapPass:
         rects = [tiles.source(tile).scaled(tiles.tiling.patch_px) for tiles in self.tiles.values() if tiles.has(tile)]
         tops, lefts, bottoms, rights = zip(*rects, strict=True)
         return Rect(min(tops), min(lefts), max(bottoms), max(rights))
+
+    def read_area(self, tile: BlockIndex) -> ReadArea:
+        """Return the pixels that a tile reads, and which neighbours read before it."""
+        left, above = BlockIndex(tile.row, tile.col - 1), BlockIndex(tile.row - 1, tile.col)
+        return ReadArea(self.source(tile), Before(left in self.every_tile, above in self.every_tile))
 
     def area(self, label: str, tile: BlockIndex) -> TileArea:
         """Return what a tile computes for one model."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rs_embed_dask.engine.reading import CubeRead, read_pixels
+from rs_embed_dask.engine.reading import PLUGIN_FAULTS, CubeRead, read_pixels
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.cube import Cube, Dates, Read
 from rs_embed_dask.maps.blend import pasted
 from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.providers.handed import Before, HandedBytes, fetched_first
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
@@ -19,9 +20,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.specs import TemporalSpec
 
-__all__ = ["PixelPart", "crop", "fault_of", "joined", "read_piece"]
+__all__ = ["PixelPart", "ReadArea", "crop", "fault_of", "first_bytes", "joined", "read_piece"]
 
 _MISSING: Final = (Status.OK, Status.NO_DATA)
+
+
+@dataclass(frozen=True)
+class ReadArea:
+    """A rectangle of a pixel lattice that a task reads, and whether there are tasks on its left and above it."""
+
+    rect: Rect
+    before: Before
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +41,11 @@ class PixelPart:
     reads: Mapping[int, CubeRead]
     seconds: float = 0.0
     """How long the reads took; none for what was cut out."""
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of the arrays, for Dask moves and spills by size."""
+        cubes = (read.value for read in self.reads.values() if read.value is not None)
+        return sum(cube.values.nbytes + cube.n_obs.nbytes for cube in cubes)
 
     def cut(self, rect: Rect) -> PixelPart:
         """Copy a part: a view would keep, and send, the whole."""
@@ -62,19 +76,39 @@ def read_piece(
     reads: dict[int, CubeRead] = {}
     seconds = 0.0
     for visit in recipe.visits(labels):
-        groups = [recipe.groups[number].only(labels) for number in visit]
-        asked = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
-        seed = f"{lattice.group}/{rect.top}/{rect.left}/{groups[0].sensor}"
+        asked = _asked(recipe, visit, labels, grid, temporal)
+        seed = f"{lattice.group}/{rect.top}/{rect.left}/{asked[0].sensor}"
         results = read_pixels(recipe.provider, asked, recipe.retry, seed=seed)
         reads |= zip(visit, results, strict=True)
         seconds += results[0].seconds
     return PixelPart(rect, reads, seconds)
 
 
+def _asked(
+    recipe: Recipe, visit: Sequence[int], labels: Sequence[str], grid: Grid, temporal: TemporalSpec
+) -> list[Read]:
+    groups = [recipe.groups[number].only(labels) for number in visit]
+    return [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
+
+
 def fault_of(pieces: Sequence[PixelPart], number: int, rect: Rect) -> CubeRead | None:
     """Return a read of a group that failed where pixels of a rectangle were needed."""
     touching = (piece.reads[number] for piece in pieces if 0 not in (piece.rect & rect).shape)
     return next((read for read in touching if read.status not in _MISSING), None)
+
+
+def first_bytes(
+    recipe: Recipe, lattice: Lattice, labels: Sequence[str], *, area: ReadArea, temporal: TemporalSpec
+) -> HandedBytes:
+    """Fetch the compressed bytes that begin in a rectangle, placed in the lattice's pixels."""
+    grid = lattice.grid(area.rect)
+    asked = (_asked(recipe, visit, labels, grid, temporal) for visit in recipe.visits(labels))
+    try:
+        parts = [fetched_first(recipe.provider, reads, area.before) for reads in asked]
+    except PLUGIN_FAULTS:
+        return HandedBytes()  # the read itself meets what is wrong, tries again, and says so
+    handed = HandedBytes.joined(parts).moved(area.rect.top, area.rect.left)
+    return replace(handed, seconds=sum(part.seconds for part in parts))
 
 
 def joined(pieces: Sequence[PixelPart], number: int, *, over: Rect, grid: Grid) -> Cube | None:

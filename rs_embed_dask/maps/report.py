@@ -69,6 +69,12 @@ class MapReport:
         if receipt.weights:
             self.weights[label] = receipt.weights
 
+    def give_up(self, label: str, block: BlockIndex, *, status: Status, reason: str) -> None:
+        """Count a block whose tasks were lost each time."""
+        self.counts.setdefault(label, Counter())[status] += 1
+        self.windows.setdefault(label, 0)
+        self.lost[label, block] = reason
+
     def _rows(self) -> list[tuple[str, str]]:
         rows = []
         for label, counts in self.counts.items():

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dask.tokenize import tokenize
 from distributed.client import ClosedClientError
@@ -18,19 +18,35 @@ from rs_embed_dask.maps.graph import BlockReceipt, Key, MapJob, TileGraph
 from rs_embed_dask.maps.positions import stratified
 from rs_embed_dask.maps.scoring import LATTICE_BLOCKS
 from rs_embed_dask.maps.windows import BlockIndex
+from rs_embed_dask.providers.handed import HandsOn
+from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.watch import Watch
     from rs_embed_dask.maps.graph import BlockWriter
     from rs_embed_dask.maps.passes import MapPass
 
-__all__ = ["WIDEST_BAND", "MapCluster", "bands", "stream"]
+__all__ = ["MEMORY_IF_UNKNOWN", "WIDEST_BAND", "FirstReads", "Lost", "MapCluster", "bands", "stream"]
 
 WIDEST_BAND: Final = 32
 """Blocks per row that are streamed at once: what is held between tiles grows with it, not with the region."""
 
+MEMORY_IF_UNKNOWN: Final = 2**31
+
 ROUNDS: Final = 3
+_HANDED_SHARE: Final = 0.25
+_HANDED_BESIDE: Final = 8  # tiles in flight, whose bytes for the right are held too
 _TICK_S: Final = 1.0
+
+_STAGES: Final = {
+    "bytes": (Status.READ_FAILED, "reading its pixels"),
+    "pixels": (Status.READ_FAILED, "reading its pixels"),
+    "sums": (Status.MODEL_FAILED, "embedding its windows"),
+    "block": (Status.MODEL_FAILED, "blending and writing it"),
+}
+"""What a block becomes by the task that fails each time, and what that task did."""
+
+Lost: TypeAlias = "dict[tuple[str, BlockIndex], tuple[Status, str]]"
 
 
 def bands(work: MapPass) -> list[MapPass]:
@@ -60,6 +76,25 @@ class _FlyingBlock:
     future: Any
 
 
+class FirstReads(NamedTuple):
+    """Pixels and bytes that the first pass brought, by tile."""
+
+    pixels: dict[BlockIndex, Any]
+    handed: dict[BlockIndex, Any]
+
+    def take(self, tiles: Iterable[BlockIndex]) -> FirstReads:
+        """Take those of some tiles out."""
+        listed = set(tiles)
+        return FirstReads(*({tile: some.pop(tile) for tile in listed & some.keys()} for some in self))
+
+    def release(self) -> None:
+        """Let go of all."""
+        for some in self:
+            for future in some.values():
+                future.release()
+            some.clear()
+
+
 @dataclass(frozen=True, eq=False)
 class MapCluster:
     """Where a map is computed: a client, the watch over its workers, and how many tiles may be in flight."""
@@ -67,6 +102,14 @@ class MapCluster:
     client: Any
     watch: Watch
     at_once: Callable[[], int]
+    memory: int = 0
+
+    def most_handed(self, provider: object, work: MapPass) -> int:
+        """Return how many compressed bytes a tile may hand on: a row of tiles fits into a share of all memory."""
+        if not isinstance(provider, HandsOn):
+            return 0
+        columns = min(WIDEST_BAND, len({tile.col for tile in work.order}))
+        return int(_HANDED_SHARE * (self.memory or MEMORY_IF_UNKNOWN)) // (columns + _HANDED_BESIDE)
 
 
 class _Stream:
@@ -81,7 +124,7 @@ class _Stream:
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._held: dict[Key, Any] = {}
         self._waiting_for: Counter[Key] = Counter()
-        self.lost: dict[tuple[str, BlockIndex], str] = {}
+        self.lost: Lost = {}
 
     def run(self, done: Callable[[BlockReceipt], None]) -> None:
         """Stream every tile of the band."""
@@ -128,9 +171,11 @@ class _Stream:
         flight = self._flying.pop(future.key, None)
         if flight is None:
             return
+        stage = ""
         try:
             error = future.exception() if future.status == "error" else None
             receipt = future.result() if future.status == "finished" else None
+            stage = "" if error is None else self._stage(future.key)
         except (OSError, CancelledError) as broken:
             error, receipt = broken, None
         finally:
@@ -141,7 +186,13 @@ class _Stream:
         if error is not None and is_fatal(error):
             raise error
         self._watch.check()
-        self.lost[flight.label, flight.tile] = "its task was cancelled" if error is None else error_line(error)
+        self.lost[flight.label, flight.tile] = _fate(stage, error)
+
+    def _stage(self, key: Key) -> str:
+        """Ask the scheduler which task is to blame for a block that failed; return what it did."""
+        blamed = self._client.sync(self._client.scheduler.get_error_cause, keys=[key])
+        name = str((blamed or key)[0])
+        return next((stage for stage in _STAGES if name.startswith((f"rs-map-{stage}-", f"rs-map-first-{stage}-"))), "")
 
     def _release(self) -> None:
         futures = [*self._held.values(), *(flight.future for flight in self._flying.values())]
@@ -158,20 +209,20 @@ def stream(
     *,
     writer: BlockWriter,
     done: Callable[[BlockReceipt], None],
-    there: dict[BlockIndex, Any] | None = None,
-) -> dict[tuple[str, BlockIndex], str]:
-    """Compute the blocks of a pass; those that were lost each time are returned with the last reason.
+    first: FirstReads | None = None,
+) -> Lost:
+    """Compute the blocks of a pass; those that were lost each time are returned with what became of them.
 
-    `there` holds reads that were made before, by tile; each is taken out and released once it is used.
+    `first` holds what was read before; each is taken out and released once it is used.
     """
-    held = {} if there is None else there
+    before = FirstReads({}, {}) if first is None else first
     shared_job, shared_writer = SharedValue.of(job), SharedValue.of(writer)
     alone = replace(cluster, at_once=_one)
     sampled = {
         label: frozenset(block for _, block in stratified({"": some}, LATTICE_BLOCKS))
         for label, some in work.wanted.items()
     }
-    lost: dict[tuple[str, BlockIndex], str] = {}
+    lost: Lost = {}
     for attempt in range(ROUNDS):
         # The last round takes one tile at a time: a tile that kills its worker then takes no other with it.
         where = cluster if attempt < ROUNDS - 1 else alone
@@ -180,16 +231,23 @@ def stream(
         for band in bands(todo):
             token = tokenize(shared_job.digest, shared_writer.digest, sorted(band.order), attempt)
             # At the edge of a band a tile reads more than it would inside: such reads are made anew.
-            usable = {tile: held.pop(tile) for tile in band.order if tile in held}
-            same = {tile: future for tile, future in usable.items() if band.source(tile) == work.source(tile)}
-            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token, same, sampled))
+            usable = before.take(band.order)
+            same = FirstReads(*({t: f for t, f in some.items() if band.source(t) == work.source(t)} for some in usable))
+            limit = cluster.most_handed(job.recipe.provider, work)
+            run = _Stream(where, TileGraph(band, shared_job, shared_writer, token, *same, limit, sampled))
             run.run(done)
-            for future in usable.values():
-                future.release()
+            usable.release()
             lost |= run.lost
         if not lost:
             break
     return lost
+
+
+def _fate(stage: str, error: BaseException | None) -> tuple[Status, str]:
+    """Return the status of a block whose task of some stage failed each time, and why."""
+    status, doing = _STAGES.get(stage, (Status.MODEL_FAILED, "finishing it"))
+    what = "its task was cancelled" if error is None else error_line(error)
+    return status, f"{doing} failed {ROUNDS} times: {what}"
 
 
 def _one() -> int:

@@ -12,7 +12,7 @@ from rs_embed_dask.maps.scoring import ZoneSample, zone_sample
 from rs_embed_dask.store.map_layout import BlockKey, BlockResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.maps.tiles import BlockField
     from rs_embed_dask.maps.windows import BlockIndex
+    from rs_embed_dask.store import Status
     from rs_embed_dask.store.map_store import MapStore
 
 __all__ = ["MapWriter", "WrittenBlock"]
@@ -36,12 +37,17 @@ class WrittenBlock:
 
 @dataclass(frozen=True)
 class MapWriter:
-    """Writes finished blocks of one group and span to the store; `region` is all that was ever asked for."""
+    """Writes finished blocks of one group and span to the store.
+
+    `region` is all that was ever asked for; blocks with other statuses than `only` stay as they are, and by default
+    those that are done, for a worker that stood still may write long after its block was computed again.
+    """
 
     store: MapStore
     region: Region
     lattices: Mapping[str, Lattice]
     time: int
+    only: AbstractSet[Status] | None = None
 
     def write(self, label: str, block: BlockIndex, finished: BlockField) -> WrittenBlock | None:
         """Write a block: the tokens that its group owns, in the map's precision, with what was observed."""
@@ -59,12 +65,12 @@ class MapWriter:
             result.embedding, result.scale = stored.values, stored.scale
             zones = zone_sample(lattice, rect, finished.vectors)
             written = WrittenBlock(decode(stored.values, stored.scale), stored.loss, zones)
-        self.store.write_block(self._key(label, block), result)
+        self.store.finish_block(self._key(label, block), result, only=self.only)
         return written
 
     def give_up(self, label: str, block: BlockIndex, result: BlockResult) -> None:
         """Write why a block has no vectors."""
-        self.store.write_block(self._key(label, block), result)
+        self.store.finish_block(self._key(label, block), result, only=self.only)
 
     def _key(self, label: str, block: Any) -> BlockKey:
         return BlockKey(label, self.lattices[label].group, self.time, *block)

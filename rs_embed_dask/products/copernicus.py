@@ -16,7 +16,8 @@ from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.products.field import ProductField, centres
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
-from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff, pixels_under
+from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
+from rs_embed_dask.providers.nearest import pixels_under
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.specs.ground import WGS84
 

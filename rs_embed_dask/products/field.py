@@ -148,7 +148,7 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
     values = np.full((dim, *grid.shape), np.nan, np.float32)
     open_ = np.ones(grid.shape, dtype=bool)
     used: dict[str, None] = {}
-    from rs_embed_dask.providers.geotiff import pixels_under  # here, so that planning loads no rasterio
+    from rs_embed_dask.providers.nearest import pixels_under
 
     spots = [pixels_under(grid, tile.crs, transform=tile.transform, shape=tile.shape) for tile in tiles]
     lon, lat = centres(grid)

@@ -1,18 +1,13 @@
-"""Which pixel of a file lies under each pixel centre of a grid: exact nearest neighbours, block by block or at once.
-
-The answer for one pixel depends on nothing but that pixel, so however a grid is cut into blocks, the result is the
-same. (GDAL's warper approximates within the block it is given, and its answer moves with the cut.)
-"""
+"""Reading the pixels of GeoTIFFs from as few bytes as possible: a head once, then the blocks that are needed."""
 
 from __future__ import annotations
 
-import functools
 import struct
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag
@@ -21,15 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
-from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
-from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.http import Access, read_range
 from rs_embed_dask.providers.kept import Piece
+from rs_embed_dask.providers.nearest import Coordinates, mover
 from rs_embed_dask.providers.retry import deadline, retried
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
@@ -52,7 +46,7 @@ from rs_embed_dask.providers.tiff import (
     read_layout,
 )
 
-__all__ = ["GeoTiff", "TiffBlock", "excerpt", "nearest_pixels", "open_geotiff", "pixels_under", "specimen"]
+__all__ = ["GeoTiff", "TiffTile", "excerpt", "open_geotiff", "specimen"]
 
 HEAD_BYTES: Final = 32_768
 MOST_HEADS: Final = 1024
@@ -65,6 +59,16 @@ _BEYOND: Final = "leave out this item, or raise the limits of its provider if yo
 QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 Pixels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TiffTile:
+    """A block of a file: where its bytes lie, and which rows and columns of pixels it holds."""
+
+    offset: int
+    length: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ class GeoTiff:
         blocks = self.layout.under(rows, columns)
         planes = range(self.layout.offsets.shape[0]) if band is None else (self.layout.plane(band - 1),)
         spans = {plane: tuple(self.layout.spans(blocks, plane)) for plane in planes}
-        self._check(blocks, spans, access.limits)
+        self._check(self.layout, blocks, spans, access.limits)
         pieces = self._pieces([span[2:] for of in spans.values() for span in of], access)
         window = Window(
             columns[0] - blocks.column * self.layout.block_width,
@@ -136,6 +140,35 @@ class GeoTiff:
             decoded.append(self._decoded(data, indexes, window))
         return np.concatenate(decoded)
 
+    def tiles(
+        self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, limits: TiffLimits
+    ) -> list[TiffTile]:
+        """Return what a read of these pixels of a band takes, the file's mask or alpha band included."""
+        others = [(self.layout.mask, 1)] if self.layout.mask is not None else [(self.layout, self.alpha or band)]
+        tiles: dict[int, TiffTile] = {}
+        for layout, one in ((self.layout, band), *others):
+            blocks, (height, width) = layout.under(rows, columns), (layout.block_height, layout.block_width)
+            spans = tuple(layout.spans(blocks, one - 1))
+            self._check(layout, blocks, {0: spans}, limits)
+            for row, column, offset, length in spans:
+                bottom, right = min((row + 1) * height, layout.height), min((column + 1) * width, layout.width)
+                tiles[offset] = TiffTile(offset, length, (row * height, bottom), (column * width, right))
+        return list(tiles.values())
+
+    def fetched(self, tiles: Iterable[TiffTile], *, access: Access) -> list[Piece]:
+        """Fetch tiles; a piece each."""
+        spans = [(tile.offset, tile.length) for tile in tiles]
+        pieces, size = self._pieces(spans, replace(access, cache=None)), self.head[0].size
+        return [Piece(offset, cut(pieces, offset, length), size) for offset, length in spans]
+
+    def corners(self, tile: TiffTile, crs: str) -> tuple[Coordinates, Coordinates]:
+        """Return x and y of the corners of a tile, in any system."""
+        columns, rows = np.array(tile.columns * 2), np.repeat(tile.rows, 2)
+        a, b, c, d, e, f = self.transform[:6]
+        x, y = a * columns + b * rows + c, d * columns + e * rows + f
+        transformer = mover(self.crs, crs)
+        return (x, y) if transformer is None else transformer.transform(x, y)
+
     def _pieces(self, needed: list[tuple[int, int]], access: Access) -> list[Piece]:
         """Return pieces that hold blocks of (offset, length), each byte fetched at most once where bytes are kept."""
         head = [(piece.start, piece.stop) for piece in self.head]
@@ -150,12 +183,14 @@ class GeoTiff:
             return [*self.head, *fetch(missing(()))]
         return [*self.head, *access.cache.take((self.href, self.head[0].size), missing, fetch)]
 
-    def _check(self, blocks: Blocks, spans: Mapping[int, tuple[Block, ...]], limits: TiffLimits) -> None:
+    def _check(
+        self, layout: TiffLayout, blocks: Blocks, spans: Mapping[int, tuple[Block, ...]], limits: TiffLimits
+    ) -> None:
         """Refuse blocks that are not there, and bombs, before any is fetched."""
         fault, touched = "", blocks.rows * blocks.columns * len(spans)
         try:
             for of in spans.values():
-                check_blocks(self.layout, of, touched=touched, size=self.head[0].size, limits=limits)
+                check_blocks(layout, of, touched=touched, size=self.head[0].size, limits=limits)
         except NotTiffError as error:
             fault = str(error)
         if fault:
@@ -193,6 +228,20 @@ class _Heads:
     def __init__(self) -> None:
         self._files: OrderedDict[str, GeoTiff] = OrderedDict()
         self._lock = threading.Lock()
+        self._reading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @contextmanager
+    def alone(self, href: str) -> Iterator[None]:
+        """Let one thread at a time read the head of a file."""
+        url = urldefrag(href).url
+        with self._lock:
+            lock = self._reading[url]
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                self._reading.pop(url, None)
 
     def get(self, href: str) -> GeoTiff | None:
         with self._lock:
@@ -222,10 +271,14 @@ _HEADS: Final = _Heads()
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     """Return a file with its head read, from memory where this process has read it before."""
     opened = _HEADS.get(href)
-    if opened is None:
-        with deadline(ends=access.state.ends_at):
-            opened = retried(lambda: _opened(href, access), access.retry)
-        _HEADS.keep(opened)
+    if opened is not None:
+        return opened
+    with _HEADS.alone(href):  # of the threads that need it one reads it
+        opened = _HEADS.get(href)
+        if opened is None:
+            with deadline(ends=access.state.ends_at):
+                opened = retried(lambda: _opened(href, access), access.retry)
+            _HEADS.keep(opened)
     return opened
 
 
@@ -390,85 +443,3 @@ def _directory_bytes(directory: Directory, tags: Mapping[int, TiffEntry]) -> byt
             values += entry.value + b"\0" * (len(entry.value) % 2)
         table += struct.pack(f"{order}HH{word}", tag, entry.kind, entry.count) + inline.ljust(size, b"\0")
     return head + number + table + b"\0" * size + values
-
-
-Coordinates = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
-
-# a centre that lies on the border of two pixels up to rounding belongs to the later one
-ROUNDING_PX: Final = 1e-7
-CACHED_PROJECTIONS: Final = 16
-# a coordinate that lies outside every file, for places that its projection does not reach
-NOWHERE: Final = 1e15
-
-
-@dataclass(frozen=True, slots=True)
-class TiffBlock:
-    """A rectangle of a north-up grid."""
-
-    crs: str
-    corner: tuple[float, float]
-    resolution: tuple[float, float]
-    offset: tuple[int, int]
-    shape: tuple[int, int]
-
-    @property
-    def axes(self) -> tuple[Coordinates, Coordinates]:
-        """Pixel centres along x, shape (W,), and along y, shape (H,)."""
-        row, column = self.offset
-        columns = np.arange(column, column + self.shape[1], dtype=np.float64)
-        rows = np.arange(row, row + self.shape[0], dtype=np.float64)
-        return self.corner[0] + self.resolution[0] * (columns + 0.5), self.corner[1] - self.resolution[1] * (rows + 0.5)
-
-
-def nearest_pixels(block: TiffBlock, crs: str, transform: Affine) -> tuple[Indices, Indices]:
-    """Return row and column of the pixel of a file under each pixel centre of a block."""
-    x, y = _centres(block, crs)
-    inverse = ~transform
-    if x.ndim == 1 and not (inverse.b or inverse.d):
-        columns, rows = (x * inverse.a + inverse.c)[None, :], (y * inverse.e + inverse.f)[:, None]
-    else:
-        if x.ndim == 1:
-            x, y = np.meshgrid(x, y)
-        columns = x * inverse.a + y * inverse.b + inverse.c
-        rows = x * inverse.d + y * inverse.e + inverse.f
-    return np.floor(rows + ROUNDING_PX).astype(np.int64), np.floor(columns + ROUNDING_PX).astype(np.int64)
-
-
-def pixels_under(
-    grid: Grid, crs: str, *, transform: Affine, shape: tuple[int, int]
-) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
-    """Return row and column of the pixel of a file under each pixel centre of a grid, and whether the file has it."""
-    a, _, c, _, e, f = grid.transform
-    indices = nearest_pixels(TiffBlock(grid.crs, (c, f), (a, -e), (0, 0), grid.shape), crs, transform)
-    rows, columns = (np.broadcast_to(axis, grid.shape) for axis in indices)
-    return rows, columns, (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
-
-
-_LOCK: Final = threading.Lock()
-
-
-def _centres(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
-    with _LOCK:  # many bands of one scene ask the same at once: one computes, the others take it from the cache
-        return _projected(block, crs)
-
-
-@functools.lru_cache(maxsize=CACHED_PROJECTIONS)
-def _projected(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
-    """Return the centres of a block in a file's system: two axes where that is the block's own, else two planes."""
-    x, y = block.axes
-    transformer = _transformer(block.crs, crs)
-    if transformer is None:
-        return x, y
-    planes = np.meshgrid(x, y)
-    moved_x, moved_y = (np.asarray(axis) for axis in transformer.transform(*planes))
-    reached = np.isfinite(moved_x) & np.isfinite(moved_y)
-    return np.where(reached, moved_x, NOWHERE), np.where(reached, moved_y, NOWHERE)
-
-
-@functools.lru_cache(maxsize=CACHED_PROJECTIONS)
-def _transformer(source: str, target: str) -> Transformer | None:
-    """Return what moves coordinates between two systems, or None where they are one."""
-    if source == target or CRS.from_user_input(source).equals(CRS.from_user_input(target), ignore_axis_order=True):
-        return None
-    return Transformer.from_crs(source, target, always_xy=True)

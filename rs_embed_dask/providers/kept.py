@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +9,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-__all__ = ["ByteCache", "Piece", "keeping_bytes", "kept_bytes"]
-
-_MOST_BYTES: Final = 128 * 2**20
+__all__ = ["ByteCache", "File", "Piece", "keeping_bytes", "kept_bytes"]
 
 Run: TypeAlias = tuple[int, int]
 """First byte, and the one after the last."""
@@ -83,6 +80,11 @@ class ByteCache:
         pieces = [*there, *mine, *theirs]
         return [*pieces, *fetch(missing(_runs(pieces)))]
 
+    def put(self, file: File, pieces: list[Piece]) -> None:
+        """Keep pieces that came another way."""
+        with self._lock:
+            self._keep(file, pieces)
+
     def _keep(self, file: File, pieces: list[Piece]) -> None:
         for piece in pieces:
             self._pieces[file].append(piece)
@@ -104,15 +106,10 @@ def _runs(pieces: Iterable[Piece]) -> list[Run]:
 _KEPT: ContextVar[ByteCache | None] = ContextVar("kept bytes", default=None)
 
 
-@functools.cache
-def _of_this_process() -> ByteCache:
-    return ByteCache(_MOST_BYTES)
-
-
 @contextmanager
-def keeping_bytes() -> Iterator[None]:
-    """Let the reads that are begun inside share what this process fetched lately: 128 MiB of it."""
-    token = _KEPT.set(_of_this_process())
+def keeping_bytes(cache: ByteCache) -> Iterator[None]:
+    """Let the reads that are begun inside take from a cache."""
+    token = _KEPT.set(cache)
     try:
         yield
     finally:

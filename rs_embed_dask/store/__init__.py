@@ -19,7 +19,15 @@ from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport
 from rs_embed_dask.store.store import Store, StoreView
-from rs_embed_dask.store.verify import Damage, Remedy, VerifyReport, has_lost_chunks, mend_lost_chunks, verify
+from rs_embed_dask.store.verify import (
+    Damage,
+    Remedy,
+    VerifyReport,
+    has_lost_chunks,
+    mend_lost_blocks,
+    mend_lost_chunks,
+    verify,
+)
 
 __all__ = [
     "ALL_CHUNKS",
@@ -59,6 +67,7 @@ __all__ = [
     "item_grid",
     "items_frame",
     "leased",
+    "mend_lost_blocks",
     "mend_lost_chunks",
     "open_map",
     "open_store",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.store import StoreView
     from rs_embed_dask.store.writer import Chunk
 
-__all__ = ["ChunkCheck", "check_model", "check_strays", "lost_chunks"]
+__all__ = ["ChunkCheck", "check_leftovers", "check_model", "check_strays", "lost_chunks"]
 
 _CODES: Final = np.asarray([int(code) for code in Status])
 _CHUNK_KEY: Final = re.compile(r"[^/]+/(?P<array>[^/]+)/c/(?:(?P<number>0|[1-9]\d*)(?:/0)*|.*)")
@@ -191,11 +191,16 @@ def lost_chunks(view: StoreView, label: str, span: ChunkRange) -> Iterator[Findi
             yield from ChunkCheck(chunk, files).run(reads_data=False).findings()
 
 
-def check_strays(location: Location, document: Document) -> Iterator[Finding]:
-    """Find files among those of the arrays that belong to no row, and what killed writes left."""
+def check_leftovers(location: Location) -> Iterator[Finding]:
+    """Find what killed writes left."""
     for key in location.leftovers(remove=False):
         damage = Damage(key, "a killed write left it", Remedy.REMOVE)
         yield Finding(damage, lambda _: location.leftovers(remove=True))
+
+
+def check_strays(location: Location, document: Document) -> Iterator[Finding]:
+    """Find files among those of the arrays that belong to no row, and what killed writes left."""
+    yield from check_leftovers(location)
     names = {one.name for one in COORDS}
     for group in (ITEMS, *(layout.label for layout in document.layouts)):
         for key in sorted(location.keys(group)):

@@ -16,7 +16,9 @@ from rs_embed_dask.store.validity import document_faults
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_metadata", "check_root"]
+    from rs_embed_dask.store.map_document import MapDocument
+
+__all__ = ["check_metadata", "check_root", "without_claim"]
 
 
 def check_root(location: Location) -> tuple[Document, list[Finding]]:
@@ -25,8 +27,8 @@ def check_root(location: Location) -> tuple[Document, list[Finding]]:
     fault = _fault(content, location)
     if content is not None and not fault:
         document = Document.load(location)
-        whole = _content(content)
-        if whole == _content(copy or b"") or (copy is None and "checksum" not in whole["attributes"][MARK]):
+        whole = without_claim(content)
+        if whole == without_claim(copy or b"") or (copy is None and "checksum" not in whole["attributes"][MARK]):
             return document, []
         damage = Damage(COPY_KEY, f"it is not the same as {ROOT_KEY}", Remedy.REBUILD)
         return document, [Finding(damage, _copied)]
@@ -70,7 +72,7 @@ def _fault(content: bytes | None, location: Location) -> str:
     return next((f"{what} {value}: {reason}" for what, value, reason in document_faults(document)), "")
 
 
-def _content(document: bytes) -> dict[str, Any]:
+def without_claim(document: bytes) -> dict[str, Any]:
     """Read a document without the mark that a writer may have left in it."""
     data: dict[str, Any] = _parsed(document) or {}
     attributes = data.get("attributes")
@@ -93,7 +95,7 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def check_metadata(location: Location, document: Document) -> Iterator[Finding]:
+def check_metadata(location: Location, document: Document | MapDocument) -> Iterator[Finding]:
     """Compare the metadata of each group and array with what the root document says of it."""
     for path, expected in document.metadata.items():
         key = f"{path}/{ROOT_KEY}"

@@ -36,6 +36,7 @@ __all__ = [
     "kind_of",
     "marked",
     "now",
+    "of_kind",
     "ready",
 ]
 
@@ -79,21 +80,25 @@ _Marked: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 def kind_of(location: Location) -> str:
     """Return what is at a place: a map, or places; places also where nothing is, or nothing that can be understood."""
-    content = location.read(ROOT_KEY)
-    try:
-        mark = {} if content is None else _understood(content, location)[2]
-    except StoreError:  # whoever opens it says what is wrong
-        mark = {}
-    return str(mark.get("kind", PLACES))
+    for key in (ROOT_KEY, COPY_KEY):
+        content = location.read(key)
+        try:
+            mark = {} if content is None else _understood(content, location)[2]
+        except StoreError:  # whoever opens it says what is wrong
+            continue
+        if mark:
+            return str(mark.get("kind", PLACES))
+    return PLACES
 
 
 def marked(location: Location, kind: str) -> _Marked | None:
     """Read the root document, its attributes and our mark in them, of a store of a kind; None if there is none."""
     content = location.read(ROOT_KEY)
-    return None if content is None else _of_kind(content, location, kind)
+    return None if content is None else of_kind(content, location, kind)
 
 
-def _of_kind(content: bytes, location: Location, kind: str) -> _Marked:
+def of_kind(content: bytes, location: Location, kind: str) -> _Marked:
+    """Understand a root document of a kind."""
     parts = _understood(content, location)
     there = parts[2].get("kind", PLACES)
     if there != kind:
@@ -218,7 +223,7 @@ class Document:
     @classmethod
     def of(cls, content: bytes, location: Location) -> Document:
         """Understand a root document."""
-        data, attributes, mark = _of_kind(content, location, PLACES)
+        data, attributes, mark = of_kind(content, location, PLACES)
         try:
             return cls._parsed(data, attributes, mark)
         except (KeyError, TypeError, ValueError) as error:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from rs_embed_dask.errors import StoreError, StoreMismatchError
-from rs_embed_dask.store.document import MAP, MARK, ROOT_KEY, group_document, marked, now, ready
+from rs_embed_dask.store.checksum import json_checksum
+from rs_embed_dask.store.document import COPY_KEY, MAP, MARK, ROOT_KEY, group_document, now, of_kind, ready
 from rs_embed_dask.store.layout import LAYOUT_VERSION
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import MapGroup, MapLayout
@@ -100,15 +101,19 @@ class MapDocument:
         attributes |= {"request": self.request, "receipt": self.receipt}
         content = group_document(attributes)
         if self.is_ready:
-            # zarr loses the children of a group that are not listed one after the other.
+            # Sorted by group, for Zarr loses children of a group that are not listed one after the other.
             listed = dict(sorted(self.metadata.items(), key=lambda one: one[0].split("/")))
             content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": listed}
+            mark["checksum"] = json_checksum(content)
         return json.dumps(content, indent=1).encode()
 
     def save(self, location: Location) -> Self:
         """Replace the root document with this one: the moment at which a change becomes visible."""
         saved = replace(self, updated=now())
-        location.write(ROOT_KEY, saved.to_bytes())
+        content = saved.to_bytes()
+        location.write(ROOT_KEY, content)
+        if self.is_ready:
+            location.write(COPY_KEY, content)
         return saved
 
     @classmethod
@@ -119,10 +124,13 @@ class MapDocument:
     @classmethod
     def find(cls, location: Location) -> MapDocument | None:
         """Read the root document if there is one, ready or not."""
-        found = marked(location, MAP)
-        if found is None:
-            return None
-        data, attributes, mark = found
+        content = location.read(ROOT_KEY)
+        return None if content is None else cls.of(content, location)
+
+    @classmethod
+    def of(cls, content: bytes, location: Location) -> MapDocument:
+        """Understand the root document of a map."""
+        data, attributes, mark = of_kind(content, location, MAP)
         try:
             return cls._parsed(data, attributes, mark)
         except (KeyError, TypeError, ValueError) as error:

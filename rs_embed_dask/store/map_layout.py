@@ -15,12 +15,13 @@ import numpy as np
 from zarr.codecs import ZstdCodec
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.layout import RESULT_FIELDS, STATUS, Field, ModelLayout, Status
+from rs_embed_dask.store.layout import CHECKSUM, RESULT_FIELDS, STATUS, Field, ModelLayout, Status
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.map_blocks import BlockSet
 
 __all__ = [
+    "COVERAGE",
     "MAP_COORDS",
     "NO_CODE",
     "Asked",
@@ -33,6 +34,9 @@ __all__ = [
 
 NO_CODE: Final = -128
 """The code of a number that is not there, in maps of bytes."""
+
+COVERAGE: Final = "coverage"
+"""The layer that is of no span."""
 
 TimeSpan: TypeAlias = tuple[dt.date, dt.date]
 """First day of a span, and the day after its last."""
@@ -156,9 +160,15 @@ class MapLayout:
             replace(_BY_NAME[name], dims=_TOKEN) for name in ("valid_fraction", "n_obs", "first_date", "last_date")
         ]
         share = {"long_name": "share of the token inside the regions asked for", "units": "1"}
-        coverage = Field("coverage", dims=("y", "x"), fill=0, attrs=share)
+        coverage = Field(COVERAGE, dims=("y", "x"), fill=0, attrs=share)
         reason = replace(_BY_NAME["reason"], dims=_BLOCK)
         return (vectors, *([scale] if self.dtype == "int8" else []), *layers, coverage, reason)
+
+    @property
+    def checksum(self) -> Field:
+        """The array that tells whether a block is what was written."""
+        about = {"long_name": "crc32c of the block, its place and its status, but for coverage; 0: not recorded"}
+        return replace(CHECKSUM, dims=_BLOCK, attrs=about)
 
     @property
     def status(self) -> Field:
@@ -168,7 +178,7 @@ class MapLayout:
     @property
     def fields(self) -> tuple[Field, ...]:
         """Every array that a block's writer writes, the status last."""
-        return (*self.data_fields, self.status)
+        return (*self.data_fields, self.checksum, self.status)
 
     def storing(self, one: Field, group: MapGroup, n_spans: int) -> dict[str, Any]:
         """Return shape, chunks, shards and compressor of an array: a block is one file of it."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
+from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
+from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.layout import UNDONE, Status
 from rs_embed_dask.store.map_arrays import POSITIONS, claim_map, fill_map, keep_positions, top_up
 from rs_embed_dask.store.map_blocks import BlockSet
@@ -38,13 +40,13 @@ class MapView:
     def __init__(self, location: Location, document: MapDocument | None = None) -> None:
         self._location = location
         self._document_read = document
-        self._opened: zarr.Group | None = None
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._location.name!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_location": self._location, "_document_read": None, "_opened": None}
+        return {"_location": self._location, "_document_read": None, "_arrays": {}}
 
     @property
     def document(self) -> MapDocument:
@@ -160,22 +162,26 @@ class MapView:
             reason, fix = f"the map has {len(self.spans)} spans", "use the number of one of them, from 0"
             raise StoreError("span", value=key.time, reason=reason, fix=fix)
         arrays = {one.name: self.array(f"{key.label}/{key.group}/{one.name}") for one in layout.fields}
-        return StoredBlock(arrays, layout, group, key, self._location.name)
+        return StoredBlock(arrays, layout, group, key, self.spans[key.time], self._location.name)
 
     def array(self, path: str) -> zarr.Array[Any]:
         """Open one array by its path in the store."""
-        if self._opened is None:
-            mode: Literal["r", "r+"] = "r" if self._location.read_only else "r+"
-            with explained("store", self._location.name, "check that the path is a map and can be read"):
-                self._opened = zarr.open_group(self._location.storage, mode=mode, use_consolidated=True)
-        found = self._opened.get(path)
-        if not isinstance(found, zarr.Array):
-            raise StoreError("array", value=path, reason="the map has no such array", fix="see its groups")
-        return found
+        if path not in self._arrays:
+            described = self.document.metadata.get(path, {})
+            if described.get("node_type") != "array":
+                raise StoreError("array", value=path, reason="the map has no such array", fix="see its groups")
+            # From the document at hand, not from the disk again: what is read is then one state of the map.
+            with explained("store array", f"{self._location.name}/{path}", "restore it from a copy"):
+                self._arrays[path] = zarr.Array.from_dict(StorePath(self._location.storage, path), described)
+        return self._arrays[path]
 
     def scores(self, label: str) -> bytes | None:
         """Read what `keep_scores` wrote of a model; None if there is nothing."""
-        return self._location.read(f"{self.layout(label).label}/{_SCORES}")
+        return self._location.read(self.scores_key(label))
+
+    def scores_key(self, label: str) -> str:
+        """Name the file of the sums of a model's scores."""
+        return f"{self.layout(label).label}/{_SCORES}"
 
     def positions(self, label: str) -> np.ndarray[Any, Any] | None:
         """Read a model's table of positions, (dim, row, column); None if there is none."""
@@ -253,8 +259,26 @@ class MapStore(MapView):
 
     def write_block(self, key: BlockKey, result: BlockResult) -> None:
         """Write one block: idempotent, whole, the status last. Raises StoreError if it does not fit."""
+        self._write(key, result, frozenset(Status))
+
+    def finish_block(self, key: BlockKey, result: BlockResult, *, only: AbstractSet[Status] | None = None) -> None:
+        """Write one block if it has one of these statuses: what another writer has finished meanwhile stays.
+
+        Parameters
+        ----------
+        key, result
+            As `write_block`.
+        only : set of Status, optional
+            Default: all that are not done.
+        """
+        self._write(key, result, (UNDONE if only is None else only) | {Status.PENDING})
+
+    def _write(self, key: BlockKey, result: BlockResult, codes: AbstractSet[Status]) -> None:
         self._check_writable()
-        self.block(key).write(result)
+        block = self.block(key)
+        with fenced(self._location, *block.fence) as inside:
+            if block.status in codes:
+                block.at(inside).write(result)
 
     def top_up(self, asked: Sequence[Asked], *, request: dict[str, Any] | None = None) -> None:
         """Add spans, models, groups and blocks; what is there stays where and as it is.
@@ -277,7 +301,7 @@ class MapStore(MapView):
     def keep_scores(self, label: str, content: bytes) -> None:
         """Write the sums that a model's scores are made from, in place of those that were there."""
         self._check_writable()
-        self._location.write(f"{self.layout(label).label}/{_SCORES}", content)
+        self._location.write(self.scores_key(label), content)
 
     def update_receipt(self, **parts: Any) -> None:
         """Add to the receipt or replace parts of it. Only the client calls this."""
@@ -286,7 +310,7 @@ class MapStore(MapView):
 
     def _renew(self, document: MapDocument) -> None:
         self._document_read = document
-        self._opened = None
+        self._arrays = {}
 
     def _check_writable(self) -> None:
         if self._location.read_only:

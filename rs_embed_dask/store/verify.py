@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.show.tables import Row, Section, counted, page_html, page_text
-from rs_embed_dask.store.check_chunks import ChunkCheck, check_model, check_strays, lost_chunks
+from rs_embed_dask.store.check_chunks import ChunkCheck, check_leftovers, check_model, check_strays, lost_chunks
 from rs_embed_dask.store.check_items import Sound, check_copies, check_items
+from rs_embed_dask.store.check_map import check_group, check_map_model, check_map_root, lost_blocks
 from rs_embed_dask.store.check_root import check_metadata, check_root
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
-from rs_embed_dask.store.document import ROOT_KEY, Document, Location
+from rs_embed_dask.store.document import MAP, ROOT_KEY, Document, Location, kind_of
 from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.lease import ALL_CHUNKS, leased
+from rs_embed_dask.store.map_store import MapView
 from rs_embed_dask.store.store import StoreView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.lease import ChunkRange, Lease
+    from rs_embed_dask.store.map_store import MapStore
     from rs_embed_dask.store.store import Store
 
-__all__ = ["Damage", "Remedy", "VerifyReport", "has_lost_chunks", "mend_lost_chunks", "verify"]
+__all__ = ["Damage", "Remedy", "VerifyReport", "has_lost_chunks", "mend_lost_blocks", "mend_lost_chunks", "verify"]
 
 _MOST_DAMAGES: Final = 40
 
@@ -40,13 +43,16 @@ class VerifyReport:
     store : str
         The store's place.
     damages : tuple of Damage
-        What is wrong: ``where``, ``reason``, ``remedy``, and the number of ``rows`` that lost their embedding by it.
+        What is wrong: ``where``, ``reason``, ``remedy``, and the number of ``rows``, or blocks of a map, that lost
+        their embedding by it.
     checked : dict of str to int
-        By model, the rows whose checksum was compared.
+        By model, the rows or blocks whose checksum was compared.
     unrecorded : dict of str to int
         By model, the rows that have a status but no checksum, because an earlier version wrote them.
     repaired : bool
         Whether what can be repaired was repaired.
+    unit : str
+        What is counted: "row", or "block" of a map.
     """
 
     store: str
@@ -54,6 +60,7 @@ class VerifyReport:
     checked: dict[str, int] = field(default_factory=dict)
     unrecorded: dict[str, int] = field(default_factory=dict)
     repaired: bool = False
+    unit: str = "row"
 
     @property
     def is_sound(self) -> bool:
@@ -67,7 +74,7 @@ class VerifyReport:
 
     @property
     def n_rows(self) -> int:
-        """Rows that are to be computed again, over all models."""
+        """Rows, or blocks, that are to be computed again, over all models."""
         return sum(one.rows for one in self.damages)
 
     @property
@@ -79,7 +86,9 @@ class VerifyReport:
             return "damaged, in part beyond repair: see below"
         if not self.repaired:
             return "damaged: verify(path, repair=True), then resume(path)"
-        return f"repaired; {counted(self.n_rows, 'row')} to compute again: resume(path)" if self.n_rows else "repaired"
+        return (
+            f"repaired; {counted(self.n_rows, self.unit)} to compute again: resume(path)" if self.n_rows else "repaired"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON-ready data."""
@@ -91,9 +100,10 @@ class VerifyReport:
 
     def _sections(self) -> list[Section]:
         facts: list[Row] = [("state", self.next_step)]
-        facts += [("checked", f"{label}: {counted(count, 'row')}") for label, count in self.checked.items()]
+        facts += [("checked", f"{label}: {counted(count, self.unit)}") for label, count in self.checked.items()]
         facts += [
-            ("no checksums recorded", f"{label}: {counted(count, 'row')}") for label, count in self.unrecorded.items()
+            ("no checksums recorded", f"{label}: {counted(count, self.unit)}")
+            for label, count in self.unrecorded.items()
         ]
         rows: list[Row] = [(f"{one.where}: {one.reason}; {one.remedy}",) for one in self.damages[:_MOST_DAMAGES]]
         if len(self.damages) > _MOST_DAMAGES:
@@ -108,20 +118,22 @@ class VerifyReport:
 
 
 def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyReport:
-    """Read all of a store and compare it with its checksums.
+    """Read all of a store, or of a map, and compare it with its checksums.
 
     Every chunk of a row that is OK or PARTIAL must be there, decode, and belong to its items; every row must have the
     checksum that was recorded when it was written; the items must agree with their keys, and the metadata with the
-    root document.
+    root document. Of a map, every block must have its files and its checksum, the coordinates must be those of their
+    groups, and no file may lie where no block was asked for. Coverage, the tables of positions and the sums of the
+    scores must decode; previews are not read.
 
     Parameters
     ----------
     path : str, path-like or zarr store
         The store's place.
     repair : bool, default False
-        Set damaged rows back to pending, so that `resume` computes them again; make again what the store holds twice
-        (metadata, coordinates, keys, the root document); remove files that belong to nothing. The repair holds the
-        store's lease. Without a repair the store may be in use; rows that are being written may then look damaged.
+        Set damaged rows or blocks back to pending, so that `resume` computes them again; make again what the store
+        holds twice (metadata, coordinates, keys, the root document); remove files that belong to nothing. The repair
+        holds the store's lease. Without a repair the store may be in use; what is being written may then look damaged.
     wait : float, default 0
         Seconds to wait, before a repair, while a run writes to the store.
 
@@ -143,16 +155,19 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
+    reading = Location.of(path, read_only=True)
+    is_map = kind_of(reading) == MAP
+    verified = _verified_map if is_map else _verified
     if not repair:
-        return _verified(Location.of(path, read_only=True), None)
-    check_root(Location.of(path, read_only=True))  # before the lease puts anything there
+        return verified(reading, None)
+    (check_map_root if is_map else check_root)(reading)  # before the lease puts anything there
     location = Location.of(path)
     with leased(location, wait=wait) as lease:
-        return _verified(location, lease)
+        return verified(location, lease)
 
 
-def _verified(location: Location, lease: Lease | None) -> VerifyReport:
-    """Check everything; under a lease, mend it."""
+def _settling(location: Location, lease: Lease | None) -> tuple[list[Damage], Callable[[Iterable[Finding]], None]]:
+    """Return a list of damages, and what puts findings into it; under a lease, each is mended."""
     damages: list[Damage] = []
 
     def settle(findings: Iterable[Finding]) -> None:
@@ -162,6 +177,29 @@ def _verified(location: Location, lease: Lease | None) -> VerifyReport:
                 lease.check()
                 _mend(location, finding)
 
+    return damages, settle
+
+
+def _verified_map(location: Location, lease: Lease | None) -> VerifyReport:
+    """Check everything of a map; under a lease, mend it."""
+    damages, settle = _settling(location, lease)
+    document, findings = check_map_root(location)
+    settle(findings)
+    settle(check_metadata(location, document))
+    settle(check_leftovers(location))
+    view = MapView(location, document)
+    counts: Counter[tuple[str, str]] = Counter()
+    for label in view.labels:
+        settle(check_map_model(view, label))
+        for group in view.groups(label):
+            settle(check_group(view, label, group, counts=counts))
+    checked = {label: counts["checked", label] for label in view.labels if counts["checked", label]}
+    return VerifyReport(location.name, tuple(damages), checked, repaired=lease is not None, unit="block")
+
+
+def _verified(location: Location, lease: Lease | None) -> VerifyReport:
+    """Check everything; under a lease, mend it."""
+    damages, settle = _settling(location, lease)
     document, findings = check_root(location)
     settle(findings)
     settle(check_metadata(location, document))
@@ -186,6 +224,17 @@ def _mend(location: Location, finding: Finding) -> None:
             finding.mend(inside)
 
 
+def mend_lost_blocks(store: MapStore) -> list[Damage]:
+    """Set the blocks of a map whose vectors are missing back to pending, and warn; its lease must be held."""
+    damages = []
+    for label in store.labels:
+        for finding in list(lost_blocks(store, label)):
+            damages.append(finding.damage)
+            _mend(store.location, finding)
+    _warn(store.target, damages, "block")
+    return damages
+
+
 def has_lost_chunks(store: StoreView, labels: Iterable[str], *, chunks: ChunkRange = ALL_CHUNKS) -> bool:
     """Whether files of embedded rows are missing; they are listed, not read."""
     return any(True for label in labels for _ in lost_chunks(store, label, chunks))
@@ -198,9 +247,14 @@ def mend_lost_chunks(store: Store, *, chunks: ChunkRange = ALL_CHUNKS) -> list[D
         for finding in lost_chunks(store, label, chunks):
             damages.append(finding.damage)
             _mend(store.location, finding)
-    if damages:
-        rows = counted(sum(one.rows for one in damages), "row")
-        where = ", ".join(one.where for one in damages[:3]) + (", ..." if len(damages) > 3 else "")  # noqa: PLR2004
-        message = f"{store.target}: {counted(len(damages), 'file')} missing ({where}); {rows} to compute again"
-        warnings.warn(message, stacklevel=3)
+    _warn(store.target, damages, "row")
     return damages
+
+
+def _warn(place: object, damages: list[Damage], unit: str) -> None:
+    if not damages:
+        return
+    again = counted(sum(one.rows for one in damages), unit)
+    where = ", ".join(one.where for one in damages[:3]) + (", ..." if len(damages) > 3 else "")  # noqa: PLR2004
+    message = f"{place}: {counted(len(damages), 'file')} missing ({where}); {again} to compute again"
+    warnings.warn(message, stacklevel=4)

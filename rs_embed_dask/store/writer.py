@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import zarr
-from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError, redact
 from rs_embed_dask.store.checksum import NO_CHECKSUM, row_checksums
 from rs_embed_dask.store.document import explained
 from rs_embed_dask.store.fence import stamped_frame
 from rs_embed_dask.store.layout import CHECKSUM, STATUS, Status
+from rs_embed_dask.store.nodes import arrays_at
 from rs_embed_dask.store.shards import blank_status
 
 if TYPE_CHECKING:
@@ -101,15 +101,7 @@ class Chunk:
 
     def at(self, location: Location) -> Chunk:
         """Return the chunk as another way into its store reaches it, such as that behind a fence."""
-        if all(array.store is location.storage for array in self.arrays.values()):
-            return self
-        paths = {name: StorePath(location.storage, array.path) for name, array in self.arrays.items()}
-        moved: dict[str, Any] = {
-            name: zarr.Array(zarr.AsyncArray[Any](self.arrays[name].metadata, path)) for name, path in paths.items()
-        }
-        return replace(
-            self, arrays={name: one.with_config({"write_empty_chunks": True}) for name, one in moved.items()}
-        )
+        return replace(self, arrays=arrays_at(self.arrays, location))
 
     @property
     def has_checksums(self) -> bool:

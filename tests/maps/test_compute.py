@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -204,13 +205,30 @@ def test_a_map_is_resumed_from_its_store_alone(threads_client, tmp_path, western
     assert rs.resume(path, client=threads_client, progress=False).counts == {}
 
 
-@pytest.mark.parametrize("option", [{"chunks": (0, 1)}, {"verify": True}])
-def test_what_only_places_have_is_refused_of_a_map(western, option):
-    (name,) = option
-    with pytest.raises(SpecError, match=f"a map has no such option.*leave {name} out"):
-        rs.resume(western[0], progress=False, **option)
-    with pytest.raises(StoreError, match="it holds a map"):
-        rs.verify(western[0])
+def test_what_only_places_have_is_refused_of_a_map(western):
+    with pytest.raises(SpecError, match=r"a map has no such option.*leave chunks out"):
+        rs.resume(western[0], progress=False, chunks=(0, 1))
+
+
+def test_a_map_is_verified_repaired_and_resumed(threads_client, tmp_path, western):
+    path = shutil.copytree(western[0], tmp_path / "damaged.zarr")
+    report = rs.verify(path)
+    assert report.is_sound, report
+    assert report.checked == {label: counts.total() for label, counts in western[1].counts.items()}
+    files = sorted((path / "rcf/utm31/embedding").rglob("c/0/0/*/*"))
+    files[0].write_bytes(files[1].read_bytes())
+    files[2].unlink()
+    with pytest.warns(UserWarning, match="2 blocks to compute again"):
+        report = rs.resume(path, verify=True, client=threads_client, progress=False)
+    assert {label: counts.total() for label, counts in report.counts.items()} == {"rcf": 2}
+    assert rs.verify(path).is_sound
+    one, other = (open_map(place)["rcf"]["utm31"].embedding.values for place in (path, western[0]))
+    np.testing.assert_array_equal(one, other)
+    files[1].unlink()
+    with pytest.warns(UserWarning, match=r"1 file missing .*; 1 block to compute again"):
+        again = rs.resume(path, client=threads_client, progress=False)
+    assert again.counts["rcf"].total() == 1
+    assert rs.verify(path).is_sound
 
 
 def test_a_second_run_is_refused_while_the_first_writes_or_waits_for_it(threads_client, tmp_path):

@@ -81,6 +81,23 @@ def test_the_store_holds_every_token_of_the_blocks(dtype, size):
     assert plan.store_bytes == tokens * (plan.models[0].dim * size + 20 + scale)
 
 
+def test_bytes_are_those_of_tiles_that_are_fetched_once():
+    provider = rs.open_provider("stac", url="https://example.org/api", source="planetary_computer")
+    model = {"id": "bandstats", "options": {"bands": ("red",), "patch_px": 2}}
+    west, south = 500_000, 5_600_000
+    near = rs.BBox(west + 100, south + 100, west + 200, south + 200, crs="EPSG:32631")
+    wide = rs.BBox(west, south, west + 50_000, south + 50_000, crs="EPSG:32631")
+    one, many = (rs.plan_map(place, model, SPAN, provider=provider).reads[0] for place in (near, wide))
+    assert one.reads == 1
+    assert many.reads > 1500
+    assert many.scenes == pytest.approx(one.scenes * many.pixels / one.pixels)
+    # Blocks of 128 pixels and tiles of 512: along a side that is n tiles long, n + 1 - 1 / 512 are touched on average.
+    alone = (128 / 512 + 1 - 1 / 512) ** 2
+    among = (8 * 128 / 512 + 1 - 1 / 512) ** 2 / 8**2
+    per_block = [plan.download_bytes / (plan.pixels / 128**2) for plan in (one, many)]
+    assert per_block[0] / per_block[1] == pytest.approx(alone / among, rel=1e-3)
+
+
 def test_what_happens_to_positions_is_said_before():
     stated, place = {}, rs.BBox(2.0, 50.9, 2.1, 51.0)
     mean = np.zeros((128, 12, 12), np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.watch import Watch, stop_profiler
-from rs_embed_dask.maps import stream as streaming
+from rs_embed_dask.maps import graph, stream as streaming
 from rs_embed_dask.maps.graph import MapJob
 from rs_embed_dask.maps.passes import MapPass
 from rs_embed_dask.maps.stream import MapCluster, bands, stream
@@ -30,9 +30,9 @@ def alone():
     return InProcess(MODELS, SPAN, provider="synthetic").run(BLOCKS)
 
 
-def run(client, alone, folder, *, at_once=4, done=lambda receipt: None):
+def run(client, alone, folder, *, at_once=4, done=lambda receipt: None, blocks=BLOCKS):
     stop_profiler(client)
-    wanted = frozenset(BlockIndex(*block) for block in BLOCKS)
+    wanted = frozenset(BlockIndex(*block) for block in blocks)
     work = MapPass(alone.lattice, alone.models, {one.label: wanted for one in alone.models})
     job = MapJob(alone.recipe, alone.lattice, SPAN, alone.recipe.labels)
     cluster = MapCluster(client, Watch(client, (), str(folder)), lambda: at_once)
@@ -73,6 +73,25 @@ def test_a_killed_worker_changes_nothing(killable, alone, tmp_path):
     assert run(killable, alone, tmp_path, at_once=2, done=kill) == {}
     assert killed
     check(alone, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "doing"),
+    [
+        ("read_piece", Status.READ_FAILED, "reading its pixels failed 3 times: ZeroDivisionError: odd"),
+        ("tile_sums", Status.MODEL_FAILED, "embedding its windows failed 3 times: ZeroDivisionError: odd"),
+        ("block_field", Status.MODEL_FAILED, "blending and writing it failed 3 times: ZeroDivisionError: odd"),
+    ],
+)
+def test_a_block_whose_task_fails_each_time_says_which(
+    threads_client, alone, tmp_path, monkeypatch, name, status, doing
+):
+    def fail(*_, **__):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(graph, name, fail)
+    lost = run(threads_client, alone, tmp_path, blocks=BLOCKS[:1])
+    assert lost == {(label, BlockIndex(*BLOCKS[0])): (status, doing) for label in ("rcf", "bandstats")}
 
 
 def test_bands_hold_each_block_once():

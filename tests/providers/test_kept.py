@@ -112,9 +112,16 @@ def test_what_travels_is_empty_and_keeps_its_limit():
 
 
 def test_bytes_are_shared_inside_only():
+    cache = ByteCache()
     assert kept_bytes() is None
-    with keeping_bytes():
-        first = kept_bytes()
-    with keeping_bytes():
-        assert kept_bytes() is first
+    with keeping_bytes(cache):
+        assert kept_bytes() is cache
     assert kept_bytes() is None
+
+
+def test_what_came_another_way_is_not_fetched():
+    cache, source = ByteCache(), Source()
+    cache.put(FILE, [Piece(2 * STEP, bytes(100), FILE[1])])
+    pieces = source.take(cache, 1, 2)
+    assert source.fetched == [(STEP, STEP + 100)]
+    assert holds(pieces, 2)

@@ -13,8 +13,9 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from rs_embed_dask.errors import ProviderError
-from rs_embed_dask.providers.geotiff import TiffBlock, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.nearest import TiffBlock, nearest_pixels
 from rs_embed_dask.providers.stac.read import AssetReader, labelled, reader
 from tests.services.catalog import Layer, write_cog
 

@@ -102,10 +102,10 @@ class Service:
                 c.kind if status < HTTPStatus.BAD_REQUEST else f"{c.kind} {status}" for c, status, _ in self._seen
             )
 
-    def bytes_sent(self) -> int:
-        """Return how many bytes of bodies were sent."""
+    def bytes_sent(self, of: Callable[[Call], bool] = lambda _: True) -> int:
+        """Return how many bytes of bodies were sent, in answer to some calls or to all."""
         with self._lock:
-            return sum(n for *_, n in self._seen)
+            return sum(n for call, _, n in self._seen if of(call))
 
     def calls(self) -> tuple[Call, ...]:
         """Return the requests in the order of their answers."""

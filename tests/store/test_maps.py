@@ -345,6 +345,16 @@ def test_a_top_up_that_is_cut_short_changes_nothing():
     assert open_map(place)["half"]["utm32"].sizes["time"] == 2
 
 
+def test_zarr_finds_every_array_of_two_models_one_of_which_has_a_table(tmp_path):
+    store = make_map(tmp_path / "m", layouts=(TINY, HALF))
+    fill_map(store)
+    store.keep_positions("tiny", np.ones((3, 4, 4), "float32"))
+    root = zarr.open_group(tmp_path / "m", mode="r", use_consolidated=True)
+    assert {name for name, _ in root["tiny"].members()} == {"position_mean", "utm31"}
+    assert set(open_map(tmp_path / "m")["half"].children) == {"utm31"}
+    assert np.isfinite(open_map(tmp_path / "m")["tiny/utm31"].embedding.values).all()
+
+
 def test_a_table_of_positions_is_kept_and_found(tmp_path):
     store = make_map(tmp_path / "m")
     assert store.positions("tiny") is None

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.numbers import Numbers
-from rs_embed_dask.providers.geotiff import pixels_under
+from rs_embed_dask.providers.nearest import pixels_under
 from rs_embed_dask.specs.ground import crs_facts
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.frame import FrameRecipe
+from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import Sensor, Source, plain_band_name
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.providers.stac.bands import band_of
-from rs_embed_dask.providers.stac.items import Asset, StacItem
+from rs_embed_dask.providers.stac.items import Asset, StacItem, is_contradictory
 
-__all__ = ["INDEX", "Layer", "absent_band", "asset_for", "unreadable", "with_bands"]
+__all__ = ["INDEX", "Layer", "absent_band", "asset_for", "contradictions", "unreadable", "with_bands"]
 
 Layer = tuple[str, ...]
 INDEX: Final = "#"
@@ -120,3 +121,12 @@ def absent_band(items: Iterable[StacItem], recipe: FrameRecipe) -> ProviderError
             "or leave the band out",
         )
     return None
+
+
+def contradictions(items: Iterable[StacItem], recipe: FrameRecipe, grid: Grid) -> tuple[str, ...]:
+    """Name the items of which a file's footprint and the item's own box contradict each other about a grid."""
+    used = ((item, asset_for(item, names)) for item in items for names in recipe.assets)
+    odd = dict.fromkeys(item.id for item, named in used if named and is_contradictory(item, named[1], grid))
+    return tuple(
+        f"item {name}: footprint and bbox contradict each other, so the file's own header decided" for name in odd
+    )

@@ -22,10 +22,11 @@ from rs_embed_dask.providers.kept import ByteCache, kept_bytes
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.signing import BucketLinks
-from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, unreadable, with_bands
+from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, contradictions, unreadable, with_bands
 from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
-from rs_embed_dask.providers.stac.items import StacItem, is_contradictory, newest
-from rs_embed_dask.providers.stac.read import chunks_for, stack_items
+from rs_embed_dask.providers.stac.first import fetch_first
+from rs_embed_dask.providers.stac.items import StacItem, newest
+from rs_embed_dask.providers.stac.read import AssetReader, chunks_for, link_to, stack_items
 from rs_embed_dask.providers.stac.search import Query, find
 from rs_embed_dask.providers.stac.shared import Shared, around, is_clear, serving, spanning, touching
 from rs_embed_dask.providers.tiff import TiffLimits
@@ -35,6 +36,8 @@ from rs_embed_dask.specs.fetch import FetchSpec
 if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
+
+    from rs_embed_dask.providers.handed import Before, HandedBytes
 
 __all__ = ["URL", "PlanetaryComputer", "StacProvider", "scene_of"]
 
@@ -46,6 +49,7 @@ def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) 
 
 
 Pairs = tuple[tuple[str, str], ...]
+_Judged = tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]
 LATENCY_S: Final = 0.12
 MOST_THREADS: Final = 256
 
@@ -236,6 +240,11 @@ class StacProvider:
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
         return tuple(scene_of(item, names) for item in items if not item.fault)
 
+    def _served(self, reads: Sequence[Read]) -> tuple[Source, Second | None]:
+        """Return how the sensor of some reads is served, here and by the second catalogue."""
+        table = self.table(reads[0].sensor)
+        return table, self._second(table)
+
     def _second(self, table: Source) -> Second | None:
         """Return what the second catalogue has of a sensor."""
         second = self.fallback
@@ -331,16 +340,8 @@ class StacProvider:
     def _of_one_grid(
         self, reads: Sequence[Read], candidates: Sequence[StacItem], access: Access
     ) -> list[xr.Dataset | ProviderError]:
-        table = self.table(reads[0].sensor)
-        second = self._second(table)
-        others = () if second is None else ((second.prefix, second.table),)
-        recipes = [recipe_for(read, table, others) for read in reads]
-        grid = reads[0].grid
-        judged = [
-            self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
-        ]
-        faults = [self._fault(items, recipe) for (items, _), recipe in zip(judged, recipes, strict=True)]
-        shared = Shared.of([() if fault else items for (items, _), fault in zip(judged, faults, strict=True)], recipes)
+        (table, second), grid = self._served(reads), reads[0].grid
+        recipes, judged, faults, shared = self._sorted(reads, candidates)
         files = (asset for item in shared.items for asset in item.assets.values())
         chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
         stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
@@ -350,7 +351,7 @@ class StacProvider:
                 fault
                 or _with_losses(
                     self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
-                    {REFUSED: refused, STATE: access.state, NOTES: _contradictions(items, recipe, grid)},
+                    {REFUSED: refused, STATE: access.state, NOTES: contradictions(items, recipe, grid)},
                 ),
                 read,
                 candidates,
@@ -358,9 +359,35 @@ class StacProvider:
             for read, (items, refused), recipe, fault in zip(reads, judged, recipes, faults, strict=True)
         ]
 
-    def _judged(
-        self, items: Iterable[StacItem], recipe: FrameRecipe
-    ) -> tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]:
+    def _sorted(
+        self, reads: Sequence[Read], candidates: Sequence[StacItem]
+    ) -> tuple[list[FrameRecipe], list[_Judged], list[ProviderError | None], Shared]:
+        """Return how each read of one grid is made, of which items, why it cannot be, and what the reads share."""
+        table, second = self._served(reads)
+        others = () if second is None else ((second.prefix, second.table),)
+        recipes = [recipe_for(read, table, others) for read in reads]
+        judged = [
+            self._judged(serving(candidates, read, table), recipe) for read, recipe in zip(reads, recipes, strict=True)
+        ]
+        faults = [self._fault(items, recipe) for (items, _), recipe in zip(judged, recipes, strict=True)]
+        shared = Shared.of([() if fault else items for (items, _), fault in zip(judged, faults, strict=True)], recipes)
+        return recipes, judged, faults, shared
+
+    def first_bytes(self, reads: Sequence[Read], before: Before) -> HandedBytes:
+        """Fetch what reads of one grid need and no read before them fetches; see `HandsOn`."""
+        (table, second), grid, access = self._served(reads), reads[0].grid, self.access
+        items = touching(self._find(table, (grid,), spanning(reads), FetchSpec()), grid)
+        *_, shared = self._sorted(reads, items)
+        links = ((item, link_to(item, names, grid)) for item in shared.items for names in shared.layers)
+        theirs = access if second is None else second.reached(access)
+        readers = [
+            AssetReader(link, None, grid.crs, theirs if second is not None and second.owns(item.id) else access)
+            for item, link in links
+            if link is not None
+        ]
+        return fetch_first(readers, grid, before, threads=self.threads)
+
+    def _judged(self, items: Iterable[StacItem], recipe: FrameRecipe) -> _Judged:
         """Return the items that can be read, and why others cannot, by what the catalogue says of them."""
         faults = [
             (item, item.fault or unreadable(item, recipe) or scaling_fault(scene_of(item, ()), recipe))
@@ -421,15 +448,6 @@ def _with_losses(cube: xr.Dataset | NoImageryError, facts: dict[str, Any]) -> xr
         return facts[REFUSED][0] if facts[REFUSED] else cube
     cube.encoding |= facts
     return cube
-
-
-def _contradictions(items: Iterable[StacItem], recipe: FrameRecipe, grid: Grid) -> tuple[str, ...]:
-    """Name the items of which a file's footprint and the item's own box contradict each other about a grid."""
-    used = ((item, asset_for(item, names)) for item in items for names in recipe.assets)
-    odd = dict.fromkeys(item.id for item, named in used if named and is_contradictory(item, named[1], grid))
-    return tuple(
-        f"item {name}: footprint and bbox contradict each other, so the file's own header decided" for name in odd
-    )
 
 
 def _counted(

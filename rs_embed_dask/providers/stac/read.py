@@ -18,8 +18,9 @@ import numpy.typing as npt
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.providers.geotiff import TiffBlock, label, nearest_pixels, open_geotiff
+from rs_embed_dask.providers.geotiff import GeoTiff, TiffTile, label, open_geotiff
 from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.nearest import Indices, TiffBlock, nearest_pixels
 from rs_embed_dask.providers.stac.assets import INDEX, Layer, asset_for
 from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
     from stackstac.raster_spec import RasterSpec
 
-__all__ = ["chunks_for", "labelled", "reader", "stack_items"]
+__all__ = ["AssetReader", "chunks_for", "labelled", "link_to", "reader", "stack_items"]
 
 URL_INDEX: Final = "&index="
 OF_ITEM: Final = " of item "
@@ -46,7 +47,7 @@ class AssetReader:
     # Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
 
     url: str = field(repr=False)
-    spec: RasterSpec
+    spec: RasterSpec | None
     crs: str
     access: Access = field(repr=False)
 
@@ -63,6 +64,29 @@ class AssetReader:
         return np.full((int(window.height), int(window.width)), LOST, np.float32)
 
     def _pixels(self, window: Window) -> npt.NDArray[np.float32]:
+        file, band, rows, columns = self._under(self._block(window))
+        out = np.full((int(window.height), int(window.width)), np.nan, np.float32)
+        inside = (rows >= 0) & (rows < file.layout.height) & (columns >= 0) & (columns < file.layout.width)
+        if not inside.any():
+            return out
+        rows, columns = np.broadcast_arrays(rows, columns)
+        rows, columns = rows[inside], columns[inside]
+        pixels = file.read(band, _bounds(rows), _bounds(columns), access=self.access)
+        out[inside] = pixels[rows - rows.min(), columns - columns.min()]
+        return out
+
+    def tiles(self, block: TiffBlock) -> tuple[GeoTiff, list[TiffTile]]:
+        """Return the file, and which of its tiles a read of a block takes."""
+        file, band, rows, columns = self._under(block)
+        there = (rows >= 0) & (rows < file.layout.height), (columns >= 0) & (columns < file.layout.width)
+        if rows.shape == columns.shape:  # else each axis stands for itself
+            there = (there[0] & there[1],) * 2
+        if not (there[0].any() and there[1].any()):
+            return file, []
+        return file, file.tiles(band, _bounds(rows[there[0]]), _bounds(columns[there[1]]), limits=self.access.limits)
+
+    def _under(self, block: TiffBlock) -> tuple[GeoTiff, int, Indices, Indices]:
+        """Return the file, its band, and which of its rows and columns lie under a block, or would."""
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -73,19 +97,10 @@ class AssetReader:
                 reason=f"the file has {file.bands} bands" + (f", not {band}" if index else ""),
                 fix="name the band by its position, as in {'red': 'visual#1'}",
             )
-        rows, columns = nearest_pixels(self._block(window), file.crs, file.transform)
-        out = np.full((int(window.height), int(window.width)), np.nan, np.float32)
-        inside = (rows >= 0) & (rows < file.layout.height) & (columns >= 0) & (columns < file.layout.width)
-        if not inside.any():
-            return out
-        rows, columns = np.broadcast_arrays(rows, columns)
-        rows, columns = rows[inside], columns[inside]
-        top, left = int(rows.min()), int(columns.min())
-        pixels = file.read(band, (top, int(rows.max()) + 1), (left, int(columns.max()) + 1), access=self.access)
-        out[inside] = pixels[rows - top, columns - left]
-        return out
+        return file, band, *nearest_pixels(block, file.crs, file.transform)
 
     def _block(self, window: Window) -> TiffBlock:
+        assert self.spec is not None
         left, _, _, top = self.spec.bounds
         return TiffBlock(
             crs=self.crs,
@@ -97,6 +112,11 @@ class AssetReader:
 
     def close(self) -> None:
         """Do nothing: a read leaves nothing open."""
+
+
+def _bounds(indices: Indices) -> tuple[int, int]:
+    """Return the first, and the one after the last."""
+    return int(indices.min()), int(indices.max()) + 1
 
 
 def reader(crs: str, access: Access) -> functools.partial[AssetReader]:
@@ -198,7 +218,7 @@ def stack_items(
     """Return the raw numbers of all layers of all items on a grid, to be read when computed."""
     if not items:
         return _missing((0, len(layers), *grid.shape), chunks)
-    links = [[_link(item, names, grid) for names in layers] for item in items]
+    links = [[link_to(item, names, grid) for names in layers] for item in items]
     plain = [_plain_item(str(n), row, grid) for n, row in enumerate(links)]
     if not any(item["assets"] for item in plain):
         return _missing((len(items), len(layers), *grid.shape), chunks)
@@ -246,7 +266,8 @@ def _stackstac() -> ModuleType:
     return module
 
 
-def _link(item: StacItem, names: Layer, grid: Grid) -> str | None:
+def link_to(item: StacItem, names: Layer, grid: Grid) -> str | None:
+    """Return the link to the file of a layer of an item, with its name and band; None where none touches a grid."""
     named_asset = asset_for(item, names)
     if named_asset is None or not touches(item, named_asset[1], grid):
         return None
