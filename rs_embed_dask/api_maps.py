@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import xarray as xr
-    from distributed import Client
 
+    from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.maps.positions import PositionTable
@@ -39,7 +39,7 @@ def compute_map(
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
     dims: int | None = None,
-    client: Client | None = None,
+    client: Connection = None,
     progress: Progress = True,
     wait: float = 0.0,
     preview: bool = True,
@@ -204,7 +204,7 @@ def resume_map(
     source: Provider | None,
     trust_hosts: Sequence[str],
     *,
-    client: Client | None,
+    client: Connection,
     options: Options,
     wait: float,
 ) -> MapReport:

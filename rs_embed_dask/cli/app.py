@@ -113,13 +113,13 @@ def make_map(
 ) -> None:
     """Embed a whole region as a seamless field. Run the same command again to continue after a stop."""
     request = read.map_from(options)
-    with show.connected(place) as client, show.progress(is_quiet=quiet) as progress:
+    with show.progress(is_quiet=quiet) as progress:
         rs.compute_map(
             request.region,
             request.models,
             request.span,
             out=out,
-            client=client,
+            client=show.connection(place),
             progress=progress,
             wait=place.wait,
             preview=preview,

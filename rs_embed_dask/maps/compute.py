@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distributed import Client
-
+    from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.report import Listener
     from rs_embed_dask.maps.graph import BlockReceipt
     from rs_embed_dask.maps.lattice import Lattice
@@ -51,7 +50,7 @@ def compute(
     run: MapRun,
     out: str | Path,
     *,
-    client: Client | None = None,
+    client: Connection = None,
     options: Options | None = None,
     plan: Any = None,
     wait: float = 0.0,
@@ -68,9 +67,7 @@ def compute(
         return compute_store(run, store, client=client, options=guarded, plan=plan)
 
 
-def compute_store(
-    run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any = None
-) -> MapReport:
+def compute_store(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: Any = None) -> MapReport:
     """Compute what is left to do in a map, of the models of a run; the caller holds its lease."""
     mend_lost_blocks(store)
     report = _computed(run, store, client=client, options=options, plan=plan)
@@ -84,7 +81,7 @@ def _has_previews(store: MapStore) -> bool:
     return all(f"{label}/{PREVIEW}" in store.document.metadata for label in store.labels)
 
 
-def _computed(run: MapRun, store: MapStore, *, client: Client | None, options: Options, plan: Any) -> MapReport:
+def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: Any) -> MapReport:
     todo = [(models, list(run.pending(store, models, only=options.only))) for models in run.passes]
     by_label: Counter[str] = Counter()
     for _, works in todo:
