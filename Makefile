@@ -1,5 +1,5 @@
 # Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
-#   make demo | map | test | test-long | real DATA=... | lint | types | imports | tests | bench | setup | clean
+#   make demo | map | test | test-long | real DATA=... | real-map DATA=... | lint | types | imports | tests | bench | setup | clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -12,6 +12,7 @@ READY := $(VENV)/.ready
 OUT ?= demo-out
 MAP_OUT ?= map-out
 REAL_OUT ?= real-out
+REAL_MAP_OUT ?= real-map-out
 DATA ?= ../shared/data
 MODELS ?= ../shared/models
 SEEDS ?= 200
@@ -21,7 +22,7 @@ JOBS ?= 2
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
-.PHONY: help setup demo map test test-long real lint types imports tests bench notebooks clean
+.PHONY: help setup demo map test test-long real real-map lint types imports tests bench notebooks clean
 
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
@@ -29,6 +30,7 @@ help:
 	@echo "make test             lint, types, import layers and the whole suite"
 	@echo "make test-long        the same, then SEEDS=200 runs under attack, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
+	@echo "make real-map DATA=DIR  map a real granule with real Galileo weights; ends with scores of five overlaps and a picture"
 	@echo "make bench            compare the pipeline with its lower bound"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
 
@@ -54,6 +56,9 @@ map: $(READY)
 
 real: $(READY)
 	@$(BIN)/python -m examples.real_images --data $(DATA) --out $(REAL_OUT)
+
+real-map: $(READY)
+	@$(BIN)/python -m examples.real_map --data $(DATA) --out $(REAL_MAP_OUT)
 
 test: lint types imports tests
 
@@ -82,6 +87,6 @@ notebooks: $(READY)
 	@$(BIN)/python -m tests.notebook_run --write
 
 clean:
-	rm -rf $(VENV) $(OUT) $(MAP_OUT) $(REAL_OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) $(MAP_OUT) $(REAL_OUT) $(REAL_MAP_OUT) build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

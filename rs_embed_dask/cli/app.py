@@ -235,7 +235,13 @@ def export(  # noqa: PLR0913  each is an option
     ] = None,
 ) -> None:
     """Write the results of a store, of places or of a map, in another format."""
-    given = {"dims": read.dims_from(dims), "group": group, "span": span, "href": href, "license": license}
+    given: dict[str, Any] = {
+        "dims": read.dims_from(dims),
+        "group": group,
+        "span": span,
+        "href": href,
+        "license": license,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     show.text(rs.export(store, kind, path, model=model or None, **options))
 

@@ -152,6 +152,9 @@ def tile_vectors(
     faults = [(windows[place], Status.MODEL_FAILED, reason) for place, reason in errors.items()]
     if vectors is not None:
         vectors = vectors[:, : area.dim]
+        seen = _seen(list(cubes.values()), over.shape, px)
+        for one, rect in zip(vectors, windows, strict=True):
+            one[:, ~seen[rect.within(over)]] = np.nan  # what no pixel shows is the network's guess
     return TileVectors(vectors, tuple(faults), quality, scenes, len(windows), seconds)
 
 
@@ -222,6 +225,13 @@ def embed_windows(
             continue
         vectors[place] = values
     return vectors, errors, seconds
+
+
+def _seen(cubes: Sequence[Cube], shape: tuple[int, int], px: int) -> NDArray[np.bool_]:
+    """Return which tokens have a valid pixel, in any frame of any modality; (rows, columns)."""
+    rows, cols = shape
+    there = np.logical_or.reduce([np.isfinite(cube.values).any((0, 1)) for cube in cubes])
+    return np.asarray(there.reshape(rows, px, cols, px).any((1, 3)))
 
 
 def _quality(cubes: Sequence[Cube], where: tuple[slice, slice], cells: tuple[tuple[int, int], int]) -> Quality:

@@ -9,9 +9,11 @@ import rs_embed_dask as rs
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.maps.lattice import Rect
+from rs_embed_dask.maps.pieces import read_piece
 from rs_embed_dask.providers import load_all
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Status
+from tests.maps import inprocess
 from tests.maps.inprocess import InProcess, mosaic
 
 SPAN = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
@@ -87,3 +89,26 @@ def test_a_table_of_positions_is_taken_from_every_window(made):
     inner = table[:, 1:-1, 1:-1]  # windows of the core tile the lattice: each token has one
     rows, cols = (np.arange(edge * 64 - 1, edge * 64 + 63) % tiling.stride for edge in BLOCKS[0])
     np.testing.assert_allclose(kept - less, inner[:, rows[:, None], cols], rtol=0, atol=1e-5)
+
+
+def test_a_token_that_no_pixel_shows_has_no_vector(monkeypatch):
+    """A window that is seen in part gives the network's guess for the rest, which is not written."""
+    block, seen_px = (1520, 131), 101
+    edge = block[1] * 256 + seen_px
+
+    def half(*words, rect, **more):
+        piece = read_piece(*words, rect=rect, **more)
+        for read in piece.reads.values():
+            if read.value is not None:
+                read.value.values[..., max(0, edge - rect.left) :] = np.nan
+        return piece
+
+    monkeypatch.setattr(inprocess, "read_piece", half)
+    spec = rs.ModelSpec("galileo", variant="nano", weights="random", options={"patch_px": 4, "max_px": 16})
+    run = InProcess(spec, SPAN, provider="synthetic", overlap=0.0).run([block])
+    (field,) = run.fields.values()
+    there = np.isfinite(field.vectors).all(axis=0)
+    assert there[:, :26].all()  # of the 26th token, one column of pixels
+    assert not there[:, 26:].any()
+    assert field.status == Status.PARTIAL
+    assert "59 % of the tokens without a vector" in field.reason
