@@ -223,7 +223,7 @@ def test_a_map_is_verified_repaired_and_resumed(threads_client, tmp_path, wester
     assert {label: counts.total() for label, counts in report.counts.items()} == {"rcf": 2}
     assert rs.verify(path).is_sound
     one, other = (open_map(place)["rcf"]["utm31"].embedding.values for place in (path, western[0]))
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)  # other batches add up in another order
     files[1].unlink()
     with pytest.warns(UserWarning, match=r"1 file missing .*; 1 block to compute again"):
         again = rs.resume(path, client=threads_client, progress=False)

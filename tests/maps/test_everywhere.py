@@ -51,12 +51,15 @@ def test_each_token_centre_is_there_once_without_a_gap(threads_client, tmp_path,
         lattice = next(one for one in owner if one.group == name)
         row, col = lattice.index(float(field.x[0]), float(field.y[0]))
         owned = lattice.owned(_rect(row, col, field.sizes))
-        np.testing.assert_array_equal(there, owned)
+        # The tree is cropped to a rectangle, of which a region that lies askew leaves some blocks out.
+        decided = np.kron(field.status.values[0] != Status.PENDING, np.ones((64, 64), bool))
+        np.testing.assert_array_equal(there, owned & decided)
         assert (there[covered & owned]).all()
         area += float((field.coverage.values * owned).sum()) * TOKEN_M**2 / _scale(lattice, field)
         if place.maxlat < 0 and name.startswith("utm"):
             assert (field.y.values < 0).all()  # the northern projection, with negative northings
-    assert area == pytest.approx(Region.of(place).area_m2, rel=5e-3)
+    # Along a border of groups tokens belong by their centres: half a token of 380 m or more in 0.2 square kilometres.
+    assert area == pytest.approx(Region.of(place).area_m2, rel=5e-3 if len(groups) == 1 else 2e-2)
 
 
 def _rect(row, col, sizes):
