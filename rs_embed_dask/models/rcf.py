@@ -53,8 +53,7 @@ class RandomFeatures(nn.Module):
         # One by one: on CPUs a small image alone takes another path than a batch, and rounds otherwise.
         answers = torch.cat([functional.conv2d(image, filters) for image in images.split(1)])  # (B, K, H, W)
         both = [functional.relu(answers - self.bias), functional.relu(-answers - self.bias)]
-        side = self.cell_px
-        cells = [functional.avg_pool2d(x, side, side, ceil_mode=True, count_include_pad=False) for x in both]
+        cells = [functional.avg_pool2d(x, self.cell_px, ceil_mode=True, count_include_pad=False) for x in both]
         return cells, [x.mean((2, 3)) for x in both]
 
 

@@ -283,7 +283,7 @@ Factory = Callable[..., Provider]
 AUTO: Final = "planetary_computer"  # it serves every sensor of the tables and needs no account
 _GROUP: Final = "rs_embed_dask.providers"
 _OURS: Final = {
-    "planetary_computer": "rs_embed_dask.providers.stac.provider:PlanetaryComputer",
+    "planetary_computer": "rs_embed_dask.providers.stac.planetary_computer:PlanetaryComputer",
     "stac": "rs_embed_dask.providers.stac.provider:StacProvider",
     "earth_search": "rs_embed_dask.providers.stac.earth_search:EarthSearch",
     "earth_engine": "rs_embed_dask.providers.earth_engine.provider:EarthEngine",

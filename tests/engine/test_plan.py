@@ -10,7 +10,7 @@ from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.providers.stac.provider import PlanetaryComputer
+from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
 from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import (
     BBox,

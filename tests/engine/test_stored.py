@@ -16,7 +16,7 @@ from rs_embed_dask.engine.topup import store_for
 from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.providers import registry
 from rs_embed_dask.providers.earth_engine.session import ENDPOINTS, KINDS
-from rs_embed_dask.providers.stac.provider import URL
+from rs_embed_dask.providers.stac.planetary_computer import URL
 from rs_embed_dask.store import ItemColumns, Store, seal
 from tests.store.samples import make_items
 

@@ -20,7 +20,8 @@ from rs_embed_dask.providers import buckets, http, load, open_provider, signing
 from rs_embed_dask.providers.http import Access, PlainLinks, read_range
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.signing import BucketLinks
-from rs_embed_dask.providers.stac.provider import PlanetaryComputer, StacProvider
+from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
+from rs_embed_dask.providers.stac.provider import StacProvider
 from tests.services.private_bucket import KEY_ID, REGION, SECRET, PrivateBucket
 from tests.services.reads import read
 from tests.services.scenes import grid, layer, s2_scene

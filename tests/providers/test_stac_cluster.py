@@ -11,7 +11,7 @@ from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
-from rs_embed_dask.providers.stac.provider import PlanetaryComputer
+from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.scenes import seam_scenes
 

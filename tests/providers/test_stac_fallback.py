@@ -11,7 +11,8 @@ from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import load, open_provider
 from rs_embed_dask.providers.stac.earth_search import EarthSearch
-from rs_embed_dask.providers.stac.provider import PlanetaryComputer, StacProvider
+from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
+from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.catalog import Scene
 from tests.services.reads import JUNE, only, read

@@ -22,7 +22,8 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import Provider, load, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.provider import URL, PlanetaryComputer, StacProvider
+from rs_embed_dask.providers.stac.planetary_computer import URL, PlanetaryComputer
+from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.faults import BUSY, FaultPlan, Happening

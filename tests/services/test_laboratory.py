@@ -16,7 +16,8 @@ from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import http
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.providers.stac.provider import PlanetaryComputer, StacProvider
+from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
+from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.specs.fetch import FetchSpec
 from rs_embed_dask.store import Status
 from tests.services.faults import FaultPlan

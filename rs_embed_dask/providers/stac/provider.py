@@ -17,7 +17,7 @@ from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
-from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, PlanetaryComputerTokens, Signer
+from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, Signer
 from rs_embed_dask.providers.kept import ByteCache, kept_bytes
 from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.providers.handed import Before, HandedBytes
 
-__all__ = ["URL", "PlanetaryComputer", "StacProvider", "scene_of"]
+__all__ = ["StacProvider", "scene_of"]
 
 
 def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) -> Scene:
@@ -467,38 +467,3 @@ def _counted(
 DEFAULTS: Final = {
     f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(StacProvider)
 }
-
-
-URL: Final = "https://planetarycomputer.microsoft.com/api/stac/v1"
-
-
-@dataclass(frozen=True, repr=False)
-class PlanetaryComputer(StacProvider):
-    """Reads the Planetary Computer's collections.
-
-    Links stay unsigned in searches, graphs, stores and messages. The worker that reads a file asks the token issuer
-    through the `planetary_computer` package (which takes a subscription key from its own settings, if there is one),
-    once per container and process, and again when the token's own expiry comes near.
-
-    Parameters
-    ----------
-    url
-        Address of the API.
-    source, collections, assets, absent, threads, chunk_px, retry, fallback, credentials
-        As of `StacProvider`; the tables are the Planetary Computer's.
-
-    Examples
-    --------
-    >>> sorted(PlanetaryComputer().sensors())[-2:]
-    ['sentinel-1-rtc', 'sentinel-2-l2a']
-    """
-
-    url: str = URL
-    source: str = "planetary_computer"
-
-    name: ClassVar[str] = "planetary_computer"
-
-    @property
-    def signer(self) -> Signer:
-        """Signer of links, with tokens of the Planetary Computer."""
-        return PlanetaryComputerTokens()
