@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         verify,
     )
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
+    from rs_embed_dask.compat.exporting import export_batch
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
     from rs_embed_dask.errors import RsEmbedError
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.export.cog import to_cog
     from rs_embed_dask.store.export.preview import build_preview
     from rs_embed_dask.store.export.stac import to_stac
+    from rs_embed_dask.store.loaded import load_export
 
 __version__ = "0.1.0"
 
@@ -71,6 +73,7 @@ _HOMES = {
         "verify",
     ),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
+    "rs_embed_dask.compat.exporting": ("export_batch",),
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
     "rs_embed_dask.errors": ("RsEmbedError",),
@@ -82,6 +85,7 @@ _HOMES = {
     "rs_embed_dask.store.export.cog": ("to_cog",),
     "rs_embed_dask.store.export.preview": ("build_preview",),
     "rs_embed_dask.store.export.stac": ("to_stac",),
+    "rs_embed_dask.store.loaded": ("load_export",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",
@@ -119,12 +123,14 @@ __all__ = [
     "compute_map",
     "describe_model",
     "export",
+    "export_batch",
     "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
     "inspect_input",
     "list_models",
     "list_providers",
+    "load_export",
     "load_model",
     "map_scores",
     "open_map",
