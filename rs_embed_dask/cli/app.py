@@ -221,9 +221,12 @@ def verify(
 @app.command()
 def export(
     store: StorePath,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File or folder to write.")],
     *,
-    kind: Annotated[str, typer.Option("--format", "-f", help="Format: geoparquet or netcdf.")],
+    kind: Annotated[
+        str,
+        typer.Option("--format", "-f", help="Format: geoparquet, netcdf, rs-embed, neuco-csv, cog or stac."),
+    ],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to write. Can be repeated.")] = None,
 ) -> None:
     """Write the results of a store as a file of another format."""

@@ -95,7 +95,7 @@ def _sensor(data: UserData) -> Sensor:
 def _bands(data: UserData) -> tuple[str, ...]:
     """Return the common names of the array's bands. Raises SpecError where none are named and no order is usual."""
     of = _sensor(data)
-    names = data.bands or _ORDERS.get(of.id, ())
+    names = tuple(data.bands or _ORDERS.get(of.id) or ())
     if len(names) != np.shape(data.data)[-3]:
         reason = f"the array has {np.shape(data.data)[-3]} bands"
         raise SpecError("UserData.bands", value=data.bands, reason=reason, fix="name each band of the array")

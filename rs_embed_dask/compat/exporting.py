@@ -256,7 +256,9 @@ class _Export:
             "models": [one.to_dict() for one in self.asked],
             "items": [[items[row].spatial.to_dict(), items[row].temporal.to_dict()] for row in rows],
             "output": self.how.output.to_dict(),
-            "prep": self.how.prep.to_dict() if hasattr(self.how.prep, "to_dict") else self.how.prep,
+            "prep": self.how.prep
+            if self.how.prep is None or isinstance(self.how.prep, str)
+            else self.how.prep.to_dict(),
             "backend": str(getattr(self.how.backend, "name", self.how.backend)),
             "config": [getattr(self.config, name) for name in _CONTENT],
         }
@@ -293,8 +295,9 @@ class _Export:
         groups: dict[Any, list[Asked]] = {}
         for one in self.asked:
             groups.setdefault(one.kind, []).append(one)
-        more = {"retry": replace(READ_RETRY, attempts=1 + self.config.max_retries)} if self.config.max_retries else {}
-        how = replace(self.how, batch_items=self.config.effective_infer_batch_size, **more)
+        retries = self.config.max_retries
+        retry = replace(READ_RETRY, attempts=1 + retries) if retries else READ_RETRY
+        how = replace(self.how, batch_items=self.config.effective_infer_batch_size, retry=retry)
         streams = [(group, results_of(plans_of(group, taken, how))) for group in groups.values()]
         for _ in track(range(len(rows)), "export", disable=not self.config.show_progress, transient=True):
             entries: dict[str, dict[str, Any]] = {}

@@ -63,7 +63,7 @@ def report_of(
     values[is_empty] = 0.0
     report: dict[str, Any] = {"name": name, "shape": tuple(map(int, pixels.shape)), "dtype": str(pixels.dtype)}
     report["finite_frac"] = float(known.mean())
-    numbers = {"min": np.nanmin, "max": np.nanmax, "mean": np.nanmean, "std": np.nanstd}
+    numbers: dict[str, Any] = {"min": np.nanmin, "max": np.nanmax, "mean": np.nanmean, "std": np.nanstd}
     report |= {f"band_{word}": function(values, axis=1).tolist() for word, function in numbers.items()}
     quantiles = np.nanquantile(values, _QUANTILES, axis=1)
     report["quantiles"] = list(_QUANTILES)

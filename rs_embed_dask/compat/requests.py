@@ -98,7 +98,7 @@ def radar_options(sensor: object) -> dict[str, Any]:
     """Return what a sensor says of radar, as options of Earth Engine; what it takes by default is left out."""
     if not isinstance(sensor, SensorSpec):
         return {}
-    told = {"orbit": sensor.orbit and sensor.orbit.lower(), "radar": _RADAR[sensor.use_float_linear]}
+    told: dict[str, Any] = {"orbit": sensor.orbit and sensor.orbit.lower(), "radar": _RADAR[sensor.use_float_linear]}
     told |= {"any_mode": not sensor.s1_require_iw}
     return {name: value for name, value in told.items() if value not in {None, False, "linear"}}
 

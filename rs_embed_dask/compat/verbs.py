@@ -58,7 +58,7 @@ def get_embeddings_batch(
     return _embedded(asked, spatials, temporal, How(output, input_prep, backend))
 
 
-def _embedded(asked: Asked, spatials: list[SpatialSpec], temporal: TemporalSpec | None, how: How) -> list[Embedding]:
+def _embedded(asked: Asked, spatials: Any, temporal: TemporalSpec | None, how: How) -> list[Embedding]:
     if not isinstance(spatials, list | tuple) or not spatials:
         raise SpecError("spatials", value=spatials, reason="expected a list of places", fix="give at least one place")
     plans = plans_of([asked], items_of(spatials, temporal, [asked]), how)

@@ -180,13 +180,13 @@ def _combined(path: Path) -> ExportResult:
 def _model(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], count: int) -> ModelResult:
     name, metas = str(entry.get("model", "")), list(entry.get("metas") or [])
     kept = [metas[row] if row < len(metas) and isinstance(metas[row], dict) else {} for row in range(count)]
-    parts = [
+    embeddings, inputs = (
         _rows(entry.get(part) or {}, arrays, f"{key}__{sanitised(name)}", count)
         for part, key in (("embeddings", "embeddings"), ("inputs", "inputs_bchw"))
-    ]
+    )
     error = entry.get("error") or next(iter((entry.get("errors_by_index") or {}).values()), None)
     status = str(entry.get("status", "failed"))
-    return ModelResult(name, status, *parts, kept, str(error) if error and parts[0] is None else None)
+    return ModelResult(name, status, embeddings, inputs, kept, str(error) if error and embeddings is None else None)
 
 
 def _rows(
@@ -272,13 +272,13 @@ def _of_items(name: str, rows: Sequence[tuple[int, Mapping[str, Any], dict[str, 
     meta: list[dict[str, Any]] = [{} for _ in range(count)]
     for number, entry, _ in rows:
         meta[number] = entry.get("meta") or {}
-    arrays = [
+    embeddings, inputs = (
         _stacked({number: found[part] for number, _, found in rows if found[part] is not None}, count)
         for part in ("embedding", "input")
-    ]
+    )
     status = state_of([entry for _, entry, _ in rows])
     errors = [str(entry["error"]) for _, entry, _ in rows if entry.get("error")]
-    return ModelResult(name, status, *arrays, meta, errors[0] if errors and status == "failed" else None)
+    return ModelResult(name, status, embeddings, inputs, meta, errors[0] if errors and status == "failed" else None)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def _write_items(tree: xr.DataTree, labels: Sequence[str], folder: Path, kind: s
 def _rows_of(tree: xr.DataTree, labels: Sequence[str]) -> Iterator[tuple[int, Mapping[str, np.ndarray[Any, Any]]]]:
     """Go through the items with their vectors, reading a block of rows at a time."""
     shapes = {label: _shapes(tree, label) for label in labels}
-    fields = {label: tree[label]["embedding"] for label in labels}
+    fields: dict[str, Any] = {label: tree[label]["embedding"] for label in labels}
     chunks = [one.chunks[0][0] if one.chunks else _ROWS for one in fields.values()]
     step = max(chunks, default=_ROWS)
     for first in range(0, tree[ITEMS].sizes["item"], step):
