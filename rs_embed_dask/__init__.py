@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rs_embed_dask.analysis.compare import compare
     from rs_embed_dask.api import (
         can_run,
         compute_embeddings,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         verify,
     )
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
+    from rs_embed_dask.compat.exporting import export_batch
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
     from rs_embed_dask.errors import RsEmbedError
@@ -52,12 +54,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.places import places
     from rs_embed_dask.store.export import export, to_dataframe, to_geodataframe, to_geoparquet, to_netcdf
     from rs_embed_dask.store.export.cog import to_cog
+    from rs_embed_dask.store.export.neuco import to_neuco_csv
     from rs_embed_dask.store.export.preview import build_preview
+    from rs_embed_dask.store.export.rs_embed import to_rs_embed
     from rs_embed_dask.store.export.stac import to_stac
+    from rs_embed_dask.store.imported import import_export
+    from rs_embed_dask.store.loaded import load_export
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "rs_embed_dask.analysis.compare": ("compare",),
     "rs_embed_dask.api": (
         "can_run",
         "compute_embeddings",
@@ -71,6 +78,7 @@ _HOMES = {
         "verify",
     ),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
+    "rs_embed_dask.compat.exporting": ("export_batch",),
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
     "rs_embed_dask.errors": ("RsEmbedError",),
@@ -81,7 +89,11 @@ _HOMES = {
     "rs_embed_dask.store.export": ("export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"),
     "rs_embed_dask.store.export.cog": ("to_cog",),
     "rs_embed_dask.store.export.preview": ("build_preview",),
+    "rs_embed_dask.store.export.neuco": ("to_neuco_csv",),
+    "rs_embed_dask.store.export.rs_embed": ("to_rs_embed",),
     "rs_embed_dask.store.export.stac": ("to_stac",),
+    "rs_embed_dask.store.imported": ("import_export",),
+    "rs_embed_dask.store.loaded": ("load_export",),
     "rs_embed_dask.providers": ("list_providers", "open_provider", "register_provider"),
     "rs_embed_dask.specs": (
         "BBox",
@@ -115,16 +127,20 @@ __all__ = [
     "build_preview",
     "can_run",
     "cluster",
+    "compare",
     "compute_embeddings",
     "compute_map",
     "describe_model",
     "export",
+    "export_batch",
     "fetch_weights",
     "get_embedding",
     "get_embeddings_batch",
+    "import_export",
     "inspect_input",
     "list_models",
     "list_providers",
+    "load_export",
     "load_model",
     "map_scores",
     "open_map",
@@ -142,6 +158,8 @@ __all__ = [
     "to_geodataframe",
     "to_geoparquet",
     "to_netcdf",
+    "to_neuco_csv",
+    "to_rs_embed",
     "to_stac",
     "verify",
 ]

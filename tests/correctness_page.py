@@ -45,7 +45,7 @@ was compared with what, how closely the two agree, and what was not compared. It
 - Everything before the arrays. A case starts from an array. Which scenes were read, how clouds were masked and how
   frames were composited change vectors by far more than any error here; a store's receipt records these choices.
 
-"Differs" means that rs-embed 0.2.1 returns different numbers, or none, for the same request, for the reasons listed.
+"Differs" means that rs-embed 0.3.1 returns different numbers, or none, for the same request, for the reasons listed.
 This package follows the authors; where rs-embed's behaviour can be requested, the option is given in parentheses."""
 
 KINDS = {"input": "what the network sees", "vectors": "vectors", "tokens": "tokens and grids"}
@@ -56,7 +56,7 @@ NO_MODEL, NONE_KNOWN, NOT_RECORDED = "has no such model", "no difference known",
 def page(record, evidence):
     """Return the page for a parity record; `evidence(card, entry)` lists what a figure is based on."""
     cards = all_cards()
-    head = "| model | largest error | compared with | weights | cases | variants | rs-embed 0.2.1 |"
+    head = "| model | largest error | compared with | weights | cases | variants | rs-embed 0.3.1 |"
     rule = "|---|---|---|---|---|---|---|"
     table = "\n".join([head, rule, *(_row(card, record.get(card.id)) for card in cards)])
     parts = [METHOD, "## Summary", table, *(_section(card, record.get(card.id), evidence) for card in cards)]
@@ -110,7 +110,7 @@ def _section(card, entry, evidence):
     points = evidence(card, entry) if entry is not None else _unrecorded(card)
     lines.append("\n".join(f"- {point}" for point in points))
     if card.deviations and _differs(card) != NO_MODEL:
-        lines.append("rs-embed 0.2.1 differs:")
+        lines.append("rs-embed 0.3.1 differs:")
         lines.append("\n".join(f"- {text}" for text in card.deviations))
     return "\n\n".join(lines)
 

@@ -36,8 +36,8 @@ CARD = Card(
         "A span must lie in one calendar year.",
     ),
     deviations=(
-        "A place across a UTM zone's edge is read; rs-embed raises there.",
-        "Pixels without a vector are NaN and counted; rs-embed has 0 or lets one NaN make the mean NaN.",
-        "Tiles meet where their pixels do; rs-embed is one pixel off, and in overlaps takes whichever tile came last.",
+        "Pixels lie in UTM, in one zone across an edge; rs-embed moves all to Web Mercator, by nearest neighbour.",
+        "Pixels without a vector are NaN and counted; rs-embed has 0, which its mean includes.",
+        "In overlaps of tiles rs-embed takes whichever came first.",
     ),
 )

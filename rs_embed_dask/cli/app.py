@@ -222,7 +222,14 @@ def export(  # noqa: PLR0913  each is an option
     store: StorePath,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, or folder for several.")],
     *,
-    kind: Annotated[str, typer.Option("--format", "-f", help="Of places: geoparquet or netcdf. Of maps: cog or stac.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Of places: geoparquet, netcdf, rs-embed or neuco-csv. Of both, and of maps: cog or stac.",
+        ),
+    ],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to write. Can be repeated.")] = None,
     dims: Annotated[
         str | None, typer.Option(help="Bands of a COG: pca (colours), all, or numbers of dimensions, e.g. 0,1,2.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.store import Item
 
-__all__ = ["ItemResult", "embed_items", "embeddings_of", "inputs_of", "read_items"]
+__all__ = ["ItemResult", "embed_items", "embedding_of", "embeddings_of", "inputs_of", "read_items"]
 
 _THREADS: Final = 8
 
@@ -73,11 +73,12 @@ def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outc
 
 def embeddings_of(plan: Plan) -> list[Embedding]:
     """Embed the items of a plan with one model, in order."""
-    return [_embedding(result, plan) for result in embed_items(plan)]
+    return [embedding_of(result, plan) for result in embed_items(plan)]
 
 
-def _embedding(result: ItemResult, plan: Plan) -> Embedding:
-    spec, item = plan.request.models[0], result.item
+def embedding_of(result: ItemResult, plan: Plan, number: int = 0) -> Embedding:
+    """Return what one of the plan's models made of an item; raise why it made nothing."""
+    spec, item = plan.request.models[number], result.item
     model_card = card(spec.id)
     outcome, product = result.outcomes[spec.label], plan.recipe.product.get(spec.label)
     if outcome.error is not None:

@@ -155,7 +155,7 @@ class ModelPage:
             Section("Outputs", _output_rows(card), ("output", "dimension", "what it is")),
             Section("Options", _option_rows(card), ("option", "default", "choices", "meaning")),
             Section("Parity", ((card.parity,),) if card.parity else ()),
-            Section("Where rs-embed 0.2.1 differs", tuple((text,) for text in card.deviations)),
+            Section("Where rs-embed 0.3.1 differs", tuple((text,) for text in card.deviations)),
             Section("Notes", tuple((text,) for text in card.notes)),
             Section("Example", code=example(card)),
         )

@@ -9,6 +9,8 @@ from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.store.export.frames import to_dataframe, to_geodataframe
 from rs_embed_dask.store.export.geoparquet import to_geoparquet
 from rs_embed_dask.store.export.netcdf import to_netcdf
+from rs_embed_dask.store.export.neuco import to_neuco_csv
+from rs_embed_dask.store.export.rs_embed import to_rs_embed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,27 +19,38 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Target
 
-__all__ = ["FORMATS", "export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"]
+__all__ = [
+    "FORMATS",
+    "export",
+    "to_dataframe",
+    "to_geodataframe",
+    "to_geoparquet",
+    "to_netcdf",
+    "to_neuco_csv",
+    "to_rs_embed",
+]
 
 
 def _to_cog(source: xr.DataTree | Target, path: str | Path, **options: Any) -> Path:
     from rs_embed_dask.store.export.cog import to_cog
 
     to_cog(source, path, **options)
-    return Path(path)
+    return Path(path).expanduser()
 
 
 def _to_stac(source: xr.DataTree | Target, path: str | Path, **options: Any) -> Path:
     from rs_embed_dask.store.export.stac import to_stac
 
     to_stac(source, path, **options)
-    return Path(path)
+    return Path(path).expanduser()
 
 
 FORMATS: Final[dict[str, Callable[..., Path]]] = {
+    "cog": _to_cog,
     "geoparquet": to_geoparquet,
     "netcdf": to_netcdf,
-    "cog": _to_cog,
+    "neuco-csv": to_neuco_csv,
+    "rs-embed": to_rs_embed,
     "stac": _to_stac,
 }
 """What writes each format."""
@@ -60,11 +73,12 @@ def export(
     ----------
     run : DataTree, path or URL
         What `compute_embeddings` or `compute_map` returned, or a store.
-    format : {"geoparquet", "netcdf", "cog", "stac"}
-        The format; see `to_geoparquet` and `to_netcdf`, of places, and `to_cog` and `to_stac`, of maps.
+    format : {"geoparquet", "netcdf", "rs-embed", "neuco-csv", "cog", "stac"}
+        The format; see `to_geoparquet`, `to_netcdf`, `to_rs_embed` and `to_neuco_csv`, of places, and `to_cog` and
+        `to_stac`, of places and maps.
     path : path
-        The file to write; an existing file is replaced once the new one is complete. COGs of several models, zones or
-        spans, and a STAC catalogue, take a folder.
+        The file to write; an existing file is replaced once the new one is complete. COGs of several models, zones,
+        items or spans, and a STAC catalogue, take a folder.
     model : str or list of str, optional
         The models to write; default all.
     **options

@@ -1,4 +1,4 @@
-"""Maps as cloud-optimised GeoTIFFs, one per model, group and span."""
+"""Maps, and the grids of runs, as cloud-optimised GeoTIFFs: one per model, group or item, and span."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import whole
 from rs_embed_dask.store.export.colours import NO_COLOUR, basis_of, painted
-from rs_embed_dask.store.export.fields import fields_of, map_tree
+from rs_embed_dask.store.export.items import any_fields, any_tree, file_safe, is_run
 from rs_embed_dask.store.export.preview import stored_basis
 from rs_embed_dask.store.export.whole import whole_file
 from rs_embed_dask.store.map_store import MapStore
@@ -50,15 +50,15 @@ def to_cog(
     group: str | None = None,
     span: int | None = None,
 ) -> list[Path]:
-    """Write a map as cloud-optimised GeoTIFFs: one per model, group and span, block by block.
+    """Write a map as cloud-optimised GeoTIFFs: one per model, group and span, block by block; or the grids of a run.
 
     Parameters
     ----------
     source : DataTree, path or URL
-        What `compute_map` or `open_map` returned, or a map's path.
+        What `compute_map` or `open_map` returned, or a map's path; or a run whose models hold grids.
     path : path
         A file that ends in ``.tif``, for a map of one model, group and span, or a folder, for any: its files are
-        called ``MODEL_GROUP_START_END.tif``.
+        called ``MODEL_GROUP_START_END.tif``, and those of a run ``MODEL_ID_START_END.tif``.
     dims : "pca", "all" or list of int, default "pca"
         ``"pca"``: three bytes per token, 1 to 255 with 0 where there is no vector, of the first three principal
         components; those of the map's preview where `source` is a path and `build_preview` was called, else of a
@@ -67,7 +67,7 @@ def to_cog(
     model : str or list of str, optional
         The models to write; default all.
     group : str, optional
-        Only this zone; default all.
+        Only this zone of a map, or the item of a run with this id; default all.
     span : int, optional
         Only this span, by its number along ``time``; default all.
 
@@ -93,10 +93,10 @@ def to_cog(
     >>> rs.to_cog("county.zarr", "colours", model="rcf")  # doctest: +SKIP
     [PosixPath('colours/rcf_utm31_2022-01-01_2023-01-01.tif')]
     """
-    tree, target = map_tree(source), Path(path).expanduser()
-    fields = fields_of(tree, model, group, span=span)
+    tree, target = any_tree(source), Path(path).expanduser()
+    fields = any_fields(tree, model, group, span=span)
     files = _files(fields, target)
-    bases = _bases(fields, None if source is tree else source) if _is_pca(dims) else {}
+    bases = _bases(fields, None if source is tree or is_run(tree) else source) if _is_pca(dims) else {}
     for one, file in zip(fields, files, strict=True):
         if _is_pca(dims):
             _write(one, file, _COLOURS, partial(painted, basis=bases[one.label]), dtype="uint8")
@@ -131,7 +131,10 @@ def _files(fields: Sequence[MapField], target: Path) -> list[Path]:
             raise SpecError("path", value=target, reason=reason, fix="give a folder, or model=, group= and span=")
         return [target]
     target.mkdir(parents=True, exist_ok=True)
-    return [target / f"{one.label}_{one.group}_{one.start}_{one.end}.tif" for one in fields]
+    names = [f"{one.label}_{file_safe(one.group)}_{one.start}_{one.end}" for one in fields]
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    numbered = [f"{name}_{one.time}" if name in twice else name for name, one in zip(names, fields, strict=True)]
+    return [target / f"{name}.tif" for name in numbered]
 
 
 def _bases(fields: Sequence[MapField], stored: Target | None) -> dict[str, Pca]:

@@ -1,8 +1,7 @@
-"""Maps as STAC: a collection per model, an item per block and span, with the fields of the embeddings extension."""
+"""Maps and runs as STAC: a collection per model, an item per block, or place, and span."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from itertools import groupby
 from pathlib import Path
@@ -25,10 +24,13 @@ from rs_embed_dask.specs.ground import (
 )
 from rs_embed_dask.store.conventions import proj_attrs
 from rs_embed_dask.store.document import Location, explained
-from rs_embed_dask.store.export.fields import fields_of, map_tree
+from rs_embed_dask.store.export.fields import fields_of
+from rs_embed_dask.store.export.items import any_tree, is_run
+from rs_embed_dask.store.export.stac_items import EXTENSIONS, ZARR, bbox_of, collection_of, place_items, times_of
+from rs_embed_dask.store.tables import model_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import xarray as xr
 
@@ -37,13 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTENSIONS", "to_stac"]
 
-EXTENSIONS: Final = (
-    "https://stac-extensions.github.io/embeddings/v0.0.1/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-)
-"""What the items of a map are described by, besides STAC itself."""
-
-_ZARR: Final = "application/vnd.zarr; version=3"
 _ZONE: Final = re.compile(r"utm(\d\d)")
 _POLES: Final = {"ups_n": POLE, "ups_s": -POLE}
 
@@ -56,12 +51,12 @@ def to_stac(
     license: str = "other",  # noqa: A002 - STAC's own word
     model: str | Sequence[str] | None = None,
 ) -> pystac.Catalog:
-    """Describe a map as a STAC catalogue: a collection per model, and an item per block and span with vectors.
+    """Describe a map or a run as a STAC catalogue: a collection per model, an item per block or place, and span.
 
     Parameters
     ----------
     source : DataTree, path or URL
-        What `compute_map` or `open_map` returned, or a map's path.
+        What `compute_map` or `open_map` returned, or a map's path; or a run, or a store's path.
     path : path, optional
         A folder to write the catalogue to, whose links are then relative.
     href : str, optional
@@ -75,8 +70,8 @@ def to_stac(
     Returns
     -------
     pystac.Catalog
-        Each item has the footprint of its block, the span, ``emb:`` and ``proj:`` fields, and an asset
-        ``embeddings``: the Zarr group, with the block's rows and columns in its description.
+        Each item has the footprint of its block or place, the span, ``emb:`` fields, those of ``proj:`` where it is a
+        grid, and an asset ``embeddings``: the Zarr group, with what to take of it in its description.
 
     Raises
     ------
@@ -90,22 +85,31 @@ def to_stac(
     >>> import rs_embed_dask as rs
     >>> catalogue = rs.to_stac("county.zarr", "stac", license="CC-BY-4.0")  # doctest: +SKIP
     """
-    tree = map_tree(source)
+    tree = any_tree(source)
     place = href or (None if source is tree else _href(source))
     if place is None:
         reason, fix = "a map in memory has no address", "give href=, where its store is found"
         raise SpecError("href", value=href, reason=reason, fix=fix)
-    catalogue = pystac.Catalog("maps", "Maps of embeddings by remote-sensing foundation models")
-    for label, fields in groupby(fields_of(tree, model), key=lambda one: one.label):
-        collection = _collection(list(fields), place.rstrip("/"), license)
+    what = "runs" if is_run(tree) else "maps"
+    catalogue = pystac.Catalog(what, "Embeddings by remote-sensing foundation models")
+    for collection in _collections(tree, model, place.rstrip("/"), terms=license):
         if collection is not None:
-            collection.id = label
             catalogue.add_child(collection)
     if path is not None:
         folder = str(Path(path).expanduser().absolute())
         with explained("export", folder, "check that its folder can be written, and the disk's space"):
             catalogue.normalize_and_save(folder, pystac.CatalogType.SELF_CONTAINED)
     return catalogue
+
+
+def _collections(
+    tree: xr.DataTree, model: str | Sequence[str] | None, place: str, *, terms: str
+) -> Iterator[pystac.Collection | None]:
+    if is_run(tree):
+        yield from (place_items(tree, label, place, terms=terms) for label in model_labels(tree, model))
+        return
+    for _, fields in groupby(fields_of(tree, model), key=lambda one: one.label):
+        yield _collection(list(fields), place, terms)
 
 
 def _href(source: Any) -> str | None:
@@ -119,26 +123,8 @@ def _collection(fields: Sequence[MapField], place: str, terms: str) -> pystac.Co
     if not items:
         return None
     first = fields[0]
-    spans = [_times(one.start, one.end) for one in fields]
-    start, end = min(one for one, _ in spans), max(one for _, one in spans)
-    outline = shapely.union_all([shapely.geometry.shape(one.geometry) for one in items])
-    extent = pystac.Extent(
-        pystac.SpatialExtent([_bbox(outline)]),
-        pystac.TemporalExtent([[start, end]]),
-    )
-    collection = pystac.Collection(
-        first.label,
-        f"Embeddings by {first.label}: {first.dim} dimensions per token of {abs(first.transform[0]):g} m",
-        extent,
-        license=terms,
-        stac_extensions=[EXTENSIONS[0]],
-        extra_fields=_embedding(first),
-    )
-    links = {"emb:model": [first.attrs["geoemb:model"]], "emb:source-data": first.attrs["geoemb:source_data"]}
-    for relation, targets in links.items():
-        collection.add_links([pystac.Link(relation, target) for target in targets])
-    collection.add_items(items)
-    return collection
+    described = f"{first.dim} dimensions per token of {abs(first.transform[0]):g} m"
+    return collection_of(first.label, described, items, facts=_embedding(first), links=first.attrs, terms=terms)
 
 
 def _embedding(field: MapField) -> dict[str, Any]:
@@ -158,7 +144,7 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
     where = (width, 0.0, left + cols.start * width, 0.0, height, top + rows.start * height)
     shape = rows.stop - rows.start, cols.stop - cols.start
     outline = shapely.orient_polygons(_outline(field, where, shape))
-    start, end = _times(field.start, field.end)
+    start, end = times_of(field.start, field.end)
     model = field.made_by.get("model", {})
     told = {name: model.get(name) for name in ("window", "stride")}
     told |= {"positions": field.positions or None, "random_weights": field.is_random or None}
@@ -166,7 +152,7 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
     item = pystac.Item(
         f"{field.label}_{field.group}_{field.start}_{row}_{col}",
         geometry=shapely.geometry.mapping(outline),
-        bbox=_bbox(outline),
+        bbox=bbox_of(outline),
         datetime=None,
         start_datetime=start,
         end_datetime=end,
@@ -178,17 +164,11 @@ def _item(field: MapField, place: str, block: tuple[int, int, Window]) -> pystac
         f"{place}/{field.label}/{field.group}",
         title=f"embedding by {field.label}",
         description=f"{described} of embedding (time, dim, y, x) at time {field.start}",
-        media_type=_ZARR,
+        media_type=ZARR,
         roles=["data", "embeddings"],
     )
     item.add_asset("embeddings", asset)
     return item
-
-
-def _times(start: dt.date, end: dt.date) -> tuple[dt.datetime, dt.datetime]:
-    """Return a span's first and last second; STAC's spans include both ends."""
-    first, stop = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (start, end))
-    return first, stop - dt.timedelta(seconds=1)
 
 
 def _outline(field: MapField, transform: tuple[float, ...], shape: tuple[int, int]) -> shapely.Geometry:
@@ -212,14 +192,3 @@ def _outline(field: MapField, transform: tuple[float, ...], shape: tuple[int, in
     moved = shapely.transform(whole, lambda xy: xy + np.array([turn, 0.0]))
     part = shapely.intersection(moved, shapely.box(west, UTM_SOUTH_LIMIT, west + 6.0, UTM_NORTH_LIMIT))
     return moved if part.is_empty else part
-
-
-def _bbox(outline: shapely.Geometry) -> list[float]:
-    """Return west, south, east, north; west is larger than east across 180 degrees."""
-    west, south, east, north = outline.bounds
-    parts = [one.bounds for one in shapely.get_parts(outline)]
-    on_one_side = all(first >= 0 or last <= 0 for first, _, last, _ in parts)
-    if west == -HALF_TURN and east == HALF_TURN and on_one_side:
-        west = min(first for first, _, _, _ in parts if first >= 0)
-        east = max(last for _, _, last, _ in parts if last <= 0)
-    return [float(west), float(south), float(east), float(north)]
