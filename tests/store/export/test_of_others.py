@@ -88,7 +88,7 @@ def test_pandas_reads_the_csv_of_neuco_bench(vectors, known, tmp_path, monkeypat
 
 
 def test_rasterio_reads_a_file_per_grid(mixed, tmp_path):
-    rs.export(mixed, "cog", tmp_path / "grids", model="rcf")
+    rs.export(mixed, "cog", tmp_path / "grids", model="rcf", dims="all")
     files = sorted((tmp_path / "grids").iterdir())
     assert [one.name for one in files] == [f"rcf_place-{row}_2021-01-01_2022-01-01.tif" for row in range(10)]
     for row in (2, 3):
