@@ -104,6 +104,9 @@ class OutputOptions:
     pooling: Annotated[
         str | None, _model(help="Pooling of --output pooled: mean, max or cls. Default: each model's own.")
     ] = None
+    within: Annotated[
+        str, _model(help="What counts of a polygon: shape, box, or auto (its shape, but for class tokens).")
+    ] = "auto"
     n_frames: Annotated[
         int | None, _time(help="Frames that the span is cut into, for models that take several.", min=1)
     ] = None

@@ -255,10 +255,11 @@ def output_from(options: OutputOptions) -> OutputSpec:
     """Read the output's shape."""
     from rs_embed_dask.specs import OutputSpec
 
+    within: Any = options.within  # judged there
     if options.output == "pooled":
-        return OutputSpec.pooled(options.pooling)
+        return OutputSpec("pooled", options.pooling, within=within)
     if options.output == "grid":
-        return OutputSpec.grid()
+        return OutputSpec.grid(within=within)
     raise SpecError(
         "--output",
         value=options.output,

@@ -180,7 +180,7 @@ def selected(tree: xr.DataTree, rows: np.ndarray[Any, Any], labels: Sequence[str
     is_whole = len(rows) == count and np.array_equal(rows, np.arange(count))
     if is_whole and tuple(labels) == own:
         return tree
-    groups = {name: tree[name].to_dataset(inherit=False) for name in (ITEMS, *labels)}
+    groups = {name: tree.children[name].to_dataset(inherit=False) for name in (ITEMS, *labels)}
     chosen = groups if is_whole else {name: group.isel(item=rows) for name, group in groups.items()}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **chosen})
 
