@@ -203,11 +203,16 @@ def _product_outcome(
     frames = () if field.span is None else (field.span,)
     coverage = None if outline is None else coverage_of(outline, field.grid)
     share = float(np.average(field.valid, weights=coverage))
-    facts = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
+    facts: dict[str, Any] = {
+        "frames": frames,
+        "valid_fraction": (share,),
+        "n_obs": len(field.tiles),
+        "scenes": field.tiles,
+    }
     if share <= 0:
         reason, fix = "the product has no vector at any of its pixels", "choose a place that the product covers"
         error = NoImageryError(f"{entry.label}: place", value=field.grid.center_lonlat, reason=reason, fix=fix)
-        return Outcome(Status.NO_DATA, error=error, **facts), field.values.nbytes  # type: ignore[arg-type]
+        return Outcome(Status.NO_DATA, error=error, **facts), field.values.nbytes
     status, note = completeness((share,))
     is_grid = not entry.pooling
     values = field.values if coverage is None else np.where(coverage > 0, field.values, np.nan)
@@ -215,7 +220,7 @@ def _product_outcome(
     grid = field.grid if is_grid else None
     note = "; ".join(filter(None, (note, coverage_note(coverage))))
     facts["coverage"] = coverage
-    return Outcome(status, data=data, grid=grid, note=note, **facts), field.values.nbytes  # type: ignore[arg-type]
+    return Outcome(status, data=data, grid=grid, note=note, **facts), field.values.nbytes
 
 
 _BRIEFLY_S: Final = 0.01

@@ -72,7 +72,7 @@ def _output(card: Card) -> str:
 
 
 def _shape(card: Card) -> str:
-    length = card.dim(ModelSpec(card.id), OutputSpec.pooled(card.poolings[0]))
+    length = card.dim(ModelSpec(card.id), OutputSpec("pooled", card.poolings[0]))
     return f"embedding.data.shape  # ({length},)"
 
 

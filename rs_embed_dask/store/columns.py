@@ -88,7 +88,7 @@ def _are_equal(first: Values, second: Values) -> bool:
 
 def _plain(values: Values) -> Values:
     """Convert a table's column to numbers, times or texts."""
-    series = pd.Series(values)
+    series: Any = pd.Series(values)
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
