@@ -92,13 +92,13 @@ def _plain(values: Values) -> Values:
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        return series.to_numpy().astype(_ZONELESS)
+        return np.asarray(series.to_numpy(), dtype=_ZONELESS)
     if pd.api.types.is_bool_dtype(series.dtype) and not series.hasnans:
-        return series.to_numpy(dtype="bool")
+        return np.asarray(series.to_numpy(dtype="bool"))
     if pd.api.types.is_integer_dtype(series.dtype) and not series.hasnans:
-        return series.to_numpy(dtype="int64")
+        return np.asarray(series.to_numpy(dtype="int64"))
     if pd.api.types.is_numeric_dtype(series.dtype):
-        return series.to_numpy(dtype="float64", na_value=np.nan)
+        return np.asarray(series.to_numpy(dtype="float64", na_value=np.nan))
     texts = ["" if value is None or value is pd.NA or value != value else str(value) for value in series]  # noqa: PLR0124
     return np.asarray(texts, dtype=object)
 
