@@ -1,7 +1,7 @@
 """Embeddings of any place, at any time, by any remote-sensing foundation model, on one machine or many.
 
-The verbs live in :mod:`rs_embed_dask.api` and :mod:`rs_embed_dask.api_maps`, the nouns a user writes in
-:mod:`rs_embed_dask.specs`.
+The verbs live in :mod:`rs_embed_dask.api`, :mod:`rs_embed_dask.api_few` and :mod:`rs_embed_dask.api_maps`, the nouns
+a user writes in :mod:`rs_embed_dask.specs`.
 Names are resolved when first used, so importing the package loads neither torch nor Dask.
 
 Examples
@@ -19,17 +19,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rs_embed_dask.analysis.compare import compare
     from rs_embed_dask.api import (
-        can_run,
         compute_embeddings,
-        get_embedding,
-        get_embeddings_batch,
-        inspect_input,
         open_store,
         plan,
         resume,
         status,
         verify,
     )
+    from rs_embed_dask.api_few import can_run, get_embedding, get_embeddings_batch, inspect_input
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.compat.exporting import export_batch
     from rs_embed_dask.embedding import Embedding
@@ -66,17 +63,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "rs_embed_dask.analysis.compare": ("compare",),
     "rs_embed_dask.api": (
-        "can_run",
         "compute_embeddings",
-        "get_embedding",
-        "get_embeddings_batch",
-        "inspect_input",
         "open_store",
         "plan",
         "resume",
         "status",
         "verify",
     ),
+    "rs_embed_dask.api_few": ("can_run", "get_embedding", "get_embeddings_batch", "inspect_input"),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.compat.exporting": ("export_batch",),
     "rs_embed_dask.embedding": ("Embedding",),

@@ -1,4 +1,4 @@
-"""The verbs: plan, compute, resume, inspect, and one embedding at a time."""
+"""The verbs of runs: plan, compute, resume."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
-
 from rs_embed_dask.api_maps import check_map_options, resume_map
 from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
-from rs_embed_dask.errors import SpecError
-from rs_embed_dask.show.tables import counted
-from rs_embed_dask.specs import ModelSpec
-from rs_embed_dask.specs.places import check_places, place_column, places
-from rs_embed_dask.specs.when import spans
+from rs_embed_dask.specs.labelled import labelled_places
+from rs_embed_dask.specs.places import check_places
+from rs_embed_dask.specs.when import seasons, spans
+from rs_embed_dask.store import Store
+from rs_embed_dask.store.accessor import selected
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.verify import verify
@@ -25,24 +23,17 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
-    from rs_embed_dask.engine.suitability import Suitability
     from rs_embed_dask.engine.watch import Options, Progress
-    from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import ChunkRange, ItemColumns, Store
+    from rs_embed_dask.store import ChunkRange, ItemColumns
 
 __all__ = [
     "RequestOptions",
-    "can_run",
     "compute_embeddings",
-    "get_embedding",
-    "get_embeddings_batch",
-    "inspect_input",
     "open_store",
     "plan",
     "resume",
@@ -70,8 +61,9 @@ def compute_embeddings(
         The places; see `places`.
     models : str, ModelSpec, dict, or a list of them
         "galileo", "galileo:nano", "galileo:nano:s1", or ``ModelSpec("galileo", variant="nano", weights=PATH)``.
-    temporal : TemporalSpec, or a list of them
-        One span for all places, or one each.
+    temporal : TemporalSpec, a list of them, or a mapping of labels to them
+        One span for all places, or one each. Labelled ones (``{"spring": ..., "summer": ...}``), or a list of another
+        length than the places, are for all: items are places x spans, place by place, with the label in ``span``.
     out : path or URL, optional
         The Zarr store. If it exists, the run continues it: what is done stays, new places and models are added, a
         different request is refused. Without it the result is in memory.
@@ -89,8 +81,9 @@ def compute_embeddings(
     Returns
     -------
     xarray.DataTree
-        ``/items`` and one group per model with ``embedding`` (item, dim) or (item, dim, y, x), ``status``, ``reason``
-        and quality layers.
+        The rows and models asked for, in the order asked, whatever else the store holds. ``/items``, with the columns
+        that came with the places, and one group per model with ``embedding`` (item, dim) or (item, dim, y, x),
+        ``status``, ``reason`` and quality layers.
 
     Raises
     ------
@@ -99,7 +92,7 @@ def compute_embeddings(
     PlanError
         If the request cannot be run at all.
     StoreMismatchError
-        If the store at `out` was made by another request.
+        If the store at `out` was made by another request, has an id at another place, or a place under another id.
     StoreBusyError
         If another run is writing to the store at `out`; the message says who, and since when.
     EngineError
@@ -123,8 +116,9 @@ def compute_embeddings(
             )
             return tree.load()
     request, sizes = request_of(models, options), _sizes(options)
-    _compute(_items(spatials, temporal, options), request, sizes, out=out, client=client, progress=progress, wait=wait)
-    return open_store(out)
+    items = _items(spatials, temporal, options)
+    _compute(items, request, sizes, out=out, client=client, progress=progress, wait=wait)
+    return selected(open_store(out), Store.open(out).rows_of(items), request.labels)
 
 
 def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
@@ -157,84 +151,6 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
     items = _items(spatials, temporal, options)
     check_places(items.places)
     return make_plan(items, request, sizes=sizes)
-
-
-def can_run(
-    source: object,
-    temporal: object = None,
-    *,
-    models: Sequence[str] | None = None,
-    provider: Provider | str | Sequence[Provider | str] | None = None,
-    search: bool = False,
-    crs: str | None = None,
-    buffer_m: float | None = None,
-    **data_options: object,
-) -> Suitability:
-    """Tell which models can run on some data or at some places, and why each of the others cannot.
-
-    Parameters
-    ----------
-    source : array, raster files, folder, provider, or places
-        Pixels (an xarray object, an array, GeoTIFFs or a folder of them, an open provider), or anything that `places`
-        accepts.
-    temporal : TemporalSpec, optional
-        The span; scenes outside it do not count. Default: any time.
-    models : sequence of str, optional
-        Ids to judge. Default: all.
-    provider : str, Provider, or a sequence of them, optional
-        Where the pixels of places would come from. Default: Planetary Computer and Earth Engine.
-    search : bool, default False
-        Ask the providers' catalogues for scenes; needs a span. Otherwise nothing leaves this machine.
-    crs, buffer_m : str, float, optional
-        As `places`.
-    **data_options
-        Of the provider ``files``, for pixels: ``sensor``, ``bands``, ``dates``, ``grid`` and so on.
-
-    Returns
-    -------
-    Suitability
-        One verdict for each model, modality and provider: whether it runs, the days (UTC) with scenes, or the reason
-        and the fix. ``.models`` lists those that can run. Where a model combines modalities freely, each is judged
-        alone; weights and licences are not looked at.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If an argument is invalid, or the data state neither sensor nor place.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import rs_embed_dask as rs
-    >>> from rs_embed_dask.imagery.grid import Grid
-    >>> grid = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_600_000), (8, 8))
-    >>> pixels = np.ones((1, 3, 8, 8), "uint16")
-    >>> told = {"sensor": "sentinel-2-l2a", "bands": ("red", "green", "blue"), "dates": "2022-06-05", "grid": grid}
-    >>> rs.can_run(pixels, models=["satmae", "galileo"], **told).models
-    ('satmae',)
-    """
-    from rs_embed_dask.engine import suitability
-    from rs_embed_dask.providers import Provider as AnyProvider, open_provider
-    from rs_embed_dask.specs import TemporalSpec
-
-    span = None if temporal is None else TemporalSpec.of(temporal)
-    if suitability.is_imagery(source):
-        if provider is not None:
-            fix = "leave provider out, or give places"
-            raise SpecError("provider", value=provider, reason="the pixels are given", fix=fix)
-        own = (
-            source
-            if isinstance(source, AnyProvider)
-            else open_provider("files", source=source, crs=crs, **data_options)
-        )
-        return suitability.judged(models, [own], suitability.Question(temporal=span))
-    if data_options:
-        reason = "these options are for pixels, and places were given"
-        raise SpecError("options", value=sorted(data_options), reason=reason, fix="leave them out")
-    if search and span is None:
-        raise SpecError("search", value=search, reason="a search needs a span", fix="give temporal=")
-    question = suitability.Question(places(source, crs, buffer_m=buffer_m), span, search)
-    return suitability.judged(models, suitability.providers_for(provider), question)
 
 
 def resume(
@@ -334,133 +250,30 @@ def resume(
         return _run(todo, store, client, run_options)
 
 
-def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:
-    """Embed one place by one model, in this process.
-
-    Parameters
-    ----------
-    model : str, ModelSpec or dict
-        The model.
-    spatial : BBox, PointBuffer, Polygon or geometry
-        The place.
-    temporal : TemporalSpec
-        The span.
-    **options
-        See `RequestOptions`.
-
-    Returns
-    -------
-    Embedding
-        ``data`` (dim,), or a georeferenced DataArray (dim, y, x) for a grid; ``meta`` holds its provenance.
-
-    Raises
-    ------
-    RsEmbedError
-        The reason for a failure: NoImageryError, ProviderError, ModelError and so on.
-
-    Examples
-    --------
-    >>> import rs_embed_dask as rs
-    >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
-    >>> rs.get_embedding("bandstats", spatial=place, temporal=rs.TemporalSpec.year(2022), provider="synthetic")
-    ... # doctest: +SKIP
-    """
-    spatials = places(spatial, options.get("crs"), buffer_m=options.get("buffer_m"))
-    if len(spatials) != 1:
-        fix = "use get_embeddings_batch or compute_embeddings for several"
-        reason = "exactly one place is needed"
-        raise SpecError("spatial", value=counted(len(spatials), "place"), reason=reason, fix=fix)
-    return get_embeddings_batch(model, spatials=spatials, temporal=temporal, **options)[0]
-
-
-def get_embeddings_batch(
-    model: object, spatials: object, temporal: object, **options: Unpack[RequestOptions]
-) -> list[Embedding]:
-    """Embed a few places by one model, in this process; `compute_embeddings` is for many.
-
-    Parameters
-    ----------
-    model : str, ModelSpec or dict
-        The model.
-    spatials : as `compute_embeddings`
-        The places.
-    temporal : TemporalSpec, or a list of them
-        One span for all places, or one each.
-    **options
-        See `RequestOptions`.
-
-    Returns
-    -------
-    list of Embedding
-        In the order of the places.
-
-    Raises
-    ------
-    RsEmbedError
-        The first failure, in the order of the places.
-
-    Examples
-    --------
-    >>> import rs_embed_dask as rs
-    >>> places = [rs.PointBuffer(lon, 50.7, buffer_m=160) for lon in (4.5, 4.6)]
-    >>> rs.get_embeddings_batch("bandstats", places, rs.TemporalSpec.year(2022), provider="synthetic")
-    ... # doctest: +SKIP
-    """
-    from rs_embed_dask.engine.local import embeddings_of
-
-    return embeddings_of(plan(spatials, [ModelSpec.of(model)], temporal, **options))
-
-
-def inspect_input(
-    model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]
-) -> dict[str, Cube]:
-    """Read what a model would see, without running it.
-
-    Parameters
-    ----------
-    model, spatial, temporal, **options
-        As `get_embedding`.
-
-    Returns
-    -------
-    dict of str to Cube
-        By modality: pixels (time, band, y, x) in working units with the number of observations behind each;
-        ``.to_xarray()`` gives a georeferenced array, ``.valid_fraction`` the share of valid pixels per frame.
-
-    Raises
-    ------
-    RsEmbedError
-        Why the pixels could not be read.
-
-    Examples
-    --------
-    >>> import rs_embed_dask as rs
-    >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
-    >>> cubes = rs.inspect_input("rcf", place, rs.TemporalSpec.year(2022), provider="synthetic")  # doctest: +SKIP
-    >>> cubes["s2"].to_xarray()  # doctest: +SKIP
-    """
-    from rs_embed_dask.engine.local import inputs_of
-
-    return inputs_of(plan(spatial, [ModelSpec.of(model)], temporal, **options))
-
-
 def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemColumns:
-    """Pair every place with its span and name."""
+    """Pair every place with its span, or with all of them, and with its id."""
+    from rs_embed_dask.engine.ids import check_unique
     from rs_embed_dask.store import ItemColumns
 
-    column = place_column(spatials, options.get("crs"), buffer_m=options.get("buffer_m"))
-    names = options.get("ids")
-    if names is not None and len(names) != len(column):
-        reason, fix = f"there are {counted(len(column), 'place')}", "give one name per place, or leave ids= out"
-        raise SpecError("ids", value=counted(len(names), "name"), reason=reason, fix=fix)
-    # As an array: what is given may be a table's column, whose rows have names of their own.
-    return ItemColumns(column, spans(temporal, len(column)), None if names is None else np.asarray(names, dtype=object))
+    told = labelled_places(spatials, options.get("crs"), buffer_m=options.get("buffer_m"), ids=options.get("ids"))
+    named = seasons(temporal, len(told.column))
+    if named is None:
+        each = spans(temporal, len(told.column))
+        items = ItemColumns(told.column, each, told.ids, columns=told.columns)
+    else:
+        items = ItemColumns.crossed(told.column, named, told.ids, columns=told.columns)
+    check_unique(items)
+    return items
 
 
 def _sizes(options: RequestOptions) -> Sizes:
     from rs_embed_dask.engine.plan import Sizes
 
-    return Sizes(chunk_items=options.get("chunk_items"), batch_items=options.get("batch_items", Sizes.batch_items))
+    return Sizes(
+        chunk_items=options.get("chunk_items"),
+        batch_items=options.get("batch_items", Sizes.batch_items),
+        max_side_px=options.get("max_side_px", Sizes.max_side_px),
+    )
 
 
 def _compute(
@@ -475,7 +288,7 @@ def _compute(
 ) -> None:
     """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
     from rs_embed_dask.engine.driver import nothing_left
-    from rs_embed_dask.engine.topup import finished_store, new_plan, store_for
+    from rs_embed_dask.engine.topup import finished_store, keep_columns, new_plan, store_for
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.store import Location, leased
 
@@ -486,6 +299,7 @@ def _compute(
     new = new_plan(out, items, request, sizes=sizes)
     with leased(Location.of(out), wait=wait) as lease:
         store, todo = store_for(out, items, request, sizes=sizes, new=new)
+        keep_columns(store, items)
         _run(todo, store, client, Options(progress=progress, guard=lease.check))
 
 

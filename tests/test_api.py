@@ -145,7 +145,10 @@ def test_more_places_spans_and_models_are_added(client, clear, tmp_path):
     asked = {"provider": clear, "out": tmp_path / "c.zarr", "client": client, "progress": False}
     first = rs.compute_embeddings([place(0), place(1)], "bandstats", SPAN, **asked).load()
     later = rs.TemporalSpec.range("2022-07-30", "2022-10-28")
-    tree = rs.compute_embeddings([place(0), place(2), place(0)], ["rcf"], [SPAN, SPAN, later], **asked)
+    asked_for = rs.compute_embeddings([place(0), place(2), place(0)], ["rcf"], [SPAN, SPAN, later], **asked)
+    assert list(asked_for.children) == ["items", "rcf"]
+    assert asked_for["items"]["item"].to_numpy().tolist() == ["0", "2", "3"]
+    tree = rs.open_store(tmp_path / "c.zarr")
     assert tree["bandstats"].sizes["item"] == tree["rcf"].sizes["item"] == 4
     assert (tree["rcf"]["status"] == 1).all()
     assert tree["bandstats"]["status"].to_numpy().tolist() == [1, 1, 0, 0]
@@ -180,7 +183,8 @@ def test_every_call_that_computes_makes_one_plan(client, clear, tmp_path, monkey
     for spots, models, total, number in calls:
         tree = rs.compute_embeddings(spots, models, SPAN, **asked)
         assert len(planned) == number
-        assert tree[models[-1]]["status"].to_numpy().tolist() == [1] * total
+        assert tree[models[-1]]["status"].to_numpy().tolist() == [1] * len(spots)
+        assert rs.open_store(tmp_path / "h.zarr")["items"].sizes["item"] == total
     rs.resume(tmp_path / "h.zarr", only="ok", client=client, progress=False)
     assert planned == [
         (2, ("bandstats",)),
@@ -263,7 +267,7 @@ def test_the_plan_prices_a_run_without_reading(clear):
         ({"output": 3}, SpecError, ("3", "OutputSpec")),
         ({"output": rs.OutputSpec.pooled("cls")}, SpecError, ("cls", "mean")),
         ({"prep": "crop"}, UnknownNameError, ("crop", "tile")),
-        ({"ids": ["a", "b"]}, SpecError, ("2 names", "1 place")),
+        ({"ids": ["a", "b"]}, SpecError, ("2 ids", "1 place")),
         ({"chunk_items": 0}, PlanError, ("chunk_items", "0")),
         ({"batch_items": True}, PlanError, ("batch_items", "True")),
         ({"outpt": "grid"}, UnknownNameError, ("outpt", "output")),

@@ -70,6 +70,20 @@ def finished(tmp_path):
     return tmp_path / "run.zarr"
 
 
+def test_the_version_is_printed(shell):
+    code, out, err = shell("--version")
+    assert (code, out.strip(), err) == (0, f"rs-embed-dask {rs_embed_dask.__version__}", "")
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(shell, tmp_path):
+    where = ("--cluster", "nowhere", "--point", "4.35,50.85,50", "--year", "2022", "-m", "rcf")
+    code, _, err = shell("embed", *where, "--out", str(tmp_path / "run.zarr"))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "--cluster = 'nowhere'" in err
+    assert "no Dask scheduler answers there" in err
+
+
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
         "import sys; from rs_embed_dask.cli.app import app\n"

@@ -143,3 +143,10 @@ def test_bad_words_are_refused_with_the_fix(fields, kind, words, tmp_path):
         read.request_from(changed(**fields))
     assert words in str(caught.value)
     assert ". Fix: " in str(caught.value)
+
+
+def test_what_counts_of_a_polygon_and_how_spans_are_cut():
+    options = CliOptions(point=["4.35,50.85,500"], year=2022, model=["galileo"], within="box", n_frames=4)
+    keywords = read.request_from(options).keywords
+    assert keywords["output"].within == "box"
+    assert (keywords["n_frames"], keywords["prep"].mode) == (4, "auto")

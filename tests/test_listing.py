@@ -25,6 +25,16 @@ from tests.example_run import run_example
 CARDS = pytest.mark.parametrize("found", all_cards(), ids=lambda found: found.id)
 
 
+def test_the_list_is_shown_as_a_table():
+    models = rs.list_models()
+    assert isinstance(models, list)
+    lines = repr(models).splitlines()
+    assert lines[0] == "Models"
+    assert any(line.split(":")[0].strip() == "galileo" for line in lines)
+    assert "<table" in models._repr_html_()
+    assert repr(rs.describe_model("rcf")) == "ModelPage('rcf'; print it, or show it in a notebook)"
+
+
 def test_the_list_has_every_modality_and_length():
     rows = {row["id"]: row for row in rs.list_models()}
     assert rows["clay"]["inputs"] == ["s2", "s1", "landsat", "naip"]

@@ -168,6 +168,12 @@ class TestTables:
         frame = table(name=["a"], **{lat: [50.875], lon: np.array([4.375], np.float32)})
         assert places(frame, buffer_m=500) == [POINT_SPEC]
 
+    @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+    def test_a_csv_of_coordinates_is_a_table_of_points(self, tmp_path, mark):
+        path = tmp_path / "towns.csv"
+        path.write_text(f"{mark}id,lon,lat\na,4.375,50.875\nb,5,50\n", encoding="utf-8")
+        assert places(path, buffer_m=500) == [PointBuffer(4.375, 50.875, 500), PointBuffer(5, 50, 500)]
+
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     def test_a_csv_of_a_spreadsheet(self, tmp_path, encoding):
         path = tmp_path / "towns.csv"
@@ -386,13 +392,8 @@ BAD_FILES = {
     "empty.gpkg": (b"", "geopandas cannot read it", "GeoPackage"),
     "table.parquet": (b"nothing", "geopandas cannot read it", "GeoParquet"),
     "towns.csv": (
-        b"id,lon,lat\na,4.375,50.875\n",
-        "a table without geometries, with the columns id, lon, lat",
-        "places(pandas.read_csv(path), buffer_m",
-    ),
-    "marked.csv": (
-        b"\xef\xbb\xbflon,lat\n4,50\n",
-        "a table without geometries",
+        b"id,east,north\na,4.375,50.875\n",
+        "a table without geometries, with the columns id, east, north",
         "places(pandas.read_csv(path), buffer_m",
     ),
 }

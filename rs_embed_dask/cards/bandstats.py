@@ -22,6 +22,7 @@ CARD = Card(
     dim_per=("bands", 9),
     any_bands=True,
     float32=True,
+    extras=("share",),
     inputs=(
         Inputs(
             *("s2", ("sentinel-2-l2a", "sentinel-2-l1c"), BANDS, (Divide(10_000.0),)),

@@ -187,7 +187,9 @@ class Card:
     outputs : tuple of (str, str)
         What each vector is, in words, by pooling (the model's own first) or ``"grid"``; see `vectors`.
     extras : tuple of str
-        Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``.
+        Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``; ``"share"``, of each pixel inside a shape.
+    whole : tuple of str
+        Poolings besides ``"cls"`` whose vector is of the whole image, so that no shape can confine it.
     options, any_bands : tuple of Option, bool
         The user's choices; whether an option ``bands`` may select some of the bands.
     dim_per : (str, int) or None
@@ -218,6 +220,7 @@ class Card:
     source: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
     extras: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     any_bands: bool = False
     dim_per: tuple[str, int] | None = None

@@ -36,6 +36,7 @@ CARD = Card(
     kernel="kernel_px",
     any_bands=True,
     float32=True,
+    extras=("share",),
     inputs=(
         Inputs(
             *("s2", ("sentinel-2-l2a", "sentinel-2-l1c"), BANDS, (Standard(_MEAN, _STD),)),

@@ -41,6 +41,7 @@ CARD = Card(
         cls="the same as `mean`",
         grid="the tokens of the last block, before norm and projection; rn50: the map of layer4",
     ),
+    whole=("mean",),
     inputs=(
         rgb(*either(Divide(255.0), _STANDARD), When("rectangle", "crop", (("rectangle", "stretch"),)), short_px=224),
     ),

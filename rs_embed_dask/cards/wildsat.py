@@ -58,6 +58,7 @@ CARD = Card(
         cls="what the classifier reads: the ViT's class token after its norm, else the mean of the map",
         grid="the ViT's patch tokens after its norm; ResNet-50 and Swin-T: the last map",
     ),
+    whole=("mean",),
     inputs=(rgb(*either(Divide(255.0), first=_STRETCHED), When("scaling", "authors", (("steps", _AUTHORS),))),),
     options=(
         Option("head", "image", _HEADS, "the head whose output is the vector; backbone: their input", config=True),

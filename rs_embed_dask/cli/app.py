@@ -57,6 +57,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor summary.")]
 
 
+def _version(is_asked: bool) -> None:  # noqa: FBT001  typer calls it so
+    if is_asked:
+        show.text(f"rs-embed-dask {rs.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Embeddings of remote-sensing foundation models for any number of places, on Dask."""
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     app()
@@ -314,12 +330,13 @@ def inspect(
     from rs_embed_dask.cli import inspect as inputs
 
     request = read.request_from(options)
-    cubes = rs.inspect_input(request.models[0], request.places[0], request.span, **request.keywords)
+    place = read.first_place(request)
+    cubes = rs.inspect_input(request.models[0], place, request.span, **request.keywords | {"ids": None})
     bands, frames = inputs.band_rows(cubes), inputs.frame_rows(cubes)
     if as_json:
         show.json_text({"bands": bands, "frames": frames})
     else:
-        show.table(bands, title=f"input of {request.models[0].label} at {request.places[0]}")
+        show.table(bands, title=f"input of {request.models[0].label} at {place}")
         show.table(frames)
     if png is not None:
         inputs.save_picture(cubes, png)

@@ -51,6 +51,7 @@ class PlaceOptions:
         default_factory=list
     )
     buffer: Annotated[float | None, _places(help="Half the side of a square around each point, in metres.")] = None
+    id_column: Annotated[str | None, _places(help="Column of the file with an id for each place.")] = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,15 @@ class OutputOptions:
     pooling: Annotated[
         str | None, _model(help="Pooling of --output pooled: mean, max or cls. Default: each model's own.")
     ] = None
-    prep: Annotated[str, _model(help="How images are fitted to the network: resize, tile or auto.")] = "resize"
+    within: Annotated[
+        str, _model(help="What counts of a polygon: shape, box, or auto (its shape, but for class tokens).")
+    ] = "auto"
+    n_frames: Annotated[
+        int | None, _time(help="Frames that the span is cut into, for models that take several.", min=1)
+    ] = None
+    prep: Annotated[str, _model(help="How images are fitted to the network: auto (native scale), resize or tile.")] = (
+        "auto"
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ __all__ = ["CliMap", "CliRequest", "dims_from", "map_from", "provider_from", "re
 class CliRequest:
     """The arguments of a verb of the API."""
 
-    places: list[BBox | PointBuffer | Polygon]
+    places: Path | list[BBox | PointBuffer | Polygon]
     models: list[ModelSpec]
     span: TemporalSpec
     keywords: dict[str, Any]
@@ -56,7 +56,12 @@ def request_from(options: CliOptions) -> CliRequest:
     span = span_from(options)
     models = models_from(options)
     keywords = {"output": output_from(options), "prep": InputPrep(options.prep), **_source(options, options)}
-    return CliRequest(places, models, span, keywords)
+    return CliRequest(
+        places,
+        models,
+        span,
+        keywords | {"ids": options.id_column, "buffer_m": options.buffer, "n_frames": options.n_frames},
+    )
 
 
 def map_from(options: CliMapOptions) -> CliMap:
@@ -105,8 +110,8 @@ def region_from(options: RegionOptions) -> Path | BBox:
     return options.region
 
 
-def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
-    """Read the places: those of the file, then the points, then the boxes."""
+def places_from(options: PlaceOptions) -> Path | list[BBox | PointBuffer | Polygon]:
+    """Read the places: the file itself where it is all, else its places, then the points, then the boxes."""
     from rs_embed_dask.specs import BBox, PointBuffer
     from rs_embed_dask.specs.places import places
 
@@ -114,7 +119,15 @@ def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
     if options.places is not None:
         if not options.places.exists():
             raise SpecError("PLACES", value=str(options.places), reason="there is no such file", fix="check the path")
+        if not options.point and not options.bbox:
+            return options.places  # with its columns
+        if options.id_column is not None:
+            reason, fix = "points and boxes have no columns", "give the file alone, or leave --id-column out"
+            raise SpecError("--id-column", value=options.id_column, reason=reason, fix=fix)
         listed += places(options.places, buffer_m=options.buffer)
+    if options.id_column is not None:
+        fix = "name a file, or leave --id-column out"
+        raise SpecError("--id-column", value=options.id_column, reason="there is no file with columns", fix=fix)
     for text in options.point:
         lon, lat, buffer_m = numbers("--point", text, names=("LON", "LAT", "BUFFER"))
         listed.append(PointBuffer(lon, lat, buffer_m))
@@ -128,6 +141,14 @@ def places_from(options: PlaceOptions) -> list[BBox | PointBuffer | Polygon]:
             fix="name a vector file, or give --point LON,LAT,BUFFER or --bbox WEST,SOUTH,EAST,NORTH",
         )
     return listed
+
+
+def first_place(request: CliRequest) -> BBox | PointBuffer | Polygon:
+    """Return the first place of a request."""
+    from rs_embed_dask.specs.places import places
+
+    listed = request.places
+    return (places(listed, buffer_m=request.keywords["buffer_m"]) if isinstance(listed, Path) else listed)[0]
 
 
 def numbers(option: str, text: str, *, names: tuple[str, ...]) -> list[float]:
@@ -234,10 +255,11 @@ def output_from(options: OutputOptions) -> OutputSpec:
     """Read the output's shape."""
     from rs_embed_dask.specs import OutputSpec
 
+    within: Any = options.within  # judged there
     if options.output == "pooled":
-        return OutputSpec.pooled(options.pooling)
+        return OutputSpec("pooled", options.pooling, within=within)
     if options.output == "grid":
-        return OutputSpec.grid()
+        return OutputSpec.grid(within=within)
     raise SpecError(
         "--output",
         value=options.output,

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.errors import printable
+from rs_embed_dask.errors import SpecError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,7 +139,13 @@ def _connected(place: ClusterOptions) -> Iterator[Client]:
     from rs_embed_dask.engine.clusters import cluster
 
     if place.cluster is not None:
-        with Client(place.cluster) as client:
+        try:
+            client = Client(place.cluster)
+        except (OSError, ValueError) as error:
+            fix = "check the address, such as tcp://host:8786, and that the scheduler runs; or leave --cluster out"
+            cause = f"no Dask scheduler answers there ({type(error).__name__})"
+            raise SpecError("--cluster", value=place.cluster, reason=cause, fix=fix) from error
+        with client:
             yield client
         return
     with cluster("local", processes=place.workers) as local, Client(local, set_as_default=False) as client:

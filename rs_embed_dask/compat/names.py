@@ -112,7 +112,7 @@ def describe_model(model: str) -> dict[str, Any]:
             "composite": first.composite if first else None,
         },
         "model_config": {"variant": variant} | config,
-        "dim": of.dim(spec, OutputSpec.pooled(of.poolings[0])),
+        "dim": of.dim(spec, OutputSpec.pooled(of.poolings[0])),  # type: ignore[arg-type]  # a text of the card
         "notes": list(of.notes),
         "card": of.describe(),
     }

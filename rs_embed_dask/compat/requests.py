@@ -227,7 +227,7 @@ def output_of(output: OutputSpec | ours.OutputSpec, one: Asked) -> ours.OutputSp
         return ours.OutputSpec.grid()
     usual = "mean" if one.card.id in _MEAN else None
     pooling = one.pooling or (usual if output.pooling == "mean" else output.pooling)
-    return ours.OutputSpec.pooled(pooling)
+    return ours.OutputSpec.pooled(pooling)  # type: ignore[arg-type]  # checked there
 
 
 def provider_of(backend: Any, options: Mapping[str, Any]) -> Provider:

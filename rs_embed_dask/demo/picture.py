@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.figure import Figure
 
-from rs_embed_dask import api, plot
+from rs_embed_dask import api_few, plot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def save(stage: Stage, out: Path) -> None:
 
 def _draw_scene(scene_axes: Axes, counts_axes: Axes, stage: Stage) -> None:
     """Draw the median of the span with the places' outlines, and the number of clear observations behind it."""
-    cube = api.inspect_input("rcf", stage.square.whole, stage.span, provider=stage.provider)["s2"]
+    cube = api_few.inspect_input("rcf", stage.square.whole, stage.span, provider=stage.provider)["s2"]
     scene = plot.SceneImage.of(cube.to_xarray())
     # a pixel that no scene covers is NaN, which has no colour: white
     scene_axes.imshow(scene.image, extent=scene.extent)

@@ -20,6 +20,8 @@ from rs_embed_dask.engine.reading import PLUGIN_FAULTS
 from rs_embed_dask.errors import EngineError
 
 if TYPE_CHECKING:
+    from shapely import Geometry
+
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, OutputSpec
@@ -44,6 +46,7 @@ class EmbedModel(Protocol):
         prep: InputPrep,
         *,
         crops: Sequence[Window | None] | None = None,
+        outlines: Sequence[Geometry | None] | None = None,
     ) -> Sequence[Any]:
         """Embed samples; an item that fails gives its error in its place."""
 
@@ -65,6 +68,7 @@ class EmbedInput:
     output: OutputSpec
     prep: InputPrep
     crop: Window | None = None
+    outline: Geometry | None = None
     done: Future[Embedded] = field(default_factory=Future)
 
     def alike(self, other: EmbedInput) -> bool:
@@ -125,7 +129,8 @@ class Embedder:
         started = time.perf_counter()
         try:
             cubes, crops = [sample.cubes for sample in batch], [sample.crop for sample in batch]
-            results = list(model.embed_cubes(cubes, batch[0].output, batch[0].prep, crops=crops))
+            outlines = [sample.outline for sample in batch]
+            results = list(model.embed_cubes(cubes, batch[0].output, batch[0].prep, crops=crops, outlines=outlines))
         except PLUGIN_FAULTS as fault:
             if len(batch) > 1:
                 # one bad item must not fail the others, and half a batch may fit into memory where a whole one did not

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.extent import BYTES_PER_VALUE
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
@@ -116,6 +117,7 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
         "card": chosen.card.describe(),
         "spec": chosen.spec.to_dict(),
         "output": chosen.card.named(output).to_dict(),
+        "within": within(chosen.card, output),
         "gsd_m": chosen.gsd_m,
         "inputs": {
             one.modality: {"sensor": one.sensor, "bands": list(one.bands), "resolution_m": metres}

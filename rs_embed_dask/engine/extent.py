@@ -6,24 +6,91 @@ What is read is the square around a place, so parts that lie far apart cost as m
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import shapely
+
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.imagery.coverage import footprint
+from rs_embed_dask.preprocess.geometry import native_tile
 from rs_embed_dask.specs import PointBuffer
+from rs_embed_dask.specs.ground import local_crs
 from rs_embed_dask.store import ItemColumns
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.recipe import Recipe
+    from rs_embed_dask.engine.recipe import Chosen, Recipe
+    from rs_embed_dask.engine.request import Request
     from rs_embed_dask.specs import Spatial, TemporalSpec
     from rs_embed_dask.store import Item
 
-__all__ = ["BYTES_PER_VALUE", "LARGEST_READ_BYTES", "largest_read"]
+__all__ = ["BYTES_PER_VALUE", "LARGEST_READ_BYTES", "LARGEST_SIDE_PX", "check_extents", "largest_read"]
 
 BYTES_PER_VALUE: Final = 4 + 1
 LARGEST_READ_BYTES: Final = 8 * 2**30
+LARGEST_SIDE_PX: Final = 4096
 _METRES_PER_DEGREE: Final = 111_320.0
 _SPARSE: Final = 0.01
+
+
+def check_extents(items: Sequence[Item], chosen: Sequence[Chosen], request: Request, *, max_side_px: int) -> None:
+    """Refuse places with too many pixels or tiles, and those whose parts lie further apart than a model sees."""
+    resolutions = {one.spec.label: one.gsd_m for one in chosen if one.gsd_m is not None}
+    if not resolutions:
+        return
+    columns = ItemColumns.of(items)
+    label, finest_m = min(resolutions.items(), key=operator.itemgetter(1))
+    largest_m = max((_side_m(place) for place in columns.places.sizes()), default=0.0)
+    for one in chosen:
+        _check_tiles(items, one, request, largest_m)
+    if largest_m > max_side_px * finest_m:
+        for item in items:
+            _check_side(item, label, finest_m, max_side_px=max_side_px)
+    reaches = {one.spec.label: reach for one in chosen if (reach := one.reach_m) is not None}
+    if reaches:
+        label, reach_m = min(reaches.items(), key=operator.itemgetter(1))
+        for row in columns.places.in_parts():
+            _check_parts(items[row], label, reach_m)
+
+
+def _check_tiles(items: Sequence[Item], one: Chosen, request: Request, largest_m: float) -> None:
+    """Refuse a place that takes more tiles at the model's own scale than are allowed."""
+    for inputs, patch, prep in one.views(request.prep)[:1]:
+        tile_m = native_tile(inputs, patch, round(largest_m / one.inputs[0][1]) + 1, prep=prep) * one.inputs[0][1]
+        if (largest_m / tile_m + 1) ** 2 <= prep.max_tiles:
+            return
+        for item in items:
+            try:
+                one.fit(item.spatial, request)
+            except SpecError as error:
+                if error.what == "InputPrep.max_tiles":
+                    what = f"places[{item.index}] for {one.spec.label}"
+                    raise SpecError(what, value=item.spatial, reason=error.reason, fix=error.fix) from error
+
+
+def _check_side(item: Item, label: str, metres: float, *, max_side_px: int) -> None:
+    side_m = _side_m(item.spatial)
+    if side_m > max_side_px * metres:
+        reason = (
+            f"its square has a side of {side_m / 1000:,.1f} km, {side_m / metres:,.0f} px of {metres:g} m for {label}, "
+            f"more than {max_side_px:,} px"
+        )
+        fix = "use compute_map, split it, use a coarser resolution_m, or allow more by max_side_px="
+        raise SpecError(f"places[{item.index}]", value=item.spatial, reason=reason, fix=fix)
+
+
+def _check_parts(item: Item, label: str, reach_m: float) -> None:
+    shape = footprint(item.spatial, local_crs(*item.spatial.center))
+    near = shapely.union_all(shapely.buffer(shapely.get_parts(shape), reach_m / 2, quad_segs=2))
+    groups = shapely.get_num_geometries(near)
+    if groups > 1:
+        reason = (
+            f"its {shapely.get_num_geometries(shape)} parts lie in {groups} groups that are more than "
+            f"{reach_m / 1000:,.2f} km apart, which is all that {label} sees at once"
+        )
+        fix = "split it: give the parts as places of their own, for example with frame.explode(), or use compute_map"
+        raise SpecError(f"places[{item.index}]", value=item.spatial, reason=reason, fix=fix)
 
 
 def largest_read(items: Sequence[Item], recipe: Recipe) -> int:

@@ -9,10 +9,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.embedding import Embedding
+from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_product, read_unit, weights_of
 from rs_embed_dask.errors import EngineError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
+from rs_embed_dask.specs import Polygon
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.plan import Plan
@@ -93,6 +95,7 @@ def embedding_of(result: ItemResult, plan: Plan, number: int = 0) -> Embedding:
         "spatial": item.spatial.to_dict(),
         "temporal": item.temporal.to_dict(),
         "output": model_card.named(plan.request.output).to_dict(),
+        "within": within(model_card, plan.request.output) if isinstance(item.spatial, Polygon) else "box",
         "status": outcome.status.name.lower(),
         "weights": dict(result.weights.get(spec.label, {})),
         "note": outcome.note,
@@ -104,7 +107,9 @@ def embedding_of(result: ItemResult, plan: Plan, number: int = 0) -> Embedding:
         "n_days": None if outcome.n_days < 0 else outcome.n_days,
         "n_expected": None if outcome.n_expected < 0 else outcome.n_expected,
     }
-    return Embedding(outcome.data if outcome.grid is None else labelled(outcome.data, outcome.grid), meta)
+    if outcome.grid is None:
+        return Embedding(outcome.data, meta)
+    return Embedding(labelled(outcome.data, outcome.grid, outcome.shares), meta)
 
 
 def inputs_of(plan: Plan) -> dict[str, Cube]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,12 +16,13 @@ from rs_embed_dask.engine.estimate import (
     price_of,
     seconds_text,
 )
-from rs_embed_dask.engine.extent import largest_read
+from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_read
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
+from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
 from rs_embed_dask.errors import PlanError
 from rs_embed_dask.show.tables import counted, table_html, table_text
-from rs_embed_dask.store import Item, ModelLayout
+from rs_embed_dask.store import Item, ItemColumns, ModelLayout
 
 if TYPE_CHECKING:
     from rs_embed_dask.providers.retry import RetryPolicy
@@ -33,14 +35,15 @@ _FETCH_SLOTS: Final = 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """The three sizes of a run, which do not depend on each other, and how reads are retried."""
+    """The sizes of a run, which do not depend on each other, the largest place, and how reads are retried."""
 
     chunk_items: int | None = None
     batch_items: int = 32
     retry: RetryPolicy = READ_RETRY
+    max_side_px: int = LARGEST_SIDE_PX
 
     def __post_init__(self) -> None:
-        for name in ("chunk_items", "batch_items"):
+        for name in ("chunk_items", "batch_items", "max_side_px"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise PlanError(
@@ -48,7 +51,7 @@ class Sizes:
                 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a run will do.
 
@@ -74,12 +77,13 @@ class Plan:
     layouts: tuple[ModelLayout, ...] = field(repr=False)
     chunk_items: int
     figures: Figures
+    scales: Mapping[str, TokenScale] = field(default_factory=dict)
 
     def _rows(self) -> list[tuple[str, str]]:
         figures = self.figures
         slots = _FETCH_SLOTS
         rows = [
-            ("items", f"{figures.items:,} in {counted(figures.chunks, 'chunk')} of {self.chunk_items}"),
+            ("items", f"{self._items_text()} in {counted(figures.chunks, 'chunk')} of {self.chunk_items}"),
             *([("provider", self.request.provider.name)] if self.recipe.groups else []),
         ]
         for group in self.recipe.groups:
@@ -92,6 +96,7 @@ class Plan:
             batches = figures.batches.get(layout.label)
             how = "as published" if batches is None else counted(batches, "batch", "batches")
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
+        rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
@@ -103,6 +108,15 @@ class Plan:
             ("time", f"about {wall} with {slots} reads at once and one device ({parts})"),
             ("estimate", f"from {counted(figures.sampled, 'place')}, without asking the provider"),
         ]
+
+    def _items_text(self) -> str:
+        each = getattr(self.items, "spans_each", 1)
+        count = f"{self.figures.items:,}"
+        return count if each == 1 else f"{count} ({counted(self.figures.items // each, 'place')} x {each} spans)"
+
+    def __repr__(self) -> str:
+        labels = ", ".join(layout.label for layout in self.layouts)
+        return f"Plan({self.figures.items:,} items, {labels}; print it for its cost)"
 
     def __str__(self) -> str:
         return table_text("Plan", ("", ""), self._rows())
@@ -130,6 +144,7 @@ class Plan:
                 {"label": one.label, "dim": one.dim, "grid_shape": one.grid_shape, "frames": one.frames}
                 for one in self.layouts
             ],
+            "tokens_m": {label: [one.own_m, one.least_m, one.most_m] for label, one in self.scales.items()},
             "figures": self.figures.to_dict(),
         }
 
@@ -154,11 +169,30 @@ def make_plan(
     recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
     layouts = layouts_for(request, chosen, listed, stored=stored, added=added)
     # those of a store were judged when they were added
-    largest = largest_read(listed.added if isinstance(listed, StoredItems) else listed, recipe)
+    judged = listed.added if isinstance(listed, StoredItems) else listed
+    largest = largest_read(judged, recipe)
+    check_extents(judged, chosen, request, max_side_px=chosen_sizes.max_side_px)
+    scales = token_scales(chosen, [listed[row].spatial for row in sampled_rows(len(listed))], request)
+    if not isinstance(listed, StoredItems):
+        warn_of_resizes(scales)
+        _warn_of_boxes(recipe, ItemColumns.of(listed))
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
-    return Plan(request, recipe, listed, layouts, chunk_items, figures)
+    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales)
+
+
+def _warn_of_boxes(recipe: Recipe, items: ItemColumns) -> None:
+    """Warn once where polygons are asked for and models cannot be confined to them."""
+    boxed = [entry.label for entry in recipe.models if entry.note]
+    if not boxed or not items.places.has_polygons:
+        return
+    names = ", ".join(boxed)
+    message = (
+        f"{names}: a vector of a whole image cannot be confined to a polygon, so it is that of the box around it; "
+        "pass output=OutputSpec.pooled(within='box') to say so, or OutputSpec.pooled('mean') where the model has that"
+    )
+    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 class StoredItems(Sequence[Item]):

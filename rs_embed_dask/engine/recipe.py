@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dask.tokenize import tokenize
 
 from rs_embed_dask import cards, models, products
+from rs_embed_dask.engine.confine import box_note, within
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid import Grid, Window, grid_for
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.models import Card, ModelInput
+from rs_embed_dask.preprocess.geometry import Fit, fit_image, view_px
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs import (
     FetchSpec,
@@ -33,6 +36,7 @@ from rs_embed_dask.specs import (
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
     from rs_embed_dask.engine.request import Request
+    from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
 
@@ -62,6 +66,7 @@ class ReadGroup:
     fetch: FetchSpec
     frames: Frames
     needs: tuple[Need, ...]
+    views: tuple[View, ...] = ()
 
     def only(self, labels: Iterable[str]) -> ReadGroup:
         """Keep the needs of some models."""
@@ -73,9 +78,13 @@ class ReadGroup:
         """The union of the bands, in order of first mention."""
         return tuple(dict.fromkeys(band for need in self.needs for band in need.bands))
 
+    def square(self, spatial: Spatial) -> tuple[Grid, Window]:
+        """Return the square that is read around a place, and the window of it that the place covers."""
+        return square_of(spatial, self.resolution_m, self.fetch.crs, views=self.views)
+
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
         """Return the read of one item."""
-        grid, _ = square_of(spatial, self.resolution_m, self.fetch.crs)
+        grid, _ = self.square(spatial)
         return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
 
 
@@ -87,6 +96,8 @@ class ModelEntry:
     key: str
     load: Callable[[], EmbedModel] = field(compare=False)
     nbytes: int = 0
+    within: str = "box"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ class ProductEntry:
     resolution_m: float | None = None
     crs: str | None = None
     pooling: str = ""
+    within: str = "box"
 
     def grid(self, spatial: Spatial) -> Grid:
         """Return the pixels of a place. Raises SpecError where no grid fits it."""
@@ -151,9 +163,23 @@ class Recipe:
         )
 
 
-def square_of(spatial: Spatial, resolution_m: float, crs: str | None) -> tuple[Grid, Window]:
-    """Find the square of real imagery around a place, and the window of it that the place covers."""
-    return grid_for(spatial, resolution_m, crs=crs).square()
+View: TypeAlias = "tuple[Inputs, int, InputPrep]"
+"""What a model sees at its own scale: its inputs, its token's side in pixels, and how it is fitted."""
+
+
+def square_of(
+    spatial: Spatial, resolution_m: float, crs: str | None, *, views: Sequence[View] = ()
+) -> tuple[Grid, Window]:
+    """Find the square of real imagery around a place, wide enough for what models see, and the place's window."""
+    grid, window = grid_for(spatial, resolution_m, crs=crs).square()
+    side = grid.shape[0]
+    wide = max((view_px(inputs, patch, side, prep=prep) for inputs, patch, prep in views), default=side)
+    if wide <= side:
+        return grid, window
+    wide += max(patch for _, patch, _ in views)  # so that a token of each model can begin where the place does
+    margin = (wide - side) // 2
+    moved = replace(window, row=window.row + margin, col=window.col + margin)
+    return grid.crop(Window(-margin, -margin, wide, wide)), moved
 
 
 _Plugin: TypeAlias = "tuple[Card, Any] | None"
@@ -176,16 +202,50 @@ class Chosen:
         return self.product.resolution_m or self.product.reader.native_m
 
     @property
+    def reach_m(self) -> float | None:
+        """Side on the ground of what the model sees at once; None where it takes an image of any size."""
+        if self.product is not None:
+            return None
+        first = self.card.resolved_inputs(self.spec)[0]
+        size_px = first.size_px or first.max_px
+        return None if size_px is None or first.native else size_px * self.inputs[0][1]
+
+    @property
     def frames(self) -> Frames:
         """How a span becomes frames."""
         return Frames() if self.product is not None else self.inputs[0][0].frames
+
+    def fitted(self, prep: InputPrep) -> InputPrep:
+        """Return how images are fitted: those of modalities with pixels of different sizes are always resized."""
+        is_mixed = len({metres for _, metres in self.inputs}) > 1
+        return InputPrep.resize() if is_mixed and prep.mode == "auto" else prep
+
+    def views(self, prep: InputPrep) -> tuple[View, ...]:
+        """Return what the model sees of each modality at its own scale; nothing where images are resized."""
+        if self.product is not None or self.fitted(prep).mode != "auto":
+            return ()
+        seen = self.card.resolved_inputs(self.spec)
+        first = seen[0].patch_px or 1
+        patches = [self.card.patch(self.spec) * (one.patch_px or 1) // first for one in seen]
+        return tuple((one, patch, prep) for one, patch in zip(seen, patches, strict=True) if not one.native)
 
     def grid_shape(self, spatial: Spatial, request: Request) -> tuple[int, int]:
         """Rows and columns of a place's grid. Raises SpecError where no grid fits it."""
         if self.product is not None:
             return self.product.grid(spatial).shape
-        grid, crop = square_of(spatial, self.inputs[0][1], request.fetch.crs)
-        return self.card.grid_shape(self.spec, grid.shape, request.prep, crop=crop)
+        return self.fit(spatial, request).shape
+
+    def fit(self, spatial: Spatial, request: Request) -> Fit:
+        """Plan how the image of a place passes through the network. Raises SpecError where no grid fits it."""
+        views = self.views(request.prep)[:1]
+        grid, crop = square_of(spatial, self.inputs[0][1], request.fetch.crs, views=views)
+        first = self.card.resolved_inputs(self.spec)[0]
+        return fit_image(first, self.card.patch(self.spec), grid.shape, prep=self.fitted(request.prep), crop=crop)
+
+    @property
+    def own_token_m(self) -> float:
+        """Side of a token on the ground at the resolution that is read, without a resize."""
+        return self.card.patch(self.spec) * self.inputs[0][1]
 
 
 def choose(request: Request) -> tuple[Chosen, ...]:
@@ -195,6 +255,7 @@ def choose(request: Request) -> tuple[Chosen, ...]:
     for spec in request.models:
         card = models.card(spec.id)
         card.dim(spec, request.output)
+        within(card, request.output)
         if card.kind == "product":
             chosen.append(Chosen(spec, card, (), _product(request, spec, card)))
         else:
@@ -211,17 +272,18 @@ def _product(request: Request, spec: ModelSpec, card: Card) -> ProductEntry:
     reader = products.reader_for(card, spec, request.provider)
     pooling = "" if request.output.mode == "grid" else card.pooling(request.output)
     resolution_m, dim = resolution_of(request.fetch, request.output), card.dim(spec, request.output)
-    return ProductEntry(spec.label, reader, dim, resolution_m, request.fetch.crs, pooling)
+    bounds = within(card, request.output)
+    return ProductEntry(spec.label, reader, dim, resolution_m, request.fetch.crs, pooling, bounds)
 
 
 def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]) -> Iterable[tuple[ModelInput, float]]:
     available = request.provider.sensors()
     resolution_m = resolution_of(request.fetch, request.output)
-    for inputs in card.resolved_inputs(spec):
+    for inputs in (_framed(card, one, request.n_frames) for one in card.resolved_inputs(spec)):
         override = _override(request.sensors, inputs.modality, inputs.sensors)
         if override is None:
             own = _preferred(card, replace(spec, modality=inputs.modality), available, request.provider.name)
-            yield own, resolution_m or own.resolution_m
+            yield replace(own, frames=inputs.frames), resolution_m or own.resolution_m
             continue
         used.add(override)
         chosen = sensor(override.collection)
@@ -232,6 +294,19 @@ def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]
         if override.bands is not None:
             replaced = replace(replaced, bands=_bands(card, replaced, override.bands))
         yield replaced, resolution_m or override.resolution_m or replaced.resolution_m
+
+
+def _framed(card: Card, inputs: Inputs, n_frames: int | None) -> Inputs:
+    """Cut a span into as many frames as the request asks for, where the model takes several."""
+    frames = inputs.frames
+    if n_frames is None or (frames.policy == "single" and n_frames == 1) or frames.n == n_frames:
+        return inputs
+    most = {"single": 1, "fixed": frames.n}.get(frames.policy, frames.cap)
+    if frames.policy in {"single", "fixed"} or (most is not None and n_frames > most):
+        kind = "exactly" if frames.policy == "fixed" else "at most"
+        reason = f"the model takes {kind} {most}"
+        raise PlanError(f"n_frames of {card.id}", value=n_frames, reason=reason, fix="leave n_frames out, or fit it")
+    return replace(inputs, frames=Frames("fixed", n=n_frames))
 
 
 def _preferred(card: Card, spec: ModelSpec, available: frozenset[str], provider: str) -> ModelInput:
@@ -263,6 +338,7 @@ def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ..
 def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy, batch_items: int) -> Recipe:
     """Merge the reads of all models and name the models."""
     groups: dict[tuple[str, float, FetchSpec, Frames], list[Need]] = {}
+    seen: dict[str, tuple[View, ...]] = {}
     entries = []
     listed = tuple(chosen)
     for one in listed:
@@ -271,13 +347,27 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy
         for source, resolution_m in one.inputs:
             key = (source.sensor, resolution_m, _fetch(request.fetch, source, resolution_m), source.frames)
             groups.setdefault(key, []).append(Need(one.spec.label, source.modality, source.bands))
+        seen[one.spec.label] = one.views(request.prep)
         plugin = _plugin(one.card)
         spec = _named_once(one.spec)
         nbytes = int(one.card.variant_for(one.spec).params * 4e6)
-        entries.append(ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin), nbytes))
-    merged = tuple(ReadGroup(*key, needs=tuple(needs)) for key, needs in groups.items())
+        entry = ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin), nbytes)
+        bounds, note = within(one.card, request.output), box_note(one.card, request.output)
+        entries.append(replace(entry, within=bounds, note=note))
+    merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for key, needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
     return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items, read)
+
+
+def _with_views(groups: list[ReadGroup], seen: Mapping[str, tuple[View, ...]]) -> tuple[ReadGroup, ...]:
+    """Let each read cover what its models see; the reads of one model's modalities cover the same square."""
+    views = [dict.fromkeys(view for need in group.needs for view in seen[need.label]) for group in groups]
+    labels = [{need.label for need in group.needs} for group in groups]
+    for _ in groups:  # what is shared spreads from read to read
+        for own, others in product(range(len(groups)), repeat=2):
+            if labels[own] & labels[others] and groups[own].resolution_m == groups[others].resolution_m:
+                views[own].update(views[others])
+    return tuple(replace(group, views=tuple(own)) for group, own in zip(groups, views, strict=True))
 
 
 def _fetch(fetch: FetchSpec, source: ModelInput, resolution_m: float) -> FetchSpec:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar
 
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.providers import open_provider
 from rs_embed_dask.specs import FetchSpec, InputPrep, ModelSpec, OutputSpec, SensorSpec
+from rs_embed_dask.specs.base import whole
 from rs_embed_dask.store import RETRYABLE, Status
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["MapOptions", "Request", "RequestOptions", "request_of", "statuses_of"]
 
 
+_MOST_FRAMES: Final = 366
+
+
 @dataclass(frozen=True)
 class Request:
     """Models, shape and source of a run."""
@@ -26,11 +30,14 @@ class Request:
     models: tuple[ModelSpec, ...]
     provider: Provider
     output: OutputSpec = field(default_factory=OutputSpec.pooled)
-    prep: InputPrep = field(default_factory=InputPrep.resize)
+    prep: InputPrep = field(default_factory=InputPrep.auto)
     fetch: FetchSpec = field(default_factory=FetchSpec)
     sensors: tuple[SensorSpec, ...] = ()
+    n_frames: int | None = None
 
     def __post_init__(self) -> None:
+        if self.n_frames is not None:
+            object.__setattr__(self, "n_frames", whole("n_frames", self.n_frames, low=1, high=_MOST_FRAMES))
         models: Any = self.models
         listed = [models] if isinstance(models, (str, ModelSpec, Mapping)) else list(models)
         object.__setattr__(self, "models", tuple(ModelSpec.of(one) for one in listed))
@@ -58,7 +65,7 @@ class Request:
             "fetch": self.fetch.to_dict(),
             "sensors": [sensor.to_dict() for sensor in self.sensors],
             "provider": dict(self.provider.describe()),
-        }
+        } | ({} if self.n_frames is None else {"n_frames": self.n_frames})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], provider: Provider | None = None) -> Self:
@@ -66,10 +73,11 @@ class Request:
         return cls(
             models=tuple(ModelSpec.from_dict(one) for one in data["models"]),
             provider=open_provider(data["provider"]) if provider is None else provider,
-            output=OutputSpec.from_dict(data["output"]),
+            output=OutputSpec.from_dict({"within": "box"} | data["output"]),
             prep=InputPrep.from_dict(data["prep"]),
             fetch=FetchSpec.from_dict(data["fetch"]),
             sensors=tuple(SensorSpec.from_dict(one) for one in data["sensors"]),
+            n_frames=data.get("n_frames"),
         )
 
 
@@ -102,17 +110,22 @@ class RequestOptions(MapOptions, total=False):
     fetch : FetchSpec
         Resolution, cloud limit, mask, composite, fill, CRS. Default: as each model's card declares.
     prep : InputPrep or {"resize", "tile", "auto"}
-        How images of another size than the network's are fitted to it. Default resize.
+        How images of another size than the network's are fitted to it. Default auto: the model's own scale.
     sensor : SensorSpec or sequence of SensorSpec
         Sensors and bands that replace those of the cards.
     buffer_m : float
         Half the side, in metres, of the square around each point.
     crs : str
         CRS of places that carry none. Default EPSG:4326.
-    ids : sequence of str
-        One name per place. Default: its number.
+    ids : sequence of str, or str
+        One id per place, or the column of a table that has them. Default: the index of a GeoDataFrame or table unless
+        that only counts the rows; else each item's number. For one span, no two places may have one id.
     chunk_items, batch_items : int
         Items that are written at once, and the most in one batch.
+    n_frames : int
+        Equal parts that a span is cut into for the models that take several frames. Default: as their cards say.
+    max_side_px : int
+        The most pixels a side of a place's square, at its finest resolution: larger places are refused. Default 4096.
 
     Examples
     --------
@@ -123,8 +136,10 @@ class RequestOptions(MapOptions, total=False):
     output: OutputSpec | str | None
     buffer_m: float | None
     crs: str | None
-    ids: Sequence[str] | None
+    ids: Sequence[object] | str | None
     chunk_items: int | None
+    n_frames: int | None
+    max_side_px: int
 
 
 def request_of(models: object, options: RequestOptions) -> Request:
@@ -142,9 +157,10 @@ def request_of(models: object, options: RequestOptions) -> Request:
         models=models,  # type: ignore[arg-type]  # normalised there, as are the sensors
         provider=open_provider("auto" if source is None else source),
         output=_spec_of(OutputSpec, options.get("output") or "pooled"),
-        prep=_spec_of(InputPrep, options.get("prep") or "resize"),
+        prep=_spec_of(InputPrep, options.get("prep") or "auto"),
         fetch=options.get("fetch") or FetchSpec(),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
+        n_frames=options.get("n_frames"),
     )
 
 

@@ -13,13 +13,17 @@ import numpy as np
 
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
-from rs_embed_dask.engine.recipe import Recipe, square_of
+from rs_embed_dask.engine.recipe import Recipe
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
+from rs_embed_dask.imagery.coverage import coverage_of, footprint
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.revisit import expected_passes
+from rs_embed_dask.specs import Polygon
 from rs_embed_dask.store import ChunkResult, Status
 
 if TYPE_CHECKING:
+    from shapely import Geometry
+
     from rs_embed_dask.engine.reading import ReadResult
     from rs_embed_dask.engine.recipe import ProductEntry
     from rs_embed_dask.imagery.dates import Span
@@ -64,6 +68,14 @@ class Outcome:
     scenes: tuple[str, ...] = ()
     share: float = 0.0
     seconds: float = 0.0
+    coverage: np.ndarray[Any, Any] | None = None
+
+    @property
+    def shares(self) -> np.ndarray[Any, Any] | None:
+        """Of a grid, the share of each cell that lies inside the place."""
+        if self.grid is None:
+            return None
+        return np.ones(self.grid.shape, "float32") if self.coverage is None else self.coverage
 
     @property
     def reason(self) -> str:
@@ -81,6 +93,12 @@ def completeness(valid_fraction: Sequence[float]) -> tuple[Status, str]:
     if mean < _WHOLE:
         parts.append(f"{100 * (1 - mean):.0f} % of the pixels missing")
     return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
+
+
+def coverage_note(coverage: np.ndarray[Any, Any] | None) -> str:
+    """Say so where a place is smaller than one token."""
+    total = 1.0 if coverage is None else float(coverage.sum())
+    return "" if total >= 1 else f"the place covers {100 * total:.2g} % of one token"
 
 
 def chunk_result(units: Sequence[Unit], outcomes: Sequence[Outcome], frames: int) -> ChunkResult:
@@ -112,6 +130,7 @@ def chunk_result(units: Sequence[Unit], outcomes: Sequence[Outcome], frames: int
         transform=_transforms(outcomes) if is_grid else None,
         crs=[outcome.grid.crs if outcome.grid else "" for outcome in outcomes] if is_grid else None,
         scenes=["\n".join(outcome.scenes) for outcome in outcomes],
+        coverage=[outcome.shares for outcome in outcomes] if is_grid else None,
     )
 
 
@@ -147,7 +166,10 @@ def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[flo
         grid = entry.grid(item.spatial)
     except SpecError as error:
         return ProductRead(Outcome(Status.INVALID, error=error))
-    return read_published(recipe, label, grid, temporal=item.temporal, seed=f"{item.index}/{label}", sleep=sleep)
+    outline = footprint(item.spatial, grid.crs) if entry.within == "shape" else None
+    seed = f"{item.index}/{label}"
+    result = with_retries(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
+    return _product_read(entry, result, outline)
 
 
 def read_published(
@@ -162,27 +184,43 @@ def read_published(
     """Read one product's vectors over a grid."""
     entry = recipe.product[label]
     result = with_retries(lambda: entry.reader.read(grid, temporal), label, recipe.retry, seed=seed, sleep=sleep)
-    outcome, nbytes = _product_outcome(entry, result)
+    return _product_read(entry, result, None)
+
+
+def _product_read(entry: ProductEntry, result: ReadResult[ProductField], outline: Geometry | None) -> ProductRead:
+    """Return what was read and its cost; a shape may be all of it that counts."""
+    outcome, nbytes = _product_outcome(entry, result, outline)
     return ProductRead(outcome, result.tries, result.fault, result.seconds, nbytes)
 
 
-def _product_outcome(entry: ProductEntry, result: ReadResult[ProductField]) -> tuple[Outcome, int]:
+def _product_outcome(
+    entry: ProductEntry, result: ReadResult[ProductField], outline: Geometry | None
+) -> tuple[Outcome, int]:
     field = result.value
     if field is None:
         status = next((status for kind, status in _STATUS_OF_ERROR if isinstance(result.error, kind)), result.status)
         return Outcome(status, error=result.error, valid_fraction=(0.0,)), 0
     frames = () if field.span is None else (field.span,)
-    share = float(field.valid.mean())
-    facts = {"frames": frames, "valid_fraction": (share,), "n_obs": len(field.tiles), "scenes": field.tiles}
+    coverage = None if outline is None else coverage_of(outline, field.grid)
+    share = float(np.average(field.valid, weights=coverage))
+    facts: dict[str, Any] = {
+        "frames": frames,
+        "valid_fraction": (share,),
+        "n_obs": len(field.tiles),
+        "scenes": field.tiles,
+    }
     if share <= 0:
         reason, fix = "the product has no vector at any of its pixels", "choose a place that the product covers"
         error = NoImageryError(f"{entry.label}: place", value=field.grid.center_lonlat, reason=reason, fix=fix)
-        return Outcome(Status.NO_DATA, error=error, **facts), field.values.nbytes  # type: ignore[arg-type]
+        return Outcome(Status.NO_DATA, error=error, **facts), field.values.nbytes
     status, note = completeness((share,))
     is_grid = not entry.pooling
-    data = np.asarray(field.values if is_grid else field.pooled(entry.pooling), np.float32)
+    values = field.values if coverage is None else np.where(coverage > 0, field.values, np.nan)
+    data = np.asarray(values if is_grid else field.pooled(entry.pooling, coverage), np.float32)
     grid = field.grid if is_grid else None
-    return Outcome(status, data=data, grid=grid, note=note, **facts), field.values.nbytes  # type: ignore[arg-type]
+    note = "; ".join(filter(None, (note, coverage_note(coverage))))
+    facts["coverage"] = coverage
+    return Outcome(status, data=data, grid=grid, note=note, **facts), field.values.nbytes
 
 
 _BRIEFLY_S: Final = 0.01
@@ -235,6 +273,7 @@ class _Submitted:
     cubes: Mapping[str, Cube]
     frames: tuple[Any, ...]
     done: Future[Embedded]
+    note: str = ""
 
 
 def embed_units(
@@ -273,10 +312,13 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
         result = pixels[number]
         cube = result.value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal), result.error)
         cubes[need.modality] = cube.select(bands=need.bands)
-    crop = square_of(unit.item.spatial, group.resolution_m, group.fetch.crs)[1]
+    grid, crop = group.square(unit.item.spatial)
     entry = recipe.entry[label]
     embedder = resident(entry.key, entry.load, recipe.batch_items)
-    return _Submitted(cubes, frames, embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop)))
+    is_polygon = isinstance(unit.item.spatial, Polygon)
+    outline = footprint(unit.item.spatial, grid.crs) if entry.within == "shape" else None
+    done = embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop, outline))
+    return _Submitted(cubes, frames, done, entry.note if is_polygon else "")
 
 
 def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
@@ -320,8 +362,8 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
-        note="; ".join(filter(None, (note, lost))),
-        **facts | {"valid_fraction": shares},
+        note="; ".join(filter(None, (note, lost, submitted.note, coverage_note(result.coverage)))),
+        **facts | {"valid_fraction": shares, "coverage": result.coverage},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rs_embed_dask.engine.ids import check_known
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.specs.places import check_places
@@ -12,11 +13,14 @@ from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rs_embed_dask.engine.request import Request
+    from rs_embed_dask.engine.scale import TokenScale
+    from rs_embed_dask.store import ModelLayout
 
-__all__ = ["finished_store", "new_plan", "store_for"]
+__all__ = ["finished_store", "keep_columns", "new_plan", "store_for"]
 
 
 def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Store | None:
@@ -29,7 +33,17 @@ def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Sto
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
     is_open = match.new or any(len(store.pending(label)) for label in request.labels)
-    return None if is_open or has_lost_chunks(store, request.labels) else store
+    if is_open or has_lost_chunks(store, request.labels):
+        return None
+    check_known(store, items)
+    return None if store.differing_columns(items, store.rows_of(items)) else store
+
+
+def keep_columns(store: Store, items: ItemColumns) -> None:
+    """Keep the columns that came with the places, where the store lacks them or has other values."""
+    if items.columns:
+        rows = store.rows_of(items)
+        store.set_columns(store.differing_columns(items, rows), rows)
 
 
 def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
@@ -54,6 +68,7 @@ def store_for(
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
     receipt = build_receipt(written, cards=cards, provider=written["provider"]) | seal_of(written)
+    receipt["outputs"] = _outputs(plan.layouts, plan.scales)
     store = Store.create(
         out, items=items, models=plan.layouts, request=written, chunk_items=plan.chunk_items, receipt=receipt
     )
@@ -64,6 +79,7 @@ def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes)
     """Add the items and models that the store lacks. Every refusal comes before the first write."""
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
+    check_known(store, items)
     check_places(ItemColumns.of(match.new).places)
     is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
     # The plan is made before the items are appended and covers them too, because a new model embeds all items.
@@ -79,6 +95,17 @@ def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes)
     return replace(plan, items=StoredItems(store))
 
 
+def _outputs(layouts: Iterable[ModelLayout], scales: Mapping[str, TokenScale]) -> dict[str, dict[str, str]]:
+    """State each model's pooling, whether a polygon is its shape or the box around it, and what a token covers."""
+    outputs = {}
+    for one in layouts:
+        pooling, within = one.attrs.get("output", {}).get("pooling", ""), one.attrs.get("within", "")
+        outputs[one.label] = {"pooling": pooling, "within": within}
+        if one.label in scales:
+            outputs[one.label]["token"] = str(scales[one.label])
+    return outputs
+
+
 def _add_models(store: Store, plan: Plan) -> None:
     missing = [layout for layout in plan.layouts if layout.label not in store.labels]
     if not missing:
@@ -88,7 +115,8 @@ def _add_models(store: Store, plan: Plan) -> None:
     is_sealed = is_own(store.request, store.receipt)
     store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
     cards = {layout.label: layout.attrs.get("card") for layout in missing}
-    store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
+    outputs = _outputs(missing, plan.scales)
+    store.update_receipt(cards=cards, outputs=outputs, **(seal_of(store.request) if is_sealed else {}))
 
 
 def _check_room(store: Store, plan: Plan) -> None:

@@ -198,6 +198,11 @@ class Cube:
     notes: tuple[str, ...] = ()
     n_days: int | None = None
 
+    def __repr__(self) -> str:
+        frames, _, rows, columns = self.values.shape
+        size = f"{frames} x {rows} x {columns} px of {self.read.grid.resolution_m:g} m"
+        return f"Cube({self.read.sensor}, {', '.join(self.read.bands)}: {size}, {len(self.scenes)} scenes)"
+
     def __post_init__(self) -> None:
         shape = (len(self.read.frames), len(self.read.bands), *self.read.grid.shape)
         if self.values.shape != shape:

@@ -234,7 +234,8 @@ def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bo
     return Embedding(done[0].values if grid is None else labelled(done[0].values, grid), meta)
 
 
-def labelled(values: NDArray[np.float32], grid: Grid) -> xr.DataArray:
-    """Label a (D, h, w) grid with coordinates: pixel centres, and the CRS as attributes and ``spatial_ref``."""
+def labelled(values: NDArray[np.float32], grid: Grid, coverage: NDArray[np.float32] | None = None) -> xr.DataArray:
+    """Label a (D, h, w) grid with coordinates: pixel centres, coverage, the CRS as attributes and ``spatial_ref``."""
     attrs = {"crs": grid.crs, "transform": list(grid.transform), "grid_mapping": "spatial_ref"}
-    return xr.DataArray(values, coordinates(grid), ("dim", "y", "x"), name="embedding", attrs=attrs)
+    coords = dict(coordinates(grid)) | ({} if coverage is None else {"coverage": (("y", "x"), coverage)})
+    return xr.DataArray(values, coords, ("dim", "y", "x"), name="embedding", attrs=attrs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.batch import Tokens
     from rs_embed_dask.preprocess.geometry import Fit
 
-__all__ = ["Features", "cells", "cut_tiles", "joined", "pooled", "stitched"]
+__all__ = ["Features", "cells", "confined", "cut_tiles", "joined", "pooled", "stitched"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Features:
     """A model's result for one item."""
 
     # `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
+    # `coverage` (h, w) is the share of each token inside the place, where a shape was given;
     # `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share
     # that was filled of what the model saw; `notes` state what was left out, hidden or filled.
 
@@ -35,6 +36,7 @@ class Features:
     valid_fraction: NDArray[np.float32]
     filled_fraction: float
     notes: tuple[str, ...]
+    coverage: NDArray[np.float32] | None = None
 
 
 def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
@@ -77,6 +79,26 @@ def cells(tokens: Tokens, lattice: Tensor) -> Tensor:
     return lattice.amax(3) if tokens.over == "max" else lattice.mean(3)
 
 
+def confined(tokens: Tokens, fit: Fit, share: Tensor, *, pooling: str, by_pixel: bool = False) -> Tensor:
+    """Return one vector per item, of the tokens inside a shape, given the share of each (B, h, w): (B, D)."""
+    if by_pixel and pooling == "mean" and tokens.pooled is not None:
+        return tokens.pooled
+    own = tokens.patches if tokens.each is None else tokens.each
+    if pooling == "cls" or (pooling == "mean" and tokens.pooled is not None and tokens.each is None):
+        reason = f"the encoder's vector {pooling!r} is of the whole image, which no shape can confine"
+        fix = f"use within='box', or list {pooling!r} under `whole` in the model's card"
+        raise ModelError("within", value="shape", reason=reason, fix=fix)
+    lattice = stitched(tokens.patches if pooling == "max" else own, fit)  # (B, h, w, D) or (B, h, w, G, D)
+    lattice = lattice[:, :, :, None] if lattice.dim() == 4 else lattice  # (B, h, w, G, D)
+    inside = (share > 0)[..., None, None]
+    if pooling == "max":
+        return lattice.masked_fill(~inside, -torch.inf).flatten(1, -2).amax(1)
+    weights = share[..., None, None].double()
+    sums = torch.where(inside, lattice.double() * weights, 0.0).flatten(1, -2).sum(1)
+    mean = (sums / (weights.sum((1, 2, 3)) * lattice.shape[3])).float()
+    return mean if tokens.after is None else tokens.after(mean)
+
+
 def pooled(tokens: Tokens, lattice: Tensor, fit: Fit, *, pooling: str) -> Tensor:
     """Return one vector per item: (B, D)."""
     # ``mean`` is the model's own vector where it has one, averaged over tiles, else the mean of the tokens kept;
@@ -99,11 +121,13 @@ def joined(parts: list[Tokens]) -> Tokens:
         return parts[0]
     first = parts[0]
     pooled = [part.pooled for part in parts if part.pooled is not None]
+    each = [part.each for part in parts if part.each is not None]
     cls = [part.cls for part in parts if part.cls is not None]
     return type(first)(
         torch.cat([part.patches for part in parts]),
         cls=torch.cat(cls) if cls else None,
         pooled=torch.cat(pooled) if pooled else None,
+        each=torch.cat(each) if each else None,
         after=first.after,
         over=first.over,
     )

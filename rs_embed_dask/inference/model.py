@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from rs_embed_dask.errors import ModelError, RsEmbedError, SpecError
+from rs_embed_dask.imagery.coverage import coverage_of
 from rs_embed_dask.inference import arrays
-from rs_embed_dask.inference.features import Features, cells, cut_tiles, joined, pooled, stitched
+from rs_embed_dask.inference.features import Features, cells, confined, cut_tiles, joined, pooled, stitched
 from rs_embed_dask.preprocess.batch import Batch, run_steps
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from shapely import Geometry
     from torch import Tensor, nn
 
     from rs_embed_dask.cards.card import Card
@@ -111,6 +113,11 @@ class Model:
         self.max_images = _IMAGES.get(self.device.type, 8)
         self._info = info
 
+    def __repr__(self) -> str:
+        modalities = "+".join(inputs.modality for inputs in self.inputs)
+        where = f"{self.device}, {str(self.dtype).removeprefix('torch.')}"
+        return f"Model({self.card.id}, {self.card.variant_for(self.spec).name}, {modalities}, {where})"
+
     @property
     def weights_info(self) -> dict[str, str | bool]:
         """Source, digest and licence of the weights, and whether they are random: for the receipt."""
@@ -190,6 +197,7 @@ class Model:
         prep: InputPrep = _RESIZE,
         *,
         crops: Sequence[Window | None] | None = None,
+        outlines: Sequence[Geometry | None] | None = None,
     ) -> list[Features | RsEmbedError]:
         """Embed items that were read; the engine calls this.
 
@@ -201,6 +209,8 @@ class Model:
             As in `embed`.
         crops : sequence of Window or None, optional
             The requested part of each item's grid, where the read was enlarged to a square.
+        outlines : sequence of shapely geometry or None, optional
+            The shape of each item, in the reference system of its grid, to which its result is confined.
 
         Returns
         -------
@@ -208,9 +218,10 @@ class Model:
             Features, or the error of an item that failed, in the order of the samples.
         """
         taken: list[Sample | RsEmbedError] = []
-        for cubes, crop in zip(samples, crops or [None] * len(samples), strict=True):
+        blank = [None] * len(samples)
+        for cubes, crop, outline in zip(samples, crops or blank, outlines or blank, strict=True):
             try:
-                taken.append(from_cubes(cubes, self.inputs, crop))
+                taken.append(from_cubes(cubes, self.inputs, crop, outline=outline))
             except RsEmbedError as error:
                 taken.append(error)
         return self.embed_samples(taken, output, prep)
@@ -232,7 +243,8 @@ class Model:
             except RsEmbedError as error:
                 results[index] = error
                 continue
-            groups[fits, tuple(frames.shape for frames in ready.pixels.values())].append((index, ready, fits))
+            shapes = tuple(frames.shape for frames in ready.pixels.values())
+            groups[fits, shapes, ready.outline is None].append((index, ready, fits))
         for members in groups.values():
             step = max(1, self.max_images // members[0][2][0].tile_count)
             for start in range(0, len(members), step):
@@ -245,6 +257,8 @@ class Model:
     def fits(self, sample: Sample, prep: InputPrep = _RESIZE) -> tuple[Fit, ...]:
         """Plan how each modality of a sample fits the network; see `fit_image`."""
         fits = []
+        shapes = {frames.shape[-2:] for frames in sample.pixels.values()}
+        prep = _RESIZE if prep.mode == "auto" and len(shapes) > 1 else prep
         for inputs in self.inputs:
             shape = sample.pixels[inputs.modality].shape[-2:]
             patch = self.patch * (inputs.patch_px or 1) // (self.inputs[0].patch_px or 1)
@@ -271,8 +285,15 @@ class Model:
             tokens: Tokens = self.encoder(batch)
         return tokens
 
-    def reduce(self, tokens: Tokens, fit: Fit, output: OutputSpec = _POOLED) -> NDArray[np.float32]:
+    def reduce(
+        self, tokens: Tokens, fit: Fit, output: OutputSpec = _POOLED, *, share: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Reduce the tokens of items of one shape to vectors (B, D) or grids (B, D, h, w)."""
+        # `share` (B, h, w): of each token, what lies inside the item's own shape
+        if share is not None and output.mode == "pooled":
+            weights = torch.from_numpy(share).to(tokens.patches.device)
+            how = {"pooling": self.card.pooling(output), "by_pixel": "share" in self.card.extras}
+            return confined(tokens, fit, weights, **how).float().cpu().numpy()  # type: ignore[arg-type]
         lattice = stitched(tokens.patches, fit)  # (B, h, w, ..., D)
         if output.mode == "grid":
             return cells(tokens, lattice).permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
@@ -301,12 +322,20 @@ class Model:
             lonlat=self._spread(torch.tensor(places, dtype=torch.float64), fits[0]) if located else None,
             gsd_m=self._spread(torch.tensor([metres * cell for metres in read]), fits[0]),
             read_m=self._spread(torch.tensor(read), fits[0]),
+            share=self._pixel_share(ready, fits[0]),
             visible=visible,
             dates_of={
                 name: self._spread(torch.tensor([_days(one.dates_of[name]) for one in ready]), fits[0])
                 for name in ready[0].dates_of
             },
         )
+
+    def _pixel_share(self, ready: Sequence[Sample], fit: Fit) -> Tensor | None:
+        """Return the share of each pixel of the image inside the item's shape: (B, H, W)."""
+        shares = [sample.share[fit.image.slices] for sample in ready if sample.share is not None]
+        if not shares or "share" not in self.card.extras:
+            return None
+        return self._spread(torch.from_numpy(np.stack(shares)), fit)
 
     def _spread(self, values: Tensor, fit: Fit) -> Tensor:
         """Repeat each item's row once per tile."""
@@ -320,11 +349,13 @@ class Model:
             batch = self._batch(ready, fits)
             rows = range(0, len(batch), self.max_images)
             tokens = joined([self.tokens(batch.part(row, row + self.max_images)) for row in rows])
-            values = self.reduce(tokens, fit, output)
+            share = _token_share(ready, fit)
+            values = self.reduce(tokens, fit, output, share=share)
         except RsEmbedError as error:
             return [error] * len(ready)
-        grid = output.mode == "grid"
-        return [self._finished(sample, fit, row, grid=grid) for sample, row in zip(ready, values, strict=True)]
+        grid, rows_of = output.mode == "grid", [None] * len(ready) if share is None else share
+        finished = [self._finished(sample, fit, row, grid=grid) for sample, row in zip(ready, values, strict=True)]
+        return [_covered(one, of, grid=grid) for one, of in zip(finished, rows_of, strict=True)]
 
     def _finished(self, sample: Sample, fit: Fit, row: NDArray[np.float32], *, grid: bool) -> Features | RsEmbedError:
         if self.inputs[0].fill != "keep" and not np.isfinite(row).all():
@@ -333,6 +364,20 @@ class Model:
         place = place_grid(sample.grid, fit) if grid and sample.grid is not None else None
         values = np.ascontiguousarray(row, dtype=np.float32)
         return Features(values, place, sample.valid_fraction, sample.filled_fraction, sample.notes)
+
+
+def _token_share(ready: Sequence[Sample], fit: Fit) -> NDArray[np.float32] | None:
+    """Return the share of each token inside the item's own shape: (B, h, w); None where no shape confines it."""
+    placed = [(one.outline, place_grid(one.grid, fit)) for one in ready if one.outline is not None and one.grid]
+    return np.stack([coverage_of(outline, grid) for outline, grid in placed]) if placed else None
+
+
+def _covered(one: Features | RsEmbedError, share: NDArray[np.float32] | None, *, grid: bool) -> Features | RsEmbedError:
+    """Add the coverage to a result; cells of a grid outside the shape become NaN."""
+    if share is None or isinstance(one, RsEmbedError):
+        return one
+    values = np.where(share > 0, one.values, np.float32(np.nan)) if grid else one.values
+    return replace(one, values=values, coverage=share)
 
 
 def _days(dates: tuple[dt.date, ...]) -> list[tuple[int, int, int]]:

@@ -27,7 +27,8 @@ class BandStatistics(nn.Module):
             functional.avg_pool2d(x, side, side, ceil_mode=True, count_include_pad=False)
             for x in (filled, valid.float())
         )
-        pooled = filled.sum((2, 3)) / valid.sum((2, 3))
+        weights = valid.float() if batch.share is None else valid * batch.share[:, None]  # (B, C S, H, W)
+        pooled = (filled * weights).sum((2, 3)) / weights.sum((2, 3))
         return Tokens((cells / share).permute(0, 2, 3, 1), pooled=pooled)
 
 

@@ -83,7 +83,8 @@ class Galileo(nn.Module):
         }
         extra = {"pooled": pooled, **{name: kind.tokens for name, kind in whole.items()}}
         uneven = "time" in whole or "static" in whole
-        return Tokens(_by_patch(whole, pooled), pooled=pooled if uneven else None, extra=extra)
+        patches = _by_patch(whole, pooled)
+        return Tokens(patches, pooled=pooled if uneven else None, each=patches, extra=extra)
 
     def _attend(self, x: Tensor, valid: Tensor) -> Tensor:
         """Run the blocks on the tokens that exist; the others stay zero."""

@@ -174,7 +174,8 @@ def _averaged(tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Toke
     sums = torch.stack([(tokens[name] * shown[..., None]).sum((3, 4)) for name, shown in masks.items()])
     counts = torch.stack([shown.sum((3, 4))[..., None] for shown in masks.values()])  # (modalities, B, h, w, 1)
     grid = (sums / counts.clamp(min=1)).sum(0) / (counts > 0).sum(0)
-    return Tokens(grid, pooled=sums.sum((0, 2, 3)) / counts.sum((0, 2, 3)) if len(tokens) > 1 else None)
+    pooled = sums.sum((0, 2, 3)) / counts.sum((0, 2, 3)) if len(tokens) > 1 else None
+    return Tokens(grid, pooled=pooled, each=grid)
 
 
 def _turning(angles: Tensor) -> Turn:

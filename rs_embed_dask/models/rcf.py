@@ -43,18 +43,19 @@ class RandomFeatures(nn.Module):
         filters: Tensor = self.filters  # type: ignore[assignment]  # a buffer
         half = filters.shape[-1] // 2
         images = functional.pad(batch.image, (half, half, half, half), mode="replicate")
-        parts = [self._answers(images, some) for some in filters.split(_AT_ONCE)]
+        parts = [self._answers(images, some, batch.share) for some in filters.split(_AT_ONCE)]
         cells = [torch.cat(signs, dim=1) for signs in zip(*(part[0] for part in parts), strict=True)]
         means = [torch.cat(signs, dim=1) for signs in zip(*(part[1] for part in parts), strict=True)]
         return Tokens(torch.cat(cells, dim=1).permute(0, 2, 3, 1), pooled=torch.cat(means, dim=1))
 
-    def _answers(self, images: Tensor, filters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the means, over cells and over all pixels, of the positive and the negative responses."""
+    def _answers(self, images: Tensor, filters: Tensor, share: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the means, over cells and over all pixels by their share, of the positive and negative responses."""
         # One by one: on CPUs a small image alone takes another path than a batch, and rounds otherwise.
         answers = torch.cat([functional.conv2d(image, filters) for image in images.split(1)])  # (B, K, H, W)
         both = [functional.relu(answers - self.bias), functional.relu(-answers - self.bias)]
         cells = [functional.avg_pool2d(x, self.cell_px, ceil_mode=True, count_include_pad=False) for x in both]
-        return cells, [x.mean((2, 3)) for x in both]
+        weights = None if share is None else (share / share.sum((1, 2), keepdim=True))[:, None]  # (B, 1, H, W)
+        return cells, [x.mean((2, 3)) if weights is None else (x * weights).sum((2, 3)) for x in both]
 
 
 def _gaussian(shape: tuple[int, ...], seed: int) -> Tensor:

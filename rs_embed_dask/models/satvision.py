@@ -93,7 +93,7 @@ class SatVision(Stages):
         extra = {"grid_before_norm": last, **{f"stage{i}": one for i, one in enumerate(maps, 1)}}
         if self.ending == "norm":
             return Tokens(normed, extra=extra)
-        return Tokens(last, pooled=normed.mean((1, 2)), extra=extra)
+        return Tokens(last, pooled=normed.mean((1, 2)), each=normed, extra=extra)
 
 
 build = from_keywords(SatVision, SatVisionConfig)

@@ -13,7 +13,7 @@ from rs_embed_dask.models import all_cards, card as card_of
 from rs_embed_dask.pages import wording as words
 from rs_embed_dask.pages.wording import lengths, modality_texts
 from rs_embed_dask.preprocess.steps import MinMax
-from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text
+from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text, table_html, table_text
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _output(card: Card) -> str:
 
 
 def _shape(card: Card) -> str:
-    length = card.dim(ModelSpec(card.id), OutputSpec.pooled(card.poolings[0]))
+    length = card.dim(ModelSpec(card.id), OutputSpec("pooled", card.poolings[0]))
     return f"embedding.data.shape  # ({length},)"
 
 
@@ -132,6 +132,9 @@ class ModelPage:
     """
 
     card: Card
+
+    def __repr__(self) -> str:
+        return f"ModelPage({self.card.id!r}; print it, or show it in a notebook)"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card as JSON values."""
@@ -346,22 +349,38 @@ EXACT: Final = "exact"
 FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
 
 
-def list_models() -> list[dict[str, Any]]:
+class ModelList(list[dict[str, Any]]):
+    """The rows of `list_models`, shown as a table."""
+
+    def __str__(self) -> str:
+        return table_text("Models", *self._cells())
+
+    def _repr_html_(self) -> str:
+        return table_html("Models", *self._cells())
+
+    def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        rows = short_rows(self)
+        return tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows]
+
+    __repr__ = __str__
+
+
+def list_models() -> ModelList:
     """List the available models; torch is not loaded.
 
     Returns
     -------
     list of dict
-        One row per model: ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities), ``params_m`` (millions of
-        parameters, by variant), ``dim`` (embedding dimension, by variant), ``licence`` of the weights ("none needed"
-        where there are none) or of a product's vectors, ``code_licence``, ``parity``.
+        Shown as a table. One row per model: ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities),
+        ``params_m`` (millions of parameters, by variant), ``dim`` (embedding dimension, by variant), ``licence`` of
+        the weights ("none needed" where there are none) or of a product's vectors, ``code_licence``, ``parity``.
 
     Examples
     --------
     >>> [row["dim"]["nano"] for row in list_models() if row["id"] == "galileo"]
     [128]
     """
-    return [_row(card) for card in all_cards()]
+    return ModelList(_row(card) for card in all_cards())
 
 
 def describe_model(name: str) -> ModelPage:

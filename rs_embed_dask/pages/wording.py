@@ -262,7 +262,7 @@ def modality_texts(card: Card) -> tuple[str, ...]:
 
 def lengths(card: Card, kind: str) -> dict[str, int]:
     """Return the embedding dimension by variant: of a pooling, or of one token of a ``"grid"``."""
-    output = OutputSpec.grid() if kind == "grid" else OutputSpec.pooled(kind)
+    output = OutputSpec.grid() if kind == "grid" else OutputSpec("pooled", kind)
     return {variant.name: card.dim(ModelSpec(card.id, variant.name), output) for variant in card.variants}
 
 

@@ -31,7 +31,8 @@ class Batch:
     By modality: `images` (B, T, C, H, W) float32, `inputs` (the meaning of the bands), `visible` (B, T) bool (absent
     where every frame is visible), `dates_of` (where a modality has dates of its own). Shared by all, None if unknown:
     `dates` (B, T, 3) integers, year, month 1 to 12, day (and a fourth, the hour); `lonlat` (B, 2) degrees; `gsd_m` (B,)
-    metres per pixel of these images; `read_m` (B,) the same before a resize.
+    metres per pixel of these images; `read_m` (B,) the same before a resize; `share` (B, H, W) of each pixel that lies
+    inside the place.
     """
 
     images: Mapping[str, Tensor]
@@ -40,6 +41,7 @@ class Batch:
     lonlat: Tensor | None = None
     gsd_m: Tensor | None = None
     read_m: Tensor | None = None
+    share: Tensor | None = None
     visible: Mapping[str, Tensor] = field(default_factory=dict)
     dates_of: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -51,7 +53,7 @@ class Batch:
         if start == 0 and stop >= len(self):
             return self
         rows = slice(start, stop)
-        side_inputs = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m")}
+        side_inputs = {name: getattr(self, name) for name in ("dates", "lonlat", "gsd_m", "read_m", "share")}
         cut = {name: value[rows] for name, value in side_inputs.items() if value is not None}
         images = {name: frames[rows] for name, frames in self.images.items()}
         visible = {name: mask[rows] for name, mask in self.visible.items()}
@@ -107,12 +109,14 @@ class Tokens:
     # `patches` (B, h, w, D) in raster order, from which a grid is built; or (B, h, w, G, D), several tokens per
     # place, of which a grid shows the mean, the maximum or all (`over`). `cls` (B, D) the class token; `pooled`
     # (B, D) the model's own vector of the whole image, where that is not the mean of the patches; `after` is applied
-    # to that mean, such as a norm; `extra` other outputs, by the names that the model's card gives them.
+    # to that mean, such as a norm; `each` (B, h, w, D) the tokens whose weighted mean is the vector of a shape, where
+    # `pooled` is given; `extra` other outputs, by the names that the model's card gives them.
 
     patches: Tensor
     cls: Tensor | None = None
     pooled: Tensor | None = None
     after: Callable[[Tensor], Tensor] | None = None
+    each: Tensor | None = None
     over: Literal["mean", "max", "concat"] = "mean"
     extra: dict[str, Tensor] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
-__all__ = ["Fit", "fit_image", "place_grid", "tile_starts"]
+__all__ = ["Fit", "fit_image", "native_tile", "place_grid", "seen_window", "tile_starts", "view_px"]
 
 _NEARLY_SQUARE = 8
 
@@ -58,20 +58,75 @@ def fit_image(
     # multiple of its patch nearest to the image's own size, at most `max_px`. ``tile``: tiles of the network's
     # size, the last one of a row or column shifted back so that it ends with the image (rounded up to a whole
     # token by less than a token of reflected pixels), so that every token lies on one lattice; an image smaller
-    # than a tile is resized. ``auto``: tiles where the image is larger than the network and `max_tiles` suffice,
-    # else a resize. `crop` is the requested part, where the image is a square read around it.
+    # than a tile is resized. ``auto``: nothing is resized: what is larger than the network is tiled, what is smaller
+    # is seen with the imagery around it; only an image that ends sooner is resized. `crop` is the requested part,
+    # where more was read around it.
     whole = Window(0, 0, *shape)
     window = crop or whole
     if inputs.native:
         return _cells(window, patch)
     tile_px, stride = ((px or 0) * inputs.fold for px in (prep.tile_px, prep.stride_px))
     tile = tile_px or inputs.size_px or _round_to((inputs.max_px or max(shape)), inputs.multiple_px or patch)
-    if prep.mode != "resize" and min(window.height, window.width) >= tile:
-        fit = _tiled(inputs, patch, window, tile, stride)
-        larger = max(window.height, window.width) > tile
-        if prep.mode == "tile" or (larger and fit.tile_count <= prep.max_tiles):
-            return fit
+    if prep.mode == "auto":
+        seen = seen_window(inputs, patch, window, shape=shape, prep=prep)
+        if seen is not None:
+            return _native(inputs, patch, window, seen=seen, prep=prep)
+    elif prep.mode == "tile" and min(window.height, window.width) >= tile:
+        return _tiled(inputs, patch, window, tile, stride)
     return _snapped(inputs, patch, shape, window) if inputs.snap_px else _resized(inputs, patch, shape, window)
+
+
+def view_px(inputs: Inputs, patch: int, length: int, *, prep: InputPrep) -> int:
+    """Return how many pixels a side of `length` is seen in without a resize: a whole tile at least, whole tokens."""
+    multiple = inputs.multiple_px or patch
+    tile = native_tile(inputs, patch, length, prep=prep)
+    return max(tile, -(-length // multiple) * multiple)
+
+
+def native_tile(inputs: Inputs, patch: int, length: int, *, prep: InputPrep) -> int:
+    """Return the side of a tile in pixels of the read, for a network of a fixed size or of any up to a limit."""
+    multiple = inputs.multiple_px or patch
+    fixed = (prep.tile_px or 0) * inputs.fold or inputs.size_px
+    if fixed:
+        return fixed
+    whole = -(-length // multiple) * multiple
+    return whole if inputs.max_px is None else min(whole, max(multiple, inputs.max_px // multiple * multiple))
+
+
+def seen_window(
+    inputs: Inputs, patch: int, window: Window, *, shape: tuple[int, int], prep: InputPrep
+) -> Window | None:
+    """Widen a window to what the network sees of it, inside an image of (H, W); None where the image ends sooner."""
+    tile = native_tile(inputs, patch, max(window.shape), prep=prep)
+    sides = [max(view_px(inputs, patch, side, prep=prep), tile) for side in window.shape]
+    if any(side > size for side, size in zip(sides, shape, strict=True)):
+        return None
+    cell = tile * patch // (inputs.size_px or tile)
+    firsts = [
+        _first_px(start, own, side=side, size=size, cell=cell)
+        for start, own, side, size in zip((window.row, window.col), window.shape, sides, shape, strict=True)
+    ]
+    return Window(firsts[0], firsts[1], sides[0], sides[1])
+
+
+def _first_px(start: int, own: int, *, side: int, size: int, cell: int) -> int:
+    """Centre what is seen on a place so that a token begins where the place does, as far as the image reaches."""
+    lead = (side - own) // 2 // cell * cell
+    leads = [each for each in (lead, lead + cell, lead - cell) if each >= 0 and 0 <= start - each <= size - side]
+    return start - leads[0] if leads else max(0, min(start - lead, size - side))
+
+
+def _native(inputs: Inputs, patch: int, window: Window, *, seen: Window, prep: InputPrep) -> Fit:
+    """Tile the widened window, and keep the tokens that touch the window."""
+    tile = native_tile(inputs, patch, max(window.shape), prep=prep)
+    fit = _tiled(inputs, patch, seen, tile, (prep.stride_px or 0) * inputs.fold)
+    if fit.tile_count > prep.max_tiles:
+        reason = f"{window.height} x {window.width} px take {fit.tile_count:,} tiles of {tile} px, more than max_tiles"
+        fix = f"use compute_map, smaller places, or InputPrep.auto(max_tiles={fit.tile_count})"
+        raise SpecError("InputPrep.max_tiles", value=prep.max_tiles, reason=reason, fix=fix)
+    rows, height = _token_range(window.row - seen.row, window.height, fit.tokens[0], fit.cell_px[0], 0.0)
+    columns, width = _token_range(window.col - seen.col, window.width, fit.tokens[1], fit.cell_px[1], 0.0)
+    return replace(fit, keep=Window(rows, columns, height, width))
 
 
 def _round_to(length: int, multiple: int, limit: int | None = None) -> int:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rs_embed_dask.errors import ModelInputError, NoImageryError
+from rs_embed_dask.imagery.coverage import coverage_of
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from shapely import Geometry
 
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.imagery.grid import Grid, Window
@@ -39,6 +41,8 @@ class Sample:
     valid_fraction: NDArray[np.float32] = field(default_factory=lambda: np.ones(0, np.float32))
     filled_fraction: float = 0.0
     notes: tuple[str, ...] = ()
+    outline: Geometry | None = None
+    share: NDArray[np.float32] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,8 +51,14 @@ class Sample:
         return height, width
 
 
-def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Window | None = None) -> Sample:
-    """Select a model's bands from the cubes that were read for an item."""
+def from_cubes(
+    cubes: Mapping[str, Cube],
+    modalities: Sequence[Inputs],
+    crop: Window | None = None,
+    *,
+    outline: Geometry | None = None,
+) -> Sample:
+    """Select a model's bands from the cubes that were read for an item, whose shape may confine what counts."""
     pixels = {}
     for inputs in modalities:
         cube = cubes.get(inputs.modality)
@@ -68,7 +78,9 @@ def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Wi
     read = cubes[modalities[0].modality].read
     fill = "card" if read.fetch.fill is None else read.fetch.fill
     dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
-    return Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
+    share = None if outline is None else coverage_of(outline, read.grid)
+    sample = Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
+    return sample if outline is None else replace(sample, outline=outline, share=share)
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
@@ -79,10 +91,7 @@ def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
         fix = "give every modality the same frames, NaN where one is missing"
         raise ModelInputError("frames", value=counts, reason="the modalities do not agree", fix=fix)
     whole = sample.shape
-    valid = {
-        name: _valid(frames[..., *sample.crop.slices] if sample.crop and frames.shape[-2:] == whole else frames)
-        for name, frames in sample.pixels.items()
-    }
+    valid = {name: _valid_in(sample, frames, whole) for name, frames in sample.pixels.items()}
     enough = {i.modality: valid[i.modality] > i.min_valid for i in modalities}  # (T, C)
     usable = {i.modality: (np.any if i.fill == "hide" else np.all)(enough[i.modality], 1) for i in modalities}  # (T,)
     if not any(frames.any() for frames in usable.values()):
@@ -102,6 +111,17 @@ def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
     if all(inputs.empty == "drop" for inputs in modalities):
         sample = _drop(sample, apart=apart)
     return _fill(_note_hidden(sample), modalities)
+
+
+def _valid_in(sample: Sample, frames: NDArray[np.float32], whole: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the share of valid pixels of the place, by its outline where that counts: (T, C)."""
+    if frames.shape[-2:] != whole:
+        return _valid(frames)
+    if sample.share is not None:
+        total: NDArray[np.float64] = (np.isfinite(frames) * sample.share).sum((2, 3), dtype=np.float64)
+        share: NDArray[np.float64] = np.minimum(total / sample.share.sum(dtype=np.float64), 1.0)
+        return share
+    return _valid(frames[..., *sample.crop.slices] if sample.crop else frames)
 
 
 def _valid(frames: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -41,16 +41,18 @@ class ProductField:
         """Where there is a vector, (h, w)."""
         return np.asarray(np.isfinite(self.values).all(axis=0))
 
-    def pooled(self, pooling: str) -> Vectors:
+    def pooled(self, pooling: str, share: NDArray[np.float32] | None = None) -> Vectors:
         """Return one vector (D,): the mean (in float64) or the maximum of those that are there, at least one."""
-        valid = self.valid
+        # `share` (h, w): of each pixel, what lies inside the place; those outside do not count
+        valid = self.valid if share is None else self.valid & (share > 0)
         vectors = self.values[:, valid]  # (D, n)
         if pooling == "max":
             return np.asarray(vectors.max(axis=1))
-        if self.weights is None:
-            mean = vectors.mean(axis=1, dtype=np.float64)
+        parts = [one[valid].astype(np.float64) for one in (self.weights, share) if one is not None]
+        if parts:
+            mean = np.average(vectors.astype(np.float64), axis=1, weights=np.prod(parts, axis=0))
         else:
-            mean = np.average(vectors.astype(np.float64), axis=1, weights=self.weights[valid])
+            mean = vectors.mean(axis=1, dtype=np.float64)
         length = float(np.linalg.norm(mean)) if self.unit else 1.0
         return np.asarray(mean / (length or 1.0), np.float32)
 

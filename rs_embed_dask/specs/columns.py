@@ -53,6 +53,16 @@ class PlaceColumn(Sequence[Spatial]):
             seen.setdefault((place.buffer_m, place.crs) if isinstance(place, PointBuffer) else row, place)
         return seen.values()
 
+    def in_parts(self) -> list[int]:
+        """List the rows of polygons that have several parts."""
+        polygons = ((row, place) for row, place in enumerate(self) if isinstance(place, Polygon))
+        return [row for row, place in polygons if place.wkt.startswith("MULTI")]
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether any place is a polygon."""
+        return any(isinstance(place, Polygon) for place in self)
+
     def packed(self) -> Iterable[bytes]:
         """Return bytes that only the same column has, or none where they cost as much as the texts."""
         return ()
@@ -126,6 +136,15 @@ class PointColumn(PlaceColumn):
         """Return half the side of each square in metres, (n,)."""
         return np.full(len(self), self.buffer_m)
 
+    def in_parts(self) -> list[int]:
+        """List the rows of polygons that have several parts: there are none."""
+        return []
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether any place is a polygon: none is."""
+        return False
+
     def sizes(self) -> Iterable[Spatial]:
         """Return one place, as all have its size."""
         return (self[0],)
@@ -152,6 +171,16 @@ class ShapeColumn(PlaceColumn):
     def take(self, rows: Any) -> ShapeColumn:
         """Return some of the places."""
         return ShapeColumn(self.shapes[rows], self.crs, None if self.labels is None else np.asarray(self.labels)[rows])
+
+    def in_parts(self) -> list[int]:
+        """List the rows of polygons that have several parts."""
+        rows: list[int] = np.flatnonzero(shapely.get_num_geometries(self.shapes) > 1).tolist()
+        return rows
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether any place is a polygon: all are."""
+        return len(self) > 0
 
     def json_lines(self) -> list[str]:
         """Return what `to_json` returns for each place."""

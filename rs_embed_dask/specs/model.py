@@ -160,7 +160,10 @@ def _label(name: object) -> str | None:
 
 
 def _joined(modality: object) -> object:
-    return "+".join(str(part) for part in modality) if isinstance(modality, tuple | list) else modality
+    """Write several modalities in one order, so that those of "s1+s2" and "s2+s1" are one model."""
+    if isinstance(modality, str) and "+" in modality.strip("+"):
+        modality = modality.split("+")
+    return "+".join(sorted(str(part).strip() for part in modality)) if isinstance(modality, tuple | list) else modality
 
 
 def _weights(weights: object) -> str:

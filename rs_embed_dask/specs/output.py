@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, positive, renamed, whole
@@ -24,6 +24,10 @@ class OutputSpec(Record):
         Which of the two.
     pooling : {"mean", "max", "cls"}, optional
         How the tokens are pooled into one vector; not for grids. Default: the vector that each model's authors use.
+    within : {"auto", "shape", "box"}, default "auto"
+        What counts of a polygon: the tokens weighted by the share of each inside it ("shape"), or all tokens of the
+        box around it ("box"). "auto" is "shape", except for vectors of a whole image, such as class tokens, which
+        cannot be confined: these are of the box, with a warning. Other places are boxes anyway.
     scale_m : float, optional
         Resolution of the read in metres, the same as ``FetchSpec.resolution_m``. Default: the model's own.
 
@@ -41,9 +45,11 @@ class OutputSpec(Record):
     mode: str
     pooling: str | None = None
     scale_m: float | None = None
+    within: Literal["auto", "shape", "box"] = "auto"
 
     def __post_init__(self) -> None:
         choice("OutputSpec.mode", self.mode, ("pooled", "grid"))
+        choice("OutputSpec.within", self.within, ("auto", "shape", "box"))
         if self.pooling is not None:
             choice("OutputSpec.pooling", self.pooling, ("mean", "max", "cls"))
         if self.mode == "grid" and self.pooling is not None:
@@ -54,7 +60,11 @@ class OutputSpec(Record):
             object.__setattr__(self, "scale_m", scale_m)
 
     @classmethod
-    def pooled(cls, pooling: str | None = None) -> Self:
+    def pooled(
+        cls,
+        pooling: Literal["mean", "max", "cls"] | None = None,
+        within: Literal["auto", "shape", "box"] = "auto",
+    ) -> Self:
         """Ask for one vector per place.
 
         Parameters
@@ -62,27 +72,31 @@ class OutputSpec(Record):
         pooling : {"mean", "max", "cls"}, optional
             Mean or maximum over the tokens, or the class token. Default: the vector that each model's authors use, the
             first that its card lists: the mean for most, the class token for Clay and TerraFM.
+        within : {"auto", "shape", "box"}, default "auto"
+            Whether a polygon is its shape or the box around it; see the class.
 
         Returns
         -------
         OutputSpec
         """
-        return cls("pooled", pooling)
+        return cls("pooled", pooling, within=within)
 
     @classmethod
-    def grid(cls, scale_m: float | None = None) -> Self:
+    def grid(cls, scale_m: float | None = None, within: Literal["auto", "shape", "box"] = "auto") -> Self:
         """Ask for one vector per patch, as a map (D, h, w).
 
         Parameters
         ----------
         scale_m : float, optional
             Resolution of the read in metres. Default: the model's own.
+        within : {"auto", "shape", "box"}, default "auto"
+            "box" keeps the vectors outside a polygon; otherwise they are NaN.
 
         Returns
         -------
         OutputSpec
         """
-        return cls("grid", scale_m=scale_m)
+        return cls("grid", scale_m=scale_m, within=within)
 
 
 @renamed(tile_size="tile_px", tile_stride="stride_px")
@@ -93,14 +107,15 @@ class InputPrep(Record):
     Parameters
     ----------
     mode : {"resize", "tile", "auto"}, default "resize"
-        "resize" scales the whole image; "tile" cuts it into tiles of the network's size; "auto" tiles where that takes
-        at most `max_tiles` and resizes otherwise.
+        "auto", which runs take unless another is asked for, keeps the model's own ground size of a token: a larger
+        place is tiled, a smaller one is seen with the imagery around it. "resize" scales the whole image to the
+        network's size; "tile" cuts it into tiles of that size, and resizes a smaller image.
     tile_px : int, optional
         Side of a tile in pixels. Default: the network's size.
     stride_px : int, optional
         Distance between tiles in pixels, at most `tile_px`. Default: no overlap.
-    max_tiles : int, default 64
-        Maximum number of tiles per image.
+    max_tiles : int, default 2048
+        Most tiles per image with "auto"; a place that takes more is refused when the run is planned.
 
     Raises
     ------
@@ -120,7 +135,7 @@ class InputPrep(Record):
     mode: str = "resize"
     tile_px: int | None = None
     stride_px: int | None = None
-    max_tiles: int = 64
+    max_tiles: int = 2048
 
     def __post_init__(self) -> None:
         choice("InputPrep.mode", self.mode, ("resize", "tile", "auto"))
@@ -167,7 +182,7 @@ class InputPrep(Record):
 
     @classmethod
     def auto(cls, tile_px: int | None = None, stride_px: int | None = None, **more: Any) -> Self:
-        """Cut the image into tiles if at most `max_tiles` are needed, else scale it.
+        """Never scale: tile what is larger than the network, and see what is smaller with the imagery around it.
 
         Parameters
         ----------

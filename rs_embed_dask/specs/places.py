@@ -19,16 +19,16 @@ from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, show
 from rs_embed_dask.specs.base import number
 from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
 from rs_embed_dask.specs.ground import WGS84, crs_text
-from rs_embed_dask.specs.tables import geometry_of, is_table
+from rs_embed_dask.specs.tables import geometry_of, has_pairs, is_table
 from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spatial_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_places", "place_column", "places", "read_frame"]
+__all__ = ["JSON_SUFFIXES", "check_places", "place_column", "places", "read_frame"]
 
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
-_JSON: Final = (".geojson", ".json")
+JSON_SUFFIXES: Final = (".geojson", ".json")
 _PARQUET: Final = (".parquet", ".geoparquet")
 _PAIR: Final = 2
 _MOST_BAD_ROWS: Final = 5
@@ -276,7 +276,7 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
     suffix = Path(path).suffix.lower()
     if "://" not in path and not Path(path).exists():
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
-    if suffix in _JSON and "://" not in path:
+    if suffix in JSON_SUFFIXES and "://" not in path:
         return _from_json(path, user_crs, buffer_m)
     column = _table_column(read_frame(path), user_crs, buffer_m)
     check_places(column)  # names the bad rows, which a column alone does not
@@ -284,7 +284,7 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
 
 
 def read_frame(path: str) -> Any:
-    """Read a vector file as a GeoDataFrame."""
+    """Read a vector file as a GeoDataFrame; a CSV with the columns lon and lat as a table of points."""
     suffix = Path(path).suffix.lower()
     try:
         geopandas = importlib.import_module("geopandas")
@@ -298,7 +298,9 @@ def read_frame(path: str) -> Any:
         reason = f"geopandas cannot read it ({type(error).__name__}: {str(error)[:200]})"
         fix = f"save it as GeoJSON, GeoPackage or GeoParquet; {_TABLE_FIX}"
         raise SpecError("places", value=path, reason=reason, fix=fix) from error
-    if not hasattr(frame, "to_crs"):
+    if not hasattr(frame, "to_crs") and suffix == ".csv":
+        frame = importlib.import_module("pandas").read_csv(path, encoding="utf-8-sig")
+    if not hasattr(frame, "to_crs") and not has_pairs(frame):
         reason = f"it is a table without geometries, with the columns {', '.join(map(str, frame.columns[:8]))}"
         raise SpecError("places", value=path, reason=reason, fix=_TABLE_FIX)
     return frame

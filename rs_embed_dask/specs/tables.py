@@ -13,7 +13,7 @@ from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Column", "geometry_of", "is_table"]
+__all__ = ["Column", "geometry_of", "has_pairs", "is_table", "plain_columns"]
 
 _LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
 _LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
@@ -71,6 +71,19 @@ def geometry_of(table: Any, user_crs: str | None) -> Column:
     return _from_pairs(table, user_crs, labels)
 
 
+def plain_columns(table: Any) -> dict[str, Any]:
+    """Return the columns of a frame that are neither geometries nor, where there are none, the coordinates."""
+    if not hasattr(table, "columns"):
+        return {}
+    held = [_holds_geometries(table.iloc[:, position]) for position in range(len(table.columns))]
+    pairs = frozenset() if any(held) else _LON | _LAT | _X | _Y
+    columns = {}
+    for position, (name, is_geometry) in enumerate(zip(table.columns, held, strict=True)):
+        if not is_geometry and _plain(name) not in pairs:
+            columns[str(name)] = table.iloc[:, position].array
+    return columns
+
+
 def _stated(crs: object) -> str | None:
     return None if crs is None else crs_text("places.crs", crs)
 
@@ -97,6 +110,12 @@ def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
         raise SpecError("places", value=_names(table), reason=reason, fix="pass crs=, or name them lon and lat")
     columns = (table.iloc[:, positions[0]].tolist() for positions in chosen)
     return Column(list(zip(*columns, strict=True)), user_crs or WGS84, labels)
+
+
+def has_pairs(table: Any) -> bool:
+    """Whether a table has columns of longitudes and latitudes."""
+    plain = [_plain(name) for name in table.columns]
+    return bool(_positions(plain, _LON) and _positions(plain, _LAT))
 
 
 def _positions(plain: list[str], names: frozenset[str]) -> list[int]:

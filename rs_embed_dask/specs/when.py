@@ -335,6 +335,43 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
     return each
 
 
+def seasons(temporal: object, n: int) -> dict[str, TemporalSpec] | None:
+    """Return the spans that each of n places has, by label; None where there is one for all, or one for each.
+
+    Parameters
+    ----------
+    temporal : mapping of str to span, sequence of spans, or a span
+        Labels and spans; or a list of other than n spans, whose labels are their days, such as
+        ``"2022-06-01/2022-09-01"``.
+    n : int
+        Number of places.
+
+    Returns
+    -------
+    dict of str to TemporalSpec, or None
+
+    Raises
+    ------
+    SpecError
+        If there is no span, or two have one label.
+    """
+    if isinstance(temporal, Mapping) and not set(temporal) <= _FIELDS:
+        return {str(label): TemporalSpec.of(value) for label, value in temporal.items()}
+    if isinstance(temporal, TemporalSpec | Mapping | str) or _is_pair(temporal) or not isinstance(temporal, Iterable):
+        return None
+    each = [TemporalSpec.of(value) for value in temporal]
+    if len(each) in {0, n}:
+        return None
+    labelled = {f"{span.start_date}/{span.end_date}": span for span in each}
+    if len(labelled) < len(each):
+        reason, fix = "two of the spans are the same", "give each once, or {'a label': span}"
+        raise SpecError("temporal", value=[str(span) for span in each], reason=reason, fix=fix)
+    return labelled
+
+
+_FIELDS: Final = frozenset({"mode", "year", "start", "end"})
+
+
 def _is_pair(value: object) -> bool:
     """Distinguish ("2022-06-01", "2022-09-01"), which is one span, from a list of two spans; a day is not a span."""
     match value:

@@ -9,9 +9,10 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.tables import Layout, model_labels, outlines, table
+from rs_embed_dask.store.tables import Layout, model_labels, outlines, table, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["RunAccessor", "georeferenced", "plain_tree"]
+__all__ = ["RunAccessor", "georeferenced", "plain_tree", "selected"]
 
 _TEXT: Final = np.dtype("O", metadata={"element_type": str})
 """Texts as xarray marks them, so that lazy ones are written to netCDF chunk by chunk."""
@@ -40,17 +41,17 @@ class RunAccessor:
     @property
     def request(self) -> dict[str, Any]:
         """The request."""
-        return dict(_unfolded(self._tree.attrs.get("request", {})))
+        return dict(unfolded(self._tree.attrs.get("request", {})))
 
     @property
     def receipt(self) -> dict[str, Any]:
         """What the run was made with."""
-        return dict(_unfolded(self._tree.attrs.get("receipt", {})))
+        return dict(unfolded(self._tree.attrs.get("receipt", {})))
 
     def facts(self, model: str) -> dict[str, Any]:
         """Return what the store says of a model: the conventions' attributes and its card."""
         (label,) = model_labels(self._tree, model)
-        return {str(name): _unfolded(value) for name, value in self._tree[label].attrs.items()}
+        return {str(name): unfolded(value) for name, value in self._tree[label].attrs.items()}
 
     def to_dataframe(self, model: str | Sequence[str] | None = None, layout: Layout = "wide") -> pd.DataFrame:
         """Return the table of `rs_embed_dask.to_dataframe`."""
@@ -91,7 +92,10 @@ class RunAccessor:
             reason = str(row["reason"].to_numpy()) or "it was not computed yet"
             raise StoreError("item", value=item, reason=f"it has no grid: {reason}", fix="see status() for the reason")
         values = row["embedding"].to_numpy()[:, :rows, :columns]
-        return georeferenced(values, row["transform"].to_numpy(), str(row["crs"].to_numpy()))
+        placed = georeferenced(values, row["transform"].to_numpy(), str(row["crs"].to_numpy()))
+        if "coverage" in row:
+            placed = placed.assign_coords(coverage=(("y", "x"), row["coverage"].to_numpy()[:rows, :columns]))
+        return placed
 
     def _grid_label(self, model: str | None) -> str:
         labels = model_labels(self._tree, model)
@@ -142,16 +146,19 @@ def georeferenced(grid: np.ndarray[Any, Any], transform: np.ndarray[Any, Any], c
 def plain_tree(tree: xr.DataTree, ids: np.ndarray[Any, Any] | None = None) -> xr.DataTree:
     """Make a stored tree usable by name and by netCDF: ids as the index, nested attributes as JSON text."""
     ids = np.asarray(tree[ITEMS]["id"].to_numpy() if ids is None else ids, dtype=object)
-    groups = {name: _plain_group(node.to_dataset(inherit=False), ids) for name, node in tree.children.items()}
+    coords = {"item": ids}
+    if SPAN in tree[ITEMS].variables:
+        coords[SPAN] = np.asarray(tree[ITEMS][SPAN].to_numpy(), dtype=object)
+    groups = {name: _plain_group(node.to_dataset(inherit=False), coords) for name, node in tree.children.items()}
     root = xr.Dataset(attrs={name: _folded(value) for name, value in tree.attrs.items()})
     return xr.DataTree.from_dict({"/": root, **groups})
 
 
-def _plain_group(data: xr.Dataset, ids: np.ndarray[Any, Any]) -> xr.Dataset:
-    numbers = data["item"].attrs | {"long_name": "id of the item"}
-    named = data.assign_coords(item=("item", ids, numbers)).assign_attrs(
-        {name: _folded(value) for name, value in data.attrs.items()}
-    )
+def _plain_group(data: xr.Dataset, coords: dict[str, np.ndarray[Any, Any]]) -> xr.Dataset:
+    attrs = {"item": data["item"].attrs | {"long_name": "id of the item"}, SPAN: {"long_name": "label of the span"}}
+    along = {name: ("item", values, attrs[name]) for name, values in coords.items()}
+    folded = {name: _folded(value) for name, value in data.attrs.items()}
+    named = data.drop_vars(SPAN, errors="ignore").assign_coords(along).assign_attrs(folded)
     named.encoding = {}
     for name in named.variables:
         one = named[name]
@@ -167,6 +174,17 @@ def _plain_group(data: xr.Dataset, ids: np.ndarray[Any, Any]) -> xr.Dataset:
     return named
 
 
+def selected(tree: xr.DataTree, rows: np.ndarray[Any, Any], labels: Sequence[str]) -> xr.DataTree:
+    """Return some rows and models of a run, in this order."""
+    count, own = tree[ITEMS].sizes["item"], model_labels(tree)
+    is_whole = len(rows) == count and np.array_equal(rows, np.arange(count))
+    if is_whole and tuple(labels) == own:
+        return tree
+    groups = {name: tree.children[name].to_dataset(inherit=False) for name in (ITEMS, *labels)}
+    chosen = groups if is_whole else {name: group.isel(item=rows) for name, group in groups.items()}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **chosen})
+
+
 def _folded(value: Any) -> Any:
     """Return an attribute as netCDF can hold it: nested and missing values become JSON text."""
     if isinstance(value, bool) or value is None or isinstance(value, dict):
@@ -175,13 +193,4 @@ def _folded(value: Any) -> Any:
         numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
         texts = len(value) > 1 and all(isinstance(one, str) for one in value)
         return value if value and (numbers or texts) else json.dumps(value)
-    return value
-
-
-def _unfolded(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in {"{", "["}:
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
     return value

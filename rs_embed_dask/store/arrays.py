@@ -14,6 +14,7 @@ from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import model_seed, row_checksums
+from rs_embed_dask.store.columns import by_group
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained
 from rs_embed_dask.store.items import ItemColumns, blocks, encoded_items
@@ -225,5 +226,9 @@ def _grown(location: Location, document: Document, n_items: int) -> Document:
                 content = content | {"shape": [n_items, *content["shape"][1:]]}
                 changed[f"{path}/{ROOT_KEY}"] = json.dumps(content, indent=2).encode()
             metadata[path] = content
+    for path in document.metadata.keys() - metadata.keys():  # columns that came with the places
+        content = document.metadata[path] | {"shape": [n_items]}
+        changed[f"{path}/{ROOT_KEY}"] = json.dumps(content, indent=2).encode()
+        metadata[path] = content
     location.write_all(changed)
-    return replace(document, n_items=n_items, metadata=metadata)
+    return replace(document, n_items=n_items, metadata=by_group(metadata))

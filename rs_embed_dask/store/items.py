@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby, islice, repeat
 from operator import is_
@@ -31,6 +31,7 @@ __all__ = [
     "encoded_items",
     "footprints",
     "matched",
+    "rows_of",
     "strange_rows",
 ]
 
@@ -82,6 +83,8 @@ class ItemColumns(Sequence[Item]):
     spans: Sequence[TemporalSpec]
     ids: Any = None
     first: int = 0
+    columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    spans_each: int = 1
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> ItemColumns:
@@ -90,6 +93,24 @@ class ItemColumns(Sequence[Item]):
             return items
         places = PlaceList([item.spatial for item in items])
         return cls(places, [item.temporal for item in items], [item.id for item in items])
+
+    @classmethod
+    def crossed(
+        cls,
+        places: PlaceColumn,
+        seasons: Mapping[str, TemporalSpec],
+        ids: Any = None,
+        *,
+        columns: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    ) -> ItemColumns:
+        """Pair every place with every span, place by place; the column ``span`` holds the spans' labels."""
+        count, each = len(places), len(seasons)
+        rows = np.repeat(np.arange(count), each)
+        names = (np.arange(count).astype(str).astype(object) if ids is None else np.asarray(ids, dtype=object))[rows]
+        labels = np.asarray(list(seasons) * count, dtype=object)
+        repeated = {name: values.take(rows) for name, values in (columns or {}).items()}
+        spans = list(seasons.values()) * count
+        return cls(places.take(rows), spans, names, columns=repeated | {"span": labels}, spans_each=each)
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -182,7 +203,7 @@ def encoded_items(items: ItemColumns, first: int) -> dict[str, np.ndarray[Any, A
         "temporal": spans,
         "key": _keys(places, spans),
     }
-    return {field.name: field.encoded(columns[field.name]) for field in ITEM_FIELDS}
+    return {one.name: one.encoded(columns[one.name]) for one in ITEM_FIELDS}
 
 
 def strange_rows(columns: Mapping[str, Iterable[Any]]) -> list[int]:
@@ -204,6 +225,17 @@ def decoded_items(columns: Mapping[str, Iterable[Any]], first: int) -> list[Item
         )
         for offset, (name, spatial, temporal) in enumerate(rows)
     ]
+
+
+def rows_of(keys: np.ndarray[Any, Any], asked: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Find the row of each item in a store that has all of them; the same place and span twice has two rows."""
+    order = np.argsort(keys, kind="stable")
+    asked_order = np.argsort(asked, kind="stable")
+    in_order = asked[asked_order]
+    times = np.empty(len(asked), dtype="int64")
+    times[asked_order] = np.arange(len(asked)) - np.searchsorted(in_order, in_order)
+    rows: np.ndarray[Any, Any] = order[np.searchsorted(keys[order], asked) + times]
+    return rows
 
 
 @dataclass(frozen=True)

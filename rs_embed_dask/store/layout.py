@@ -25,6 +25,7 @@ __all__ = [
     "CENSUS",
     "CHECKSUM",
     "COORDS",
+    "COVERAGE",
     "DONE",
     "EMBEDDED",
     "GRID_FIELDS",
@@ -212,6 +213,13 @@ RESULT_FIELDS: Final = (
     _text("scenes", "ids of the scenes that went in, one per line", longest=8_000),
 )
 
+COVERAGE: Final = Field(
+    "coverage",
+    dims=("item", "y", "x"),
+    attrs={"long_name": "share of the cell that lies inside the place", "units": "1"},
+)
+"""Where a polygon's cells count, in stores of grids. Stores that are older lack it."""
+
 GRID_FIELDS: Final = (
     Field(
         "transform",
@@ -230,6 +238,7 @@ GRID_FIELDS: Final = (
         fill=0,
         attrs={"long_name": "rows and columns of the item's own grid"},
     ),
+    COVERAGE,
 )
 
 
@@ -360,6 +369,7 @@ class ChunkResult:
     grid_shape: np.ndarray[Any, Any] | None = None
     scenes: list[str] | None = None
     keys: np.ndarray[Any, Any] | None = None
+    coverage: list[Any] | None = None
 
     def at(self, rows: np.ndarray[Any, Any]) -> ChunkResult:
         """Return the part of the result that belongs to some rows of the chunk."""

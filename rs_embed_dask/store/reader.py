@@ -9,6 +9,7 @@ import xarray as xr
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.accessor import georeferenced, plain_tree
 from rs_embed_dask.store.document import ITEMS
+from rs_embed_dask.store.layout import COVERAGE
 from rs_embed_dask.store.store import Store
 
 if TYPE_CHECKING:
@@ -83,7 +84,11 @@ def item_grid(store: StoreView, label: str, item: int) -> xr.DataArray:
         reason = str(store.values(label, "reason", (item, item + 1))[0]) or "it was not computed yet"
         fix = "see status() for what became of it"
         raise StoreError("item", value=item, reason=f"it has no grid: {reason}", fix=fix)
-    return georeferenced(row["embedding"][:, :rows, :columns], row["transform"], str(row["crs"]))
+    placed = georeferenced(row["embedding"][:, :rows, :columns], row["transform"], str(row["crs"]))
+    if store.has(label, COVERAGE.name):
+        shares = store.values(label, COVERAGE.name, (item, item + 1))[0]
+        placed = placed.assign_coords(coverage=(("y", "x"), shares[:rows, :columns]))
+    return placed
 
 
 def items_frame(store: StoreView) -> gpd.GeoDataFrame:

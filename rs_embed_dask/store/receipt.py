@@ -137,8 +137,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
             for label in before.keys() & after.keys():
                 points += _compared(f"models[{label}]", before[label], after[label])
         elif key not in _FREE:
-            points += _compared(key, first.get(key), second.get(key))
+            points += _compared(key, _explicit(key, first.get(key)), _explicit(key, second.get(key)))
     return points
+
+
+def _explicit(key: str, part: Any) -> Any:
+    """Name what requests of earlier versions left out: polygons were the boxes around them; drop what has no effect."""
+    if key == "prep" and isinstance(part, dict) and part.get("mode") == "resize":
+        return {"mode": "resize"}
+    return {"within": "box"} | part if key == "output" and isinstance(part, dict) else part
 
 
 def _by_label(models: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, vacancy
+from rs_embed_dask.store.columns import differing_columns, put_columns
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, strange_rows
+from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, rows_of, strange_rows
 from rs_embed_dask.store.layout import STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import decoded_status, number_rows, text_rows
@@ -22,7 +23,7 @@ from rs_embed_dask.store.validity import check_codes, check_document
 from rs_embed_dask.store.writer import Chunk, check_result, read_rows, status_fence, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
@@ -142,6 +143,17 @@ class StoreView:
             if first.digest == digest:
                 return continued(items, count)
         return matched(self.values(ITEMS, "key"), items)
+
+    def rows_of(self, items: ItemColumns) -> np.ndarray[Any, Any]:
+        """Find the row of each item of a request, all of which the store has."""
+        match = self.match_items(items)
+        if match.is_in_order and not match.absent and not match.new:
+            return np.arange(self.n_items)
+        return rows_of(self.values(ITEMS, "key"), items.keys)
+
+    def differing_columns(self, items: ItemColumns, rows: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the columns of a request that the store lacks, or has with other values in these rows."""
+        return differing_columns(self._location, self._document, items.columns, rows=rows)
 
     def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:
         """Find the arrays of one chunk and model, and read the keys of its items unless they are given."""
@@ -406,6 +418,12 @@ class Store(StoreView):
         """Add models, with every item pending for them."""
         with self._changing() as (inside, document):
             self._renew(add_models(inside, document, layouts, request=request))
+
+    def set_columns(self, columns: Mapping[str, np.ndarray[Any, Any]], rows: np.ndarray[Any, Any]) -> None:
+        """Keep columns that came with the places, such as labels, for some rows; the others keep what they have."""
+        if columns:
+            with self._changing() as (inside, document):
+                self._renew(put_columns(inside, document, columns, rows=rows))
 
     def update_receipt(self, **parts: Any) -> None:
         """Add to the receipt; a part that is a dictionary keeps what it has, any other is replaced."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import CHECKSUM, ITEM_FIELDS, Status
 
@@ -22,14 +24,17 @@ __all__ = [
     "label_columns",
     "model_labels",
     "outlines",
+    "output_columns",
     "place_index",
     "status_names",
     "table",
+    "unfolded",
     "vector_labels",
 ]
 
 Layout = Literal["wide", "long"]
-_OWN: Final = frozenset(field.name for field in (*ITEM_FIELDS, CHECKSUM)) | {"span"}
+_OWN: Final = frozenset(field.name for field in (*ITEM_FIELDS, CHECKSUM)) | {SPAN}
+_POLYGON: Final = '"type": "Polygon"'
 _STATUS_NAMES: Final = np.array([code.name.lower() for code in Status], dtype=object)
 
 
@@ -43,6 +48,16 @@ def model_labels(tree: xr.DataTree, model: str | Sequence[str] | None = None) ->
         if name not in labels:
             raise UnknownNameError.among("model", name, labels)
     return chosen
+
+
+def unfolded(value: Any) -> Any:
+    """Return a nested attribute that was written as JSON text."""
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def vector_labels(tree: xr.DataTree, model: str | Sequence[str] | None = None) -> tuple[str, ...]:
@@ -64,24 +79,37 @@ def status_names(tree: xr.DataTree, label: str) -> np.ndarray[Any, Any]:
     return names
 
 
+def output_columns(tree: xr.DataTree, label: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the pooling of a model's vectors, and whether each is of the polygon's shape or of a box."""
+    facts = unfolded(tree[label].attrs.get("model", {}))
+    output, within = facts.get("output", {}), facts.get("within")
+    if "pooling" not in output or within is None:
+        return {}
+    places = np.asarray(tree[ITEMS]["spatial"].to_numpy(), dtype=object)
+    is_polygon = np.array([_POLYGON in text for text in places], dtype=bool)
+    return {
+        "pooling": np.full(len(places), output["pooling"], dtype=object),
+        "within": np.where(is_polygon, within, "box").astype(object),
+    }
+
+
 def place_index(tree: xr.DataTree) -> pd.MultiIndex:
     """Index the rows by id and span."""
     items = tree[ITEMS]
     ids = np.asarray(items["id"].to_numpy(), dtype=object)
-    if "span" in items.coords or "span" in items.data_vars:
-        spans = np.asarray(items["span"].to_numpy(), dtype=object)
-    else:
-        first, after = (np.datetime_as_string(items[name].to_numpy(), unit="D") for name in ("start", "end"))
-        spans = np.array([f"{a}/{b}" for a, b in zip(first, after, strict=True)], dtype=object)
+    first, after = (np.datetime_as_string(items[name].to_numpy(), unit="D") for name in ("start", "end"))
+    spans = np.array([f"{a}/{b}" for a, b in zip(first, after, strict=True)], dtype=object)
+    if SPAN in items.variables:
+        labels = np.asarray(items[SPAN].to_numpy(), dtype=object)
+        spans = np.where(labels == "", spans, labels)
     return pd.MultiIndex.from_arrays([ids, spans], names=["id", "span"])
 
 
 def label_columns(tree: xr.DataTree) -> dict[str, np.ndarray[Any, Any]]:
     """Return the columns that came with the places, such as labels."""
-    items = tree[ITEMS]
-    return {
-        str(name): one.to_numpy() for name, one in items.data_vars.items() if name not in _OWN and one.dims == ("item",)
-    }
+    columns = ((name, one) for name, one in tree[ITEMS].data_vars.items() if name not in _OWN)
+    # Under their own names, which differ from the arrays' where the items have such an array.
+    return {str(one.attrs.get("long_name", name)): one.to_numpy() for name, one in columns if one.dims == ("item",)}
 
 
 def outlines(tree: xr.DataTree) -> gpd.GeoSeries:
@@ -112,7 +140,8 @@ def _wide(tree: xr.DataTree, labels: Sequence[str], columns: dict[str, np.ndarra
         vectors = tree[label]["embedding"].to_numpy()  # (n, dim)
         names = [f"{label}_{number:04d}" for number in range(1, vectors.shape[1] + 1)]
         parts.append(pd.DataFrame(vectors, index=index, columns=names))
-        parts.append(pd.DataFrame({f"{label}_status": status_names(tree, label)}, index=index))
+        facts = {"status": status_names(tree, label)} | output_columns(tree, label)
+        parts.append(pd.DataFrame({f"{label}_{name}": one for name, one in facts.items()}, index=index))
     joined = pd.concat(parts, axis=1)
     twice = joined.columns[joined.columns.duplicated()]
     if len(twice):
@@ -132,6 +161,7 @@ def _long(tree: xr.DataTree, labels: Sequence[str], columns: dict[str, np.ndarra
         facts = {
             "model": label,
             "status": status_names(tree, label)[rows],
+            **{name: one[rows] for name, one in output_columns(tree, label).items()},
             "dimension": np.tile(np.arange(1, dim + 1), count),
             "value": vectors.ravel(),
         }

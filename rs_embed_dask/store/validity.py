@@ -8,7 +8,7 @@ import numpy as np
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.layout import CENSUS, CHECKSUM, COORDS, ITEM_FIELDS, STATUS, Status
+from rs_embed_dask.store.layout import CENSUS, CHECKSUM, COORDS, COVERAGE, ITEM_FIELDS, STATUS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["check_codes", "check_document", "document_faults"]
 
 _FIX: Final = "verify the store with repair=True (`rs-embed-dask verify STORE --repair`), or restore it from a copy"
-_LATER: Final = frozenset({CHECKSUM.name, *(field.name for field in CENSUS)})
+_LATER: Final = frozenset({CHECKSUM.name, COVERAGE.name, *(field.name for field in CENSUS)})
 """Arrays that stores of earlier versions lack."""
 _CODES: Final = np.asarray([int(code) for code in Status])
 

@@ -18,7 +18,7 @@ from rs_embed_dask.errors import StoreError, redact
 from rs_embed_dask.store.checksum import NO_CHECKSUM, row_checksums
 from rs_embed_dask.store.document import explained
 from rs_embed_dask.store.fence import stamped_frame
-from rs_embed_dask.store.layout import CHECKSUM, STATUS, Status
+from rs_embed_dask.store.layout import CHECKSUM, COVERAGE, STATUS, Status
 from rs_embed_dask.store.nodes import arrays_at
 from rs_embed_dask.store.shards import blank_status
 
@@ -186,8 +186,8 @@ def _fill(block: np.ndarray[Any, Any], field: Field, result: ChunkResult) -> Non
     values = _values(result, field, len(rows))
     if values is None:
         return
-    if field.name == "embedding":
-        _place_embeddings(block, rows, values)
+    if field.name in {"embedding", COVERAGE.name}:
+        _place_grids(block, rows, values)
         return
     try:
         block[rows] = field.encoded(values)
@@ -210,13 +210,14 @@ def _values(result: ChunkResult, field: Field, count: int) -> Any:
     return values
 
 
-def _place_embeddings(block: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], values: Any) -> None:
+def _place_grids(block: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], values: Any) -> None:
     """Put each row's vector or grid into the block; a grid smaller than the layout's is padded at its far edges."""
+    is_plane = block.ndim == len(("item", "y", "x"))
     for row, value in zip(rows, values, strict=True):
         if value is None:
             continue
         one = np.asarray(value)
-        fits = one.ndim == block.ndim - 1 and one.shape[0] == block.shape[1]
+        fits = one.ndim == block.ndim - 1 and (is_plane or one.shape[0] == block.shape[1])
         if not fits or any(side > room for side, room in zip(one.shape, block.shape[1:], strict=True)):
             reason = f"the store holds {block.shape[1:]} per item, this is {one.shape}"
             fix = "make the store with this dim and a grid_shape as large as the largest grid"

@@ -151,6 +151,7 @@ class Found:
     values: Any
     grid: Any
     valid_fraction: Any
+    coverage: Any = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Means:
     def weights_info(self):
         return {"path": "none", "licence": "CC0"}
 
-    def embed_cubes(self, samples, output, prep, *, crops=None):
+    def embed_cubes(self, samples, output, prep, *, crops=None, outlines=None):
         if self.batch_s:
             time.sleep(self.batch_s)
         return [self._one(cubes["s2"]) for cubes in samples]

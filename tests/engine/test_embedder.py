@@ -23,7 +23,7 @@ class Counting:
         self.threads = set()
         self.entered, self.go = threading.Event(), threading.Event()
 
-    def embed_cubes(self, samples, output, prep, *, crops=None):
+    def embed_cubes(self, samples, output, prep, *, crops=None, outlines=None):
         self.threads.add(threading.get_ident())
         self.batches.append([sample["x"] for sample in samples])
         self.entered.set()

@@ -7,7 +7,7 @@ import shapely
 from shapely.affinity import translate
 
 import rs_embed_dask as rs
-from rs_embed_dask.engine.plan import make_plan
+from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.engine.watch import Workers
 from rs_embed_dask.errors import EngineError, SpecError
@@ -22,9 +22,10 @@ def apart(degrees):
     return shapely.MultiPolygon([SQUARE, translate(SQUARE, degrees)])
 
 
-def planned(*places, fetch=None):
+def planned(*places, fetch=None, model="bandstats", max_side_px=20_000):
     items = [Item(n, place, SPAN) for n, place in enumerate(places)]
-    return make_plan(items, request_of("bandstats", {"provider": "synthetic", "fetch": fetch or FetchSpec()}))
+    request = request_of(model, {"provider": "synthetic", "fetch": fetch or FetchSpec()})
+    return make_plan(items, request, sizes=Sizes(max_side_px=max_side_px))
 
 
 def test_parts_far_apart_are_refused_with_their_place_and_the_fix():
@@ -42,6 +43,25 @@ def test_the_limit_is_that_of_the_pixels(side_m, is_read):
         with pytest.raises(SpecError, match=r"too large for one read.*coarser resolution_m"):
             planned(place)
         assert planned(place, fetch=FetchSpec(resolution_m=60)).figures.item_bytes < 2**29
+
+
+def test_a_side_of_more_pixels_than_the_bound_is_refused_with_the_numbers():
+    reason = (
+        r"places\[1\].*side of 41\.0 km, 4,100 px of 10 m for bandstats, more than 4,096 px.*use compute_map, split it"
+    )
+    with pytest.raises(SpecError, match=reason):
+        planned(PointBuffer(4.35, 50.85, 100), PointBuffer(4.35, 50.85, 20_500), max_side_px=4096)
+    assert planned(PointBuffer(4.35, 50.85, 20_480), max_side_px=4096).figures.items == 1
+    assert planned(PointBuffer(4.35, 50.85, 20_500), fetch=FetchSpec(resolution_m=20), max_side_px=4096)
+
+
+def test_parts_further_apart_than_the_model_sees_are_refused():
+    """RemoteCLIP sees 224 px of 10 m at once: 2.24 km. The parts are 0.3 and 0.02 degrees apart, less their width."""
+    reason = r"places\[0\].*its 2 parts lie in 2 groups that are more than 2\.24 km apart.*remoteclip.*split it"
+    with pytest.raises(SpecError, match=reason):
+        planned(Polygon.from_geometry(apart(0.3)), model="remoteclip")
+    with pytest.warns(UserWarning, match="remoteclip"):
+        assert planned(Polygon.from_geometry(apart(0.02)), model="remoteclip").figures.items == 1
 
 
 def test_one_large_place_among_many_sets_what_an_item_needs():

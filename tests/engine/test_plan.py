@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import rs_embed_dask as rs
 from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
@@ -186,3 +187,18 @@ def test_a_request_survives_json():
     again = Request.from_dict(json.loads(json.dumps(request.to_dict())))
     assert again == request
     assert again.labels == ("rcf", "galileo-nano")
+
+
+def test_the_number_of_frames_can_be_chosen():
+    span = TemporalSpec.range("2022-06-01", "2022-09-01")
+    place = rs.PointBuffer(4.5, 50.7, 80)
+    asked = {"provider": "synthetic", "n_frames": 4}
+    planned = rs.plan(place, ["galileo:nano", "bandstats"], span, **asked)
+    assert [layout.frames for layout in planned.layouts] == [4, 4]
+    assert [frame.days for frame in planned.recipe.groups[0].frames.spans(span)] == [23, 23, 23, 23]
+    assert planned.request.to_dict()["n_frames"] == 4
+    assert "n_frames" not in rs.plan(place, "rcf", span, provider="synthetic").request.to_dict()
+    with pytest.raises(PlanError, match=r"n_frames of rcf = 4: the model takes at most 1"):
+        rs.plan(place, "rcf", span, **asked)
+    with pytest.raises(SpecError, match="n_frames"):
+        rs.plan(place, "bandstats", span, provider="synthetic", n_frames=0)

@@ -53,7 +53,9 @@ def ran(threads_client, tmp_path_factory):
     models = [replace(ModelSpec.of(name), weights="random") for name in TEN]
     with Service(root, hrefs="local") as service:
         provider = StacProvider(service.url, source="planetary_computer")
-        store = rs.compute_embeddings(PLACES, models, JUNE, provider=provider, client=threads_client)
+        asked = {"provider": provider, "client": threads_client, "prep": "resize"}  # without the ground around places
+        with pytest.warns(UserWarning, match=r"a resize changes what a token covers.*satmae"):
+            store = rs.compute_embeddings(PLACES, models, JUNE, **asked)
         yield store, service.calls(), service.counts()
     forget_everything()
     embedder.release()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.imagery.grid import Window
-from rs_embed_dask.preprocess.geometry import fit_image, tile_starts
+from rs_embed_dask.imagery.grid import Grid, Window
+from rs_embed_dask.preprocess.geometry import fit_image, place_grid, tile_starts, view_px
 from rs_embed_dask.preprocess.inputs import Inputs
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from tests.models.conftest import cube, grid, ramps
@@ -37,11 +37,42 @@ def test_a_network_of_any_size_takes_the_nearest_multiple(side, known):
     assert fit.cell_px[0] == pytest.approx(side * 8 / known)
 
 
-def test_auto_tiles_only_what_is_larger_and_has_few_tiles():
+def test_auto_tiles_what_is_larger_and_refuses_too_many():
     small, large = (16, 16), (64, 64)
     assert fit_image(inputs(size_px=16), 4, small, prep=InputPrep.auto()).tile_count == 1
     assert fit_image(inputs(size_px=16), 4, large, prep=InputPrep.auto()).tile_count == 16
-    assert fit_image(inputs(size_px=16), 4, large, prep=InputPrep.auto(max_tiles=15)).tile_count == 1
+    with pytest.raises(SpecError, match=r"max_tiles = 15.*64 x 64 px take 16 tiles of 16 px.*compute_map"):
+        fit_image(inputs(size_px=16), 4, large, prep=InputPrep.auto(max_tiles=15))
+
+
+def test_auto_sees_a_small_place_with_the_imagery_around_it():
+    """A place of 6 x 5 px in a read of 24: the network sees 16 x 16 px of it, and the tokens under the place count."""
+    fit = fit_image(inputs(size_px=16), 4, (24, 24), prep=InputPrep.auto(), crop=Window(9, 10, 6, 5))
+    assert fit.image == Window(5, 6, 16, 16)  # a token begins where the place does
+    assert (fit.pad, fit.resized_px, fit.cell_px, fit.tile_count) == ((0, 0), (16, 16), (4, 4), 1)
+    assert fit.keep == Window(1, 1, 2, 2)  # 6 and 5 px are two tokens each
+    place = place_grid(Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (24, 24)), fit)
+    assert (place.transform[2], place.transform[5]) == (600_000 + 10 * 10, 5_700_000 - 10 * 9)
+
+
+def test_auto_widens_the_short_side_of_a_long_place():
+    fit = fit_image(inputs(size_px=16), 4, (40, 40), prep=InputPrep.auto(), crop=Window(17, 0, 6, 38))
+    assert fit.image == Window(13, 0, 16, 40)
+    assert (fit.tile_count, fit.pad, fit.tokens) == (3, (0, 0), (4, 10))
+    assert fit.keep == Window(1, 0, 2, 10)
+
+
+def test_auto_of_a_network_of_any_size_adds_only_what_tokens_need():
+    fit = fit_image(inputs(max_px=96), 8, (64, 64), prep=InputPrep.auto(), crop=Window(2, 2, 60, 60))
+    assert (fit.image, fit.net_px, fit.cell_px) == (Window(0, 0, 64, 64), (64, 64), (8, 8))
+    assert view_px(inputs(max_px=96), 8, 60, prep=InputPrep.auto()) == 64
+    assert view_px(inputs(max_px=96), 8, 97, prep=InputPrep.auto()) == 104
+    assert view_px(inputs(size_px=224), 16, 30, prep=InputPrep.auto()) == 224
+
+
+def test_auto_resizes_only_an_image_without_more_around_it():
+    fit = fit_image(inputs(size_px=16), 4, (10, 10), prep=InputPrep.auto())
+    assert fit.cell_px == (2.5, 2.5)
 
 
 def test_an_image_smaller_than_a_tile_is_resized():

@@ -32,14 +32,15 @@ def to_dataframe(
     model : str or list of str, optional
         The models; default all.
     layout : {"wide", "long"}, default "wide"
-        Wide: one row per item, with columns ``MODEL_0001`` ... and ``MODEL_status`` for each model. Long: one row per
-        model, item and dimension, with columns ``model``, ``status``, ``dimension`` (from 1) and ``value``.
+        Wide: one row per item, with columns ``MODEL_0001`` ..., ``MODEL_status``, ``MODEL_pooling`` and
+        ``MODEL_within`` ("shape" or "box", what counts of the place) for each model. Long: one row per model, item and
+        dimension, with columns ``model``, ``status``, ``pooling``, ``within``, ``dimension`` (from 1) and ``value``.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``id`` and ``span`` ("2022-06-01/2022-09-01", the end excluded). Columns that came with the places
-        come first. An item without a vector has NaN, and its status says why.
+        Indexed by ``id`` and ``span`` (its label, or "2022-06-01/2022-09-01", the end excluded). Columns that
+        came with the places come first. An item without a vector has NaN, and its status says why.
 
     Raises
     ------
