@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from rs_embed_dask.api_maps import check_map_options, resume_map
-from rs_embed_dask.engine.request import Request, RequestOptions, request_of, statuses_of
+from rs_embed_dask.engine.request import MapOptions, Request, RequestOptions, request_of, statuses_of
+from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.specs.labelled import labelled_places
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.when import seasons, spans
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 
+@showing(MapOptions, RequestOptions)
 def compute_embeddings(
     spatials: object,
     models: object,
@@ -121,6 +123,7 @@ def compute_embeddings(
     return selected(open_store(out), Store.open(out).rows_of(items), request.labels)
 
 
+@showing(MapOptions, RequestOptions)
 def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
     """Return what `compute_embeddings` would do with the same arguments, without reading a pixel.
 
@@ -269,11 +272,7 @@ def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemC
 def _sizes(options: RequestOptions) -> Sizes:
     from rs_embed_dask.engine.plan import Sizes
 
-    return Sizes(
-        chunk_items=options.get("chunk_items"),
-        batch_items=options.get("batch_items", Sizes.batch_items),
-        max_side_px=options.get("max_side_px", Sizes.max_side_px),
-    )
+    return Sizes.of(options)
 
 
 def _compute(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from rs_embed_dask.api import plan
+from rs_embed_dask.engine.request import MapOptions, RequestOptions
+from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rs_embed_dask.embedding import Embedding
-    from rs_embed_dask.engine.request import RequestOptions
     from rs_embed_dask.engine.suitability import Suitability
     from rs_embed_dask.imagery.cube import Cube
     from rs_embed_dask.providers import Provider
@@ -101,6 +102,7 @@ def can_run(
     return suitability.judged(models, suitability.providers_for(provider), question)
 
 
+@showing(MapOptions, RequestOptions)
 def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:
     """Embed one place by one model, in this process.
 
@@ -143,6 +145,7 @@ def get_embedding(model: object, spatial: object, temporal: object, **options: U
     return get_embeddings_batch(model, spatials=spatials, temporal=temporal, **options)[0]
 
 
+@showing(MapOptions, RequestOptions)
 def get_embeddings_batch(
     model: object, spatials: object, temporal: object, **options: Unpack[RequestOptions]
 ) -> list[Embedding]:
@@ -181,6 +184,7 @@ def get_embeddings_batch(
     return embeddings_of(plan(spatials, [ModelSpec.of(model)], temporal, **options))
 
 
+@showing(MapOptions, RequestOptions)
 def inspect_input(
     model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]
 ) -> dict[str, Cube]:

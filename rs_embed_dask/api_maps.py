@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
+from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store.map_reader import open_map
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 
 
+@showing(MapOptions)
 def compute_map(
     region: object,
     models: object,
@@ -75,8 +77,7 @@ def compute_map(
         Draw the map into its store once it is computed, as `build_preview` does: this process reads all vectors again.
         `resume` does so too, of a map that was asked for with a preview.
     **options
-        ``provider`` (or ``backend``), ``fetch``, ``prep``, ``sensor`` and ``batch_items`` of `RequestOptions`; `fetch`
-        says how pixels are read, and its `resolution_m` asks for other pixels, never for vectors that are resampled.
+        See `MapOptions`.
 
     Returns
     -------
@@ -111,6 +112,7 @@ def compute_map(
     return open_map(out)
 
 
+@showing(MapOptions)
 def plan_map(
     region: object,
     models: object,
@@ -241,5 +243,4 @@ def _map_run(
             raise UnknownNameError.among("option", name, MapOptions.__annotations__)
     temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
     wanted = MapRequest(request_of(models, cast("RequestOptions", options)), temporals, *field)
-    batch_items = options.get("batch_items", Sizes.batch_items)
-    return MapRun(Region.of(region, options.get("crs")), wanted, batch_items=batch_items, has_preview=has_preview)
+    return MapRun(Region.of(region), wanted, sizes=Sizes.of(options), has_preview=has_preview)

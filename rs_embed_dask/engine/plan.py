@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.estimate import (
     Figures,
@@ -20,12 +20,12 @@ from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
-from rs_embed_dask.errors import PlanError
+from rs_embed_dask.errors import PlanError, UnknownNameError
+from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.store import Item, ItemColumns, ModelLayout
 
 if TYPE_CHECKING:
-    from rs_embed_dask.providers.retry import RetryPolicy
     from rs_embed_dask.store import Store
 
 __all__ = ["Plan", "Sizes", "StoredItems", "make_plan"]
@@ -41,6 +41,17 @@ class Sizes:
     batch_items: int = 32
     retry: RetryPolicy = READ_RETRY
     max_side_px: int = LARGEST_SIDE_PX
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Take those of a verb's options that are given."""
+        given = {name: options[name] for name in cls.__dataclass_fields__ if options.get(name) is not None}
+        if isinstance(policy := given.get("retry"), Mapping):
+            for name in policy:
+                if name not in RetryPolicy.__dataclass_fields__:
+                    raise UnknownNameError.among("retry", name, RetryPolicy.__dataclass_fields__)
+            given["retry"] = replace(READ_RETRY, **policy)
+        return cls(**given)
 
     def __post_init__(self) -> None:
         for name in ("chunk_items", "batch_items", "max_side_px"):

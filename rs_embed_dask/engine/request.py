@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.retry import RetryPolicy
 
 __all__ = ["MapOptions", "Request", "RequestOptions", "request_of", "statuses_of"]
 
@@ -85,34 +86,45 @@ _Mode = TypeVar("_Mode", OutputSpec, InputPrep)
 
 
 class MapOptions(TypedDict, total=False):
-    """The options of a map besides those that its verbs write out; see `RequestOptions`."""
-
-    provider: Provider | str | None
-    backend: Provider | str | None
-    fetch: FetchSpec | None
-    prep: InputPrep | str | None
-    sensor: SensorSpec | Sequence[SensorSpec] | None
-    batch_items: int
-
-
-class RequestOptions(MapOptions, total=False):
-    """The options of a request besides places, models and span; each has a default.
+    """Options that maps and places share; each has a default.
 
     Attributes
     ----------
-    output : OutputSpec or {"pooled", "grid"}
-        One vector per place (default), or a georeferenced grid of vectors.
     provider : str or Provider
         Where pixels come from: "planetary_computer", "stac", "files", "synthetic", "auto" (default) or one made by
         `open_provider`.
     backend : str or Provider
         The same under rs-embed's name.
     fetch : FetchSpec
-        Resolution, cloud limit, mask, composite, fill, CRS. Default: as each model's card declares.
+        Resolution, cloud limit, mask, composite, fill, CRS. Default: as each model's card declares. Of a map,
+        `resolution_m` asks for other pixels, never for vectors that are resampled.
     prep : InputPrep or {"resize", "tile", "auto"}
         How images of another size than the network's are fitted to it. Default auto: the model's own scale.
     sensor : SensorSpec or sequence of SensorSpec
         Sensors and bands that replace those of the cards.
+    batch_items : int
+        The most items in one batch. Default 32.
+    retry : RetryPolicy or dict
+        How often, and how long, the run tries a read again, as ``{"attempts": 3, "deadline_s": 60}``; providers have a
+        policy of their own for requests. What a dict leaves out is as by default: five attempts within an hour.
+    """
+
+    provider: Provider | str | None
+    backend: Provider | str | None
+    fetch: FetchSpec | None
+    prep: InputPrep | str | None
+    sensor: SensorSpec | Sequence[SensorSpec] | None
+    batch_items: int | None
+    retry: RetryPolicy | Mapping[str, Any] | None
+
+
+class RequestOptions(MapOptions, total=False):
+    """The options of a request besides places, models and span: those of `MapOptions`, and the following.
+
+    Attributes
+    ----------
+    output : OutputSpec or {"pooled", "grid"}
+        One vector per place (default), or a georeferenced grid of vectors.
     buffer_m : float
         Half the side, in metres, of the square around each point.
     crs : str
@@ -120,8 +132,8 @@ class RequestOptions(MapOptions, total=False):
     ids : sequence of str, or str
         One id per place, or the column of a table that has them. Default: the index of a GeoDataFrame or table unless
         that only counts the rows; else each item's number. For one span, no two places may have one id.
-    chunk_items, batch_items : int
-        Items that are written at once, and the most in one batch.
+    chunk_items : int
+        Items that are written at once. Default: by the size of their vectors.
     n_frames : int
         Equal parts that a span is cut into for the models that take several frames. Default: as their cards say.
     max_side_px : int
@@ -139,7 +151,7 @@ class RequestOptions(MapOptions, total=False):
     ids: Sequence[object] | str | None
     chunk_items: int | None
     n_frames: int | None
-    max_side_px: int
+    max_side_px: int | None
 
 
 def request_of(models: object, options: RequestOptions) -> Request:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
+from rs_embed_dask.engine.plan import Sizes
+from rs_embed_dask.engine.recipe import choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Span
@@ -105,15 +106,17 @@ class MapRequest:
 class MapRun:
     """One region and request, resolved: models, lattices and recipe, and whether a preview is drawn in the end."""
 
-    def __init__(self, region: Region, wanted: MapRequest, *, batch_items: int = 32, has_preview: bool = False) -> None:
-        request = wanted.request
+    def __init__(
+        self, region: Region, wanted: MapRequest, *, sizes: Sizes | None = None, has_preview: bool = False
+    ) -> None:
+        request, sizes = wanted.request, sizes or Sizes()
         if request.fetch.crs is not None:
             fix = "leave fetch.crs out, and give crs= to the map"
             raise PlanError("fetch.crs", value=request.fetch.crs, reason="a map has its own projection", fix=fix)
         chosen = choose(request)
         _check_products(chosen, wanted.crs)
         self.region, self.wanted, self.has_preview = region, wanted, has_preview
-        self.recipe: Recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=batch_items)
+        self.recipe: Recipe = recipe_for(request, chosen, retry=sizes.retry, batch_items=sizes.batch_items)
         self.passes = shared(models_of(chosen, request.prep, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}
         self.chosen = {one.spec.label: one for one in chosen}
