@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-from weakref import WeakKeyDictionary
-
-from torch import Tensor
 
 from rs_embed_dask.errors import UnknownNameError
 from rs_embed_dask.inference.model import Model
 from rs_embed_dask.models import card
-from rs_embed_dask.preprocess.batch import Batch
 from tests.parity.cases import REPOSITORY
 
 if TYPE_CHECKING:
@@ -41,29 +35,17 @@ _VECTORS = re.compile(r"pooled|^cls$|^backbone$|_head$|GAP$|^tile$|_mean$")
 
 @contextmanager
 def seen_modalities() -> Iterator[set[str]]:
-    """Collect the modalities that models get tokens of, whatever adapter runs them; equal batches are run once."""
+    """Collect the modalities that models get tokens of, whatever adapter runs them."""
     seen: set[str] = set()
     tokens = Model.tokens
-    run: WeakKeyDictionary[Model, dict[bytes, Any]] = WeakKeyDictionary()
 
     def watched(self: Model, batch: Any) -> Any:
         known = [inputs.modality for inputs in self.card.inputs if inputs.modality in batch.images]
         seen.add("+".join(known) or OTHER)
-        answers, content = run.setdefault(self, {}), _content(batch)
-        if content not in answers:
-            answers[content] = tokens(self, batch)
-        return answers[content]
+        return tokens(self, batch)
 
     with mock.patch.object(Model, "tokens", watched):
         yield seen
-
-
-def _content(value: Any) -> bytes:
-    """Digest a batch: all its tensors, by name."""
-    if isinstance(value, Tensor):
-        return blake2b(value.cpu().contiguous().numpy().tobytes() + str((value.shape, value.dtype)).encode()).digest()
-    named = value if isinstance(value, Mapping) else vars(value) if isinstance(value, Batch) else {repr(value): None}
-    return b"".join(name.encode() + (b"" if part is None else _content(part)) for name, part in named.items())
 
 
 def rounded_up(value: float) -> float:
