@@ -57,7 +57,11 @@ class _NoProfiler(WorkerPlugin):
 def stop_profiler(client: Client) -> None:
     """Stop the profiler of a cluster's workers where this Python may hang in it; the dashboard loses that page."""
     if _HANGS:
-        client.register_plugin(_NoProfiler())
+        try:
+            client.register_plugin(_NoProfiler())
+        except OSError as error:
+            fix = "look at the logs of its scheduler and workers, then repeat the call: nothing is lost"
+            raise EngineError("cluster", reason=f"a connection to it broke ({error})", fix=fix) from error
 
 
 def current_workers(client: Client) -> dict[str, dict[str, Any]]:

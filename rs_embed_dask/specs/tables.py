@@ -131,7 +131,7 @@ def _no_pairs(table: Any, plain: list[str], chosen: list[list[int]]) -> SpecErro
         reason = f"the column {texts[0]} holds no geometries, and text does not state its crs"
         fix = f"give geopandas.GeoSeries.from_wkt(frame[{texts[0]!r}], crs='EPSG:4326')"
     elif joined := next((mark for mark in _SEPARATORS if len(plain) == 1 and mark in plain[0]), None):
-        reason = "its only column was not separated"
+        reason = "its columns were not separated"
         fix = f"read it with pandas.read_csv(path, sep={joined!r}), and decimal=',' where its numbers have commas"
     else:
         reason = "it has neither a column of geometries nor the columns lon and lat"
