@@ -126,20 +126,11 @@ def progress(*, is_quiet: bool) -> Iterator[Progress]:
 
 
 def connection(place: ClusterOptions) -> Callable[[], AbstractContextManager[Client]]:
-    """Return what connects to a cluster, once a run has work for it."""
-    return functools.partial(_connected, place)
-
-
-@contextlib.contextmanager
-def _connected(place: ClusterOptions) -> Iterator[Client]:
-    """Connect to the cluster at an address, or to a local one that lives as long as the context."""
+    """Return what connects, once a run has work for it, to the cluster at an address or to a local one."""
     from distributed import Client
 
-    from rs_embed_dask.engine.clusters import cluster
+    from rs_embed_dask.engine.clusters import local_client
 
     if place.cluster is not None:
-        with Client(place.cluster) as client:
-            yield client
-        return
-    with cluster("local", processes=place.workers) as local, Client(local, set_as_default=False) as client:
-        yield client
+        return functools.partial(Client, place.cluster)
+    return functools.partial(local_client, processes=place.workers)

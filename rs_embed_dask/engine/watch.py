@@ -57,11 +57,7 @@ class _NoProfiler(WorkerPlugin):
 def stop_profiler(client: Client) -> None:
     """Stop the profiler of a cluster's workers where this Python may hang in it; the dashboard loses that page."""
     if _HANGS:
-        try:
-            client.register_plugin(_NoProfiler())
-        except OSError as error:
-            fix = "look at the logs of its scheduler and workers, then repeat the call: nothing is lost"
-            raise EngineError("cluster", reason=f"a connection to it broke ({error})", fix=fix) from error
+        client.register_plugin(_NoProfiler())
 
 
 def current_workers(client: Client) -> dict[str, dict[str, Any]]:
@@ -196,6 +192,7 @@ class Watch:
         self._last_message = ""
         self.lost = 0
         try:
+            stop_profiler(client)
             self.workers = Workers.of(current_workers(client))
         except OSError as error:
             raise self.gone() from error

@@ -13,12 +13,12 @@ from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Column", "geometry_of", "is_table"]
+__all__ = ["LAT", "LON", "Column", "X", "Y", "geometry_of", "is_table"]
 
-_LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
-_LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
-_X: Final = frozenset({"x", "easting", "eastings"})
-_Y: Final = frozenset({"y", "northing", "northings"})
+LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
+LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
+X: Final = frozenset({"x", "easting", "eastings"})
+Y: Final = frozenset({"y", "northing", "northings"})
 _WORDS: Final = re.compile(r"[a-z]+|\d+")
 _BESIDE: Final = frozenset(
     {"deg", "degs", "degree", "degrees", "dd", "decimal", "wgs", "84", "epsg", "4326", "gps", "site", "point"}
@@ -85,7 +85,7 @@ def _holds_geometries(column: Any) -> bool:
 def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
     """Read columns of longitudes and latitudes, which state their reference system, or of x and y, which do not."""
     plain = [_plain(name) for name in table.columns]
-    degrees, metres = ([_positions(plain, of) for of in pair] for pair in ((_LON, _LAT), (_X, _Y)))
+    degrees, metres = ([_positions(plain, of) for of in pair] for pair in ((LON, LAT), (X, Y)))
     chosen = degrees if any(degrees) else metres
     if [len(positions) for positions in chosen] != [1, 1]:
         raise _no_pairs(table, plain, chosen)
