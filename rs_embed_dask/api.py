@@ -245,8 +245,8 @@ def resume(
     source = open_provider(provider) if isinstance(provider, str) else provider
     with leased(store.location, chunks=span, wait=wait) as lease:
         store = Store.open(path, mode="r+")  # another run may have added to it
+        request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
-        request = stored_request(store, provider=source, trust_hosts=trust_hosts)
         sizes = Sizes(chunk_items=store.chunk_items)
         todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)

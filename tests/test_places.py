@@ -190,7 +190,7 @@ class TestTables:
         path.write_text("lon;lat\n4,375;50,875\n", encoding="utf-8-sig")
         assert places(pd.read_csv(path, sep=";", decimal=","), buffer_m=500) == [POINT_SPEC]
         path.write_text("lon;lat\n4.375;50.875\n", encoding="utf-8-sig")
-        with pytest.raises(SpecError, match=r"was not separated. Fix: read it with pandas.read_csv\(path, sep=';'\)"):
+        with pytest.raises(SpecError, match=r"were not separated. Fix: read it with pandas.read_csv\(path, sep=';'\)"):
             places(pd.read_csv(path), buffer_m=500)
 
     def test_x_and_y_take_the_crs_given(self):

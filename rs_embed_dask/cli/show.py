@@ -127,26 +127,20 @@ def progress(*, is_quiet: bool) -> Iterator[Progress]:
 
 
 def connection(place: ClusterOptions) -> Callable[[], AbstractContextManager[Client]]:
-    """Return what connects to a cluster, once a run has work for it."""
-    return functools.partial(_connected, place)
-
-
-@contextlib.contextmanager
-def _connected(place: ClusterOptions) -> Iterator[Client]:
-    """Connect to the cluster at an address, or to a local one that lives as long as the context."""
-    from distributed import Client
-
-    from rs_embed_dask.engine.clusters import cluster
+    """Return what connects, once a run has work for it, to the cluster at an address or to a local one."""
+    from rs_embed_dask.engine.clusters import local_client
 
     if place.cluster is not None:
-        try:
-            client = Client(place.cluster)
-        except (OSError, ValueError) as error:
-            fix = "check the address, such as tcp://host:8786, and that the scheduler runs; or leave --cluster out"
-            cause = f"no Dask scheduler answers there ({type(error).__name__})"
-            raise SpecError("--cluster", value=place.cluster, reason=cause, fix=fix) from error
-        with client:
-            yield client
-        return
-    with cluster("local", processes=place.workers) as local, Client(local, set_as_default=False) as client:
-        yield client
+        return functools.partial(_connected, place.cluster)
+    return functools.partial(local_client, processes=place.workers)
+
+
+def _connected(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address)
+    except (OSError, ValueError) as error:
+        fix = "check the address, such as tcp://host:8786, and that the scheduler runs; or leave --cluster out"
+        cause = f"no Dask scheduler answers there ({type(error).__name__})"
+        raise SpecError("--cluster", value=address, reason=cause, fix=fix) from error

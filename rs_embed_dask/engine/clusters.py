@@ -8,8 +8,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,7 @@ from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Connection", "LocalPlan", "client_for", "cluster"]
+__all__ = ["Connection", "LocalPlan", "client_for", "cluster", "local_client"]
 
 Connection = Client | Callable[[], AbstractContextManager[Client]] | None
 """A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
@@ -80,14 +80,17 @@ class LocalPlan:
         return keywords
 
 
+@contextmanager
+def local_client(**options: Any) -> Iterator[Client]:
+    """Start a local cluster and connect to it, for as long as the context; options are those of `LocalPlan`."""
+    with cluster("local", **options) as local, Client(local, set_as_default=False) as client:
+        yield client
+
+
 def client_for(client: Connection, stack: ExitStack) -> Client:
     """Return the caller's client, or connect, by default to a local cluster, until the stack closes."""
-    if client is None:
-        local = stack.enter_context(cluster("local"))
-        own: Client = stack.enter_context(Client(local, set_as_default=False))
-        return own
-    if callable(client):
-        return stack.enter_context(client())
+    if client is None or callable(client):
+        return stack.enter_context((client or local_client)())
     unchecked: object = client
     if not isinstance(unchecked, Client) or unchecked.asynchronous:
         fix = "make it with distributed.Client(address), outside async code"

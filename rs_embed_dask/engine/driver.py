@@ -34,7 +34,7 @@ from rs_embed_dask.engine.report import (
     emit,
 )
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
-from rs_embed_dask.engine.watch import Options, Watch, current_workers, stop_profiler
+from rs_embed_dask.engine.watch import Options, Watch, current_workers
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
 from rs_embed_dask.store import ALL_CHUNKS, Status
 
@@ -387,7 +387,6 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         connected = client_for(client, stack)
-        stop_profiler(connected)
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
         # Before the first read: a worker that is paused because its memory is full never resumes.
         driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))

@@ -135,5 +135,5 @@ def _too_large(item: Item, side_m: float, nbytes: float) -> SpecError:
         fix = "give its parts as places of their own, for example with frame.explode(), and average their vectors"
     else:
         reason = f"it is too large for one read: {sizes} of pixels"
-        fix = "split it into smaller places, use a coarser resolution_m, or use compute_map"
+        fix = "split it into smaller places, or use a coarser resolution_m"
     return SpecError(f"places[{item.index}]", value=item.spatial, reason=reason, fix=fix)

@@ -61,9 +61,9 @@ def stored_request(
     if unknown and is_foreign:
         _refuse_hosts(store, unknown)
     if names:
-        reason = f"its request names {'; '.join(names)}, which only the caller may do"
+        reason = f"its request names {'; '.join(names)}, and only the caller may name these"
         fix = (
-            "pass provider=open_provider(...) with these options; where a model's options name a file or folder, "
+            "pass provider=open_provider(...) with options of your own; where a model's options name a file or folder, "
             "repeat the call that made the store with out= this store"
         )
         raise StoreError("stored request", value=str(store.target), reason=reason, fix=fix)

@@ -192,6 +192,7 @@ class Watch:
         self._last_message = ""
         self.lost = 0
         try:
+            stop_profiler(client)
             self.workers = Workers.of(current_workers(client))
         except OSError as error:
             raise self.gone() from error

@@ -20,6 +20,7 @@ from rs_embed_dask.imagery.numbers import MISSING_NAMES, NUMBER_NAMES, Numbers
 from rs_embed_dask.imagery.position import Position, crs_of, position_of
 from rs_embed_dask.imagery.sensor_types import plain_band_name
 from rs_embed_dask.imagery.sensors import sensors
+from rs_embed_dask.specs.tables import LAT, LON, X, Y
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -27,31 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Labelled", "Plane", "read_labels"]
 
 _ROLES: Final = {
-    "x": (
-        "x",
-        "lon",
-        "lons",
-        "long",
-        "longitude",
-        "longitudes",
-        "easting",
-        "eastings",
-        "xc",
-        "projection_x_coordinate",
-        "grid_longitude",
-    ),
-    "y": (
-        "y",
-        "lat",
-        "lats",
-        "latitude",
-        "latitudes",
-        "northing",
-        "northings",
-        "yc",
-        "projection_y_coordinate",
-        "grid_latitude",
-    ),
+    "x": LON | X | {"xc", "projection_x_coordinate", "grid_longitude"},
+    "y": LAT | Y | {"yc", "projection_y_coordinate", "grid_latitude"},
     "band": ("band", "bands", "variable", "channel", "channels", "wavelength"),
     "time": ("time", "times", "t", "date", "dates", "datetime", "timestamp", "valid_time", "acquisition_time"),
 }

@@ -14,7 +14,7 @@ from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
-from rs_embed_dask.engine.watch import Options, Watch, stop_profiler
+from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
 from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, stored_table, temporals_of, was_decided
@@ -95,7 +95,6 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
             emit(listeners, RunFinished(report))
             return report
         connected: Any = client_for(client, stack)
-        stop_profiler(connected)
         watch = Watch(connected, listeners, report.store)
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""

@@ -171,7 +171,7 @@ def _rows(rows: Iterable[object], convert: Callable[[object], Spatial], labels: 
         name = f"places[{index}]" + (f" (index {shown(labels[index])})" if labels is not None else "")
         others = [str(row) for row, _ in bad[1:]]
         listed = ", ".join(others[:_MOST_BAD_ROWS]) + (" ..." if len(others) > _MOST_BAD_ROWS else "")
-        more = f"; {len(others)} more bad rows: {listed}" if others else ""
+        more = f"; {len(others)} more bad row{'s' if len(others) > 1 else ''}: {listed}" if others else ""
         raise type(first)(
             f"{name} {first.what}", value=first.value, reason=first.reason + more, fix=first.fix
         ) from first

@@ -13,12 +13,12 @@ from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Column", "geometry_of", "has_pairs", "is_table", "plain_columns"]
+__all__ = ["LAT", "LON", "Column", "X", "Y", "geometry_of", "has_pairs", "is_table", "plain_columns"]
 
-_LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
-_LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
-_X: Final = frozenset({"x", "easting", "eastings"})
-_Y: Final = frozenset({"y", "northing", "northings"})
+LON: Final = frozenset({"lon", "lons", "long", "lng", "longitude", "longitudes", "decimallongitude"})
+LAT: Final = frozenset({"lat", "lats", "latitude", "latitudes", "decimallatitude"})
+X: Final = frozenset({"x", "easting", "eastings"})
+Y: Final = frozenset({"y", "northing", "northings"})
 _WORDS: Final = re.compile(r"[a-z]+|\d+")
 _BESIDE: Final = frozenset(
     {"deg", "degs", "degree", "degrees", "dd", "decimal", "wgs", "84", "epsg", "4326", "gps", "site", "point"}
@@ -76,7 +76,7 @@ def plain_columns(table: Any) -> dict[str, Any]:
     if not hasattr(table, "columns"):
         return {}
     held = [_holds_geometries(table.iloc[:, position]) for position in range(len(table.columns))]
-    pairs = frozenset() if any(held) else _LON | _LAT | _X | _Y
+    pairs = frozenset() if any(held) else LON | LAT | X | Y
     columns = {}
     for position, (name, is_geometry) in enumerate(zip(table.columns, held, strict=True)):
         if not is_geometry and _plain(name) not in pairs:
@@ -98,7 +98,7 @@ def _holds_geometries(column: Any) -> bool:
 def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
     """Read columns of longitudes and latitudes, which state their reference system, or of x and y, which do not."""
     plain = [_plain(name) for name in table.columns]
-    degrees, metres = ([_positions(plain, of) for of in pair] for pair in ((_LON, _LAT), (_X, _Y)))
+    degrees, metres = ([_positions(plain, of) for of in pair] for pair in ((LON, LAT), (X, Y)))
     chosen = degrees if any(degrees) else metres
     if [len(positions) for positions in chosen] != [1, 1]:
         raise _no_pairs(table, plain, chosen)
@@ -115,7 +115,7 @@ def _from_pairs(table: Any, user_crs: str | None, labels: list[Any]) -> Column:
 def has_pairs(table: Any) -> bool:
     """Whether a table has columns of longitudes and latitudes."""
     plain = [_plain(name) for name in table.columns]
-    return bool(_positions(plain, _LON) and _positions(plain, _LAT))
+    return bool(_positions(plain, LON) and _positions(plain, LAT))
 
 
 def _positions(plain: list[str], names: frozenset[str]) -> list[int]:
@@ -150,7 +150,7 @@ def _no_pairs(table: Any, plain: list[str], chosen: list[list[int]]) -> SpecErro
         reason = f"the column {texts[0]} holds no geometries, and text does not state its crs"
         fix = f"give geopandas.GeoSeries.from_wkt(frame[{texts[0]!r}], crs='EPSG:4326')"
     elif joined := next((mark for mark in _SEPARATORS if len(plain) == 1 and mark in plain[0]), None):
-        reason = "its only column was not separated"
+        reason = "its columns were not separated"
         fix = f"read it with pandas.read_csv(path, sep={joined!r}), and decimal=',' where its numbers have commas"
     else:
         reason = "it has neither a column of geometries nor the columns lon and lat"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
@@ -152,7 +152,7 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
     begun = _last_shard(location, document)
     # One shard is written while the next is encoded: flushing to a disk is waiting.
     with ThreadPoolExecutor(1, thread_name_prefix="items") as background:
-        writing: Future[None] | None = None
+        writing = background.submit(location.write_all, {})
         for block in blocks(items, chain([size - rows % size], repeat(size))):
             columns = encoded_items(block, rows)
             columns[CHECKSUM.name] = item_checksums(columns)
@@ -163,13 +163,11 @@ def _write_items(location: Location, document: Document, items: Iterable[Item]) 
                 # Each group carries the coordinates, so that it can be read alone.
                 groups = [ITEMS, *labels] if field in COORDS else [ITEMS]
                 contents |= {f"{group}/{field.name}/c/{rows // size}": shard for group in groups}
-            if writing is not None:
-                writing.result()
+            writing.result()
             writing = background.submit(location.write_all, contents)
             rows += len(block)
             begun = {}
-        if writing is not None:
-            writing.result()
+        writing.result()
     return rows
 
 

@@ -18,9 +18,9 @@ __all__ = ["Damage", "Finding", "Remedy"]
 class Remedy(StrEnum):
     """What a repair does about a damage."""
 
-    RECOMPUTE = "its rows are set back to pending, so that resume computes them again"
-    REBUILD = "it is made again from the rest of the store"
-    REMOVE = "it is removed"
+    RECOMPUTE = "a repair sets its rows back to pending, and resume computes them again"
+    REBUILD = "a repair makes it again from the rest of the store"
+    REMOVE = "a repair removes it"
     RESTORE = "nothing in the store can replace it: restore it from a copy, or run the request into a new store"
 
 

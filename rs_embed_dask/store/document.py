@@ -140,8 +140,8 @@ def ready(document: _D | None, location: Location) -> _D:
         fix = "check the path, or run a request with out= this path"
         raise StoreError("store", value=location.name, reason=reason, fix=fix)
     if not document.is_ready:
-        reason = "its making was cut short, so that it holds no result yet"
-        fix = "run the request again: it makes the store anew"
+        reason = "it is being made, or its making was cut short: it holds no result yet"
+        fix = "wait for the run that makes it; if there is none, run the request again"
         raise StoreError("store", value=location.name, reason=reason, fix=fix)
     return document
 

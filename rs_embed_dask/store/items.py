@@ -121,8 +121,8 @@ class ItemColumns(Sequence[Item]):
 
     def take(self, rows: Any) -> ItemColumns:
         """Return some of the items, by a slice or an array of numbers."""
-        numbers = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
         is_cut, ids = isinstance(rows, slice), self.ids
+        numbers = range(*rows.indices(len(self))) if is_cut else rows.tolist()
         spans = self.spans[rows] if is_cut else [self.spans[row] for row in numbers]
         return ItemColumns(self.places.take(rows), spans, None if ids is None else [ids[row] for row in numbers])
 

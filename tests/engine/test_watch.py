@@ -29,6 +29,9 @@ class Connection:
     def sync(self, function):
         return function()
 
+    def register_plugin(self, plugin):
+        """Take a plugin for workers."""
+
 
 @pytest.fixture
 def seen(monkeypatch):
@@ -94,10 +97,14 @@ def test_workers_come_from_the_scheduler_whatever_the_client_last_heard(threads_
     assert len(watched.workers.addresses) == 2
 
 
-def test_a_scheduler_that_is_gone_before_the_first_question():
-    class Broken(Connection):
-        def sync(self, function):
-            raise CommClosedError
+@pytest.mark.parametrize("step", ["register_plugin", "sync"])
+def test_a_scheduler_that_is_gone_before_the_first_question(monkeypatch, step):
+    monkeypatch.setattr(watch, "_HANGS", True)
 
+    def broken(_):
+        raise CommClosedError
+
+    client = Connection()
+    setattr(client, step, broken)
     with pytest.raises(EngineError, match=r"Dask scheduler: it is gone"):
-        Watch(Broken(), (), "run.zarr")
+        Watch(client, (), "run.zarr")
