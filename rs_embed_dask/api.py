@@ -287,6 +287,8 @@ def _compute(
 ) -> None:
     """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
     from rs_embed_dask.engine.driver import nothing_left
+    from rs_embed_dask.engine.outlook import check_faults
+    from rs_embed_dask.engine.recipe import choose
     from rs_embed_dask.engine.topup import finished_store, keep_columns, new_plan, store_for
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.store import Location, leased
@@ -295,6 +297,7 @@ def _compute(
     if finished is not None:
         nothing_left(finished, Options(progress=progress))
         return
+    check_faults(choose(request), is_here=client is None)
     new = new_plan(out, items, request, sizes=sizes)
     with leased(Location.of(out), wait=wait) as lease:
         store, todo = store_for(out, items, request, sizes=sizes, new=new)

@@ -108,7 +108,9 @@ def compute_map(
     from rs_embed_dask.maps.estimate import plan_of
 
     run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options, has_preview=preview)
-    compute(run, out, client=client, options=Options(progress=progress), plan=plan_of(run), wait=wait)
+    planned = plan_of(run)
+    planned.outlook.warn()
+    compute(run, out, client=client, options=Options(progress=progress), plan=planned, wait=wait)
     return open_map(out)
 
 
@@ -152,7 +154,9 @@ def plan_map(
     """
     from rs_embed_dask.maps.estimate import plan_of
 
-    return plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options))
+    planned = plan_of(_map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options))
+    planned.outlook.warn()
+    return planned
 
 
 def map_scores(path: str | Path) -> pd.DataFrame:

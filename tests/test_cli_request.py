@@ -8,9 +8,9 @@ import json
 import pytest
 
 from rs_embed_dask.cli import request as read
-from rs_embed_dask.cli.options import CliOptions, PlaceOptions, TimeOptions
+from rs_embed_dask.cli.options import CliMapOptions, CliOptions, PlaceOptions, TimeOptions
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, TemporalSpec
+from rs_embed_dask.specs import BBox, FetchSpec, ModelSpec, OutputSpec, PointBuffer, TemporalSpec
 
 GOOD = CliOptions(point=["4.35,50.85,500"], model=["rcf"], year=2022, provider="synthetic")
 
@@ -150,3 +150,22 @@ def test_what_counts_of_a_polygon_and_how_spans_are_cut():
     keywords = read.request_from(options).keywords
     assert keywords["output"].within == "box"
     assert (keywords["n_frames"], keywords["prep"].mode) == (4, "auto")
+
+
+def test_frames_retries_checks_and_what_is_of_one_model():
+    words = {"for_model": ["galileo.prep=resize", "rcf.resolution_m=20", "rcf.mask=none"], "retry": ["attempts=3"]}
+    options = CliOptions(
+        point=["4.35,50.85,500"], year=2022, model=["galileo", "rcf"], frames="available", check_input=True, **words
+    )
+    request = read.request_from(options)
+    galileo, rcf = request.models
+    assert (galileo.prep.mode, galileo.fetch) == ("resize", None)
+    assert (rcf.prep, rcf.fetch) == (None, FetchSpec(resolution_m=20, mask="none"))
+    keywords = request.keywords
+    assert (keywords["frames"], keywords["check_input"], keywords["retry"]) == ("available", True, {"attempts": 3})
+    region = read.map_from(
+        CliMapOptions(bbox="4,50,5,51", year=2022, model=["rcf"], n_frames=4, for_model=["rcf.mask=none"])
+    )
+    assert (region.keywords["n_frames"], region.models[0].fetch.mask) == (4, "none")
+    with pytest.raises(SpecError, match="no --model has this name"):
+        read.request_from(CliOptions(point=["4,50,500"], year=2022, model=["rcf"], for_model=["dofa.prep=tile"]))

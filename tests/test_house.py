@@ -26,8 +26,8 @@ FOLDERS = ("rs_embed_dask", "tests", "benchmarks", "examples")
 
 MAX_FILE_LINES = 500
 USUAL_FILE_LINES = 300
-MAX_PACKAGE_LINES = 50_266
-MAX_PACKAGE_FILES = 299
+MAX_PACKAGE_LINES = 51_061
+MAX_PACKAGE_FILES = 306
 MAX_FUNCTION_LINES = 40
 MAX_MODELS_LINES = 5512
 MAX_PARAMETERS = 6
@@ -97,7 +97,9 @@ def test_files_are_short():
 
 
 def test_all_models_and_their_cards_stay_small():
-    found = [p for p in files("rs_embed_dask/models", "rs_embed_dask/cards") if p.name != "weights.py"]
+    found = [
+        p for p in files("rs_embed_dask/models", "rs_embed_dask/cards") if p.name not in {"terms.py", "weights.py"}
+    ]
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in found) < MAX_MODELS_LINES
 
 

@@ -107,9 +107,6 @@ class OutputOptions:
     within: Annotated[
         str, _model(help="What counts of a polygon: shape, box, or auto (its shape, but for class tokens).")
     ] = "auto"
-    n_frames: Annotated[
-        int | None, _time(help="Frames that the span is cut into, for models that take several.", min=1)
-    ] = None
     prep: Annotated[str, _model(help="How images are fitted to the network: auto (native scale), resize or tile.")] = (
         "auto"
     )
@@ -119,6 +116,22 @@ class OutputOptions:
 class FetchOptions:
     """How imagery is read."""
 
+    n_frames: Annotated[
+        int | None, _time(help="Frames that the span is cut into, for models that take several.", min=1)
+    ] = None
+    frames: Annotated[
+        str | None, _time(help="available: the days with acquisitions, up to the model's maximum or --n-frames.")
+    ] = None
+    for_model: Annotated[
+        list[str],
+        _imagery(help="MODEL.NAME=VALUE: prep, sensor, resolution_m, mask, ... of one model. Can be repeated."),
+    ] = field(default_factory=list)
+    retry: Annotated[
+        list[str], _imagery(help="NAME=VALUE of the retries of reads: attempts, deadline_s, ... Can be repeated.")
+    ] = field(default_factory=list)
+    check_input: Annotated[
+        bool, _imagery("--check-input", help="Name in each item's reason what looks wrong with its pixels.")
+    ] = False
     sensor: Annotated[str | None, _imagery(help="Read this collection instead of the model's default.")] = None
     resolution_m: Annotated[float | None, _imagery(help="Metres per pixel. Default: the model's own.")] = None
     max_cloud_pct: Annotated[float | None, _imagery(help="Leave out scenes with more cloud, in percent.")] = None

@@ -22,6 +22,8 @@ from rs_embed_dask.cli.options import (
 from rs_embed_dask.errors import SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
@@ -54,19 +56,20 @@ def request_from(options: CliOptions) -> CliRequest:
 
     places = places_from(options)
     span = span_from(options)
-    models = models_from(options)
+    models = models_from(options, options.for_model)
     keywords = {"output": output_from(options), "prep": InputPrep(options.prep), **_source(options, options)}
     return CliRequest(
         places,
         models,
         span,
-        keywords | {"ids": options.id_column, "buffer_m": options.buffer, "n_frames": options.n_frames},
+        keywords | {"ids": options.id_column, "buffer_m": options.buffer},
     )
 
 
 def map_from(options: CliMapOptions) -> CliMap:
     """Build the map that the options describe."""
-    region, span, models = region_from(options), span_from(options), models_from(options)
+    region, span = region_from(options), span_from(options)
+    models = models_from(options, options.for_model)
     field = {
         "crs": options.crs,
         "overlap": options.overlap,
@@ -90,6 +93,10 @@ def _source(fetch: FetchOptions, provider: ProviderOptions) -> dict[str, Any]:
         "provider": provider_from(provider),
         "fetch": spec,
         "sensor": None if fetch.sensor is None else SensorSpec(fetch.sensor),
+        "n_frames": fetch.n_frames,
+        "frames": fetch.frames,
+        "check_input": fetch.check_input,
+        "retry": dict(setting(text, option="--retry", example="attempts=3") for text in fetch.retry) or None,
     }
 
 
@@ -200,8 +207,8 @@ def suitability_keywords(path: Path, options: ProviderOptions, *, buffer_m: floa
     return {"buffer_m": buffer_m, "provider": None if given == "auto" else given}
 
 
-def models_from(options: ModelOptions) -> list[ModelSpec]:
-    """Read the models, each with its weights, device, dtype and licence."""
+def models_from(options: ModelOptions, own: Sequence[str] = ()) -> list[ModelSpec]:
+    """Read the models, each with its weights, device, dtype and licence, and what is its own of how pixels are read."""
     from rs_embed_dask.specs import ModelSpec
 
     if not options.model:
@@ -209,8 +216,8 @@ def models_from(options: ModelOptions) -> list[ModelSpec]:
             "--model", reason="no model was named", fix="add --model ID; `rs-embed-dask models` lists the ids"
         )
     weights = weights_from(options.weights)
-    choices = choices_from(options.model_option)
-    for option, by_model in (("--weights", weights), ("--model-option", choices)):
+    choices, settings = choices_from(options.model_option), choices_from(own, "--for-model", "galileo.prep=resize")
+    for option, by_model in (("--weights", weights), ("--model-option", choices), ("--for-model", settings)):
         unused = sorted(set(by_model) - {"", *options.model})
         if unused:
             fix = f"name one of {', '.join(options.model)}"
@@ -223,6 +230,7 @@ def models_from(options: ModelOptions) -> list[ModelSpec]:
             accept_licence=options.accept_licence,
             device=options.device,
             dtype=options.dtype,
+            **own_from(settings.get("", {}) | settings.get(text, {})),
         )
         for text in options.model
     ]
@@ -240,13 +248,21 @@ def weights_from(texts: list[str]) -> dict[str, str]:
     return by_model
 
 
-def choices_from(texts: list[str]) -> dict[str, dict[str, Any]]:
-    """Read ``--model-option``: by model, those for all under the empty name."""
+def own_from(settings: dict[str, Any]) -> dict[str, Any]:
+    """Read ``--for-model``: `prep` and `sensor`, and fields of `FetchSpec`."""
+    fetch = {name: value for name, value in settings.items() if name not in {"prep", "sensor"}}
+    return {name: value for name, value in settings.items() if name not in fetch} | ({"fetch": fetch} if fetch else {})
+
+
+def choices_from(
+    texts: Sequence[str], option: str = "--model-option", example: str = "patch_px=4"
+) -> dict[str, dict[str, Any]]:
+    """Read MODEL.NAME=VALUE: by model, those for all under the empty name."""
     by_model: dict[str, dict[str, Any]] = {}
     for text in texts:
         target, equals, value = text.partition("=")
         model, _, name = target.rpartition(".")
-        key, choice = setting(f"{name}{equals}{value}", option="--model-option", example="patch_px=4")
+        key, choice = setting(f"{name}{equals}{value}", option=option, example=example)
         by_model.setdefault(model, {})[key] = choice
     return by_model
 

@@ -314,7 +314,7 @@ def _framed(plan: Plan, one: Asked) -> Plan:
     """Read as many frames as were asked for."""
     groups = []
     for group in plan.recipe.groups:
-        own = max(len(group.frames.spans(item.temporal)) for item in plan.items)
+        own = max(len(group.spans(item.temporal)) for item in plan.items)
         count = min(max(own, one.fewest_frames), one.most_frames or own + one.fewest_frames)
         groups.append(group if count == own else replace(group, frames=Frames("fixed", n=count)))
     return replace(plan, recipe=replace(plan.recipe, groups=tuple(groups)))

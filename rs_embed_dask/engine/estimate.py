@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.extent import BYTES_PER_VALUE
+from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.specs import OutputSpec
@@ -62,7 +63,7 @@ class _Survey:
 
     def _see_place(self, spatial: Spatial) -> None:
         try:
-            rows, columns = self.chosen.grid_shape(spatial, self.request)
+            rows, columns = self.chosen.grid_shape(spatial)
         except SpecError:
             return  # the item becomes INVALID, with this reason, when it is read
         self.rows, self.columns = max(self.rows, rows), max(self.columns, columns)
@@ -119,13 +120,9 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
         "output": chosen.card.named(output).to_dict(),
         "within": within(chosen.card, output),
         "gsd_m": chosen.gsd_m,
-        "inputs": {
-            one.modality: {"sensor": one.sensor, "bands": list(one.bands), "resolution_m": metres}
-            for one, metres in chosen.inputs
-        },
         "source_data": [f"urn:rs-embed-dask:sensor:{one.sensor}" for one, _ in chosen.inputs]
         or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
-        "frames": chosen.frames.to_dict(),
+        **input_facts(chosen),
     }
 
 
@@ -258,7 +255,7 @@ def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item
         rows, columns = read.grid.shape
         nbytes += rows * columns * len(read.frames) * len(read.bands) * BYTES_PER_VALUE
     encoders = [one for one in chosen if one.product is None]
-    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape, recipe) for one in encoders)
+    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape) for one in encoders)
     total.decoded_bytes += nbytes
     total.largest_bytes = max(total.largest_bytes, nbytes)
     total.sampled += 1
@@ -285,9 +282,9 @@ def merged_read(reads: Sequence[Read]) -> Read:
     return replace(reads[0], bands=bands, frames=frames, fetch=fetch)
 
 
-def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int], recipe: Recipe) -> float:
+def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int]) -> float:
     """Estimate two operations per parameter and token at 50 billion operations per second: a rough figure."""
-    rows, columns = one.card.grid_shape(one.spec, shape, recipe.prep)
+    rows, columns = one.card.grid_shape(one.spec, shape, one.asked_prep)
     frames = len(one.inputs[0][0].frames.spans(item.temporal))
     parameters = one.card.variant_for(one.spec).params * 1e6
     return max(_LEAST_S, 2 * parameters * rows * columns * frames / _OPERATIONS_PER_S)

@@ -21,7 +21,6 @@ from rs_embed_dask.store import ItemColumns
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Chosen, Recipe
-    from rs_embed_dask.engine.request import Request
     from rs_embed_dask.specs import Spatial, TemporalSpec
     from rs_embed_dask.store import Item
 
@@ -34,7 +33,7 @@ _METRES_PER_DEGREE: Final = 111_320.0
 _SPARSE: Final = 0.01
 
 
-def check_extents(items: Sequence[Item], chosen: Sequence[Chosen], request: Request, *, max_side_px: int) -> None:
+def check_extents(items: Sequence[Item], chosen: Sequence[Chosen], *, max_side_px: int) -> None:
     """Refuse places with too many pixels or tiles, and those whose parts lie further apart than a model sees."""
     resolutions = {one.spec.label: one.gsd_m for one in chosen if one.gsd_m is not None}
     if not resolutions:
@@ -43,7 +42,7 @@ def check_extents(items: Sequence[Item], chosen: Sequence[Chosen], request: Requ
     label, finest_m = min(resolutions.items(), key=operator.itemgetter(1))
     largest_m = max((_side_m(place) for place in columns.places.sizes()), default=0.0)
     for one in chosen:
-        _check_tiles(items, one, request, largest_m)
+        _check_tiles(items, one, largest_m)
     if largest_m > max_side_px * finest_m:
         for item in items:
             _check_side(item, label, finest_m, max_side_px=max_side_px)
@@ -54,15 +53,15 @@ def check_extents(items: Sequence[Item], chosen: Sequence[Chosen], request: Requ
             _check_parts(items[row], label, reach_m)
 
 
-def _check_tiles(items: Sequence[Item], one: Chosen, request: Request, largest_m: float) -> None:
+def _check_tiles(items: Sequence[Item], one: Chosen, largest_m: float) -> None:
     """Refuse a place that takes more tiles at the model's own scale than are allowed."""
-    for inputs, patch, prep in one.views(request.prep)[:1]:
+    for inputs, patch, prep in one.views[:1]:
         tile_m = native_tile(inputs, patch, round(largest_m / one.inputs[0][1]) + 1, prep=prep) * one.inputs[0][1]
         if (largest_m / tile_m + 1) ** 2 <= prep.max_tiles:
             return
         for item in items:
             try:
-                one.fit(item.spatial, request)
+                one.fit(item.spatial)
             except SpecError as error:
                 if error.what == "InputPrep.max_tiles":
                     what = f"places[{item.index}] for {one.spec.label}"
@@ -114,7 +113,7 @@ def _check(item: Item, values: float) -> None:
 
 def _values_per_m2(recipe: Recipe, temporal: TemporalSpec) -> float:
     """Return how many numbers all reads of one item hold for each square metre."""
-    return sum(len(group.bands) * len(group.frames.spans(temporal)) / group.resolution_m**2 for group in recipe.groups)
+    return sum(len(group.bands) * len(group.spans(temporal)) / group.resolution_m**2 for group in recipe.groups)
 
 
 def _side_m(spatial: Spatial) -> float:

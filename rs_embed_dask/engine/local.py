@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.engine.confine import within
+from rs_embed_dask.engine.embedder import resident
+from rs_embed_dask.engine.inputs import input_meta
+from rs_embed_dask.engine.recipe import choose
 from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_product, read_unit, weights_of
 from rs_embed_dask.errors import EngineError, SpecError
 from rs_embed_dask.inference.arrays import labelled
@@ -55,6 +58,8 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, CubeRead]]]:
 def embed_items(plan: Plan) -> Iterator[ItemResult]:
     """Read and embed the items of a plan in this process, in order, a batch at a time."""
     recipe = plan.recipe
+    for entry in recipe.models:  # what no item could be embedded without is known before the first read
+        resident(entry.key, entry.load, recipe.batch_items).model.result()
     reads = read_items(plan)
     while block := list(islice(reads, recipe.batch_items)):
         outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
@@ -106,7 +111,10 @@ def embedding_of(result: ItemResult, plan: Plan, number: int = 0) -> Embedding:
         "scenes": list(outcome.scenes),
         "n_days": None if outcome.n_days < 0 else outcome.n_days,
         "n_expected": None if outcome.n_expected < 0 else outcome.n_expected,
+        **input_meta(choose(plan.request)[number], item.spatial),
     }
+    if outcome.checks:
+        meta["input_checks"] = dict(outcome.checks)
     if outcome.grid is None:
         return Embedding(outcome.data, meta)
     return Embedding(labelled(outcome.data, outcome.grid, outcome.shares), meta)

@@ -17,15 +17,19 @@ from rs_embed_dask.engine.estimate import (
     seconds_text,
 )
 from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_read
+from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
 from rs_embed_dask.errors import PlanError, UnknownNameError
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.show.tables import counted, table_html, table_text
+from rs_embed_dask.specs.base import flag
 from rs_embed_dask.store import Item, ItemColumns, ModelLayout
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import Chosen
+    from rs_embed_dask.specs import TemporalSpec
     from rs_embed_dask.store import Store
 
 __all__ = ["Plan", "Sizes", "StoredItems", "make_plan"]
@@ -35,12 +39,17 @@ _FETCH_SLOTS: Final = 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a run, which do not depend on each other, the largest place, and how reads are retried."""
+    """Settings of a run that change no vector: its sizes, the largest place, retries, whether inputs are checked."""
 
     chunk_items: int | None = None
     batch_items: int = 32
     retry: RetryPolicy = READ_RETRY
     max_side_px: int = LARGEST_SIDE_PX
+    check_input: bool = False
+
+    def on(self, recipe: Recipe) -> Recipe:
+        """Return a recipe that is carried out so."""
+        return replace(recipe, retry=self.retry, batch_items=self.batch_items, check_input=self.check_input)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -54,6 +63,7 @@ class Sizes:
         return cls(**given)
 
     def __post_init__(self) -> None:
+        flag("check_input", self.check_input, fix="give True or False")
         for name in ("chunk_items", "batch_items", "max_side_px"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -80,6 +90,10 @@ class Plan:
         Items that are written at once.
     figures : Figures
         The estimated cost.
+    scales : mapping of str to TokenScale
+        What a token covers on the ground, by model.
+    outlook : Outlook
+        The extent of the places, the frames of each model, spans that no provider has, and known faults.
     """
 
     request: Request
@@ -89,6 +103,7 @@ class Plan:
     chunk_items: int
     figures: Figures
     scales: Mapping[str, TokenScale] = field(default_factory=dict)
+    outlook: Outlook = field(default_factory=Outlook)
 
     def _rows(self) -> list[tuple[str, str]]:
         figures = self.figures
@@ -108,6 +123,7 @@ class Plan:
             how = "as published" if batches is None else counted(batches, "batch", "batches")
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
+        rows += self.outlook.rows()
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
@@ -156,6 +172,7 @@ class Plan:
                 for one in self.layouts
             ],
             "tokens_m": {label: [one.own_m, one.least_m, one.most_m] for label, one in self.scales.items()},
+            "outlook": self.outlook.to_dict(),
             "figures": self.figures.to_dict(),
         }
 
@@ -177,20 +194,30 @@ def make_plan(
         raise PlanError("items", value=0, reason="there is no place to embed", fix="give at least one place and span")
     chosen_sizes = sizes or Sizes()
     chosen = choose(request)
-    recipe = recipe_for(request, chosen, retry=chosen_sizes.retry, batch_items=chosen_sizes.batch_items)
+    recipe = chosen_sizes.on(recipe_for(request, chosen))
     layouts = layouts_for(request, chosen, listed, stored=stored, added=added)
     # those of a store were judged when they were added
     judged = listed.added if isinstance(listed, StoredItems) else listed
     largest = largest_read(judged, recipe)
-    check_extents(judged, chosen, request, max_side_px=chosen_sizes.max_side_px)
-    scales = token_scales(chosen, [listed[row].spatial for row in sampled_rows(len(listed))], request)
+    check_extents(judged, chosen, max_side_px=chosen_sizes.max_side_px)
+    scales = token_scales(chosen, [listed[row].spatial for row in sampled_rows(len(listed))])
+    outlook = _outlook(request, chosen, ItemColumns.of(judged), listed[0].temporal)
+    if len(judged):
+        outlook.warn()
     if not isinstance(listed, StoredItems):
         warn_of_resizes(scales)
         _warn_of_boxes(recipe, ItemColumns.of(listed))
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
-    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales)
+    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, outlook)
+
+
+def _outlook(request: Request, chosen: Sequence[Chosen], items: ItemColumns, first: TemporalSpec) -> Outlook:
+    """Look at the items that are new, if any, else at the span of the first that is stored."""
+    spans = dict.fromkeys({id(span): span for span in items.spans}.values())
+    extent = items.places.extent() if len(items) else None
+    return Outlook.of(request, chosen, list(spans) or [first], extent=extent)
 
 
 def _warn_of_boxes(recipe: Recipe, items: ItemColumns) -> None:

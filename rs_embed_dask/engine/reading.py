@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 from distributed import Semaphore, get_worker
 from distributed.core import Status as WorkerStatus
 
+from rs_embed_dask.engine.framing import SINGLE, dated, with_pixels
 from rs_embed_dask.errors import (
     EngineError,
     LicenceError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rs_embed_dask.imagery.cube import Cube, Read
+    from rs_embed_dask.imagery.dates import Frames
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.providers.retry import RetryPolicy
 
@@ -178,12 +180,18 @@ def read_pixels(
     retry: RetryPolicy,
     *,
     seed: str,
+    frames: Sequence[Frames] = (),
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[CubeRead]:
-    """Read the cubes that come from the same pixels, retrying transient faults."""
-    together: ReadResult[Any] = with_retries(
-        lambda: load_all(provider, reads), provider.name, retry, seed=seed, sleep=sleep
-    )
+    """Read the cubes that come from the same pixels, retrying transient faults; `frames` may leave days to a search."""
+    open_frames = frames or (SINGLE,) * len(reads)
+
+    def load() -> list[Cube | ProviderError]:
+        cubes = load_all(provider, [dated(provider, *pair) for pair in zip(reads, open_frames, strict=True)])
+        pairs = zip(cubes, open_frames, strict=True)
+        return [cube if isinstance(cube, ProviderError) else with_pixels(cube, one) for cube, one in pairs]
+
+    together: ReadResult[Any] = with_retries(load, provider.name, retry, seed=seed, sleep=sleep)
     if together.value is None:
         return [together] * len(reads)
     return [

@@ -14,9 +14,10 @@ from dask.tokenize import tokenize
 
 from rs_embed_dask import cards, models, products
 from rs_embed_dask.engine.confine import box_note, within
+from rs_embed_dask.engine.framing import SINGLE, check_acquisitions, framed
+from rs_embed_dask.engine.request import AVAILABLE, Request
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.cube import Read
-from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid import Grid, Window, grid_for
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.models import Card, ModelInput
@@ -35,7 +36,7 @@ from rs_embed_dask.specs import (
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
-    from rs_embed_dask.engine.request import Request
+    from rs_embed_dask.imagery.dates import Frames, Span
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
@@ -67,6 +68,7 @@ class ReadGroup:
     frames: Frames
     needs: tuple[Need, ...]
     views: tuple[View, ...] = ()
+    acquired: tuple[Span, ...] = ()
 
     def only(self, labels: Iterable[str]) -> ReadGroup:
         """Keep the needs of some models."""
@@ -82,10 +84,19 @@ class ReadGroup:
         """Return the square that is read around a place, and the window of it that the place covers."""
         return square_of(spatial, self.resolution_m, self.fetch.crs, views=self.views)
 
+    def spans(self, temporal: TemporalSpec) -> tuple[Span, ...]:
+        """Return the frames of a span: those that were found for it, or as the policy cuts it."""
+        return self.acquired or self.frames.spans(temporal)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only a search tells the frames: the days of acquisitions."""
+        return self.frames.policy == AVAILABLE and not self.acquired
+
     def read(self, spatial: Spatial, temporal: TemporalSpec) -> Read:
         """Return the read of one item."""
         grid, _ = self.square(spatial)
-        return Read(grid, self.sensor, self.bands, self.frames.spans(temporal), self.fetch)
+        return Read(grid, self.sensor, self.bands, self.spans(temporal), self.fetch)
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ class ModelEntry:
     nbytes: int = 0
     within: str = "box"
     note: str = ""
+    prep: InputPrep = field(default_factory=InputPrep.auto)
 
 
 @dataclass(frozen=True)
@@ -125,10 +137,10 @@ class Recipe:
     groups: tuple[ReadGroup, ...]
     models: tuple[ModelEntry, ...]
     output: OutputSpec
-    prep: InputPrep
     retry: RetryPolicy = READ_RETRY
     batch_items: int = 32
     products: tuple[ProductEntry, ...] = ()
+    check_input: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -193,6 +205,8 @@ class Chosen:
     card: Card
     inputs: tuple[tuple[ModelInput, float], ...]
     product: ProductEntry | None = None
+    fetch: FetchSpec = field(default_factory=FetchSpec)
+    asked_prep: InputPrep = field(default_factory=InputPrep.auto)
 
     @property
     def gsd_m(self) -> float | None:
@@ -213,39 +227,46 @@ class Chosen:
     @property
     def frames(self) -> Frames:
         """How a span becomes frames."""
-        return Frames() if self.product is not None else self.inputs[0][0].frames
+        return SINGLE if self.product is not None else self.inputs[0][0].frames
 
-    def fitted(self, prep: InputPrep) -> InputPrep:
-        """Return how images are fitted: those of modalities with pixels of different sizes are always resized."""
+    @property
+    def prep(self) -> InputPrep:
+        """How images are fitted: those of modalities with pixels of different sizes are always resized."""
         is_mixed = len({metres for _, metres in self.inputs}) > 1
-        return InputPrep.resize() if is_mixed and prep.mode == "auto" else prep
+        return InputPrep.resize() if is_mixed and self.asked_prep.mode == "auto" else self.asked_prep
 
-    def views(self, prep: InputPrep) -> tuple[View, ...]:
-        """Return what the model sees of each modality at its own scale; nothing where images are resized."""
-        if self.product is not None or self.fitted(prep).mode != "auto":
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What the model sees of each modality at its own scale; nothing where images are resized."""
+        prep = self.prep
+        if self.product is not None or prep.mode != "auto":
             return ()
         seen = self.card.resolved_inputs(self.spec)
         first = seen[0].patch_px or 1
         patches = [self.card.patch(self.spec) * (one.patch_px or 1) // first for one in seen]
         return tuple((one, patch, prep) for one, patch in zip(seen, patches, strict=True) if not one.native)
 
-    def grid_shape(self, spatial: Spatial, request: Request) -> tuple[int, int]:
+    def grid_shape(self, spatial: Spatial) -> tuple[int, int]:
         """Rows and columns of a place's grid. Raises SpecError where no grid fits it."""
         if self.product is not None:
             return self.product.grid(spatial).shape
-        return self.fit(spatial, request).shape
+        return self.fit(spatial).shape
 
-    def fit(self, spatial: Spatial, request: Request) -> Fit:
+    def fit(self, spatial: Spatial) -> Fit:
         """Plan how the image of a place passes through the network. Raises SpecError where no grid fits it."""
-        views = self.views(request.prep)[:1]
-        grid, crop = square_of(spatial, self.inputs[0][1], request.fetch.crs, views=views)
+        grid, crop = square_of(spatial, self.inputs[0][1], self.fetch.crs, views=self.views[:1])
         first = self.card.resolved_inputs(self.spec)[0]
-        return fit_image(first, self.card.patch(self.spec), grid.shape, prep=self.fitted(request.prep), crop=crop)
+        return fit_image(first, self.card.patch(self.spec), grid.shape, prep=self.prep, crop=crop)
 
     @property
     def own_token_m(self) -> float:
         """Side of a token on the ground at the resolution that is read, without a resize."""
         return self.card.patch(self.spec) * self.inputs[0][1]
+
+
+def fetch_of(spec: ModelSpec, request: Request) -> FetchSpec:
+    """Return how a model's pixels are read: what its own spec states, and the request's where it states nothing."""
+    return request.fetch if spec.fetch is None else FetchSpec(**vars(request.fetch) | spec.fetch.to_dict())
 
 
 def choose(request: Request) -> tuple[Chosen, ...]:
@@ -256,11 +277,15 @@ def choose(request: Request) -> tuple[Chosen, ...]:
         card = models.card(spec.id)
         card.dim(spec, request.output)
         within(card, request.output)
+        fetch, prep = fetch_of(spec, request), spec.prep or request.prep
         if card.kind == "product":
-            chosen.append(Chosen(spec, card, (), _product(request, spec, card)))
+            chosen.append(Chosen(spec, card, (), _product(request, spec, card, fetch), fetch, prep))
         else:
-            chosen.append(Chosen(spec, card, tuple(_inputs(request, spec, card, used))))
-    for override in request.sensors:
+            inputs = tuple(_inputs(request, spec, card, fetch=fetch, used=used))
+            chosen.append(Chosen(spec, card, inputs, fetch=fetch, asked_prep=prep))
+    check_acquisitions(request, [[one for one, _ in each.inputs] for each in chosen])
+    own = (one for spec in request.models for one in spec.sensor or ())
+    for override in (*own, *request.sensors):
         if override not in used:
             reason = "no model of the request reads it"
             fix = "name an input by modality=, or leave it out"
@@ -268,19 +293,22 @@ def choose(request: Request) -> tuple[Chosen, ...]:
     return tuple(chosen)
 
 
-def _product(request: Request, spec: ModelSpec, card: Card) -> ProductEntry:
+def _product(request: Request, spec: ModelSpec, card: Card, fetch: FetchSpec) -> ProductEntry:
     reader = products.reader_for(card, spec, request.provider)
     pooling = "" if request.output.mode == "grid" else card.pooling(request.output)
-    resolution_m, dim = resolution_of(request.fetch, request.output), card.dim(spec, request.output)
+    resolution_m, dim = resolution_of(fetch, request.output), card.dim(spec, request.output)
     bounds = within(card, request.output)
-    return ProductEntry(spec.label, reader, dim, resolution_m, request.fetch.crs, pooling, bounds)
+    return ProductEntry(spec.label, reader, dim, resolution_m, fetch.crs, pooling, bounds)
 
 
-def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]) -> Iterable[tuple[ModelInput, float]]:
+def _inputs(
+    request: Request, spec: ModelSpec, card: Card, *, fetch: FetchSpec, used: set[SensorSpec]
+) -> Iterable[tuple[ModelInput, float]]:
     available = request.provider.sensors()
-    resolution_m = resolution_of(request.fetch, request.output)
-    for inputs in (_framed(card, one, request.n_frames) for one in card.resolved_inputs(spec)):
-        override = _override(request.sensors, inputs.modality, inputs.sensors)
+    resolution_m = resolution_of(fetch, request.output)
+    overrides = (*(spec.sensor or ()), *request.sensors)
+    for inputs in (framed(card, one, request) for one in card.resolved_inputs(spec)):
+        override = _override(overrides, inputs.modality, inputs.sensors)
         if override is None:
             own = _preferred(card, replace(spec, modality=inputs.modality), available, request.provider.name)
             yield replace(own, frames=inputs.frames), resolution_m or own.resolution_m
@@ -294,19 +322,6 @@ def _inputs(request: Request, spec: ModelSpec, card: Card, used: set[SensorSpec]
         if override.bands is not None:
             replaced = replace(replaced, bands=_bands(card, replaced, override.bands))
         yield replaced, resolution_m or override.resolution_m or replaced.resolution_m
-
-
-def _framed(card: Card, inputs: Inputs, n_frames: int | None) -> Inputs:
-    """Cut a span into as many frames as the request asks for, where the model takes several."""
-    frames = inputs.frames
-    if n_frames is None or (frames.policy == "single" and n_frames == 1) or frames.n == n_frames:
-        return inputs
-    most = {"single": 1, "fixed": frames.n}.get(frames.policy, frames.cap)
-    if frames.policy in {"single", "fixed"} or (most is not None and n_frames > most):
-        kind = "exactly" if frames.policy == "fixed" else "at most"
-        reason = f"the model takes {kind} {most}"
-        raise PlanError(f"n_frames of {card.id}", value=n_frames, reason=reason, fix="leave n_frames out, or fit it")
-    return replace(inputs, frames=Frames("fixed", n=n_frames))
 
 
 def _preferred(card: Card, spec: ModelSpec, available: frozenset[str], provider: str) -> ModelInput:
@@ -335,9 +350,10 @@ def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ..
     return bands
 
 
-def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy, batch_items: int) -> Recipe:
+def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
     """Merge the reads of all models and name the models."""
-    groups: dict[tuple[str, float, FetchSpec, Frames], list[Need]] = {}
+    # Images that are resized have reads of their own: for a model at its own scale, a read is wider than the place.
+    groups: dict[tuple[str, float, FetchSpec, Frames, str], list[Need]] = {}
     seen: dict[str, tuple[View, ...]] = {}
     entries = []
     listed = tuple(chosen)
@@ -345,18 +361,19 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy
         if one.product is not None:
             continue
         for source, resolution_m in one.inputs:
-            key = (source.sensor, resolution_m, _fetch(request.fetch, source, resolution_m), source.frames)
+            fetch = _fetch(one.fetch, source, resolution_m)
+            key = (source.sensor, resolution_m, fetch, source.frames, one.prep.mode)
             groups.setdefault(key, []).append(Need(one.spec.label, source.modality, source.bands))
-        seen[one.spec.label] = one.views(request.prep)
+        seen[one.spec.label] = one.views
         plugin = _plugin(one.card)
         spec = _named_once(one.spec)
         nbytes = int(one.card.variant_for(one.spec).params * 4e6)
         entry = ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin), nbytes)
         bounds, note = within(one.card, request.output), box_note(one.card, request.output)
-        entries.append(replace(entry, within=bounds, note=note))
-    merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for key, needs in groups.items()], seen)
+        entries.append(replace(entry, within=bounds, note=note, prep=one.asked_prep))
+    merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for (*key, _), needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
-    return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items, read)
+    return Recipe(request.provider, merged, tuple(entries), request.output, products=read)
 
 
 def _with_views(groups: list[ReadGroup], seen: Mapping[str, tuple[View, ...]]) -> tuple[ReadGroup, ...]:
@@ -384,8 +401,8 @@ def _fetch(fetch: FetchSpec, source: ModelInput, resolution_m: float) -> FetchSp
 
 
 def _named_once(spec: ModelSpec) -> ModelSpec:
-    """Drop the name that a model has in the store, which does not change the model."""
-    return replace(spec, name=None)
+    """Drop the name that a model has in the store, and how its images are read: the network is the same."""
+    return replace(spec, name=None, fetch=None, sensor=None, prep=None)
 
 
 def _plugin(card: Card) -> _Plugin:

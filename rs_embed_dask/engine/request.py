@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.providers import open_provider
 from rs_embed_dask.specs import FetchSpec, InputPrep, ModelSpec, OutputSpec, SensorSpec
-from rs_embed_dask.specs.base import whole
+from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.store import RETRYABLE, Status
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.providers.retry import RetryPolicy
 
-__all__ = ["MapOptions", "Request", "RequestOptions", "request_of", "statuses_of"]
+__all__ = ["AVAILABLE", "MapOptions", "Request", "RequestOptions", "request_of", "statuses_of"]
 
 
 _MOST_FRAMES: Final = 366
+AVAILABLE: Final = "available"
+"""The word that asks for frames of actual acquisitions."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class Request:
     fetch: FetchSpec = field(default_factory=FetchSpec)
     sensors: tuple[SensorSpec, ...] = ()
     n_frames: int | None = None
+    frames: str | None = None
 
     def __post_init__(self) -> None:
+        if self.frames is not None:
+            choice("frames", self.frames, (AVAILABLE,))
         if self.n_frames is not None:
             object.__setattr__(self, "n_frames", whole("n_frames", self.n_frames, low=1, high=_MOST_FRAMES))
         models: Any = self.models
@@ -66,7 +71,7 @@ class Request:
             "fetch": self.fetch.to_dict(),
             "sensors": [sensor.to_dict() for sensor in self.sensors],
             "provider": dict(self.provider.describe()),
-        } | ({} if self.n_frames is None else {"n_frames": self.n_frames})
+        } | {name: value for name in ("n_frames", "frames") if (value := getattr(self, name)) is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], provider: Provider | None = None) -> Self:
@@ -79,6 +84,7 @@ class Request:
             fetch=FetchSpec.from_dict(data["fetch"]),
             sensors=tuple(SensorSpec.from_dict(one) for one in data["sensors"]),
             n_frames=data.get("n_frames"),
+            frames=data.get("frames"),
         )
 
 
@@ -102,8 +108,16 @@ class MapOptions(TypedDict, total=False):
         How images of another size than the network's are fitted to it. Default auto: the model's own scale.
     sensor : SensorSpec or sequence of SensorSpec
         Sensors and bands that replace those of the cards.
+    n_frames : int
+        Equal parts that a span is cut into for the models that take several frames. Default: as their cards say.
+    frames : "available"
+        Frames are the days with actual acquisitions, at most as many as the model takes, or `n_frames`; models that
+        take one image or calendar months keep theirs. Default: equal parts of the span, or calendar months.
     batch_items : int
         The most items in one batch. Default 32.
+    check_input : bool
+        Look at what each model is given: bands without variation and missing numbers are named in the item's reason;
+        ``meta["input_checks"]`` of `get_embedding` holds the whole report. Default False.
     retry : RetryPolicy or dict
         How often, and how long, the run tries a read again, as ``{"attempts": 3, "deadline_s": 60}``; providers have a
         policy of their own for requests. What a dict leaves out is as by default: five attempts within an hour.
@@ -114,7 +128,10 @@ class MapOptions(TypedDict, total=False):
     fetch: FetchSpec | None
     prep: InputPrep | str | None
     sensor: SensorSpec | Sequence[SensorSpec] | None
+    n_frames: int | None
+    frames: str | None
     batch_items: int | None
+    check_input: bool | None
     retry: RetryPolicy | Mapping[str, Any] | None
 
 
@@ -134,8 +151,6 @@ class RequestOptions(MapOptions, total=False):
         that only counts the rows; else each item's number. For one span, no two places may have one id.
     chunk_items : int
         Items that are written at once. Default: by the size of their vectors.
-    n_frames : int
-        Equal parts that a span is cut into for the models that take several frames. Default: as their cards say.
     max_side_px : int
         The most pixels a side of a place's square, at its finest resolution: larger places are refused. Default 4096.
 
@@ -150,7 +165,6 @@ class RequestOptions(MapOptions, total=False):
     crs: str | None
     ids: Sequence[object] | str | None
     chunk_items: int | None
-    n_frames: int | None
     max_side_px: int | None
 
 
@@ -173,6 +187,7 @@ def request_of(models: object, options: RequestOptions) -> Request:
         fetch=options.get("fetch") or FetchSpec(),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
         n_frames=options.get("n_frames"),
+        frames=options.get("frames"),
     )
 
 

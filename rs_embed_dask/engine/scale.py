@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rs_embed_dask.engine.recipe import Chosen
-    from rs_embed_dask.engine.request import Request
     from rs_embed_dask.specs import Spatial
 
 __all__ = ["TokenScale", "sampled_rows", "token_scales", "warn_of_resizes"]
@@ -47,20 +46,20 @@ def sampled_rows(count: int) -> list[int]:
     return sorted({number * count // _SAMPLES for number in range(_SAMPLES)})
 
 
-def token_scales(chosen: Sequence[Chosen], places: Sequence[Spatial], request: Request) -> dict[str, TokenScale]:
+def token_scales(chosen: Sequence[Chosen], places: Sequence[Spatial]) -> dict[str, TokenScale]:
     """Measure the tokens of every model over some places; products have none."""
     scales = {}
     for one in chosen:
-        sizes = [] if one.product is not None else [side for place in places for side in _sides(one, place, request)]
+        sizes = [] if one.product is not None else [side for place in places for side in _sides(one, place)]
         if sizes:
             scales[one.spec.label] = TokenScale(one.own_token_m, min(sizes), max(sizes))
     return scales
 
 
-def _sides(one: Chosen, place: Spatial, request: Request) -> tuple[float, ...]:
+def _sides(one: Chosen, place: Spatial) -> tuple[float, ...]:
     """Return the sides of a token in metres; none where no grid fits the place."""
     try:
-        cell_px = one.fit(place, request).cell_px
+        cell_px = one.fit(place).cell_px
     except SpecError:
         return ()
     return tuple(side * one.inputs[0][1] for side in cell_px)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -15,6 +15,7 @@ from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
+from rs_embed_dask.imagery.checks import issues_text, reports_of
 from rs_embed_dask.imagery.coverage import coverage_of, footprint
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.revisit import expected_passes
@@ -69,6 +70,7 @@ class Outcome:
     share: float = 0.0
     seconds: float = 0.0
     coverage: np.ndarray[Any, Any] | None = None
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def shares(self) -> np.ndarray[Any, Any] | None:
@@ -254,7 +256,9 @@ def read_unit(recipe: Recipe, unit: Unit, visit: Visit) -> list[CubeRead]:
         reads = [group.read(unit.item.spatial, unit.item.temporal) for group in groups]
     except SpecError as error:
         return [refused(error)] * len(visit)
-    return read_pixels(recipe.provider, reads, recipe.retry, seed=f"{unit.item.index}/{groups[0].sensor}")
+    frames = [group.frames for group in groups]
+    seed = f"{unit.item.index}/{groups[0].sensor}"
+    return read_pixels(recipe.provider, reads, recipe.retry, seed=seed, frames=frames)
 
 
 def by_group(visits: Sequence[Visit], results: Sequence[Sequence[CubeRead]]) -> dict[int, CubeRead]:
@@ -274,6 +278,7 @@ class _Submitted:
     frames: tuple[Any, ...]
     done: Future[Embedded]
     note: str = ""
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def embed_units(
@@ -298,9 +303,9 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
     """Queue an item for a model, or return the outcome that rules it out."""
     needs = recipe.needs(label)
     group = recipe.groups[needs[0][0]]
-    frames = group.frames.spans(unit.item.temporal)
     failed = _failed([pixels[number] for number, _ in needs])
     if failed is not None:
+        frames = () if group.is_open else group.spans(unit.item.temporal)
         facts: dict[str, Any] = {"frames": frames, "valid_fraction": (0.0,) * len(frames)}
         if failed.status == Status.NO_DATA:
             found = {number: getattr(pixels[number].error, "n_days", None) for number, _ in needs}
@@ -312,13 +317,15 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
         result = pixels[number]
         cube = result.value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal), result.error)
         cubes[need.modality] = cube.select(bands=need.bands)
+    frames = next(iter(cubes.values())).read.frames
     grid, crop = group.square(unit.item.spatial)
     entry = recipe.entry[label]
     embedder = resident(entry.key, entry.load, recipe.batch_items)
     is_polygon = isinstance(unit.item.spatial, Polygon)
     outline = footprint(unit.item.spatial, grid.crs) if entry.within == "shape" else None
-    done = embedder.submit(EmbedInput(cubes, recipe.output, recipe.prep, crop, outline))
-    return _Submitted(cubes, frames, done, entry.note if is_polygon else "")
+    done = embedder.submit(EmbedInput(cubes, recipe.output, entry.prep, crop, outline))
+    checks = reports_of(cubes) if recipe.check_input else {}
+    return _Submitted(cubes, frames, done, entry.note if is_polygon else "", checks)
 
 
 def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
@@ -358,11 +365,13 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **facts)
     shares = tuple(float(share) for share in result.valid_fraction)
     status, note = completeness(shares)
+    issues = issues_text(submitted.checks)
     return Outcome(
         status,
         data=np.asarray(result.values, dtype="float32"),
         grid=result.grid,
-        note="; ".join(filter(None, (note, lost, submitted.note, coverage_note(result.coverage)))),
+        note="; ".join(filter(None, (note, lost, submitted.note, coverage_note(result.coverage), issues))),
+        checks=submitted.checks,
         **facts | {"valid_fraction": shares, "coverage": result.coverage},
     )
 

@@ -13,6 +13,7 @@ from rs_embed_dask.engine.recipe import choose, square_of
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import NoImageryError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.revisit import first_day
 from rs_embed_dask.models import all_cards, card
 from rs_embed_dask.products.field import year_of
 from rs_embed_dask.providers import Provider, open_provider
@@ -30,15 +31,6 @@ __all__ = ["Question", "Suitability", "Verdict", "is_imagery", "judged", "provid
 
 USUAL: Final = ("planetary_computer", "earth_engine")
 """The providers that are asked about a place where none is named."""
-_FIRST_DAY: Final = {
-    "sentinel-1": dt.date(2014, 10, 3),
-    "sentinel-2": dt.date(2015, 6, 27),
-    "landsat-c2": dt.date(1982, 8, 22),
-    "hls2-l30": dt.date(2013, 4, 11),
-    "hls2-s30": dt.date(2015, 11, 28),
-    "modis-09a1": dt.date(2000, 2, 18),
-}
-"""First scene that any provider has, by the beginning of a sensor's id."""
 _HEADER: Final = ("model", "modality", "provider", "runs", "dates", "reason")
 
 
@@ -190,7 +182,7 @@ def _days(chosen: Chosen, provider: Provider, question: Question) -> set[dt.date
 
 def _span(one: ModelInput, question: Question) -> Span | None:
     """Return the span; refuse one before the sensor's first scene."""
-    first = next((day for name, day in _FIRST_DAY.items() if one.sensor.startswith(name)), None)
+    first = first_day(one.sensor)
     span = None if question.temporal is None else Span.of(question.temporal)
     if first is not None and span is not None and span.end <= first:
         reason, fix = f"{one.sensor} has scenes from {first} on", "choose a later span or another modality"

@@ -13,11 +13,10 @@ from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rs_embed_dask.engine.request import Request
-    from rs_embed_dask.engine.scale import TokenScale
     from rs_embed_dask.store import ModelLayout
 
 __all__ = ["finished_store", "keep_columns", "new_plan", "store_for"]
@@ -68,7 +67,7 @@ def store_for(
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
     receipt = build_receipt(written, cards=cards, provider=written["provider"]) | seal_of(written)
-    receipt["outputs"] = _outputs(plan.layouts, plan.scales)
+    receipt["outputs"] = _outputs(plan.layouts, plan)
     store = Store.create(
         out, items=items, models=plan.layouts, request=written, chunk_items=plan.chunk_items, receipt=receipt
     )
@@ -95,14 +94,17 @@ def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes)
     return replace(plan, items=StoredItems(store))
 
 
-def _outputs(layouts: Iterable[ModelLayout], scales: Mapping[str, TokenScale]) -> dict[str, dict[str, str]]:
-    """State each model's pooling, whether a polygon is its shape or the box around it, and what a token covers."""
+def _outputs(layouts: Iterable[ModelLayout], plan: Plan) -> dict[str, dict[str, str]]:
+    """State each model's pooling, whether a polygon is its shape or the box around it, its frames, and its token."""
     outputs = {}
     for one in layouts:
         pooling, within = one.attrs.get("output", {}).get("pooling", ""), one.attrs.get("within", "")
         outputs[one.label] = {"pooling": pooling, "within": within}
-        if one.label in scales:
-            outputs[one.label]["token"] = str(scales[one.label])
+        outputs[one.label] |= {
+            name: str(facts[one.label])
+            for name, facts in (("token", plan.scales), ("frames", plan.outlook.frames))
+            if one.label in facts
+        }
     return outputs
 
 
@@ -115,7 +117,7 @@ def _add_models(store: Store, plan: Plan) -> None:
     is_sealed = is_own(store.request, store.receipt)
     store.add_models(missing, request=store.request | {"models": [*store.request["models"], *specs]})
     cards = {layout.label: layout.attrs.get("card") for layout in missing}
-    outputs = _outputs(missing, plan.scales)
+    outputs = _outputs(missing, plan)
     store.update_receipt(cards=cards, outputs=outputs, **(seal_of(store.request) if is_sealed else {}))
 
 

@@ -26,6 +26,7 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "fixed": ("n",),
     "equal": ("days", "cap"),
     "months": ("cap",),
+    "available": ("cap",),
 }
 
 
@@ -104,7 +105,7 @@ class Frames(Record):
 
     Parameters
     ----------
-    policy : {"single", "fixed", "equal", "months"}
+    policy : {"single", "fixed", "equal", "months", "available"}
         - "single": the whole span is one frame.
         - "fixed": `n` parts of equal length; edge i lies ``days * i // n`` days after the start. A span of fewer than
           `n` days gives one frame per day, so fewer than `n`.
@@ -113,12 +114,14 @@ class Frames(Record):
         - "months": the calendar months, for models that take the month of an image. A part at either end that holds
           less than half of its month joins its neighbour. A span of more than `cap` of them is cut into `cap` equal
           parts.
+        - "available": the actual acquisitions, at most `cap`, of which only a catalogue knows the days; see
+          `acquisitions.acquired`. Until it was asked, equal parts stand for them, as many as there can be.
     n : int, optional
         Number of frames of "fixed".
     days : int, optional
         The length aimed at by "equal", in days.
     cap : int, optional
-        Maximum number of frames of "equal" and "months". Default: no limit.
+        Maximum number of frames of "equal", "months" and "available". Default: no limit.
 
     Raises
     ------
@@ -173,6 +176,8 @@ class Frames(Record):
             parts = max(1, min(math.floor(total / self.days + 0.5), cap))
         elif self.policy == "fixed" and self.n is not None:
             parts = min(self.n, total)
+        elif self.policy == "available":
+            parts = cap
         return [total * index // parts for index in range(parts + 1)]
 
 

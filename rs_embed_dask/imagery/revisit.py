@@ -17,7 +17,7 @@ from typing import Final
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import solar_day
 
-__all__ = ["PASSES", "OrbitCycle", "Passes", "acquisition_days", "expected_passes"]
+__all__ = ["PASSES", "OrbitCycle", "Passes", "acquisition_days", "expected_passes", "first_day"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,16 @@ PASSES: Final[Mapping[str, Passes]] = MappingProxyType(
 )
 """By sensor; of others nothing is expected."""
 
+_FIRST_DAY: Final = {
+    "sentinel-1": dt.date(2014, 10, 3),
+    "sentinel-2": dt.date(2015, 6, 27),
+    "landsat-c2": dt.date(1982, 8, 22),
+    "hls2-l30": dt.date(2013, 4, 11),
+    "hls2-s30": dt.date(2015, 11, 28),
+    "modis-09a1": dt.date(2000, 2, 18),
+}
+"""By the beginning of a sensor's id."""
+
 _MORNING_DEG: Final = 26.0  # hour angle of 10:15 in local solar time, when these satellites pass
 _TILT_DEG: Final = 23.44
 _SOLSTICE: Final = dt.date(2000, 12, 21)
@@ -100,6 +110,11 @@ def expected_passes(sensor: str, lat: float, frames: Sequence[Span], *, before: 
         for orbit in passes.orbits
         for start, end in spans
     )
+
+
+def first_day(sensor: str) -> dt.date | None:
+    """Return the day of the first scene that any provider has of a sensor; None where that is not known."""
+    return next((day for name, day in _FIRST_DAY.items() if sensor.startswith(name)), None)
 
 
 def acquisition_days(moments: Iterable[dt.datetime], lon: float) -> int:

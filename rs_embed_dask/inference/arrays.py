@@ -11,6 +11,7 @@ import xarray as xr
 
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import ModelInputError, SpecError, UnknownNameError
+from rs_embed_dask.imagery.checks import report_of
 from rs_embed_dask.imagery.cube import Cube, coordinates
 from rs_embed_dask.imagery.frame import finish, scaled
 from rs_embed_dask.imagery.labels import Labelled, read_labels
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["SideInputs", "embedding", "labelled", "samples"]
+__all__ = ["SideInputs", "checked", "embedding", "labelled", "samples"]
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,11 @@ def embedding(done: Sequence[Features], about: Mapping[str, Any], *, batched: bo
     meta.update(zip(names, history[0], strict=True))
     grid = done[0].grid
     return Embedding(done[0].values if grid is None else labelled(done[0].values, grid), meta)
+
+
+def checked(sample: Sample) -> dict[str, dict[str, Any]]:
+    """Report what looks wrong with the pixels of a sample, by modality."""
+    return {name: report_of(pixels[0] if len(pixels) == 1 else pixels, name) for name, pixels in sample.pixels.items()}
 
 
 def labelled(values: NDArray[np.float32], grid: Grid, coverage: NDArray[np.float32] | None = None) -> xr.DataArray:

@@ -54,7 +54,8 @@ def load_model(
         Compile the network with ``torch.compile``: the first batches take up to a minute, later ones less time. Needs
         a C++ compiler, and Triton on a GPU. Numbers stay the same to rounding.
     **choices
-        Fields of `ModelSpec` (`variant`, `modality`, `device`, `dtype`, `accept_licence`) and the card's options.
+        Fields of `ModelSpec` (`variant`, `modality`, `device`, `dtype`, `accept_licence`, `prep`) and the card's
+        options.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from rs_embed_dask.inference.features import Features, cells, confined, cut_tile
 from rs_embed_dask.preprocess.batch import Batch, run_steps
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
+from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Model:
         data: object,
         *,
         output: OutputSpec = _POOLED,
-        prep: InputPrep = _RESIZE,
+        prep: InputPrep | None = None,
         dates: object = None,
         place: object = None,
         resolution_m: float | None = None,
@@ -143,8 +144,8 @@ class Model:
             missing values, scale, offset and unit that those state are honoured (``docs/your-data.md``).
         output : OutputSpec
             One vector, or a grid.
-        prep : InputPrep
-            Resize, tile or auto.
+        prep : InputPrep, optional
+            Resize, tile or auto. Default: that of the model's spec, else resize.
         dates : sequence of dates, optional
             One per frame; N such sequences; or a dict of those by modality, where each has frames of its own. A
             DataArray's ``time`` coordinate serves too.
@@ -157,7 +158,8 @@ class Model:
         -------
         Embedding
             `data` is (D,) or (D, h, w), preceded by N for a batch of N items; the grid of a single item whose place is
-            known is a DataArray with coordinates.
+            known is a DataArray with coordinates. ``meta`` states bands, unit, frames, the size of the network's
+            image, options, weights and dtype.
 
         Raises
         ------
@@ -175,7 +177,8 @@ class Model:
         """
         side = arrays.SideInputs(dates, place, resolution_m)
         samples, batched = arrays.samples(data, self.inputs, side)
-        results = self.embed_samples(samples, output, prep)
+        chosen = prep or self.spec.prep or _RESIZE
+        results = self.embed_samples(samples, output, chosen)
         for result in results:
             if isinstance(result, RsEmbedError):
                 raise result
@@ -187,8 +190,54 @@ class Model:
             "output": self.card.named(output).to_dict(),
             "weights": self.weights_info,
             "dtype": str(self.dtype).removeprefix("torch."),
+            **self._input_facts(samples[0], chosen),
         }
         return arrays.embedding(done, about, batched=batched)
+
+    def check_input(self, data: object) -> list[dict[str, dict[str, object]]]:
+        """Report what looks wrong with raw pixels, without running the network.
+
+        Parameters
+        ----------
+        data : array, DataArray, Cube, or dict of those by modality
+            As in `embed`.
+
+        Returns
+        -------
+        list of dict
+            One per item: by modality, numbers of each band, ``ok``, and ``issues`` in words, such as bands without
+            variation and missing numbers.
+
+        Raises
+        ------
+        ModelInputError
+            As `embed`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rs_embed_dask.inference.loading import load_model
+        >>> load_model("rcf", features=8).check_input(np.full((10, 16, 16), 900.0))[0]["s2"]["issues"]
+        ['s2: bands [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] are constant']
+        """
+        samples, _ = arrays.samples(data, self.inputs, arrays.SideInputs())
+        return [arrays.checked(sample) for sample in samples]
+
+    def _input_facts(self, sample: Sample, prep: InputPrep) -> dict[str, object]:
+        """State what the network is given of a sample."""
+        fits = self.fits(sample, prep)
+        inputs = {
+            one.modality: {
+                "bands": list(one.bands),
+                "unit": one.unit,
+                "resolution_m": sample.resolution_m,
+                "frames": len(sample.pixels[one.modality]),
+                "input_px": list(fit.net_px),
+                "tiles": fit.tile_count,
+            }
+            for one, fit in zip(self.inputs, fits, strict=True)
+        }
+        return {"inputs": inputs, "options": self.card.chosen(self.spec.options), "prep": prep.mode}
 
     def embed_cubes(
         self,
@@ -384,10 +433,26 @@ def _days(dates: tuple[dt.date, ...]) -> list[tuple[int, int, int]]:
     return [(day.year, day.month, day.day) for day in dates]
 
 
+def _devices(kind: str) -> int:
+    """Count the devices of a kind on this machine."""
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return int(getattr(torch, kind).device_count())
+
+
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` selects the first available accelerator."""
+    """Return the device of that name; ``"auto"`` selects the first available accelerator. Raises SpecError."""
     if name != "auto":
-        return torch.device(name)
+        device = torch.device(name)
+        count = _devices(device.type)
+        if (device.index or 0) >= count:
+            kind = f"{device.type} device"
+            reason = f"this machine has {counted(count, kind) if count else f'no {kind}'}"
+            fix = "use device='auto' or 'cpu', or workers that have one"
+            raise SpecError("ModelSpec.device", value=name, reason=reason, fix=fix)
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

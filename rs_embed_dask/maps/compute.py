@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
+from rs_embed_dask.engine.outlook import check_faults
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
 from rs_embed_dask.engine.watch import Options, Watch
+from rs_embed_dask.maps.acquired import dated_recipe
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
 from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, stored_table, temporals_of, was_decided
@@ -56,6 +58,7 @@ def compute(
     wait: float = 0.0,
 ) -> MapReport:
     """Compute what a map at `out` still lacks; it is made if it is not there. `plan` is shown when the run begins."""
+    check_faults(list(run.chosen.values()), is_here=client is None)
     location = Location.of(out)
     if not MapStore.exists(out):
         map_vacancy(location)  # before the lease puts anything there
@@ -171,7 +174,7 @@ class _Making:
         for work, number in works:
             writer = MapWriter(self._store, region, self._lattices(work), number, self._only)
             tables = {label: removed[label] for label in work.wanted if label in removed}
-            job = MapJob(run.recipe, work.lattice, self._temporals[number], tuple(work.wanted), tables)
+            job = replace(self._job(work, number), removed=tables)
             group = work.lattice.group
             # The first pass read one span; the others have pixels of their own.
             reads = first.pop(group, None) if number == works[0][1] else None
@@ -191,19 +194,18 @@ class _Making:
         first = FirstPass()
         if unknown:
             number = works[0][1]
-            passes = {
-                work.lattice.group: (
-                    work,
-                    MapJob(run.recipe, work.lattice, self._temporals[number], tuple(work.wanted)),
-                )
-                for work, at in works
-                if at == number
-            }
+            passes = {work.lattice.group: (work, self._job(work, number)) for work, at in works if at == number}
             first = measure(cluster, passes, unknown)
             tables |= {label: sums.table(**run.about(run.models[label])) for label, sums in first.sums.items()}
         decisions = {one.label: self._decision(one, tables.get(one.label), mode) for one in models}
         keep_decisions(self._store, tables, decisions)
         return {label: tables[label].mean for label, one in decisions.items() if one.removed}, first.reads
+
+    def _job(self, work: MapPass, number: int) -> MapJob:
+        """Return what the tasks of a pass need to know; its frames are those of the map, whoever asks first."""
+        temporal = self._temporals[number]
+        recipe = dated_recipe(self._run.recipe, self._store, work, temporal=temporal)
+        return MapJob(recipe, work.lattice, temporal, tuple(work.wanted))
 
     def _table(self, one: MapModel) -> PositionTable | None:
         """Return the table of the store, or the one that was passed for a model."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.engine.estimate import Price, merged_read
+from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.maps.first import inside_area
 from rs_embed_dask.maps.lattice import Rect
@@ -68,6 +69,7 @@ def plan_of(run: MapRun) -> MapPlan:
         len(run.wanted.temporals),
         tuple(models[label] for label in run.recipe.labels),
         tuple(reads),
+        Outlook.of(run.wanted.request, list(run.chosen.values()), run.wanted.temporals),
     )
 
 
@@ -180,7 +182,7 @@ def _read_figures(
     blocks = sum(count.blocks for count in counts.values())
     block_px = models[0].block_px ** 2
     scale = spans * pixels / block_px
-    layers = sum(len(one.bands) * len(one.frames.spans(run.wanted.temporals[0])) for one in groups)
+    layers = sum(len(one.bands) * len(one.spans(run.wanted.temporals[0])) for one in groups)
     return ReadFigures(
         labels,
         _sources(run, labels),
@@ -226,7 +228,7 @@ def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -
             total.add(entry.reader.estimate(grid))
         for visit in run.recipe.visits(labels):
             some = [run.recipe.groups[at].only(labels) for at in visit]
-            reads = [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in some]
+            reads = [Read(grid, one.sensor, one.bands, one.spans(temporal), one.fetch) for one in some]
             blocks = len(works[group].wanted[labels[0]])
             total.add(_shared(run.recipe.provider, merged_read(reads), lattice, tile=tile, blocks=blocks))
         total.sampled += 1

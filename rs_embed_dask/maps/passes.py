@@ -51,14 +51,12 @@ class MapModel:
         return self.tiling.block * self.tiling.patch_px
 
 
-def models_of(
-    chosen: Iterable[Chosen], prep: InputPrep, overlap: float, *, dims: int | None = None
-) -> tuple[MapModel, ...]:
+def models_of(chosen: Iterable[Chosen], overlap: float, *, dims: int | None = None) -> tuple[MapModel, ...]:
     """Return how each model of a request covers a map. Raises PlanError for one that cannot."""
-    return tuple(_product(one, dims) if one.product is not None else _model(one, prep, overlap, dims) for one in chosen)
+    return tuple(_product(one, dims) if one.product is not None else _model(one, overlap, dims) for one in chosen)
 
 
-def _model(one: Chosen, prep: InputPrep, overlap: float, dims: int | None) -> MapModel:
+def _model(one: Chosen, overlap: float, dims: int | None) -> MapModel:
     label, card, spec = one.spec.label, one.card, one.spec
     inputs, patch = card.resolved_inputs(spec), card.patch(spec)
     sizes = {resolution for _, resolution in one.inputs}
@@ -72,7 +70,8 @@ def _model(one: Chosen, prep: InputPrep, overlap: float, dims: int | None) -> Ma
         block = BLOCK_TOKENS * (_PIXEL_BLOCKS if patch == 1 else 1)
         tiling = Tiling(_CELLS + 2 * rim, _CELLS, block, patch, rim)
     else:
-        tiling = Tiling.of(_window(label, first, patch, prep=prep), overlap, block=BLOCK_TOKENS, patch_px=patch)
+        window = _window(label, first, patch, prep=one.asked_prep)
+        tiling = Tiling.of(window, overlap, block=BLOCK_TOKENS, patch_px=patch)
     return MapModel(label, tiling, sizes.pop(), _dim(one, dims))
 
 

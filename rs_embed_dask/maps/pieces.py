@@ -88,7 +88,7 @@ def _asked(
     recipe: Recipe, visit: Sequence[int], labels: Sequence[str], grid: Grid, temporal: TemporalSpec
 ) -> list[Read]:
     groups = [recipe.groups[number].only(labels) for number in visit]
-    return [Read(grid, one.sensor, one.bands, one.frames.spans(temporal), one.fetch) for one in groups]
+    return [Read(grid, one.sensor, one.bands, one.spans(temporal), one.fetch) for one in groups]
 
 
 def fault_of(pieces: Sequence[PixelPart], number: int, rect: Rect) -> CubeRead | None:

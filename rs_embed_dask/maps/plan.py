@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.engine.estimate import bytes_text, seconds_text
+from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.show.tables import Section, counted, page_html, page_text
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class MapPlan:
         One per model.
     reads : tuple of ReadFigures
         One for the models that share their reads.
+    outlook : Outlook
+        The frames of each model, spans that no provider has, and known faults.
     """
 
     request: Mapping[str, Any]
@@ -124,6 +127,7 @@ class MapPlan:
     spans: int
     models: tuple[ModelFigures, ...]
     reads: tuple[ReadFigures, ...]
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def read_seconds(self) -> float:
@@ -164,6 +168,7 @@ class MapPlan:
             ("store", f"{bytes_text(self.store_bytes)} in {self.request['dtype']} before compression"),
             ("time", f"about {wall} with {_FETCH_SLOTS} reads at once and one device ({parts})"),
             ("estimate", "blocks and windows are counted; the rest is from a few reads, without asking the provider"),
+            *self.outlook.rows(),
         ]
         reads = [row for one in self.reads for row in _read_rows(one)]
         models = [Section(one.label, _model_rows(one)) for one in self.models]

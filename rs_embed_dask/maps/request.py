@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.engine.plan import Sizes
 from rs_embed_dask.engine.recipe import choose, recipe_for
 from rs_embed_dask.engine.request import Request
@@ -110,14 +111,14 @@ class MapRun:
         self, region: Region, wanted: MapRequest, *, sizes: Sizes | None = None, has_preview: bool = False
     ) -> None:
         request, sizes = wanted.request, sizes or Sizes()
-        if request.fetch.crs is not None:
-            fix = "leave fetch.crs out, and give crs= to the map"
-            raise PlanError("fetch.crs", value=request.fetch.crs, reason="a map has its own projection", fix=fix)
         chosen = choose(request)
+        for crs in (one.fetch.crs for one in chosen if one.fetch.crs is not None):
+            fix = "leave fetch.crs out, and give crs= to the map"
+            raise PlanError("fetch.crs", value=crs, reason="a map has its own projection", fix=fix)
         _check_products(chosen, wanted.crs)
         self.region, self.wanted, self.has_preview = region, wanted, has_preview
-        self.recipe: Recipe = recipe_for(request, chosen, retry=sizes.retry, batch_items=sizes.batch_items)
-        self.passes = shared(models_of(chosen, request.prep, wanted.overlap, dims=wanted.dims))
+        self.recipe: Recipe = sizes.on(recipe_for(request, chosen))
+        self.passes = shared(models_of(chosen, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}
         self.chosen = {one.spec.label: one for one in chosen}
         self.layouts = {
@@ -179,7 +180,7 @@ class MapRun:
     def tile_bytes(self, work: MapPass) -> int:
         """Estimate the memory of one tile: its pixels, and its sums."""
         groups = [self.recipe.groups[number] for visit in self.recipe.visits(work.wanted) for number in visit]
-        values = sum(len(group.bands) * len(group.frames.spans(self.wanted.temporals[0])) for group in groups)
+        values = sum(len(group.bands) * len(group.spans(self.wanted.temporals[0])) for group in groups)
         sums = sum(one.dim * one.tiling.block**2 for one in work.models)
         return _BYTES_PER_VALUE * (values * work.lattice.block**2 + 2 * sums)
 
@@ -195,6 +196,7 @@ def _facts(chosen: Chosen, one: MapModel) -> dict[str, Any]:
         "source_data": sources or [f"urn:rs-embed-dask:product:{chosen.card.id}"],
         "window": one.tiling.window,
         "stride": one.tiling.stride,
+        **input_facts(chosen),
     }
 
 

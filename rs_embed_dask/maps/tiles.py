@@ -12,6 +12,7 @@ import numpy as np
 from rs_embed_dask.engine.embedder import EmbedInput, resident
 from rs_embed_dask.engine.reading import error_line
 from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.imagery.checks import issues_text, reports_of
 from rs_embed_dask.maps.blend import divided, placed, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.pieces import PixelPart, crop, fault_of, joined
@@ -70,6 +71,7 @@ class TileSums:
     seconds: float = 0.0
     read_seconds: float = 0.0
     weights: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def cut(self, rect: Rect) -> TileSums:
         """Copy the part that a neighbouring block takes."""
@@ -118,6 +120,7 @@ class TileVectors:
     scenes: tuple[str, ...]
     windows: int = 0
     seconds: float = 0.0
+    note: str = ""
 
 
 def tile_vectors(
@@ -140,12 +143,15 @@ def tile_vectors(
         cube = joined(pieces, number, over=pixels, grid=area.grid)
         if cube is not None:
             cubes[need.modality] = cube.select(bands=need.bands)
-    quality = None
+    quality, note = None, ""
+    if recipe.check_input and area.own is not None:
+        own = area.own.scaled(px)
+        note = issues_text(reports_of({name: crop(cube, pixels, own) for name, cube in cubes.items()}))
     if area.own is not None and cubes:
         quality = _quality(list(cubes.values()), area.own.within(over, px), (area.own.shape, px))
     scenes = tuple(dict.fromkeys(scene for cube in cubes.values() for scene in cube.scenes))
     if faults or not cubes or not len(starts[0]) * len(starts[1]):
-        return TileVectors(None, tuple(faults), quality, scenes)
+        return TileVectors(None, tuple(faults), quality, scenes, note=note)
     windows = [Rect(row, col, row + tiling.window, col + tiling.window) for row in starts[0] for col in starts[1]]
     inputs = [{name: crop(cube, pixels, rect.scaled(px)) for name, cube in cubes.items()} for rect in windows]
     vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
@@ -155,7 +161,7 @@ def tile_vectors(
         seen = _seen(list(cubes.values()), over.shape, px)
         for one, rect in zip(vectors, windows, strict=True):
             one[:, ~seen[rect.within(over)]] = np.nan  # what no pixel shows is the network's guess
-    return TileVectors(vectors, tuple(faults), quality, scenes, len(windows), seconds)
+    return TileVectors(vectors, tuple(faults), quality, scenes, len(windows), seconds, note)
 
 
 def tile_sums(
@@ -190,6 +196,7 @@ def tile_sums(
         tile.seconds,
         pieces[-1].seconds,
         weights,
+        tile.note,
     )
 
 
@@ -280,7 +287,7 @@ def block_field(block: Rect, sums: Sequence[TileSums]) -> BlockField:
     if vectors is None or not np.isfinite(vectors).any():
         return BlockField(Status.NO_DATA, None, own.quality, "no window has a valid observation", own.scenes)
     status, reason = _completeness(vectors, own.quality)
-    return BlockField(status, vectors, own.quality, reason, own.scenes)
+    return BlockField(status, vectors, own.quality, "; ".join(filter(None, (reason, own.note))), own.scenes)
 
 
 def _completeness(vectors: NDArray[np.float32], quality: Quality | None) -> tuple[Status, str]:

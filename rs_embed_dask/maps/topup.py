@@ -42,6 +42,10 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
     adds = _adds(store, asked)
     whole = region_of(store) | run.region
     if whole.digest != region_of(store).digest:
+        if run.wanted.request.frames is not None:
+            reason = "its frames are the acquisitions over the region that it was made for"
+            fix = "write the larger region to another out="
+            raise StoreMismatchError("map region", value=store.location.name, reason=reason, fix=fix)
         # Before the store says that the region has grown: a run that ends here begins again with it.
         _cover(store, whole, run)
     is_sealed = is_own(store.request, store.receipt)
@@ -58,8 +62,8 @@ def _continued(store: MapStore, wanted: MapRequest) -> dict[str, Any]:
     stored, asked = store.request, wanted.to_dict()
     if asked["positions"] == _AUTO:
         asked["positions"] = stored["positions"]
-    fixed = {name: value for name, value in stored.items() if name not in _GROWS}
-    check_request(fixed, {name: asked[name] for name in fixed}, place=store.location.name)
+    fixed, same = ({name: part for name, part in one.items() if name not in _GROWS} for one in (stored, asked))
+    check_request(fixed, same, place=store.location.name)
     spans = {(span.start, span.end) for span in map(Span.of, temporals_of(store))}
     added = [one.to_dict() for one, span in zip(wanted.temporals, wanted.spans, strict=True) if span not in spans]
     labels = {ModelSpec.from_dict(one).label for one in stored["models"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import pickle
 import stat
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rs_embed_dask.errors import LicenceError, SpecError, WeightsError
+from rs_embed_dask.errors import SpecError, WeightsError
+from rs_embed_dask.models.terms import check_licence, missing_file, no_such_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,7 +198,6 @@ def _renamed(tensors: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
     }
 
 
-_log = logging.getLogger(__name__)
 _BLOCK = 1 << 22
 
 
@@ -224,7 +223,7 @@ def fetch(card: Card, variant: Variant, *, folder: Path | None = None, accept_li
     weights = _weights(card, variant)
     check_licence(card, weights, accept_licence=accept_licence)
     if not weights.repo:
-        raise _missing(card, variant, weights)
+        raise missing_file(card, variant, weights)
     try:
         path = Path(hf_hub_download(weights.repo, weights.file, revision=weights.revision, local_dir=folder))
     except (HfHubHTTPError, OSError) as error:
@@ -247,23 +246,13 @@ def locate(card: Card, variant: Variant, *, download: bool) -> Path:
             return Path(cached)
         if download:
             return fetch(card, variant, accept_licence=True)
-    raise _missing(card, variant, weights)
-
-
-def check_licence(card: Card, weights: Weights, *, accept_licence: bool) -> None:
-    """Log the terms. Raises LicenceError where they are restricted and were not accepted."""
-    if not weights.restricted or accept_licence:
-        _log.info("%s: weights under %s", card.id, weights.licence)
-        return
-    reason, fix = "it restricts what the vectors may be used for", "read it, then pass accept_licence=True"
-    raise LicenceError(f"{card.id}: licence of the weights", value=weights.licence, reason=reason, fix=fix)
+    raise missing_file(card, variant, weights)
 
 
 def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:
     """Return the file's sha256. Raises WeightsError if the file is missing or, with `strict`, is not the card's."""
     if not path.is_file():
-        fix = "give a file, or weights='auto'"
-        raise WeightsError(f"{card.id}: weights", value=str(path), reason="there is no such file", fix=fix)
+        raise no_such_file(card, path)
     sha256 = digest(path)
     for name, actual, expected in (("size", path.stat().st_size, weights.size), ("sha256", sha256, weights.sha256)):
         if strict and expected and actual != expected:
@@ -319,11 +308,3 @@ def _weights(card: Card, variant: Variant) -> Weights:
     if variant.weights is None:
         raise SpecError(f"{card.id}: weights", value=variant.name, reason="it needs none", fix="leave weights= out")
     return variant.weights
-
-
-def _missing(card: Card, variant: Variant, weights: Weights) -> WeightsError:
-    command = f"rs-embed-dask weights fetch {card.id} --variant {variant.name}"
-    where = f"{weights.repo}/{weights.file}" if weights.repo else weights.file
-    fix = f"run `{command}`" if weights.repo else f"get it from {weights.url}"
-    reason = "the file is not on this machine"
-    return WeightsError(f"{card.id}: weights", value=where, reason=reason, fix=f"{fix}, or pass weights=PATH")

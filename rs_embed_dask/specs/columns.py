@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import shapely
 
-from rs_embed_dask.specs.ground import HALF_TURN, POLE, WGS84, crs_facts, project
+from rs_embed_dask.specs.ground import HALF_TURN, POLE, WGS84, crs_facts, lonlat_bounds, project
 from rs_embed_dask.specs.where import DEGREE_M, PointBuffer, Polygon, Spatial, exact_wkt
 
 if TYPE_CHECKING:
@@ -25,6 +25,16 @@ __all__ = ["PlaceColumn", "PlaceList", "PointColumn", "ShapeColumn"]
 
 _BLOCK: Final = 16_384
 _LITTLE: Final = 1
+
+
+def _widened(bounds: NDArray[np.float64], metres: float) -> NDArray[np.float64]:
+    """Widen rectangles (n, 4) in degrees by metres on each side."""
+    up = metres / DEGREE_M
+    nearest = np.radians(np.abs(bounds[:, 1::2]).max(axis=1, initial=0))
+    side = up / np.maximum(np.cos(nearest), up)
+    ups = np.full_like(side, up)
+    widened: NDArray[np.float64] = bounds + np.stack([-side, -ups, side, ups], axis=1)
+    return widened
 
 
 class PlaceColumn(Sequence[Spatial]):
@@ -57,6 +67,18 @@ class PlaceColumn(Sequence[Spatial]):
         """List the rows of polygons that have several parts."""
         polygons = ((row, place) for row, place in enumerate(self) if isinstance(place, Polygon))
         return [row for row, place in polygons if place.wkt.startswith("MULTI")]
+
+    def extent(self) -> tuple[float, float, float, float]:
+        """Return west, south, east and north of all places in degrees, roughly; east may exceed 180."""
+        is_point = [isinstance(place, PointBuffer) for place in self]
+        pairs = zip(self, is_point, strict=True)  # a million squares are not drawn
+        bounds = np.asarray(
+            [place.center * 2 if plain else place.unwrapped.bounds for place, plain in pairs], "float64"
+        )
+        widest_m = max((place.buffer_m for place in self.sizes() if isinstance(place, PointBuffer)), default=0.0)
+        bounds[is_point] = _widened(bounds[is_point], widest_m)
+        (west, south), (east, north) = bounds[:, :2].min(axis=0).tolist(), bounds[:, 2:].max(axis=0).tolist()
+        return west, south, east, north
 
     @property
     def has_polygons(self) -> bool:
@@ -132,6 +154,13 @@ class PointColumn(PlaceColumn):
             return self.points
         return np.stack(project(self.crs, WGS84, self.points[:, 0], self.points[:, 1]), axis=1)
 
+    def extent(self) -> tuple[float, float, float, float]:
+        """Return west, south, east and north of all squares in degrees."""
+        centers = self.centers()
+        bounds = np.concatenate([centers.min(axis=0), centers.max(axis=0)])[None]
+        west, south, east, north = _widened(bounds, self.buffer_m)[0].tolist()
+        return west, south, east, north
+
     def buffers(self) -> NDArray[np.float64]:
         """Return half the side of each square in metres, (n,)."""
         return np.full(len(self), self.buffer_m)
@@ -171,6 +200,12 @@ class ShapeColumn(PlaceColumn):
     def take(self, rows: Any) -> ShapeColumn:
         """Return some of the places."""
         return ShapeColumn(self.shapes[rows], self.crs, None if self.labels is None else np.asarray(self.labels)[rows])
+
+    def extent(self) -> tuple[float, float, float, float]:
+        """Return west, south, east and north of all polygons in degrees, without a look at each."""
+        west, south, east, north = shapely.total_bounds(self.shapes).tolist()
+        bounds = west, south, east, north
+        return bounds if self.crs == WGS84 else lonlat_bounds(self.crs, bounds)
 
     def in_parts(self) -> list[int]:
         """List the rows of polygons that have several parts."""

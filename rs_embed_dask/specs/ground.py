@@ -32,6 +32,7 @@ __all__ = [
     "geodesic_area",
     "has_heights",
     "local_crs",
+    "lonlat_bounds",
     "lonlat_boxes",
     "metric_crs",
     "outline",
@@ -131,6 +132,12 @@ def project(source: str, target: str, *xy: ArrayLike) -> tuple[NDArray[Any], NDA
         return x, y
     moved_x, moved_y = _transformer(source, target).transform(x, y)
     return np.asarray(moved_x), np.asarray(moved_y)
+
+
+def lonlat_bounds(crs: str, bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a rectangle in degrees; east exceeds 180 beyond the antimeridian."""
+    west, south, east, north = _transformer(crs, WGS84).transform_bounds(*bounds)
+    return west, south, east if east >= west else east + 2 * HALF_TURN, north
 
 
 def metric_crs(what: str, value: object) -> str:

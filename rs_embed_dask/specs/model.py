@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, flag, number, text
+from rs_embed_dask.specs.fetch import FetchSpec, SensorSpec
+from rs_embed_dask.specs.output import InputPrep
 
 __all__ = ["DTYPES", "ModelSpec"]
 
@@ -21,6 +23,8 @@ _MOST_PARTS: Final = 3
 _NAME_FIX: Final = "use letters, digits, '-', '_', '.' and '+'"
 _LICENCE_FIX: Final = "pass True once you have read the licence"
 _RESERVED: Final = ("items",)
+_Own = TypeVar("_Own", FetchSpec, SensorSpec, InputPrep)
+_BY_NAME: Final[dict[type, str]] = {SensorSpec: "collection", InputPrep: "mode"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +51,12 @@ class ModelSpec(Record):
         Whether the user has read and accepts a licence that is not free.
     name : str, optional
         Name in the store. Default: built from id, variant and modality.
+    fetch : FetchSpec, optional
+        How this model's pixels are read: what it states goes before the request's.
+    sensor : SensorSpec or sequence of SensorSpec, optional
+        Sensors and bands that this model reads instead of the card's or the request's.
+    prep : InputPrep or {"resize", "tile", "auto"}, optional
+        How this model's images are fitted. Default: the request's.
 
     Raises
     ------
@@ -57,6 +67,8 @@ class ModelSpec(Record):
     --------
     >>> ModelSpec.of("galileo:nano:s1").label
     'galileo-nano-s1'
+    >>> ModelSpec("rcf", fetch=FetchSpec(resolution_m=20), prep="resize").prep
+    InputPrep()
     """
 
     id: str
@@ -68,6 +80,9 @@ class ModelSpec(Record):
     device: str = "auto"
     accept_licence: bool = False
     name: str | None = None
+    fetch: FetchSpec | None = None
+    sensor: tuple[SensorSpec, ...] | None = None
+    prep: InputPrep | None = None
 
     def __post_init__(self) -> None:
         checked = {
@@ -80,6 +95,9 @@ class ModelSpec(Record):
             "dtype": choice("ModelSpec.dtype", self.dtype, DTYPES),
             "device": _device(self.device),
             "accept_licence": flag("ModelSpec.accept_licence", self.accept_licence, fix=_LICENCE_FIX),
+            "fetch": _own("fetch", FetchSpec, self.fetch),
+            "sensor": _sensors(self.sensor),
+            "prep": _own("prep", InputPrep, self.prep),
         }
         for field, value in checked.items():
             object.__setattr__(self, field, value)
@@ -137,6 +155,23 @@ class ModelSpec(Record):
         dict
         """
         return {**super().to_dict(), "options": {name: _listed(value) for name, value in self.options}}
+
+
+def _own(field: str, kind: type[_Own], value: object) -> _Own | None:
+    """Return a spec, also where its fields are written as a dictionary or its first one as a text."""
+    if value is None or isinstance(value, kind):
+        return value
+    if isinstance(value, Mapping):
+        return kind.from_dict(value)
+    if isinstance(value, str) and kind in _BY_NAME:
+        return kind.from_dict({_BY_NAME[kind]: value})
+    fix = f"give {kind.__name__}(...)"
+    raise SpecError(f"ModelSpec.{field}", value=value, reason=f"it is a {type(value).__name__}", fix=fix)
+
+
+def _sensors(value: object) -> tuple[SensorSpec, ...] | None:
+    listed = value if isinstance(value, list | tuple) else [value]
+    return tuple(one for one in (_own("sensor", SensorSpec, each) for each in listed) if one is not None) or None
 
 
 def _name(what: str, value: object, fix: str) -> str:

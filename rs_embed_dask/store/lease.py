@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.store.swap import LostAnswerError, lease_cell
+from rs_embed_dask.store.target import explained
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.swap import SwapCell, Tag
@@ -262,7 +263,8 @@ def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float =
     """
     _warn_of_locks(location)
     lease = Lease(lease_cell(location), location.name, chunks)
-    lease.wait_for(wait)
+    with explained("store target", location.name, "choose a folder that can be made and written to"):
+        lease.wait_for(wait)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)
     thread.start()

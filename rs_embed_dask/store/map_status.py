@@ -88,6 +88,24 @@ class MapStatus:
         """What was done to positions, by model."""
         return {label: facts["statement"] for label, facts in self.store.receipt.get("positions", {}).items()}
 
+    @property
+    def tokens(self) -> dict[str, str]:
+        """What a token covers on the ground, by model."""
+        return {label: f"{self.store.layout(label).token_m:.3g} m" for label in self.store.labels}
+
+    @property
+    def frames(self) -> dict[str, list[str]]:
+        """The acquisitions that are the frames of a model, one line for each group and span; only where they are."""
+        kept = self.store.receipt.get("acquisitions", {})
+        return {
+            label: [
+                f"{counted(len(days), 'acquisition')} in {group}, {days[0][0]} to {days[-1][0]}"
+                for group, spans in groups.items()
+                for days in spans.values()
+            ]
+            for label, groups in kept.items()
+        }
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """Every block that was asked for: model, group, start and end of the span, row, column, status, reason."""
@@ -124,10 +142,14 @@ class MapStatus:
         )
         models = [shown_model(label, counts) for label, counts in self.counts.items()]
         reasons: list[tuple[str | Counts, ...]] = [_reason_row(one) for one in self.failures[:_MOST_ROWS]]
+        tokens = [(label, f"{size} of ground") for label, size in self.tokens.items()]
+        frames = [(label, text) for label, texts in self.frames.items() for text in texts]
         positions = list(self.positions.items())
         scores = [(label, _score_text(facts)) for label, facts in self.store.receipt.get("scores", {}).items()]
         sections = [
             Section("Models", models),
+            Section("Tokens", tokens),
+            Section("Frames", frames),
             Section("Reasons", reasons),
             Section("Positions", positions),
             Section("Scores", scores),

@@ -340,9 +340,28 @@ class StatusReport:
         if len(self.failures) > _MOST_REASONS:
             reasons.append(("", "", f"and {len(self.failures) - _MOST_REASONS} more: see .failures"))
         gaps = [(one.label, str(one)) for one in self.gaps]
-        sections = [Section("Models", models), Section("Reasons", reasons), Section("Frames without data", gaps)]
+        sections = [Section("Models", models), *self._made_of(), Section("Reasons", reasons)]
+        sections.append(Section("Frames without data", gaps))
         sections.append(Section("Scenes in the catalogue", [(one.label, str(one)) for one in self.census]))
         return [Section("", facts), *(section for section in sections if section.rows)]
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """What a token covers on the ground, by model; where a resize changes it, the model's own size too."""
+        return self._stated("token")
+
+    @property
+    def frames(self) -> dict[str, str]:
+        """What the frames of a span are, by model."""
+        return self._stated("frames")
+
+    def _stated(self, name: str) -> dict[str, str]:
+        outputs = self.store.receipt.get("outputs", {})
+        return {label: printable(str(facts[name])) for label, facts in outputs.items() if name in facts}
+
+    def _made_of(self) -> list[Section]:
+        tokens = [(label, f"{size} of ground") for label, size in self.tokens.items()]
+        return [Section("Tokens", tokens), Section("Frames", list(self.frames.items()))]
 
     def __repr__(self) -> str:
         return page_text(self._title(), self._sections())

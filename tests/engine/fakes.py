@@ -21,7 +21,7 @@ from rs_embed_dask.errors import AccessError, NoImageryError, ProviderError, Tra
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.providers import Estimate
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.specs import FetchSpec, InputPrep, OutputSpec, PointBuffer, TemporalSpec
+from rs_embed_dask.specs import FetchSpec, OutputSpec, PointBuffer, TemporalSpec
 from rs_embed_dask.store import Item, ModelLayout, Store
 
 SENSOR = "sentinel-2-l2a"
@@ -204,7 +204,6 @@ def plan_of(items, provider, models=None, *, chunk_items=8, batch_items=8, retry
         (ReadGroup(SENSOR, 10.0, fetch, Frames("single"), needs),),
         entries,
         OutputSpec.pooled(),
-        InputPrep.resize(),
         retry or RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.02),
         batch_items,
     )

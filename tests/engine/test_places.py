@@ -90,7 +90,9 @@ def test_class_tokens_are_of_the_box_with_one_warning(clear, mirror, threads_cli
     table = rs.to_dataframe(run)
     assert table["mirror_pooling"].tolist() == ["cls", "cls"]
     assert table["mirror_within"].tolist() == ["box", "box"]
-    assert Store.open(out).receipt["outputs"] == {"mirror": {"pooling": "cls", "within": "box", "token": "40 m"}}
+    assert Store.open(out).receipt["outputs"] == {
+        "mirror": {"pooling": "cls", "within": "box", "token": "40 m", "frames": "one, of 30 days"}
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rs.plan([LOWER], mirror, output=rs.OutputSpec.pooled("cls", within="box"), **clear)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from rs_embed_dask.engine.recipe import READ_RETRY, choose, recipe_for
+from rs_embed_dask.engine.recipe import choose, recipe_for
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.maps.lattice import lattice_for
 from rs_embed_dask.maps.passes import MapPass, models_of, shared
@@ -20,8 +22,8 @@ class InProcess:
         request = request_of(models, options)
         chosen = choose(request)
         self.temporal, self.group = temporal, group
-        self.recipe = recipe_for(request, chosen, retry=READ_RETRY, batch_items=8)
-        (self.models,) = shared(models_of(chosen, request.prep, overlap))
+        self.recipe = replace(recipe_for(request, chosen), batch_items=8)
+        (self.models,) = shared(models_of(chosen, overlap))
         self.lattice = lattice_for(group, self.models[0].pixel_m, self.models[0].block_px)
         self.reads, self.fields = {}, {}
 

@@ -232,10 +232,13 @@ def test_one_frame_is_asked_for_where_one_is_taken():
         _ = batch.image
 
 
-def test_devices():
+def test_devices(monkeypatch):
     assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("cuda:1") == torch.device("cuda", 1)
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(SpecError, match=r"ModelSpec.device = 'cuda:2': this machine has 2 cuda devices"):
+        choose_device("cuda:2")
 
 
 def test_bfloat16_is_close(galileo):
@@ -263,3 +266,18 @@ def test_a_cube_in_another_unit_is_refused(mirror):
 
 def test_frames_are_cut_as_the_card_says():
     assert mirror_card(frames=Frames("fixed", n=3)).inputs[0].frames.n == 3
+
+
+def test_the_fit_of_a_spec_is_that_of_its_arrays():
+    pixels = np.random.default_rng(5).uniform(200, 3000, (10, 32, 32)).astype("float32")
+    tiles, options = InputPrep.tile(tile_px=16), {"weights": "random", "patch_px": 4, "modality": "s2"}
+    own, plain = load_model("galileo:nano", prep=tiles, **options), load_model("galileo:nano", **options)
+    expected = plain.embed(pixels, prep=tiles, dates=["2022-06-01"], place=(4.5, 50.7))
+    embedded = own.embed(pixels, dates=["2022-06-01"], place=(4.5, 50.7))
+    np.testing.assert_array_equal(embedded.data, expected.data)
+    (source,) = embedded.meta["inputs"].values()
+    assert (embedded.meta["prep"], source["tiles"], source["input_px"]) == ("tile", 4, [16, 16])
+    assert (source["frames"], source["unit"]) == (1, "reflectance_e4")
+    assert embedded.meta["options"]["patch_px"] == 4
+    resized = own.embed(pixels, prep=InputPrep.resize(), dates=["2022-06-01"], place=(4.5, 50.7))
+    assert not np.allclose(resized.data, embedded.data)

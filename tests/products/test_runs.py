@@ -24,7 +24,7 @@ from rs_embed_dask.products import ProductField
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.synthetic.provider import Synthetic
-from rs_embed_dask.specs import InputPrep, OutputSpec
+from rs_embed_dask.specs import OutputSpec
 from rs_embed_dask.store import Item, Status, Store
 from tests.products import mirrors
 
@@ -222,7 +222,7 @@ class Faulty:
 
 def tried(reader, tries=3):
     entry = ProductEntry("faulty", reader, 2, pooling="mean")
-    recipe = Recipe(Synthetic(), (), (), OutputSpec.pooled(), InputPrep.resize(), RetryPolicy(tries), products=(entry,))
+    recipe = Recipe(Synthetic(), (), (), OutputSpec.pooled(), RetryPolicy(tries), products=(entry,))
     waits = []
     return read_product(recipe, Item(0, TILE, YEAR, "a"), "faulty", sleep=waits.append), waits
 
