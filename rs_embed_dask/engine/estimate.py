@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.extent import BYTES_PER_VALUE
+from rs_embed_dask.engine.framing import room
 from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
@@ -55,7 +56,7 @@ class _Survey:
     def see(self, items: Sequence[Item]) -> Self:
         """Enlarge the sizes to those of some items."""
         for temporal in _distinct_spans(items):
-            self.frames = max(self.frames, len(self.chosen.frames.spans(temporal)))
+            self.frames = max(self.frames, room(self.chosen.frames, temporal))
         if self.request.output.mode == "grid":
             for spatial in _distinct_places(items, is_same_size=self.chosen.gsd_m is not None):
                 self._see_place(spatial)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs import TemporalSpec
 
-__all__ = ["SINGLE", "check_acquisitions", "dated", "framed", "frames_text", "with_pixels"]
+__all__ = ["SINGLE", "check_acquisitions", "dated", "framed", "frames_text", "room", "with_pixels"]
 
 SINGLE: Final = Frames()
 _DATED: Final = ("fixed", "equal")
@@ -32,9 +32,9 @@ def framed(card: Card, inputs: Inputs, request: Request) -> Inputs:
     frames, count = inputs.frames, request.n_frames
     most = {"single": 1, "fixed": frames.n}.get(frames.policy, frames.cap)
     is_dated = request.frames == AVAILABLE and frames.policy in _DATED
-    if count not in {None, most}:
+    if count is not None and count != most:
         is_exact = frames.policy == "fixed" and not is_dated
-        if frames.policy == "single" or is_exact or (most is not None and count is not None and count > most):
+        if frames.policy == "single" or is_exact or (most is not None and count > most):
             reason = f"the model takes {'exactly' if is_exact else 'at most'} {most}"
             raise PlanError(f"n_frames of {card.id}", value=count, reason=reason, fix="leave n_frames out, or fit it")
     if is_dated:
@@ -72,6 +72,11 @@ def with_pixels(cube: Cube, frames: Frames) -> Cube:
     """Leave out the acquisitions of which clouds or the edge of the swath leave no pixel: they are not available."""
     seen = tuple(span for span, counts in zip(cube.read.frames, cube.n_obs, strict=True) if counts.any())
     return cube.select(frames=seen) if frames.policy == AVAILABLE and seen else cube
+
+
+def room(frames: Frames, temporal: TemporalSpec) -> int:
+    """Return how many frames a store keeps room for: of acquisitions the most, for a longer span may come later."""
+    return frames.cap if frames.policy == AVAILABLE and frames.cap else len(frames.spans(temporal))
 
 
 def frames_text(frames: Frames, temporal: TemporalSpec) -> str:

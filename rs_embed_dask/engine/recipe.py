@@ -353,7 +353,7 @@ def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ..
 def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
     """Merge the reads of all models and name the models."""
     # Images that are resized have reads of their own: for a model at its own scale, a read is wider than the place.
-    groups: dict[tuple[str, float, FetchSpec, Frames, str], list[Need]] = {}
+    groups: dict[tuple[tuple[str, float, FetchSpec, Frames], str], list[Need]] = {}
     seen: dict[str, tuple[View, ...]] = {}
     entries = []
     listed = tuple(chosen)
@@ -362,7 +362,7 @@ def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
             continue
         for source, resolution_m in one.inputs:
             fetch = _fetch(one.fetch, source, resolution_m)
-            key = (source.sensor, resolution_m, fetch, source.frames, one.prep.mode)
+            key = (source.sensor, resolution_m, fetch, source.frames), one.prep.mode
             groups.setdefault(key, []).append(Need(one.spec.label, source.modality, source.bands))
         seen[one.spec.label] = one.views
         plugin = _plugin(one.card)
@@ -371,7 +371,7 @@ def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
         entry = ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin), nbytes)
         bounds, note = within(one.card, request.output), box_note(one.card, request.output)
         entries.append(replace(entry, within=bounds, note=note, prep=one.asked_prep))
-    merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for (*key, _), needs in groups.items()], seen)
+    merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for (key, _), needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
     return Recipe(request.provider, merged, tuple(entries), request.output, products=read)
 

@@ -27,7 +27,8 @@ ACQUISITIONS: Final = "acquisitions"
 
 def dated_recipe(recipe: Recipe, store: MapStore, work: MapPass, *, temporal: TemporalSpec) -> Recipe:
     """Return a recipe whose frames are the acquisitions over all blocks of a pass; what was looked up is kept."""
-    groups, found = [], {}
+    groups: list[ReadGroup] = []
+    found: dict[str, tuple[Span, ...]] = {}
     for group in recipe.groups:
         labels = [need.label for need in group.needs if need.label in work.wanted]
         if not group.is_open or not labels:

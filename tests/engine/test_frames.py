@@ -122,5 +122,9 @@ def test_the_plan_says_what_the_frames_are():
     plain = rs.plan(PLACE, "prithvi", SUMMER, provider="synthetic")
     assert plain.outlook.frames == {"prithvi": "3 frames, equal parts of 30 to 31 days"}
     assert planned.to_dict()["outlook"]["frames"] == told
+    week = rs.TemporalSpec.range("2022-06-01", "2022-06-08")  # a season may be added later
+    assert rs.plan(PLACE, "prithvi", week, provider="synthetic", frames="available").layouts[0].frames == 4
+    assert rs.plan(PLACE, "agrifm", week, provider="synthetic", frames="available").layouts[0].frames == 32
+    assert rs.plan(PLACE, "agrifm", week, provider="synthetic").layouts[0].frames == 7
     with pytest.raises(UnknownNameError, match="frames = 'all': unknown"):
         rs.plan(PLACE, "prithvi", SUMMER, provider="synthetic", frames="all")

@@ -72,8 +72,8 @@ def test_a_span_is_added_and_a_larger_region_refused(made, threads_client):
 def test_other_frames_are_another_map(made, threads_client):
     path, _ = made
     for frames, n_frames in ((None, None), (None, 3), ("available", 3)):
+        asked = ASKED | {"frames": frames, "n_frames": n_frames}
         with pytest.raises(StoreMismatchError, match="frames was"):
-            asked = ASKED | {"frames": frames, "n_frames": n_frames}
             rs.compute_map(PLACE, SMALL, JUNE, out=path, client=threads_client, **asked)
 
 
