@@ -138,7 +138,10 @@ def test_the_neighbour_fills_what_the_own_zone_lacks(two_zones, border, tmp_path
 
 # -------------------------------------------------------------------------------- what is wrong
 def test_a_year_that_was_not_published(product):
-    with pytest.raises(NoImageryError, match="published for 2017 to 2025"):
+    with (
+        pytest.warns(UserWarning, match="gse is published for"),
+        pytest.raises(NoImageryError, match="published for 2017 to 2025"),
+    ):
         rs.get_embedding(product("gse"), spatial=TILE, temporal=rs.TemporalSpec.year(2016))
 
 

@@ -131,7 +131,8 @@ def test_native_cells_of_many_places_share_one_array(workers, product, tmp_path)
 
 def test_a_span_that_fits_no_vector_is_invalid(three):
     spans = [YEAR, rs.TemporalSpec.range("2023-06-01", "2024-06-01"), rs.TemporalSpec.year(2016)]
-    made = rs.plan([LAND] * 3, three, spans)
+    with pytest.warns(UserWarning, match="gse_annual is published for 2017 to 2025"):
+        made = rs.plan([LAND] * 3, three, spans)
     from rs_embed_dask.engine.local import embed_items
 
     found = [{label: outcome.status.name for label, outcome in row.outcomes.items()} for row in embed_items(made)]
