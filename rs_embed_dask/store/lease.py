@@ -14,6 +14,7 @@ import contextlib
 import datetime as dt
 import getpass
 import json
+import math
 import numbers
 import os
 import secrets
@@ -53,8 +54,8 @@ def chunk_range(chunks: object) -> ChunkRange:
     """Return the chunks that a caller names, all of them for None. Raises SpecError."""
     if chunks is None:
         return ALL_CHUNKS
-    ends = tuple(chunks) if isinstance(chunks, tuple | list) else ()
-    start, stop = ends if len(ends) == len(ALL_CHUNKS) else (None, None)
+    ends: list[Any] = [*chunks] if isinstance(chunks, tuple | list) else []
+    start, stop = ends if len(ends) == len(ALL_CHUNKS) else [math.nan] * len(ALL_CHUNKS)
     is_whole = all(isinstance(end, numbers.Integral) and not isinstance(end, bool) for end in (start, stop or 0))
     if not is_whole or start < 0 or (stop is not None and stop <= start):
         reason = "it is not the first chunk and the one after the last, counted from 0"
@@ -64,8 +65,9 @@ def chunk_range(chunks: object) -> ChunkRange:
 
 def seconds_to_wait(wait: object) -> float:
     """Return the seconds that a caller is ready to wait; infinity is for ever. Raises SpecError."""
-    if isinstance(wait, numbers.Real) and not isinstance(wait, bool) and wait >= 0:
-        return float(wait)
+    seconds = float(wait) if isinstance(wait, numbers.Real) and not isinstance(wait, bool) else math.nan
+    if seconds >= 0:
+        return seconds
     raise SpecError(
         "wait", value=wait, reason="it is not a number of seconds from 0 on", fix="give for example wait=120"
     )
