@@ -9,7 +9,7 @@ from __future__ import annotations
 from rs_embed_dask.store.document import Location, Target
 from rs_embed_dask.store.items import ItemColumns, ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
-from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, leased
+from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, chunk_range, leased, seconds_to_wait
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport, status
@@ -40,6 +40,7 @@ __all__ = [
     "VerifyReport",
     "build_receipt",
     "check_request",
+    "chunk_range",
     "differences",
     "has_lost_chunks",
     "item_grid",
@@ -48,6 +49,7 @@ __all__ = [
     "mend_lost_chunks",
     "open_store",
     "request_digest",
+    "seconds_to_wait",
     "status",
     "verify",
 ]

@@ -11,6 +11,7 @@ import xarray as xr
 from rs_embed_dask.errors import StoreError, UnknownNameError
 from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
+from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.tables import Layout, model_labels, outlines, table
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _folded(value: Any) -> Any:
 def _unfolded(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in {"{", "["}:
         try:
-            return json.loads(value)
+            return strict_json(value)
         except ValueError:
             return value
     return value

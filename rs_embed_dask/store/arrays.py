@@ -19,7 +19,7 @@ from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained, group_document
 from rs_embed_dask.store.items import ItemColumns, blocks, encoded_items
 from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
-from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.receipt import plain, strict_json
 from rs_embed_dask.store.shards import encoded_shard
 from rs_embed_dask.store.writer import read_rows
 
@@ -173,7 +173,11 @@ def _array_document(location: Location, path: str) -> dict[str, Any]:
     if content is None:
         fix = "restore it, or make the store anew"
         raise StoreError("store array", value=f"{location.name}/{path}", reason="it is missing", fix=fix)
-    document: dict[str, Any] = json.loads(content)
+    try:
+        document: dict[str, Any] = strict_json(content)
+    except ValueError as error:
+        reason, fix = f"its metadata are garbled ({error})", "verify the store with repair=True, or restore the file"
+        raise StoreError("store array", value=f"{location.name}/{path}", reason=reason, fix=fix) from error
     return document
 
 

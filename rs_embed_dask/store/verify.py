@@ -16,7 +16,7 @@ from rs_embed_dask.store.check_root import check_metadata, check_root
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import ROOT_KEY, Document, Location
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.lease import ALL_CHUNKS, leased
+from rs_embed_dask.store.lease import ALL_CHUNKS, leased, seconds_to_wait
 from rs_embed_dask.store.store import StoreView
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
+    seconds_to_wait(wait)
     if not repair:
         return _verified(Location.of(path, read_only=True), None)
     check_root(Location.of(path, read_only=True))  # before the lease puts anything there
