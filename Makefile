@@ -81,6 +81,7 @@ tests: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: $(READY)
+	@$(BIN)/python -m benchmarks.overhead
 	@$(BIN)/python -m benchmarks.pipeline
 
 notebooks: $(READY)

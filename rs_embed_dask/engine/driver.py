@@ -237,6 +237,8 @@ class Driver:
                 self._land(jobs)
                 self._fill(jobs)
             is_over = True
+            if self.watch.lost or self.report.lost:
+                self._store.location.leftovers(remove=True)
         except (OSError, ClosedClientError) as error:
             raise self.watch.gone() from error
         except KeyboardInterrupt as stop:

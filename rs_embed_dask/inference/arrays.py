@@ -158,12 +158,13 @@ def _in_unit(plane: Plane, band: Band | None, of: Sensor | None, inputs: Inputs)
             reason = f"nothing states whether these whole numbers are those of {of.id} or {band.unit}"
             raise ModelInputError(what, value=raw.dtype, reason=reason, fix="state 'DN' or the unit in attrs['units']")
         if raw.dtype.itemsize == 1 and band.unit == REFLECTANCE:
-            raise ModelInputError(what, reason="8-bit numbers are a picture, not reflectance", fix="give the bands")
+            reason = "8-bit numbers are a picture, not reflectance"
+            raise ModelInputError(what, value=str(raw.dtype), reason=reason, fix="give the bands")
         return values
-    scaling = numbers.scaling(table, band.unit, what)
+    scaling = numbers.scaling(table, band.unit, plane.name or inputs.modality)
     doubt = numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit)
     if doubt is not None:
-        raise ModelInputError(what, reason=doubt[0], fix=doubt[1].removesuffix(", or pass scaling="))
+        raise ModelInputError(what, value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
     offsets = np.zeros(len(values), np.float32)
     canonical = finish(scaled(values[:, None], scaling, offsets), [band])[:, 0]  # (T, H, W)
     if inputs.unit == "percent_kelvin" and band.unit == REFLECTANCE:

@@ -233,11 +233,13 @@ def _agreed(own_crs: str | None, user_crs: str | None, what: str) -> str:
     return own_crs or user_crs or WGS84
 
 
-def _table_column(table: Any, user_crs: str | None, buffer_m: float | None) -> PlaceColumn:
-    values, own_crs, labels = geometry_of(table, user_crs)
+def _table_column(table: Any, user_crs: str | None, buffer_m: float | None, *, path: str = "") -> PlaceColumn:
+    values, own_crs, labels = geometry_of(table, user_crs, path or type(table).__name__)
     if own_crs is None and user_crs is None:
-        fix = "pass crs=, for example places(frame, crs='EPSG:4326'), or use frame.set_crs"
-        raise SpecError("places", value=type(table).__name__, reason="the frame does not state its crs", fix=fix)
+        kind, other = ("file", "save it with its crs, as GeoPackage") if path else ("frame", "use frame.set_crs")
+        fix = f"pass crs=, for example places({'path' if path else 'frame'}, crs='EPSG:4326'), or {other}"
+        value = path or type(table).__name__
+        raise SpecError("places", value=value, reason=f"the {kind} does not state its crs", fix=fix)
     crs = _agreed(own_crs, user_crs, "the frame")
     shapes = np.asarray(values, dtype=object)
     column = (
@@ -278,7 +280,7 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
     if suffix in JSON_SUFFIXES and "://" not in path:
         return _from_json(path, user_crs, buffer_m)
-    column = _table_column(read_frame(path), user_crs, buffer_m)
+    column = _table_column(read_frame(path), user_crs, buffer_m, path=path)
     check_places(column)  # names the bad rows, which a column alone does not
     return list(column)
 

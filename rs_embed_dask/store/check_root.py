@@ -10,6 +10,7 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import CLAIM, COPY_KEY, ITEMS, MARK, ROOT_KEY, Document, is_as_written
 from rs_embed_dask.store.fence import stamped_json
+from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.target import Location
 from rs_embed_dask.store.validity import document_faults
 
@@ -89,7 +90,7 @@ def _is_recent(copy: bytes, location: Location) -> bool:
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
-        data = json.loads(content)
+        data = strict_json(content)
     except ValueError:
         return None
     return data if isinstance(data, dict) else None

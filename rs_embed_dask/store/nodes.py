@@ -11,6 +11,7 @@ from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ROOT_KEY, explained, group_document
+from rs_embed_dask.store.receipt import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,11 @@ def array_document(location: Location, path: str) -> dict[str, Any]:
     if content is None:
         fix = "restore it, or make the store anew"
         raise StoreError("store array", value=f"{location.name}/{path}", reason="it is missing", fix=fix)
-    document: dict[str, Any] = json.loads(content)
+    try:
+        document: dict[str, Any] = strict_json(content)
+    except ValueError as error:
+        reason, fix = f"its metadata are garbled ({error})", "verify the store with repair=True, or restore the file"
+        raise StoreError("store array", value=f"{location.name}/{path}", reason=reason, fix=fix) from error
     return document
 
 

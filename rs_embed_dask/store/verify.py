@@ -17,7 +17,7 @@ from rs_embed_dask.store.check_root import check_metadata, check_root
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import MAP, ROOT_KEY, Document, Location, kind_of
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.lease import ALL_CHUNKS, leased
+from rs_embed_dask.store.lease import ALL_CHUNKS, leased, seconds_to_wait
 from rs_embed_dask.store.map_store import MapView
 from rs_embed_dask.store.store import StoreView
 
@@ -155,6 +155,7 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
+    seconds_to_wait(wait)
     reading = Location.of(path, read_only=True)
     is_map = kind_of(reading) == MAP
     verified = _verified_map if is_map else _verified

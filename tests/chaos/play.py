@@ -131,7 +131,8 @@ class Play:
             self._let([None])
         self._proceed()
         if not self.outcome.trouble:
-            store = Store.open(self.target)
+            # As the next run would: that removes what writes left that were killed after the last call.
+            store = Store.open(self.target, mode="r+")
             self.outcome.verdict = judge(store, reference or store)
         self.outcome.seconds = time.monotonic() - started
         return self.outcome

@@ -333,6 +333,7 @@ def test_only_the_rows_that_are_damaged_are_computed_again(path):
     assert Store.open(path).pending_rows(0, "galileo").tolist() == [0, 2]
     assert "2 rows to compute again" in report.next_step
     assert [(one.where, one.remedy) for one in report.damages] == [("galileo rows 0, 2", Remedy.RECOMPUTE)]
+    assert "differ from those that were written, or belong to other items" in report.damages[0].reason
 
 
 def test_verify_alone_changes_nothing(path):
