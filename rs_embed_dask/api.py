@@ -250,8 +250,7 @@ def resume(
         store = Store.open(path, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
-        sizes = Sizes(chunk_items=store.chunk_items)
-        todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)
+        todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items), stored=store.layouts)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
         return _run(todo, store, client, run_options)
 

@@ -229,27 +229,29 @@ class _Heads:
     def __init__(self) -> None:
         self._files: OrderedDict[str, GeoTiff] = OrderedDict()
         self._lock = threading.Lock()
-        self._reading: dict[str, Future[GeoTiff]] = {}
+        self._reading: dict[str, Future[GeoTiff | None]] = {}
 
     def once(self, href: str, read: Callable[[], GeoTiff]) -> GeoTiff:
         """Return a file that one thread opens, while others that need it wait for its outcome, a failure included."""
-        url, mine = urldefrag(href).url, Future[GeoTiff]()
+        url, mine = urldefrag(href).url, Future[GeoTiff | None]()
         with self._lock:
             outcome = self._reading.setdefault(url, mine)
         if outcome is not mine:
             if (fault := outcome.exception()) is not None:
                 raise copy.copy(fault)
-            return outcome.result()
+            return outcome.result() or self.once(href, read)
         try:
             opened = self.get(href) or read()
             self.keep(opened)
             mine.set_result(opened)
-        except BaseException as fault:
+        except ProviderError as fault:
             mine.set_exception(fault)
             raise
         finally:
             with self._lock:
                 del self._reading[url]
+            if not mine.done():
+                mine.set_result(None)  # whoever waits reads it
         return opened
 
     def get(self, href: str) -> GeoTiff | None:
