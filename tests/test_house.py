@@ -53,13 +53,19 @@ def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def everything(path):
+    """Every node of a file: most of these tests look through all of them, and walking takes longer than looking."""
+    return tuple(ast.walk(tree(path)))
+
+
 def name(path):
     return path.relative_to(ROOT).as_posix()
 
 
 def nodes(folders, kind):
     for path in files(*folders):
-        for node in ast.walk(tree(path)):
+        for node in everything(path):
             if isinstance(node, kind):
                 yield path, node
 
@@ -122,7 +128,7 @@ def modules():
 
 def imported(path, known):
     """Modules of the package that a file imports anywhere, for types too."""
-    for node in ast.walk(tree(path)):
+    for node in everything(path):
         if isinstance(node, ast.ImportFrom) and node.module in known:
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
             yield from (inside & known.keys()) or {node.module}
