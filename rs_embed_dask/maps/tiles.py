@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -298,10 +298,3 @@ def _completeness(vectors: NDArray[np.float32], quality: Quality | None) -> tupl
     if missing > 1 - _WHOLE:
         parts.append(f"{100 * missing:.0f} % of the pixels missing")
     return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
-
-
-def without_tokens(field_: BlockField, keep: NDArray[np.bool_]) -> BlockField:
-    """Set the tokens that are not to be written to NaN."""
-    if field_.vectors is None or keep.all():
-        return field_
-    return replace(field_, vectors=np.where(keep, field_.vectors, np.float32(np.nan)))
