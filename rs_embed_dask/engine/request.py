@@ -191,7 +191,7 @@ def statuses_of(only: object) -> frozenset[Status] | None:
     return statuses
 
 
-def _fetch_of(value: FetchSpec | None) -> FetchSpec:
+def _fetch_of(value: object) -> FetchSpec:
     if isinstance(value, FetchSpec | None):
         return value or FetchSpec()
     fix = "give FetchSpec(...), or leave fetch out"

@@ -159,6 +159,8 @@ def test_models_that_work_pixel_by_pixel_give_a_vector_per_pixel(name):
 def test_what_cannot_be_mapped_is_refused_in_the_plan():
     with pytest.raises(PlanError, match="own projection"):
         rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch=rs.FetchSpec(crs="EPSG:3857"))
+    with pytest.raises(SpecError, match="dict is not a FetchSpec"):
+        rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch={"resolution_m": 40})
     with pytest.raises(rs.RsEmbedError, match="float64"):
         rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", dtype="float64")
 
