@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
 from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.when import spans
+from rs_embed_dask.specs.when import layers
 from rs_embed_dask.store.map_reader import open_map
 
 if TYPE_CHECKING:
@@ -241,6 +241,5 @@ def _map_run(
     for name in options:
         if name not in MapOptions.__annotations__:
             raise UnknownNameError.among("option", name, MapOptions.__annotations__)
-    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
-    wanted = MapRequest(request_of(models, cast("RequestOptions", options)), temporals, *field)
+    wanted = MapRequest(request_of(models, cast("RequestOptions", options)), layers(temporal), *field)
     return MapRun(Region.of(region), wanted, sizes=Sizes.of(options), has_preview=has_preview)

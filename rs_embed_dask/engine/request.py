@@ -170,7 +170,7 @@ def request_of(models: object, options: RequestOptions) -> Request:
         provider=open_provider("auto" if source is None else source),
         output=_spec_of(OutputSpec, options.get("output") or "pooled"),
         prep=_spec_of(InputPrep, options.get("prep") or "auto"),
-        fetch=options.get("fetch") or FetchSpec(),
+        fetch=_fetch_of(options.get("fetch")),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
         n_frames=options.get("n_frames"),
     )
@@ -189,6 +189,13 @@ def statuses_of(only: object) -> frozenset[Status] | None:
             raise UnknownNameError.among("status", one, by_name)
         statuses |= by_name[name]
     return statuses
+
+
+def _fetch_of(value: object) -> FetchSpec:
+    if isinstance(value, FetchSpec | None):
+        return value or FetchSpec()
+    fix = "give FetchSpec(...), or leave fetch out"
+    raise SpecError("fetch", value=value, reason=f"{type(value).__name__} is not a FetchSpec", fix=fix)
 
 
 def _spec_of(kind: type[_Mode], value: _Mode | str) -> _Mode:

@@ -210,10 +210,8 @@ class _Making:
         kept, given = stored_table(self._store, one.label), self._run.wanted.positions
         if kept is not None or not isinstance(given, PositionTable):
             return kept
-        about = self._run.about(one)
-        if about["model"] != given.model:
+        if self._run.about(one)["model"] != given.model:
             return None
-        given.require(**about, dim=one.dim, window=one.tiling.window)
         return replace(given, source=PASSED if given.source == MEASURED else given.source)
 
     def _decision(self, one: MapModel, table: PositionTable | None, mode: str) -> Decision:

@@ -22,6 +22,7 @@ from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import ReadGroup
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel
     from rs_embed_dask.maps.request import MapRun
@@ -60,10 +61,9 @@ def plan_of(run: MapRun) -> MapPlan:
         counts = {name: _counted(work) for name, work in works.items()}
         models |= {one.label: _model_figures(run, one, works, counts) for one in sharing}
         reads.append(_read_figures(run, sharing, works, counts))
-    west, south, east, north = run.region.lonlat.bounds
     return MapPlan(
         run.wanted.to_dict(),
-        (west, south, east, north),
+        run.region.bounds,
         run.region.area_m2 / 1e6,
         len(run.wanted.temporals),
         tuple(models[label] for label in run.recipe.labels),
@@ -199,9 +199,13 @@ def _sources(run: MapRun, labels: tuple[str, ...]) -> tuple[str, ...]:
     groups = [run.recipe.groups[number].only(labels) for visit in run.recipe.visits(labels) for number in visit]
     products = [entry for label, entry in run.recipe.product.items() if label in labels]
     return (
-        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)}" for one in groups),
+        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)} for {_users(one)}" for one in groups),
         *(f"{one.label} from {one.reader.place}" for one in products),
     )
+
+
+def _users(group: ReadGroup) -> str:
+    return ", ".join(dict.fromkeys(need.label for need in group.needs))
 
 
 def _shared(provider: Provider, read: Read, lattice: Lattice, *, tile: BlockIndex, blocks: int) -> Estimate:

@@ -73,7 +73,7 @@ class ReadFigures:
     labels : tuple of str
         The models.
     what : tuple of str
-        Collections, resolutions and bands.
+        Collections, resolutions, bands and the models that use them.
     reads : int
         Rectangles that are read.
     pixels : int
@@ -107,7 +107,7 @@ class MapPlan:
     request : dict
         The request as the store keeps it, without the region.
     extent : tuple of float
-        West, south, east and north in degrees.
+        West, south, east and north in degrees; west is above east where the antimeridian lies between them.
     area_km2 : float
         Area of the region.
     spans : int

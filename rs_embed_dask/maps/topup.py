@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.maps.kept import region_of, stored_table, temporals_of
+from rs_embed_dask.maps.lattice import Lattice
 from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.store.map_layout import BlockKey
@@ -43,7 +44,7 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
     whole = region_of(store) | run.region
     if whole.digest != region_of(store).digest:
         # Before the store says that the region has grown: a run that ends here begins again with it.
-        _cover(store, whole, run)
+        _cover(store, whole, run.region)
     is_sealed = is_own(store.request, store.receipt)
     grown = request | {"region": whole.to_dict()}
     if adds or grown != store.request:
@@ -88,15 +89,12 @@ def _adds(store: MapStore, asked: Sequence[Asked]) -> bool:
     return store.document.asking(asked) != store.document
 
 
-def _cover(store: MapStore, whole: Region, run: MapRun) -> None:
-    """Write anew which share of each token the regions cover, in blocks that are asked for again."""
-    for label in set(run.models) & set(store.labels):
-        names = {group.group for group in store.groups(label)}
-        for group, blocks in run.blocks(label).items():
-            if group.group not in names:
-                continue
-            lattice = run.lattice(group, run.models[label])
+def _cover(store: MapStore, whole: Region, added: Region) -> None:
+    """Write anew which share of each token the regions cover, in the blocks of all models that a region touches."""
+    for label in store.labels:
+        for group in store.groups(label):
+            lattice = Lattice(**vars(group))
             there = {at for listed in store.decided(label, group.group).values() for at in listed}
-            for at in (at for at in blocks if at in there):
+            for at in there.intersection(added.blocks(lattice)):
                 block = store.block(BlockKey(label, group.group, 0, *at))
                 block.write_coverage(whole.coverage(lattice, lattice.rect(*at)))

@@ -335,6 +335,34 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
     return each
 
 
+def layers(temporal: object) -> tuple[TemporalSpec, ...]:
+    """Return the spans of a map, each one layer of it.
+
+    Parameters
+    ----------
+    temporal : TemporalSpec or sequence of TemporalSpec
+        Also anything that `TemporalSpec.of` accepts.
+
+    Returns
+    -------
+    tuple of TemporalSpec
+
+    Raises
+    ------
+    SpecError
+        If there is no span, or spans have names.
+    """
+    if isinstance(temporal, Mapping) and not set(temporal) <= _FIELDS:
+        reason, fix = "the layers of a map have days and no names", "give a list of the spans"
+        raise SpecError("temporal", value=list(temporal), reason=reason, fix=fix)
+    if isinstance(temporal, TemporalSpec | Mapping | str) or _is_pair(temporal) or not isinstance(temporal, Iterable):
+        return (TemporalSpec.of(temporal),)
+    each = tuple(TemporalSpec.of(value) for value in temporal)
+    if not each:
+        raise SpecError("temporal", value=temporal, reason="there is no span", fix="give at least one")
+    return each
+
+
 def seasons(temporal: object, n: int) -> dict[str, TemporalSpec] | None:
     """Return the spans that each of n places has, by label; None where there is one for all, or one for each.
 

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 LARGEST_AREA_M2: Final = 1e12
-_SPLIT_FIX: Final = "split it into smaller places, or use compute_map"
+_SPLIT_FIX: Final = "split it into smaller places, or give compute_map its outline as a shapely polygon"
 
 
 def check_lon(what: str, value: float) -> None:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from rs_embed_dask.errors import SpecError, StoreBusyError, StoreError
 from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.swap import LostAnswerError, lease_cell
+from rs_embed_dask.store.target import explained
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.swap import SwapCell, Tag
@@ -284,11 +285,12 @@ def _chunks_text(chunks: ChunkRange) -> str:
 def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float = 0.0) -> Iterator[Lease]:
     """Hold the chunks of a store for as long as a run takes; the lease is renewed in a thread of its own.
 
-    Raises StoreBusyError, at once or after `wait` seconds.
+    Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written.
     """
     _warn_of_locks(location)
-    lease = Lease(lease_cell(location), location.name, chunk_range(chunks))
-    lease.wait_for(seconds_to_wait(wait))
+    lease, wait = Lease(lease_cell(location), location.name, chunk_range(chunks)), seconds_to_wait(wait)
+    with explained("store", location.name, "choose a place where a folder can be made and written"):
+        lease.wait_for(wait)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)
     thread.start()

@@ -272,6 +272,14 @@ def test_a_folder_of_something_else_is_left_as_it_is(threads_client, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_place_where_nothing_can_be_made_is_named(threads_client, tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    for place in ("notes.txt", "notes.txt/map.zarr"):
+        with pytest.raises(StoreError, match=r"notes\.txt.*choose a place"):
+            compute(run_of(WEST), tmp_path / place, client=threads_client)
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
 def test_a_preview_is_drawn_last_and_anew_by_whoever_continues(threads_client, tmp_path):
     path = tmp_path / "drawn.zarr"
     ask = {"provider": "synthetic", "client": threads_client, "progress": False}
@@ -337,6 +345,18 @@ def test_the_border_blocks_of_a_map_are_covered_by_both_regions(threads_client, 
     area = float(both.sum()) * 20.0**2
     assert area == pytest.approx((Region.of(WEST) | Region.of(EAST)).area_m2, rel=2e-3)
     assert float(both.sel(x=field.x, y=field.y).sum()) > alone + 100
+
+
+def test_the_coverage_of_every_model_follows_the_regions_of_all(threads_client, tmp_path):
+    """Another model may grow the region first: the models that were there are covered by it all the same."""
+    path = tmp_path / "covered.zarr"
+    requests = [request_of(model, {"provider": "synthetic"}) for model in MODELS]
+    one, other = (replace(run_of(WEST).wanted, request=request) for request in requests)
+    for place, wanted in ((WEST, one), (EAST, other), (EAST, one)):
+        compute(MapRun(Region.of(place), wanted), path, client=threads_client)
+    coverage = open_map(path)["rcf"]["utm31"].coverage
+    area = float(coverage.sum()) * 20.0**2
+    assert area == pytest.approx((Region.of(WEST) | Region.of(EAST)).area_m2, rel=2e-3)
 
 
 def test_the_status_of_a_map_says_what_became_of_its_blocks(western):
