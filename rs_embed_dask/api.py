@@ -214,6 +214,7 @@ def resume(
     >>> rs.resume("run.zarr", only="read_failed")  # doctest: +SKIP
     """
     from rs_embed_dask.engine.driver import is_finished, nothing_left
+    from rs_embed_dask.engine.framing import settled_positions
     from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
     from rs_embed_dask.engine.stored import stored_request
     from rs_embed_dask.engine.watch import Options
@@ -248,7 +249,8 @@ def resume(
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
         sizes = Sizes(chunk_items=store.chunk_items)
-        todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)
+        settled = settled_positions(store)
+        todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts, settled=settled)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
         return _run(todo, store, client, run_options)
 
