@@ -106,7 +106,8 @@ def position_plans(
         if label in settled:
             plans[label] = PositionPlan(mode, table=settled[label].table, decision=settled[label].decision)
         elif not _has_windows(one):
-            plans[label] = _without_windows(label, request)
+            # Of a store that has a table, "removed" may be all that is left of a request that gave it.
+            plans[label] = _without_windows(label, is_refused=request.output.positions == REMOVED and not settled)
         else:
             plans[label] = _plan(one, request, items, given=given.get(label))
     return plans
@@ -116,10 +117,10 @@ def _has_windows(one: Chosen) -> bool:
     return one.product is None and not one.card.resolved_inputs(one.spec)[0].native
 
 
-def _without_windows(label: str, request: Request) -> PositionPlan:
+def _without_windows(label: str, *, is_refused: bool) -> PositionPlan:
     """Keep what has no windows; refuse it where positions are to be removed from every model."""
     why = "every vector is computed from its own surroundings, or was published"
-    if request.output.positions == REMOVED:
+    if is_refused:
         fix = "use positions='auto', which leaves such models as they are, or leave the model out"
         raise PlanError(f"positions of {label}", value=REMOVED, reason=f"its tokens have none: {why}", fix=fix)
     return PositionPlan(KEPT, decision=Decision(False, f"positions kept: {why}"))
@@ -130,7 +131,8 @@ def _plan(one: Chosen, request: Request, items: Sequence[Item], *, given: Positi
     window = max(by_window, key=lambda side: len(by_window[side]), default=0)
     window = window if given is None or given.window not in by_window else given.window
     rows = by_window.get(window, ())
-    plan = PositionPlan(mode, _about(one), window, rows, others=len(items) - len(rows))
+    others = sum(map(len, by_window.values())) - len(rows)
+    plan = PositionPlan(mode, _about(one), window, rows, others=others)
     if given is not None:
         fitting = given.fitting(dim=one.card.dim(one.spec, request.output), window=window, **plan.about)
         return replace(plan, table=fitting, decision=plan.decided(fitting))

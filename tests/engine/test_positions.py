@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,7 @@ def patterned():
         rs.register_model(replace(card, id=make.__name__.lower()), make)
     sized = replace(mirror_card(bands=("red", "green"), size_px=None, max_px=16), id="sized", aliases=(), options=())
     rs.register_model(sized, Patterned)
+    rs.register_model(replace(mirror_card(bands=("red", "green"), native=True), id="cells", aliases=()), Mirror)
     yield
     models._registered.clear()
     models._registered.update(before)
@@ -75,9 +77,9 @@ def marks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def removed(compute, tmp_path_factory, marks):
-    """A store of 66 items whose positions were measured and removed."""
+    """A store of 66 items whose positions were measured: removed from one model, kept of another, which has none."""
     path = tmp_path_factory.mktemp("positions") / "removed.zarr"
-    compute(range(COUNT), "auto", path, provider=Numbers(str(marks)), chunk_items=16)
+    compute(range(COUNT), "auto", path, models=["patterned", "plain"], provider=Numbers(str(marks)), chunk_items=16)
     return path
 
 
@@ -119,6 +121,14 @@ def test_the_table_is_in_the_store_and_what_was_done_is_said(removed):
     assert tree["patterned"].position_mean.dims == ("dim", "row", "column")
     np.testing.assert_array_equal(tree["patterned"].position_mean, table.mean)
     assert store.request["output"]["positions"] == "auto"
+
+
+def test_what_positions_do_not_explain_is_kept(removed):
+    statement = "positions kept: they explain 0 % of the variance, not more than 1 %"
+    assert Store.open(removed).receipt["positions"]["plain"]["statement"] == statement
+    found = vectors(removed, "plain")
+    expected = np.broadcast_to(signal(range(COUNT)), found.shape)
+    np.testing.assert_allclose(found[np.isfinite(found)], expected[np.isfinite(found)], atol=1e-6)
 
 
 def test_given_back_it_is_what_the_network_gave(removed, compute, tmp_path):
@@ -204,8 +214,8 @@ def test_tables_of_others_are_refused(tmp_path, removed, compute):
         rs.plan([place(1)], "patterned", SPAN, output=GRID(positions=np.zeros((5, 4, 4))), **ask)
     with pytest.raises(SpecError, match="2 of the request have windows"):
         rs.plan([place(1)], ["patterned", "plain"], SPAN, output=GRID(positions=CENTRED), **ask)
-    with pytest.raises(SpecError, match="belongs to patterned, which the request does not compute"):
-        rs.plan([place(1)], "plain", SPAN, output=GRID(positions=removed), **ask)
+    with pytest.raises(SpecError, match="belongs to patterned, plain, which the request does not compute"):
+        rs.plan([place(1)], "sized", SPAN, output=GRID(positions=removed), **ask)
     compute(range(1), "kept", tmp_path / "kept.zarr")
     with pytest.raises(StoreError, match="no table of positions"):
         rs.plan([place(1)], "patterned", SPAN, output=GRID(positions=tmp_path / "kept.zarr"), **ask)
@@ -238,27 +248,23 @@ def test_a_resumed_run_uses_the_table_of_its_store(removed, compute, threads_cli
 def test_a_given_table_is_in_the_store_before_anything_is_computed(compute, threads_client, tmp_path):
     path = tmp_path / "begun.zarr"
     with pytest.raises(Stop):
-        compute(range(3), CENTRED, path, progress=at(RunStarted))
+        compute(range(3), CENTRED, path, models=["patterned", "cells"], progress=at(RunStarted))
     rs.resume(path, provider=Numbers(), client=threads_client, progress=False)
+    assert "own surroundings" in Store.open(path).receipt["positions"]["cells"]["statement"]
     found = vectors(path)
     expected = np.broadcast_to(signal(range(3)) + MEAN[:, None, None], found.shape)
     np.testing.assert_allclose(found[np.isfinite(found)], expected[np.isfinite(found)], atol=1e-6)
 
 
-def test_a_top_up_uses_the_table_of_its_store(compute, threads_client, tmp_path):
-    path = tmp_path / "grown.zarr"
-    compute(range(COUNT), "auto", path, models=["patterned", "plain"])
+def test_a_top_up_uses_the_table_of_its_store(removed, compute, tmp_path):
+    path = shutil.copytree(removed, tmp_path / "grown.zarr")
     table = Store.open(path).table("patterned")
     # Other numbers, by which a table of their own would be another one.
     compute([*range(COUNT), 200, 700], "auto", path)
     store, found = Store.open(path), vectors(path)
     assert store.table("patterned").digest == table.digest
     assert store.values("plain", "status").tolist() == [1] * COUNT + [0, 0]
-    statement = "positions kept: they explain 0 % of the variance, not more than 1 %"
-    assert store.receipt["positions"]["plain"]["statement"] == statement
-    np.testing.assert_allclose(
-        vectors(path, "plain")[5, :, :2, :2], np.broadcast_to(signal([5])[0], (2, 2, 2)), atol=1e-6
-    )
+
     expected = np.broadcast_to(signal([*range(COUNT), 200, 700]) + MEAN[:, None, None], found.shape)
     np.testing.assert_allclose(found[np.isfinite(found)], expected[np.isfinite(found)], atol=1e-6)
     assert rs.verify(path).is_sound
