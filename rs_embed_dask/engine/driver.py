@@ -269,6 +269,7 @@ class Driver:
         keep_settled(store, plans, measured)
         settled = settled_positions(store)
         removed = {label: one.table for label, one in settled.items() if one.decision.removed and one.table is not None}
+        self.report.positions = {label: one.decision.statement for label, one in settled.items()}
         self._held = measured.held
         self._graphs = GraphMaker(self._plan.recipe, store, removed)
 
