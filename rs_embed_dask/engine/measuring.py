@@ -82,7 +82,7 @@ def measure(
         for part in groups:
             graph, keys = graphs.first(part, number, windows=windows, placement=watch.placement)
             number += 1
-            futures: Any = client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s")  # type: ignore[no-untyped-call]
+            futures: Any = client.get(graph, keys, sync=False, optimize_graph=False, fifo_timeout="0s")
             flying.append((part, futures))
             if len(flying) >= at_once:
                 _land(measured, *flying.popleft(), watch=watch)
