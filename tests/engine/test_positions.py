@@ -244,6 +244,16 @@ def test_a_resumed_run_uses_the_table_of_its_store(removed, compute, threads_cli
     np.testing.assert_allclose(vectors(path), vectors(removed), atol=1e-6)
 
 
+def test_rows_that_are_computed_again_lose_what_the_table_says(removed, threads_client, tmp_path):
+    path = shutil.copytree(removed, tmp_path / "lost.zarr")
+    (path / "patterned/embedding/c/1/0/0/0").unlink()
+    with pytest.warns(UserWarning, match="1 file missing"):
+        report = rs.resume(path, provider=Numbers(), client=threads_client, progress=False)
+    assert report.positions["patterned"] == Store.open(path).receipt["positions"]["patterned"]["statement"]
+    assert "positions removed: they explain" in " ".join(str(report).split())
+    np.testing.assert_allclose(vectors(path), vectors(removed), atol=1e-6)
+
+
 def test_a_given_table_is_in_the_store_before_anything_is_computed(compute, threads_client, tmp_path):
     path = tmp_path / "begun.zarr"
     with pytest.raises(Stop):
