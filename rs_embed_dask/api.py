@@ -215,7 +215,6 @@ def resume(
     """
     from rs_embed_dask.engine.clusters import check_client
     from rs_embed_dask.engine.driver import is_finished, nothing_left
-    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
     from rs_embed_dask.engine.stored import stored_request, trusted_hosts
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
@@ -250,9 +249,18 @@ def resume(
         store = Store.open(path, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
-        todo = make_plan(StoredItems(store), request, sizes=Sizes(chunk_items=store.chunk_items), stored=store.layouts)
+        todo = _stored_plan(store, request)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
         return _run(todo, store, client, run_options)
+
+
+def _stored_plan(store: Store, request: Request) -> Plan:
+    """Plan what a store holds, as it was decided when it was made."""
+    from rs_embed_dask.engine.framing import settled_positions
+    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
+
+    sizes, settled = Sizes(chunk_items=store.chunk_items), settled_positions(store)
+    return make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts, settled=settled)
 
 
 def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemColumns:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.plan import MapPlan
-    from rs_embed_dask.maps.positions import PositionTable
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.maps.request import MapRun
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.specs.positions import PositionTable
 
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 

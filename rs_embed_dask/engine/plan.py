@@ -17,6 +17,7 @@ from rs_embed_dask.engine.estimate import (
     seconds_text,
 )
 from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_read
+from rs_embed_dask.engine.framing import PositionPlan, SettledPositions, position_plans
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
@@ -80,6 +81,10 @@ class Plan:
         Items that are written at once.
     figures : Figures
         The estimated cost.
+    scales : dict of str to TokenScale
+        What a token of each model covers.
+    positions : dict of str to PositionPlan
+        What is done about positions in windows, by model; empty where they are kept.
     """
 
     request: Request
@@ -89,6 +94,7 @@ class Plan:
     chunk_items: int
     figures: Figures
     scales: Mapping[str, TokenScale] = field(default_factory=dict)
+    positions: Mapping[str, PositionPlan] = field(default_factory=dict)
 
     def _rows(self) -> list[tuple[str, str]]:
         figures = self.figures
@@ -108,6 +114,7 @@ class Plan:
             how = "as published" if batches is None else counted(batches, "batch", "batches")
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
+        rows += [("positions", f"{label}: {_without_noun(one.statement)}") for label, one in self.positions.items()]
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
@@ -156,8 +163,13 @@ class Plan:
                 for one in self.layouts
             ],
             "tokens_m": {label: [one.own_m, one.least_m, one.most_m] for label, one in self.scales.items()},
+            "positions": {label: one.statement for label, one in self.positions.items()},
             "figures": self.figures.to_dict(),
         }
+
+
+def _without_noun(statement: str) -> str:
+    return statement.removeprefix("positions ")
 
 
 def make_plan(
@@ -167,10 +179,12 @@ def make_plan(
     sizes: Sizes | None = None,
     stored: Sequence[ModelLayout] = (),
     added: Sequence[Item] = (),
+    settled: Mapping[str, SettledPositions] | None = None,
 ) -> Plan:
     """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost.
 
-    The sizes of models that are stored are those of the store, or larger where an added item needs more.
+    The sizes of models that are stored are those of the store, or larger where an added item needs more; `settled` is
+    what it says of positions.
     """
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
@@ -187,10 +201,13 @@ def make_plan(
     if not isinstance(listed, StoredItems):
         warn_of_resizes(scales)
         _warn_of_boxes(recipe, ItemColumns.of(listed))
+    positions = position_plans(request, chosen, listed, settled=settled or {})
+    given = {label: one.table for label, one in positions.items() if label not in (settled or {})}
+    layouts = tuple(replace(layout, table=given.get(layout.label)) for layout in layouts)
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
-    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales)
+    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, positions)
 
 
 def _warn_of_boxes(recipe: Recipe, items: ItemColumns) -> None:

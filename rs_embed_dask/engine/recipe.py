@@ -32,6 +32,7 @@ from rs_embed_dask.specs import (
     TemporalSpec,
     resolution_of,
 )
+from rs_embed_dask.specs.positions import KEPT
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
@@ -356,7 +357,8 @@ def recipe_for(request: Request, chosen: Iterable[Chosen], *, retry: RetryPolicy
         entries.append(replace(entry, within=bounds, note=note))
     merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for key, needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
-    return Recipe(request.provider, merged, tuple(entries), request.output, request.prep, retry, batch_items, read)
+    output = replace(request.output, positions=KEPT)  # positions are taken from results: see graph.gather_task
+    return Recipe(request.provider, merged, tuple(entries), output, request.prep, retry, batch_items, read)
 
 
 def _with_views(groups: list[ReadGroup], seen: Mapping[str, tuple[View, ...]]) -> tuple[ReadGroup, ...]:

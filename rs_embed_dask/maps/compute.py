@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
+from rs_embed_dask.engine.positions import Decision, decide
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
 from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
-from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, stored_table, temporals_of, was_decided
-from rs_embed_dask.maps.positions import MEASURED, PASSED, Decision, PositionTable, decide
+from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, temporals_of, was_decided
 from rs_embed_dask.maps.report import MapReport
 from rs_embed_dask.maps.request import MapRun
 from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
+from rs_embed_dask.specs.positions import MEASURED, PASSED, PositionTable
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
@@ -207,7 +208,7 @@ class _Making:
 
     def _table(self, one: MapModel) -> PositionTable | None:
         """Return the table of the store, or the one that was passed for a model."""
-        kept, given = stored_table(self._store, one.label), self._run.wanted.positions
+        kept, given = self._store.table(one.label), self._run.wanted.positions
         if kept is not None or not isinstance(given, PositionTable):
             return kept
         if self._run.about(one)["model"] != given.model:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.engine.estimate import Price, merged_read
+from rs_embed_dask.engine.positions import LEAST, decide
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.maps.first import inside_area
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.passes import MapPass
 from rs_embed_dask.maps.plan import MapPlan, ModelFigures, ReadFigures
-from rs_embed_dask.maps.positions import LEAST_WINDOWS, PositionTable, decide, first_blocks, stratified
+from rs_embed_dask.maps.positions import first_blocks, stratified
 from rs_embed_dask.maps.stream import bands
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
+from rs_embed_dask.specs.positions import PositionTable
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import ReadGroup
@@ -165,7 +167,7 @@ def _positions(run: MapRun, one: MapModel, first: int) -> str:
         table = given if isinstance(given, PositionTable) else None
         return decide(table, run.wanted.mode).statement.removeprefix("positions ")
     how = "removed, as asked" if run.wanted.mode == "removed" else "removed where they explain more than 1 %"
-    scarce = "" if first >= LEAST_WINDOWS or run.wanted.mode == "removed" else "; too few, so they will be kept"
+    scarce = "" if first >= LEAST or run.wanted.mode == "removed" else "; too few, so they will be kept"
     passed = "" if scarce else "; not comparable with other maps unless you pass its table"
     return f"measured over {counted(first, 'window')} of this region, {how}{scarce}{passed}"
 

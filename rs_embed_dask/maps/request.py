@@ -13,12 +13,12 @@ from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
 from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
-from rs_embed_dask.maps.positions import MODES, PositionTable
 from rs_embed_dask.maps.precision import PRECISIONS
 from rs_embed_dask.maps.windows import BlockIndex, share_of
 from rs_embed_dask.specs import OutputSpec, TemporalSpec
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.ground import metric_crs
+from rs_embed_dask.specs.positions import MODES, PositionTable
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.maps.kept import region_of, stored_table, temporals_of
+from rs_embed_dask.maps.kept import region_of, temporals_of
 from rs_embed_dask.maps.lattice import Lattice
-from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_store import MapStore
 from rs_embed_dask.store.receipt import build_receipt, check_request
@@ -77,7 +77,7 @@ def _check_table(store: MapStore, run: MapRun) -> None:
     for label in store.labels:
         if not isinstance(given, PositionTable) or label not in run.models:
             continue
-        kept = stored_table(store, label)
+        kept = store.table(label)
         if kept is not None and run.about(run.models[label])["model"] == given.model and kept.digest != given.digest:
             reason = f"{label} was made with another table, {kept.digest}"
             fix = "leave positions out, or write to another out="

@@ -12,10 +12,11 @@ from numcodecs.zstd import Zstd
 from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.layout import UNDONE, Status
-from rs_embed_dask.store.map_arrays import POSITIONS, claim_map, fill_map, keep_positions, top_up
+from rs_embed_dask.store.layout import POSITIONS, UNDONE, Status
+from rs_embed_dask.store.map_arrays import claim_map, fill_map, keep_positions, top_up
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
@@ -190,6 +191,12 @@ class MapView:
             return None
         with explained("store array", f"{self._location.name}/{path}", "restore it from a copy"):
             return np.asarray(self.array(path)[...])
+
+    def table(self, label: str) -> PositionTable | None:
+        """Return the table by which positions are taken from a model's tokens, or would be."""
+        facts, mean = self.receipt.get("positions", {}).get(label, {}), self.positions(label)
+        # A run may have ended between the table and what was said of it.
+        return None if mean is None or "table" not in facts else PositionTable.from_dict(facts["table"], mean)
 
 
 class MapStore(MapView):

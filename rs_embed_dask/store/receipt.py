@@ -192,7 +192,7 @@ def _explicit(key: str, part: Any) -> Any:
     """Name what requests of earlier versions left out: polygons were the boxes around them; drop what has no effect."""
     if key == "prep" and isinstance(part, dict) and part.get("mode") == "resize":
         return {"mode": "resize"}
-    return {"within": "box"} | part if key == "output" and isinstance(part, dict) else part
+    return {"within": "box", "positions": "kept"} | part if key == "output" and isinstance(part, dict) else part
 
 
 def _by_label(models: Any) -> dict[str, Any]:

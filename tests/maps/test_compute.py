@@ -18,7 +18,7 @@ from rs_embed_dask.engine.watch import Options
 from rs_embed_dask.errors import PlanError, SpecError, StoreBusyError, StoreError, StoreMismatchError
 from rs_embed_dask.maps.compute import compute, compute_store
 from rs_embed_dask.maps.estimate import plan_of
-from rs_embed_dask.maps.kept import book_of, stored_table
+from rs_embed_dask.maps.kept import book_of
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.request import MapRequest, MapRun
@@ -466,7 +466,7 @@ def test_two_regions_with_one_table_agree(windowed, threads_client, tmp_path):
     path, wanted, place, _ = windowed
     store = MapStore.open(path)
     (label,) = store.labels
-    table = stored_table(store, label)
+    table = store.table(label)
     fields = []
     for number, box in enumerate((place, rs.BBox(place.minlon + 0.004, place.minlat, place.maxlon + 0.01, 50.913))):
         out = tmp_path / f"{number}.zarr"

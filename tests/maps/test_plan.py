@@ -14,9 +14,9 @@ from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.maps import stream
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.passes import MapPass
-from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.windows import BlockIndex, Tiles
+from rs_embed_dask.specs.positions import PositionTable
 from tests.maps.test_compute import SPAN, WEST, run_of
 
 NANO = rs.ModelSpec("galileo", variant="nano", weights="random")
