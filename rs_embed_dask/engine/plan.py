@@ -134,7 +134,7 @@ class Plan:
 
     def __repr__(self) -> str:
         labels = ", ".join(layout.label for layout in self.layouts)
-        return f"Plan({self.figures.items:,} items, {labels}; print it for its cost)"
+        return f"Plan({counted(self.figures.items, 'item')}, {labels}; print it for its cost)"
 
     def __str__(self) -> str:
         return table_text("Plan", ("", ""), self._rows())

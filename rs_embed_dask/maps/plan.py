@@ -169,6 +169,10 @@ class MapPlan:
         models = [Section(one.label, _model_rows(one)) for one in self.models]
         return [Section("", facts), *models, Section("reads", reads)]
 
+    def __repr__(self) -> str:
+        labels = ", ".join(one.label for one in self.models)
+        return f"MapPlan({self.area_km2:,.0f} km2, {labels}; print it for its cost)"
+
     def __str__(self) -> str:
         return page_text("Plan of a map", self._sections())
 

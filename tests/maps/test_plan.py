@@ -204,3 +204,5 @@ def test_the_region_of_the_plan_is_the_one_asked_for():
     assert plan.area_km2 == pytest.approx(Region.of(WEST).area_m2 / 1e6)
     assert plan.spans == 1
     assert SPAN.to_dict() in plan.request["temporals"]
+    labels = ", ".join(one.label for one in plan.models)
+    assert repr(plan) == f"MapPlan({plan.area_km2:,.0f} km2, {labels}; print it for its cost)"
