@@ -17,6 +17,7 @@ from rs_embed_dask.maps.positions import MODES, PositionTable
 from rs_embed_dask.maps.precision import PRECISIONS
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.specs import OutputSpec, TemporalSpec
+from rs_embed_dask.specs.accepted import CrsLike
 from rs_embed_dask.specs.base import choice
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
@@ -61,7 +62,7 @@ class MapRequest:
 
     request: Request
     temporals: tuple[TemporalSpec, ...]
-    crs: object = "utm"
+    crs: CrsLike = "utm"
     overlap: float = 1 / 12
     dtype: str = "float16"
     positions: str | PositionTable = "auto"
