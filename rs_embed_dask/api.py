@@ -20,7 +20,7 @@ from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import ChunkRange, ItemColumns
+    from rs_embed_dask.specs.model import ModelsLike
+    from rs_embed_dask.specs.places import PlacesLike
+    from rs_embed_dask.specs.when import SpansLike
+    from rs_embed_dask.store import ChunkRange, ItemColumns, Status
 
 __all__ = [
     "RequestOptions",
@@ -45,9 +48,9 @@ __all__ = [
 
 @showing(MapOptions, RequestOptions)
 def compute_embeddings(
-    spatials: object,
-    models: object,
-    temporal: object,
+    spatials: PlacesLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
     out: str | Path | None = None,
     client: Connection = None,
@@ -124,7 +127,7 @@ def compute_embeddings(
 
 
 @showing(MapOptions, RequestOptions)
-def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
+def plan(spatials: PlacesLike, models: ModelsLike, temporal: SpansLike, **options: Unpack[RequestOptions]) -> Plan:
     """Return what `compute_embeddings` would do with the same arguments, without reading a pixel.
 
     Parameters
@@ -159,7 +162,7 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
 def resume(
     path: str | Path,
     *,
-    only: object = None,
+    only: Status | str | Iterable[Status | str] | None = None,
     provider: Provider | str | None = None,
     trust_hosts: Sequence[str] = (),
     client: Connection = None,
@@ -263,7 +266,7 @@ def _stored_plan(store: Store, request: Request) -> Plan:
     return make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts, settled=settled)
 
 
-def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemColumns:
+def _items(spatials: PlacesLike, temporal: SpansLike, options: RequestOptions) -> ItemColumns:
     """Pair every place with its span, or with all of them, and with its id."""
     from rs_embed_dask.engine.ids import check_unique
     from rs_embed_dask.store import ItemColumns

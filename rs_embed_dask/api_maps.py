@@ -21,22 +21,26 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.plan import MapPlan
+    from rs_embed_dask.maps.region import RegionLike
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.maps.request import MapRun
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.specs.accepted import CrsLike
+    from rs_embed_dask.specs.model import ModelsLike
     from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.specs.when import SpansLike
 
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 
 
 @showing(MapOptions)
 def compute_map(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
     out: str | Path,
-    crs: object = "utm",
+    crs: CrsLike = "utm",
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
@@ -114,11 +118,11 @@ def compute_map(
 
 @showing(MapOptions)
 def plan_map(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
-    crs: object = "utm",
+    crs: CrsLike = "utm",
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
@@ -225,9 +229,9 @@ def resume_map(
 
 
 def _map_run(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     field: tuple[Any, ...],
     options: MapOptions,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar
 
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
@@ -102,6 +102,8 @@ class MapOptions(TypedDict, total=False):
         How images of another size than the network's are fitted to it. Default auto: the model's own scale.
     sensor : SensorSpec or sequence of SensorSpec
         Sensors and bands that replace those of the cards.
+    device : str
+        Where the models run that name no device of their own: "auto" (default), "cpu", "cuda", "cuda:1" and so on.
     batch_items : int
         The most items in one batch. Default 32.
     retry : RetryPolicy or dict
@@ -114,6 +116,7 @@ class MapOptions(TypedDict, total=False):
     fetch: FetchSpec | None
     prep: InputPrep | str | None
     sensor: SensorSpec | Sequence[SensorSpec] | None
+    device: str | None
     batch_items: int | None
     retry: RetryPolicy | Mapping[str, Any] | None
 
@@ -165,7 +168,7 @@ def request_of(models: object, options: RequestOptions) -> Request:
         fix = "give provider= only; backend= is its name in rs-embed"
         raise SpecError("backend", value=backend, reason=f"provider={provider!r} was given too", fix=fix)
     source: Any = backend if provider is None else provider
-    return Request(
+    request = Request(
         models=models,  # type: ignore[arg-type]  # normalised there, as are the sensors
         provider=open_provider("auto" if source is None else source),
         output=_spec_of(OutputSpec, options.get("output") or "pooled"),
@@ -174,6 +177,11 @@ def request_of(models: object, options: RequestOptions) -> Request:
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
         n_frames=options.get("n_frames"),
     )
+    device = options.get("device")
+    if device is None:
+        return request
+    placed = (replace(spec, device=device) if spec.device == "auto" else spec for spec in request.models)
+    return replace(request, models=tuple(placed))
 
 
 def statuses_of(only: object) -> frozenset[Status] | None:

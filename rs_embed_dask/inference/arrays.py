@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,7 @@ from rs_embed_dask.imagery.labels import Labelled, read_labels
 from rs_embed_dask.imagery.sensor_types import REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, source
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
+from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.when import day
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["SideInputs", "embedding", "labelled", "samples"]
+__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "embedding", "labelled", "samples"]
+
+_Pixels: TypeAlias = np.ndarray[Any, Any] | xr.DataArray | xr.Dataset | Cube
+_Dates: TypeAlias = Sequence[DayLike]
+PixelsLike: TypeAlias = _Pixels | Mapping[str, _Pixels]
+DatesLike: TypeAlias = _Dates | Sequence[_Dates] | Mapping[str, _Dates]
+PlacesOf: TypeAlias = tuple[float, float] | Sequence[tuple[float, float]] | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

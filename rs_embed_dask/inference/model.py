@@ -126,12 +126,12 @@ class Model:
 
     def embed(
         self,
-        data: object,
+        data: arrays.PixelsLike,
         *,
         output: OutputSpec = _POOLED,
         prep: InputPrep = _RESIZE,
-        dates: object = None,
-        place: object = None,
+        dates: arrays.DatesLike | None = None,
+        place: arrays.PlacesOf | None = None,
         resolution_m: float | None = None,
     ) -> Embedding:
         """Embed raw pixels: no provider and no Dask needed.

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import shapely
@@ -19,6 +19,7 @@ import shapely
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import UTM_GROUPS, Rect, lattice_for, lattice_of
 from rs_embed_dask.maps.outline import cut, moved, outlines, polygons, to_degrees
+from rs_embed_dask.specs.accepted import CrsLike, TableLike
 from rs_embed_dask.specs.base import as_mapping, text
 from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text, geodesic_area
 from rs_embed_dask.specs.places import read_frame
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.maps.lattice import Lattice
 
-__all__ = ["LEAST_SHARE", "Region"]
+__all__ = ["LEAST_SHARE", "Region", "RegionLike"]
 
 LEAST_SHARE: Final = 1e-6
 """The share of a token from which on a region touches it: less is rounding along an edge."""
@@ -67,7 +68,7 @@ class Region:
     crs: str = WGS84
 
     @classmethod
-    def of(cls, source: object, crs: object = None) -> Region:
+    def of(cls, source: RegionLike, crs: CrsLike | None = None) -> Region:
         """Make a region.
 
         Parameters
@@ -162,7 +163,7 @@ class Region:
             return Region(shapely.normalize(shapely.union(self.shape, other.shape)), self.crs)
         return Region(shapely.normalize(shapely.union(self.lonlat, other.lonlat)))
 
-    def lattices(self, token_m: float, block: int, crs: object = "utm") -> tuple[Lattice, ...]:
+    def lattices(self, token_m: float, block: int, crs: CrsLike = "utm") -> tuple[Lattice, ...]:
         """Return the lattices on which the region has blocks.
 
         Parameters
@@ -218,6 +219,9 @@ class Region:
         return _shares(_plane(self, lattice), lattice, rect)
 
 
+RegionLike: TypeAlias = "Region | BBox | Polygon | shapely.Geometry | TableLike"
+
+
 def _read(path: str) -> Any:
     try:
         return read_frame(path)
@@ -225,7 +229,7 @@ def _read(path: str) -> Any:
         raise SpecError("region", value=path, reason=error.reason, fix=_FIX) from error
 
 
-def _areas(source: Any, crs: object) -> tuple[list[shapely.Geometry], str]:
+def _areas(source: Any, crs: CrsLike | None) -> tuple[list[shapely.Geometry], str]:
     """List the geometries of a source, and name their reference system."""
     if isinstance(source, BBox):
         box = shapely.box(*source.own_bounds)

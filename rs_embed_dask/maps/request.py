@@ -16,6 +16,7 @@ from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
 from rs_embed_dask.maps.precision import PRECISIONS
 from rs_embed_dask.maps.windows import BlockIndex, share_of
 from rs_embed_dask.specs import OutputSpec, TemporalSpec
+from rs_embed_dask.specs.accepted import CrsLike
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.ground import metric_crs
 from rs_embed_dask.specs.positions import MODES, PositionTable
@@ -62,7 +63,7 @@ class MapRequest:
 
     request: Request
     temporals: tuple[TemporalSpec, ...]
-    crs: object = "utm"
+    crs: CrsLike = "utm"
     overlap: float = 1 / 12
     dtype: str = "float16"
     positions: str | PositionTable = "auto"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, flag, number, text
 
-__all__ = ["DTYPES", "ModelSpec"]
+__all__ = ["DTYPES", "ModelLike", "ModelSpec", "ModelsLike"]
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -88,7 +88,7 @@ class ModelSpec(Record):
             raise SpecError("ModelSpec.name", value=self.label, reason=reason, fix="choose another name")
 
     @classmethod
-    def of(cls, value: object) -> ModelSpec:
+    def of(cls, value: ModelLike) -> ModelSpec:
         """Return the spec of a model, in whatever form it is written.
 
         Parameters
@@ -137,6 +137,10 @@ class ModelSpec(Record):
         dict
         """
         return {**super().to_dict(), "options": {name: _listed(value) for name, value in self.options}}
+
+
+ModelLike: TypeAlias = ModelSpec | str | Mapping[str, Any]
+ModelsLike: TypeAlias = ModelLike | Iterable[ModelLike]
 
 
 def _name(what: str, value: object, fix: str) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import shapely
 from shapely.geometry import shape as shape_of_mapping
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
+from rs_embed_dask.specs.accepted import CrsLike, ShapeLike, TableLike
 from rs_embed_dask.specs.base import number
 from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
 from rs_embed_dask.specs.ground import WGS84, crs_text
@@ -25,8 +26,10 @@ from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JSON_SUFFIXES", "check_places", "place_column", "places", "read_frame"]
+__all__ = ["JSON_SUFFIXES", "PlaceLike", "PlacesLike", "check_places", "place_column", "places", "read_frame"]
 
+PlaceLike: TypeAlias = Spatial | ShapeLike
+PlacesLike: TypeAlias = "PlaceLike | TableLike | Iterable[PlaceLike]"
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 JSON_SUFFIXES: Final = (".geojson", ".json")
 _PARQUET: Final = (".parquet", ".geoparquet")
@@ -39,12 +42,12 @@ _FIX: Final = (
 )
 
 
-def places(source: object, crs: object = None, *, buffer_m: float | None = None) -> list[Spatial]:
+def places(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | None = None) -> list[Spatial]:
     """Make a list of places from anything that holds geometries.
 
     Parameters
     ----------
-    source : object
+    source : a place, places or a table
         One of
 
         - a `BBox`, `PointBuffer`, `Polygon`, or the dictionary of one;
@@ -85,7 +88,7 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     return _checked(column, Polygon.from_geometry) if isinstance(column, ShapeColumn) else list(column)
 
 
-def place_column(source: object, crs: object = None, *, buffer_m: float | None = None) -> PlaceColumn:
+def place_column(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | None = None) -> PlaceColumn:
     """Return the same places as a column: a frame, or an array of coordinates or geometries, stays one."""
     user_crs = None if crs is None else crs_text("places.crs", crs)
     if is_table(source):
