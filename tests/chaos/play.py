@@ -17,7 +17,7 @@ from tests.chaos.children import Job, Note
 from tests.chaos.farm import Farm, Process, sent
 from tests.chaos.schedule import ALONE, Blow, Request, Schedule
 from tests.chaos.stages import CHUNK_ITEMS, PLACES, Stage
-from tests.chaos.verdict import Verdict, done_share, judge, open_chunks
+from tests.chaos.verdict import Verdict
 
 if TYPE_CHECKING:
     import psutil
@@ -131,16 +131,14 @@ class Play:
             self._let([None])
         self._proceed()
         if not self.outcome.trouble:
-            store = Store.open(self.target)
-            self.outcome.verdict = judge(store, reference or store)
+            self.outcome.verdict = self.stage.judge(self.target, reference)
         self.outcome.seconds = time.monotonic() - started
         return self.outcome
 
     def _look(self) -> None:
         """See what share of the items is done, and how many chunks are not."""
         try:
-            store = Store.open(self.target)
-            self.done, self.chunks = done_share(store, PLACES), open_chunks(store)
+            self.done, self.chunks = self.stage.progress(self.target)
         except StoreError:
             self.done, self.chunks = 0.0, sys.maxsize
 

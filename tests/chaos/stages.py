@@ -10,6 +10,8 @@ from typing import Any
 
 from rs_embed_dask.providers import Provider, open_provider
 from rs_embed_dask.specs import TemporalSpec
+from rs_embed_dask.store import Store
+from tests.chaos.verdict import Verdict, done_share, judge, open_chunks
 from tests.services.landscape_catalog import Landscape
 from tests.services.loopback import Call, Fault
 from tests.services.service import Service
@@ -41,6 +43,16 @@ class Stage:
             "ids": [f"place-{row}" for row in rows],
             "chunk_items": CHUNK_ITEMS,
         }
+
+    def progress(self, target: Path) -> tuple[float, int]:
+        """What share of the items is done, and how many chunks are not."""
+        store = Store.open(target)
+        return done_share(store, PLACES), open_chunks(store)
+
+    def judge(self, target: Path, reference: Store | None) -> Verdict:
+        """Compare with an undisturbed run; without one, with itself."""
+        store = Store.open(target)
+        return judge(store, reference or store)
 
 
 @contextmanager
