@@ -21,8 +21,8 @@ MODELS = ({"id": "bandstats", "options": PIXELS}, {"id": "rcf", "options": PIXEL
 BORDER = BBox(5.985, 50.901, 6.02, 50.925)
 """On both sides of a border of zones: 13 blocks of 1.28 km."""
 
-COVERED = 1e-5
-"""By how much the covered share of a token may differ: two drivers put the region together from parts."""
+COVERED = 1e-3
+"""By how much the covered share of a token may differ: an edge of a region put together has other corners."""
 
 
 @dataclass(frozen=True)

@@ -457,7 +457,7 @@ def test_two_regions_with_one_table_agree(windowed, threads_client, tmp_path):
         assert facts["table"]["digest"] == table.digest
     one, other = xr.align(*fields, join="inner")
     assert one.size > 128 * 64 * 64 / 2
-    np.testing.assert_allclose(one.values, other.values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-6, atol=1e-6)
     different = MapRun(Region.of(place), replace(wanted, positions=replace(table, mean=-table.mean)))
     with pytest.raises(StoreMismatchError, match="another table"):
         compute(different, out, client=threads_client)
