@@ -88,7 +88,7 @@ def stage(name: str, folder: Path, *, is_map: bool = False) -> Iterator[Stage | 
     ground.write(folder / "catalogue")
     with Service(folder / "catalogue", hrefs="local", rule=_slowly) as service:
         served = open_provider("stac", url=service.url, source="planetary_computer")
-        yield MapStage("map, stac", served, ground.whole, blocks=9) if is_map else Stage(name, served)
+        yield MapStage("map, stac", served, ground.whole, blocks=6) if is_map else Stage(name, served)
 
 
 def _slowly(call: Call) -> Fault | None:
