@@ -134,6 +134,8 @@ class _Making:
             for models, works in todo:
                 self._compute_pass(models, works)
             is_over = True
+            if self._watch.lost or report.lost:
+                self._store.location.leftovers(remove=True)
         except KeyboardInterrupt as stop:
             stop.add_note(f"What is done is stored; continue by resume({report.store!r}) or the same call.")
             raise

@@ -256,6 +256,8 @@ class MapStore(MapView):
         if missing:
             reason, fix = f"{len(missing)} of its arrays are missing", "restore it from a copy, or make the map anew"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        if mode == "r+":
+            location.leftovers(remove=True)
         return cls(location, document)
 
     @classmethod
@@ -269,7 +271,7 @@ class MapStore(MapView):
         self._write(key, result, frozenset(Status))
 
     def finish_block(self, key: BlockKey, result: BlockResult, *, only: AbstractSet[Status] | None = None) -> None:
-        """Write one block if it has one of these statuses: what another writer has finished meanwhile stays.
+        """Write one block if it has one of these statuses; of what another writer has finished, coverage alone grows.
 
         Parameters
         ----------
@@ -286,6 +288,8 @@ class MapStore(MapView):
         with fenced(self._location, *block.fence) as inside:
             if block.status in codes:
                 block.at(inside).write(result)
+            elif result.coverage is not None:
+                block.at(inside).write_coverage(result.coverage)
 
     def top_up(self, asked: Sequence[Asked], *, request: dict[str, Any] | None = None) -> None:
         """Add spans, models, groups and blocks; what is there stays where and as it is.
