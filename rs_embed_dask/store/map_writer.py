@@ -131,7 +131,7 @@ class StoredBlock:
         if values is None:
             return None
         with contextlib.suppress(StoreError):  # what cannot be read is replaced
-            return np.fmax(values, self.read(one))
+            values = np.fmax(values, self.read(one))
         return values
 
     def _encoded(self, one: Field, value: Any) -> np.ndarray[Any, Any] | None:
