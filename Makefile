@@ -28,7 +28,7 @@ help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
 	@echo "make map              a map of 20 x 20 km from a catalogue on this machine; ends with figures, scores and a picture"
 	@echo "make test             lint, types, import layers and the whole suite"
-	@echo "make test-long        the same, then SEEDS=200 runs under attack, then all models against the recorded numbers in MODELS=DIR"
+	@echo "make test-long        the same, then SEEDS=200 runs of places and of maps under attack, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
 	@echo "make real-map DATA=DIR  map a real granule with real Galileo weights; ends with scores of five overlaps and a picture"
 	@echo "make bench            compare the pipeline with its lower bound"
@@ -65,6 +65,8 @@ test: lint types imports tests
 test-long: test
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --drivers 2
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --maps
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --maps --drivers 2
 	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)
@@ -81,6 +83,7 @@ tests: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: $(READY)
+	@$(BIN)/python -m benchmarks.overhead
 	@$(BIN)/python -m benchmarks.pipeline
 
 notebooks: $(READY)

@@ -20,7 +20,7 @@ from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.providers import Provider
-    from rs_embed_dask.store import ChunkRange, ItemColumns
+    from rs_embed_dask.specs.model import ModelsLike
+    from rs_embed_dask.specs.places import PlacesLike
+    from rs_embed_dask.specs.when import SpansLike
+    from rs_embed_dask.store import ChunkRange, ItemColumns, Status
 
 __all__ = [
     "RequestOptions",
@@ -45,9 +48,9 @@ __all__ = [
 
 @showing(MapOptions, RequestOptions)
 def compute_embeddings(
-    spatials: object,
-    models: object,
-    temporal: object,
+    spatials: PlacesLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
     out: str | Path | None = None,
     client: Connection = None,
@@ -90,7 +93,7 @@ def compute_embeddings(
     Raises
     ------
     SpecError, UnknownNameError
-        If an argument is invalid.
+        If an argument is invalid, whether or not there is anything to do.
     PlanError
         If the request cannot be run at all.
     StoreMismatchError
@@ -114,7 +117,7 @@ def compute_embeddings(
         with tempfile.TemporaryDirectory(prefix="rs-embed-dask-") as folder:
             target = Path(folder) / "result.zarr"
             tree = compute_embeddings(
-                spatials, models, temporal, out=target, client=client, progress=progress, **options
+                spatials, models, temporal, out=target, client=client, progress=progress, wait=wait, **options
             )
             return tree.load()
     request, sizes = request_of(models, options), _sizes(options)
@@ -124,7 +127,7 @@ def compute_embeddings(
 
 
 @showing(MapOptions, RequestOptions)
-def plan(spatials: object, models: object, temporal: object, **options: Unpack[RequestOptions]) -> Plan:
+def plan(spatials: PlacesLike, models: ModelsLike, temporal: SpansLike, **options: Unpack[RequestOptions]) -> Plan:
     """Return what `compute_embeddings` would do with the same arguments, without reading a pixel.
 
     Parameters
@@ -159,7 +162,7 @@ def plan(spatials: object, models: object, temporal: object, **options: Unpack[R
 def resume(
     path: str | Path,
     *,
-    only: object = None,
+    only: Status | str | Iterable[Status | str] | None = None,
     provider: Provider | str | None = None,
     trust_hosts: Sequence[str] = (),
     client: Connection = None,
@@ -205,55 +208,65 @@ def resume(
         ``docs/security.md``).
     StoreBusyError
         If another run is writing to these chunks; the message states who, and since when.
-    UnknownNameError
-        If there is no such status.
+    SpecError, UnknownNameError
+        If an argument is invalid, whether or not there is anything to do.
 
     Examples
     --------
     >>> import rs_embed_dask as rs
     >>> rs.resume("run.zarr", only="read_failed")  # doctest: +SKIP
     """
+    from rs_embed_dask.engine.clusters import check_client
     from rs_embed_dask.engine.driver import is_finished, nothing_left
-    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
-    from rs_embed_dask.engine.stored import stored_request
+    from rs_embed_dask.engine.stored import stored_request, trusted_hosts
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
     from rs_embed_dask.store import (
-        ALL_CHUNKS,
         Store,
+        chunk_range,
         has_lost_chunks,
         leased,
         mend_lost_chunks,
+        seconds_to_wait,
         verify as verify_store,
     )
     from rs_embed_dask.store.document import MAP, Location, kind_of
 
-    statuses = statuses_of(only)
+    # Every argument is judged before the store is looked at, so that a finished one does not hide a mistake.
+    statuses, span, wait = statuses_of(only), chunk_range(chunks), seconds_to_wait(wait)
+    trusted_hosts(trust_hosts)
+    check_client(client)
+    source = None if provider is None else open_provider(provider)
     if verify:
         report = verify_store(path, repair=True, wait=wait)
         if not report.is_sound:
             warnings.warn(str(report), stacklevel=2)
     if kind_of(Location.of(path, read_only=True)) == MAP:
         check_map_options(chunks=chunks)
-        source = open_provider(provider) if isinstance(provider, str) else provider
         options = Options(progress=progress, only=statuses)
         return resume_map(path, source, trust_hosts, client=client, options=options, wait=wait)
-    span = ALL_CHUNKS if chunks is None else chunks
     store = Store.open(path, mode="r+")
     if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):
         return nothing_left(store, Options(progress=progress))
-    source = open_provider(provider) if isinstance(provider, str) else provider
     with leased(store.location, chunks=span, wait=wait) as lease:
         store = Store.open(path, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
-        sizes = Sizes(chunk_items=store.chunk_items)
-        todo = make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts)
+        todo = _stored_plan(store, request)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
         return _run(todo, store, client, run_options)
 
 
-def _items(spatials: object, temporal: object, options: RequestOptions) -> ItemColumns:
+def _stored_plan(store: Store, request: Request) -> Plan:
+    """Plan what a store holds, as it was decided when it was made."""
+    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
+    from rs_embed_dask.engine.position_plan import settled_positions
+
+    sizes, settled = Sizes(chunk_items=store.chunk_items), settled_positions(store)
+    return make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts, settled=settled)
+
+
+def _items(spatials: PlacesLike, temporal: SpansLike, options: RequestOptions) -> ItemColumns:
     """Pair every place with its span, or with all of them, and with its id."""
     from rs_embed_dask.engine.ids import check_unique
     from rs_embed_dask.store import ItemColumns
@@ -286,13 +299,16 @@ def _compute(
     wait: float,
 ) -> None:
     """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
+    from rs_embed_dask.engine.clusters import check_client
     from rs_embed_dask.engine.driver import nothing_left
     from rs_embed_dask.engine.outlook import check_faults
     from rs_embed_dask.engine.recipe import choose
     from rs_embed_dask.engine.topup import finished_store, keep_columns, new_plan, store_for
     from rs_embed_dask.engine.watch import Options
-    from rs_embed_dask.store import Location, leased
+    from rs_embed_dask.store import Location, leased, seconds_to_wait
 
+    wait = seconds_to_wait(wait)
+    check_client(client)
     finished = finished_store(out, items, request)
     if finished is not None:
         nothing_left(finished, Options(progress=progress))

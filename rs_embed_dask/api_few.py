@@ -15,18 +15,23 @@ from rs_embed_dask.specs.when import seasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.suitability import Suitability
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.inference.arrays import PixelsLike
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.specs.model import ModelLike
+    from rs_embed_dask.specs.places import PlacesLike
+    from rs_embed_dask.specs.when import SpanLike, SpansLike
 
 __all__ = ["can_run", "get_embedding", "get_embeddings_batch", "inspect_input"]
 
 
 def can_run(
-    source: object,
-    temporal: object = None,
+    source: PlacesLike | PixelsLike | Provider | Sequence[str | PathLike[str]],
+    temporal: SpanLike | None = None,
     *,
     models: Sequence[str] | None = None,
     provider: Provider | str | Sequence[Provider | str] | None = None,
@@ -103,7 +108,9 @@ def can_run(
 
 
 @showing(MapOptions, RequestOptions)
-def get_embedding(model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]) -> Embedding:
+def get_embedding(
+    model: ModelLike, spatial: PlacesLike, temporal: SpanLike, **options: Unpack[RequestOptions]
+) -> Embedding:
     """Embed one place by one model, in this process.
 
     Parameters
@@ -147,7 +154,7 @@ def get_embedding(model: object, spatial: object, temporal: object, **options: U
 
 @showing(MapOptions, RequestOptions)
 def get_embeddings_batch(
-    model: object, spatials: object, temporal: object, **options: Unpack[RequestOptions]
+    model: ModelLike, spatials: PlacesLike, temporal: SpansLike, **options: Unpack[RequestOptions]
 ) -> list[Embedding]:
     """Embed a few places by one model, in this process; `compute_embeddings` is for many.
 
@@ -186,7 +193,7 @@ def get_embeddings_batch(
 
 @showing(MapOptions, RequestOptions)
 def inspect_input(
-    model: object, spatial: object, temporal: object, **options: Unpack[RequestOptions]
+    model: ModelLike, spatial: PlacesLike, temporal: SpanLike, **options: Unpack[RequestOptions]
 ) -> dict[str, Cube]:
     """Read what a model would see, without running it.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
 from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.when import spans
+from rs_embed_dask.specs.when import layers
 from rs_embed_dask.store.map_reader import open_map
 
 if TYPE_CHECKING:
@@ -21,22 +21,26 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.plan import MapPlan
-    from rs_embed_dask.maps.positions import PositionTable
+    from rs_embed_dask.maps.region import RegionLike
     from rs_embed_dask.maps.report import MapReport
     from rs_embed_dask.maps.request import MapRun
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.specs.accepted import CrsLike
+    from rs_embed_dask.specs.model import ModelsLike
+    from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.specs.when import SpansLike
 
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 
 
 @showing(MapOptions)
 def compute_map(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
     out: str | Path,
-    crs: object = "utm",
+    crs: CrsLike = "utm",
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
@@ -116,11 +120,11 @@ def compute_map(
 
 @showing(MapOptions)
 def plan_map(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     *,
-    crs: object = "utm",
+    crs: CrsLike = "utm",
     overlap: float = 1 / 12,
     positions: str | PositionTable = "auto",
     dtype: str = "float16",
@@ -229,9 +233,9 @@ def resume_map(
 
 
 def _map_run(
-    region: object,
-    models: object,
-    temporal: object,
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
     field: tuple[Any, ...],
     options: MapOptions,
     *,
@@ -245,6 +249,5 @@ def _map_run(
     for name in options:
         if name not in MapOptions.__annotations__:
             raise UnknownNameError.among("option", name, MapOptions.__annotations__)
-    temporals = tuple(spans(temporal, len(temporal) if isinstance(temporal, list) else 1))
-    wanted = MapRequest(request_of(models, cast("RequestOptions", options)), temporals, *field)
+    wanted = MapRequest(request_of(models, cast("RequestOptions", options)), layers(temporal), *field)
     return MapRun(Region.of(region), wanted, sizes=Sizes.of(options), has_preview=has_preview)

@@ -211,7 +211,7 @@ def test_a_refused_top_up_writes_nothing(client, clear, tmp_path):
 def test_another_request_is_refused_with_the_difference(client, clear, tmp_path):
     asked = {"provider": clear, "out": tmp_path / "d.zarr", "client": client, "progress": False}
     rs.compute_embeddings([place(0)], "bandstats", SPAN, **asked)
-    with pytest.raises(StoreMismatchError, match=r"fetch.resolution_m was nothing and is now 20"):
+    with pytest.raises(StoreMismatchError, match=r"fetch.resolution_m was not set and is now 20"):
         rs.compute_embeddings([place(0)], "bandstats", SPAN, fetch=rs.FetchSpec(resolution_m=20), **asked)
     with pytest.raises(StoreMismatchError, match=r"provider\.cloud"):
         rs.compute_embeddings([place(0)], "bandstats", SPAN, **asked | {"provider": "synthetic"})

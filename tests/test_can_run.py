@@ -73,6 +73,7 @@ def test_files_without_a_date_say_so(tmp_path):
         write(tmp_path / f"{name}.tif", ramp(GRID.shape))
     (one,) = rs.can_run(tmp_path, JUNE, models=["satmae"], sensor="s2").verdicts
     assert (one.ok, one.reason) == (False, "nothing states when it was taken")
+    assert one.fix.endswith("or pass dates='2022-06-05' (on the command line --provider-option dates=2022-06-05)")
     assert rs.can_run(tmp_path, JUNE, models=["satmae"], sensor="s2", dates="2022-06-09").verdicts[0].ok
 
 
@@ -90,8 +91,9 @@ def test_an_array_is_judged_by_its_labels():
     )
     assert rs.can_run(array, JUNE, models=["satmae"]).verdicts[0].dates == ("2022-06-05",)
     assert rs.can_run(array, models=["satmae"]).verdicts[0].dates == ("2022-06-05", "2022-07-01")
-    with pytest.raises(SpecError, match=r"nothing states which sensor.*pass sensor="):
+    with pytest.raises(SpecError, match=r"nothing states which sensor.*pass sensor=.*attrs\['sensor'\]") as caught:
         rs.can_run(array.drop_attrs())
+    assert "--provider-option" not in caught.value.fix
 
 
 def test_a_place_is_judged_by_sensors_and_first_scenes():
@@ -131,6 +133,27 @@ def test_bad_arguments_are_refused(tmp_path):
         rs.can_run(PLACE, sensor="s2")
     with pytest.raises(SpecError, match="the pixels are given"):
         rs.can_run(folder(tmp_path, *RGB), sensor="s2", provider="synthetic")
+
+
+def test_files_without_a_sensor_say_how_it_is_given_in_python_and_typed(tmp_path):
+    source = folder(tmp_path, *RGB)
+    with pytest.raises(SpecError, match=r"Files\.sensor = None: nothing states which sensor took") as caught:
+        rs.can_run(source)
+    python, typed = "sensor='sentinel-2-l2a'", "--provider-option sensor=sentinel-2-l2a"
+    assert caught.value.fix == f"pass {python} (on the command line {typed})"
+    words = ["models", "--for", str(source), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code != 0
+    assert typed in " ".join(result.output.split())
+    told = CliRunner().invoke(app, [*words, *typed.split()])
+    assert json.loads(told.stdout) == json.loads(json.dumps(rs.can_run(source, sensor="sentinel-2-l2a").to_dict()))
+
+
+def test_bands_without_a_name_say_how_they_are_typed(tmp_path):
+    write(tmp_path / "20220605.tif", np.stack([ramp(GRID.shape)] * 2))
+    (one,) = rs.can_run(tmp_path / "20220605.tif", models=["satmae"], sensor="s2").verdicts
+    python, typed = "bands=['B01']", "--provider-option 'bands=[\"B01\"]'"
+    assert one.fix.startswith(f"pass {python} (on the command line {typed}), with one name for each of the 2")
 
 
 def test_the_command_says_the_same(tmp_path):

@@ -72,6 +72,12 @@ def test_choices_for_all_models_or_for_one():
 def test_outputs():
     assert read.output_from(changed(pooling="max")) == OutputSpec.pooled("max")
     assert read.output_from(changed(output="grid")) == OutputSpec.grid()
+    assert read.output_from(changed(output="grid", positions="auto")) == OutputSpec.grid(positions="auto")
+    assert read.output_from(changed(output="grid", positions="run.zarr")).positions == "run.zarr"
+    with pytest.raises(UnknownNameError, match="did you mean 'removed'"):
+        read.output_from(changed(output="grid", positions="remove"))
+    with pytest.raises(SpecError, match="no position in a window"):
+        read.output_from(changed(positions="auto"))
 
 
 def test_settings_are_json_where_they_can_be():

@@ -26,18 +26,17 @@ FOLDERS = ("rs_embed_dask", "tests", "benchmarks", "examples")
 
 MAX_FILE_LINES = 500
 USUAL_FILE_LINES = 300
-MAX_PACKAGE_LINES = 51_068
-MAX_PACKAGE_FILES = 306
+MAX_PACKAGE_LINES = 52_707
+MAX_PACKAGE_FILES = 315
 MAX_FUNCTION_LINES = 40
 MAX_MODELS_LINES = 5512
 MAX_PARAMETERS = 6
 MAX_POSITIONAL = 3
-MAX_IMPORT_S = 0.3
+MAX_IMPORTED = 60
 CALLED_FROM_GRAPHS = re.compile(r"_task$")
 OPTIONS_ARE_PARAMETERS = re.compile(r"^rs_embed_dask/(api(_few|_maps)?\.py|cli/|compat/)")
 NAMES_OF_OTHERS = "rs_embed_dask/compat/"  # its classes have the names that rs-embed gives them
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "core", "misc"}
-HEAVY = ("torch", "dask", "distributed", "xarray", "pandas", "geopandas", "zarr", "rasterio", "stackstac", "matplotlib")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 MACHINE_PATH = re.compile(r"(^|[^a-zA-Z0-9_.])/(tmp|work|root|farm|home)/[a-z]")
 BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[)")
@@ -54,13 +53,19 @@ def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def everything(path):
+    """Every node of a file: most of these tests look through all of them, and walking takes longer than looking."""
+    return tuple(ast.walk(tree(path)))
+
+
 def name(path):
     return path.relative_to(ROOT).as_posix()
 
 
 def nodes(folders, kind):
     for path in files(*folders):
-        for node in ast.walk(tree(path)):
+        for node in everything(path):
             if isinstance(node, kind):
                 yield path, node
 
@@ -125,7 +130,7 @@ def modules():
 
 def imported(path, known):
     """Modules of the package that a file imports anywhere, for types too."""
-    for node in ast.walk(tree(path)):
+    for node in everything(path):
         if isinstance(node, ast.ImportFrom) and node.module in known:
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
             yield from (inside & known.keys()) or {node.module}
@@ -242,29 +247,15 @@ def test_every_module_has_a_docstring():
     none([name(p) for p in files("rs_embed_dask") if ast.get_docstring(tree(p)) is None])
 
 
-@pytest.fixture(scope="module")
-def fresh_import():
-    """Seconds of the quickest of five imports in a new interpreter, and what each loaded."""
-    code = (
-        "import sys, time; start = time.perf_counter(); import rs_embed_dask; "
-        "print(time.perf_counter() - start); print(*sys.modules)"
-    )
-    seconds, modules = [], set()
-    for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-        took, loaded = done.stdout.splitlines()
-        seconds.append(float(took))
-        modules |= set(loaded.split())
-    return min(seconds), modules
-
-
-def test_the_import_is_quick(fresh_import):
-    assert fresh_import[0] < MAX_IMPORT_S
-
-
-def test_the_import_loads_nothing_heavy(fresh_import):
-    assert "rs_embed_dask" in fresh_import[1]
-    none(sorted(fresh_import[1] & set(HEAVY)))
+def test_the_import_loads_only_itself_and_little_of_that():
+    """So it is quick; `python -m benchmarks.overhead` times it."""
+    code = "import sys; before = {*sys.modules}; import rs_embed_dask; print(*(sys.modules.keys() - before))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    own = {word for word in loaded if word.partition(".")[0] == "rs_embed_dask"}
+    none(sorted(word for word in loaded - own if word.partition(".")[0] not in sys.stdlib_module_names))
+    assert own == {"rs_embed_dask"}
+    assert len(loaded) < MAX_IMPORTED
 
 
 def test_every_public_name_is_there_and_documented():

@@ -231,8 +231,9 @@ class TestFiles:
         path = tmp_path / "fields.csv"
         path.write_text(f'WKT,id\n"{SQUARE.wkt}",a\n', encoding=encoding)
         assert places(path, 4326) == AS_SPECS[:1]
-        with pytest.raises(SpecError, match=r"does not state its crs.*pass crs="):
+        with pytest.raises(SpecError, match=r"the file does not state its crs.*pass crs=.*GeoPackage") as caught:
             places(path)
+        assert caught.value.value == str(path)
 
     def test_geojson(self, tmp_path):
         path = tmp_path / "places.geojson"

@@ -33,8 +33,9 @@ def is_square(made):
 def test_a_shapefile_without_its_prj_needs_the_crs(tmp_path):
     frame().to_file(tmp_path / "a.shp")
     (tmp_path / "a.prj").unlink()
-    with pytest.raises(SpecError, match=r"does not state its crs.*pass crs="):
+    with pytest.raises(SpecError, match=r"the file does not state its crs.*pass crs=.*GeoPackage") as caught:
         places(tmp_path / "a.shp")
+    assert caught.value.value == str(tmp_path / "a.shp")
     assert is_square(places(tmp_path / "a.shp", 4326))
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dask.base import tokenize
 from hypothesis import given, strategies as st
@@ -154,6 +155,18 @@ class TestOutputs:
     def test_grid(self):
         assert OutputSpec.grid(scale_m=10) == OutputSpec("grid", scale_m=10.0)
         assert OutputSpec.grid().scale_m is None
+
+    def test_positions_are_a_mode_in_json_and_a_table_is_not_part_of_it(self):
+        table = np.zeros((2, 3, 3))
+        modes = {"auto": "auto", "kept": "kept", "removed": "removed", "a/b.zarr": "removed"}
+        for value, mode in modes.items():
+            assert OutputSpec.grid(positions=value).to_dict() == {"mode": "grid", "within": "auto", "positions": mode}
+        assert OutputSpec.grid(positions=table).to_dict()["positions"] == "removed"
+        assert OutputSpec.grid(positions=Path("b")).positions == "b"
+        assert OutputSpec.from_dict({"mode": "grid"}) == OutputSpec.grid(positions="kept")
+        for wrong in (3, np.zeros((2, 3)), np.zeros((2, 3, 4)), np.ones((2, 3, 3)), {"a": 1}):
+            with pytest.raises(SpecError):
+                OutputSpec.grid(positions=wrong)
 
     def test_prep(self):
         assert InputPrepSpec is InputPrep

@@ -107,6 +107,10 @@ class OutputOptions:
     within: Annotated[
         str, _model(help="What counts of a polygon: shape, box, or auto (its shape, but for class tokens).")
     ] = "auto"
+    positions: Annotated[
+        str,
+        _model(help="Of --output grid: kept, auto or removed, or a store whose table of positions is removed."),
+    ] = "kept"
     prep: Annotated[str, _model(help="How images are fitted to the network: auto (native scale), resize or tile.")] = (
         "auto"
     )

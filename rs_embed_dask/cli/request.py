@@ -273,9 +273,9 @@ def output_from(options: OutputOptions) -> OutputSpec:
 
     within: Any = options.within  # judged there
     if options.output == "pooled":
-        return OutputSpec("pooled", options.pooling, within=within)
+        return OutputSpec("pooled", options.pooling, within=within, positions=options.positions)
     if options.output == "grid":
-        return OutputSpec.grid(within=within)
+        return OutputSpec.grid(within=within, positions=options.positions)
     raise SpecError(
         "--output",
         value=options.output,

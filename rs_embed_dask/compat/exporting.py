@@ -179,7 +179,10 @@ class BatchExporter:
                 fix = "leave it out, or give a provider of your own by provider_factory="
                 raise SpecError(name, value=function, reason="it replaces a part that rs-embed has inside", fix=fix)
         asked = [ask(one.name, one.model_config, sensor=one.sensor, device=device) for one in models]
-        named = {*resolved_backend.values(), backend} - {"", "auto"}
+        named = {*resolved_backend.values(), *(one.backend for one in models), backend} - {"", "auto"}
+        if len(named) > 1 and provider_factory is None:
+            reason, fix = "all models of an export are read from one", "export the models of each backend by themselves"
+            raise SpecError("backend", value=sorted(named), reason=reason, fix=fix)
         source: Any = provider_factory() if provider_factory else next(iter(sorted(named)), "auto")
         how = How(output, config.input_prep, source)
         self._export = _Export(spatials, temporal, asked, target, config, how, device)
@@ -204,10 +207,11 @@ class _Export:
     def run(self) -> list[dict[str, Any]] | dict[str, Any]:
         """Write an item at a time; a combined export puts them together at the end."""
         names = [one.name for one in self.asked]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or not names:
-            reason = "a model is listed twice" if twice else "there is no model"
-            raise SpecError("models", value=names, reason=reason, fix="list each model once")
+        keys = [sanitised(name) for name in names]
+        if len({*keys}) < len(keys) or not names:
+            reason = "a model is listed twice, or two have one key" if names else "there is no model"
+            fix = "list each model once; satmae++ is satmaepp too"
+            raise SpecError("models", value=names, reason=reason, fix=fix)
         if self.config.format not in ENDINGS:
             raise UnknownNameError.among("format", self.config.format, ENDINGS)
         items = items_of(self.spatials, self.temporal, self.asked)
@@ -295,8 +299,10 @@ class _Export:
         groups: dict[Any, list[Asked]] = {}
         for one in self.asked:
             groups.setdefault(one.kind, []).append(one)
-        retries = self.config.max_retries
+        retries, wait_s = self.config.max_retries, self.config.retry_backoff_s
         retry = replace(READ_RETRY, attempts=1 + retries) if retries else READ_RETRY
+        if wait_s:
+            retry = replace(retry, first_wait_s=wait_s, longest_wait_s=max(wait_s, retry.longest_wait_s))
         how = replace(self.how, batch_items=self.config.effective_infer_batch_size, retry=retry)
         streams = [(group, results_of(plans_of(group, taken, how))) for group in groups.values()]
         for _ in track(range(len(rows)), "export", disable=not self.config.show_progress, transient=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.compat.requests import How, ask, items_of, plans_of, provider_of, radar_options
+from rs_embed_dask.compat.settings import current
 from rs_embed_dask.compat.specs import FetchSpec, SensorSpec, SpatialSpec, TemporalSpec
+from rs_embed_dask.compat.unlisted import is_listed, read_as
 from rs_embed_dask.engine.local import read_items
 from rs_embed_dask.engine.recipe import square_of
 from rs_embed_dask.errors import EngineError, ModelError, SpecError
@@ -98,11 +101,14 @@ def inspect_provider_patch(
 ) -> dict[str, Any]:
     """Read a place of a collection, without a model, and describe it."""
     item = items_of([spatial], temporal, [])[0]
-    of = sensor_named(sensor.collection)
-    fetch = OurFetch(float(sensor.scale_m), sensor.cloudy_pct, of.default_mask, sensor.composite)
-    grid, _ = square_of(item.spatial, float(sensor.scale_m), None)
-    read = Read(grid, of.id, sensor.bands, (Span.of(item.temporal),), fetch)
-    pixels = load(provider_of(backend, radar_options(sensor)), read).values[0]
+    provider = provider_of(backend, radar_options(sensor))
+    listed = is_listed(sensor)
+    of = sensor_named(sensor.collection if listed else read_as(provider, sensor))
+    crs = current().crs
+    fetch = OurFetch(float(sensor.scale_m), sensor.cloudy_pct, of.default_mask, sensor.composite, crs=crs)
+    grid, _ = square_of(item.spatial, float(sensor.scale_m), crs)
+    read = Read(grid, of.id, sensor.bands if listed else of.band_names, (Span.of(item.temporal),), fetch)
+    pixels = load(provider, read).values[0]
     report = report_of(pixels, name, value_range=value_range, fill_value=sensor.fill_value)
     path = quicklook(pixels, name, sensor.check_save_dir) if sensor.check_save_dir else None
     told = {
@@ -116,26 +122,8 @@ def inspect_provider_patch(
     return told | ({"array_chw": pixels} if return_array else {})
 
 
-def inspect_gee_patch(
-    *,
-    spatial: SpatialSpec,
-    temporal: TemporalSpec | None = None,
-    sensor: SensorSpec,
-    backend: str = "gee",
-    name: str = "gee_patch",
-    value_range: tuple[float, float] | None = None,
-    return_array: bool = False,
-) -> dict[str, Any]:
-    """Do what `inspect_provider_patch` does."""
-    return inspect_provider_patch(
-        spatial=spatial,
-        temporal=temporal,
-        sensor=sensor,
-        backend=backend,
-        name=name,
-        value_range=value_range,
-        return_array=return_array,
-    )
+inspect_gee_patch = inspect_provider_patch
+"""rs-embed's earlier name of it."""
 
 
 def inspect_model_input(
@@ -156,7 +144,9 @@ def inspect_model_input(
     if asked.card.kind == "product":
         fix = "use get_embedding(..., output=OutputSpec.grid()) to see its vectors"
         raise SpecError("model", value=model, reason="its vectors are read: it has no input imagery", fix=fix)
-    ((_, plan),) = plans_of([asked], items_of([spatial], temporal, [asked]), How(backend=backend, prep="resize"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "a resize changes", UserWarning)  # no model runs here
+        ((_, plan),) = plans_of([asked], items_of([spatial], temporal, [asked]), How(backend=backend, prep="resize"))
     unit, pixels = next(read_items(plan))
     frames = []
     for group, need in plan.recipe.needs(plan.request.models[0].label):

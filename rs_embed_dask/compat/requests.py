@@ -13,6 +13,7 @@ from rs_embed_dask import specs as ours
 from rs_embed_dask.compat.names import card_of, modality_of, options_of, variant_of
 from rs_embed_dask.compat.settings import current, differs
 from rs_embed_dask.compat.specs import FetchSpec, InputPrepSpec, OutputSpec, SensorSpec
+from rs_embed_dask.compat.unlisted import is_listed, sensor_for
 from rs_embed_dask.engine.local import embed_items
 from rs_embed_dask.engine.plan import Plan, Sizes, make_plan
 from rs_embed_dask.engine.recipe import READ_RETRY, choose, square_of
@@ -25,6 +26,7 @@ from rs_embed_dask.providers import open_provider
 from rs_embed_dask.specs.places import place_column
 from rs_embed_dask.specs.when import spans
 from rs_embed_dask.store import ItemColumns
+from rs_embed_dask.store.export.payload import sanitised
 
 if TYPE_CHECKING:
     from rs_embed_dask.cards.card import Card
@@ -78,6 +80,20 @@ class Asked:
         return (ours.SensorSpec(one.collection, bands, one.scale_m, modality_of(self.card, one.modality)),)
 
     @property
+    def is_unlisted(self) -> bool:
+        """Whether it reads a collection that no table here has."""
+        return self.sensor is not None and self.card.kind == "encoder" and not is_listed(self.sensor)
+
+    def at(self, provider: Provider) -> Asked:
+        """Return the same with an unlisted collection as the provider describes it."""
+        if not self.is_unlisted:
+            return self
+        sensor, bands = sensor_for(provider, self.sensor, self.card, spec=self.spec)
+        options = {**self.spec.choices, "bands": bands} if self.card.any_bands else self.spec.choices
+        spec = replace(self.spec, options=tuple(options.items()))
+        return replace(self, sensor=sensor, spec=spec, fetch=replace(self.fetch, mask="none"))
+
+    @property
     def earth(self) -> dict[str, Any]:
         """What the sensor says of radar, as options of the provider."""
         return radar_options(self.sensor)
@@ -85,7 +101,9 @@ class Asked:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What models must have in common to be read together."""
-        return self.sensors, self.fetch, tuple(self.earth.items()), self.fewest_frames, self.most_frames, self.pooling
+        own = self.name if self.is_unlisted else None  # such a collection is read as each model takes it
+        shared = (self.sensors, self.fetch, tuple(self.earth.items()), self.fewest_frames, self.most_frames)
+        return *shared, self.pooling, own
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
@@ -147,7 +165,7 @@ def ask(
         device=device or "auto",
         **passed,
     )
-    if of.any_bands and isinstance(sensor, SensorSpec):
+    if of.any_bands and isinstance(sensor, SensorSpec) and is_listed(sensor):
         names = sensor_named(sensor.collection).common(sensor.bands)
         spec = replace(spec, options=tuple({**spec.choices, "bands": names}.items()))
     pooling = {"tile": "cls", "patch": "mean"}.get(str(given.get("pooled_source")))
@@ -193,11 +211,15 @@ def items_of(spatials: object, temporal: object, asked: Sequence[Asked]) -> Item
 
 def plans_of(asked: Sequence[Asked], items: ItemColumns, how: How) -> list[tuple[list[int], Plan]]:
     """Plan models that are read alike: the rows of the items, and their plan; several where images are fitted apart."""
-    first = asked[0]
+    provider = provider_of(how.backend, asked[0].earth)
+    listed = []
+    for one in asked:
+        listed.append(one.at(provider))  # noqa: PERF401 - a warning states the line of the caller, some calls above
+    asked, first = listed, listed[0]
     output = output_of(how.output, first)
     request = Request(
-        tuple(replace(one.spec, name=f"m{number}") for number, one in enumerate(asked)),
-        provider_of(how.backend, first.earth),
+        tuple(replace(one.spec, name=sanitised(one.name)) for one in asked),
+        provider,
         output,
         fetch=first.fetch,
         sensors=first.sensors,
@@ -224,6 +246,9 @@ def output_of(output: OutputSpec | ours.OutputSpec, one: Asked) -> ours.OutputSp
     if isinstance(output, ours.OutputSpec):
         return output
     if output.mode == "grid":
+        if output.grid_orientation == "native" and one.card.kind == "product":
+            reason, fix = "grids of products are north up here, with coordinates", "leave it out"
+            raise SpecError("OutputSpec.grid_orientation", value="native", reason=reason, fix=fix)
         return ours.OutputSpec.grid()
     usual = "mean" if one.card.id in _MEAN else None
     pooling = one.pooling or (usual if output.pooling == "mean" else output.pooling)

@@ -45,13 +45,14 @@ def current() -> Settings:
     return _CURRENT[0]
 
 
-def differs(page: str, what: str) -> None:
+def differs(page: str, what: str, *, stacklevel: int = 6) -> None:
     """Warn, once in a process, that a number is not rs-embed's, on purpose; `page` has the reasons."""
+    text = f"{what} (docs/{page})"
     with _LOCK:
-        if page in _WARNED:
+        if text in _WARNED:
             return
-        _WARNED.add(page)
-    warnings.warn(f"{what} (docs/{page})", UserWarning, stacklevel=6)
+        _WARNED.add(text)
+    warnings.warn(text, UserWarning, stacklevel=stacklevel)
 
 
 def forget() -> int:

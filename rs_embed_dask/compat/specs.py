@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs import BBox, PointBuffer, Polygon, TemporalSpec
-from rs_embed_dask.specs.base import Record, choice, positive, whole
+from rs_embed_dask.specs.base import Record, choice, whole
 
 __all__ = [
     "BBox",
@@ -24,6 +24,7 @@ SpatialSpec: TypeAlias = BBox | PointBuffer | Polygon
 _Composite: TypeAlias = Literal["median", "mosaic"]
 _Orientation: TypeAlias = Literal["north_up", "native"]
 _LARGEST: Final = 1_000_000
+_SNAPS: Final = (0.0, 0.1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,8 +113,10 @@ class InputPrepSpec(Record):
         for name in ("tile_size", "tile_stride"):
             if getattr(self, name) is not None:
                 whole(f"InputPrepSpec.{name}", getattr(self, name), low=1, high=_LARGEST)
-        if self.tile_snap_frac != 0:
-            positive("InputPrepSpec.tile_snap_frac", self.tile_snap_frac, at_most=0.5)
+        if not self.pad_edges or self.tile_snap_frac not in _SNAPS:
+            name = "tile_snap_frac" if self.pad_edges else "pad_edges"
+            reason = "no tile is padded or stretched here: the last of a row is shifted back"
+            raise SpecError(f"InputPrepSpec.{name}", value=getattr(self, name), reason=reason, fix="leave it out")
 
     @staticmethod
     def auto(

@@ -25,7 +25,7 @@ from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Connection", "LocalPlan", "client_for", "cluster", "local_client"]
+__all__ = ["Connection", "LocalPlan", "check_client", "client_for", "cluster", "local_client"]
 
 Connection = Client | Callable[[], AbstractContextManager[Client]] | None
 """A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
@@ -87,14 +87,19 @@ def local_client(**options: Any) -> Iterator[Client]:
         yield client
 
 
-def client_for(client: Connection, stack: ExitStack) -> Client:
-    """Return the caller's client, or connect, by default to a local cluster, until the stack closes."""
-    if client is None or callable(client):
-        return stack.enter_context((client or local_client)())
-    unchecked: object = client
-    if not isinstance(unchecked, Client) or unchecked.asynchronous:
+def check_client(client: object) -> None:
+    """Refuse what is no client and makes none, whether or not there is anything to do."""
+    is_client = isinstance(client, Client) and not client.asynchronous
+    if not (client is None or is_client or (callable(client) and not isinstance(client, Client))):
         fix = "make it with distributed.Client(address), outside async code"
         raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
+
+
+def client_for(client: Connection, stack: ExitStack) -> Client:
+    """Return the caller's client, or connect, by default to a local cluster, until the stack closes."""
+    check_client(client)
+    if client is None or not isinstance(client, Client):
+        return stack.enter_context((client or local_client)())
     if client.status != "running":
         raise EngineError(
             "client", value=client.status, reason="it is not connected", fix="make a new one, or leave it out"

@@ -20,6 +20,8 @@ from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
+from rs_embed_dask.engine.measuring import GROUP, Measured, keep_settled, measure
+from rs_embed_dask.engine.position_plan import settled_positions
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.reading import error_line, is_fatal, is_lost
 from rs_embed_dask.engine.report import (
@@ -36,6 +38,7 @@ from rs_embed_dask.engine.report import (
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
 from rs_embed_dask.engine.watch import Options, Watch, current_workers
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
+from rs_embed_dask.specs.positions import AUTO
 from rs_embed_dask.store import ALL_CHUNKS, Status
 
 if TYPE_CHECKING:
@@ -221,6 +224,7 @@ class Driver:
         self._options = options
         self._listeners = listeners
         self._graphs = GraphMaker(plan.recipe, store)
+        self._held: dict[int, tuple[frozenset[str], Any]] = {}
         self._flying: dict[object, _Flight] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.watch = Watch(client, listeners, str(store.target))
@@ -232,11 +236,14 @@ class Driver:
         is_over = False
         try:
             warm_up(self._client, self._graphs.parcel, self.watch.placement)
+            self._settle_positions()
             self._fill(jobs)
             while self._flying:
                 self._land(jobs)
                 self._fill(jobs)
             is_over = True
+            if self.watch.lost or self.report.lost:
+                self._store.location.leftovers(remove=True)
         except (OSError, ClosedClientError) as error:
             raise self.watch.gone() from error
         except KeyboardInterrupt as stop:
@@ -249,18 +256,39 @@ class Driver:
             emit(self._listeners, RunFinished(self.report, interrupted=not is_over))
         return self.report
 
+    def _settle_positions(self) -> None:
+        """Decide before the first row is written what is taken from grids, measuring it where nothing is known."""
+        plans, store = self._plan.positions, self._store
+        if not plans:
+            return
+        unknown = {label: one for label, one in plans.items() if one.decision is None}
+        measured = Measured()
+        if unknown:
+            output = replace(self._plan.recipe.output, positions=AUTO)  # embedders then return whole windows too
+            graphs = GraphMaker(replace(self._plan.recipe, output=output), store)
+            measured = measure(self._client, unknown, watch=self.watch, graphs=graphs, at_once=self._limit(GROUP))
+        self._options.guard()
+        keep_settled(store, plans, measured)
+        settled = settled_positions(store)
+        removed = {label: one.table for label, one in settled.items() if one.decision.removed and one.table is not None}
+        self.report.positions = {label: one.decision.statement for label, one in settled.items()}
+        self._held = measured.held
+        self._graphs = GraphMaker(self._plan.recipe, store, removed)
+
     # ------------------------------------------------------------------------------------------------------- submission
+    def _limit(self, items: int) -> int:
+        """Return how many times so many items may be in flight."""
+        return self._options.window.limit(
+            self.watch.look(),
+            chunk_items=items,
+            chunk_bytes=self._plan.figures.item_bytes * items,
+            batch_items=self._plan.recipe.batch_items,
+        )
+
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
         self._options.guard()
-        workers = self.watch.look()
-        plan = self._plan
-        limit = self._options.window.limit(
-            workers,
-            chunk_items=self._store.chunk_items,
-            chunk_bytes=plan.figures.item_bytes * self._store.chunk_items,
-            batch_items=plan.recipe.batch_items,
-        )
+        limit = self._limit(self._store.chunk_items)
         while len(self._flying) < limit and not any(flight.job.is_suspect for flight in self._flying.values()):
             job = jobs.take(is_idle=not self._flying)
             if job is None:
@@ -272,12 +300,20 @@ class Driver:
         if not units:
             jobs.finish(job)
             return
-        graph = self._graphs.graph(
-            ChunkTask(job.chunk, self._options.only), units, attempt=job.attempt, placement=self.watch.placement
-        )
+        chunk, held = ChunkTask(job.chunk, self._options.only), self._held_for(units)
+        graph = self._graphs.graph(chunk, units, attempt=job.attempt, placement=self.watch.placement, held=held)
         future = self._client.compute(graph, optimize_graph=False, traverse=False, fifo_timeout="0s")
         self._flying[future.key] = _Flight(job, units, future, time.perf_counter())
         future.add_done_callback(self._landed.put)
+
+    def _held_for(self, units: list[Unit]) -> dict[int, Any]:
+        """Take what the first pass has embedded of some items, for every model that they need, once."""
+        held = {}
+        for unit in units:
+            labels, future = self._held.pop(unit.item.index, (frozenset(), None))
+            if future is not None and labels.issuperset(unit.only(self._plan.recipe.entry).labels):
+                held[unit.row] = future
+        return held
 
     # ------------------------------------------------------------------------------------------------------- completion
     def _land(self, jobs: Jobs) -> None:

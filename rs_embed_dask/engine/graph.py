@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from dask.delayed import Delayed
@@ -15,6 +16,7 @@ from dask.tokenize import tokenize
 from distributed import secede
 from distributed.protocol import pickle as dask_pickle
 
+from rs_embed_dask.engine.positions import PositionSums
 from rs_embed_dask.engine.reading import CubeRead, share_caps
 from rs_embed_dask.engine.report import ChunkReceipt, Retried
 from rs_embed_dask.engine.stages import (
@@ -28,16 +30,19 @@ from rs_embed_dask.engine.stages import (
     read_unit,
     weights_of,
 )
+from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set as AbstractSet
 
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.watch import Placement
-    from rs_embed_dask.store import ChunkResult, Status, Store
+    from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.store import ChunkResult, Store
 
 __all__ = [
     "ChunkTask",
+    "FirstSums",
     "GraphMaker",
     "SharedValue",
     "embed_task",
@@ -73,6 +78,8 @@ def _opened(parcel: SharedValue) -> Any:
 
 
 Results: TypeAlias = "dict[str, ChunkResult]"
+FirstSums: TypeAlias = "dict[str, tuple[PositionSums, int]]"
+"""By model, the sums of windows, and the number of their items."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +133,34 @@ def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedItem:
     return embedded
 
 
+def bare_task(embedded: EmbeddedItem) -> EmbeddedItem:
+    """Return an item without its whole windows, which only the first pass needs."""
+    outcomes = {label: replace(outcome, windows=None) for label, outcome in embedded.outcomes.items()}
+    return replace(embedded, outcomes=outcomes)
+
+
+def sums_task(embedded: Sequence[EmbeddedItem], windows: Mapping[str, int]) -> FirstSums:
+    """Add up the windows of some items, of the models and sides that are asked for; items that lack much are not."""
+    sums: dict[str, tuple[PositionSums, int]] = {}
+    for label, side in windows.items():
+        outcomes = [one.outcomes[label] for one in embedded if label in one.outcomes]
+        whole = [one.windows for one in outcomes if one.status == Status.OK and one.windows is not None]
+        each = [PositionSums.of(one) for one in whole if one.shape[-2:] == (side, side)]
+        if each:
+            sums[label] = reduce(add, each), len(each)
+    return sums
+
+
 def gather_task(
-    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedItem], frames: Mapping[str, int]
+    recipe: SharedValue,
+    chunk: ChunkTask,
+    embedded: Sequence[EmbeddedItem],
+    frames: Mapping[str, int],
+    tables: SharedValue | None = None,
 ) -> tuple[Results, ChunkReceipt]:
-    """Convert a chunk's outcomes to what the store writes."""
+    """Convert a chunk's outcomes to what the store writes, less what `tables` say that positions add."""
     opened: Recipe = recipe.open()
+    removed: Mapping[str, PositionTable] = {} if tables is None else tables.open()
     receipt = ChunkReceipt(chunk.number)
     for one in embedded:
         receipt.totals.add(one.receipt.totals)
@@ -138,7 +168,8 @@ def gather_task(
         receipt.weights |= one.receipt.weights
     results = {}
     for label in opened.labels:
-        pairs = [(one.unit, one.outcomes[label]) for one in embedded if label in one.outcomes]
+        table = removed.get(label)
+        pairs = [(one.unit, one.outcomes[label].without(table)) for one in embedded if label in one.outcomes]
         for unit, outcome in pairs:
             receipt.add_outcome(unit, label, outcome)
         if pairs:
@@ -147,11 +178,16 @@ def gather_task(
 
 
 def write_task(
-    recipe: SharedValue, chunk: ChunkTask, embedded: Sequence[EmbeddedItem], store: SharedValue
+    recipe: SharedValue,
+    chunk: ChunkTask,
+    embedded: Sequence[EmbeddedItem],
+    store: SharedValue,
+    tables: SharedValue | None = None,
 ) -> ChunkReceipt:
     """Write a chunk: for each model its data first, its status last."""
     opened: Store = store.open()
-    results, receipt = gather_task(recipe, chunk, embedded, {one.label: one.frames for one in opened.layouts})
+    frames = {one.label: one.frames for one in opened.layouts}
+    results, receipt = gather_task(recipe, chunk, embedded, frames, tables)
     put_results(opened, chunk, results)
     return receipt
 
@@ -176,8 +212,11 @@ class GraphMaker:
 
     recipe: Recipe
     store: Store
+    removed: Mapping[str, PositionTable] = field(default_factory=dict)
+    """What is taken from each model's grids."""
     parcel: SharedValue = field(init=False)
     store_parcel: SharedValue | None = field(init=False)
+    tables: SharedValue | None = field(init=False)
     token: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -186,28 +225,39 @@ class GraphMaker:
         state = f"{self.store.updated} {self.store.n_items} {self.store.labels}"
         object.__setattr__(self, "store_parcel", SharedValue.of(self.store, state=state) if portable else None)
         place = str(self.store.target) if portable else id(self.store.target)
-        object.__setattr__(self, "token", tokenize(self.parcel.digest, place, self.store.updated))
+        # Only what writes a chunk needs the tables: they are not sent with each item.
+        object.__setattr__(self, "tables", SharedValue.of(dict(self.removed)) if self.removed else None)
+        made = (self.parcel.digest, self.tables and self.tables.digest)
+        object.__setattr__(self, "token", tokenize(*made, place, self.store.updated))
 
     @property
     def is_remote(self) -> bool:
         """Whether workers write to the store."""
         return self.store_parcel is not None
 
-    def graph(self, chunk: ChunkTask, units: Sequence[Unit], *, attempt: int, placement: Placement) -> Delayed:
-        """Build the graph of one chunk."""
-        where = (chunk.number, _digest(chunk, units), attempt)
+    def graph(
+        self,
+        chunk: ChunkTask,
+        units: Sequence[Unit],
+        *,
+        attempt: int,
+        placement: Placement,
+        held: Mapping[int, Any] | None = None,
+    ) -> Delayed:
+        """Build the graph of one chunk; `held` are the rows that the first pass has embedded."""
+        where, there = (chunk.number, _digest(chunk, units), attempt), held or {}
         products = self._products(units, where)
-        reads, embeds = self._parts([unit.only(self.recipe.entry) for unit in units], where)
+        new = [unit.only(self.recipe.entry) for unit in units if unit.row not in there]
+        reads, embeds = self._parts(new, where)
         write = (f"rs-write-{self.token}", *where)
-        reading = {"resources": dict(placement.read)} if placement.read else {}
+        reading = _on(placement.read)
         layers = {
             "read": MaterializedLayer(reads, annotations=reading),
             "product": MaterializedLayer(products, annotations=reading),
-            "embed": MaterializedLayer(
-                embeds, annotations={"resources": dict(placement.embed)} if placement.embed else {}
-            ),
+            "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
             "write": MaterializedLayer(
-                {write: self._write(chunk, [*embeds, *products])}, annotations={"retries": _WRITE_RETRIES}
+                {write: self._write(chunk, [*embeds, *there.values(), *products])},
+                annotations={"retries": _WRITE_RETRIES},
             ),
         }
         below: dict[str, set[str]] = {
@@ -220,6 +270,21 @@ class GraphMaker:
         chunk_graph: Delayed = Delayed(write, HighLevelGraph(layers, below), layer="write")
         return chunk_graph
 
+    def first(
+        self, units: Sequence[Unit], number: int, *, windows: Mapping[str, int], placement: Placement
+    ) -> tuple[HighLevelGraph, list[_Key]]:
+        """Build the graph of some items of the first pass; its keys: the sums of their windows, then each item."""
+        where: _Key = ("first", number, hashlib.blake2b(pickle.dumps(list(units)), digest_size=6).hexdigest())
+        reads, embeds = self._parts(units, where)
+        sums: _Key = (f"rs-first-sums-{self.token}", *where)
+        bare = {(f"rs-first-item-{self.token}", *key[1:]): (bare_task, key) for key in embeds}
+        layers = {
+            "read": MaterializedLayer(reads, annotations=_on(placement.read)),
+            "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
+            "sums": MaterializedLayer({sums: (sums_task, list(embeds), dict(windows)), **bare}),
+        }
+        return HighLevelGraph(layers, {"read": set(), "embed": {"read"}, "sums": {"embed"}}), [sums, *bare]
+
     def _parts(self, units: Sequence[Unit], where: _Key) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
         """Make the read tasks and the embed tasks."""
         reads: dict[_Key, Any] = {}
@@ -228,10 +293,10 @@ class GraphMaker:
             if not unit.labels:
                 continue
             visits = self.recipe.visits(unit.labels)
-            keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.row, visit[0]) for visit in visits]
+            keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.item.index, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
                 reads[key] = (read_task, self.parcel, unit, visit)
-            embeds[(f"rs-embed-{self.token}", *where, unit.row)] = (embed_task, self.parcel, unit, visits, keys)
+            embeds[(f"rs-embed-{self.token}", *where, unit.item.index)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 
     def _products(self, units: Sequence[Unit], where: _Key) -> dict[_Key, Any]:
@@ -249,9 +314,14 @@ class GraphMaker:
 
     def _write(self, chunk: ChunkTask, embeds: list[_Key]) -> tuple[Any, ...]:
         if self.store_parcel is not None:
-            return write_task, self.parcel, chunk, embeds, self.store_parcel
+            return write_task, self.parcel, chunk, embeds, self.store_parcel, self.tables
         frames = {layout.label: layout.frames for layout in self.store.layouts}
-        return gather_task, self.parcel, chunk, embeds, frames
+        return gather_task, self.parcel, chunk, embeds, frames, self.tables
+
+
+def _on(resources: Mapping[str, float]) -> dict[str, Any]:
+    """Annotate tasks that need resources of workers."""
+    return {"resources": dict(resources)} if resources else {}
 
 
 def _digest(chunk: ChunkTask, units: Sequence[Unit]) -> str:

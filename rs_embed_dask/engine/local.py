@@ -14,7 +14,7 @@ from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.inputs import input_meta
 from rs_embed_dask.engine.recipe import choose
 from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_product, read_unit, weights_of
-from rs_embed_dask.errors import EngineError, SpecError
+from rs_embed_dask.errors import EngineError, PlanError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
 from rs_embed_dask.specs import Polygon
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Recipe
     from rs_embed_dask.engine.stages import Outcome
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.specs.positions import PositionTable
     from rs_embed_dask.store import Item
 
 __all__ = ["ItemResult", "embed_items", "embedding_of", "embeddings_of", "inputs_of", "read_items"]
@@ -57,16 +58,30 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, CubeRead]]]:
 
 def embed_items(plan: Plan) -> Iterator[ItemResult]:
     """Read and embed the items of a plan in this process, in order, a batch at a time."""
-    recipe = plan.recipe
+    recipe, tables = plan.recipe, _tables(plan)
     for entry in recipe.models:  # what no item could be embedded without is known before the first read
         resident(entry.key, entry.load, recipe.batch_items).model.result()
     reads = read_items(plan)
     while block := list(islice(reads, recipe.batch_items)):
         outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
+        outcomes = [{label: one.without(tables.get(label)) for label, one in row.items()} for row in outcomes]
         weights = weights_of(recipe, outcomes)
         products = _read_products(recipe, [unit.item for unit, _ in block])
         for (unit, pixels), embedded, read in zip(block, outcomes, products, strict=True):
             yield ItemResult(unit.item, {**embedded, **read}, tuple(pixels.values()), weights)
+
+
+def _tables(plan: Plan) -> dict[str, PositionTable]:
+    """Return what is taken from each model's grids. Raises PlanError where it would have to be measured."""
+    tables = {}
+    for label, one in plan.positions.items():
+        if one.decision is None:
+            reason = "measuring takes a run, whose store keeps the table"
+            fix = "use compute_embeddings, or pass a table"
+            raise PlanError(f"positions of {label}", value=one.mode, reason=reason, fix=fix)
+        if one.decision.removed and one.table is not None:
+            tables[label] = one.table
+    return tables
 
 
 def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outcome]]:
@@ -115,6 +130,8 @@ def embedding_of(result: ItemResult, plan: Plan, number: int = 0) -> Embedding:
     }
     if outcome.checks:
         meta["input_checks"] = dict(outcome.checks)
+    if spec.label in plan.positions:
+        meta["positions"] = plan.positions[spec.label].statement
     if outcome.grid is None:
         return Embedding(outcome.data, meta)
     return Embedding(labelled(outcome.data, outcome.grid, outcome.shares), meta)

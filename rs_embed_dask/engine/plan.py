@@ -18,6 +18,7 @@ from rs_embed_dask.engine.estimate import (
 )
 from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_read
 from rs_embed_dask.engine.outlook import Outlook
+from rs_embed_dask.engine.position_plan import PositionPlan, SettledPositions, position_plans
 from rs_embed_dask.engine.recipe import READ_RETRY, Recipe, choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
@@ -94,6 +95,8 @@ class Plan:
         What a token covers on the ground, by model.
     outlook : Outlook
         The extent of the places, the frames of each model, spans that no provider has, and known faults.
+    positions : dict of str to PositionPlan
+        What is done about positions in windows, by model; empty where they are kept.
     """
 
     request: Request
@@ -104,6 +107,7 @@ class Plan:
     figures: Figures
     scales: Mapping[str, TokenScale] = field(default_factory=dict)
     outlook: Outlook = field(default_factory=Outlook)
+    positions: Mapping[str, PositionPlan] = field(default_factory=dict)
 
     def _rows(self) -> list[tuple[str, str]]:
         figures = self.figures
@@ -124,6 +128,7 @@ class Plan:
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
         rows += self.outlook.rows()
+        rows += [("positions", f"{label}: {_without_noun(one.statement)}") for label, one in self.positions.items()]
         wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
         parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
@@ -143,7 +148,7 @@ class Plan:
 
     def __repr__(self) -> str:
         labels = ", ".join(layout.label for layout in self.layouts)
-        return f"Plan({self.figures.items:,} items, {labels}; print it for its cost)"
+        return f"Plan({counted(self.figures.items, 'item')}, {labels}; print it for its cost)"
 
     def __str__(self) -> str:
         return table_text("Plan", ("", ""), self._rows())
@@ -173,8 +178,13 @@ class Plan:
             ],
             "tokens_m": {label: [one.own_m, one.least_m, one.most_m] for label, one in self.scales.items()},
             "outlook": self.outlook.to_dict(),
+            "positions": {label: one.statement for label, one in self.positions.items()},
             "figures": self.figures.to_dict(),
         }
+
+
+def _without_noun(statement: str) -> str:
+    return statement.removeprefix("positions ")
 
 
 def make_plan(
@@ -184,10 +194,12 @@ def make_plan(
     sizes: Sizes | None = None,
     stored: Sequence[ModelLayout] = (),
     added: Sequence[Item] = (),
+    settled: Mapping[str, SettledPositions] | None = None,
 ) -> Plan:
     """Plan a run without reading: validate, resolve cards and sensors, merge reads, size chunks, estimate the cost.
 
-    The sizes of models that are stored are those of the store, or larger where an added item needs more.
+    The sizes of models that are stored are those of the store, or larger where an added item needs more; `settled` is
+    what it says of positions.
     """
     listed = items if isinstance(items, Sequence) else list(items)
     if not len(listed):
@@ -207,10 +219,13 @@ def make_plan(
     if not isinstance(listed, StoredItems):
         warn_of_resizes(scales)
         _warn_of_boxes(recipe, ItemColumns.of(listed))
+    positions = position_plans(request, chosen, listed, settled=settled or {})
+    given = {label: one.table for label, one in positions.items() if label not in (settled or {})}
+    layouts = tuple(replace(layout, table=given.get(layout.label)) for layout in layouts)
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
-    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, outlook)
+    return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, outlook, positions)
 
 
 def _outlook(request: Request, chosen: Sequence[Chosen], items: ItemColumns, first: TemporalSpec) -> Outlook:

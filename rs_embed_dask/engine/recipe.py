@@ -33,6 +33,7 @@ from rs_embed_dask.specs import (
     TemporalSpec,
     resolution_of,
 )
+from rs_embed_dask.specs.positions import KEPT
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
@@ -373,7 +374,8 @@ def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
         entries.append(replace(entry, within=bounds, note=note, prep=one.asked_prep))
     merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for (key, _), needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
-    return Recipe(request.provider, merged, tuple(entries), request.output, products=read)
+    output = replace(request.output, positions=KEPT)  # positions are taken from results: see graph.gather_task
+    return Recipe(request.provider, merged, tuple(entries), output, products=read)
 
 
 def _with_views(groups: list[ReadGroup], seen: Mapping[str, tuple[View, ...]]) -> tuple[ReadGroup, ...]:

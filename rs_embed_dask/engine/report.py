@@ -259,6 +259,8 @@ class RunReport:
         Wall time.
     is_over : bool
         Whether the run reached its end.
+    positions : dict of str to str
+        What was done about positions in windows, by model; empty where they are kept.
     """
 
     figures: Figures
@@ -273,6 +275,7 @@ class RunReport:
     workers_lost: int = 0
     seconds: float = 0.0
     is_over: bool = True
+    positions: dict[str, str] = field(default_factory=dict)
 
     def add(self, receipt: ChunkReceipt) -> None:
         """Count a chunk that was written."""
@@ -309,6 +312,7 @@ class RunReport:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [(label, _counts_text(counts)) for label, counts in self.counts.items()]
+        rows += [(label, statement) for label, statement in self.positions.items()]
         rows += [
             (f"item {one.id}", f"{one.label} {one.status.name.lower()}: {one.reason}") for one in self.failures[:_SHOWN]
         ]
@@ -332,7 +336,7 @@ class RunReport:
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON, without the individual failures."""
         counts = {label: {status.name: n for status, n in one.items()} for label, one in self.counts.items()}
-        plain = ("store", "failed", "chunks", "lost", "workers_lost", "seconds", "is_over")
+        plain = ("store", "failed", "chunks", "lost", "workers_lost", "seconds", "is_over", "positions")
         nested = {"totals": dict(vars(self.totals)), "plan": self.figures.to_dict(), "counts": counts}
         return {name: getattr(self, name) for name in plain} | nested
 

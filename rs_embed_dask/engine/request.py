@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, TypeVar
 
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
@@ -113,6 +113,8 @@ class MapOptions(TypedDict, total=False):
     frames : "available"
         Frames are the days with actual acquisitions, at most as many as the model takes, or `n_frames`; models that
         take one image or calendar months keep theirs. Default: equal parts of the span, or calendar months.
+    device : str
+        Where the models run that name no device of their own: "auto" (default), "cpu", "cuda", "cuda:1" and so on.
     batch_items : int
         The most items in one batch. Default 32.
     check_input : bool
@@ -130,6 +132,7 @@ class MapOptions(TypedDict, total=False):
     sensor: SensorSpec | Sequence[SensorSpec] | None
     n_frames: int | None
     frames: str | None
+    device: str | None
     batch_items: int | None
     check_input: bool | None
     retry: RetryPolicy | Mapping[str, Any] | None
@@ -179,16 +182,21 @@ def request_of(models: object, options: RequestOptions) -> Request:
         fix = "give provider= only; backend= is its name in rs-embed"
         raise SpecError("backend", value=backend, reason=f"provider={provider!r} was given too", fix=fix)
     source: Any = backend if provider is None else provider
-    return Request(
+    request = Request(
         models=models,  # type: ignore[arg-type]  # normalised there, as are the sensors
         provider=open_provider("auto" if source is None else source),
         output=_spec_of(OutputSpec, options.get("output") or "pooled"),
         prep=_spec_of(InputPrep, options.get("prep") or "auto"),
-        fetch=options.get("fetch") or FetchSpec(),
+        fetch=_fetch_of(options.get("fetch")),
         sensors=options.get("sensor") or (),  # type: ignore[arg-type]
         n_frames=options.get("n_frames"),
         frames=options.get("frames"),
     )
+    device = options.get("device")
+    if device is None:
+        return request
+    placed = (replace(spec, device=device) if spec.device == "auto" else spec for spec in request.models)
+    return replace(request, models=tuple(placed))
 
 
 def statuses_of(only: object) -> frozenset[Status] | None:
@@ -204,6 +212,13 @@ def statuses_of(only: object) -> frozenset[Status] | None:
             raise UnknownNameError.among("status", one, by_name)
         statuses |= by_name[name]
     return statuses
+
+
+def _fetch_of(value: object) -> FetchSpec:
+    if isinstance(value, FetchSpec | None):
+        return value or FetchSpec()
+    fix = "give FetchSpec(...), or leave fetch out"
+    raise SpecError("fetch", value=value, reason=f"{type(value).__name__} is not a FetchSpec", fix=fix)
 
 
 def _spec_of(kind: type[_Mode], value: _Mode | str) -> _Mode:

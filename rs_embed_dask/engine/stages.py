@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import ProductEntry
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.preprocess.geometry import Fit
     from rs_embed_dask.products import ProductField
     from rs_embed_dask.specs import TemporalSpec
+    from rs_embed_dask.specs.positions import PositionTable
     from rs_embed_dask.store import Item
 
 __all__ = [
@@ -71,6 +73,18 @@ class Outcome:
     seconds: float = 0.0
     coverage: np.ndarray[Any, Any] | None = None
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fit: Fit | None = None
+    windows: np.ndarray[Any, Any] | None = None
+
+    def without(self, table: PositionTable | None) -> Outcome:
+        """Take from a grid what positions add to it; say so where its windows have another shape than the table."""
+        if table is None or self.data is None or self.fit is None:
+            return self
+        (rows, columns), side = self.fit.window, table.window
+        if (rows, columns) != (side, side):
+            kept = f"positions kept: its windows are {rows} x {columns} tokens, and those of the table {side} x {side}"
+            return replace(self, note="; ".join(filter(None, (self.note, kept))))
+        return replace(self, data=table.without(self.data, self.fit.places))
 
     @property
     def shares(self) -> np.ndarray[Any, Any] | None:
@@ -372,6 +386,8 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         grid=result.grid,
         note="; ".join(filter(None, (note, lost, submitted.note, coverage_note(result.coverage), issues))),
         checks=submitted.checks,
+        fit=result.fit,
+        windows=result.windows,
         **facts | {"valid_fraction": shares, "coverage": result.coverage},
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.store import MapView, StoreView
 
-__all__ = ["stored_request"]
+__all__ = ["stored_request", "trusted_hosts"]
 
 _OURS: Final = frozenset({"earth_engine", "earth_search", "files", "planetary_computer", "stac", "synthetic"})
 _CREDENTIALS: Final = frozenset({"application_default", "environment", "service_account", "user"})
@@ -46,9 +46,9 @@ def stored_request(
     Raises
     ------
     StoreError
-        If it names what a stored request may not; the message lists it and says what to pass.
+        If it names what a stored request may not; the message lists all of it and says what to pass.
     """
-    request, trusted = store.request, _hosts(trust_hosts)
+    request, trusted = store.request, trusted_hosts(trust_hosts)
     is_foreign = not is_own(request, store.receipt)
     names, hosts = [], []
     if provider is None:
@@ -58,24 +58,33 @@ def stored_request(
         names += _of_model(model) if is_foreign else []
         hosts += _addresses(model.get("options"), besides=_default(model))
     unknown = sorted({each for each in map(_origin, hosts) if each not in _KNOWN and not _is_in(each, trusted)})
-    if unknown and is_foreign:
-        _refuse_hosts(store, unknown)
-    if names:
-        reason = f"its request names {'; '.join(names)}, and only the caller may name these"
-        fix = (
-            "pass provider=open_provider(...) with options of your own; where a model's options name a file or folder, "
-            "repeat the call that made the store with out= this store"
-        )
+    refused = [*_refused_names(names), *(_refused_hosts(unknown) if is_foreign else ())]
+    if refused:
+        reason, fix = ("; ".join(parts) for parts in zip(*refused, strict=True))
         raise StoreError("stored request", value=str(store.target), reason=reason, fix=fix)
     return Request.from_dict(request, provider=provider)
 
 
-def _refuse_hosts(store: StoreView | MapView, unknown: Sequence[str]) -> None:
-    listed = ", ".join(unknown)
-    names = ", ".join(repr(urlsplit(each).netloc) for each in unknown)
-    reason = f"its request would contact {listed}, and this user did not make it on this machine as it is now"
-    fix = f"if you trust them, with your credentials too where the provider sends any, pass trust_hosts=[{names}]"
-    raise StoreError("stored request", value=str(store.target), reason=reason, fix=fix)
+def _refused_names(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield reason and fix for what only the caller may name."""
+    if names:
+        fix = (
+            "pass provider=open_provider(...) with options of your own; where a model's options name a file or folder, "
+            "repeat the call that made the store with out= this store"
+        )
+        yield f"its request names {'; '.join(names)}, and only the caller may name these", fix
+
+
+def _refused_hosts(unknown: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield reason and fix for hosts that are neither known nor trusted."""
+    if unknown:
+        hosts = [urlsplit(each).netloc for each in unknown]
+        reason = f"its request would contact {', '.join(unknown)}, and this user did not make it on this machine"
+        fix = (
+            "if you trust these hosts, with your credentials too where the provider sends any, pass "
+            f"trust_hosts={hosts!r} (on the command line {' '.join(f'--trust-host {host}' for host in hosts)})"
+        )
+        yield f"{reason} as it is now", fix
 
 
 def _of_provider(description: object, *, is_foreign: bool) -> Iterator[str]:
@@ -126,7 +135,8 @@ def _origin(address: str) -> str:
     return f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
-def _hosts(trust_hosts: object) -> frozenset[str]:
+def trusted_hosts(trust_hosts: object) -> frozenset[str]:
+    """Return the hosts that a caller trusts, in lower case. Raises SpecError."""
     fix = "list host names, such as trust_hosts=['stac.example.org']"
     if isinstance(trust_hosts, str) or not isinstance(trust_hosts, Iterable):
         raise SpecError("trust_hosts", value=trust_hosts, reason="it is not a list of hosts", fix=fix)

@@ -17,7 +17,7 @@ from rs_embed_dask.imagery.revisit import first_day
 from rs_embed_dask.models import all_cards, card
 from rs_embed_dask.products.field import year_of
 from rs_embed_dask.providers import Provider, open_provider
-from rs_embed_dask.providers.files.folders import ENDINGS, NO_DATE
+from rs_embed_dask.providers.files.folders import DATES_FIX, ENDINGS, NO_DATE
 from rs_embed_dask.providers.files.provider import Files
 from rs_embed_dask.show.tables import counted, table_html, table_text
 from rs_embed_dask.specs import FetchSpec, ModelSpec, Spatial, TemporalSpec
@@ -212,8 +212,7 @@ def _of_files(of: Card, one: ModelInput, scenes: Sequence[Scene], span: Span | N
             fix = f"choose bands by the model's option: ModelSpec({of.id!r}, options={{'bands': {kept!r}}})"
         raise SpecError("bands", value=lacking, reason=reason, fix=fix)
     if any(scene.datetime == NO_DATE for scene in scenes):
-        fix = "name files by date, such as 20220605_B04.tif, or pass dates="
-        raise SpecError("dates", reason="nothing states when it was taken", fix=fix)
+        raise SpecError("dates", value=None, reason="nothing states when it was taken", fix=DATES_FIX)
     return _dated(scenes, "the data", span)
 
 

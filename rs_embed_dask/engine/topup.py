@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from rs_embed_dask.engine.ids import check_known
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
+from rs_embed_dask.engine.position_plan import check_given, settled_positions
+from rs_embed_dask.engine.recipe import choose
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.specs.places import check_places
+from rs_embed_dask.specs.positions import REMOVED
 from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request, has_lost_chunks, mend_lost_chunks
 from rs_embed_dask.store.seal import is_own, seal_of
 
@@ -30,6 +33,8 @@ def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Sto
     if set(request.labels) - set(store.labels):
         return None
     check_request(store.request, request.to_dict(), place=str(store.target))
+    if request.output.positions_mode == REMOVED:
+        check_given(request, choose(request), store)
     match = store.match_items(items)
     is_open = match.new or any(len(store.pending(label)) for label in request.labels)
     if is_open or has_lost_chunks(store, request.labels):
@@ -84,7 +89,8 @@ def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes)
     # The plan is made before the items are appended and covers them too, because a new model embeds all items.
     future = items if is_as_stored else StoredItems(store, match.new)
     chosen = replace(sizes, chunk_items=store.chunk_items)
-    plan = make_plan(future, request, sizes=chosen, stored=store.layouts, added=match.new)
+    settled = settled_positions(store, may_change=True)
+    plan = make_plan(future, request, sizes=chosen, stored=store.layouts, added=match.new, settled=settled)
     _check_room(store, plan)
     if is_as_stored:
         return plan

@@ -15,7 +15,7 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE, Scaling, Unit
 from rs_embed_dask.specs.ground import has_heights
 
-__all__ = ["MISSING_NAMES", "NUMBER_NAMES", "Numbers"]
+__all__ = ["ATTRS", "MISSING_NAMES", "NUMBER_NAMES", "Numbers"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,6 +52,8 @@ _EXAMPLES: Final[dict[str, str]] = {
     KELVIN: "'K', 'degC' or 'DN'",
     DB: "'dB' or 'linear'",
 }
+ATTRS: Final = "attrs['units']"
+"""Where an array states its unit: part of the remedies, which callers may replace."""
 _ALL: Final = (-math.inf, math.inf)
 _SAMPLE: Final = 65_536
 _DIGITS: Final = 7  # of a scale that may have been kept as float32
@@ -152,9 +154,9 @@ class Numbers:
         values[bad] = np.nan
         return values
 
-    def scaling(self, table: Scaling, unit: Unit, what: str = "numbers") -> Scaling:
+    def scaling(self, table: Scaling, unit: Unit, what: str = "numbers", *, where: str = ATTRS) -> Scaling:
         """Return how the numbers become canonical: by what is stated, else by the sensor's table."""
-        physical = self._physical(table, unit, what)
+        physical = self._physical(table, unit, f"units of {what}", where)
         if physical is None:
             return replace(table, nodata=None)
         gain, shift = (1.0, 0.0) if self.decoded else (self.scale, self.offset)
@@ -173,14 +175,14 @@ class Numbers:
         )
         return replace(made, above=above, at_most=at_most)
 
-    def _physical(self, table: Scaling, unit: Unit, what: str) -> Scaling | None:
+    def _physical(self, table: Scaling, unit: Unit, what: str, where: str) -> Scaling | None:
         """Return the conversion from physical to canonical values; None where the numbers are the sensor's own."""
         if self.unit:
             stated = _conversion(self.unit, unit)
             if stated is None:
-                fix = f"state {_EXAMPLES.get(unit, 'none')} in attrs['units'], or pass scaling="
+                fix = f"state {_EXAMPLES.get(unit, 'none')} in {where}"
                 reason = f"this is no unit of a band in {unit} that is understood"
-                raise SpecError(f"units of {what}", value=self.units, reason=reason, fix=fix)
+                raise SpecError(what, value=self.units, reason=reason, fix=fix)
             return stated
         if not self.packed or unit not in _PHYSICAL:
             return None
@@ -191,14 +193,16 @@ class Numbers:
                 return choice
         return next(choice for choice in _PHYSICAL[unit] if choice.encoding == table.encoding)
 
-    def doubt(self, values: Floats, dtype: np.dtype[Any], *, scaling: Scaling, unit: Unit) -> tuple[str, str] | None:
+    def doubt(
+        self, values: Floats, dtype: np.dtype[Any], *, scaling: Scaling, unit: Unit, where: str = ATTRS
+    ) -> tuple[str, str] | None:
         """Return reason and fix where numbers plainly are not what they are taken for; None if they may be."""
         sample = values.ravel()[:: max(1, values.size // _SAMPLE)].astype(np.float64)
         sample = sample[np.isfinite(sample) & (sample != 0)]
         if unit not in _PLAUSIBLE or not sample.size:
             return None
         stated = bool(self.unit) or self.packed
-        doubt = None if stated else _doubt_unstated(sample, dtype, scaling, unit)
+        doubt = None if stated else _doubt_unstated(sample, dtype, (scaling, unit), where)
         whole = dtype.kind != "f" and not stated  # the sensor's own, saturated or not
         if doubt is not None or whole or scaling.encoding == "db":
             return doubt
@@ -209,7 +213,7 @@ class Numbers:
         twice = twice and bool(np.median(abs(sample)) <= _LARGEST_FRACTION)
         if low <= middle <= high and not twice:
             return None
-        fix = f"state their unit in attrs['units'] ({_EXAMPLES[unit]}), or pass scaling="
+        fix = f"{'correct' if self.unit else 'state'} their unit ({_EXAMPLES[unit]}) in {where}"
         fix = f"drop scale_factor and add_offset, which were applied, and {fix}" if twice else fix
         return f"{self._taken_as(scaling)}, their middle value is {middle:.4g} {_UNIT_NAMES[unit]}", fix
 
@@ -223,22 +227,24 @@ class Numbers:
 
 
 def _doubt_unstated(
-    sample: npt.NDArray[np.float64], dtype: np.dtype[Any], scaling: Scaling, unit: Unit
+    sample: npt.NDArray[np.float64], dtype: np.dtype[Any], taken_as: tuple[Scaling, Unit], where: str
 ) -> tuple[str, str] | None:
     """Return reason and fix where numbers without a stated unit plainly are not the sensor's own."""
+    scaling, unit = taken_as
     if scaling.encoding == "db" and sample.min() >= 0:
         return (
             "nothing states a unit, and none is negative, as decibels are",
-            f"state {_EXAMPLES[DB]} in attrs['units']",
+            f"state {_EXAMPLES[DB]} in {where}",
         )
     if unit != REFLECTANCE:
         return None
     middle = float(np.median(abs(sample)))
     if dtype.kind == "f" and middle <= _LARGEST_FRACTION and (sample % 1).any():
         reason = f"nothing states a unit, and half of them are below {middle:.3g}, as fractions are"
-        return reason, "state attrs['units'] = 'reflectance', or pass scaling={'scale': 10000}"
+        return reason, f"state 'reflectance' in {where}"
     if dtype.itemsize == 1:
-        return "8-bit numbers are a picture, not reflectance", "give the bands, or state scale_factor and units"
+        reason = "8-bit numbers are a picture, not reflectance"
+        return reason, f"give the bands, or state scale_factor and the unit in {where}"
     return None
 
 

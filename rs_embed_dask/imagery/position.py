@@ -23,7 +23,8 @@ _NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _UNEVEN: Final = 1e-3  # of a step, for coordinates that were stored rounded
 _COARSEST: Final = 0.25  # of a step: coordinates rounded more than this do not place a pixel
 _NEAR: Final = 0.1  # of a pixel, for labels beside a transform
-_FIX: Final = "give evenly spaced pixel centres, or pass grid="
+_BESIDE: Final = "drop x and y for Model.embed, or pass grid= to the provider files"
+_FIX: Final = f"give evenly spaced pixel centres, {_BESIDE}"
 _TURN: Final = 360.0
 _POLE: Final = 90.0
 
@@ -115,7 +116,7 @@ def _axis(array: xr.DataArray, name: str, stated: tuple[float, float] | None, *,
     if name not in array.coords:
         if stated is None:
             reason = "it has no coordinates, so the place of its pixels is unknown"
-            fix = "assign pixel centres to x and y (one number per column and row), or pass grid="
+            fix = f"assign pixel centres to x and y (one number per column and row), {_BESIDE}"
             raise SpecError(f"array.{name}", value=array.dims, reason=reason, fix=fix)
         return stated
     labels = array.coords[name].values
@@ -189,5 +190,5 @@ def _check_degrees(x: tuple[float, float, int], y: tuple[float, float, int]) -> 
     if reach > _POLE or right - left > _TURN + width or max(abs(left), abs(right)) > 1.5 * _TURN:
         bounds = tuple(round(edge, 3) for edge in (left, bottom, right, top))
         reason = "these are not longitudes and latitudes, in which its reference system counts"
-        fix = "state the system of its coordinates: array.rio.write_crs(...), or crs="
+        fix = "state the system of its coordinates: array.rio.write_crs(...), or crs= of the provider files"
         raise SpecError("array bounds", value=bounds, reason=reason, fix=fix)

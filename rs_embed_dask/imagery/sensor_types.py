@@ -12,6 +12,7 @@ __all__ = [
     "EMBEDDING",
     "KELVIN",
     "REFLECTANCE",
+    "STATED",
     "Band",
     "Bits",
     "Mask",
@@ -23,11 +24,12 @@ __all__ = [
     "plain_band_name",
 ]
 
-Unit = Literal["reflectance_e4", "db", "kelvin", "embedding"]
+Unit = Literal["reflectance_e4", "db", "kelvin", "embedding", "stated"]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
 KELVIN: Final[Unit] = "kelvin"
 EMBEDDING: Final[Unit] = "embedding"
+STATED: Final[Unit] = "stated"
 
 
 def plain_band_name(name: str) -> str:
@@ -48,8 +50,8 @@ class Band:
         The agency's name, for example ``B04``.
     resolution_m : float
         Native pixel size in metres.
-    unit : {"reflectance_e4", "db", "kelvin", "embedding"}
-        The canonical unit in cubes.
+    unit : {"reflectance_e4", "db", "kelvin", "embedding", "stated"}
+        The canonical unit in cubes; ``stated`` is the one that its catalogue gives.
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.
     aliases : tuple of str

@@ -17,6 +17,8 @@ __all__ = [
     "Sensor",
     "Source",
     "Unit",
+    "add_sensor",
+    "added_sensors",
     "mask_of",
     "sensor",
     "sensors",
@@ -30,6 +32,18 @@ def _plain(name: str) -> str:
 
 
 _BY_NAME: Final = {_plain(name): each for each in SENSORS for name in (each.id, *each.aliases)}
+_ADDED: Final[dict[str, tuple[Sensor, Source]]] = {}
+"""Of collections that no table has. An id is made of all that it stands for, so none is ever replaced by another."""
+
+
+def add_sensor(of: Sensor, where: Source) -> None:
+    """Make a sensor, and how one provider serves it, known to this process."""
+    _ADDED[_plain(of.id)] = of, where
+
+
+def added_sensors(provider: str) -> frozenset[str]:
+    """Return the ids that were added of a provider."""
+    return frozenset(of.id for of, where in list(_ADDED.values()) if where.provider == provider)
 
 
 def sensors() -> tuple[Sensor, ...]:
@@ -60,8 +74,9 @@ def sensor(name: str) -> Sensor:
     >>> sensor("COPERNICUS/S2_SR_HARMONIZED").id
     'sentinel-2-l2a'
     """
-    match = _BY_NAME.get(_plain(str(name)))
-    if match is None:
+    plain = _plain(str(name))
+    match = _BY_NAME.get(plain) or next(iter(_ADDED.get(plain, ())), None)
+    if not isinstance(match, Sensor):
         raise UnknownNameError.among("sensor", name, [each.id for each in SENSORS])
     return match
 
@@ -80,8 +95,10 @@ def source(provider: str, name: str) -> Source:
         if name in {each.collection, *each.more_collections}:
             return each
     sensor_id = sensor(name).id
-    for each in served:
-        if each.sensor == sensor_id:
+    added = _ADDED.get(_plain(sensor_id))
+    candidates: list[Source] = [*served, *([] if added is None else [added[1]])]
+    for each in candidates:
+        if each.sensor == sensor_id and each.provider == provider:
             return each
     listed = ", ".join(dict.fromkeys(each.sensor for each in served))
     reason, fix = NOT_SERVED.get(

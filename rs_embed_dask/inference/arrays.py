@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,7 @@ from rs_embed_dask.imagery.labels import Labelled, read_labels
 from rs_embed_dask.imagery.sensor_types import REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, source
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
+from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.when import day
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["SideInputs", "checked", "embedding", "labelled", "samples"]
+__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding", "labelled", "samples"]
+
+_Pixels: TypeAlias = np.ndarray[Any, Any] | xr.DataArray | xr.Dataset | Cube
+_Dates: TypeAlias = Sequence[DayLike]
+PixelsLike: TypeAlias = _Pixels | Mapping[str, _Pixels]
+DatesLike: TypeAlias = _Dates | Sequence[_Dates] | Mapping[str, _Dates]
+PlacesOf: TypeAlias = tuple[float, float] | Sequence[tuple[float, float]] | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -159,12 +166,13 @@ def _in_unit(plane: Plane, band: Band | None, of: Sensor | None, inputs: Inputs)
             reason = f"nothing states whether these whole numbers are those of {of.id} or {band.unit}"
             raise ModelInputError(what, value=raw.dtype, reason=reason, fix="state 'DN' or the unit in attrs['units']")
         if raw.dtype.itemsize == 1 and band.unit == REFLECTANCE:
-            raise ModelInputError(what, reason="8-bit numbers are a picture, not reflectance", fix="give the bands")
+            reason = "8-bit numbers are a picture, not reflectance"
+            raise ModelInputError(what, value=str(raw.dtype), reason=reason, fix="give the bands")
         return values
-    scaling = numbers.scaling(table, band.unit, what)
+    scaling = numbers.scaling(table, band.unit, plane.name or inputs.modality)
     doubt = numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit)
     if doubt is not None:
-        raise ModelInputError(what, reason=doubt[0], fix=doubt[1].removesuffix(", or pass scaling="))
+        raise ModelInputError(what, value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
     offsets = np.zeros(len(values), np.float32)
     canonical = finish(scaled(values[:, None], scaling, offsets), [band])[:, 0]  # (T, H, W)
     if inputs.unit == "percent_kelvin" and band.unit == REFLECTANCE:

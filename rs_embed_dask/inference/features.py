@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 
 from rs_embed_dask.errors import ModelError
+from rs_embed_dask.preprocess.geometry import owned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,8 @@ class Features:
     # `values` is (D,) or (D, h, w) float32; `grid` where the tokens lie (None for a vector, or an unknown place);
     # `coverage` (h, w) is the share of each token inside the place, where a shape was given;
     # `valid_fraction` (T,) the share of valid values in each frame that was read; `filled_fraction` the share
-    # that was filled of what the model saw; `notes` state what was left out, hidden or filled.
+    # that was filled of what the model saw; `notes` state what was left out, hidden or filled; `fit` says where the
+    # tokens of a grid lie in the network's windows, which `windows` (tiles, D, h, w) are whole, where positions matter.
 
     values: NDArray[np.float32]
     grid: Grid | None
@@ -37,6 +38,8 @@ class Features:
     filled_fraction: float
     notes: tuple[str, ...]
     coverage: NDArray[np.float32] | None = None
+    fit: Fit | None = None
+    windows: NDArray[np.float32] | None = None
 
 
 def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
@@ -51,23 +54,14 @@ def cut_tiles(images: Tensor, fit: Fit) -> Tensor:
 
 def stitched(patches: Tensor, fit: Fit) -> Tensor:
     """Stitch the tokens of tiles into one lattice and crop the requested part: (B, h, w, ..., D)."""
-    # Where two tiles overlap, each owns the tokens up to the middle of the overlap.
     rows, columns = fit.starts
     lattice = patches.unflatten(0, (-1, len(rows), len(columns)))  # (B, down, across, h, w, ..., D)
-    down = _owned(rows, fit.cell_px[0], patches.shape[1], fit.tokens[0])
-    across = _owned(columns, fit.cell_px[1], patches.shape[2], fit.tokens[1])
+    down = owned(rows, fit.cell_px[0], patches.shape[1], total=fit.tokens[0])
+    across = owned(columns, fit.cell_px[1], patches.shape[2], total=fit.tokens[1])
     lines = [torch.cat([lattice[:, i, j][:, a, b] for j, b in across], dim=2) for i, a in down]
     whole = torch.cat(lines, dim=1)
     row_slice, column_slice = fit.keep.slices
     return whole[:, row_slice, column_slice]
-
-
-def _owned(starts: tuple[int, ...], cell: float, length: int, total: int) -> list[tuple[int, slice]]:
-    """Return the tokens that each tile contributes, along one axis."""
-    firsts = [round(start / cell) for start in starts]
-    middles = [(one + length + two) // 2 for one, two in pairwise(firsts)]
-    edges = [0, *middles, total]
-    return [(i, slice(edges[i] - first, edges[i + 1] - first)) for i, first in enumerate(firsts)]
 
 
 def cells(tokens: Tokens, lattice: Tensor) -> Tensor:

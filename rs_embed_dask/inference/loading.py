@@ -148,7 +148,7 @@ def _random(encoder: nn.Module) -> dict[str, torch.Tensor]:
         if not like.is_floating_point():
             drawn[name] = torch.zeros(like.shape, dtype=like.dtype)
         elif like.dim() > 1:
-            drawn[name] = noise / math.sqrt(min(math.prod(like.shape[1:]), 2500))
+            drawn[name] = noise.div_(math.sqrt(min(math.prod(like.shape[1:]), 2500)))
         else:
             drawn[name] = 0.1 * noise.abs() + 1 if leaf in {"weight", "gamma", "running_var"} else 0.1 * noise
     return drawn

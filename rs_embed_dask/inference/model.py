@@ -19,6 +19,7 @@ from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
+from rs_embed_dask.specs.positions import KEPT, PositionTable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -126,12 +127,12 @@ class Model:
 
     def embed(
         self,
-        data: object,
+        data: arrays.PixelsLike,
         *,
         output: OutputSpec = _POOLED,
         prep: InputPrep | None = None,
-        dates: object = None,
-        place: object = None,
+        dates: arrays.DatesLike | None = None,
+        place: arrays.PlacesOf | None = None,
         resolution_m: float | None = None,
     ) -> Embedding:
         """Embed raw pixels: no provider and no Dask needed.
@@ -177,12 +178,12 @@ class Model:
         """
         side = arrays.SideInputs(dates, place, resolution_m)
         samples, batched = arrays.samples(data, self.inputs, side)
-        chosen = prep or self.spec.prep or _RESIZE
-        results = self.embed_samples(samples, output, chosen)
+        chosen, given = prep or self.spec.prep or _RESIZE, self._given(output)
+        results = self.embed_samples(samples, output if given is None else replace(output, positions=KEPT), chosen)
         for result in results:
             if isinstance(result, RsEmbedError):
                 raise result
-        done = [result for result in results if isinstance(result, Features)]
+        done = [self._without(result, given) for result in results if isinstance(result, Features)]
         about = {
             "model": self.card.id,
             "variant": self.card.variant_for(self.spec).name,
@@ -238,6 +239,28 @@ class Model:
             for one, fit in zip(self.inputs, fits, strict=True)
         }
         return {"inputs": inputs, "options": self.card.chosen(self.spec.options), "prep": prep.mode}
+
+    def _given(self, output: OutputSpec) -> PositionTable | None:
+        """Return the table of positions that is taken away, if any. Refuses to measure one: a call has no store."""
+        table = output.positions
+        if output.positions_mode == KEPT:
+            return None
+        if self.inputs[0].native:
+            reason, fix = "its tokens have no position in a window: it has none", "leave positions out"
+        elif isinstance(table, PositionTable):
+            return table
+        else:
+            reason = "a call of a model neither measures positions nor opens a store"
+            fix = "give the table itself, as open_store(path)[label].position_mean.values, or use compute_embeddings"
+        raise SpecError(f"{self.card.id}: positions", value=table, reason=reason, fix=fix)
+
+    def _without(self, one: Features, table: PositionTable | None) -> Features:
+        """Take positions from a grid."""
+        if table is None or one.fit is None:
+            return one
+        about = {"model": self.card.id, "variant": self.card.variant_for(self.spec).name, "patch_px": self.patch}
+        fitting = table.fitting(dim=len(one.values), window=one.fit.window[0], **about)
+        return replace(one, values=fitting.without(one.values, one.fit.places))
 
     def embed_cubes(
         self,
@@ -404,6 +427,8 @@ class Model:
             return [error] * len(ready)
         grid, rows_of = output.mode == "grid", [None] * len(ready) if share is None else share
         finished = [self._finished(sample, fit, row, grid=grid) for sample, row in zip(ready, values, strict=True)]
+        if grid and not self.inputs[0].native:
+            finished = _framed(finished, fit, None if output.positions_mode == KEPT else _windows(tokens, fit))
         return [_covered(one, of, grid=grid) for one, of in zip(finished, rows_of, strict=True)]
 
     def _finished(self, sample: Sample, fit: Fit, row: NDArray[np.float32], *, grid: bool) -> Features | RsEmbedError:
@@ -413,6 +438,21 @@ class Model:
         place = place_grid(sample.grid, fit) if grid and sample.grid is not None else None
         values = np.ascontiguousarray(row, dtype=np.float32)
         return Features(values, place, sample.valid_fraction, sample.filled_fraction, sample.notes)
+
+
+def _windows(tokens: Tokens, fit: Fit) -> NDArray[np.float32]:
+    """Return the whole windows of items, (B, tiles, D, h, w): what positions are measured from."""
+    each = cells(tokens, tokens.patches).permute(0, 3, 1, 2).float().cpu().numpy()  # (B tiles, D, h, w)
+    return each.reshape(-1, fit.tile_count, *each.shape[1:])
+
+
+def _framed(
+    finished: Sequence[Features | RsEmbedError], fit: Fit, windows: NDArray[np.float32] | None
+) -> list[Features | RsEmbedError]:
+    """Add to each grid where its tokens lie in their windows, and these if there are any."""
+    each = [None] * len(finished) if windows is None else windows
+    pairs = zip(finished, each, strict=True)
+    return [one if isinstance(one, RsEmbedError) else replace(one, fit=fit, windows=own) for one, own in pairs]
 
 
 def _token_share(ready: Sequence[Sample], fit: Fit) -> NDArray[np.float32] | None:

@@ -13,19 +13,20 @@ from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.outlook import check_faults
+from rs_embed_dask.engine.positions import Decision, decide
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
 from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.maps.acquired import dated_recipe
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
-from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, stored_table, temporals_of, was_decided
-from rs_embed_dask.maps.positions import MEASURED, PASSED, Decision, PositionTable, decide
+from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, temporals_of, was_decided
 from rs_embed_dask.maps.report import MapReport
 from rs_embed_dask.maps.request import MapRun
 from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
+from rs_embed_dask.specs.positions import MEASURED, PASSED, PositionTable
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
@@ -136,6 +137,8 @@ class _Making:
             for models, works in todo:
                 self._compute_pass(models, works)
             is_over = True
+            if self._watch.lost or report.lost:
+                self._store.location.leftovers(remove=True)
         except KeyboardInterrupt as stop:
             stop.add_note(f"What is done is stored; continue by resume({report.store!r}) or the same call.")
             raise
@@ -209,13 +212,11 @@ class _Making:
 
     def _table(self, one: MapModel) -> PositionTable | None:
         """Return the table of the store, or the one that was passed for a model."""
-        kept, given = stored_table(self._store, one.label), self._run.wanted.positions
+        kept, given = self._store.table(one.label), self._run.wanted.positions
         if kept is not None or not isinstance(given, PositionTable):
             return kept
-        about = self._run.about(one)
-        if about["model"] != given.model:
+        if self._run.about(one)["model"] != given.model:
             return None
-        given.require(**about, dim=one.dim, window=one.tiling.window)
         return replace(given, source=PASSED if given.source == MEASURED else given.source)
 
     def _decision(self, one: MapModel, table: PositionTable | None, mode: str) -> Decision:

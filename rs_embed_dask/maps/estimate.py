@@ -11,18 +11,21 @@ import numpy as np
 
 from rs_embed_dask.engine.estimate import Price, merged_read
 from rs_embed_dask.engine.outlook import Outlook
+from rs_embed_dask.engine.positions import LEAST, decide
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.maps.first import inside_area
 from rs_embed_dask.maps.lattice import Rect
 from rs_embed_dask.maps.passes import MapPass
 from rs_embed_dask.maps.plan import MapPlan, ModelFigures, ReadFigures
-from rs_embed_dask.maps.positions import LEAST_WINDOWS, PositionTable, decide, first_blocks, stratified
+from rs_embed_dask.maps.positions import first_blocks, stratified
 from rs_embed_dask.maps.stream import bands
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
+from rs_embed_dask.specs.positions import PositionTable
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.recipe import ReadGroup
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel
     from rs_embed_dask.maps.request import MapRun
@@ -61,10 +64,9 @@ def plan_of(run: MapRun) -> MapPlan:
         counts = {name: _counted(work) for name, work in works.items()}
         models |= {one.label: _model_figures(run, one, works, counts) for one in sharing}
         reads.append(_read_figures(run, sharing, works, counts))
-    west, south, east, north = run.region.lonlat.bounds
     return MapPlan(
         run.wanted.to_dict(),
-        (west, south, east, north),
+        run.region.bounds,
         run.region.area_m2 / 1e6,
         len(run.wanted.temporals),
         tuple(models[label] for label in run.recipe.labels),
@@ -167,7 +169,7 @@ def _positions(run: MapRun, one: MapModel, first: int) -> str:
         table = given if isinstance(given, PositionTable) else None
         return decide(table, run.wanted.mode).statement.removeprefix("positions ")
     how = "removed, as asked" if run.wanted.mode == "removed" else "removed where they explain more than 1 %"
-    scarce = "" if first >= LEAST_WINDOWS or run.wanted.mode == "removed" else "; too few, so they will be kept"
+    scarce = "" if first >= LEAST or run.wanted.mode == "removed" else "; too few, so they will be kept"
     passed = "" if scarce else "; not comparable with other maps unless you pass its table"
     return f"measured over {counted(first, 'window')} of this region, {how}{scarce}{passed}"
 
@@ -201,9 +203,13 @@ def _sources(run: MapRun, labels: tuple[str, ...]) -> tuple[str, ...]:
     groups = [run.recipe.groups[number].only(labels) for visit in run.recipe.visits(labels) for number in visit]
     products = [entry for label, entry in run.recipe.product.items() if label in labels]
     return (
-        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)}" for one in groups),
+        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)} for {_users(one)}" for one in groups),
         *(f"{one.label} from {one.reader.place}" for one in products),
     )
+
+
+def _users(group: ReadGroup) -> str:
+    return ", ".join(dict.fromkeys(need.label for need in group.needs))
 
 
 def _shared(provider: Provider, read: Read, lattice: Lattice, *, tile: BlockIndex, blocks: int) -> Estimate:

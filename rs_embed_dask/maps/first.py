@@ -12,10 +12,11 @@ from dask.tokenize import tokenize
 from distributed import secede
 
 from rs_embed_dask.engine.graph import SharedValue
+from rs_embed_dask.engine.positions import PositionSums
 from rs_embed_dask.engine.reading import is_fatal
 from rs_embed_dask.maps.graph import MapJob, bytes_task, pixels_task
 from rs_embed_dask.maps.lattice import Rect
-from rs_embed_dask.maps.positions import PositionSums, first_blocks, stratified
+from rs_embed_dask.maps.positions import first_blocks, stratified
 from rs_embed_dask.maps.stream import FirstReads
 from rs_embed_dask.maps.tiles import TileArea, tile_vectors
 from rs_embed_dask.maps.windows import EARLIER, BlockIndex

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.scores import DISTANCES
 from rs_embed_dask.maps.scoring import ScoreBook
@@ -16,8 +15,9 @@ from rs_embed_dask.store import Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rs_embed_dask.engine.positions import Decision
     from rs_embed_dask.maps.graph import BlockReceipt
-    from rs_embed_dask.maps.positions import Decision
+    from rs_embed_dask.specs.positions import PositionTable
     from rs_embed_dask.store.map_store import MapStore, MapView
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "keep_decisions",
     "region_of",
     "scores_frame",
-    "stored_table",
     "temporals_of",
     "was_decided",
 ]
@@ -44,13 +43,6 @@ def temporals_of(store: MapView) -> tuple[TemporalSpec, ...]:
     return tuple(TemporalSpec.from_dict(one) for one in store.request["temporals"])
 
 
-def stored_table(store: MapView, label: str) -> PositionTable | None:
-    """Return the table by which positions are taken from a model's tokens, or would be."""
-    facts, mean = store.receipt.get("positions", {}).get(label, {}), store.positions(label)
-    # A run may have ended between the table and what was said of it.
-    return None if mean is None or "table" not in facts else PositionTable.from_dict(facts["table"], mean)
-
-
 def was_decided(store: MapView, label: str) -> bool:
     """Return whether some vectors of a model were written without a table: all others must then be like them."""
     if label not in store.receipt.get("positions", {}):
@@ -64,7 +56,7 @@ def keep_decisions(store: MapStore, tables: Mapping[str, PositionTable], decisio
     facts = dict(store.receipt.get("positions", {}))
     for label, decision in decisions.items():
         table = tables.get(label)
-        if table is not None and stored_table(store, label) is None:
+        if table is not None and store.table(label) is None:
             store.keep_positions(label, table.mean)
         about = {} if table is None else {"table": table.to_dict()}
         facts[label] = about | {"removed": decision.removed, "statement": decision.statement}

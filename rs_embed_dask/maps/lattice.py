@@ -127,6 +127,11 @@ class Lattice(Record):
         return self.block * self.token_m
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether the group says where it holds."""
+        return self.group in UTM_GROUPS or CRS.from_user_input(self.crs).area_of_use is not None
+
+    @property
     def area(self) -> _Bounds:
         """West, south, east and north of what the group owns, in degrees; east may be above 180."""
         if zone := _UTM_NAME.fullmatch(self.group):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["cut", "moved", "polygons", "to_degrees", "turned"]
+__all__ = ["cut", "moved", "outlines", "polygons", "to_degrees", "turned"]
 
 _BEND_M: Final = 0.01
 _ROUNDS: Final = 40
@@ -31,8 +31,15 @@ _FIX: Final = "check the coordinates, their order (x, y) and the crs"
 
 def polygons(shape: shapely.Geometry) -> list[shapely.Polygon]:
     """List the polygons of a shape; points and lines have no area and are left out."""
-    nested = shapely.get_parts(shapely.get_parts(shape))
-    return [one for one in nested if isinstance(one, shapely.Polygon) and one.area > 0]
+    return [one for one in outlines(shape) if one.area > 0]
+
+
+def outlines(shape: shapely.Geometry) -> list[shapely.Polygon]:
+    """List the polygons of a shape, of collections within collections too, sound or not."""
+    parts = shapely.get_parts(shape)
+    while any(hasattr(one, "geoms") for one in parts):
+        parts = shapely.get_parts(parts)
+    return [one for one in parts if isinstance(one, shapely.Polygon) and not one.is_empty]
 
 
 def turned(shape: shapely.Geometry, degrees: float) -> shapely.Geometry:
@@ -48,20 +55,17 @@ def cut(shape: shapely.Geometry, box: tuple[float, float, float, float]) -> Iter
         yield from polygons(shapely.intersection(turned(shape, turn * _FULL_TURN), shapely.box(*box)))
 
 
-def _apart(first: NDArray[Any], second: NDArray[Any], *, degrees: bool) -> NDArray[np.float64]:
-    """Distances of points in metres, accurate where they are small; (N,)."""
-    dx, dy = (second - first).T
+def _bend(ends: NDArray[Any], reached: NDArray[Any], *, degrees: bool) -> NDArray[np.float64]:
+    """Distances in metres of points from the straight edges between consecutive `ends`; (N,)."""
+    edge, offset = np.diff(ends, axis=0), reached - ends[:-1]
     if degrees:
-        dx = (dx + _HALF_TURN) % _FULL_TURN - _HALF_TURN
-        dx, dy = dx * np.cos(np.radians(second[:, 1])) * _DEGREE_M, dy * _DEGREE_M
-    return np.asarray(np.hypot(dx, dy))
-
-
-def _middles(points: NDArray[Any], *, degrees: bool) -> NDArray[np.float64]:
-    step = np.diff(points, axis=0)
-    if degrees:
-        step[:, 0] = (step[:, 0] + _HALF_TURN) % _FULL_TURN - _HALF_TURN
-    return np.asarray(points[:-1] + step / 2)
+        for step in (edge, offset):
+            step[:, 0] = (step[:, 0] + _HALF_TURN) % _FULL_TURN - _HALF_TURN
+            step[:] *= np.column_stack([np.cos(np.radians(reached[:, 1])), np.ones(len(step))]) * _DEGREE_M
+    # A point that has moved along its edge bends nothing: Mercator stretches meridians, and they stay straight.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        along = np.clip(np.nan_to_num((edge * offset).sum(1) / (edge * edge).sum(1)), 0.0, 1.0)
+    return np.asarray(np.hypot(*(offset - along[:, None] * edge).T))
 
 
 def _line(ring: NDArray[Any], source: str, target: str) -> NDArray[np.float64]:
@@ -73,9 +77,9 @@ def _line(ring: NDArray[Any], source: str, target: str) -> NDArray[np.float64]:
     there = np.column_stack(project(source, target, *points.T))
     for _ in range(_ROUNDS):
         # Middles in the source's plane: its edges are straight there, on whichever turn its longitudes lie.
-        middles = _middles(points, degrees=False)
+        middles = points[:-1] + np.diff(points, axis=0) / 2
         reached = np.column_stack(project(source, target, *middles.T))
-        bent = _apart(reached, _middles(there, degrees=degrees), degrees=degrees) > _BEND_M
+        bent = _bend(there, reached, degrees=degrees) > _BEND_M
         if not bent.any():
             break
         at = np.flatnonzero(bent) + 1
@@ -115,7 +119,9 @@ def _ring_in_degrees(ring: NDArray[Any], crs: str) -> shapely.Polygon:
 
 
 def _check_degrees(points: NDArray[Any]) -> None:
-    if not (np.isfinite(points).all() and np.abs(points[:, 1]).max() <= _RIGHT_ANGLE):
+    if not np.isfinite(points).all():
+        raise SpecError("region", value=_around(points), reason="not all of its coordinates are finite", fix=_FIX)
+    if np.abs(points[:, 1]).max() > _RIGHT_ANGLE:
         raise SpecError("region", value=_around(points), reason="latitudes lie in [-90, 90]", fix=_FIX)
     if np.abs(points[:, 0]).max() > _FULL_TURN:
         raise SpecError("region", value=_around(points), reason="longitudes lie in [-180, 180]", fix=_FIX)

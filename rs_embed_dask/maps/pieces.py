@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.specs import TemporalSpec
 
-__all__ = ["PixelPart", "ReadArea", "crop", "fault_of", "first_bytes", "joined", "read_piece"]
+__all__ = ["PixelPart", "ReadArea", "crop", "fault_of", "first_bytes", "joined", "no_imagery", "read_piece"]
 
 _MISSING: Final = (Status.OK, Status.NO_DATA)
 

@@ -74,7 +74,7 @@ class ReadFigures:
     labels : tuple of str
         The models.
     what : tuple of str
-        Collections, resolutions and bands.
+        Collections, resolutions, bands and the models that use them.
     reads : int
         Rectangles that are read.
     pixels : int
@@ -108,7 +108,7 @@ class MapPlan:
     request : dict
         The request as the store keeps it, without the region.
     extent : tuple of float
-        West, south, east and north in degrees.
+        West, south, east and north in degrees; west is above east where the antimeridian lies between them.
     area_km2 : float
         Area of the region.
     spans : int
@@ -173,6 +173,10 @@ class MapPlan:
         reads = [row for one in self.reads for row in _read_rows(one)]
         models = [Section(one.label, _model_rows(one)) for one in self.models]
         return [Section("", facts), *models, Section("reads", reads)]
+
+    def __repr__(self) -> str:
+        labels = ", ".join(one.label for one in self.models)
+        return f"MapPlan({self.area_km2:,.0f} km2, {labels}; print it for its cost)"
 
     def __str__(self) -> str:
         return page_text("Plan of a map", self._sections())

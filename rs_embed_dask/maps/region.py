@@ -11,14 +11,15 @@ import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import shapely
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import UTM_GROUPS, Rect, lattice_for, lattice_of
-from rs_embed_dask.maps.outline import cut, moved, polygons, to_degrees
+from rs_embed_dask.maps.outline import cut, moved, outlines, polygons, to_degrees
+from rs_embed_dask.specs.accepted import CrsLike, TableLike
 from rs_embed_dask.specs.base import as_mapping, text
 from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text, geodesic_area
 from rs_embed_dask.specs.places import read_frame
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.maps.lattice import Lattice
 
-__all__ = ["LEAST_SHARE", "Region"]
+__all__ = ["LEAST_SHARE", "Region", "RegionLike"]
 
 LEAST_SHARE: Final = 1e-6
 """The share of a token from which on a region touches it: less is rounding along an edge."""
@@ -67,7 +68,7 @@ class Region:
     crs: str = WGS84
 
     @classmethod
-    def of(cls, source: object, crs: object = None) -> Region:
+    def of(cls, source: RegionLike, crs: CrsLike | None = None) -> Region:
         """Make a region.
 
         Parameters
@@ -85,16 +86,20 @@ class Region:
         Raises
         ------
         SpecError
-            If there is no area, an outline crosses itself, a coordinate is out of reach, or a file cannot be read.
+            If a shape has no area, an outline crosses itself, a coordinate is out of reach, or a file cannot be read.
         """
         if isinstance(source, Region):
             return source
         if isinstance(source, str | PathLike):
-            source = read_frame(fspath(source))
+            source = _read(fspath(source))
         shapes, name = _areas(source, crs)
-        parts = [part for shape in shapes for part in polygons(shape)]
+        by_shape = [outlines(shape) for shape in shapes]
+        parts = [part for listed in by_shape for part in listed]
         if not parts:
             raise SpecError("region", value=source, reason="it has no area", fix=_FIX)
+        if without := by_shape.count([]):
+            reason = f"it holds shapes without an area, such as points or lines: {without} of {len(shapes)}"
+            raise SpecError("region", value=source, reason=reason, fix="leave them out, or buffer them")
         degrees = shapely.union_all([to_degrees(part, name) for part in parts])
         if crs_facts(name).degrees:
             return cls(shapely.normalize(degrees), WGS84)
@@ -110,6 +115,18 @@ class Region:
         return shapely.union_all([to_degrees(part, self.crs) for part in polygons(self.shape)])
 
     @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north in degrees; west is above east where the antimeridian lies between them."""
+        west, south, east, north = self.lonlat.bounds
+        spans = sorted((part.bounds[0], part.bounds[2]) for part in polygons(self.lonlat))
+        gap, reach = (-_HALF_TURN, -_HALF_TURN), -_HALF_TURN
+        for left, right in spans:
+            gap, reach = max(gap, (reach, left), key=lambda one: one[1] - one[0]), max(reach, right)
+        if west == -_HALF_TURN and east == _HALF_TURN and gap[1] > gap[0]:
+            east, west = gap
+        return west, south, east, north
+
+    @property
     def area_m2(self) -> float:
         """Area on the ellipsoid."""
         return sum(geodesic_area(part) for part in polygons(self.lonlat))
@@ -120,7 +137,7 @@ class Region:
         return hashlib.sha256(self.crs.encode() + shapely.to_wkb(self.shape)).hexdigest()[:16]
 
     def __repr__(self) -> str:
-        west, south, east, north = self.lonlat.bounds
+        west, south, east, north = self.bounds
         return f"Region({self.area_m2 / 1e6:,.4g} km2 in {west:.6g}, {south:.6g}, {east:.6g}, {north:.6g})"
 
     def __dask_tokenize__(self) -> tuple[str, str]:
@@ -146,7 +163,7 @@ class Region:
             return Region(shapely.normalize(shapely.union(self.shape, other.shape)), self.crs)
         return Region(shapely.normalize(shapely.union(self.lonlat, other.lonlat)))
 
-    def lattices(self, token_m: float, block: int, crs: object = "utm") -> tuple[Lattice, ...]:
+    def lattices(self, token_m: float, block: int, crs: CrsLike = "utm") -> tuple[Lattice, ...]:
         """Return the lattices on which the region has blocks.
 
         Parameters
@@ -202,7 +219,17 @@ class Region:
         return _shares(_plane(self, lattice), lattice, rect)
 
 
-def _areas(source: Any, crs: object) -> tuple[list[shapely.Geometry], str]:
+RegionLike: TypeAlias = "Region | BBox | Polygon | shapely.Geometry | TableLike"
+
+
+def _read(path: str) -> Any:
+    try:
+        return read_frame(path)
+    except SpecError as error:
+        raise SpecError("region", value=path, reason=error.reason, fix=_FIX) from error
+
+
+def _areas(source: Any, crs: CrsLike | None) -> tuple[list[shapely.Geometry], str]:
     """List the geometries of a source, and name their reference system."""
     if isinstance(source, BBox):
         box = shapely.box(*source.own_bounds)
@@ -217,7 +244,8 @@ def _areas(source: Any, crs: object) -> tuple[list[shapely.Geometry], str]:
         if stated is None:
             fix = "use frame.set_crs"
             raise SpecError("region", value=type(source).__name__, reason="the frame does not state its crs", fix=fix)
-        return list(shapely.force_2d(source.geometry.dropna().to_numpy())), crs_text("region.crs", stated)
+        shapes = shapely.force_2d(source.geometry.dropna().to_numpy())
+        return list(shapes[~shapely.is_empty(shapes)]), crs_text("region.crs", stated)
     raise SpecError("region", value=source, reason=f"{type(source).__name__} is not an area", fix=_FIX)
 
 
@@ -252,6 +280,9 @@ class _Owned(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _owned(lattice: Lattice) -> _Owned:
+    everywhere = _Owned(shapely.Polygon(), shapely.box(*_bounds(lattice, Rect(0, 0, *lattice.shape))))
+    if not lattice.is_bounded:
+        return everywhere  # far from its centre such a projection bends without end: asked per token
     west, south, east, north = lattice.area
     middle = (west + east) / 2 if east - west > _HALF_TURN else east
     halves = [
@@ -259,8 +290,8 @@ def _owned(lattice: Lattice) -> _Owned:
     ]
     try:
         area = moved(halves, lattice.crs)
-    except SpecError:  # a projection that does not say where it holds and does not hold everywhere: asked per token
-        return _Owned(shapely.Polygon(), shapely.box(*_bounds(lattice, Rect(0, 0, *lattice.shape))))
+    except SpecError:  # it does not hold everywhere in its area of use: asked per token
+        return everywhere
     coarse = area.simplify(lattice.token_m / 4)  # the buffers leave room for it
     both = _Owned(coarse.buffer(-2 * lattice.token_m), coarse.buffer(2 * lattice.token_m))
     shapely.prepare(both.surely)

@@ -14,11 +14,13 @@ from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
 from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
-from rs_embed_dask.maps.positions import MODES, PositionTable
 from rs_embed_dask.maps.precision import PRECISIONS
-from rs_embed_dask.maps.windows import BlockIndex
+from rs_embed_dask.maps.windows import BlockIndex, share_of
 from rs_embed_dask.specs import OutputSpec, TemporalSpec
-from rs_embed_dask.specs.base import choice
+from rs_embed_dask.specs.accepted import CrsLike
+from rs_embed_dask.specs.base import choice, whole
+from rs_embed_dask.specs.ground import metric_crs
+from rs_embed_dask.specs.positions import MODES, PositionTable
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
 if TYPE_CHECKING:
@@ -47,8 +49,8 @@ class MapRequest:
         Models, provider and fetch settings.
     temporals : tuple of TemporalSpec
         One layer along ``time`` each.
-    crs : object, default "utm"
-        UTM zones, or one projection in metres.
+    crs : str or int or CRS, default "utm"
+        UTM zones, or one projection in metres; kept as its canonical text.
     overlap : float
         Share of a window's side that the next window covers too.
     dtype : str
@@ -62,7 +64,7 @@ class MapRequest:
 
     request: Request
     temporals: tuple[TemporalSpec, ...]
-    crs: object = "utm"
+    crs: CrsLike = "utm"
     overlap: float = 1 / 12
     dtype: str = "float16"
     positions: str | PositionTable = "auto"
@@ -71,7 +73,7 @@ class MapRequest:
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON, as the store keeps it; a table of positions is kept there as an array."""
         return self.request.to_dict() | {
-            "crs": str(self.crs),
+            "crs": self.crs,
             "overlap": self.overlap,
             "dtype": self.dtype,
             "positions": self.mode,
@@ -89,6 +91,11 @@ class MapRequest:
         object.__setattr__(self, "request", replace(self.request, output=OutputSpec.grid()))
         if len(set(self.spans)) < len(self.spans):
             raise SpecError("temporal", value=self.temporals, reason="a span is given twice", fix="give each span once")
+        is_utm = isinstance(self.crs, str) and self.crs.lower() == _UTM
+        object.__setattr__(self, "crs", _UTM if is_utm else metric_crs("crs", self.crs))
+        object.__setattr__(self, "overlap", share_of(self.overlap))
+        if self.dims is not None:
+            object.__setattr__(self, "dims", whole("dims", self.dims, low=1, high=2**20))
         choice("dtype", self.dtype, PRECISIONS)
         if not isinstance(self.positions, PositionTable):
             choice("positions", self.positions, MODES)
@@ -121,6 +128,7 @@ class MapRun:
         self.passes = shared(models_of(chosen, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}
         self.chosen = {one.spec.label: one for one in chosen}
+        self._check_table()
         self.layouts = {
             label: MapLayout(
                 label,
@@ -132,6 +140,19 @@ class MapRun:
             )
             for label, one in self.models.items()
         }
+
+    def _check_table(self) -> None:
+        """Refuse a table of positions that none of the models can use, or that one was not measured for."""
+        given = self.wanted.positions
+        if not isinstance(given, PositionTable):
+            return
+        users = [one for one in self.models.values() if self.about(one)["model"] == given.model]
+        if not any(self.has_windows(one) for one in users):
+            models = ", ".join(sorted({one.card.id for one in self.chosen.values()}))
+            reason, fix = f"no model of this map has its windows ({models})", "pass it to maps of its model only"
+            raise SpecError("positions", value=f"table of {given.model}", reason=reason, fix=fix)
+        for one in users:
+            given.require(**self.about(one), dim=one.dim, window=one.tiling.window)
 
     def asked(self) -> list[Asked]:
         """Return the blocks of every model."""
@@ -146,8 +167,9 @@ class MapRun:
     def lattice(self, group: MapGroup, one: MapModel, *, pixels: bool = False) -> Lattice:
         """Return the lattice of a model's tokens in a group, or of their pixels."""
         side, count = (one.pixel_m, one.block_px) if pixels else (one.token_m, one.tiling.block)
-        is_chosen = not (isinstance(self.wanted.crs, str) and self.wanted.crs.lower() == _UTM)
-        return lattice_of(group.crs, side, count) if is_chosen else lattice_for(group.group, side, count)
+        if self.wanted.crs == _UTM:
+            return lattice_for(group.group, side, count)
+        return lattice_of(group.crs, side, count)
 
     def about(self, one: MapModel) -> dict[str, Any]:
         """Return what a table of positions belongs to."""
@@ -203,7 +225,7 @@ def _facts(chosen: Chosen, one: MapModel) -> dict[str, Any]:
 def _check_products(chosen: Iterable[Chosen], crs: object) -> None:
     """Refuse published vectors on another grid than their own."""
     for one in chosen:
-        if one.product is not None and not (isinstance(crs, str) and crs.lower() == _UTM):
+        if one.product is not None and crs != _UTM:
             reason = "its vectors lie in UTM zones, and vectors must not be resampled"
             fix = "leave crs out, or map it by itself"
             raise PlanError(f"crs of {one.spec.label}", value=crs, reason=reason, fix=fix)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from rs_embed_dask.engine.positions import PositionSums
 from rs_embed_dask.maps.cosine import FIXED, cosines, distances, fixed, units
-from rs_embed_dask.maps.positions import PositionSums
 from rs_embed_dask.specs.base import Record
 
 if TYPE_CHECKING:

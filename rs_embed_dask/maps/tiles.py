@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.checks import issues_text, reports_of
 from rs_embed_dask.maps.blend import divided, placed, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
-from rs_embed_dask.maps.pieces import PixelPart, crop, fault_of, joined
+from rs_embed_dask.maps.pieces import PixelPart, crop, fault_of, joined, no_imagery
 from rs_embed_dask.specs import InputPrep, OutputSpec
 from rs_embed_dask.store import Status
 
@@ -72,6 +72,7 @@ class TileSums:
     read_seconds: float = 0.0
     weights: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    missing: str = ""
 
     def cut(self, rect: Rect) -> TileSums:
         """Copy the part that a neighbouring block takes."""
@@ -121,6 +122,8 @@ class TileVectors:
     windows: int = 0
     seconds: float = 0.0
     note: str = ""
+    missing: str = ""
+    """Why there are no pixels at all."""
 
 
 def tile_vectors(
@@ -135,7 +138,7 @@ def tile_vectors(
     tiling, over, starts = area.tiling, area.field, area.starts
     px = tiling.patch_px
     pixels = over.scaled(px)
-    cubes, faults = {}, []
+    cubes, faults, missing = {}, [], ""
     for number, need in recipe.needs(label):
         failed = fault_of(pieces, number, pixels)
         if failed is not None:
@@ -143,6 +146,8 @@ def tile_vectors(
         cube = joined(pieces, number, over=pixels, grid=area.grid)
         if cube is not None:
             cubes[need.modality] = cube.select(bands=need.bands)
+        elif absent := no_imagery(pieces, number):
+            missing = absent.reason
     quality, note = None, ""
     if recipe.check_input and area.own is not None:
         own = area.own.scaled(px)
@@ -151,7 +156,7 @@ def tile_vectors(
         quality = _quality(list(cubes.values()), area.own.within(over, px), (area.own.shape, px))
     scenes = tuple(dict.fromkeys(scene for cube in cubes.values() for scene in cube.scenes))
     if faults or not cubes or not len(starts[0]) * len(starts[1]):
-        return TileVectors(None, tuple(faults), quality, scenes, note=note)
+        return TileVectors(None, tuple(faults), quality, scenes, note=note, missing="" if cubes else missing)
     windows = [Rect(row, col, row + tiling.window, col + tiling.window) for row in starts[0] for col in starts[1]]
     inputs = [{name: crop(cube, pixels, rect.scaled(px)) for name, cube in cubes.items()} for rect in windows]
     vectors, errors, seconds = embed_windows(recipe, label, inputs, size=tiling.window, leave=leave)
@@ -197,6 +202,7 @@ def tile_sums(
         pieces[-1].seconds,
         weights,
         tile.note,
+        tile.missing,
     )
 
 
@@ -285,7 +291,8 @@ def block_field(block: Rect, sums: Sequence[TileSums]) -> BlockField:
     parts = [(one.rect, one.total) for one in sums if one.total is not None]
     vectors = divided(placed(parts, block)) if parts else None
     if vectors is None or not np.isfinite(vectors).any():
-        return BlockField(Status.NO_DATA, None, own.quality, "no window has a valid observation", own.scenes)
+        reason = own.missing or "no window has a valid observation"
+        return BlockField(Status.NO_DATA, None, own.quality, reason, own.scenes)
     status, reason = _completeness(vectors, own.quality)
     return BlockField(status, vectors, own.quality, "; ".join(filter(None, (reason, own.note))), own.scenes)
 
@@ -298,10 +305,3 @@ def _completeness(vectors: NDArray[np.float32], quality: Quality | None) -> tupl
     if missing > 1 - _WHOLE:
         parts.append(f"{100 * missing:.0f} % of the pixels missing")
     return (Status.PARTIAL, "; ".join(parts)) if parts else (Status.OK, "")
-
-
-def without_tokens(field_: BlockField, keep: NDArray[np.bool_]) -> BlockField:
-    """Set the tokens that are not to be written to NaN."""
-    if field_.vectors is None or keep.all():
-        return field_
-    return replace(field_, vectors=np.where(keep, field_.vectors, np.float32(np.nan)))

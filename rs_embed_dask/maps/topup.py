@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.maps.kept import region_of, stored_table, temporals_of
-from rs_embed_dask.maps.positions import PositionTable
+from rs_embed_dask.maps.kept import region_of, temporals_of
+from rs_embed_dask.maps.lattice import Lattice
 from rs_embed_dask.specs import ModelSpec
+from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_store import MapStore
 from rs_embed_dask.store.receipt import build_receipt, check_request
@@ -47,7 +48,7 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
             fix = "write the larger region to another out="
             raise StoreMismatchError("map region", value=store.location.name, reason=reason, fix=fix)
         # Before the store says that the region has grown: a run that ends here begins again with it.
-        _cover(store, whole, run)
+        _cover(store, whole, run.region)
     is_sealed = is_own(store.request, store.receipt)
     grown = request | {"region": whole.to_dict()}
     if adds or grown != store.request:
@@ -80,7 +81,7 @@ def _check_table(store: MapStore, run: MapRun) -> None:
     for label in store.labels:
         if not isinstance(given, PositionTable) or label not in run.models:
             continue
-        kept = stored_table(store, label)
+        kept = store.table(label)
         if kept is not None and run.about(run.models[label])["model"] == given.model and kept.digest != given.digest:
             reason = f"{label} was made with another table, {kept.digest}"
             fix = "leave positions out, or write to another out="
@@ -92,15 +93,12 @@ def _adds(store: MapStore, asked: Sequence[Asked]) -> bool:
     return store.document.asking(asked) != store.document
 
 
-def _cover(store: MapStore, whole: Region, run: MapRun) -> None:
-    """Write anew which share of each token the regions cover, in blocks that are asked for again."""
-    for label in set(run.models) & set(store.labels):
-        names = {group.group for group in store.groups(label)}
-        for group, blocks in run.blocks(label).items():
-            if group.group not in names:
-                continue
-            lattice = run.lattice(group, run.models[label])
+def _cover(store: MapStore, whole: Region, added: Region) -> None:
+    """Write anew which share of each token the regions cover, in the blocks of all models that a region touches."""
+    for label in store.labels:
+        for group in store.groups(label):
+            lattice = Lattice(**vars(group))
             there = {at for listed in store.decided(label, group.group).values() for at in listed}
-            for at in (at for at in blocks if at in there):
+            for at in there.intersection(added.blocks(lattice)):
                 block = store.block(BlockKey(label, group.group, 0, *at))
                 block.write_coverage(whole.coverage(lattice, lattice.rect(*at)))

@@ -20,7 +20,7 @@ from rs_embed_dask.specs.base import number, whole
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CORNER", "LEFT", "TOP", "BlockIndex", "Tiles", "Tiling"]
+__all__ = ["CORNER", "LEFT", "TOP", "BlockIndex", "Tiles", "Tiling", "share_of"]
 
 
 class BlockIndex(NamedTuple):
@@ -35,6 +35,15 @@ TOP: Final = (-1, 0)
 LEFT: Final = (0, -1)
 EARLIER: Final = (CORNER, TOP, LEFT)
 """Where what reaches into a block comes from, in the order in which sums are added: equal bits whatever the region."""
+
+
+def share_of(overlap: object) -> float:
+    """Return the share of a window's side that the next one covers too. Raises SpecError outside [0, 1)."""
+    fix = "give a share of the window's side in [0, 1), such as 1/12"
+    share = number("overlap", overlap, fix=fix)
+    if not 0 <= share < 1:
+        raise SpecError("overlap", value=overlap, reason="windows must move on", fix=fix)
+    return share
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,7 @@ class Tiling:
     @classmethod
     def of(cls, window: int, overlap: float, *, block: int, patch_px: int = 1) -> Tiling:
         """Return the tiling whose windows share `overlap` of their side, to the nearest whole token."""
-        share = number("overlap", overlap, fix="give a share of the window's side in [0, 1), such as 1/12")
-        if not 0 <= share < 1:
-            reason, fix = "windows must move on", "give a share in [0, 1), such as 1/12"
-            raise SpecError("overlap", value=overlap, reason=reason, fix=fix)
-        return cls(window, max(1, window - round(window * share)), block, patch_px)
+        return cls(window, max(1, window - round(window * share_of(overlap))), block, patch_px)
 
     @property
     def overlap(self) -> float:

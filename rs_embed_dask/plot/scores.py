@@ -65,6 +65,7 @@ def map_scores(source: xr.DataTree | Target | Mapping[str, Mapping[str, Any]]) -
     _bars(panels[2], scores, _ZONES, "zones: cosine of two zones' vectors\non shared ground")
     if all(facts.get("zone_mean") is None for facts in scores.values()):
         panels[2].text(0.5, 0.5, "no ground in two zones", transform=panels[2].transAxes, ha="center", fontsize=8)
+        panels[2].set_yticks([])
     _decay(panels[3], scores)
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
@@ -109,6 +110,8 @@ def _decay(axes: Axes, scores: Mapping[str, Mapping[str, Any]]) -> None:
         cosines = [np.nan if one is None else float(one) for one in facts["decay"]]
         axes.plot(2.0 ** np.arange(len(cosines)), cosines, marker="o", markersize=3, label=label)
     axes.set_xscale("log", base=2)
+    distances = 2 ** np.arange(max(len(facts["decay"]) for facts in scores.values()))
+    axes.set_xticks(distances, [str(distance) for distance in distances])
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
     axes.set_title("decay: cosine of two vectors\nthat many tokens apart", fontsize=8, loc="left")
     axes.legend(fontsize=6, frameon=False, loc="lower left")

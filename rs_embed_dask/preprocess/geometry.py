@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rs_embed_dask.errors import SpecError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
-__all__ = ["Fit", "fit_image", "native_tile", "place_grid", "seen_window", "tile_starts", "view_px"]
+__all__ = ["Fit", "fit_image", "native_tile", "owned", "place_grid", "seen_window", "tile_starts", "view_px"]
 
 _NEARLY_SQUARE = 8
 
@@ -48,6 +49,33 @@ class Fit:
     def tile_count(self) -> int:
         """Number of images that the network sees for this one."""
         return len(self.starts[0]) * len(self.starts[1])
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of one tile."""
+        rows, columns = (
+            whole if len(starts) == 1 else round(tile / cell)
+            for whole, starts, tile, cell in zip(self.tokens, self.starts, self.tile_px, self.cell_px, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Where the rows and columns of the token grid that comes out lie in the tiles that they are from."""
+        rows, columns = (
+            tuple(place for _, part in owned(starts, cell, own, total=whole) for place in range(part.start, part.stop))
+            for starts, cell, own, whole in zip(self.starts, self.cell_px, self.window, self.tokens, strict=True)
+        )
+        down, across = self.keep.slices
+        return rows[down], columns[across]
+
+
+def owned(starts: tuple[int, ...], cell: float, length: int, *, total: int) -> list[tuple[int, slice]]:
+    """Return the tokens that each tile contributes, along one axis: where two overlap, each up to the middle."""
+    firsts = [round(start / cell) for start in starts]
+    middles = [(one + length + two) // 2 for one, two in pairwise(firsts)]
+    edges = [0, *middles, total]
+    return [(i, slice(edges[i] - first, edges[i + 1] - first)) for i, first in enumerate(firsts)]
 
 
 def fit_image(

@@ -43,6 +43,8 @@ class Sample:
     notes: tuple[str, ...] = ()
     outline: Geometry | None = None
     share: NDArray[np.float32] | None = None
+    remedy: str = "give at least one frame with a number in every band"
+    """What to do where no pixel is valid."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,8 +81,8 @@ def from_cubes(
     fill = "card" if read.fetch.fill is None else read.fetch.fill
     dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
     share = None if outline is None else coverage_of(outline, read.grid)
-    sample = Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
-    return sample if outline is None else replace(sample, outline=outline, share=share)
+    whole = Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
+    return replace(whole, outline=outline, share=share, remedy="take a longer span or allow more cloud")
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
@@ -96,7 +98,7 @@ def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:
     usable = {i.modality: (np.any if i.fill == "hide" else np.all)(enough[i.modality], 1) for i in modalities}  # (T,)
     if not any(frames.any() for frames in usable.values()):
         reason = "no frame has a valid pixel in every band"
-        raise NoImageryError("imagery", value=sample.shape, reason=reason, fix="take a longer span or allow more cloud")
+        raise NoImageryError("imagery", value=sample.shape, reason=reason, fix=sample.remedy)
     if apart:
         shared = {name: sample.dates for name, count in counts.items() if len(sample.dates) == count}
         sample = replace(sample, dates_of=shared | sample.dates_of)

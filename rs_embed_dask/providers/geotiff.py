@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag
@@ -228,20 +229,30 @@ class _Heads:
     def __init__(self) -> None:
         self._files: OrderedDict[str, GeoTiff] = OrderedDict()
         self._lock = threading.Lock()
-        self._reading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._reading: dict[str, Future[GeoTiff | None]] = {}
 
-    @contextmanager
-    def alone(self, href: str) -> Iterator[None]:
-        """Let one thread at a time read the head of a file."""
-        url = urldefrag(href).url
+    def once(self, href: str, read: Callable[[], GeoTiff]) -> GeoTiff:
+        """Return a file that one thread opens, while others that need it wait for its outcome, a failure included."""
+        url, mine = urldefrag(href).url, Future[GeoTiff | None]()
         with self._lock:
-            lock = self._reading[url]
+            outcome = self._reading.setdefault(url, mine)
+        if outcome is not mine:
+            if (fault := outcome.exception()) is not None:
+                raise copy.copy(fault)
+            return outcome.result() or self.once(href, read)
         try:
-            with lock:
-                yield
+            opened = self.get(href) or read()
+            self.keep(opened)
+            mine.set_result(opened)
+        except ProviderError as fault:
+            mine.set_exception(fault)
+            raise
         finally:
             with self._lock:
-                self._reading.pop(url, None)
+                del self._reading[url]
+            if not mine.done():
+                mine.set_result(None)  # whoever waits reads it
+        return opened
 
     def get(self, href: str) -> GeoTiff | None:
         with self._lock:
@@ -270,16 +281,12 @@ _HEADS: Final = _Heads()
 
 def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     """Return a file with its head read, from memory where this process has read it before."""
-    opened = _HEADS.get(href)
-    if opened is not None:
-        return opened
-    with _HEADS.alone(href):  # of the threads that need it one reads it
-        opened = _HEADS.get(href)
-        if opened is None:
-            with deadline(ends=access.state.ends_at):
-                opened = retried(lambda: _opened(href, access), access.retry)
-            _HEADS.keep(opened)
-    return opened
+
+    def read() -> GeoTiff:
+        with deadline(ends=access.state.ends_at):
+            return retried(lambda: _opened(href, access), access.retry)
+
+    return _HEADS.get(href) or _HEADS.once(href, read)
 
 
 def _opened(href: str, access: Access) -> GeoTiff:

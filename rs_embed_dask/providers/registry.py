@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
+    from rs_embed_dask.imagery.stated import StatedCollection
     from rs_embed_dask.specs.fetch import FetchSpec
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Provider",
     "Scene",
     "SharesReads",
+    "StatesCollections",
     "checkup",
     "estimate_read",
     "gate",
@@ -133,6 +135,14 @@ class SharesReads(Protocol):
 
     def cubes(self, reads: Sequence[Read]) -> list[xr.Dataset | ProviderError]:
         """Return the lazy cubes of reads of one place and sensor, which share their raw pixels."""
+
+
+@runtime_checkable
+class StatesCollections(Protocol):
+    """A provider that can describe, and then read, collections that no table has."""
+
+    def collection(self, name: str) -> StatedCollection:
+        """Return what is stated of a collection and its bands."""
 
 
 @dataclass(frozen=True)

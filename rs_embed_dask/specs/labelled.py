@@ -35,7 +35,7 @@ class LabelledPlaces:
 
 
 def labelled_places(
-    source: object, crs: object = None, *, buffer_m: float | None = None, ids: str | Sequence[object] | None = None
+    source: object, crs: Any = None, *, buffer_m: float | None = None, ids: str | Sequence[object] | None = None
 ) -> LabelledPlaces:
     """Read places as `places` does, with ids (a list, or a column's name; by default a frame's index) and columns."""
     table, columns = _opened(source)

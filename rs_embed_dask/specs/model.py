@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, flag, number, text
 from rs_embed_dask.specs.fetch import FetchSpec, SensorSpec
 from rs_embed_dask.specs.output import InputPrep
 
-__all__ = ["DTYPES", "ModelSpec"]
+__all__ = ["DTYPES", "ModelLike", "ModelSpec", "ModelsLike"]
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -106,7 +106,7 @@ class ModelSpec(Record):
             raise SpecError("ModelSpec.name", value=self.label, reason=reason, fix="choose another name")
 
     @classmethod
-    def of(cls, value: object) -> ModelSpec:
+    def of(cls, value: ModelLike) -> ModelSpec:
         """Return the spec of a model, in whatever form it is written.
 
         Parameters
@@ -172,6 +172,10 @@ def _own(field: str, kind: type[_Own], value: object) -> _Own | None:
 def _sensors(value: object) -> tuple[SensorSpec, ...] | None:
     listed = value if isinstance(value, list | tuple) else [value]
     return tuple(one for one in (_own("sensor", SensorSpec, each) for each in listed) if one is not None) or None
+
+
+ModelLike: TypeAlias = ModelSpec | str | Mapping[str, Any]
+ModelsLike: TypeAlias = ModelLike | Iterable[ModelLike]
 
 
 def _name(what: str, value: object, fix: str) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, positive, renamed, whole
+from rs_embed_dask.specs.positions import KEPT, MODES, REMOVED, PositionTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Positions: TypeAlias = str | os.PathLike[str] | PositionTable | NDArray[Any]
 
 __all__ = ["InputPrep", "InputPrepSpec", "OutputSpec"]
 
@@ -30,6 +37,8 @@ class OutputSpec(Record):
         cannot be confined: these are of the box, with a warning. Other places are boxes anyway.
     scale_m : float, optional
         Resolution of the read in metres, the same as ``FetchSpec.resolution_m``. Default: the model's own.
+    positions : {"kept", "auto", "removed"}, array, path or PositionTable, default "kept"
+        Whether what a token's position in the network's window adds to its vector is taken from grids; see `grid`.
 
     Raises
     ------
@@ -46,6 +55,7 @@ class OutputSpec(Record):
     pooling: str | None = None
     scale_m: float | None = None
     within: Literal["auto", "shape", "box"] = "auto"
+    positions: Positions = KEPT
 
     def __post_init__(self) -> None:
         choice("OutputSpec.mode", self.mode, ("pooled", "grid"))
@@ -58,6 +68,25 @@ class OutputSpec(Record):
         if self.scale_m is not None:
             scale_m = positive("OutputSpec.scale_m", self.scale_m, at_most=COARSEST_M, unit="m")
             object.__setattr__(self, "scale_m", scale_m)
+        positions = _positions(self.positions)
+        object.__setattr__(self, "positions", positions)
+        if self.mode != "grid" and positions != KEPT:
+            reason, fix = "one vector per place has no position in a window", "use OutputSpec.grid, or leave it out"
+            raise SpecError("OutputSpec.positions", value=self.positions, reason=reason, fix=fix)
+
+    @property
+    def positions_mode(self) -> str:
+        """Whether positions are taken away: "kept", "auto" or "removed"; a table is given to be used."""
+        return self.positions if isinstance(self.positions, str) and self.positions in MODES else REMOVED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are not None as JSON values; a table of positions is kept in the store.
+
+        Returns
+        -------
+        dict
+        """
+        return super().to_dict() | {"positions": self.positions_mode}
 
     @classmethod
     def pooled(
@@ -82,7 +111,12 @@ class OutputSpec(Record):
         return cls("pooled", pooling, within=within)
 
     @classmethod
-    def grid(cls, scale_m: float | None = None, within: Literal["auto", "shape", "box"] = "auto") -> Self:
+    def grid(
+        cls,
+        scale_m: float | None = None,
+        within: Literal["auto", "shape", "box"] = "auto",
+        positions: Positions = KEPT,
+    ) -> Self:
         """Ask for one vector per patch, as a map (D, h, w).
 
         Parameters
@@ -91,12 +125,32 @@ class OutputSpec(Record):
             Resolution of the read in metres. Default: the model's own.
         within : {"auto", "shape", "box"}, default "auto"
             "box" keeps the vectors outside a polygon; otherwise they are NaN.
+        positions : {"kept", "auto", "removed"}, array, path or PositionTable, default "kept"
+            Whether the mean vector of each position in the network's window, less the mean of all, is taken from the
+            tokens. "auto" measures it from up to 256 items whose windows have one shape, before any is written, and
+            takes it away where it explains more than 1 % of the variance, less what chance would; with fewer than 64
+            such items it is kept. "removed" takes it away whatever it explains, and refuses fewer than 64 items. A
+            table (dim, row, column), or the path of a store or map that has one (``position_mean``), is used as it
+            is. The default is "kept", unlike that of maps, because a few grids cannot tell positions from the ground,
+            and because it leaves the vectors of a run as the network gave them, whatever places are added to it.
 
         Returns
         -------
         OutputSpec
         """
-        return cls("grid", scale_m=scale_m, within=within)
+        return cls("grid", scale_m=scale_m, within=within, positions=positions)
+
+
+def _positions(value: object) -> str | PositionTable:
+    """Return a mode, the path of a store, or a table. Raises SpecError, UnknownNameError."""
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and _is_path(value)):
+        return os.fspath(value)
+    return choice("OutputSpec.positions", value, MODES) if isinstance(value, str) else PositionTable.of(value)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text names a place rather than a mode."""
+    return any(mark in text for mark in ("/", os.sep, "."))
 
 
 @renamed(tile_size="tile_px", tile_stride="stride_px")

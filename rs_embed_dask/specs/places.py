@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import shapely
 from shapely.geometry import shape as shape_of_mapping
 
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
+from rs_embed_dask.specs.accepted import CrsLike, ShapeLike, TableLike
 from rs_embed_dask.specs.base import number
 from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
 from rs_embed_dask.specs.ground import WGS84, crs_text
@@ -25,8 +26,10 @@ from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JSON_SUFFIXES", "check_places", "place_column", "places", "read_frame"]
+__all__ = ["JSON_SUFFIXES", "PlaceLike", "PlacesLike", "check_places", "place_column", "places", "read_frame"]
 
+PlaceLike: TypeAlias = Spatial | ShapeLike
+PlacesLike: TypeAlias = "PlaceLike | TableLike | Iterable[PlaceLike]"
 _SPECS: Final = ("BBox", "PointBuffer", "Polygon")
 JSON_SUFFIXES: Final = (".geojson", ".json")
 _PARQUET: Final = (".parquet", ".geoparquet")
@@ -39,12 +42,12 @@ _FIX: Final = (
 )
 
 
-def places(source: object, crs: object = None, *, buffer_m: float | None = None) -> list[Spatial]:
+def places(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | None = None) -> list[Spatial]:
     """Make a list of places from anything that holds geometries.
 
     Parameters
     ----------
-    source : object
+    source : a place, places or a table
         One of
 
         - a `BBox`, `PointBuffer`, `Polygon`, or the dictionary of one;
@@ -85,7 +88,7 @@ def places(source: object, crs: object = None, *, buffer_m: float | None = None)
     return _checked(column, Polygon.from_geometry) if isinstance(column, ShapeColumn) else list(column)
 
 
-def place_column(source: object, crs: object = None, *, buffer_m: float | None = None) -> PlaceColumn:
+def place_column(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | None = None) -> PlaceColumn:
     """Return the same places as a column: a frame, or an array of coordinates or geometries, stays one."""
     user_crs = None if crs is None else crs_text("places.crs", crs)
     if is_table(source):
@@ -233,11 +236,13 @@ def _agreed(own_crs: str | None, user_crs: str | None, what: str) -> str:
     return own_crs or user_crs or WGS84
 
 
-def _table_column(table: Any, user_crs: str | None, buffer_m: float | None) -> PlaceColumn:
-    values, own_crs, labels = geometry_of(table, user_crs)
+def _table_column(table: Any, user_crs: str | None, buffer_m: float | None, *, path: str = "") -> PlaceColumn:
+    values, own_crs, labels = geometry_of(table, user_crs, path or type(table).__name__)
     if own_crs is None and user_crs is None:
-        fix = "pass crs=, for example places(frame, crs='EPSG:4326'), or use frame.set_crs"
-        raise SpecError("places", value=type(table).__name__, reason="the frame does not state its crs", fix=fix)
+        kind, other = ("file", "save it with its crs, as GeoPackage") if path else ("frame", "use frame.set_crs")
+        fix = f"pass crs=, for example places({'path' if path else 'frame'}, crs='EPSG:4326'), or {other}"
+        value = path or type(table).__name__
+        raise SpecError("places", value=value, reason=f"the {kind} does not state its crs", fix=fix)
     crs = _agreed(own_crs, user_crs, "the frame")
     shapes = np.asarray(values, dtype=object)
     column = (
@@ -278,7 +283,7 @@ def _from_file(path: str, user_crs: str | None, buffer_m: float | None) -> list[
         raise SpecError("places", value=path, reason="there is no such file", fix="check the path of the vector file")
     if suffix in JSON_SUFFIXES and "://" not in path:
         return _from_json(path, user_crs, buffer_m)
-    column = _table_column(read_frame(path), user_crs, buffer_m)
+    column = _table_column(read_frame(path), user_crs, buffer_m, path=path)
     check_places(column)  # names the bad rows, which a column alone does not
     return list(column)
 

@@ -46,13 +46,16 @@ def is_table(source: object) -> bool:
     return frame or all(hasattr(source, name) for name in ("geometry", "crs", "index", "to_crs"))
 
 
-def geometry_of(table: Any, user_crs: str | None) -> Column:
-    """Return the places of a table: its active geometry, else its only geometry column, else lon and lat."""
+def geometry_of(table: Any, user_crs: str | None, source: str) -> Column:
+    """Return the places of a table: its active geometry, else its only geometry column, else lon and lat.
+
+    Errors name the table by `source`: its type, or the path that it was read from.
+    """
     if not hasattr(table, "columns"):
         return Column(table.geometry, _stated(table.crs), list(table.index))
     if hasattr(table, "dask"):
         reason = "a Dask frame is not read here"
-        raise SpecError("places", value=type(table).__name__, reason=reason, fix="give frame.compute()")
+        raise SpecError("places", value=source, reason=reason, fix="give frame.compute()")
     labels = list(table.index)
     active = getattr(table, "_geometry_column_name", None)  # `.geometry` raises where there is none
     names = list(table.columns)
@@ -64,7 +67,7 @@ def geometry_of(table: Any, user_crs: str | None) -> Column:
         reason = f"{len(held)} columns hold geometries ({listed}) and none is the active one"
         first = names[held[0]]
         fix = f"give the one that is meant, for example places(frame[{first!r}]) or frame.set_geometry({first!r})"
-        raise SpecError("places", value=type(table).__name__, reason=reason, fix=fix)
+        raise SpecError("places", value=source, reason=reason, fix=fix)
     if held:
         column = table.iloc[:, held[0]]
         return Column(column, _stated(getattr(column.array, "crs", None)), labels)

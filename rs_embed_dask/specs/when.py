@@ -6,14 +6,15 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, overload
+from typing import Any, Final, Self, TypeAlias, overload
 
 import numpy as np
 
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.base import Record, as_mapping, choice, whole
 
-__all__ = ["FIRST_YEAR", "LAST_YEAR", "TemporalSpec", "day", "spans"]
+__all__ = ["FIRST_YEAR", "LAST_YEAR", "SpanLike", "SpansLike", "TemporalSpec", "day", "spans"]
 
 FIRST_YEAR: Final = 1972
 LAST_YEAR: Final = 2100
@@ -144,7 +145,9 @@ class TemporalSpec(Record):
     start: str | None
     end: str | None
 
-    def __init__(self, mode: str, year: int | None = None, *, start: object = None, end: object = None) -> None:
+    def __init__(
+        self, mode: str, year: int | None = None, start: DayLike | None = None, end: DayLike | None = None
+    ) -> None:
         fix = "use TemporalSpec.year(2022) or TemporalSpec.range('2022-06-01', '2022-09-01')"
         choice("TemporalSpec.mode", mode, ("year", "range"))
         if mode == "year":
@@ -181,7 +184,7 @@ class TemporalSpec(Record):
         return cls("year", year)
 
     @classmethod
-    def range(cls, start: object, end: object) -> TemporalSpec:
+    def range(cls, start: DayLike, end: DayLike) -> TemporalSpec:
         """Make the span [start, end).
 
         Parameters
@@ -203,7 +206,7 @@ class TemporalSpec(Record):
         return cls("range", start=start, end=end)
 
     @classmethod
-    def of(cls, value: object) -> TemporalSpec:
+    def of(cls, value: SpanLike) -> TemporalSpec:
         """Return a span, in whatever form it is written.
 
         Parameters
@@ -220,13 +223,14 @@ class TemporalSpec(Record):
         SpecError
             If it is none of these.
         """
-        if isinstance(value, TemporalSpec):
-            return value
-        if isinstance(value, int | np.integer):
-            return cls.of_year(int(value) if not isinstance(value, bool) else value)
-        if isinstance(value, Mapping):
-            return cls.from_dict(value)
-        match value:
+        unchecked: Any = value
+        if isinstance(unchecked, TemporalSpec):
+            return unchecked
+        if isinstance(unchecked, int | np.integer):
+            return cls.of_year(int(unchecked) if not isinstance(unchecked, bool) else unchecked)
+        if isinstance(unchecked, Mapping):
+            return cls.from_dict(unchecked)
+        match unchecked:
             case (start, end):
                 return cls.range(start, end)
         fix = "use TemporalSpec.year(2022) or TemporalSpec.range('2022-06-01', '2022-09-01')"
@@ -305,7 +309,11 @@ def _check_order(first: dt.date, last: dt.date) -> None:
         raise SpecError("TemporalSpec.start", value=first.isoformat(), reason=reason, fix=fix)
 
 
-def spans(temporal: object, n: int) -> list[TemporalSpec]:
+SpanLike: TypeAlias = TemporalSpec | int | tuple[DayLike, DayLike] | Mapping[str, Any]
+SpansLike: TypeAlias = SpanLike | Iterable[SpanLike] | Mapping[str, SpanLike]
+
+
+def spans(temporal: Any, n: int) -> list[TemporalSpec]:
     """Return the span of each of n places: one for all, or one each.
 
     Parameters
@@ -335,7 +343,35 @@ def spans(temporal: object, n: int) -> list[TemporalSpec]:
     return each
 
 
-def seasons(temporal: object, n: int) -> dict[str, TemporalSpec] | None:
+def layers(temporal: Any) -> tuple[TemporalSpec, ...]:
+    """Return the spans of a map, each one layer of it.
+
+    Parameters
+    ----------
+    temporal : TemporalSpec or sequence of TemporalSpec
+        Also anything that `TemporalSpec.of` accepts.
+
+    Returns
+    -------
+    tuple of TemporalSpec
+
+    Raises
+    ------
+    SpecError
+        If there is no span, or spans have names.
+    """
+    if isinstance(temporal, Mapping) and not set(temporal) <= _FIELDS:
+        reason, fix = "the layers of a map have days and no names", "give a list of the spans"
+        raise SpecError("temporal", value=list(temporal), reason=reason, fix=fix)
+    if isinstance(temporal, TemporalSpec | Mapping | str) or _is_pair(temporal) or not isinstance(temporal, Iterable):
+        return (TemporalSpec.of(temporal),)
+    each = tuple(TemporalSpec.of(value) for value in temporal)
+    if not each:
+        raise SpecError("temporal", value=temporal, reason="there is no span", fix="give at least one")
+    return each
+
+
+def seasons(temporal: Any, n: int) -> dict[str, TemporalSpec] | None:
     """Return the spans that each of n places has, by label; None where there is one for all, or one for each.
 
     Parameters

@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from rs_embed_dask.errors import SpecError, shown
+from rs_embed_dask.specs.accepted import Corners, CrsLike
 from rs_embed_dask.specs.base import Record, as_mapping, choice, number, positive, text
 from rs_embed_dask.specs.ground import (
     HALF_TURN,
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 LARGEST_AREA_M2: Final = 1e12
-_SPLIT_FIX: Final = "split it into smaller places, or use compute_map"
+_SPLIT_FIX: Final = "split it into smaller places, or give compute_map its outline as a shapely polygon"
 
 
 def check_lon(what: str, value: float) -> None:
@@ -180,8 +181,7 @@ class Polygon(Place):
             reason = f"expected a Polygon or MultiPolygon, got a {shape.geom_type}"
             raise SpecError("Polygon.wkt", value=self.wkt, reason=reason, fix=fix)
         if shape.is_empty:
-            fix = "give at least three corners"
-            raise SpecError("Polygon.wkt", value=self.wkt, reason="the polygon is empty", fix=fix)
+            raise SpecError("Polygon.wkt", value=self.wkt, reason="it is empty", fix="give at least three corners")
         self._check_corners(shapely.get_coordinates(shape))
         degrees = unwrapped(shape, self.crs, "Polygon")
         self._check_outline(shapely.get_parts(degrees if crs_facts(self.crs).degrees else shape))
@@ -210,7 +210,7 @@ class Polygon(Place):
                 (check_lat if axis else check_lon)(name, float(values[np.argmax(np.abs(values))]))
 
     @classmethod
-    def from_geometry(cls, shape: shapely.Geometry, crs: object = WGS84) -> Self:
+    def from_geometry(cls, shape: shapely.Geometry, crs: CrsLike = WGS84) -> Self:
         """Make the place from a shapely Polygon or MultiPolygon.
 
         Parameters
@@ -235,7 +235,7 @@ class Polygon(Place):
         return cls(_wkt(shape), crs_text("Polygon.crs", crs))
 
     @classmethod
-    def from_coordinates(cls, corners: object, crs: object = WGS84) -> Self:
+    def from_coordinates(cls, corners: Corners, crs: CrsLike = WGS84) -> Self:
         """Make the place from the corners of its outline.
 
         Parameters
@@ -256,7 +256,7 @@ class Polygon(Place):
         """
         fix = "give at least three (x, y) pairs"
         if not isinstance(corners, Iterable):
-            reason = f"expected a list of corners, got {type(corners).__name__}"
+            reason = "expected a list of corners"  # type: ignore[unreachable]
             raise SpecError("Polygon.corners", value=corners, reason=reason, fix=fix)
         pairs = []
         for index, corner in enumerate(corners):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rs_embed_dask.store.document import Location, Target
 from rs_embed_dask.store.items import ItemColumns, ItemMatch
 from rs_embed_dask.store.layout import DONE, RETRYABLE, STATUS_COLOURS, UNDONE, ChunkResult, Item, ModelLayout, Status
-from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, leased
+from rs_embed_dask.store.lease import ALL_CHUNKS, ChunkRange, Lease, chunk_range, leased, seconds_to_wait
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import Asked, BlockKey, BlockResult, MapGroup, MapLayout
 from rs_embed_dask.store.map_reader import open_map
@@ -62,6 +62,7 @@ __all__ = [
     "VerifyReport",
     "build_receipt",
     "check_request",
+    "chunk_range",
     "differences",
     "has_lost_chunks",
     "item_grid",
@@ -72,6 +73,7 @@ __all__ = [
     "open_map",
     "open_store",
     "request_digest",
+    "seconds_to_wait",
     "status",
     "verify",
 ]

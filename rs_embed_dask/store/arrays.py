@@ -18,8 +18,8 @@ from rs_embed_dask.store.columns import by_group
 from rs_embed_dask.store.conventions import items_attrs, model_attrs
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, explained
 from rs_embed_dask.store.items import ItemColumns, blocks, encoded_items
-from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, STATUS
-from rs_embed_dask.store.nodes import array_document, check_vacant, make_array, make_group
+from rs_embed_dask.store.layout import CHECKSUM, COORDS, ITEM_FIELDS, POSITIONS, STATUS
+from rs_embed_dask.store.nodes import array_document, check_vacant, make_array, make_group, put_array
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import encoded_shard
 from rs_embed_dask.store.writer import read_rows
@@ -27,10 +27,11 @@ from rs_embed_dask.store.writer import read_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rs_embed_dask.specs.positions import PositionTable
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field, Item, ModelLayout
 
-__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums", "rewrite", "vacancy"]
+__all__ = ["add_models", "append_items", "claim", "fill", "item_checksums", "put_table", "rewrite", "vacancy"]
 
 _ITEM_ROWS: Final = 4096
 
@@ -137,6 +138,14 @@ def _make_model(location: Location, document: Document, layout: ModelLayout) -> 
     for field in (*layout.data_fields, seeded, STATUS):
         path, shape = f"{layout.label}/{field.name}", layout.shape(field, document.n_items)
         make_array(location, path, field, shape=shape, chunks=(document.chunk_items, *shape[1:]))
+    if layout.table is not None:
+        put_table(location, layout.label, layout.table)
+
+
+def put_table(location: Location, label: str, table: PositionTable) -> dict[str, Any]:
+    """Write a model's table of positions, with what is known of it as an attribute, and return its metadata."""
+    field = replace(POSITIONS, attrs=dict(POSITIONS.attrs) | {"table": plain(table.to_dict())})
+    return put_array(location, f"{label}/{POSITIONS.name}", field, values=table.mean)
 
 
 def _sharded(document: Document) -> dict[str, Any]:
@@ -224,6 +233,9 @@ def _grown(location: Location, document: Document, n_items: int) -> Document:
                 content = content | {"shape": [n_items, *content["shape"][1:]]}
                 changed[f"{path}/{ROOT_KEY}"] = json.dumps(content, indent=2).encode()
             metadata[path] = content
+    tables = {f"{one.label}/{POSITIONS.name}": one.table for one in document.layouts}
+    metadata |= {path: array_document(location, path) for path, table in tables.items() if table is not None}
+    metadata |= {path: content for path, content in document.metadata.items() if path in tables}
     for path in document.metadata.keys() - metadata.keys():  # columns that came with the places
         content = document.metadata[path] | {"shape": [n_items]}
         changed[f"{path}/{ROOT_KEY}"] = json.dumps(content, indent=2).encode()

@@ -104,7 +104,8 @@ class ChunkCheck:
             mask = np.zeros(self.chunk.size, dtype=bool)
             mask[wrong] = True
             where = _listed(wrong + self.chunk.start)
-            self.faults.append((f"{self.chunk.layout.label} {where}", "what is stored was not written so", len(wrong)))
+            reason = "their numbers or texts differ from those that were written, or belong to other items"
+            self.faults.append((f"{self.chunk.layout.label} {where}", reason, len(wrong)))
             self.bad |= mask
         self._find_lost_status(columns, np.flatnonzero((self.status == Status.PENDING) & (recorded != 0)))
 

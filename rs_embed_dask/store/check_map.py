@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.check_root import without_claim
+from rs_embed_dask.store.check_root import check_table, without_claim
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import COPY_KEY, ROOT_KEY, is_as_written
 from rs_embed_dask.store.fence import stamped_json
 from rs_embed_dask.store.layout import CHECKSUM, EMBEDDED, Status
-from rs_embed_dask.store.map_arrays import POSITIONS, make_coords
+from rs_embed_dask.store.map_arrays import make_coords
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import COVERAGE, BlockKey
 
@@ -72,10 +72,7 @@ def _fault(content: bytes | None, location: Location) -> str:
 
 def check_map_model(view: MapView, label: str) -> Iterator[Finding]:
     """Check what a model has once: its table of positions, and the sums of its scores."""
-    try:
-        view.positions(label)
-    except StoreError as error:
-        yield Finding(Damage(f"{label}/{POSITIONS.name}", error.reason, Remedy.RESTORE))
+    yield from check_table(partial(view.positions, label), label)
     content = view.scores(label)
     if content is not None and not _is_archive(content):
         key = view.scores_key(label)

@@ -10,15 +10,17 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import CLAIM, COPY_KEY, ITEMS, MARK, ROOT_KEY, Document, is_as_written
 from rs_embed_dask.store.fence import stamped_json
+from rs_embed_dask.store.layout import POSITIONS
+from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.target import Location
 from rs_embed_dask.store.validity import document_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rs_embed_dask.store.map_document import MapDocument
 
-__all__ = ["check_metadata", "check_root", "without_claim"]
+__all__ = ["check_metadata", "check_root", "check_table", "without_claim"]
 
 
 def check_root(location: Location) -> tuple[Document, list[Finding]]:
@@ -89,10 +91,18 @@ def _is_recent(copy: bytes, location: Location) -> bool:
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
-        data = json.loads(content)
+        data = strict_json(content)
     except ValueError:
         return None
     return data if isinstance(data, dict) else None
+
+
+def check_table(read: Callable[[], object], label: str) -> Iterator[Finding]:
+    """Check that a model's table of positions can be read, if it has one."""
+    try:
+        read()
+    except StoreError as error:
+        yield Finding(Damage(f"{label}/{POSITIONS.name}", error.reason, Remedy.RESTORE))
 
 
 def check_metadata(location: Location, document: Document | MapDocument) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import json_checksum
 from rs_embed_dask.store.fence import CLAIM, stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION, ModelLayout
+from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.target import ROOT_KEY, Location, Target, explained
 
 __all__ = [
@@ -110,12 +111,12 @@ def of_kind(content: bytes, location: Location, kind: str) -> _Marked:
 def _understood(content: bytes, location: Location) -> _Marked:
     foreign = "it is not a store of rs-embed-dask"
     try:
-        data = json.loads(content)
+        data = strict_json(content)
         attributes = data["attributes"]
         mark = attributes[MARK]
         version = mark["layout"]
     except (ValueError, KeyError, TypeError) as error:
-        reason = f"{foreign} ({type(error).__name__} in {ROOT_KEY})"
+        reason = f"{foreign} ({type(error).__name__} in {ROOT_KEY}: {str(error)[:100]})"
         fix = "check the path, or choose an empty one"
         raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
     if version != LAYOUT_VERSION:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rs_embed_dask.specs import Spatial, TemporalSpec
+    from rs_embed_dask.specs.positions import PositionTable
 
 __all__ = [
     "CENSUS",
@@ -32,6 +33,7 @@ __all__ = [
     "ITEM_FIELDS",
     "LAYOUT_VERSION",
     "NO_DAY",
+    "POSITIONS",
     "RESULT_FIELDS",
     "RETRYABLE",
     "STATUS",
@@ -241,6 +243,13 @@ GRID_FIELDS: Final = (
     COVERAGE,
 )
 
+POSITIONS: Final = Field(
+    "position_mean",
+    dims=("dim", "row", "column"),
+    attrs={"long_name": "mean vector of each position in the window, less the mean of all"},
+)
+"""The table by which positions are taken from a model's tokens, in the model's group, if one was measured or given."""
+
 
 LAYOUT_VERSION: Final = 1
 """The version of this layout; stores of other versions are refused."""
@@ -276,6 +285,8 @@ class ModelLayout:
     frames: int = 1
     dtype: str = "float32"
     attrs: dict[str, Any] = field(default_factory=dict)
+    table: PositionTable | None = field(default=None, repr=False, compare=False)
+    """A table of positions that was given, which is written when the model's arrays are made."""
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.label) or self.label in _RESERVED:

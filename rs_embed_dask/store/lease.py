@@ -14,6 +14,8 @@ import contextlib
 import datetime as dt
 import getpass
 import json
+import math
+import numbers
 import os
 import secrets
 import socket
@@ -25,7 +27,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from rs_embed_dask.errors import StoreBusyError, StoreError
+from rs_embed_dask.errors import SpecError, StoreBusyError, StoreError
+from rs_embed_dask.store.receipt import strict_json
 from rs_embed_dask.store.swap import LostAnswerError, lease_cell
 from rs_embed_dask.store.target import explained
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.swap import SwapCell, Tag
     from rs_embed_dask.store.target import Location
 
-__all__ = ["ALL_CHUNKS", "TERM_S", "ChunkRange", "Holder", "Lease", "leased"]
+__all__ = ["ALL_CHUNKS", "TERM_S", "ChunkRange", "Holder", "Lease", "chunk_range", "leased", "seconds_to_wait"]
 
 TERM_S: Final = 60.0
 """How long an entry must stand unchanged before another run takes it over."""
@@ -46,6 +49,29 @@ ChunkRange: TypeAlias = tuple[int, int | None]
 """First chunk and the one after the last; None for all that follow."""
 
 ALL_CHUNKS: Final[ChunkRange] = (0, None)
+
+
+def chunk_range(chunks: object) -> ChunkRange:
+    """Return the chunks that a caller names, all of them for None. Raises SpecError."""
+    if chunks is None:
+        return ALL_CHUNKS
+    ends: list[Any] = [*chunks] if isinstance(chunks, tuple | list) else []
+    start, stop = ends if len(ends) == len(ALL_CHUNKS) else [math.nan] * len(ALL_CHUNKS)
+    is_whole = all(isinstance(end, numbers.Integral) and not isinstance(end, bool) for end in (start, stop or 0))
+    if not is_whole or start < 0 or (stop is not None and stop <= start):
+        reason = "it is not the first chunk and the one after the last, counted from 0"
+        raise SpecError("chunks", value=chunks, reason=reason, fix="give two whole numbers, such as chunks=(0, 100)")
+    return int(start), None if stop is None else int(stop)
+
+
+def seconds_to_wait(wait: object) -> float:
+    """Return the seconds that a caller is ready to wait; infinity is for ever. Raises SpecError."""
+    seconds = math.nan if isinstance(wait, bool) or not isinstance(wait, numbers.Real) else float(wait)
+    if seconds >= 0:
+        return seconds
+    raise SpecError(
+        "wait", value=wait, reason="it is not a number of seconds from 0 on", fix="give for example wait=120"
+    )
 
 
 def _clock() -> float:
@@ -100,7 +126,7 @@ _SOMEONE: Final = Holder("", "", who="another run")
 
 def _holders(content: bytes, place: str) -> tuple[Holder, ...]:
     try:
-        return tuple(Holder.from_dict(one) for one in json.loads(content)["holders"])
+        return tuple(Holder.from_dict(one) for one in strict_json(content)["holders"])
     except (ValueError, KeyError, TypeError) as error:
         reason, fix = f"it is garbled ({error})", "remove the store's folder .lease, if no run is writing to the store"
         raise StoreError("lease", value=place, reason=reason, fix=fix) from error
@@ -259,11 +285,11 @@ def _chunks_text(chunks: ChunkRange) -> str:
 def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float = 0.0) -> Iterator[Lease]:
     """Hold the chunks of a store for as long as a run takes; the lease is renewed in a thread of its own.
 
-    Raises StoreBusyError, at once or after `wait` seconds.
+    Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written.
     """
     _warn_of_locks(location)
-    lease = Lease(lease_cell(location), location.name, chunks)
-    with explained("store target", location.name, "choose a folder that can be made and written to"):
+    lease, wait = Lease(lease_cell(location), location.name, chunk_range(chunks)), seconds_to_wait(wait)
+    with explained("store", location.name, "choose a place where a folder can be made and written"):
         lease.wait_for(wait)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)

@@ -11,10 +11,10 @@ from zarr.codecs import BloscCodec
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.conventions import cf_attrs, map_group_attrs, map_model_attrs
 from rs_embed_dask.store.document import ROOT_KEY, explained
-from rs_embed_dask.store.layout import Field
+from rs_embed_dask.store.layout import POSITIONS, Field
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import MAP_COORDS
-from rs_embed_dask.store.nodes import array_document, check_vacant, grow, make_array, make_group, open_array
+from rs_embed_dask.store.nodes import array_document, check_vacant, grow, make_array, make_group, open_array, put_array
 from rs_embed_dask.store.receipt import plain
 
 if TYPE_CHECKING:
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout, TimeSpan
 
-__all__ = ["POSITIONS", "claim_map", "fill_map", "keep_positions", "make_coords", "map_vacancy", "placed", "top_up"]
-
-POSITIONS: Final = Field(
-    "position_mean",
-    dims=("dim", "row", "column"),
-    attrs={"long_name": "mean vector of each position in the window, less the mean of all"},
-)
-"""The table by which positions are taken from a model's tokens, in the model's group."""
+__all__ = ["claim_map", "fill_map", "keep_positions", "make_coords", "map_vacancy", "placed", "top_up"]
 
 _SPANS_AT_ONCE: Final = 1024
 _AXIS_CHUNK: Final = 2**18
@@ -78,10 +71,8 @@ def keep_positions(
     """Write a model's table of positions, whole."""
     path = f"{document.layout(label).label}/{POSITIONS.name}"
     kept = replace(POSITIONS, attrs=dict(POSITIONS.attrs) | plain(attrs))
-    make_array(location, path, kept, shape=table.shape, chunks=table.shape)
-    with explained("store array", f"{location.name}/{path}", "check the disk's space"):
-        open_array(location, path)[...] = table
-    return replace(document, metadata=document.metadata | {path: array_document(location, path)}).save(location)
+    metadata = document.metadata | {path: put_array(location, path, kept, values=table)}
+    return replace(document, metadata=metadata).save(location)
 
 
 def _extended(location: Location, old: MapDocument, asked: Sequence[Asked]) -> MapDocument:

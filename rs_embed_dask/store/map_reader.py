@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.store.conventions import cf_attrs, spatial_attrs
-from rs_embed_dask.store.map_arrays import POSITIONS
+from rs_embed_dask.store.layout import POSITIONS
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_store import MapStore
 

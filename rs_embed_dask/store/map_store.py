@@ -12,10 +12,11 @@ from numcodecs.zstd import Zstd
 from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.layout import UNDONE, Status
-from rs_embed_dask.store.map_arrays import POSITIONS, claim_map, fill_map, keep_positions, top_up
+from rs_embed_dask.store.layout import POSITIONS, UNDONE, Status
+from rs_embed_dask.store.map_arrays import claim_map, fill_map, keep_positions, top_up
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
@@ -191,6 +192,12 @@ class MapView:
         with explained("store array", f"{self._location.name}/{path}", "restore it from a copy"):
             return np.asarray(self.array(path)[...])
 
+    def table(self, label: str) -> PositionTable | None:
+        """Return the table by which positions are taken from a model's tokens, or would be."""
+        facts, mean = self.receipt.get("positions", {}).get(label, {}), self.positions(label)
+        # A run may have ended between the table and what was said of it.
+        return None if mean is None or "table" not in facts else PositionTable.from_dict(facts["table"], mean)
+
 
 class MapStore(MapView):
     """A map that is written: made or opened by its class methods.
@@ -249,6 +256,8 @@ class MapStore(MapView):
         if missing:
             reason, fix = f"{len(missing)} of its arrays are missing", "restore it from a copy, or make the map anew"
             raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
+        if mode == "r+":
+            location.leftovers(remove=True)
         return cls(location, document)
 
     @classmethod
@@ -262,7 +271,7 @@ class MapStore(MapView):
         self._write(key, result, frozenset(Status))
 
     def finish_block(self, key: BlockKey, result: BlockResult, *, only: AbstractSet[Status] | None = None) -> None:
-        """Write one block if it has one of these statuses: what another writer has finished meanwhile stays.
+        """Write one block if it has one of these statuses; of what another writer has finished, coverage alone grows.
 
         Parameters
         ----------
@@ -279,6 +288,8 @@ class MapStore(MapView):
         with fenced(self._location, *block.fence) as inside:
             if block.status in codes:
                 block.at(inside).write(result)
+            elif result.coverage is not None:
+                block.at(inside).write_coverage(result.coverage)
 
     def top_up(self, asked: Sequence[Asked], *, request: dict[str, Any] | None = None) -> None:
         """Add spans, models, groups and blocks; what is there stays where and as it is.

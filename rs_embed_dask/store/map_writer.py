@@ -7,6 +7,7 @@ holds nothing is not written, unless something else is there already.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ class StoredBlock:
     def write(self, result: BlockResult) -> None:
         """Write the block. Raises StoreError where the result does not fit."""
         encoded = [(one, self._encoded(one, getattr(result, one.name))) for one in self.layout.data_fields]
+        encoded = [(one, self._grown(one, value) if one.name == COVERAGE else value) for one, value in encoded]
         values = {one.name: value for one, value in encoded if value is not None}
         is_decided = result.status != Status.PENDING
         kept = {name: value for name, value in values.items() if name != COVERAGE}
@@ -118,11 +120,19 @@ class StoredBlock:
         moved.arrays[self.layout.checksum.name][self._at(self.layout.checksum)] = NO_CHECKSUM
 
     def write_coverage(self, values: np.ndarray[Any, Any]) -> None:
-        """Write which share of each token the regions cover, when a neighbouring region is added."""
+        """Add to what share of each token the regions cover, when a neighbouring region is added."""
         one = next(one for one in self.layout.data_fields if one.name == COVERAGE)
-        encoded = self._encoded(one, values)
-        if encoded is not None:
-            self._put(one, encoded)
+        grown = self._grown(one, self._encoded(one, values))
+        if grown is not None:
+            self._put(one, grown)
+
+    def _grown(self, one: Field, values: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any] | None:
+        """Return the larger of two coverages: regions only grow, and a worker that stood still knows a smaller one."""
+        if values is None:
+            return None
+        with contextlib.suppress(StoreError):  # what cannot be read is replaced
+            values = np.fmax(values, self.read(one))
+        return values
 
     def _encoded(self, one: Field, value: Any) -> np.ndarray[Any, Any] | None:
         """Bring a value to the block's shape and stored form; None leaves a layer that no span has of its own."""

@@ -11,9 +11,12 @@ from zarr.storage import StorePath
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ROOT_KEY, explained, group_document
+from rs_embed_dask.store.receipt import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.layout import Field
@@ -26,6 +29,7 @@ __all__ = [
     "make_array",
     "make_group",
     "open_array",
+    "put_array",
 ]
 
 
@@ -77,8 +81,20 @@ def array_document(location: Location, path: str) -> dict[str, Any]:
     if content is None:
         fix = "restore it, or make the store anew"
         raise StoreError("store array", value=f"{location.name}/{path}", reason="it is missing", fix=fix)
-    document: dict[str, Any] = json.loads(content)
+    try:
+        document: dict[str, Any] = strict_json(content)
+    except ValueError as error:
+        reason, fix = f"its metadata are garbled ({error})", "verify the store with repair=True, or restore the file"
+        raise StoreError("store array", value=f"{location.name}/{path}", reason=reason, fix=fix) from error
     return document
+
+
+def put_array(location: Location, path: str, field: Field, *, values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Make an array of one chunk with its values, and return its metadata."""
+    make_array(location, path, field, shape=values.shape, chunks=values.shape)
+    with explained("store array", f"{location.name}/{path}", "check the disk's space"):
+        open_array(location, path)[...] = values
+    return array_document(location, path)
 
 
 def grow(location: Location, path: str, rows: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from rs_embed_dask.errors import RsEmbedError, StoreError, StoreMismatchError, r
 from rs_embed_dask.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "Difference",
@@ -25,7 +26,11 @@ __all__ = [
     "plain",
     "request_digest",
     "settings_digest",
+    "strict_json",
 ]
+
+_DEEPEST: Final = 100
+_LONGEST_INTEGER: Final = 2**64
 
 
 def package_version(name: str = "rs-embed-dask") -> str:
@@ -54,11 +59,53 @@ _PACKAGES: Final = (
 )
 
 
+def strict_json(content: str | bytes) -> Any:
+    """Read JSON that anybody may have written. Raises ValueError, whatever is wrong, and for what is extreme.
+
+    That is: NaN and infinities, which are not JSON, integers beyond 64 bits, and nesting that would exhaust the stack
+    of whoever walks through it later.
+    """
+    try:
+        data = json.loads(content, parse_constant=_finite, parse_float=_finite, parse_int=_short)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    level, depth = [data], 0
+    while level:
+        level = [child for one in level for child in _children(one)]
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+    return data
+
+
+_TOO_DEEP: Final = f"it is nested more than {_DEEPEST} levels deep"
+
+
+def _children(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        reason = f"{text[:20]} is not a finite number"
+        raise ValueError(reason)
+    return number
+
+
+def _short(text: str) -> int:
+    number = int(text)  # which refuses thousands of digits
+    if abs(number) >= _LONGEST_INTEGER:
+        reason = f"the integer {text[:20]}... is longer than 64 bits"
+        raise ValueError(reason)
+    return number
+
+
 def plain(data: Any) -> Any:
     """Convert data to what reading its JSON returns, with the secret parts of URLs removed."""
     try:
-        return _redacted(json.loads(json.dumps(data, allow_nan=False)))
-    except (TypeError, ValueError) as error:
+        return _redacted(strict_json(json.dumps(data, allow_nan=False)))
+    except (TypeError, ValueError, RecursionError) as error:
         reason = f"it cannot be written as JSON ({error})"
         fix = "use texts, finite numbers, lists and dicts"
         raise StoreError("request or receipt", value=data, reason=reason, fix=fix) from error
@@ -119,7 +166,7 @@ class Difference:
 
 
 def _value_text(value: object) -> str:
-    return "nothing" if value is None else shown(value)
+    return "not set" if value is None else shown(value)
 
 
 def settings_digest(request: Mapping[str, Any]) -> str:
@@ -145,7 +192,7 @@ def _explicit(key: str, part: Any) -> Any:
     """Name what requests of earlier versions left out: polygons were the boxes around them; drop what has no effect."""
     if key == "prep" and isinstance(part, dict) and part.get("mode") == "resize":
         return {"mode": "resize"}
-    return {"within": "box"} | part if key == "output" and isinstance(part, dict) else part
+    return {"within": "box", "positions": "kept"} | part if key == "output" and isinstance(part, dict) else part
 
 
 def _by_label(models: Any) -> dict[str, Any]:

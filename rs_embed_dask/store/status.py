@@ -339,9 +339,11 @@ class StatusReport:
         reasons: list[Row] = [_reason_row(one) for one in self.failures[:_MOST_REASONS]]
         if len(self.failures) > _MOST_REASONS:
             reasons.append(("", "", f"and {len(self.failures) - _MOST_REASONS} more: see .failures"))
+        decided = self.store.receipt.get("positions", {})
+        positions = [(label, facts["statement"]) for label, facts in decided.items()]
         gaps = [(one.label, str(one)) for one in self.gaps]
         sections = [Section("Models", models), *self._made_of(), Section("Reasons", reasons)]
-        sections.append(Section("Frames without data", gaps))
+        sections += [Section("Frames without data", gaps), Section("Positions", positions)]
         sections.append(Section("Scenes in the catalogue", [(one.label, str(one)) for one in self.census]))
         return [Section("", facts), *(section for section in sections if section.rows)]
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import zarr
 from zarr.storage import StorePath
 
-from rs_embed_dask.errors import StoreBusyError, StoreError
-from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, vacancy
-from rs_embed_dask.store.columns import differing_columns, put_columns
+from rs_embed_dask.errors import SpecError, StoreBusyError, StoreError
+from rs_embed_dask.specs.positions import PositionTable
+from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, put_table, vacancy
+from rs_embed_dask.store.columns import by_group, differing_columns, put_columns
 from rs_embed_dask.store.document import ITEMS, ROOT_KEY, Document, Location, explained
 from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, rows_of, strange_rows
-from rs_embed_dask.store.layout import STATUS, UNDONE, Status
+from rs_embed_dask.store.layout import POSITIONS, STATUS, UNDONE, Status
 from rs_embed_dask.store.receipt import plain
 from rs_embed_dask.store.shards import decoded_status, number_rows, text_rows
 from rs_embed_dask.store.validity import check_codes, check_document
@@ -233,6 +234,19 @@ class StoreView:
             rows = rows[[reason.casefold() in str(text).casefold() for text in texts]]
         return rows + (span[0] if span else 0)
 
+    def table(self, label: str) -> PositionTable | None:
+        """Read the table of positions of a model; None if there is none."""
+        if not self.has(label, POSITIONS.name):
+            return None
+        path, fix = f"{self._location.name}/{label}/{POSITIONS.name}", "restore it from a copy"
+        array = self._array(label, POSITIONS.name)
+        with explained("store array", path, fix):
+            mean, facts = np.asarray(array[...]), array.attrs.asdict().get("table")
+        try:
+            return PositionTable.from_dict(cast("dict[str, Any]", facts), mean)
+        except SpecError as error:
+            raise StoreError("store array", value=path, reason=str(error), fix=fix) from error
+
     def counts(self) -> dict[str, dict[Status, int]]:
         """Count the items of each model by status; a status that no item has is left out."""
         counts = {}
@@ -432,6 +446,33 @@ class Store(StoreView):
             old = document.receipt
             merged = {name: old[name] | new for name, new in added.items() if _are_dicts(old.get(name), new)}
             self._renew(replace(document, receipt=old | added | merged).save(inside))
+
+    def keep_positions(
+        self, label: str, facts: dict[str, Any], *, table: PositionTable | None = None, instead_of: Any = None
+    ) -> None:
+        """Keep what was decided about a model's positions, unless another run has decided it meanwhile.
+
+        Parameters
+        ----------
+        label : str
+            The model.
+        facts : dict
+            The decision, for the receipt.
+        table : PositionTable, optional
+            What was measured; a table that is there already stays.
+        instead_of : dict, optional
+            What the receipt had when this was decided.
+        """
+        with self._changing() as (inside, document):
+            decided = document.receipt.get("positions", {})
+            if decided.get(label) != instead_of:
+                self._renew(document)
+                return
+            metadata, path = document.metadata, f"{label}/{POSITIONS.name}"
+            if table is not None and path not in metadata:
+                metadata = by_group(metadata | {path: put_table(inside, label, table)})
+            receipt = document.receipt | {"positions": decided | {label: plain(facts)}}
+            self._renew(replace(document, receipt=receipt, metadata=metadata).save(inside))
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[Location, Document]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from rs_embed_dask.errors import StoreError, UnknownNameError
 from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import CHECKSUM, ITEM_FIELDS, Status
+from rs_embed_dask.store.receipt import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def unfolded(value: Any) -> Any:
     """Return a nested attribute that was written as JSON text."""
     if isinstance(value, str) and value[:1] in {"{", "["}:
         try:
-            return json.loads(value)
+            return strict_json(value)
         except ValueError:
             return value
     return value

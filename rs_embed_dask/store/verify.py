@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,11 +14,11 @@ from rs_embed_dask.show.tables import Row, Section, counted, page_html, page_tex
 from rs_embed_dask.store.check_chunks import ChunkCheck, check_leftovers, check_model, check_strays, lost_chunks
 from rs_embed_dask.store.check_items import Sound, check_copies, check_items
 from rs_embed_dask.store.check_map import check_group, check_map_model, check_map_root, lost_blocks
-from rs_embed_dask.store.check_root import check_metadata, check_root
+from rs_embed_dask.store.check_root import check_metadata, check_root, check_table
 from rs_embed_dask.store.damage import Damage, Finding, Remedy
 from rs_embed_dask.store.document import MAP, ROOT_KEY, Document, Location, kind_of
 from rs_embed_dask.store.fence import fenced
-from rs_embed_dask.store.lease import ALL_CHUNKS, leased
+from rs_embed_dask.store.lease import ALL_CHUNKS, leased, seconds_to_wait
 from rs_embed_dask.store.map_store import MapView
 from rs_embed_dask.store.store import StoreView
 
@@ -155,6 +156,7 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
+    seconds_to_wait(wait)
     reading = Location.of(path, read_only=True)
     is_map = kind_of(reading) == MAP
     verified = _verified_map if is_map else _verified
@@ -211,6 +213,7 @@ def _verified(location: Location, lease: Lease | None) -> VerifyReport:
     counts: Counter[tuple[str, str]] = Counter()
     for label in view.labels:
         settle(check_copies(view, document, label, sound=sound))
+        settle(check_table(partial(view.table, label), label))
         settle(check_model(view, label, keys=sound.keys, counts=counts))
     checked, unrecorded = (
         {label: counts[kind, label] for label in view.labels if counts[kind, label]} for kind in ChunkCheck.COUNTED

@@ -22,10 +22,10 @@ from tests.chaos.stages import Stage, stage
 PROVIDERS = ("synthetic", "stac")
 
 
-def attack(name: str, schedules: list[Schedule], folder: Path) -> list[Outcome]:
+def attack(name: str, schedules: list[Schedule], folder: Path, *, is_map: bool) -> list[Outcome]:
     """Play schedules with one provider, one after the other, on a cluster that they share until they kill it."""
     folder.mkdir()
-    with stage(name, folder) as chosen, Farm(folder) as farm:
+    with stage(name, folder, is_map=is_map) as chosen, Farm(folder) as farm:
         reference = undisturbed(chosen, farm)
         return [_played(schedule, chosen, farm=farm, reference=reference) for schedule in schedules]
 
@@ -33,7 +33,7 @@ def attack(name: str, schedules: list[Schedule], folder: Path) -> list[Outcome]:
 def _played(schedule: Schedule, chosen: Stage, *, farm: Farm, reference: Store) -> Outcome:
     target = farm.folder / f"seed-{schedule.seed}.zarr"
     outcome = Play(schedule, chosen, farm=farm, target=target).run(reference)
-    print(f"{chosen.name:<9}  {outcome}", flush=True)
+    print(f"{chosen.name:<13}  {outcome}", flush=True)
     if outcome.is_clean:
         shutil.rmtree(target)
     if any("scheduler" in blow or "all" in blow for blow in outcome.struck):
@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many schedules for each provider")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--provider", choices=PROVIDERS, help="one of the two; both if left out")
+    parser.add_argument("--maps", action="store_true", help="attack a map instead of places, compared block by block")
     parser.add_argument("--drivers", type=int, choices=(1, 2), default=1, help="calls that write to one store at once")
     parser.add_argument("--out", type=Path, help="folder for logs, notes and the stores of runs that went wrong")
     chosen = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> int:
         folder = chosen.out or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         names = PROVIDERS if chosen.provider is None else (chosen.provider,)
-        outcomes = [outcome for name in names for outcome in attack(name, schedules, folder / name)]
+        outcomes = [outcome for name in names for outcome in attack(name, schedules, folder / name, is_map=chosen.maps)]
     print(figures(outcomes))
     return 0 if all(outcome.is_clean for outcome in outcomes) else 1
 

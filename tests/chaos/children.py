@@ -30,6 +30,7 @@ MODULES = [
     "torch",
     "rs_embed_dask.engine.driver",
     "rs_embed_dask.engine.local",
+    "rs_embed_dask.maps.compute",
     "rs_embed_dask.models.bandstats",
     "rs_embed_dask.models.rcf",
     "rs_embed_dask.providers.stac.provider",
@@ -123,7 +124,7 @@ def _serve(make: Callable[[], Any]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A call of `compute_embeddings`, or of `resume` where there are no arguments."""
+    """A call of `compute_embeddings` or `compute_map`, or of `resume` where there are no arguments."""
 
     address: str
     target: Path
@@ -170,7 +171,8 @@ def _call(job: Job, client: Client, progress: Callable[[Any], None]) -> None:
     if job.arguments is None:
         rs.resume(job.target, **options)
     else:
-        rs.compute_embeddings(**job.arguments, out=job.target, **options)
+        verb = rs.compute_map if "region" in job.arguments else rs.compute_embeddings
+        verb(**job.arguments, out=job.target, **options)
 
 
 def _figures(events: list[Any]) -> dict[str, int]:
@@ -178,6 +180,6 @@ def _figures(events: list[Any]) -> dict[str, int]:
     reports = [event.report for event in events if isinstance(event, RunFinished)]
     return {
         "chunks": sum(event.chunks for event in started),
-        "reads": sum(report.totals.reads for report in reports),
+        "reads": sum(report.totals.reads for report in reports if hasattr(report, "totals")),  # a map has none
         "workers_lost": sum(report.workers_lost for report in reports),
     }

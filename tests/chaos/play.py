@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Status, Store
+from rs_embed_dask.store import MapStore, Store
 from tests.chaos.children import Job, Note
 from tests.chaos.farm import Farm, Process, sent
+from tests.chaos.maps import MapStage
 from tests.chaos.schedule import ALONE, Blow, Request, Schedule
-from tests.chaos.stages import CHUNK_ITEMS, PLACES, Stage
-from tests.chaos.verdict import Verdict, done_share, judge, open_chunks
+from tests.chaos.stages import CHUNK_ITEMS, Stage
+from tests.chaos.verdict import Verdict
 
 if TYPE_CHECKING:
     import psutil
@@ -114,14 +115,14 @@ class Driver:
 class Play:
     """A run under attack."""
 
-    def __init__(self, schedule: Schedule, stage: Stage, *, farm: Farm, target: Path) -> None:
+    def __init__(self, schedule: Schedule, stage: Stage | MapStage, *, farm: Farm, target: Path) -> None:
         self.schedule, self.stage, self.farm, self.target = schedule, stage, farm, target
         self.outcome = Outcome(schedule)
         self.drivers: list[Driver] = []
         self.done, self.chunks = 0.0, sys.maxsize
         self._stopped: list[psutil.Process] = []
 
-    def run(self, reference: Store | None) -> Outcome:
+    def run(self, reference: Store | MapStore | None) -> Outcome:
         """Play the schedule to its end and judge the store; without a reference, this run is the reference."""
         started = time.monotonic()
         if self.schedule.before is not None:
@@ -131,16 +132,14 @@ class Play:
             self._let([None])
         self._proceed()
         if not self.outcome.trouble:
-            store = Store.open(self.target)
-            self.outcome.verdict = judge(store, reference or store)
+            self.outcome.verdict = self.stage.judge(self.target, reference)
         self.outcome.seconds = time.monotonic() - started
         return self.outcome
 
     def _look(self) -> None:
         """See what share of the items is done, and how many chunks are not."""
         try:
-            store = Store.open(self.target)
-            self.done, self.chunks = done_share(store, PLACES), open_chunks(store)
+            self.done, self.chunks = self.stage.progress(self.target)
         except StoreError:
             self.done, self.chunks = 0.0, sys.maxsize
 
@@ -218,12 +217,9 @@ class Play:
             time.sleep(TICK_S)
 
 
-def undisturbed(stage: Stage, farm: Farm) -> Store:
+def undisturbed(stage: Stage | MapStage, farm: Farm) -> Store | MapStore:
     """Run a stage's request without a blow, and return the store that all others are compared with."""
     target = farm.folder / "undisturbed.zarr"
     outcome = Play(Schedule(-1, ()), stage, farm=farm, target=target).run(None)
     assert outcome.is_clean, str(outcome)
-    store = Store.open(target)
-    embedded = sum(counts.get(code, 0) for counts in store.counts().values() for code in (Status.OK, Status.PARTIAL))
-    assert embedded > PLACES, f"only {embedded} of {2 * PLACES} vectors are there to be compared"
-    return store
+    return stage.reference(target)

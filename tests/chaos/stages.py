@@ -10,6 +10,9 @@ from typing import Any
 
 from rs_embed_dask.providers import Provider, open_provider
 from rs_embed_dask.specs import TemporalSpec
+from rs_embed_dask.store import Status, Store
+from tests.chaos.maps import BORDER, MapStage
+from tests.chaos.verdict import Verdict, done_share, judge, open_chunks
 from tests.services.landscape_catalog import Landscape
 from tests.services.loopback import Call, Fault
 from tests.services.service import Service
@@ -42,16 +45,50 @@ class Stage:
             "chunk_items": CHUNK_ITEMS,
         }
 
+    def progress(self, target: Path) -> tuple[float, int]:
+        """What share of the items is done, and how many chunks are not."""
+        store = Store.open(target)
+        return done_share(store, PLACES), open_chunks(store)
+
+    def judge(self, target: Path, reference: Store | None) -> Verdict:
+        """Compare with an undisturbed run; without one, with itself."""
+        # Opened as the next run would: that removes what writes left that were killed after the last call.
+        store = Store.open(target, mode="r+")
+        return judge(store, reference or store)
+
+    def reference(self, target: Path) -> Store:
+        """Open what an undisturbed run has left, and make sure that there is something to compare with."""
+        store = Store.open(target)
+        embedded = sum(
+            counts.get(code, 0) for counts in store.counts().values() for code in (Status.OK, Status.PARTIAL)
+        )
+        assert embedded > PLACES, f"only {embedded} of {2 * PLACES} vectors are there to be compared"
+        return store
+
+
+@dataclass(frozen=True)
+class TwoBands(Landscape):
+    """A landscape in the bands of the models, and the mask of clouds."""
+
+    def _layers(self, scene: Any, grid: Any, names: tuple[str, ...]) -> Any:
+        return super()._layers(scene, grid, ("B04", "B08") if "B04" in names else ("SCL",))
+
+
+COUNTY = TwoBands(side=4, place_m=640.0, span=SPAN, cloud=0.1)
+
 
 @contextmanager
-def stage(name: str, folder: Path) -> Iterator[Stage]:
-    """Set the stage of a provider: for "stac", a service in a thread of this process."""
+def stage(name: str, folder: Path, *, is_map: bool = False) -> Iterator[Stage | MapStage]:
+    """Set the stage of a provider, for places or a map; "stac" is a service in a thread of this process."""
     if name == "synthetic":
-        yield Stage(name, open_provider("synthetic", seed=11, cloud=0.1, revisit_days=10, latency_s=(0.6, 0.3)))
+        provider = open_provider("synthetic", seed=11, cloud=0.1, revisit_days=10, latency_s=(0.6, 0.3))
+        yield MapStage("map", provider, BORDER, blocks=13) if is_map else Stage(name, provider)
         return
-    SQUARE.write(folder / "catalogue")
+    ground = COUNTY if is_map else SQUARE
+    ground.write(folder / "catalogue")
     with Service(folder / "catalogue", hrefs="local", rule=_slowly) as service:
-        yield Stage(name, open_provider("stac", url=service.url, source="planetary_computer"))
+        served = open_provider("stac", url=service.url, source="planetary_computer")
+        yield MapStage("map, stac", served, ground.whole, blocks=6) if is_map else Stage(name, served)
 
 
 def _slowly(call: Call) -> Fault | None:

@@ -34,7 +34,11 @@ PLACE, OTHER = place(), place(434_000.0)
 def quiet(served):
     """Without the warnings of what differs on purpose, which a test of its own is about."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*differs from rs-embed on purpose|pixels are true metres", UserWarning)
+        warnings.filterwarnings(
+            "ignore",
+            ".*differs from rs-embed on purpose|pixels are true metres|a resize changes what a token covers",
+            UserWarning,
+        )
         yield served
 
 

@@ -190,21 +190,25 @@ def test_an_interrupted_combined_export_goes_on_where_it_was(quiet, tmp_path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "run.npz"]
 
 
+def exporter(folder, **more):
+    given = {
+        "spatials": [PLACE],
+        "temporal": JUNE,
+        "models": [rs_embed.ModelConfig("rcf", "gee", model_config={"features": 16})],
+        "target": rs_embed.ExportTarget.per_item(str(folder)),
+        "output": rs_embed.OutputSpec.pooled(),
+        "config": CONFIG,
+        "backend": "gee",
+        "resolved_backend": {"rcf": "gee"},
+        "device": "cpu",
+    }
+    return rs_embed.BatchExporter(**given | more)
+
+
 def test_the_exporter_does_the_same_in_two_steps(quiet, tmp_path):
     sensor = rs_embed.SensorSpec(S2, ("B4", "B3", "B2"))
-    exporter = rs_embed.BatchExporter(
-        spatials=[PLACE],
-        temporal=JUNE,
-        models=[rs_embed.ModelConfig("rcf", "gee", sensor=sensor, model_config={"features": 16})],
-        target=rs_embed.ExportTarget.per_item(str(tmp_path)),
-        output=rs_embed.OutputSpec.pooled(),
-        config=CONFIG,
-        backend="gee",
-        resolved_backend={"rcf": "gee"},
-        device="cpu",
-        provider_factory=quiet.provider,
-    )
-    (manifest,) = exporter.run()
+    model = rs_embed.ModelConfig("rcf", "gee", sensor=sensor, model_config={"features": 16})
+    (manifest,) = exporter(tmp_path, models=[model], provider_factory=quiet.provider).run()
     (entry,) = manifest["models"]
     assert entry["sensor"]["bands"] == ["B4", "B3", "B2"]
     assert entry["input"]["bands"] == ["red", "green", "blue"]
@@ -214,6 +218,33 @@ def test_the_exporter_does_the_same_in_two_steps(quiet, tmp_path):
         assert arrays["input_chw__rcf"].shape == (3, 64, 64)
 
 
+@pytest.mark.parametrize("name", ["fetch_fn", "inspect_fn", "progress_factory"])
+def test_functions_that_replace_parts_of_rs_embed_are_refused(name, tmp_path):
+    with pytest.raises(SpecError, match=rf"{name} = .*a part that rs-embed has inside.*provider_factory="):
+        exporter(tmp_path, **{name: print})
+
+
+def test_an_exporter_reads_from_one_backend(tmp_path):
+    models = [rs_embed.ModelConfig("rcf", "gee"), rs_embed.ModelConfig("bandstats", "synthetic")]
+    with pytest.raises(SpecError, match="all models of an export are read from one"):
+        exporter(tmp_path, models=models)
+
+
+def test_a_read_is_tried_again_as_the_configuration_says(tmp_path, monkeypatch):
+    policies = []
+
+    def planned(_group, _items, how):
+        policies.append(how.retry)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "plans_of", planned)
+    config = rs_embed.ExportConfig(max_retries=2, retry_backoff_s=45.0, show_progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        exporter(tmp_path, config=config).run()
+    assert (policies[0].attempts, policies[0].first_wait_s) == (3, 45.0)
+    assert policies[0].wait_s(1) >= 22.5
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -221,7 +252,7 @@ def test_the_exporter_does_the_same_in_two_steps(quiet, tmp_path):
         ({"out": "x", "layout": "one"}, UnknownNameError, "per_item"),
         ({"out": "x", "save_input": True}, UnknownNameError, "save_inputs"),
         ({"out": "x", "format": "hdf"}, UnknownNameError, "npz"),
-        ({"out": "x", "models": ["rcf", "rcf"]}, SpecError, "listed twice"),
+        ({"out": "x", "models": ["rcf", "rcf"]}, SpecError, "listed twice, or two have one key"),
         ({"out": "x", "names": ["a", "a"], "layout": "per_item"}, SpecError, "a name of its own"),
     ],
 )

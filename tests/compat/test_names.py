@@ -9,7 +9,7 @@ import pytest
 
 import rs_embed_dask.compat as rs_embed
 from rs_embed_dask.compat.names import card_of, modality_of, options_of, variant_of
-from rs_embed_dask.compat.requests import ask
+from rs_embed_dask.compat.requests import ask, output_of
 from rs_embed_dask.errors import SpecError, UnknownNameError
 
 NO = inspect.Parameter.empty
@@ -176,6 +176,7 @@ def test_places_and_spans_validate_themselves():
         assert spec.validate() is None
     span = rs_embed.TemporalSpec(mode="range", start="2022-06-01", end="2022-09-01")
     assert (span.mode, span.start, span.end) == ("range", "2022-06-01", "2022-09-01")
+    assert rs_embed.TemporalSpec("range", None, "2022-06-01", "2022-09-01") == span
     assert rs_embed.TemporalSpec.year(2022).year == 2022
     assert rs_embed.ExportLayout("per_item") is rs_embed.ExportLayout.PER_ITEM
     assert rs_embed.ExportConfig(chunk_size=4).effective_infer_batch_size == 4
@@ -250,6 +251,22 @@ def test_modalities_and_options_are_translated():
 def test_frames_are_asked_for_by_rs_embeds_words(given, fewest, most):
     asked = ask("prithvi", given)
     assert (asked.fewest_frames, asked.most_frames) == (fewest, most)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("pad_edges", False), ("tile_snap_frac", 0.3), ("max_tiles", 0), ("tile_size", 0)]
+)
+def test_tiles_that_are_not_cut_here_are_refused(name, value):
+    with pytest.raises(SpecError, match=f"InputPrepSpec.{name} = {value}"):
+        rs_embed.InputPrepSpec(**{name: value})
+    assert rs_embed.InputPrepSpec(tile_size=112, tile_snap_frac=0).mode == "tile"
+
+
+def test_a_grid_in_native_order_is_refused_of_a_product():
+    native = rs_embed.OutputSpec.grid(grid_orientation="native")
+    assert output_of(native, ask("galileo")).mode == "grid"
+    with pytest.raises(SpecError, match="grids of products are north up here"):
+        output_of(native, ask("gse"))
 
 
 def test_what_cannot_be_is_refused_at_once():

@@ -152,6 +152,8 @@ class Found:
     grid: Any
     valid_fraction: Any
     coverage: Any = None
+    fit: Any = None
+    windows: Any = None
 
 
 @dataclass(frozen=True)

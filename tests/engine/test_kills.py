@@ -17,6 +17,7 @@ from rs_embed_dask.engine.report import ChunkLost, WorkerLost
 from rs_embed_dask.engine.watch import Options, current_workers, stop_profiler
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.store import Status, Store
+from rs_embed_dask.store.durable import PARTIAL
 from tests.engine.fakes import Means, Numbers, Places, expected, plan_of, reads_of, store_of, until
 
 COUNT = 48
@@ -102,12 +103,15 @@ def test_a_killed_embedder(killable, marks, tmp_path):
     thread, done = in_thread(plan, store, killable, Options(progress=events.append))
     until(lambda: store.counts()["means"].get(Status.OK, 0) >= 8)
     kill_worker(killable, "EMBED")
+    cut_short = tmp_path / "run.zarr" / "means" / "embedding" / f"0.56{PARTIAL}"  # as a killed write leaves it
+    cut_short.touch()
     until(lambda: any(isinstance(event, WorkerLost) for event in events))
     (marks / "go").touch()
     thread.join(60)
     assert done["report"].is_over
     assert done["report"].workers_lost == 1
     assert_undisturbed(tmp_path / "run.zarr")
+    assert not cut_short.exists()
 
 
 class Crashing(Store):

@@ -13,12 +13,12 @@ from rs_embed_dask.engine.plan import Sizes
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.engine.stored import stored_request
 from rs_embed_dask.engine.topup import store_for
-from rs_embed_dask.errors import SpecError, StoreError
+from rs_embed_dask.errors import PlanError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.providers import registry
 from rs_embed_dask.providers.earth_engine.session import ENDPOINTS, KINDS
 from rs_embed_dask.providers.stac.planetary_computer import URL
 from rs_embed_dask.store import ItemColumns, Store, seal
-from tests.store.samples import make_items
+from tests.store.samples import fill_store, make_items
 
 CALLED = []
 
@@ -241,3 +241,95 @@ def test_a_home_that_cannot_be_written_makes_stores_without_a_seal(tmp_path, mon
     assert "seal" not in store.receipt
     with pytest.raises(StoreError, match="trust_hosts"):
         stored_request(store)
+
+
+def test_all_that_is_refused_is_in_one_error(tmp_path):
+    made(tmp_path / "run.zarr", models=["bandstats", "tessera"])
+
+    def change(request):
+        request["provider"] = {
+            "name": "earth_engine",
+            "credentials": FUNCTION,
+            "key_file": "/keys/a",
+            "endpoint": "https://evil.example",
+        }
+        request["models"][1]["options"] = {"cache": "/mnt/me", "base_url": "https://tiles.example:81/x"}
+
+    store = changed(tmp_path / "run.zarr", change)
+    with pytest.raises(StoreError) as caught:
+        stored_request(store)
+    for each in ("credentials='tests.engine", "key_file='/keys", "cache='/mnt/me' of tessera", "https://evil.example"):
+        assert each in caught.value.reason
+    assert "https://tiles.example:81" in caught.value.reason
+    assert "pass provider=open_provider(...)" in caught.value.fix
+    assert "repeat the call that made the store" in caught.value.fix
+    assert "trust_hosts=['evil.example', 'tiles.example:81']" in caught.value.fix
+    assert "--trust-host evil.example --trust-host tiles.example:81" in caught.value.fix
+    with pytest.raises(StoreError) as caught:
+        stored_request(store, trust_hosts=["evil.example", "tiles.example"])
+    assert "would contact" not in str(caught.value)
+    with pytest.raises(StoreError) as caught:
+        stored_request(store, provider=rs.open_provider("synthetic"))
+    assert "evil" not in str(caught.value)
+    assert "trust_hosts=['tiles.example:81']" in caught.value.fix
+
+
+BAD = {
+    "wait below 0": {"wait": -1},
+    "wait of NaN": {"wait": float("nan")},
+    "wait as text": {"wait": "60"},
+    "wait as a truth": {"wait": True},
+    "client": {"client": "tcp://127.0.0.1:8786"},
+    "progress": {"progress": "noisy"},
+}
+BAD_OF_RESUME = BAD | {
+    "chunks backwards": {"chunks": (5, 2)},
+    "no chunks": {"chunks": (2, 2)},
+    "chunks below 0": {"chunks": (-1, 2)},
+    "chunks of one end": {"chunks": (3,)},
+    "one chunk": {"chunks": 3},
+    "half a chunk": {"chunks": (0, 1.5)},
+    "hosts as text": {"trust_hosts": "stac.example"},
+    "hosts with a path": {"trust_hosts": ["https://stac.example/v1"]},
+    "only": {"only": "undone"},
+    "provider": {"provider": "no_such_provider"},
+    "provider that is none": {"provider": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(seal, "state_folder", lambda: tmp_path_factory.mktemp("state"))
+        store = made(tmp_path_factory.mktemp("finished") / "run.zarr")
+    fill_store(store)
+    return store.target
+
+
+@pytest.mark.parametrize("options", BAD_OF_RESUME.values(), ids=BAD_OF_RESUME)
+def test_resume_judges_its_options_where_nothing_is_left_to_do(finished, options):
+    assert rs.resume(finished, progress=False).chunks == 0
+    (name,) = options
+    for verify in (False, True):
+        with pytest.raises((SpecError, UnknownNameError), match=name if name != "only" else "status"):
+            rs.resume(finished, verify=verify, **({"progress": False} | options))
+
+
+@pytest.mark.parametrize(
+    "options", [*BAD.values(), {"chunk_items": 0}, {"batch_items": -1}, {"ids": ["a"]}, {"buffer_m": -5}]
+)
+def test_a_call_that_finds_its_store_finished_judges_its_options(finished, options):
+    items = make_items(3)
+    where = [(item.spatial.lon, item.spatial.lat) for item in items]
+    asked = {"provider": "synthetic", "out": finished, "progress": False, "buffer_m": 260}
+    tree = rs.compute_embeddings(where, "bandstats", items[0].temporal, **asked)
+    assert tree["items"].sizes["item"] == 3
+    with pytest.raises((SpecError, PlanError), match=next(iter(options))):
+        rs.compute_embeddings(where, "bandstats", items[0].temporal, **(asked | options))
+
+
+def test_options_that_are_right_pass(finished):
+    for options in ({"wait": float("inf")}, {"chunks": (0, None)}, {"chunks": [0, 9]}, {"trust_hosts": ("a.example",)}):
+        assert rs.resume(finished, progress=False, **options).chunks == 0
+    with pytest.raises(SpecError, match="wait = -1"):
+        rs.verify(finished, wait=-1)

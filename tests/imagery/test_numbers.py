@@ -149,7 +149,25 @@ def doubt(which, name, values, attrs=None):
     ],
 )
 def test_numbers_that_cannot_be_what_they_are_taken_for(which, band, values, attrs, words):
-    assert words in doubt(which, band, values, attrs)
+    said = doubt(which, band, values, attrs)
+    assert words in said
+    assert "attrs['units']" in said
+    assert "scaling=" not in said  # which only some callers have
+
+
+def test_remedies_name_what_the_caller_has_and_correct_what_is_stated():
+    band, stated = sensor("sentinel-2-l2a").band("red"), Numbers.stated({"units": "reflectance"})
+    values = np.arange(3000, 3050.0, dtype="float32")
+    made = stated.scaling(source("files", "sentinel-2-l2a").scaling(band), band.unit)
+    _, fix = stated.doubt(values, values.dtype, scaling=made, unit=band.unit, where="HERE")
+    assert fix == "correct their unit ('reflectance' for 0 to 1, '%', 'reflectance_e4' or 'DN') in HERE"
+    packed = Numbers.stated({"scale_factor": 1000})
+    made = packed.scaling(source("files", "sentinel-2-l2a").scaling(band), band.unit)
+    assert packed.doubt(values, values.dtype, scaling=made, unit=band.unit)[1].startswith("state their unit")
+    with pytest.raises(SpecError, match=r"units of red = 'm/s'.*in HERE"):
+        Numbers.stated({"units": "m/s"}).scaling(
+            source("files", "sentinel-2-l2a").scaling(band), band.unit, "red", where="HERE"
+        )
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyproj import CRS
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import PlanError
+from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.maps import stream
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.passes import MapPass
-from rs_embed_dask.maps.positions import PositionTable
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.windows import BlockIndex, Tiles
+from rs_embed_dask.specs.positions import PositionTable
 from tests.maps.test_compute import SPAN, WEST, run_of
 
 NANO = rs.ModelSpec("galileo", variant="nano", weights="random")
@@ -157,8 +159,43 @@ def test_models_that_work_pixel_by_pixel_give_a_vector_per_pixel(name):
 def test_what_cannot_be_mapped_is_refused_in_the_plan():
     with pytest.raises(PlanError, match="own projection"):
         rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch=rs.FetchSpec(crs="EPSG:3857"))
+    with pytest.raises(SpecError, match="dict is not a FetchSpec"):
+        rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", fetch={"resolution_m": 40})
     with pytest.raises(rs.RsEmbedError, match="float64"):
         rs.plan_map(WEST, "rcf", YEAR, provider="synthetic", dtype="float64")
+
+
+@pytest.mark.parametrize("overlap", [1.0, -0.1, float("nan"), "half", True])
+def test_an_overlap_that_is_no_share_is_refused_of_models_without_windows_too(overlap):
+    with pytest.raises(SpecError, match="overlap"):
+        rs.plan_map(WEST, "bandstats", YEAR, provider="synthetic", overlap=overlap)
+
+
+def test_a_projection_has_one_name_however_it_is_spelt():
+    spelt = ("EPSG:3035", 3035, "epsg:3035", CRS.from_epsg(3035))
+    plans = [rs.plan_map(WEST, "bandstats", YEAR, provider="synthetic", crs=one) for one in (*spelt, "UTM")]
+    assert [plan.request["crs"] for plan in plans] == ["EPSG:3035"] * 4 + ["utm"]
+
+
+def test_a_table_of_positions_that_no_model_can_use_is_refused_in_the_plan():
+    table = PositionTable(np.zeros((128, 12, 12), np.float32), "galileo", "nano", 8, windows=500, share=0.5)
+    for given, models, match in (
+        (table, "bandstats", "no model of this map has its windows"),
+        (replace(table, model="rcf"), "rcf", "no model of this map has its windows"),
+        (replace(table, variant="tiny"), NANO, "variant"),
+        (replace(table, mean=np.zeros((128, 6, 6), np.float32)), [NANO, "rcf"], "window"),
+    ):
+        with pytest.raises(SpecError, match=match):
+            rs.plan_map(WEST, models, YEAR, provider="synthetic", positions=given)
+
+
+def test_spans_are_one_or_any_sequence_of_them():
+    days = ("2022-06-01", "2022-07-01")
+    for given, count in ((days, 1), (list(days), 1), ((SPAN, YEAR), 2), (iter([SPAN, YEAR]), 2), ([days], 1)):
+        assert rs.plan_map(WEST, "bandstats", given, provider="synthetic").spans == count
+    for given, match in (([], "no span"), ({"summer": SPAN}, "no names"), ([SPAN, SPAN], "given twice")):
+        with pytest.raises(SpecError, match=match):
+            rs.plan_map(WEST, "bandstats", given, provider="synthetic")
 
 
 def test_the_region_of_the_plan_is_the_one_asked_for():
@@ -167,3 +204,5 @@ def test_the_region_of_the_plan_is_the_one_asked_for():
     assert plan.area_km2 == pytest.approx(Region.of(WEST).area_m2 / 1e6)
     assert plan.spans == 1
     assert SPAN.to_dict() in plan.request["temporals"]
+    labels = ", ".join(one.label for one in plan.models)
+    assert repr(plan) == f"MapPlan({plan.area_km2:,.0f} km2, {labels}; print it for its cost)"

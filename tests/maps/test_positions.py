@@ -10,19 +10,13 @@ from operator import add
 import numpy as np
 import pytest
 
+from rs_embed_dask.engine.positions import PositionSums, decide
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.maps.blend import divided, folded, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
-from rs_embed_dask.maps.positions import (
-    PositionSums,
-    PositionTable,
-    decide,
-    first_blocks,
-    inside,
-    spread,
-    stratified,
-)
+from rs_embed_dask.maps.positions import first_blocks, inside, spread, stratified
 from rs_embed_dask.maps.windows import Tiling
+from rs_embed_dask.specs.positions import PositionTable
 
 WINDOW, DIM = 6, 5
 MODEL = {"model": "galileo", "variant": "nano", "patch_px": 8}
@@ -208,7 +202,7 @@ def test_a_table_of_something_else_is_refused():
     own = {**MODEL, "dim": DIM, "window": WINDOW}
     table_of().require(**own)
     for name, value in {"model": "clay", "variant": "tiny", "dim": 6, "window": 12, "patch_px": 16}.items():
-        with pytest.raises(SpecError, match=f"PositionTable.{name} .*this map's is {value!r}"):
+        with pytest.raises(SpecError, match=f"PositionTable.{name} .*here it is {value!r}"):
             table_of().require(**{**own, name: value})
 
 
@@ -285,3 +279,10 @@ def test_a_small_region_is_taken_whole_and_a_longer_sample_goes_on(size):
     whole = stratified(blocks, 100)
     assert sorted(index.col for _, index in whole) == list(range(size))
     assert stratified(blocks, 5) + stratified(blocks, 95, skip=5) == whole
+
+
+def test_windows_that_are_all_alike_give_a_table_of_nothing():
+    windows = np.full((70, DIM, WINDOW, WINDOW), 1.1) + np.linspace(0, 0.3, 70)[:, None, None, None]
+    table = PositionSums.of(windows.astype(np.float32)).table(**MODEL)
+    assert np.abs(table.mean).max() < 1e-12
+    assert not decide(table).removed

@@ -11,6 +11,7 @@ import shapely
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import Rect, lattice_for, lattice_of
+from rs_embed_dask.maps.outline import moved
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.specs import BBox, Polygon
 from rs_embed_dask.specs.ground import WGS84, project
@@ -262,21 +263,64 @@ def test_two_regions_together_cover_their_common_border_once():
     assert both.sum() == 10
 
 
+BOW = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])  # its two halves cancel: its area is 0
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
         (shapely.Point(4, 50), "no area"),
+        (
+            gpd.GeoSeries([shapely.box(4, 50, 5, 51), shapely.Point(6, 50)], crs=WGS84),
+            "such as points or lines: 1 of 2",
+        ),
+        (BOW, "not simple"),
+        (gpd.GeoSeries([shapely.box(4, 50, 5, 51), BOW], crs=WGS84), "not simple"),
+        (shapely.Polygon([(4, 50), (5, 50), (5, np.inf)]), "not all of its coordinates are finite"),
         (shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 1)]), "not simple"),
         (shapely.box(4, 80, 5, 95), "latitudes lie in"),
         (shapely.box(400, 10, 401, 11), "longitudes lie in"),
         (gpd.GeoSeries([shapely.box(4, 50, 5, 51)]), "does not state its crs"),
         (12, "is not an area"),
-        ("no_such_file.gpkg", "cannot read it"),
+        ("no_such_file.gpkg", "region = .*cannot read it"),
     ],
 )
 def test_what_is_no_region_is_refused(source, reason):
     with pytest.raises(SpecError, match=reason):
         Region.of(source)
+
+
+def test_collections_are_taken_apart_and_missing_shapes_left_out():
+    square = shapely.box(4, 50, 5, 51)
+    nested = shapely.GeometryCollection([shapely.GeometryCollection([shapely.MultiPolygon([square])])])
+    assert Region.of(nested) == Region.of(square)
+    assert Region.of(gpd.GeoSeries([None, square, shapely.Polygon()], crs=WGS84)) == Region.of(square)
+
+
+def test_bounds_go_the_short_way_across_the_antimeridian():
+    across, apart = (
+        BBox(179.5, -10.0, -179.25, -9.0),
+        shapely.union(shapely.box(-150, 0, -140, 1), shapely.box(170, 0, 180, 1)),
+    )
+    assert Region.of(across).bounds == pytest.approx((179.5, -10.0, -179.25, -9.0))
+    assert Region.of(apart).bounds == pytest.approx((-150.0, 0.0, 180.0, 1.0))
+    for bounds in ((4.0, 50.0, 5.0, 51.0), (-180.0, 10.0, 180.0, 11.0)):
+        assert Region.of(shapely.box(*bounds)).bounds == pytest.approx(bounds)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "+proj=laea +lat_0=48 +lon_0=2"])
+def test_a_projection_of_the_whole_earth_has_the_blocks_that_a_region_touches(crs):
+    """Mercator stretches meridians without bending them, and what lies opposite a centre bends without end."""
+    region = Region.of(BBox(3.0, 50.0, 3.04, 50.03))
+    (lattice,) = region.lattices(80.0, 16, crs)
+    shape = moved([region.lonlat], lattice.crs)
+    west, south, east, north = shape.bounds
+    (top, left), (bottom, right) = lattice.index(west, north), lattice.index(east, south)
+    around = [(row, col) for row in range(top // 16, bottom // 16 + 1) for col in range(left // 16, right // 16 + 1)]
+    grids = [lattice.grid(lattice.rect(*block)).bounds for block in around]
+    touched = [block for block, bounds in zip(around, grids, strict=True) if shape.intersects(shapely.box(*bounds))]
+    assert list(region.blocks(lattice)) == touched
+    assert len(touched) > 4
 
 
 def test_a_region_too_small_to_see_is_refused():

@@ -10,9 +10,9 @@ from operator import add
 import numpy as np
 import pytest
 
+from rs_embed_dask.engine.positions import PositionSums
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.maps.lattice import Rect, lattice_for
-from rs_embed_dask.maps.positions import PositionSums
 from rs_embed_dask.maps.scores import DISTANCES, MapScores, ScoreSums, ZoneSums
 from rs_embed_dask.maps.scoring import BlockEdges, BlockScore, ScoreBook, ZoneSample, zone_sample
 from rs_embed_dask.maps.windows import Tiling

@@ -112,3 +112,13 @@ def test_a_token_that_no_pixel_shows_has_no_vector(monkeypatch):
     assert not there[:, 26:].any()
     assert field.status == Status.PARTIAL
     assert "59 % of the tokens without a vector" in field.reason
+
+
+def test_a_block_without_scenes_says_so():
+    """Which is another thing than scenes whose pixels are all under clouds."""
+    day = rs.TemporalSpec.range("2022-06-02", "2022-06-03")
+    run = InProcess(MODELS, day, provider=rs.open_provider("synthetic", revisit_days=60)).run(BLOCKS[:1])
+    for label in OPTIONS:
+        field = run.fields[label, BLOCKS[0]]
+        assert (field.status, field.vectors) == (Status.NO_DATA, None)
+        assert field.reason == "no scene was found at this place and time"

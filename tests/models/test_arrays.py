@@ -117,8 +117,13 @@ def test_side_inputs_that_cannot_be_used(galileo, side, error, message):
 
 
 def test_an_item_without_pixels_is_an_error(mirror):
-    with pytest.raises(NoImageryError, match="no frame has a valid pixel"):
-        mirror().embed(np.full((2, 16, 16), np.nan))
+    model = mirror()
+    with pytest.raises(NoImageryError, match="no frame has a valid pixel") as caught:
+        model.embed(np.full((2, 16, 16), np.nan))
+    assert caught.value.fix == "give at least one frame with a number in every band"
+    with pytest.raises(NoImageryError) as caught:
+        model.embed(cube(np.full((1, 2, 16, 16), np.nan), bands=("red", "nir")))
+    assert caught.value.fix == "take a longer span or allow more cloud"
 
 
 def test_the_history_is_json(galileo):
@@ -216,3 +221,39 @@ def test_dates_that_cannot_be_read_matter_only_where_they_are_used(galileo):
     with pytest.raises(SpecError, match=r"array.time = 'spring'.*dates="):
         model.embed(odd)
     assert np.allclose(model.embed(odd, dates=days).data, model.embed(labelled).data, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "attrs", "error", "message"),
+    [
+        (
+            "float32",
+            {"units": "m/s"},
+            SpecError,
+            r"^units of red = 'm/s': .*in attrs\['units'\]",
+        ),
+        ("float32", {"units": "reflectance"}, ModelInputError, r"^numbers of red = 'float32': .*correct their unit"),
+        ("uint8", {}, ModelInputError, r"^numbers of red = 'uint8': 8-bit numbers are a picture"),
+    ],
+)
+def test_remedies_name_only_what_embed_has(mirror, dtype, attrs, error, message):
+    array = xr.DataArray(np.full((2, 16, 16), 200, dtype), dims=("band", "y", "x"), coords={"band": ["red", "nir"]})
+    with pytest.raises(error, match=message) as caught:
+        mirror().embed(array.assign_attrs(attrs))
+    assert "scaling=" not in str(caught.value)
+
+
+def test_an_image_without_a_reference_system_is_embedded_as_an_image(mirror):
+    """Coordinates mean nothing then: the vectors are those of the numbers alone, and a grid has no coordinates."""
+    placed = cube(ramps(16, 16), bands=("red", "nir")).to_xarray().isel(time=0, drop=True)
+    bare = xr.DataArray(placed.values, dims=("band", "y", "x"), coords={"band": ["red", "nir"]})
+    uneven = bare.assign_coords(x=np.arange(16.0) ** 2, y=np.arange(16.0))
+    model = mirror()
+    expected = model.embed(placed, output=GRID).data
+    assert isinstance(expected, xr.DataArray)
+    for array in (bare, uneven):
+        given = model.embed(array, output=GRID).data
+        assert isinstance(given, np.ndarray)
+        np.testing.assert_array_equal(given, expected.values)
+    with pytest.raises(SpecError, match=r"evenly spaced.*drop x and y for Model.embed"):
+        model.embed(uneven.assign_attrs(crs="EPSG:32631"))

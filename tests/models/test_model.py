@@ -7,6 +7,7 @@ import torch
 from rs_embed_dask.errors import ModelError, ModelInputError, NoImageryError, SpecError
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames
+from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.inference.model import choose_device
 from rs_embed_dask.preprocess.batch import Batch, Tokens
@@ -87,6 +88,39 @@ class TestItems:
         with pytest.raises(ModelInputError, match="place: the model needs it"):
             model.embed(ramps(16, 16))
         assert model.embed(ramps(16, 16), place=(3.0, 51.0)).shape == (2,)
+
+
+class TestPositions:
+    def test_a_table_is_taken_from_each_window(self, mirror):
+        table = np.arange(32.0).reshape(2, 4, 4)
+        table -= table.mean((1, 2), keepdims=True)
+        model, image = mirror(), scene(1, 2, 32)
+        plain = model.embed(image, output=GRID, prep=InputPrep.tile()).data
+        found = model.embed(image, output=OutputSpec.grid(positions=table), prep=InputPrep.tile()).data
+        np.testing.assert_allclose(plain - found, np.tile(table, (1, 2, 2)), atol=1e-3)
+        with pytest.raises(SpecError, match=r"PositionTable.window = 3: here it is 4"):
+            model.embed(image, output=OutputSpec.grid(positions=np.zeros((2, 3, 3))))
+
+    def test_nothing_is_measured_by_a_call(self, mirror):
+        with pytest.raises(SpecError, match="neither measures positions nor opens a store"):
+            mirror().embed(ramps(16, 16), output=OutputSpec.grid(positions="auto"))
+        with pytest.raises(SpecError, match=r"rcf: positions .*it has none"):
+            load_model("rcf", features=4).embed(
+                np.ones((10, 16, 16)), output=OutputSpec.grid(positions=np.zeros((8, 2, 2)))
+            )
+
+    def test_windows_are_whole_where_they_are_asked_for(self, mirror):
+        image = scene(1, 2, 32)
+        asked = OutputSpec.grid(positions="auto")
+        (part,) = mirror().embed_cubes([pair(image)], asked, InputPrep.tile(stride_px=12), crops=[Window(4, 4, 20, 20)])
+        assert part.windows.shape == (4, 2, 4, 4)
+        rows, columns = part.fit.places
+        assert rows == columns == (0, 1, 1, 2, 3)
+        starts = [(row + 4, column + 4) for row in (0, 4) for column in (0, 4)]
+        for window, (row, column) in zip(part.windows, starts, strict=True):
+            own = image[0, :, row : row + 16, column : column + 16].reshape(2, 4, 4, 4, 4).mean((2, 4))
+            np.testing.assert_allclose(window, own, rtol=1e-5)
+        assert mirror().embed_cubes([pair(image)], GRID)[0].windows is None
 
 
 class TestGaps:

@@ -34,7 +34,8 @@ def weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float
     if last == "running_var":
         return 1 + 0.1 * np.abs(draw)
     if len(shape) > 1:
-        return draw / np.float32(math.sqrt(min(math.prod(shape[1:]), _FAN_IN_CAP)))
+        fan_in = np.float32(math.sqrt(min(math.prod(shape[1:]), _FAN_IN_CAP)))
+        return np.divide(draw, fan_in, out=draw)  # fresh memory for billions of numbers costs a third of the draws
     small = np.float32(0.1) * draw
     return 1 + small if last in {"weight", "gamma"} else small
 

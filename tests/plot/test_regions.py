@@ -212,6 +212,8 @@ def test_scores_are_drawn_as_they_are(both):
     assert [line.get_ydata()[0] for line in seam.lines] == [1]
     np.testing.assert_allclose([bar.get_height() for bar in lattices.patches], [scores.lattice, scores.lattice_chance])
     assert [text.get_text() for text in zones.texts] == ["no ground in two zones"]
+    assert not list(zones.get_yticks())
+    assert [text.get_text() for text in decay.get_xticklabels()] == ["1", "2", "4", "8", "16", "32", "64"]
     (line,) = decay.lines
     assert list(line.get_xdata()) == [1, 2, 4, 8, 16, 32, 64]
     known = [np.nan if one is None else one for one in scores.decay]

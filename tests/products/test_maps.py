@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from affine import Affine
 
 import rs_embed_dask as rs
 from rs_embed_dask.errors import PlanError
+from rs_embed_dask.products.gse import Gse, decoded
 from rs_embed_dask.store import Status
 from tests.engine.conftest import threads_client
 from tests.products import mirrors
@@ -34,6 +36,30 @@ def test_a_map_has_the_published_vectors(threads_client, product, tmp_path, name
     assert (field.last_date.values[0][there] == np.datetime64("2024-12-31")).all()
     assert set(np.unique(field.status.values)) <= {Status.PENDING, Status.OK, Status.PARTIAL}
     assert "own surroundings" in rs.status(tmp_path / "map.zarr").positions[spec.label]
+
+
+def test_a_map_reads_published_vectors_block_by_block(threads_client, tmp_path, monkeypatch):
+    """A file of 560 x 560 pixels is never read whole: each block asks for its own pixels, once."""
+    folder, side, (left, top) = tmp_path / "mirror", 560, (300_960.0, 5_776_000.0)
+    crs, bounds = "EPSG:32631", (left, top - side * 10.0, left + side * 10.0, top)
+    rows, columns = np.ogrid[:side, :side]
+    stored = np.stack([(rows * 7 + columns * 3 + band) % 250 - 125 for band in range(64)]).astype(np.int8)
+    mirrors.write_cog(folder / "2024/31N/wide.tif", stored, Affine(10.0, 0, left, 0, -10.0, top), crs, blockxsize=64)
+    mirrors.write_index(folder, [mirrors.index_row("2024/31N/wide.tif", crs, bounds)])
+    asked = []
+
+    def noted(reader, grid, temporal, read=Gse.read):
+        asked.append(grid)
+        return read(reader, grid, temporal)
+
+    monkeypatch.setattr(Gse, "read", noted)
+    spec = rs.ModelSpec("gse", options={"base_url": str(folder)})
+    ask = {"provider": "synthetic", "client": threads_client, "progress": False, "dtype": "float32", "preview": False}
+    field = rs.compute_map(rs.BBox(*bounds, crs=crs), spec, YEAR, out=tmp_path / "map.zarr", **ask)["gse"]["utm31"]
+    assert {grid.shape for grid in asked} == {(256, 256)}
+    assert len(asked) == len({grid.bounds for grid in asked}) == int((field.status > 0).sum()) > 4
+    xs, ys = left + 10 * np.arange(side) + 5, top - 10 * np.arange(side) - 5
+    np.testing.assert_array_equal(field.embedding[0].sel(x=xs, y=ys), decoded(stored))
 
 
 def test_where_nothing_was_published_the_reason_is_kept(threads_client, product, tmp_path):

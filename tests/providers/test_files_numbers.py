@@ -121,13 +121,21 @@ def test_a_stated_offset_is_not_taken_off_again():
     ],
 )
 def test_numbers_in_another_unit_than_stated_are_refused(values, attrs, words):
-    with pytest.raises(SpecError, match=f"numbers of red in image_00000.*{words}"):
+    with pytest.raises(SpecError, match=rf"numbers of red in image_00000.*{words}.*attrs\['units'\], or pass scaling="):
         seen(Files(labelled(values, **attrs), sensor="s2"))
 
 
+def test_remedies_for_files_are_of_files(tmp_path):
+    path = write(tmp_path / "20220605_B04.tif", ramp(GRID.shape).astype("float32") / 10_000)
+    with pytest.raises(SpecError, match="state 'reflectance' in the unit of the file's band, or pass scaling="):
+        seen(Files(path, sensor="s2"))
+
+
 def test_units_that_are_not_understood_are_refused_at_once():
-    with pytest.raises(SpecError, match="units of red = 'W m-2 sr-1'"):
-        Files(labelled(ramp(GRID.shape), units="W m-2 sr-1"), sensor="s2")
+    radiance = labelled(ramp(GRID.shape), units="W m-2 sr-1")
+    with pytest.raises(SpecError, match=r"units of red = 'W m-2 sr-1'.*or pass scaling="):
+        Files(radiance, sensor="s2")
+    np.testing.assert_array_equal(seen(Files(radiance, sensor="s2", scaling={"scale": 1.0}))[0], ramp(GRID.shape))
     own = Files(labelled(ramp(GRID.shape).astype("float32") / 10_000), sensor="s2", scaling={"scale": 10_000.0})
     np.testing.assert_allclose(seen(own)[0], ramp(GRID.shape), atol=0.01)
 

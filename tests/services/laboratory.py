@@ -94,11 +94,18 @@ def ranged(text, shift=0):
 
     def edit(call, reply):
         first, last, size = reply.headers[-1][1].removeprefix("bytes ").replace("/", "-").split("-")
-        stated = text.format(first=int(first), last=int(last), size=int(size), next=int(first) + 1, less=int(last) - 1)
+        numbers = {"first": int(first), "last": int(last), "size": int(size)}
+        stated = text.format(**numbers, next=int(first) + 1, less=int(last) - 1, more=int(size) + 1)
         headers = (*reply.headers[:-1], *([("Content-Range", stated)] if stated else []))
         return dataclasses.replace(reply, headers=headers, body=reply.body[: len(reply.body) - shift])
 
     return Fault(edit=edit)
+
+
+def grown(call, reply):
+    """State another total for all parts of a file but its first."""
+    is_first = reply.headers[-1][1].startswith("bytes 0-")
+    return reply if is_first else ranged("bytes {first}-{last}/{more}").edit(call, reply)
 
 
 def whole(keep=None, status=200):
@@ -222,6 +229,7 @@ RANGES = (
     ("no Content-Range", ranged("")),
     ("an unknown size", ranged("bytes {first}-{last}/*")),
     ("another unit", ranged("items {first}-{last}/{size}")),
+    ("another total than before", ranged("bytes {first}-{last}/{more}")),
     ("fewer bytes than stated", ranged("bytes {first}-{last}/{size}", shift=7)),
     ("more bytes than stated", Fault(edit=lambda call, reply: dataclasses.replace(reply, body=reply.body + b"more"))),
     ("the beginning of the file with 200", whole(keep=9000)),
@@ -272,6 +280,8 @@ EXPERIMENTS = (
     Experiment("all files: 503", failed("transient.*answered 503"), on("range", Fault(status=503))),
     Experiment("all files: HTML", failed("transient.*page or message.*text/html"),
                on("range", answer(200, b"<html></html>"))),
+    Experiment("all files: another total than before, for good", failed("transient.*file changed while it was read"),
+               on("range", Fault(edit=grown))),
     Experiment("all files: a drip", failed("transient.*deadline is over.*deadline_s"), on("range", Fault(drip_s=0.05)),
                deadline_s=2.0, tries=2),
     Experiment("all files: silence", failed("transient.*[Tt]imed? ?out"), on("range", Fault(is_silent=True)), tries=1),
@@ -317,6 +327,11 @@ PLAIN = (
         "redirects to a cloud's metadata",
         failed(r"leads to 169\.254\.169\.254: it has a link-local address"),
         on("range", moved(lambda call: "http://169.254.169.254/latest/meta-data")),
+    ),
+    Experiment(
+        "redirects to a file of the worker's",
+        failed(r"leads to file:///etc/passwd: cannot read file: addresses"),
+        on("range", moved(lambda call: "file:///etc/passwd")),
     ),
     Experiment("redirects in a circle", failed("transient.*redirects"), on("range", moved(lambda call: call.path))),
     Experiment("a server without ranges", EQUAL, on("range", whole())),

@@ -1,4 +1,4 @@
-"""Crashes at a chosen step of a store's writing."""
+"""Crashes at a chosen step of a store's writing, damage to a file, and what a store consists of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import itertools
 
 import pytest
 from zarr.storage import LocalStore, MemoryStore
+
+from rs_embed_dask.store.target import GUARD
 
 STORES = (LocalStore, MemoryStore)
 WRITES = ("set", "delete", "delete_dir")
@@ -52,3 +54,16 @@ def crashes(action, *, stride=1):
         else:
             return
     pytest.fail("the action never comes to its end")
+
+
+def flip(file, place=-9):
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 4
+    file.write_bytes(bytes(content))
+
+
+def entries(path):
+    """What a store consists of: the bytes of every file, None for a folder; the lease is no part of it."""
+    inside = ((one.relative_to(path), one) for one in path.rglob("*"))
+    return {name: one.read_bytes() if one.is_file() else None for name, one in inside if name.parts[0] != GUARD}

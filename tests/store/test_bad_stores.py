@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Store, open_store, status
+from rs_embed_dask.store import Store, open_store, status, verify
 from tests.store.samples import POOLED, REQUEST, assert_same, content, fill_store, make_items, make_result, make_store
 
 OPENERS = {"Store.open": Store.open, "open_store": open_store, "status": status}
@@ -49,6 +49,40 @@ def remove(path):
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:40])
+
+
+def put(path, where, text):
+    """Put JSON that Python would not write in place of one value of the root document."""
+    *outer, last = where
+
+    def change(root):
+        for name in outer:
+            root = root[name]
+        root[last] = "PLACE"
+
+    edit_root(path, change)
+    document = path / "zarr.json"
+    document.write_text(document.read_text().replace('"PLACE"', text))
+
+
+WHERE = {
+    "n_items": ("attributes", "rs_embed_dask", "n_items"),
+    "request": ("attributes", "request", "note"),
+    "receipt": ("attributes", "receipt"),
+    "metadata": ("consolidated_metadata", "metadata", "galileo/embedding", "attributes", "note"),
+}
+EXTREME = {
+    "deep lists": ("[" * 100_000 + "]" * 100_000, "nested more than 100 levels"),
+    "lists that do not end": ("[" * 100_000, "not a store of rs-embed-dask"),
+    "deep objects": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested more than 100 levels"),
+    "lists that the parser takes": ("[" * 400 + "]" * 400, "nested more than 100 levels"),
+    "NaN": ("NaN", "NaN is not a finite number"),
+    "infinity": ("-Infinity", "-Infinity is not a finite number"),
+    "a float beyond all": ("1e999", "1e999 is not a finite number"),
+    "an integer of 65 bits": (str(2**64), "18446744073709551616.* is longer than 64 bits"),
+    "an integer of a thousand digits": ("-" + "9" * 1000, "is longer than 64 bits"),
+    "an integer of a million digits": ("9" * 1_000_000, "not a store of rs-embed-dask.*4300 digits"),
+}
 
 
 BROKEN = {
@@ -123,6 +157,48 @@ def test_what_cannot_be_opened_says_why(path, breaking, reason, opener):
         opener(path)
     assert str(path) in str(caught.value.value)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
+@pytest.mark.parametrize(("text", "reason"), EXTREME.values(), ids=EXTREME)
+def test_extreme_json_is_refused_wherever_it_stands(path, where, text, reason):
+    put(path, where, text)
+    (path / "zarr.json.copy").unlink()
+    for opener in (*OPENERS.values(), verify):
+        with pytest.raises(StoreError, match=reason) as caught:
+            opener(path)
+        assert len(str(caught.value)) < 1000
+
+
+def test_extreme_json_is_repaired_from_the_copy(path, whole):
+    put(path, WHERE["request"], "[" * 100_000)
+    assert not verify(path).is_sound
+    verify(path, repair=True)
+    assert verify(path).is_sound
+    assert_same(content(Store.open(path)), content(Store.open(whole)))
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    nested = []
+    for _ in range(200):
+        nested = [nested]
+
+    def make(value):
+        asked = {"items": make_items(2), "models": [POOLED], "chunk_items": 4}
+        return Store.create(tmp_path / "run.zarr", request=REQUEST | {"note": value}, **asked)
+
+    for value in (2**64, nested, float("nan")):
+        with pytest.raises(StoreError, match="cannot be written as JSON"):
+            make(value)
+    assert Store.open(make([2**64 - 1, -(2**63), 1.5e300]).target).request["note"] == [2**64 - 1, -(2**63), 1.5e300]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, "NaN", "9" * 1000])
+def test_extreme_json_in_the_metadata_of_an_array_is_refused(path, text):
+    (path / "galileo/embedding/zarr.json").write_text(f'{{"a": {text}}}')
+    assert not verify(path).is_sound
+    verify(path, repair=True)
+    assert verify(path).is_sound
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])

@@ -374,15 +374,24 @@ def test_a_table_of_positions_is_kept_and_found(tmp_path):
     np.testing.assert_array_equal(open_map(tmp_path / "m")["tiny"].position_mean, table)
 
 
-def test_coverage_is_renewed_without_touching_vectors(tmp_path):
+def test_coverage_grows_without_touching_vectors(tmp_path):
+    """Also by a writer whose block another has finished, and never by one that knows a smaller region."""
     store = make_map(tmp_path / "m")
-    fill_map(store)
+    other = np.full((3, SIDE, SIDE), 7, "float32")
+    west, east, all_of_it = (np.zeros((SIDE, SIDE), "float32") for _ in range(3))
+    west[:, : SIDE // 2], east[:, SIDE // 2 :], all_of_it[:] = 0.25, 0.5, 0.75
+    store.write_block(KEY, result_of(TINY, KEY, coverage=west))
     before = block_content(store, KEY)
-    store.block(KEY).write_coverage(np.full((SIDE, SIDE), 0.25, "float32"))
-    after = block_content(MapStore.open(tmp_path / "m"), KEY)
-    assert (after.pop("coverage") == 0.25).all()
     del before["coverage"]
-    assert_same_block(after, before)
+    for values, expected in ((east, west + east), (west, west + east), (all_of_it, all_of_it)):
+        for write in (
+            lambda values=values: store.block(KEY).write_coverage(values),
+            lambda values=values: store.finish_block(KEY, result_of(TINY, KEY, embedding=other, coverage=values)),
+        ):
+            write()
+            after = block_content(MapStore.open(tmp_path / "m"), KEY)
+            np.testing.assert_array_equal(after.pop("coverage"), expected)
+            assert_same_block(after, before)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_another_request_is_refused_with_each_difference_named(tmp_path):
     message = str(caught.value)
     assert "fetch.resolution_m was 10.0 and is now 20.0" in message
     assert "output.mode was 'pooled' and is now 'grid'" in message
-    assert "prep was nothing and is now 'tile'" in message
+    assert "prep was not set and is now 'tile'" in message
     assert "mask" not in message
     assert "write to another out=" in caught.value.fix
     assert "fetch.resolution_m=10.0" in caught.value.fix

@@ -20,7 +20,9 @@ from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene
-from rs_embed_dask.imagery.sensors import sensor as sensor_named, sources_of
+from rs_embed_dask.imagery.sensors import added_sensors, sensor as sensor_named, sources_of
+from rs_embed_dask.providers.addresses import plain_address
+from rs_embed_dask.providers.earth_engine.catalogue import CATALOGUE, stated_collection
 from rs_embed_dask.providers.earth_engine.orders import BYTES_PER_VALUE, LIMIT_BYTES, Settings
 from rs_embed_dask.providers.earth_engine.read import lazy_cubes, plan_orders, scenes_of
 from rs_embed_dask.providers.earth_engine.session import EXTRA, EarthAccess, credentials_of, open_session
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.stated import StatedCollection
     from rs_embed_dask.providers.registry import Provider
 
 __all__ = ["SENSOR", "EarthEngine", "annual_embedding", "annual_read"]
@@ -107,6 +110,8 @@ class EarthEngine:
         Most bytes of one request, as the service counts them.
     threads
         Requests that one read keeps in flight where it needs several.
+    catalogue
+        Address of the public data catalogue, which says what the numbers of other collections mean.
 
     Raises
     ------
@@ -133,6 +138,7 @@ class EarthEngine:
     passes: Literal["once", "each"] = "once"
     limit_bytes: int = LIMIT_BYTES
     threads: int = 4
+    catalogue: str = CATALOGUE
 
     name: ClassVar[str] = "earth_engine"
 
@@ -144,6 +150,7 @@ class EarthEngine:
             choice("EarthEngine.orbit", self.orbit, ("ascending", "descending"))
         whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
         whole("EarthEngine.threads", self.threads, low=1, high=256)
+        plain_address("EarthEngine.catalogue", self.catalogue, fix="leave it out")
         _ = self.access  # which validates its fields
 
     @property
@@ -158,7 +165,11 @@ class EarthEngine:
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
-        return frozenset(each.sensor for each in sources_of(self.name))
+        return frozenset(each.sensor for each in sources_of(self.name)) | added_sensors(self.name)
+
+    def collection(self, name: str) -> StatedCollection:
+        """Return what the public data catalogue states of a collection; of other assets nothing is known."""
+        return stated_collection(self.catalogue, name, self.retry)
 
     def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, in order of time; see `Provider`. A read does not need it."""

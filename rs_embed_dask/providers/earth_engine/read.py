@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.imagery.frame import finish
 from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.sensor_types import DB
 from rs_embed_dask.imagery.sensors import sensor as sensor_named
 from rs_embed_dask.providers.earth_engine.image import collection_of, image_of
 from rs_embed_dask.providers.earth_engine.orders import (
@@ -234,7 +235,7 @@ def _values(read: Read, whole: Order) -> partial[Reply]:
     scalings = [source.scaling(band) for band in bands]
     scales = tuple(scaling.scale for scaling in scalings)
     offsets = tuple(scaling.offset for scaling in scalings)
-    in_power = of.kind == "radar" and all(scaling.encoding == "linear" for scaling in scalings)
+    in_power = any(band.unit == DB for band in bands) and all(scaling.encoding == "linear" for scaling in scalings)
     return partial(_finished, scales=scales, offsets=offsets, bands=bands if in_power else ())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pyproj import CRS
 
 from rs_embed_dask.errors import ProviderError, SpecError
-from rs_embed_dask.imagery.numbers import Numbers
+from rs_embed_dask.imagery.numbers import ATTRS, Numbers
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import source as source_of
 from rs_embed_dask.providers.files.folders import NO_DATE
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.labels import Labelled, Plane
     from rs_embed_dask.imagery.sensors import Sensor
 
-__all__ = ["ArrayHints", "ArraySource", "array_source", "sensor_of"]
+__all__ = ["IN_ARRAY", "ArrayHints", "ArraySource", "array_source", "sensor_of"]
 
+IN_ARRAY: Final = f"{ATTRS}, or pass scaling="
+"""Where an array of this provider states its unit, or what is passed instead."""
 _IMAGE: Final = len("bhw")
 _SERIES: Final = len("tbhw")
 
@@ -73,6 +75,7 @@ class ArrayHints:
     grid: Grid | None = None
     crs: str | None = None
     dated: bool = False
+    scaled: bool = False
 
 
 def array_source(source: Any, sensor: Sensor, hints: ArrayHints) -> ArraySource:
@@ -86,7 +89,8 @@ def array_source(source: Any, sensor: Sensor, hints: ArrayHints) -> ArraySource:
     if not any(layers):
         fix = f"name them as {', '.join(sensor.band_names[:3])} ... or {sensor.bands[0].name} ..."
         raise SpecError("Files.bands", value=names, reason=f"none is a band of {sensor.id}", fix=fix)
-    _check_units(read.planes, layers, sensor)
+    if not hints.scaled:
+        _check_units(read.planes, layers, sensor)
     stated = () if hints.dated else read.moments
     if None in stated:
         _ = read.frames  # says which image has no time
@@ -118,7 +122,7 @@ def _check_units(planes: Sequence[Plane], layers: Sequence[str], sensor: Sensor)
     for plane, layer in zip(planes, layers, strict=True):
         if layer in sensor.band_names:
             band = sensor.band(layer)
-            plane.numbers.scaling(table.scaling(band), band.unit, layer)
+            plane.numbers.scaling(table.scaling(band), band.unit, layer, where=IN_ARRAY)
 
 
 def _labelled(source: Any, hints: ArrayHints) -> Labelled:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,13 +30,31 @@ from rs_embed_dask.providers.files.rasters import RasterLayer, head_of, layer_of
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.sensors import Sensor
 
-__all__ = ["ENDINGS", "NO_DATE", "FilesPassedOverWarning", "SceneFiles", "dated", "scenes_in"]
+__all__ = [
+    "DATES_FIX",
+    "ENDINGS",
+    "NO_DATE",
+    "FilesPassedOverWarning",
+    "SceneFiles",
+    "dated",
+    "option_fix",
+    "scenes_in",
+]
 
 ENDINGS: Final = frozenset({".tif", ".tiff", ".vrt", ".jp2"})
 NO_DATE: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 """The date of a scene that has none."""
 
 _MOST_LISTED: Final = 5
+
+
+def option_fix(name: str, value: object) -> str:
+    """Say how an option of this provider is passed, in Python and on the command line."""
+    typed = shlex.quote(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+    return f"pass {name}={value!r} (on the command line --provider-option {typed})"
+
+
+DATES_FIX: Final = f"name files by date, such as 20220605_B04.tif, or {option_fix('dates', '2022-06-05')}"
 
 
 class FilesPassedOverWarning(UserWarning):
@@ -130,7 +150,7 @@ def _nothing(paths: Sequence[str], sensor: Sensor, sorting: _Sorting) -> Provide
         "files",
         value=[str(path) for path in paths],
         reason=f"no raster file with a band of {sensor.id} was found{found}",
-        fix=f"name files by band, such as {sensor.bands[0].name}.tif, or pass bands=",
+        fix=f"name files by band, such as {sensor.bands[0].name}.tif, or {option_fix('bands', [sensor.bands[0].name])}",
     )
 
 
@@ -164,7 +184,7 @@ def _layers(
             "Files.bands",
             value=path.name,
             reason=f"it has {len(every)} bands that neither bands= nor their descriptions name as bands of {sensor.id}",
-            fix=f"pass bands=, one name for each of the {len(every)}",
+            fix=f"{option_fix('bands', [sensor.bands[0].name])}, with one name for each of the {len(every)}",
         )
     return layers
 

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,8 +19,8 @@ from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
-from rs_embed_dask.providers.files.arrays import ArrayHints, ArraySource, array_source, sensor_of
-from rs_embed_dask.providers.files.folders import NO_DATE, SceneFiles, dated, scenes_in
+from rs_embed_dask.providers.files.arrays import IN_ARRAY, ArrayHints, ArraySource, array_source, sensor_of
+from rs_embed_dask.providers.files.folders import DATES_FIX, NO_DATE, SceneFiles, dated, option_fix, scenes_in
 from rs_embed_dask.providers.files.rasters import LayerPixels, Spot, gather, read_layer
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
 from rs_embed_dask.providers.retry import ReadState
@@ -93,8 +94,10 @@ class FileFetch:
         if self.nodata is not None:
             numbers = replace(numbers, missing=(self.nodata,))
         values = numbers.cleared(raw, table.nodata if self.nodata is None else None)
-        scaling = self.scaling or numbers.scaling(table, band.unit, name)
-        doubt = None if self.scaling else numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit)
+        where = IN_FILE if self.array is None else IN_ARRAY
+        scaling = self.scaling or numbers.scaling(table, band.unit, name, where=where)
+        judge = partial(numbers.doubt, scaling=scaling, unit=band.unit, where=where)
+        doubt = None if self.scaling else judge(values, raw.dtype)
         if doubt is not None:
             raise SpecError(f"numbers of {name} in {scene.id}", value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
         source = replace(self.table, scalings=((band.common, scaling),))
@@ -102,6 +105,7 @@ class FileFetch:
         return working.ravel()
 
 
+IN_FILE: Final = "the unit of the file's band, or pass scaling="
 _DISK: Final = Pace(latency_s=0.002, bytes_per_s=300e6, requests_per_asset=1.0, at_once=4)
 _UNITS: Final = (REFLECTANCE, DB, KELVIN)
 _NOON: Final = dt.time(12, tzinfo=dt.UTC)
@@ -170,9 +174,9 @@ class Files:
         paths = _paths(self.source)
         named = self.sensor if paths or self.sensor else sensor_of(self.source)
         if named is None:
-            raise SpecError(
-                "Files.sensor", reason="nothing states which sensor took the pixels", fix="pass sensor='sentinel-2-l2a'"
-            )
+            own = "pass sensor='sentinel-2-l2a', or state it in attrs['sensor']"
+            fix = own if paths is None else option_fix("sensor", "sentinel-2-l2a")
+            raise SpecError("Files.sensor", value=None, reason="nothing states which sensor took the pixels", fix=fix)
         scaling = Scaling(**self.scaling) if isinstance(self.scaling, Mapping) else self.scaling
         changed: dict[str, Any] = {
             "sensor": sensor_named(named).id,
@@ -185,7 +189,9 @@ class Files:
         for name, value in changed.items():
             object.__setattr__(self, name, value)
         if paths is None:
-            hints = ArrayHints(self.bands, self.grid, self.crs, dated=self.dates is not None)
+            hints = ArrayHints(
+                self.bands, self.grid, self.crs, dated=self.dates is not None, scaled=scaling is not None
+            )
             object.__setattr__(self, "_array", array_source(self.source, self._of, hints))
             self._scenes()
 
@@ -261,8 +267,8 @@ class Files:
             scenes = [dated(s, dt.datetime.combine(d, _NOON)) for s, d in zip(scenes, self.dates, strict=True)]
         for each in scenes:
             if each.scene.datetime == NO_DATE:
-                fix = "name files by date, such as 20220605_B04.tif, or pass dates="
-                raise SpecError("Files.dates", value=each.scene.id, reason="nothing states when it was taken", fix=fix)
+                reason = "nothing states when it was taken"
+                raise SpecError("Files.dates", value=each.scene.id, reason=reason, fix=DATES_FIX)
         if self.baseline is None:
             return scenes
         stated = {"s2:processing_baseline": self.baseline}

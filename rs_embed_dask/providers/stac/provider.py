@@ -14,7 +14,7 @@ from rs_embed_dask.imagery.frame import scaling_fault
 from rs_embed_dask.imagery.grid import LARGEST_SIDE_PX, Grid
 from rs_embed_dask.imagery.revisit import acquisition_days
 from rs_embed_dask.imagery.sensor_tables import SOURCES
-from rs_embed_dask.imagery.sensors import Source, sensor, source, sources_of
+from rs_embed_dask.imagery.sensors import Source, added_sensors, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, Signer
@@ -23,6 +23,7 @@ from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_rea
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.signing import BucketLinks
 from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, contradictions, unreadable, with_bands
+from rs_embed_dask.providers.stac.described import stated_collection
 from rs_embed_dask.providers.stac.fallback import Second, lacking, stack_both, widened
 from rs_embed_dask.providers.stac.first import fetch_first
 from rs_embed_dask.providers.stac.items import StacItem, newest
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
+    from rs_embed_dask.imagery.stated import StatedCollection
     from rs_embed_dask.providers.handed import Before, HandedBytes
 
 __all__ = ["StacProvider", "scene_of"]
@@ -191,7 +193,12 @@ class StacProvider:
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
-        return frozenset(dict(self.collections)) or frozenset(each.sensor for each in sources_of(self.source))
+        own = frozenset(dict(self.collections)) or frozenset(each.sensor for each in sources_of(self.source))
+        return own | added_sensors(self.source)
+
+    def collection(self, name: str) -> StatedCollection:
+        """Return what the API states of a collection: of its bands ``raster:bands`` and what names them."""
+        return stated_collection(self.url, name, self.retry, provider=self.source, keyed=self.keyed)
 
     def table(self, name: str) -> Source:
         """Return how a sensor is served here.
@@ -202,6 +209,8 @@ class StacProvider:
             If the sensor is not known, or not served.
         """
         table = source(self.source, name)
+        if table.sensor in added_sensors(self.source):
+            return table
         renamed = dict(self.collections)
         if renamed:
             if table.sensor not in renamed:

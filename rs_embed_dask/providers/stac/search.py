@@ -5,6 +5,7 @@ The server's filters are applied again here, because servers that do not support
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 import pystac_client
 import pystac_client.exceptions
@@ -27,9 +29,9 @@ from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
-from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, pages, search_step
+from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, page_fault, pages, search_step
 
-__all__ = ["Query", "find"]
+__all__ = ["Query", "document", "find", "sample"]
 
 PAGE: Final = 250
 MOST_ANSWERS: Final = 256
@@ -67,6 +69,33 @@ class Query:
 def find(query: Query) -> tuple[StacItem, ...]:
     """Return the items that answer a query, each once, in order of time and id."""
     return _ANSWERS.get(query)
+
+
+def sample(
+    url: str, collection: str, *, retry: RetryPolicy, keyed: KeyedLinks | None
+) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """Return the document of a collection, empty where the API shows none, and one of its items, if it has any."""
+    ask, step, _ = _client(url, retry, keyed)
+    described = document(url, f"{url}/collections/{quote(collection, safe='')}", retry=retry, keyed=keyed)
+    for method in dict.fromkeys((step.method, "GET")):
+        search = pystac_client.ItemSearch(url, method=method, collections=[collection], limit=1)
+        try:
+            page = ask(replace(step, method=method, parameters=search.get_parameters()), page_fault)
+        except pystac_client.exceptions.APIError as error:
+            if method != "GET" and getattr(error, "status_code", None) in WITHOUT_POST:
+                continue
+            whole = Span(dt.date(1900, 1, 1), dt.date(2100, 1, 1))
+            status = getattr(error, "status_code", None)
+            raise _failed(Query(url, (collection,), (), whole), status, str(error)) from None
+        return described, next(iter(page["features"]), None)
+    return described, None
+
+
+def document(origin: str, address: str, *, retry: RetryPolicy, keyed: KeyedLinks | None = None) -> Mapping[str, Any]:
+    """Return a JSON object of a catalogue; an empty one where it shows none at that address."""
+    with contextlib.suppress(pystac_client.exceptions.APIError):
+        return _Requests(origin, retry, keyed)(SearchStep(address), lambda _: "")
+    return {}
 
 
 class _Answers:

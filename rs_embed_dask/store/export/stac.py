@@ -60,7 +60,8 @@ def to_stac(
     path : path, optional
         A folder to write the catalogue to, whose links are then relative.
     href : str, optional
-        Where readers find the map's store, for the assets; default `source` where it is a path or URL.
+        Where readers find the store, for the assets; default `source` where it is a path or URL. A run in memory
+        needs it.
     license : str, default "other"
         The SPDX identifier of the terms on which the embeddings are given. They follow from the terms of the imagery
         and of the model's weights, so only you can tell.
@@ -88,7 +89,7 @@ def to_stac(
     tree = any_tree(source)
     place = href or (None if source is tree else _href(source))
     if place is None:
-        reason, fix = "a map in memory has no address", "give href=, where its store is found"
+        reason, fix = "a run or map in memory has no address", "give href=, where its store is found"
         raise SpecError("href", value=href, reason=reason, fix=fix)
     what = "runs" if is_run(tree) else "maps"
     catalogue = pystac.Catalog(what, "Embeddings by remote-sensing foundation models")

@@ -29,6 +29,7 @@ class EarthProcess(Child):
     def provider(self, **options: Any) -> EarthEngine:
         """Return the provider that reads here."""
         plain = {"project": "made-up", "endpoint": self.url, "credentials": ANONYMOUS, "retry": QUICK}
+        plain["catalogue"] = f"{self.url}/catalog"
         return EarthEngine(**plain | options)
 
     def serve(self, *scenes: Any) -> None:
@@ -37,6 +38,10 @@ class EarthProcess(Child):
             pickle.dump([scene for each in scenes for scene in (each if isinstance(each, list) else [each])], held)
             held.flush()
             self.tell(serve=held.name)
+
+    def publish(self, documents: dict[str, dict[str, Any]]) -> None:
+        """Serve these documents, by their paths, as the public data catalogue, until scenes are served anew."""
+        self.tell(catalogue=documents)
 
     def set(self, **settings: Any) -> None:
         """Change settings; the others stay."""
@@ -65,6 +70,8 @@ def obey(earth: Earth, command: dict[str, Any]) -> Any:
             earth.settings = Settings()
             earth.serve(pickle.loads(Path(path).read_bytes()))
             earth.forget()
+        case {"catalogue": documents}:
+            earth.catalogue = documents
         case {"set": settings}:
             for name, value in settings.items():
                 setattr(earth.settings, name, value)

@@ -29,6 +29,7 @@ ROUTES = {
     "algorithms": r"/v1/projects/[^/]+/algorithms",
     "value": r"/v1/projects/[^/]+/value:compute",
     "pixels": r"/v1/projects/[^/]+/image:computePixels",
+    "catalogue": r"/catalog/.+\.json",
 }
 COUNTED = ("value", "pixels")
 MOST_SIDE, MOST_BANDS = 32_768, 1024
@@ -39,7 +40,7 @@ class Earth:
     """The service behind the sockets."""
 
     def __init__(self, scenes=(), port=0):
-        self.scenes = {}
+        self.scenes, self.catalogue = {}, {}
         self.serve(scenes)
         self.settings = Settings()
         self.lock = threading.Lock()
@@ -54,7 +55,7 @@ class Earth:
 
     def serve(self, scenes):
         """Serve these scenes from now on."""
-        self.scenes, self.answers = {}, {}
+        self.scenes, self.answers, self.catalogue = {}, {}, {}
         for scene in scenes:
             self.scenes.setdefault(scene.collection, []).append(scene)
 
@@ -238,6 +239,8 @@ class EarthHandler(BaseHTTPRequestHandler):
         body, raw = asked
         try:
             self.refuse(kind, refused, fault)
+            if kind == "catalogue":
+                return self.described()
             data, form = self.earth.answer(kind, body, raw)
         except EarthError as error:
             told = {"error": {"code": error.status, "message": str(error), "status": "INVALID"}}
@@ -252,6 +255,13 @@ class EarthHandler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "garbage":
             return 200, b"these are no pixels", {"Content-Type": form}
         return 200, data, {"Content-Type": form}
+
+    def described(self):
+        """The public data catalogue: a document of each collection that it lists, or none."""
+        document = self.earth.catalogue.get(unquote(urlsplit(self.path).path).removeprefix("/catalog/"))
+        if document is None:
+            return 404, b"<?xml version='1.0'?><Error/>", {"Content-Type": "application/xml"}
+        return 200, json.dumps(document).encode(), {"Content-Type": "application/json"}
 
     def send(self, status, data, headers, fault):
         if fault is not None and fault.kind == "reset":
