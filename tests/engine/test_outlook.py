@@ -101,7 +101,7 @@ def test_what_every_item_would_meet_is_said_by_the_plan_and_refused_before_anyth
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("file/run.zarr", "NotADirectoryError.*Fix: choose a folder"),
+        ("file/run.zarr", "NotADirectoryError.*Fix: choose a place"),
         ("nowhere://bucket/run.zarr", "Protocol not known"),
     ],
 )

@@ -12,7 +12,6 @@ from rs_embed_dask import models
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.maps import compute as computing
 from rs_embed_dask.maps.compute import compute
-from rs_embed_dask.maps.kept import stored_table
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.request import MapRequest, MapRun
 from rs_embed_dask.maps.topup import store_for
@@ -56,7 +55,7 @@ def test_pixels_of_the_first_pass_are_not_taken_for_those_of_another_span(
     monkeypatch.setattr(computing, "stream", noted)
     compute(run_of(windowed, (JUNE, AUGUST)), path, client=threads_client)
     assert main == [("utm31", AUGUST, True), ("utm32", JUNE, False), ("utm32", AUGUST, True)]
-    table = stored_table(MapStore.open(path), "windowed_rcf")
+    table = MapStore.open(path).table("windowed_rcf")
     assert np.abs(table.mean).max() > 0.01
     compute(run_of(windowed, (JUNE,), table), alone, client=threads_client)
     here, there = (open_map(one)["windowed_rcf"]["utm32"].embedding.values for one in (path, alone))
