@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from distributed.client import ClosedClientError
+
 from rs_embed_dask.engine.clusters import client_for
 from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
@@ -139,6 +141,8 @@ class _Making:
             is_over = True
             if self._watch.lost or report.lost:
                 self._store.location.leftovers(remove=True)
+        except (OSError, ClosedClientError) as error:
+            raise self._watch.gone() from error
         except KeyboardInterrupt as stop:
             stop.add_note(f"What is done is stored; continue by resume({report.store!r}) or the same call.")
             raise

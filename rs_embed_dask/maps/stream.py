@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dask.tokenize import tokenize
-from distributed.client import ClosedClientError
 
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.reading import error_line, is_fatal
@@ -135,8 +134,6 @@ class _Stream:
                 self._submit(tile)
             while self._flying:
                 self._land(done)
-        except (OSError, ClosedClientError) as error:
-            raise self._watch.gone() from error
         finally:
             self._release()
 

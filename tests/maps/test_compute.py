@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from distributed.comm import CommClosedError
 
 import rs_embed_dask as rs
 from rs_embed_dask import models
 from rs_embed_dask.engine.report import RunStarted
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.engine.watch import Options
-from rs_embed_dask.errors import PlanError, SpecError, StoreBusyError, StoreError, StoreMismatchError
+from rs_embed_dask.errors import EngineError, PlanError, SpecError, StoreBusyError, StoreError, StoreMismatchError
 from rs_embed_dask.maps.compute import compute, compute_store
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.kept import book_of
@@ -276,6 +277,16 @@ def test_a_run_that_lost_blocks_removes_what_killed_writes_left(threads_client, 
     monkeypatch.setattr("rs_embed_dask.maps.compute.stream", lost)
     assert compute(run_of(WEST), path, client=threads_client).lost
     assert not list(path.rglob(f"*{PARTIAL}"))
+
+
+@pytest.mark.parametrize("step", ["warm_up", "stream"])
+def test_a_scheduler_that_dies_at_any_step_is_named(threads_client, tmp_path, monkeypatch, step):
+    def broken(*_, **__):
+        raise CommClosedError
+
+    monkeypatch.setattr(f"rs_embed_dask.maps.compute.{step}", broken)
+    with pytest.raises(EngineError, match=r"Dask scheduler: it is gone.*Fix: start a cluster and resume"):
+        compute(run_of(WEST), tmp_path / "map.zarr", client=threads_client)
 
 
 def test_a_folder_of_something_else_is_left_as_it_is(threads_client, tmp_path):
