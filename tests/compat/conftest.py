@@ -6,6 +6,7 @@ import pytest
 
 from rs_embed_dask.compat import use
 from rs_embed_dask.compat.settings import forget
+from rs_embed_dask.imagery import sensors
 from tests.providers.earth_truth import DAYS
 from tests.services.earth import world
 from tests.services.earth.fixtures import earth, earth_process
@@ -24,3 +25,9 @@ def served(earth):
     yield earth
     use(provider=before.provider, weights=before.weights, crs=before.crs)
     forget()
+
+
+@pytest.fixture(autouse=True)
+def of_its_own(monkeypatch):
+    """Collections that a test makes known are known in that test alone."""
+    monkeypatch.setattr(sensors, "_ADDED", {})

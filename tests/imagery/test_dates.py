@@ -183,5 +183,7 @@ def test_a_bad_value_is_named_with_reason_and_fix(name):
 
 
 def test_an_unknown_policy():
-    with pytest.raises(UnknownNameError, match="did you mean 'months'; known are available, equal, fixed, months, single"):
+    with pytest.raises(
+        UnknownNameError, match="did you mean 'months'; known are available, equal, fixed, months, single"
+    ):
         Frames("month")
