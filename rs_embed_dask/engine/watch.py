@@ -178,6 +178,7 @@ class InFlight:
 
 _EVERY_S: Final = 2.0
 _RECONNECT_S: Final = 5.0
+_ATTEMPTS: Final = 5
 _PAUSE_S: Final = 0.1
 
 
@@ -191,12 +192,22 @@ class Watch:
         self._polled_at = time.monotonic()
         self._last_message = ""
         self.lost = 0
-        try:
-            stop_profiler(client)
-            self.workers = Workers.of(current_workers(client))
-        except OSError as error:
-            raise self.gone() from error
+        self.workers = self._first_look()
         self._offered = self.workers.offered
+
+    def _first_look(self) -> Workers:
+        """Set the workers up and list them; again if one leaves meanwhile, which breaks the call to all of them."""
+        attempts = _ATTEMPTS
+        while True:
+            try:
+                stop_profiler(self._client)
+                return Workers.of(current_workers(self._client))
+            except OSError as error:
+                self.check()
+                attempts -= 1
+                if not attempts:
+                    raise self.gone() from error
+                time.sleep(_PAUSE_S)
 
     def look(self) -> Workers:
         """Return the current workers, queried at most every two seconds."""

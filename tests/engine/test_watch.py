@@ -104,7 +104,25 @@ def test_a_scheduler_that_is_gone_before_the_first_question(monkeypatch, step):
     def broken(_):
         raise CommClosedError
 
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
     client = Connection()
     setattr(client, step, broken)
     with pytest.raises(EngineError, match=r"Dask scheduler: it is gone"):
         Watch(client, (), "run.zarr")
+
+
+@pytest.mark.parametrize("step", ["register_plugin", "sync"])
+def test_a_worker_that_leaves_during_the_first_question_is_no_error(monkeypatch, step):
+    monkeypatch.setattr(watch, "_HANGS", True)
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    client, asked = Connection(reader={"FETCH": 4}), []
+
+    def once_broken(argument, answer=getattr(client, step)):
+        asked.append(argument)
+        if len(asked) == 1:
+            raise CommClosedError
+        return answer(argument)
+
+    setattr(client, step, once_broken)
+    assert Watch(client, (), "run.zarr").workers.addresses == {"reader"}
+    assert len(asked) == 2
