@@ -116,8 +116,9 @@ def test_a_worker_that_leaves_during_the_first_question_is_no_error(monkeypatch,
     monkeypatch.setattr(watch, "_HANGS", True)
     monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
     client, asked = Connection(reader={"FETCH": 4}), []
+    answer = getattr(client, step)
 
-    def once_broken(argument, answer=getattr(client, step)):
+    def once_broken(argument):
         asked.append(argument)
         if len(asked) == 1:
             raise CommClosedError
