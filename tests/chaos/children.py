@@ -132,6 +132,10 @@ class Job:
     wait_s: float | None = None
 
 
+UNCONNECTED = "unconnected"
+"""How a call ends whose own client finds no scheduler: it was being killed."""
+
+
 @dataclass(frozen=True)
 class Note:
     """How a call ended, and what it did."""
@@ -153,14 +157,23 @@ def drive(job: Job, log: Path) -> None:
     """Make a call and leave a note."""
     begin(log)
     lease.Lease = partial(lease.Lease, term_s=LEASE_S)  # type: ignore[assignment, misc]
+    try:
+        client = Client(job.address, set_as_default=False)
+    except OSError as error:
+        note = Note(UNCONNECTED, f"{error}")
+    else:
+        note = _note(job, client)
+    replaced(job.note, json.dumps(asdict(note)))
+
+
+def _note(job: Job, client: Client) -> Note:
     events: list[Any] = []
     try:
-        with Client(job.address, set_as_default=False) as client:
+        with client:
             _call(job, client, events.append)
-        note = Note("finished", **_figures(events))
     except (RsEmbedError, OSError) as error:
-        note = Note(type(error).__name__, f"{error}", **_figures(events))
-    replaced(job.note, json.dumps(asdict(note)))
+        return Note(type(error).__name__, f"{error}", **_figures(events))
+    return Note("finished", **_figures(events))
 
 
 def _call(job: Job, client: Client, progress: Callable[[Any], None]) -> None:

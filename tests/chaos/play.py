@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store import Status, Store
-from tests.chaos.children import Job, Note
+from tests.chaos.children import UNCONNECTED, Job, Note
 from tests.chaos.farm import Farm, Process, sent
 from tests.chaos.schedule import ALONE, Blow, Request, Schedule
 from tests.chaos.stages import CHUNK_ITEMS, PLACES, Stage
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 150.0
 TICK_S = 0.1
 LINGER_S = 5.0
-FORESEEN = {"finished", "StoreBusyError", "EngineError", "OSError", "CommClosedError", "TimeoutError"}
-"""How a call may end: connecting to a scheduler that is being killed fails by the last three."""
+FORESEEN = {"finished", "StoreBusyError", "EngineError", UNCONNECTED}
+"""How a call may end."""
 NO_SCHEDULER = (("it is gone", "resume"), ("it is not connected", "make a new one"))
 """What a call says whose scheduler was killed: while it ran, or before it began."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from tests.chaos.children import UNCONNECTED
 from tests.chaos.farm import Farm
 from tests.chaos.play import Play, undisturbed
 from tests.chaos.schedule import DEEDS, PAIRS, TARGETS, Blow, Request, Schedule
@@ -42,7 +43,7 @@ def test_a_run_under_attack_ends_as_if_undisturbed(tmp_path, provider, blows):
     assert missed <= {"kill client", "choke client"}  # a call may end before its turn comes, on a slow machine
     endings = Counter(note.ending for note in outcome.notes)
     assert endings["finished"] == 1
-    assert endings.keys() <= {"finished", "EngineError"}
+    assert endings.keys() <= {"finished", "EngineError", UNCONNECTED}
     assert outcome.killed_calls == sum("client" in name for name in struck)
 
 
