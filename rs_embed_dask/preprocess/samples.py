@@ -70,8 +70,8 @@ def from_cubes(cubes: Mapping[str, Cube], modalities: Sequence[Inputs], crop: Wi
     read = cubes[modalities[0].modality].read
     fill = "card" if read.fetch.fill is None else read.fetch.fill
     dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
-    whole = Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
-    return replace(whole, remedy="take a longer span or allow more cloud")
+    where, remedy = read.grid, "take a longer span or allow more cloud"
+    return Sample(pixels, dates, where.center_lonlat, where.resolution_m, where, crop, fill, remedy=remedy)
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:

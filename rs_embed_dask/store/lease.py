@@ -287,8 +287,8 @@ def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float =
     Raises StoreBusyError, at once or after `wait` seconds.
     """
     _warn_of_locks(location)
-    lease = Lease(lease_cell(location), location.name, chunk_range(chunks))
-    lease.wait_for(seconds_to_wait(wait))
+    lease = Lease(lease_cell(location), location.name, chunks)
+    lease.wait_for(wait)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)
     thread.start()

@@ -143,7 +143,7 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
-    seconds_to_wait(wait)
+    wait = seconds_to_wait(wait)
     if not repair:
         return _verified(Location.of(path, read_only=True), None)
     check_root(Location.of(path, read_only=True))  # before the lease puts anything there
