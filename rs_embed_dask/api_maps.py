@@ -107,10 +107,14 @@ def compute_map(
     >>> tree = rs.compute_map(region, "bandstats", year, out="map.zarr", provider="synthetic")  # doctest: +SKIP
     >>> tree["bandstats"]["utm31"].embedding  # doctest: +SKIP
     """
+    from rs_embed_dask.engine.clusters import check_client
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.maps.compute import compute
     from rs_embed_dask.maps.estimate import plan_of
+    from rs_embed_dask.store import seconds_to_wait
 
+    wait = seconds_to_wait(wait)
+    check_client(client)
     run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options, has_preview=preview)
     planned = plan_of(run)
     planned.outlook.warn()

@@ -90,7 +90,7 @@ def local_client(**options: Any) -> Iterator[Client]:
 def check_client(client: object) -> None:
     """Refuse what is no client and makes none, whether or not there is anything to do."""
     is_client = isinstance(client, Client) and not client.asynchronous
-    if not (client is None or is_client or (callable(client) and not isinstance(client, Client))):
+    if not (client is None or callable(client) or is_client):
         fix = "make it with distributed.Client(address), outside async code"
         raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
 
@@ -98,7 +98,7 @@ def check_client(client: object) -> None:
 def client_for(client: Connection, stack: ExitStack) -> Client:
     """Return the caller's client, or connect, by default to a local cluster, until the stack closes."""
     check_client(client)
-    if client is None or not isinstance(client, Client):
+    if client is None or callable(client):
         return stack.enter_context((client or local_client)())
     if client.status != "running":
         raise EngineError(

@@ -81,8 +81,9 @@ def from_cubes(
     fill = "card" if read.fetch.fill is None else read.fetch.fill
     dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
     share = None if outline is None else coverage_of(outline, read.grid)
-    whole = Sample(pixels, dates, read.grid.center_lonlat, read.grid.resolution_m, read.grid, crop, fill)
-    return replace(whole, outline=outline, share=share, remedy="take a longer span or allow more cloud")
+    where, remedy = read.grid, "take a longer span or allow more cloud"
+    whole = Sample(pixels, dates, where.center_lonlat, where.resolution_m, where, crop, fill, remedy=remedy)
+    return replace(whole, outline=outline, share=share)
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:

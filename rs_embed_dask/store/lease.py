@@ -288,7 +288,7 @@ def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float =
     Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written.
     """
     _warn_of_locks(location)
-    lease, wait = Lease(lease_cell(location), location.name, chunk_range(chunks)), seconds_to_wait(wait)
+    lease = Lease(lease_cell(location), location.name, chunks)
     with explained("store", location.name, "choose a place where a folder can be made and written"):
         lease.wait_for(wait)
     is_over = threading.Event()

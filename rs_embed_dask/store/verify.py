@@ -156,7 +156,7 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     >>> report.is_sound  # doctest: +SKIP
     False
     """
-    seconds_to_wait(wait)
+    wait = seconds_to_wait(wait)
     reading = Location.of(path, read_only=True)
     is_map = kind_of(reading) == MAP
     verified = _verified_map if is_map else _verified

@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Store, open_store, status, verify
+from rs_embed_dask.store import Location, Store, arrays, open_store, status, verify
 from tests.store.samples import POOLED, REQUEST, assert_same, content, fill_store, make_items, make_result, make_store
 
 OPENERS = {"Store.open": Store.open, "open_store": open_store, "status": status}
@@ -194,11 +194,15 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, "NaN", "9" * 1000])
-def test_extreme_json_in_the_metadata_of_an_array_is_refused(path, text):
-    (path / "galileo/embedding/zarr.json").write_text(f'{{"a": {text}}}')
-    assert not verify(path).is_sound
+def test_extreme_json_in_the_metadata_of_an_array_is_refused_and_repaired(path, whole, text):
+    document = path / "galileo/embedding/zarr.json"
+    document.write_text(f'{{"a": {text}}}')
+    with pytest.raises(StoreError, match="its metadata are garbled"):
+        arrays._array_document(Location.of(path), "galileo/embedding")
+    assert [one.where for one in verify(path).damages] == ["galileo/embedding/zarr.json"]
     verify(path, repair=True)
     assert verify(path).is_sound
+    assert json.loads(document.read_text()) == json.loads((whole / "galileo/embedding/zarr.json").read_text())
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])

@@ -234,7 +234,7 @@ def run_and_kill(path, after):
 
 
 def test_killed_writers_leave_a_store_that_goes_on(tmp_path):
-    path, count = tmp_path / "s", 120
+    path, count = tmp_path / "s", 240
     make_store(path, count, models=[GRID])
     undisturbed = make_store(tmp_path / "other", count, models=[GRID])
     said = []

@@ -6,7 +6,6 @@ import datetime as dt
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -94,10 +93,11 @@ class FileFetch:
         if self.nodata is not None:
             numbers = replace(numbers, missing=(self.nodata,))
         values = numbers.cleared(raw, table.nodata if self.nodata is None else None)
-        where = IN_FILE if self.array is None else IN_ARRAY
-        scaling = self.scaling or numbers.scaling(table, band.unit, name, where=where)
-        judge = partial(numbers.doubt, scaling=scaling, unit=band.unit, where=where)
-        doubt = None if self.scaling else judge(values, raw.dtype)
+        scaling, doubt = self.scaling, None
+        if scaling is None:
+            where = IN_FILE if self.array is None else IN_ARRAY
+            scaling = numbers.scaling(table, band.unit, name, where=where)
+            doubt = numbers.doubt(values, raw.dtype, scaling=scaling, unit=band.unit, where=where)
         if doubt is not None:
             raise SpecError(f"numbers of {name} in {scene.id}", value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
         source = replace(self.table, scalings=((band.common, scaling),))
