@@ -9,21 +9,20 @@ import pytest
 
 from rs_embed_dask.models.positions import sincos
 from tests.parity import __main__ as harness, adapters, recipe
-from tests.parity.cases import NUMBERS, SHARED, Folder, NotUnderstoodError, _then, read_cases
+from tests.parity.cases import NUMBERS, Folder, NotUnderstoodError, _then, read_cases
 from tests.parity.compare import relative_error
 
-FOLDER = SHARED / "models" if (SHARED / "models").is_dir() else NUMBERS
 MODELS = sorted(adapters.ADAPTERS)
 WEIGHT = [1.0413395166, 0.9848454595]
 NORMAL = [-1.1123567820, 0.5649053454]
 REFLECTANCE = [1254, 959, 1293]
 BACKSCATTER = [-13.970697, -14.919627]
-CASES = [(case.model, case.name) for case in read_cases(FOLDER, MODELS)]
+CASES = [(case.model, case.name) for case in read_cases(NUMBERS, MODELS)]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_published_numbers(model, capsys):
-    code = harness.main([str(FOLDER), "--models", model])
+    code = harness.main([str(NUMBERS), "--models", model])
     told = capsys.readouterr().out
     assert code == 0, told
 
@@ -31,11 +30,6 @@ def test_published_numbers(model, capsys):
 def test_there_are_cases_of_every_model():
     assert {model for model, _ in CASES} == set(MODELS)
     assert len(CASES) >= 10
-
-
-def test_real_weights_are_among_them_where_they_can_be():
-    real = [name for model, name in CASES if model == "galileo" and name.startswith("real")]
-    assert len(real) == (2 if FOLDER != NUMBERS else 0)
 
 
 @pytest.fixture

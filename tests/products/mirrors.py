@@ -172,6 +172,7 @@ class Mirror:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each answer waits 40 ms for the acknowledgement of its head
 
             def do_GET(self):
                 path = unquote(self.path)

@@ -38,6 +38,7 @@ class ObjectService:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each answer waits 40 ms for the acknowledgement of its head
 
             def log_message(self, *_):
                 pass
