@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from geoparquet_io.core import check_parquet_structure
 
 import rs_embed_dask as rs
 from rs_embed_dask.errors import StoreError, UnknownNameError
@@ -61,6 +62,17 @@ def test_duckdb_reads_the_parquet_file(vectors, tmp_path):
     rows = duckdb.sql(query).fetchall()
     assert [row[:2] for row in rows] == [("place-0", 4.0), ("place-1", 5.0), ("place-2", 6.0)]
     assert rows[0][2] == pytest.approx(rs.to_geodataframe(vectors).total_bounds[0])
+
+
+def test_geoparquet_io_finds_nothing_to_mend(vectors, tmp_path):
+    path = str(rs.to_geoparquet(vectors, tmp_path / "run.parquet"))
+    quiet = {"return_results": True, "quiet": True}
+    about = check_parquet_structure.check_metadata_and_bbox(path, **quiet)
+    assert about | {"version": "1.1.0", "has_bbox_metadata": True, "bbox_column_name": "bbox", "issues": []} == about
+    assert check_parquet_structure.check_compression(path, **quiet)["current_compression"] == "ZSTD"
+    groups = check_parquet_structure.check_row_groups(path, **quiet)
+    assert groups | {"passed": True, "issues": []} == groups
+    assert groups["stats"]["total_rows"] == 10
 
 
 def test_small_reads_and_row_groups_give_the_same_file(vectors, tmp_path, monkeypatch):
