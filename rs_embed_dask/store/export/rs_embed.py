@@ -97,6 +97,10 @@ def _places(tree: xr.DataTree) -> list[dict[str, Any]]:
     return [reference_place(str(text)) for text in tree[ITEMS]["spatial"].to_numpy()]
 
 
+def _ids(tree: xr.DataTree) -> list[str]:
+    return [str(one) for one in tree[ITEMS]["id"].to_numpy()]
+
+
 def _spans(tree: xr.DataTree) -> list[dict[str, Any]]:
     return [json.loads(str(text)) for text in tree[ITEMS]["temporal"].to_numpy()]
 
@@ -122,7 +126,7 @@ def _write_together(tree: xr.DataTree, labels: Sequence[str], target: Path, kind
         "n_items": len(spans),
         "spatials": _places(tree),
         "temporal": spans[0] if same else None,
-        "ids": [str(one) for one in tree[ITEMS]["id"].to_numpy()],
+        "ids": _ids(tree),
         "models": entries,
         "summary": summary(entries),
     }
@@ -133,6 +137,7 @@ def _write_together(tree: xr.DataTree, labels: Sequence[str], target: Path, kind
 def _together(tree: xr.DataTree, label: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a model's entry in the manifest, and its arrays."""
     states, reasons = status_names(tree, label).tolist(), [str(one) for one in tree[label]["reason"].to_numpy()]
+    items = zip(_ids(tree), states, reasons, strict=True)
     has = [state in _EMBEDDED for state in states]
     failed = [row for row, one in enumerate(has) if not one]
     entry: dict[str, Any] = {
@@ -141,7 +146,7 @@ def _together(tree: xr.DataTree, label: str) -> tuple[dict[str, Any], dict[str, 
         "status": "ok" if not failed else "failed" if len(failed) == len(has) else "partial",
         "inputs": None,
         "embeddings": None,
-        "metas": [_meta(tree, label, row, states[row], reasons[row]) if one else None for row, one in enumerate(has)],
+        "metas": [_meta(label, *item) if one else None for item, one in zip(items, has, strict=True)],
     }
     if failed:
         entry["failed_indices"] = failed
@@ -152,9 +157,8 @@ def _together(tree: xr.DataTree, label: str) -> tuple[dict[str, Any], dict[str, 
     return entry, arrays
 
 
-def _meta(tree: xr.DataTree, label: str, row: int, state: str, reason: str) -> dict[str, Any]:
-    items = tree[ITEMS]
-    facts = {"model": label, "id": str(items["id"].to_numpy()[row]), "status": state}
+def _meta(label: str, name: str, state: str, reason: str) -> dict[str, Any]:
+    facts = {"model": label, "id": name, "status": state}
     return facts | ({"reason": reason} if reason else {})
 
 
@@ -180,7 +184,7 @@ def _shapes(tree: xr.DataTree, label: str) -> list[tuple[int, int]] | None:
 
 
 def _write_items(tree: xr.DataTree, labels: Sequence[str], folder: Path, kind: str) -> None:
-    places, spans, head = _places(tree), _spans(tree), _head(tree)
+    ids, places, spans, head = _ids(tree), _places(tree), _spans(tree), _head(tree)
     states = {label: status_names(tree, label).tolist() for label in labels}
     reasons = {label: [str(one) for one in tree[label]["reason"].to_numpy()] for label in labels}
     for row, vectors in _rows_of(tree, labels):
@@ -191,7 +195,7 @@ def _write_items(tree: xr.DataTree, labels: Sequence[str], folder: Path, kind: s
             has, name = state in _EMBEDDED, f"embedding__{sanitised(label)}"
             entry: dict[str, Any] = {"model": label, "status": "ok" if has else "failed", "sensor": None}
             entry |= {"input": None, "embedding": array_entry(name, vectors[label]) if has else None}
-            entry["meta"] = _meta(tree, label, row, state, reason) if has else None
+            entry["meta"] = _meta(label, ids[row], state, reason) if has else None
             if has:
                 arrays[name] = vectors[label]
             else:

@@ -1,0 +1,61 @@
+"""Exports hold a part of a run at a time, never the whole."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pyarrow as pa
+import pytest
+
+import rs_embed_dask as rs
+from rs_embed_dask.store import ModelLayout, Store
+from rs_embed_dask.store.export import geoparquet, neuco
+from tests.store.samples import REQUEST, make_items, make_result
+
+LARGE = ModelLayout("large", dim=4096, dtype="float32", attrs={"card": {"id": "large"}})
+CHUNK = 16
+CHUNK_BYTES = CHUNK * LARGE.dim * 4
+FILES = {"geoparquet": "run.parquet", "neuco-csv": "run.csv", "rs-embed": "folder"}
+CASES = [*FILES.items(), ("rs-embed", "run.npz"), ("rs-embed", "run.nc")]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """A store of 2 chunks, and one of 8."""
+    folder, made = tmp_path_factory.mktemp("large"), []
+    for chunks in (2, 8):
+        items, path = make_items(CHUNK * chunks), folder / f"{chunks}.zarr"
+        store = Store.create(path, items=items, models=[LARGE], request=REQUEST, chunk_items=CHUNK)
+        for chunk in range(chunks):
+            store.write_chunk(chunk, "large", make_result(store, LARGE, chunk))
+        made.append(path)
+    return made
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    monkeypatch.setattr(geoparquet, "_GROUP_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(geoparquet, "_READ_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(neuco, "_ROWS", CHUNK)
+
+
+def peak_of(call):
+    """Most bytes of Python, NumPy and Arrow at once, over what there was."""
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1] + pool.max_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(pa.system_memory_pool())
+
+
+@pytest.mark.parametrize(("name", "file"), CASES, ids=["-".join(case) for case in CASES])
+def test_four_times_the_items_take_no_more_memory(stores, tmp_path, in_parts, name, file):
+    first, second = stores
+    rs.export(first, name, tmp_path / f"imports-{file}")
+    small = peak_of(lambda: rs.export(first, name, tmp_path / f"small-{file}"))
+    large = peak_of(lambda: rs.export(second, name, tmp_path / f"large-{file}"))
+    assert large - small < 3 * CHUNK_BYTES, "what 6 chunks more hold"
