@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 
 from rs_embed_dask.specs.ground import HALF_TURN, POLE, WGS84, crs_facts, lonlat_bounds, project
-from rs_embed_dask.specs.where import DEGREE_M, PointBuffer, Polygon, Spatial, exact_wkt
+from rs_embed_dask.specs.where import DEGREE_M, PointBuffer, Polygon, Spatial, exact_wkt, one_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,7 +195,7 @@ class ShapeColumn(PlaceColumn):
         return len(self.shapes)
 
     def __getitem__(self, row: Any) -> Any:
-        return Polygon.from_geometry(self.shapes[row], self.crs)
+        return one_place(Polygon.from_geometry(self.shapes[row], self.crs))
 
     def take(self, rows: Any) -> ShapeColumn:
         """Return some of the places."""

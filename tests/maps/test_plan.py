@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
 from pyproj import CRS
@@ -64,6 +65,22 @@ def test_a_large_region_has_the_blocks_of_its_area():
     # what the windows overlap, and one row and column of windows more at the edges of the region and of each band
     assert (12 / 11) ** 2 < one.inference < 1.03 * (12 / 11) ** 2
     assert 1 < plan.reads[0].excess < 1.02
+
+
+def test_a_continent_is_a_region_but_not_a_place(tmp_path):
+    """Between parallels the ellipsoid has a closed formula: 10,409,475 km2 from 10 W to 30 E and 35 to 70 N."""
+    europe = rs.BBox(-10, 35, 30, 70)
+    coarse = {"fetch": rs.FetchSpec(resolution_m=1000), "provider": "synthetic"}
+    plan = rs.plan_map(europe, {"id": "bandstats", "options": {"patch_px": 8}}, YEAR, **coarse)
+    polygon = Region.of(rs.Polygon.from_geometry(europe.geometry))
+    assert [plan.area_km2, polygon.area_m2 / 1e6] == pytest.approx([10_409_475, 10_409_475], rel=1e-6)
+    blocks = plan.models[0].blocks
+    assert sum(blocks.values()) > 10_409_475 / (8 * 64) ** 2
+    assert set(blocks) >= {f"utm{zone}" for zone in range(29, 36)}
+    for many in ([europe], gpd.GeoSeries([europe.geometry], crs=4326)):
+        with pytest.raises(SpecError, match=r"places\[0\].*10,409,47. km2 and at most 1,000,000 km2.*use compute_map"):
+            rs.compute_embeddings(many, "bandstats", YEAR, out=tmp_path / "run.zarr", **coarse)
+    assert not list(tmp_path.iterdir())
 
 
 def test_twice_the_spans_take_twice_the_work_and_store():
