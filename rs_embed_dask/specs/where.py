@@ -332,7 +332,7 @@ class BBox(Place):
         if self.crs != WGS84:
             unwrapped(
                 shapely.box(*self.own_bounds), self.crs, "BBox"
-            )  # refuses what encloses a pole or is out of reach
+            )  # refuses a pole inside, and what is out of reach
 
     def _check_degrees(self) -> None:
         check_lon("BBox.minlon", self.minlon)
