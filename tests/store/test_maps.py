@@ -349,20 +349,24 @@ def test_a_top_up_that_is_cut_short_changes_nothing():
     fill_map(make_map(place))
     more = [
         Asked(TINY, (YEAR, NEXT), {group_of(): square(84, 10)}),
-        Asked(HALF, (NEXT,), {group_of("utm32", HALF): square(84, 5)}),
+        Asked(HALF, (NEXT,), {group_of("utm32", HALF): square(84, 5)}, np.ones((2, 3, 3), "float32")),
     ]
+    said = {"positions": {"half": {"removed": True}}}
     before, after = (("tiny",), (YEAR,)), (("tiny", "half"), (YEAR, NEXT))
     states = []
-    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more), stride=3):
+    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more, receipt=said), stride=3):
         store = MapStore.open(place)
         states.append((store.labels, store.spans))
         assert len(list(store.pending("tiny"))) == (0 if states[-1] == before else 2)
+        assert store.receipt == ({} if states[-1] == before else said)
     assert set(states) <= {before, after}
     assert states.count(after) <= 1  # cut short after the root document was there, before its copy was
     store = MapStore.open(place, "r+")
     fill_map(store)
     assert {label: sum(counts.values()) for label, counts in store.counts().items()} == {"tiny": 4 + 8, "half": 4}
     assert open_map(place)["half"]["utm32"].sizes["time"] == 2
+    assert (store.positions("half") == 1).all()
+    assert store.receipt == said
 
 
 def test_zarr_finds_every_array_of_two_models_one_of_which_has_a_table(tmp_path):
