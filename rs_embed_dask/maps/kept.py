@@ -96,7 +96,7 @@ class ScoreKeeper:
             return
         if receipt.label not in self._books:
             self._books[receipt.label] = book_of(self._store, receipt.label)
-        self._books[receipt.label].add(receipt.score, group, time, receipt.block)
+        self._books[receipt.label].add(receipt.score, f"{group}/{time}", receipt.block)
         self._new += 1
         if self._new >= _KEEP_EVERY:
             self.keep()

@@ -168,10 +168,10 @@ class ScoreBook:
     counted: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     """The blocks that the sums are of, by group and span."""
 
-    def add(self, one: BlockScore, group: str, time: int, block: tuple[int, int]) -> None:
-        """Add a block. One that was repaired has the vectors that were counted before."""
+    def add(self, one: BlockScore, where: str, block: tuple[int, int]) -> None:
+        """Add a block of a group and span. One that was repaired has the vectors that were counted before."""
         self.zones = self.zones.merged(one.zones)
-        counted = self.counted[f"{group}/{time}"]
+        counted = self.counted[where]
         if block not in counted:
             counted.add(block)
             self.blocks += 1

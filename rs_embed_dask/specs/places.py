@@ -18,10 +18,10 @@ from shapely.geometry import shape as shape_of_mapping
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
 from rs_embed_dask.specs.accepted import CrsLike, ShapeLike, TableLike
 from rs_embed_dask.specs.base import number
-from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
+from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn, one_place
 from rs_embed_dask.specs.ground import WGS84, crs_text
 from rs_embed_dask.specs.tables import geometry_of, has_pairs, is_table
-from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, one_place, spatial_from_dict
+from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spatial_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

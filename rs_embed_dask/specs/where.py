@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEGREE_M",
-    "LARGEST_AREA_M2",
     "LARGEST_BUFFER_M",
     "BBox",
     "Place",
@@ -46,12 +45,8 @@ __all__ = [
     "Polygon",
     "Spatial",
     "exact_wkt",
-    "one_place",
     "spatial_from_dict",
 ]
-
-LARGEST_AREA_M2: Final = 1e12
-_SURELY_SMALL: Final = LARGEST_AREA_M2 / 1.25e10  # in square degrees, of which none is larger on the ellipsoid
 
 
 def check_lon(what: str, value: float) -> None:
@@ -464,23 +459,6 @@ def _quoted(crs: str) -> str:
 
 
 Spatial = BBox | PointBuffer | Polygon
-
-
-def one_place(spatial: Spatial) -> Spatial:
-    """Return what is read as one place; refuse what only a map can be of."""
-    if isinstance(spatial, PointBuffer):
-        return spatial
-    left, bottom, right, top = spatial.own_bounds
-    if crs_facts(spatial.crs).degrees and 0 < (right - left) * (top - bottom) < _SURELY_SMALL:
-        return spatial  # to know the area of a polygon takes as long as to make it
-    area_m2, most_m2 = spatial.area_m2, LARGEST_AREA_M2
-    if area_m2 > most_m2:
-        reason = f"its area is {area_m2 / 1e6:,.0f} km2 and at most {most_m2 / 1e6:,.0f} km2 are read as one place"
-        fix = "split it into smaller places, or use compute_map, whose regions may have any size"
-        raise SpecError(type(spatial).__name__, value=spatial, reason=reason, fix=fix)
-    return spatial
-
-
 _KINDS: Final[dict[str, type[BBox | PointBuffer | Polygon]]] = {
     "BBox": BBox,
     "PointBuffer": PointBuffer,

@@ -341,16 +341,16 @@ def test_the_book_of_scores_survives_storage():
     book = ScoreBook()
     tiling = Tiling(window=12, stride=11, block=64)
     first = BlockScore(ScoreSums.of(tiling, rect, vectors), zone_sample(lattice, rect, vectors), None)
-    book.add(first, "utm31", 0, (3, 4))
-    book.add(BlockScore(first.sums.without_positions, ZoneSample.none(), None), "utm31", 1, (3, 4))
+    book.add(first, "utm31/0", (3, 4))
+    book.add(BlockScore(first.sums.without_positions, ZoneSample.none(), None), "utm31/1", (3, 4))
     again = ScoreBook.from_bytes(book.to_bytes(), "here")
     assert again.scores == book.scores
     assert again.blocks == 2
     assert again.scores.tokens == 64 * 64
-    for time in (0, 1):
-        again.add(first, "utm31", time, BlockIndex(3, 4))  # repaired, it counts as before
+    for where in ("utm31/0", "utm31/1"):
+        again.add(first, where, BlockIndex(3, 4))  # repaired, it counts as before
     assert again.scores == book.scores
-    again.add(first, "utm32", 0, BlockIndex(3, 4))
+    again.add(first, "utm32/0", BlockIndex(3, 4))
     assert (again.blocks, again.scores.tokens) == (3, 2 * 64 * 64)
     with pytest.raises(StoreError, match="cannot be read"):
         ScoreBook.from_bytes(b"PK nonsense", "here")
