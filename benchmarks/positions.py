@@ -19,9 +19,9 @@ import rasterio
 from rasterio.enums import Resampling
 
 import rs_embed_dask as rs
+from rs_embed_dask.engine.positions import PositionSums, decide
 from rs_embed_dask.maps.blend import divided, summed, weights_of
 from rs_embed_dask.maps.lattice import Rect
-from rs_embed_dask.maps.positions import PositionSums, decide
 from rs_embed_dask.maps.scores import ScoreSums
 from rs_embed_dask.maps.windows import Tiling
 

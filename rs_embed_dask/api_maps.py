@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.specs.accepted import CrsLike
     from rs_embed_dask.specs.model import ModelsLike
-    from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.specs.output import Positions
     from rs_embed_dask.specs.when import SpansLike
 
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
@@ -42,7 +42,7 @@ def compute_map(
     out: str | Path,
     crs: CrsLike = "utm",
     overlap: float = 1 / 12,
-    positions: str | PositionTable = "auto",
+    positions: Positions = "auto",
     dtype: str = "float16",
     dims: int | None = None,
     client: Connection = None,
@@ -68,9 +68,10 @@ def compute_map(
         One group per UTM zone, or one projection in metres for all.
     overlap : float, default 1/12
         Share of a window's side that the next window covers too, rounded to whole tokens.
-    positions : {"auto", "removed", "kept"} or PositionTable, default "auto"
+    positions : {"auto", "removed", "kept"}, array, path or PositionTable, default "auto"
         Whether what the position in the window adds to a vector is measured and taken away; "auto" does so where it
-        explains more than 1 % of the variance. A table given here makes maps of several regions comparable.
+        explains more than 1 % of the variance. A table (dim, row, column), or the path of a map or store that has
+        one of the model (``position_mean``), is used as it is: maps of several regions are then comparable.
     dtype : {"float16", "float32", "int8"}, default "float16"
         How vectors are stored; int8 has a scale per token.
     dims : int, optional
@@ -130,7 +131,7 @@ def plan_map(
     *,
     crs: CrsLike = "utm",
     overlap: float = 1 / 12,
-    positions: str | PositionTable = "auto",
+    positions: Positions = "auto",
     dtype: str = "float16",
     dims: int | None = None,
     **options: Unpack[MapOptions],

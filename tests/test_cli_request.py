@@ -170,8 +170,16 @@ def test_frames_retries_checks_and_what_is_of_one_model():
     keywords = request.keywords
     assert (keywords["frames"], keywords["check_input"], keywords["retry"]) == ("available", True, {"attempts": 3})
     region = read.map_from(
-        CliMapOptions(bbox="4,50,5,51", year=2022, model=["rcf"], n_frames=4, for_model=["rcf.mask=none"])
+        CliMapOptions(
+            bbox="4,50,5,51",
+            year=2022,
+            model=["rcf"],
+            n_frames=4,
+            for_model=["rcf.mask=none"],
+            positions="other.zarr",
+        )
     )
+    assert region.keywords["positions"] == "other.zarr"
     assert (region.keywords["n_frames"], region.models[0].fetch.mask) == (4, "none")
     with pytest.raises(SpecError, match="no --model has this name"):
         read.request_from(CliOptions(point=["4,50,500"], year=2022, model=["rcf"], for_model=["dofa.prep=tile"]))

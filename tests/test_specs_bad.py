@@ -25,6 +25,7 @@ from rs_embed_dask.specs import (
     spans,
     spatial_from_dict,
 )
+from rs_embed_dask.specs.places import places
 
 NAN, INF = math.nan, math.inf
 BOW_TIE = [(0, 0), (1, 1), (1, 0), (0, 1)]
@@ -47,7 +48,7 @@ SPATIAL = {
     "none": (lambda: BBox(None, 0, 1, 1), "None", "got NoneType", "give a number"),
     "nan": (lambda: BBox(0, NAN, 1, 1), "nan", "not finite", "give a number"),
     "infinite": (lambda: BBox(0, 0, INF, 1), "inf", "not finite", "give a number"),
-    "the whole world": (lambda: BBox(-180, -80, 180, 80), "BBox(-180", "1,000,000 km2", "split it"),
+    "the whole world": (lambda: places(BBox(-180, -80, 180, 80)), "BBox(-180", "1,000,000 km2", "compute_map"),
     "a touched pole": (lambda: BBox(0, 89, 1, 90), "90", "pole", "beside the pole"),
     "an enclosed pole": (lambda: BBox(-1e5, -1e5, 1e5, 1e5, crs=3413), "-100000", "pole", "leave the pole out"),
     "an unknown crs": (lambda: BBox(0, 0, 1, 1, crs="EPSG:999999"), "EPSG:999999", "pyproj", "EPSG code"),
@@ -78,7 +79,7 @@ SPATIAL = {
     "corner nan": (lambda: Polygon("POLYGON ((0 0, 1 0, 1 nan, 0 0))"), "nan", "not finite", "give a number"),
     "ring round the pole": (lambda: Polygon.from_coordinates(RING_ROUND_THE_POLE), "85", "pole", "split the area"),
     "no shapely": (lambda: Polygon.from_geometry("POINT"), "'POINT'", "got str", "shapely Polygon"),
-    "too large a polygon": (lambda: Polygon.from_geometry(shapely.box(0, 0, 20, 20)), "POLYGON", "km2", "split it"),
+    "too large a polygon": (lambda: places(shapely.box(0, 0, 20, 20)), "Polygon(4 corners", "km2", "compute_map"),
     "no dictionary": (lambda: BBox.from_dict([1, 2]), "[1, 2]", "got list", "to_dict()"),
     "a field too few": (lambda: BBox.from_dict({"minlon": 1}), "'minlon': 1", "'minlat' is missing", "add 'minlat'"),
     "no JSON": (lambda: BBox.from_json("{"), "'{'", "not JSON", "to_json()"),

@@ -165,7 +165,10 @@ class FieldOptions:
 
     crs: Annotated[str, _field(help="utm (a group per zone), or one projection in metres such as EPSG:3035.")] = "utm"
     overlap: Annotated[float, _field(help="Share of a window's side that the next window covers too.")] = 1 / 12
-    positions: Annotated[str, _field(help="auto, removed or kept: what the position in the window adds.")] = "auto"
+    positions: Annotated[
+        str,
+        _field(help="auto, removed or kept: what the position in the window adds; or a store whose table is removed."),
+    ] = "auto"
     store_dtype: Annotated[str, _field(help="float16, float32 or int8.")] = "float16"
 
 

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs import Spatial
     from rs_embed_dask.store import Item, StoreView
 
-__all__ = ["PositionPlan", "SettledPositions", "check_given", "facts_of", "position_plans", "settled_positions"]
+__all__ = [
+    "PositionPlan",
+    "SettledPositions",
+    "check_given",
+    "facts_of",
+    "given_tables",
+    "position_plans",
+    "settled_positions",
+]
 
 
 class SettledPositions(NamedTuple):
@@ -181,39 +189,44 @@ def _side(one: Chosen, place: Spatial) -> int:
 
 # -------------------------------------------------------------------------------------------------------- what is given
 def _given(request: Request, chosen: Sequence[Chosen]) -> dict[str, PositionTable]:
-    """Return the table that was given for each model that it belongs to."""
-    value = request.output.positions
+    windowed = {one.spec.label: _about(one) for one in chosen if _has_windows(one)}
+    return given_tables("OutputSpec.positions", request.output.positions, windowed)
+
+
+def given_tables(what: str, value: Any, windowed: Mapping[str, Mapping[str, Any]]) -> dict[str, PositionTable]:
+    """Return the table that was given for each model that it belongs to.
+
+    `value` is what `positions_given` returned; `windowed` is what a table of each model with windows belongs to.
+    """
     if isinstance(value, str) and value in MODES:
         return {}
-    windowed = [one for one in chosen if _has_windows(one)]
-    tables = [value] if isinstance(value, PositionTable) else _tables_at(str(value))
+    tables = [value] if isinstance(value, PositionTable) else _tables_at(what, str(value))
     if isinstance(value, PositionTable) and not value.model and len(windowed) > 1:
         reason = f"a bare table belongs to one model, and {len(windowed)} of the request have windows"
         fix = "give the path of a store that has a table for each, or run the models one by one"
-        raise SpecError("OutputSpec.positions", value=value.mean, reason=reason, fix=fix)
+        raise SpecError(what, value=value.mean, reason=reason, fix=fix)
     given = {}
-    for one in windowed:
-        about = _about(one)
+    for label, about in windowed.items():
         own = [table for table in tables if table.model in {"", about["model"]}]
         own.sort(key=lambda table: table.variant != about["variant"])
         if own:
             source = PASSED if own[0].source == MEASURED else own[0].source
-            given[one.spec.label] = replace(own[0], **({} if own[0].model else about), source=source)
+            given[label] = replace(own[0], **({} if own[0].model else about), source=source)
     if not given:
         names = ", ".join(sorted({table.model for table in tables} - {""})) or "a model with windows"
-        reason, fix = f"it belongs to {names}, which the request does not compute", "give a table of one of the models"
-        raise SpecError("OutputSpec.positions", value=", ".join(request.labels), reason=reason, fix=fix)
+        reason, fix = "the request computes no such model with windows", "give a table of one of its models"
+        raise SpecError(what, value=f"table of {names}", reason=reason, fix=fix)
     return given
 
 
-def _tables_at(path: str) -> list[PositionTable]:
+def _tables_at(what: str, path: str) -> list[PositionTable]:
     """Read the tables of a store or a map."""
     location = Location.of(path, read_only=True)
     view: Any = MapView(location) if kind_of(location) == MAP else Store.open(path)
     tables = [replace(table, source=location.name) for label in view.labels if (table := view.table(label)) is not None]
     if not tables:
         reason, fix = "it holds no table of positions (position_mean)", "give another store, or positions='auto'"
-        raise StoreError("OutputSpec.positions", value=location.name, reason=reason, fix=fix)
+        raise StoreError(what, value=location.name, reason=reason, fix=fix)
     return tables
 
 

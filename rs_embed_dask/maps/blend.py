@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.lattice import Rect
     from rs_embed_dask.maps.windows import Tiling
 
-__all__ = ["divided", "folded", "pasted", "placed", "summed", "weights_of"]
+__all__ = ["divided", "pasted", "placed", "summed", "weights_of"]
 
 
 def weights_of(tiling: Tiling) -> NDArray[np.float32]:
@@ -89,20 +89,3 @@ def pasted(parts: Iterable[tuple[Rect, NDArray[Any]]], over: Rect, *, pixels: in
         shared = rect & over
         whole[..., *shared.within(over, pixels)] = values[..., *shared.within(rect, pixels)]
     return whole
-
-
-def folded(positions: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
-    """Return what blending makes of a value per position of the window; (dim, stride, stride).
-
-    A token at (row, column) of the lattice carries ``folded[:, row % stride, col % stride]`` of it, wherever all
-    windows that cover the token have a vector for it.
-    """
-    window, stride = tiling.window, tiling.stride
-    weights = weights_of(tiling).astype(np.float64)
-    total = np.zeros((len(positions) + 1, stride, stride))
-    for row in range(window):
-        for col in range(window):
-            cell = total[:, row % stride, col % stride]
-            cell[:-1] += weights[row, col] * positions[:, row, col]
-            cell[-1] += weights[row, col]
-    return np.asarray(total[:-1] / total[-1], dtype=np.float32)

@@ -28,7 +28,6 @@ from rs_embed_dask.maps.request import MapRun
 from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
-from rs_embed_dask.specs.positions import MEASURED, PASSED, PositionTable
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.graph import BlockReceipt
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel, MapPass
+    from rs_embed_dask.specs.positions import PositionTable
 
 __all__ = ["compute", "compute_store"]
 
@@ -162,11 +162,11 @@ class _Making:
         kept = {"weights": report.weights, "losses": losses, "scores": self._scores.facts}
         store.update_receipt(**{name: store.receipt.get(name, {}) | new for name, new in kept.items() if new})
 
-    def _done(self, receipt: BlockReceipt) -> None:
+    def _done(self, group: str, time: int, receipt: BlockReceipt) -> None:
         self._guard()
         self._left -= 1
         self._report.add(receipt)
-        self._scores.add(receipt)
+        self._scores.add(receipt, group, time)
         counts = {receipt.label: {receipt.status: 1}}
         emit(self._listeners, ChunkDone(0, 1, counts, receipt.embed_seconds, 0, self._left))
 
@@ -185,7 +185,8 @@ class _Making:
             group = work.lattice.group
             # The first pass read one span; the others have pixels of their own.
             reads = first.pop(group, None) if number == works[0][1] else None
-            lost = stream(cluster, work, job, writer=writer, done=self._done, first=reads)
+            done = partial(self._done, group, number)
+            lost = stream(cluster, work, job, writer=writer, done=done, first=reads)
             for (label, block), (status, reason) in lost.items():
                 writer.give_up(label, block, BlockResult(status, reason=reason))
                 self._report.give_up(label, block, status=status, reason=reason)
@@ -195,7 +196,7 @@ class _Making:
     ) -> tuple[dict[str, Any], dict[str, FirstReads]]:
         """Return what is taken from each model's windows, and the reads of the first pass."""
         run, mode = self._run, self._store.request["positions"]
-        tables = {one.label: table for one in models if (table := self._table(one)) is not None}
+        tables = {one.label: table for one in models if (table := self._store.table(one.label)) is not None}
         unknown = [one for one in models if one.label not in tables and run.has_windows(one) and mode != "kept"]
         unknown = [one for one in unknown if not was_decided(self._store, one.label)]
         first = FirstPass()
@@ -213,15 +214,6 @@ class _Making:
         temporal = self._temporals[number]
         recipe = dated_recipe(self._run.recipe, self._store, work, temporal=temporal)
         return MapJob(recipe, work.lattice, temporal, tuple(work.wanted))
-
-    def _table(self, one: MapModel) -> PositionTable | None:
-        """Return the table of the store, or the one that was passed for a model."""
-        kept, given = self._store.table(one.label), self._run.wanted.positions
-        if kept is not None or not isinstance(given, PositionTable):
-            return kept
-        if self._run.about(one)["model"] != given.model:
-            return None
-        return replace(given, source=PASSED if given.source == MEASURED else given.source)
 
     def _decision(self, one: MapModel, table: PositionTable | None, mode: str) -> Decision:
         if self._run.has_windows(one):

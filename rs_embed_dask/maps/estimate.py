@@ -22,7 +22,6 @@ from rs_embed_dask.maps.stream import bands
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
-from rs_embed_dask.specs.positions import PositionTable
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import ReadGroup
@@ -143,9 +142,7 @@ def _model_figures(
 
 
 def _needs_first(run: MapRun, one: MapModel) -> bool:
-    given = run.wanted.positions
-    is_given = isinstance(given, PositionTable) and run.about(one)["model"] == given.model
-    return run.has_windows(one) and run.wanted.mode != "kept" and not is_given
+    return run.has_windows(one) and run.wanted.mode != "kept" and one.label not in run.tables
 
 
 def _first_windows(run: MapRun, one: MapModel, works: Mapping[str, MapPass]) -> int:
@@ -164,10 +161,8 @@ def _positions(run: MapRun, one: MapModel, first: int) -> str:
     """Say what will happen to positions, in the words of `decide` where that is known."""
     if not run.has_windows(one):
         return "kept: every token is computed from its own surroundings"
-    given = run.wanted.positions
     if not _needs_first(run, one):
-        table = given if isinstance(given, PositionTable) else None
-        return decide(table, run.wanted.mode).statement.removeprefix("positions ")
+        return decide(run.tables.get(one.label), run.wanted.mode).statement.removeprefix("positions ")
     how = "removed, as asked" if run.wanted.mode == "removed" else "removed where they explain more than 1 %"
     scarce = "" if first >= LEAST or run.wanted.mode == "removed" else "; too few, so they will be kept"
     passed = "" if scarce else "; not comparable with other maps unless you pass its table"

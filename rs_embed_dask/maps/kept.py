@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from rs_embed_dask.engine.position_plan import facts_of
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.scores import DISTANCES
 from rs_embed_dask.maps.scoring import ScoreBook
@@ -58,8 +59,7 @@ def keep_decisions(store: MapStore, tables: Mapping[str, PositionTable], decisio
         table = tables.get(label)
         if table is not None and store.table(label) is None:
             store.keep_positions(label, table.mean)
-        about = {} if table is None else {"table": table.to_dict()}
-        facts[label] = about | {"removed": decision.removed, "statement": decision.statement}
+        facts[label] = facts_of(table, decision)
     if facts != store.receipt.get("positions"):
         store.update_receipt(positions=facts)
 
@@ -90,13 +90,13 @@ class ScoreKeeper:
         self._books: dict[str, ScoreBook] = {}
         self._new = 0
 
-    def add(self, receipt: BlockReceipt) -> None:
-        """Take a block's score in."""
+    def add(self, receipt: BlockReceipt, group: str, time: int) -> None:
+        """Take the score of a block of a group and span in."""
         if receipt.score is None:
             return
         if receipt.label not in self._books:
             self._books[receipt.label] = book_of(self._store, receipt.label)
-        self._books[receipt.label].add(receipt.score)
+        self._books[receipt.label].add(receipt.score, f"{group}/{time}", receipt.block)
         self._new += 1
         if self._new >= _KEEP_EVERY:
             self.keep()

@@ -122,11 +122,6 @@ class Lattice(Record):
         return self.shape[0] // self.block, self.shape[1] // self.block
 
     @property
-    def block_m(self) -> float:
-        """Side of a block in metres."""
-        return self.block * self.token_m
-
-    @property
     def is_bounded(self) -> bool:
         """Whether the group says where it holds."""
         return self.group in UTM_GROUPS or CRS.from_user_input(self.crs).area_of_use is not None

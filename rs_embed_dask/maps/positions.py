@@ -1,4 +1,4 @@
-"""Where a map measures positions: windows side by side, in blocks spread over the region; and giving them back."""
+"""Where a map measures positions: in blocks spread over the region."""
 
 from __future__ import annotations
 
@@ -14,35 +14,10 @@ from rs_embed_dask.maps.windows import BlockIndex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
-
-    from rs_embed_dask.maps.lattice import Rect
-
-__all__ = ["first_blocks", "inside", "spread", "stratified"]
+__all__ = ["first_blocks", "stratified"]
 
 _FIRST_WINDOWS: Final = 256
 _FIRST_BLOCKS: Final = 16
-
-
-def spread(fold: NDArray[np.float32], rect: Rect) -> NDArray[np.float32]:
-    """Return what positions add to the tokens of a rectangle: subtract it to take them away, add it to give them back.
-
-    `fold` is what `blend.folded` makes of a table, (dim, stride, stride); the result is (dim, rows, columns). Where a
-    window that covers a token has no vector for it, only taking the table from the windows before blending is exact.
-    """
-    stride = fold.shape[1]
-    rows, cols = np.arange(rect.top, rect.bottom) % stride, np.arange(rect.left, rect.right) % stride
-    return fold[:, rows[:, None], cols]
-
-
-# ------------------------------------------------------------------------------------------------------ the first pass
-def inside(rect: Rect, window: int) -> tuple[range, range]:
-    """Return the starts of windows side by side in a rectangle, from its corner: each token once, and none beyond."""
-    rows, cols = rect.shape
-    return (
-        range(rect.top, rect.top + rows - window + 1, window),
-        range(rect.left, rect.left + cols - window + 1, window),
-    )
 
 
 def first_blocks(window: int, block: int) -> int:
@@ -50,9 +25,7 @@ def first_blocks(window: int, block: int) -> int:
     return max(_FIRST_BLOCKS, math.ceil(_FIRST_WINDOWS / max(1, block // window) ** 2))
 
 
-def stratified(
-    blocks: Mapping[str, Iterable[tuple[int, int]]], count: int, *, skip: int = 0
-) -> tuple[tuple[str, BlockIndex], ...]:
+def stratified(blocks: Mapping[str, Iterable[tuple[int, int]]], count: int) -> tuple[tuple[str, BlockIndex], ...]:
     """Return blocks spread over a region, the same for the same region.
 
     Parameters
@@ -61,8 +34,6 @@ def stratified(
         Rows and columns of the blocks of each group.
     count : int
         How many to return; all where there are fewer.
-    skip : int
-        How many were taken before, and gave too few windows.
 
     Returns
     -------
@@ -70,7 +41,7 @@ def stratified(
         Group and block, in an order of which each beginning is spread over the region.
     """
     listed = [(group, index) for group in sorted(blocks) for index in _along_a_curve(blocks[group])]
-    return tuple(listed[place] for place in islice(scattered(len(listed)), skip, skip + count))
+    return tuple(listed[place] for place in islice(scattered(len(listed)), count))
 
 
 def _along_a_curve(blocks: Iterable[tuple[int, int]]) -> list[BlockIndex]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.engine.plan import Sizes
+from rs_embed_dask.engine.position_plan import given_tables
 from rs_embed_dask.engine.recipe import choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError
@@ -20,7 +21,7 @@ from rs_embed_dask.specs import OutputSpec, TemporalSpec
 from rs_embed_dask.specs.accepted import CrsLike
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.ground import metric_crs
-from rs_embed_dask.specs.positions import MODES, PositionTable
+from rs_embed_dask.specs.positions import AUTO, MODES, REMOVED, PositionTable, positions_given
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class MapRequest:
         Share of a window's side that the next window covers too.
     dtype : str
         "float16", "float32" or "int8".
-    positions : "auto", "removed", "kept" or PositionTable
-        Whether what the position in the window adds to a vector is taken away; see `positions.decide`. A table is
-        used as it is.
+    positions : "auto", "removed", "kept", table or path
+        Whether what the position in the window adds to a vector is taken away; see `positions.decide`. A table, or
+        those of a store, are used as they are.
     dims : int, optional
         Keep the first numbers of each vector, of models that were trained for it.
     """
@@ -67,7 +68,7 @@ class MapRequest:
     crs: CrsLike = "utm"
     overlap: float = 1 / 12
     dtype: str = "float16"
-    positions: str | PositionTable = "auto"
+    positions: str | PositionTable = AUTO
     dims: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,13 +98,12 @@ class MapRequest:
         if self.dims is not None:
             object.__setattr__(self, "dims", whole("dims", self.dims, low=1, high=2**20))
         choice("dtype", self.dtype, PRECISIONS)
-        if not isinstance(self.positions, PositionTable):
-            choice("positions", self.positions, MODES)
+        object.__setattr__(self, "positions", positions_given("positions", self.positions))
 
     @property
     def mode(self) -> str:
         """Whether positions are taken away; a table is given to be used."""
-        return "removed" if isinstance(self.positions, PositionTable) else self.positions
+        return self.positions if isinstance(self.positions, str) and self.positions in MODES else REMOVED
 
     @property
     def spans(self) -> tuple[TimeSpan, ...]:
@@ -128,7 +128,7 @@ class MapRun:
         self.passes = shared(models_of(chosen, wanted.overlap, dims=wanted.dims))
         self.models = {one.label: one for models in self.passes for one in models}
         self.chosen = {one.spec.label: one for one in chosen}
-        self._check_table()
+        self.tables = self._given_tables()
         self.layouts = {
             label: MapLayout(
                 label,
@@ -141,22 +141,20 @@ class MapRun:
             for label, one in self.models.items()
         }
 
-    def _check_table(self) -> None:
-        """Refuse a table of positions that none of the models can use, or that one was not measured for."""
-        given = self.wanted.positions
-        if not isinstance(given, PositionTable):
-            return
-        users = [one for one in self.models.values() if self.about(one)["model"] == given.model]
-        if not any(self.has_windows(one) for one in users):
-            models = ", ".join(sorted({one.card.id for one in self.chosen.values()}))
-            reason, fix = f"no model of this map has its windows ({models})", "pass it to maps of its model only"
-            raise SpecError("positions", value=f"table of {given.model}", reason=reason, fix=fix)
-        for one in users:
-            given.require(**self.about(one), dim=one.dim, window=one.tiling.window)
+    def _given_tables(self) -> dict[str, PositionTable]:
+        """Return the tables that were given; refuse what no model can use, or what one was not measured for."""
+        abouts = {label: self.about(one) for label, one in self.models.items() if self.has_windows(one)}
+        given = given_tables("positions", self.wanted.positions, abouts)
+        sizes = {label: {"dim": self.models[label].dim, "window": self.models[label].tiling.window} for label in given}
+        return {label: table.fitting(**abouts[label], **sizes[label]) for label, table in given.items()}
 
     def asked(self) -> list[Asked]:
-        """Return the blocks of every model."""
-        return [Asked(self.layouts[label], self.wanted.spans, self.blocks(label)) for label in self.models]
+        """Return the blocks of every model, and the table that was given for it."""
+        tables = {label: table.mean for label, table in self.tables.items()}
+        return [
+            Asked(self.layouts[label], self.wanted.spans, self.blocks(label), tables.get(label))
+            for label in self.models
+        ]
 
     def blocks(self, label: str) -> dict[MapGroup, BlockSet]:
         """Return the blocks of one model, by group."""

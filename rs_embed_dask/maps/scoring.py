@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -13,6 +15,7 @@ from rs_embed_dask.maps.cosine import units
 from rs_embed_dask.maps.lattice import UTM_GROUPS, Rect, lattice_for
 from rs_embed_dask.maps.scores import ScoreSums, ZoneSums
 from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.store.map_blocks import BlockSet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,12 +165,17 @@ class ScoreBook:
     blocks: int = 0
     sums: ScoreSums = field(default_factory=ScoreSums.none)
     zones: ZoneSample = field(default_factory=ZoneSample.none)
+    counted: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+    """The blocks that the sums are of, by group and span."""
 
-    def add(self, one: BlockScore) -> None:
-        """Add a block."""
-        self.blocks += 1
-        self.sums += one.sums
+    def add(self, one: BlockScore, where: str, block: tuple[int, int]) -> None:
+        """Add a block of a group and span. One that was repaired has the vectors that were counted before."""
         self.zones = self.zones.merged(one.zones)
+        counted = self.counted[where]
+        if block not in counted:
+            counted.add(block)
+            self.blocks += 1
+            self.sums += one.sums
 
     @property
     def scores(self) -> MapScores:
@@ -178,7 +186,9 @@ class ScoreBook:
         """Write the sums for the store."""
         file = io.BytesIO()
         arrays: dict[str, Any] = {f"sums_{name}": values for name, values in self.sums.arrays().items()}
-        np.savez(file, blocks=self.blocks, places=self.zones.places, vectors=self.zones.vectors, **arrays)
+        counted = json.dumps({where: BlockSet.of(some).to_text() for where, some in self.counted.items()})
+        zones = {"places": self.zones.places, "vectors": self.zones.vectors}
+        np.savez(file, blocks=self.blocks, counted=counted, **zones, **arrays)
         return file.getvalue()
 
     @classmethod
@@ -188,7 +198,10 @@ class ScoreBook:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = {name.removeprefix("sums_"): file[name] for name in file.files if name.startswith("sums_")}
                 zones = ZoneSample(file["places"], file["vectors"])
-                return cls(int(file["blocks"]), ScoreSums.from_arrays(arrays), zones)
+                book = cls(int(file["blocks"]), ScoreSums.from_arrays(arrays), zones)
+                for where, some in json.loads(str(file["counted"])).items():
+                    book.counted[where] |= set(BlockSet.from_text(some))
+                return book
         except (OSError, ValueError, KeyError, EOFError) as error:
             fix = "delete the file: the scores begin anew with the next block"
             raise StoreError("map scores", value=place, reason=f"they cannot be read ({error})", fix=fix) from error

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from rs_embed_dask.engine.position_plan import facts_of
+from rs_embed_dask.engine.positions import decide
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.maps.kept import region_of, temporals_of
+from rs_embed_dask.maps.kept import region_of, temporals_of, was_decided
 from rs_embed_dask.maps.lattice import Lattice
 from rs_embed_dask.specs import ModelSpec
-from rs_embed_dask.specs.positions import PositionTable
+from rs_embed_dask.specs.positions import REMOVED
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_store import MapStore
 from rs_embed_dask.store.receipt import build_receipt, check_request
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.maps.request import MapRequest, MapRun
+    from rs_embed_dask.specs.positions import PositionTable
     from rs_embed_dask.store.map_layout import Asked
 
 __all__ = ["store_for"]
@@ -36,10 +39,11 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
         request = run.wanted.to_dict() | {"region": run.region.to_dict()}
         cards = {label: layout.attrs["card"] for label, layout in run.layouts.items()}
         receipt = build_receipt(request, cards=cards, provider=request["provider"]) | seal_of(request)
+        receipt |= {"positions": _facts(run.tables)} if run.tables else {}
         return MapStore.create(out, asked, request=request, receipt=receipt)
     store = MapStore.open(out, mode="r+")
     request = _continued(store, run.wanted)
-    _check_table(store, run)
+    tables = _new_tables(store, run)
     adds = _adds(store, asked)
     whole = region_of(store) | run.region
     if whole.digest != region_of(store).digest:
@@ -51,10 +55,12 @@ def store_for(run: MapRun, out: str | Path) -> MapStore:
         _cover(store, whole, run.region)
     is_sealed = is_own(store.request, store.receipt)
     grown = request | {"region": whole.to_dict()}
-    if adds or grown != store.request:
-        store.top_up(asked, request=grown)
-        cards = store.receipt.get("cards", {}) | {label: one.attrs["card"] for label, one in run.layouts.items()}
-        store.update_receipt(cards=cards, **(seal_of(store.request) if is_sealed else {}))
+    if adds or tables or grown != store.request:
+        cards = {label: one.attrs["card"] for label, one in run.layouts.items()}
+        added = {"cards": cards} | ({"positions": _facts(tables)} if tables else {})
+        receipt = {name: store.receipt.get(name, {}) | new for name, new in added.items()}
+        # With what it says of the tables, all at once: a model without its table would measure one of its own.
+        store.top_up(asked, request=grown, receipt=receipt | (seal_of(grown) if is_sealed else {}))
     return store
 
 
@@ -75,17 +81,23 @@ def _continued(store: MapStore, wanted: MapRequest) -> dict[str, Any]:
     }
 
 
-def _check_table(store: MapStore, run: MapRun) -> None:
-    """Refuse a table of positions that is not the one by which the map was made."""
-    given = run.wanted.positions
-    for label in store.labels:
-        if not isinstance(given, PositionTable) or label not in run.models:
+def _new_tables(store: MapStore, run: MapRun) -> dict[str, PositionTable]:
+    """Return the given tables that the map lacks; refuse one that is not that by which vectors were made."""
+    tables = dict(run.tables)
+    for label in tables.keys() & set(store.labels):
+        kept, given = store.table(label), tables[label]
+        if kept is None and not was_decided(store, label):
             continue
-        kept = store.table(label)
-        if kept is not None and run.about(run.models[label])["model"] == given.model and kept.digest != given.digest:
-            reason = f"{label} was made with another table, {kept.digest}"
+        if kept is None or kept.digest != given.digest:
+            own = "without a table" if kept is None else f"with another table, {kept.digest}"
             fix = "leave positions out, or write to another out="
-            raise StoreMismatchError("map positions", value=given.digest, reason=reason, fix=fix)
+            raise StoreMismatchError("map positions", value=given.digest, reason=f"{label} was made {own}", fix=fix)
+        del tables[label]
+    return tables
+
+
+def _facts(tables: Mapping[str, PositionTable]) -> dict[str, Any]:
+    return {label: facts_of(table, decide(table, REMOVED)) for label, table in tables.items()}
 
 
 def _adds(store: MapStore, asked: Sequence[Asked]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import shapely
 
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.ground import HALF_TURN, POLE, WGS84, crs_facts, lonlat_bounds, project
 from rs_embed_dask.specs.where import DEGREE_M, PointBuffer, Polygon, Spatial, exact_wkt
 
@@ -21,10 +22,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PlaceColumn", "PlaceList", "PointColumn", "ShapeColumn"]
+__all__ = ["PlaceColumn", "PlaceList", "PointColumn", "ShapeColumn", "one_place"]
 
 _BLOCK: Final = 16_384
 _LITTLE: Final = 1
+_LARGEST_AREA_M2: Final = 1e12
+_SURELY_SMALL: Final = _LARGEST_AREA_M2 / 1.25e10  # in square degrees, of which none is larger on the ellipsoid
+
+
+def one_place(spatial: Spatial) -> Spatial:
+    """Return what is read as one place; refuse what only a map can be of."""
+    if isinstance(spatial, PointBuffer):
+        return spatial
+    left, bottom, right, top = spatial.own_bounds
+    if crs_facts(spatial.crs).degrees and 0 < (right - left) * (top - bottom) < _SURELY_SMALL:
+        return spatial  # to know the area of a polygon takes as long as to make it
+    area_m2, most_m2 = spatial.area_m2, _LARGEST_AREA_M2
+    if area_m2 > most_m2:
+        reason = f"its area is {area_m2 / 1e6:,.0f} km2 and at most {most_m2 / 1e6:,.0f} km2 are read as one place"
+        fix = "split it into smaller places, or use compute_map, whose regions may have any size"
+        raise SpecError(type(spatial).__name__, value=spatial, reason=reason, fix=fix)
+    return spatial
 
 
 def _widened(bounds: NDArray[np.float64], metres: float) -> NDArray[np.float64]:
@@ -195,7 +213,7 @@ class ShapeColumn(PlaceColumn):
         return len(self.shapes)
 
     def __getitem__(self, row: Any) -> Any:
-        return Polygon.from_geometry(self.shapes[row], self.crs)
+        return one_place(Polygon.from_geometry(self.shapes[row], self.crs))
 
     def take(self, rows: Any) -> ShapeColumn:
         """Return some of the places."""

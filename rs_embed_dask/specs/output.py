@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import Record, choice, positive, renamed, whole
-from rs_embed_dask.specs.positions import KEPT, MODES, REMOVED, PositionTable
+from rs_embed_dask.specs.positions import KEPT, MODES, REMOVED, PositionTable, positions_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class OutputSpec(Record):
         if self.scale_m is not None:
             scale_m = positive("OutputSpec.scale_m", self.scale_m, at_most=COARSEST_M, unit="m")
             object.__setattr__(self, "scale_m", scale_m)
-        positions = _positions(self.positions)
+        positions = positions_given("OutputSpec.positions", self.positions)
         object.__setattr__(self, "positions", positions)
         if self.mode != "grid" and positions != KEPT:
             reason, fix = "one vector per place has no position in a window", "use OutputSpec.grid, or leave it out"
@@ -139,18 +139,6 @@ class OutputSpec(Record):
         OutputSpec
         """
         return cls("grid", scale_m=scale_m, within=within, positions=positions)
-
-
-def _positions(value: object) -> str | PositionTable:
-    """Return a mode, the path of a store, or a table. Raises SpecError, UnknownNameError."""
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and _is_path(value)):
-        return os.fspath(value)
-    return choice("OutputSpec.positions", value, MODES) if isinstance(value, str) else PositionTable.of(value)
-
-
-def _is_path(text: str) -> bool:
-    """Whether a text names a place rather than a mode."""
-    return any(mark in text for mark in ("/", os.sep, "."))
 
 
 @renamed(tile_size="tile_px", tile_stride="stride_px")

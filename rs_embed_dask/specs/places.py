@@ -18,7 +18,7 @@ from shapely.geometry import shape as shape_of_mapping
 from rs_embed_dask.errors import RsEmbedError, SpecError, UnknownNameError, shown
 from rs_embed_dask.specs.accepted import CrsLike, ShapeLike, TableLike
 from rs_embed_dask.specs.base import number
-from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn
+from rs_embed_dask.specs.columns import PlaceColumn, PlaceList, PointColumn, ShapeColumn, one_place
 from rs_embed_dask.specs.ground import WGS84, crs_text
 from rs_embed_dask.specs.tables import geometry_of, has_pairs, is_table
 from rs_embed_dask.specs.where import BBox, PointBuffer, Polygon, Spatial, spatial_from_dict
@@ -74,7 +74,7 @@ def places(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | 
     Raises
     ------
     SpecError
-        If the source or one of its rows is not valid; rows are named by their index.
+        If the source or one of its rows is not valid, or larger than 1,000,000 km2; rows are named by their index.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def places(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | 
     [PointBuffer(4.35, 50.85, buffer_m=500)]
     """
     column = place_column(source, crs, buffer_m=buffer_m)
-    return _checked(column, Polygon.from_geometry) if isinstance(column, ShapeColumn) else list(column)
+    return _checked(column, column.__getitem__) if isinstance(column, ShapeColumn) else list(column)
 
 
 def place_column(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: float | None = None) -> PlaceColumn:
@@ -101,11 +101,11 @@ def place_column(source: PlacesLike, crs: CrsLike | None = None, *, buffer_m: fl
 def check_places(column: PlaceColumn) -> None:
     """Refuse a column with a place that is not valid, as `places` does; objects were checked when they were made."""
     if isinstance(column, ShapeColumn):
-        _checked(column, lambda shape, crs: (Polygon.from_geometry(shape, crs), None)[1])
+        _checked(column, lambda row: (column[row], None)[1])
 
 
-def _checked(column: ShapeColumn, convert: Callable[[Any, str], Any]) -> list[Any]:
-    return _rows(column.shapes, lambda shape: convert(shape, column.crs), labels=column.labels)
+def _checked(column: ShapeColumn, convert: Callable[[Any], Any]) -> list[Any]:
+    return _rows(range(len(column)), convert, labels=column.labels)
 
 
 def _array_column(source: np.ndarray[Any, Any], crs: str, buffer_m: float | None) -> PlaceColumn:
@@ -186,12 +186,12 @@ def _rows(rows: Iterable[object], convert: Callable[[object], Spatial], labels: 
 def _place(row: object, *, crs: str, buffer_m: float | None) -> Spatial:
     """Make one place from one row."""
     if isinstance(row, BBox | PointBuffer | Polygon):
-        return row
+        return one_place(row)
     if isinstance(row, Mapping) and row.get("type") in _SPECS and "coordinates" not in row:
-        return spatial_from_dict(row)
+        return one_place(spatial_from_dict(row))
     shape = _shape(row)
     if isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
-        return Polygon.from_geometry(shape, crs)
+        return one_place(Polygon.from_geometry(shape, crs))
     if isinstance(shape, shapely.Point) and not shape.is_empty:
         if buffer_m is None:
             fix = "pass buffer_m=, half the side in metres of a square around each point"

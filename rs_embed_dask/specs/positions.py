@@ -7,6 +7,7 @@ ground: so a sample of windows gives a table, which can be kept, passed to anoth
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from rs_embed_dask.errors import SpecError, redact
-from rs_embed_dask.specs.base import as_mapping, number, text, whole
+from rs_embed_dask.specs.base import as_mapping, choice, number, text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["AUTO", "KEPT", "MEASURED", "MODES", "PASSED", "REMOVED", "PositionTable"]
+__all__ = ["AUTO", "KEPT", "MEASURED", "MODES", "PASSED", "REMOVED", "PositionTable", "positions_given"]
 
 AUTO: Final = "auto"
 KEPT: Final = "kept"
@@ -154,3 +155,15 @@ class PositionTable:
             if own[name] != value:
                 reason = f"here it is {value!r}"
                 raise SpecError(f"PositionTable.{name}", value=own[name], reason=reason, fix=_ANOTHER)
+
+
+def positions_given(what: str, value: object) -> str | PositionTable:
+    """Return a mode, the path of a store, or a table. Raises SpecError, UnknownNameError."""
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and _is_path(value)):
+        return os.fspath(value)
+    return choice(what, value, MODES) if isinstance(value, str) else PositionTable.of(value)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text names a place rather than a mode."""
+    return any(mark in text for mark in ("/", os.sep, "."))

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEGREE_M",
-    "LARGEST_AREA_M2",
     "LARGEST_BUFFER_M",
     "BBox",
     "Place",
@@ -48,9 +47,6 @@ __all__ = [
     "exact_wkt",
     "spatial_from_dict",
 ]
-
-LARGEST_AREA_M2: Final = 1e12
-_SPLIT_FIX: Final = "split it into smaller places, or give compute_map its outline as a shapely polygon"
 
 
 def check_lon(what: str, value: float) -> None:
@@ -66,15 +62,6 @@ def check_lat(what: str, value: float) -> None:
     if abs(value) > POLE:
         fix = "give degrees, check that longitude comes first, or pass crs="
         raise SpecError(what, value=value, reason="latitudes lie in [-90, 90]", fix=fix)
-
-
-def check_area(what: str, area_m2: float, value: object) -> None:
-    """Refuse a place that is too large for one read."""
-    if area_m2 > LARGEST_AREA_M2:
-        reason = (
-            f"its area is {area_m2 / 1e6:,.0f} km2 and at most {LARGEST_AREA_M2 / 1e6:,.0f} km2 are read as one place"
-        )
-        raise SpecError(what, value=value, reason=reason, fix=_SPLIT_FIX)
 
 
 class Place(Record, ABC):
@@ -151,8 +138,8 @@ class Polygon(Place):
     Raises
     ------
     SpecError
-        If the text is not a polygon, is empty, crosses itself, has coordinates out of range, encloses a pole, is
-        larger than 1,000,000 km2, or the reference system is unknown.
+        If the text is not a polygon, is empty, crosses itself, has coordinates out of range or encloses a pole, or
+        the reference system is unknown.
 
     Examples
     --------
@@ -185,7 +172,6 @@ class Polygon(Place):
         self._check_corners(shapely.get_coordinates(shape))
         degrees = unwrapped(shape, self.crs, "Polygon")
         self._check_outline(shapely.get_parts(degrees if crs_facts(self.crs).degrees else shape))
-        check_area("Polygon", geodesic_area(degrees), self.wkt)
 
     def _check_outline(self, parts: NDArray[np.object_]) -> None:
         """Refuse parts that cross themselves, overlap or enclose nothing; they may touch."""
@@ -310,8 +296,8 @@ class BBox(Place):
     Raises
     ------
     SpecError
-        If a number is not finite or out of range, the order is wrong, the box is larger than 1,000,000 km2, it
-        touches a pole, or the reference system is unknown.
+        If a number is not finite or out of range, the order is wrong, the box touches a pole, or the reference
+        system is unknown.
 
     Examples
     --------
@@ -338,7 +324,10 @@ class BBox(Place):
         if self.minlat >= self.maxlat:
             reason = f"it must lie below maxlat, {self.maxlat:g}"
             raise SpecError("BBox.minlat", value=self.minlat, reason=reason, fix="swap minlat and maxlat")
-        check_area("BBox", self.area_m2, self)
+        if self.crs != WGS84:
+            unwrapped(
+                shapely.box(*self.own_bounds), self.crs, "BBox"
+            )  # refuses a pole inside, and what is out of reach
 
     def _check_degrees(self) -> None:
         check_lon("BBox.minlon", self.minlon)

@@ -58,10 +58,10 @@ def fill_map(
 
 
 def top_up(
-    location: Location, document: MapDocument, asked: Sequence[Asked], *, request: dict[str, Any] | None = None
+    location: Location, old: MapDocument, asked: Sequence[Asked], *, request: dict[str, Any], receipt: dict[str, Any]
 ) -> MapDocument:
-    """Add spans, models, groups and blocks."""
-    renewed = document if request is None else replace(document, request=plain(request))
+    """Add spans, models, groups, blocks and tables of positions, and parts of the receipt."""
+    renewed = replace(old, request=plain(request), receipt=old.receipt | plain(receipt))
     return _extended(location, renewed, asked)
 
 
@@ -91,6 +91,10 @@ def _extended(location: Location, old: MapDocument, asked: Sequence[Asked]) -> M
             elif len(new.spans) > len(old.spans):
                 _add_spans(location, new, f"{label}/{group.group}", layout=layout)
     kept = {path: one for path, one in old.metadata.items() if path.endswith(f"/{POSITIONS.name}")}
+    for one in asked:
+        path = f"{one.layout.label}/{POSITIONS.name}"
+        if one.positions is not None and path not in kept:
+            kept[path] = put_array(location, path, POSITIONS, values=one.positions)
     return replace(new, metadata=kept | dict(_metadata(location, new))).save(location)
 
 

@@ -208,11 +208,12 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks of one model: blocks of some groups, in some spans."""
+    """What a request asks of one model: blocks of some groups, in some spans, and its table of positions if given."""
 
     layout: MapLayout
     spans: tuple[TimeSpan, ...]
     blocks: Mapping[MapGroup, BlockSet]
+    positions: np.ndarray[Any, Any] | None = field(default=None, compare=False)
 
 
 @dataclass

@@ -32,10 +32,14 @@ def open_map(path: Target) -> xr.DataTree:
     xarray.DataTree
         One node per model, with ``position_mean (dim, row, column)`` where positions were taken away, and in it one
         per UTM zone (``"utm01"`` to ``"utm60"``), polar cap or chosen projection. In each, as Dask arrays of one
-        block a chunk: ``embedding (time, dim, y, x)`` in float16 or float32, ``valid_fraction``, ``n_obs``,
-        ``first_date`` and ``last_date (time, y, x)``, ``coverage (y, x)``, ``status`` and ``reason (time, block_row,
+        block a chunk: ``embedding (time, dim, y, x)`` in float32, ``valid_fraction``, ``n_obs``, ``first_date``
+        and ``last_date (time, y, x)``, ``coverage (y, x)``, ``status`` and ``reason (time, block_row,
         block_column)``; with ``x`` and ``y`` in metres of the projection, ``time``, ``time_end`` and
-        ``spatial_ref``. Maps of bytes are multiplied by their scale. Groups without a computed block are left out.
+        ``spatial_ref``. Groups without a computed block are left out.
+
+        Vectors are float32 whatever the file holds, for xarray adds float16 up in float16, where sums and means
+        overflow or lose digits: those of float16 are widened, and codes of int8 multiplied by their scale, block by
+        block as they are read. Plain xarray gives what the file holds.
 
     Raises
     ------
@@ -81,10 +85,12 @@ def _cropped(view: MapStore, layout: MapLayout, *, group: MapGroup, blocks: Bloc
         spatial_ref=((), 0, cf_attrs(group.crs, transform)),
     )
     placed.attrs |= spatial_attrs(transform, (rows.stop - rows.start, cols.stop - cols.start))
-    return placed if layout.dtype != "int8" else _in_numbers(placed)
+    return _in_numbers(placed)
 
 
-def _in_numbers(codes: xr.Dataset) -> xr.Dataset:
-    """Give vectors instead of codes; xarray has masked what is not there already."""
-    vectors = (codes.embedding * codes.scale.astype("float32")).astype("float32").transpose(*codes.embedding.dims)
-    return codes.assign(embedding=vectors.assign_attrs(codes.embedding.attrs)).drop_vars("scale")
+def _in_numbers(stored: xr.Dataset) -> xr.Dataset:
+    """Give vectors in float32 instead of halves or codes; xarray has masked what is not there already."""
+    vectors = stored.embedding.astype("float32")
+    if "scale" in stored:
+        vectors = (vectors * stored.scale.astype("float32")).transpose(*vectors.dims).assign_attrs(vectors.attrs)
+    return stored.assign(embedding=vectors).drop_vars("scale", errors="ignore")

@@ -291,10 +291,25 @@ class MapStore(MapView):
             elif result.coverage is not None:
                 block.at(inside).write_coverage(result.coverage)
 
-    def top_up(self, asked: Sequence[Asked], *, request: dict[str, Any] | None = None) -> None:
-        """Add spans, models, groups and blocks; what is there stays where and as it is.
+    def top_up(
+        self,
+        asked: Sequence[Asked],
+        *,
+        request: dict[str, Any] | None = None,
+        receipt: dict[str, Any] | None = None,
+    ) -> None:
+        """Add spans, models, groups, blocks and tables of positions; what is there stays where and as it is.
 
         Only the client calls this.
+
+        Parameters
+        ----------
+        asked : sequence of Asked
+            As `create`.
+        request : dict, optional
+            The request that takes the place of the stored one.
+        receipt : dict, optional
+            Parts of the receipt, which are added or replaced.
 
         Raises
         ------
@@ -302,7 +317,8 @@ class MapStore(MapView):
             If a model or group is there with another shape.
         """
         self._check_writable()
-        self._renew(top_up(self._location, self.document, asked, request=request))
+        request = self.request if request is None else request
+        self._renew(top_up(self._location, self.document, asked, request=request, receipt=receipt or {}))
 
     def keep_positions(self, label: str, table: np.ndarray[Any, Any], **attrs: Any) -> None:
         """Write a model's table of positions (dim, row, column), with what is to be known of it."""

@@ -226,11 +226,13 @@ def test_a_map_is_verified_repaired_and_resumed(threads_client, tmp_path, wester
     assert rs.verify(path).is_sound
     one, other = (open_map(place)["rcf"]["utm31"].embedding.values for place in (path, western[0]))
     np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)  # other batches add up in another order
+    assert rs.map_scores(path).equals(rs.map_scores(western[0]))
     files[1].unlink()
     with pytest.warns(UserWarning, match=r"1 file missing .*; 1 block to compute again"):
         again = rs.resume(path, client=threads_client, progress=False)
     assert again.counts["rcf"].total() == 1
     assert rs.verify(path).is_sound
+    assert rs.map_scores(path).equals(rs.map_scores(western[0]))
 
 
 def test_a_second_run_is_refused_while_the_first_writes_or_waits_for_it(threads_client, tmp_path):
@@ -456,17 +458,22 @@ def test_a_top_up_adds_to_the_scores(threads_client, tmp_path, western):
 
 # ----------------------------------------------------------------------------------------------------------- positions
 def test_two_regions_with_one_table_agree(windowed, threads_client, tmp_path):
+    """One takes the table from another map; the run of the other is killed before any work, and resumed."""
     path, wanted, place, _ = windowed
     store = MapStore.open(path)
     (label,) = store.labels
     table = store.table(label)
+    near = rs.BBox(place.minlon + 0.004, place.minlat, place.maxlon + 0.01, 50.913)
+    outs = [tmp_path / "0.zarr", tmp_path / "1.zarr"]
+    compute(MapRun(Region.of(place), replace(wanted, positions=str(path))), outs[0], client=threads_client)
+    store_for(MapRun(Region.of(near), replace(wanted, positions=table)), outs[1])
+    rs.resume(outs[1], client=threads_client, progress=False)
     fields = []
-    for number, box in enumerate((place, rs.BBox(place.minlon + 0.004, place.minlat, place.maxlon + 0.01, 50.913))):
-        out = tmp_path / f"{number}.zarr"
-        compute(MapRun(Region.of(box), replace(wanted, positions=table)), out, client=threads_client)
+    for out, origin in zip(outs, (f"the table of {path}", "the table passed"), strict=True):
         fields.append(open_map(out)[label]["utm31"].embedding[0])
         facts = MapStore.open(out).receipt["positions"][label]
-        assert "the table passed" in facts["statement"]
+        assert facts["removed"]
+        assert f"({origin}, from {table.windows} windows)" in facts["statement"]
         assert facts["table"]["digest"] == table.digest
     one, other = xr.align(*fields, join="inner")
     assert one.size > 128 * 64 * 64 / 2

@@ -94,7 +94,7 @@ def test_origins_are_multiples_of_a_block_and_follow_from_the_projection_alone()
     lattice = lattice_for("utm31", 80.0, 64)
     assert lattice.origin == (158720.0, 9400320.0)
     assert lattice.shape[0] % 64 == lattice.shape[1] % 64 == 0
-    assert [edge % lattice.block_m for edge in lattice.origin] == [0, 0]
+    assert [edge % (lattice.block * lattice.token_m) for edge in lattice.origin] == [0, 0]
     assert lattice_for("utm40", 80.0, 64).origin == lattice.origin
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
 from pyproj import CRS
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import PlanError, SpecError
+from rs_embed_dask.engine.request import request_of
+from rs_embed_dask.errors import PlanError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.maps import stream
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.passes import MapPass
 from rs_embed_dask.maps.region import Region
+from rs_embed_dask.maps.request import MapRequest, MapRun
+from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.windows import BlockIndex, Tiles
 from rs_embed_dask.specs.positions import PositionTable
+from rs_embed_dask.store.map_store import MapStore
 from tests.maps.test_compute import SPAN, WEST, run_of
 
 NANO = rs.ModelSpec("galileo", variant="nano", weights="random")
@@ -64,6 +70,22 @@ def test_a_large_region_has_the_blocks_of_its_area():
     # what the windows overlap, and one row and column of windows more at the edges of the region and of each band
     assert (12 / 11) ** 2 < one.inference < 1.03 * (12 / 11) ** 2
     assert 1 < plan.reads[0].excess < 1.02
+
+
+def test_a_continent_is_a_region_but_not_a_place(tmp_path):
+    """Between parallels the ellipsoid has a closed formula: 10,409,475 km2 from 10 W to 30 E and 35 to 70 N."""
+    europe = rs.BBox(-10, 35, 30, 70)
+    coarse = {"fetch": rs.FetchSpec(resolution_m=1000), "provider": "synthetic"}
+    plan = rs.plan_map(europe, {"id": "bandstats", "options": {"patch_px": 8}}, YEAR, **coarse)
+    polygon = Region.of(rs.Polygon.from_geometry(europe.geometry))
+    assert [plan.area_km2, polygon.area_m2 / 1e6] == pytest.approx([10_409_475, 10_409_475], rel=1e-6)
+    blocks = plan.models[0].blocks
+    assert sum(blocks.values()) > 10_409_475 / (8 * 64) ** 2
+    assert set(blocks) >= {f"utm{zone}" for zone in range(29, 36)}
+    for many in ([europe], gpd.GeoSeries([europe.geometry], crs=4326)):
+        with pytest.raises(SpecError, match=r"places\[0\].*10,409,47. km2 and at most 1,000,000 km2.*use compute_map"):
+            rs.compute_embeddings(many, "bandstats", YEAR, out=tmp_path / "run.zarr", **coarse)
+    assert not list(tmp_path.iterdir())
 
 
 def test_twice_the_spans_take_twice_the_work_and_store():
@@ -177,16 +199,52 @@ def test_a_projection_has_one_name_however_it_is_spelt():
     assert [plan.request["crs"] for plan in plans] == ["EPSG:3035"] * 4 + ["utm"]
 
 
-def test_a_table_of_positions_that_no_model_can_use_is_refused_in_the_plan():
-    table = PositionTable(np.zeros((128, 12, 12), np.float32), "galileo", "nano", 8, windows=500, share=0.5)
-    for given, models, match in (
-        (table, "bandstats", "no model of this map has its windows"),
-        (replace(table, model="rcf"), "rcf", "no model of this map has its windows"),
-        (replace(table, variant="tiny"), NANO, "variant"),
-        (replace(table, mean=np.zeros((128, 6, 6), np.float32)), [NANO, "rcf"], "window"),
-    ):
-        with pytest.raises(SpecError, match=match):
-            rs.plan_map(WEST, models, YEAR, provider="synthetic", positions=given)
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A table, and a map for which it was given and nothing has been computed."""
+    mean = np.zeros((128, 12, 12), np.float32)
+    mean[0, 0, 0], mean[0, 0, 1] = 1, -1
+    table = PositionTable(mean, "galileo", "nano", 8, windows=500, share=0.5)
+    path = tmp_path_factory.mktemp("given") / "given.zarr"
+    wanted = MapRequest(request_of(NANO, {"provider": "synthetic"}), (YEAR,), positions=table)
+    store_for(MapRun(Region.of(WEST), wanted), path)
+    return table, path
+
+
+def test_a_table_that_is_given_is_in_the_map_before_any_work(given):
+    table, path = given
+    store = MapStore.open(path)
+    (label,) = store.labels
+    assert store.table(label).digest == table.digest
+    statement = "positions removed, as asked (the table passed, from 500 windows)"
+    assert store.receipt["positions"][label]["statement"] == statement
+    (figures,) = rs.plan_map(WEST, NANO, YEAR, provider="synthetic", positions=path).models
+    assert figures.positions == f"removed, as asked (the table of {path}, from 500 windows)"
+    assert figures.first_windows == 0
+
+
+@pytest.mark.parametrize("how", ["table", "path"])
+@pytest.mark.parametrize(
+    ("models", "match"),
+    [
+        ("bandstats", "positions = 'table of galileo': the request computes no such model with windows. Fix: give"),
+        (replace(NANO, variant="tiny"), "PositionTable.variant = 'nano': here it is 'tiny'. Fix: pass"),
+        ([replace(NANO, options={"max_px": 48}), "rcf"], "PositionTable.window = 12: here it is 6. Fix: pass"),
+        (replace(NANO, options={"patch_px": 4, "max_px": 48}), "PositionTable.patch_px = 8: here it is 4. Fix: pass"),
+    ],
+)
+def test_a_table_of_another_model_is_refused_in_the_plan(given, how, models, match):
+    with pytest.raises(SpecError, match=re.escape(match)):
+        rs.plan_map(WEST, models, YEAR, provider="synthetic", positions=given[how == "path"])
+
+
+def test_a_place_without_a_table_is_refused_in_the_plan(tmp_path):
+    store_for(run_of(WEST), tmp_path / "plain.zarr")
+    for name, match in (("plain.zarr", "it holds no table of positions.*Fix: give another"), ("none.zarr", "Fix: ")):
+        with pytest.raises(StoreError, match=rf"{name}.*{match}"):
+            rs.plan_map(WEST, NANO, YEAR, provider="synthetic", positions=tmp_path / name)
+    with pytest.raises(UnknownNameError, match=r"positions = 'remove'.*did you mean 'removed'"):
+        rs.plan_map(WEST, NANO, YEAR, provider="synthetic", positions="remove")
 
 
 def test_spans_are_one_or_any_sequence_of_them():

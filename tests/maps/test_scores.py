@@ -15,7 +15,7 @@ from rs_embed_dask.errors import StoreError
 from rs_embed_dask.maps.lattice import Rect, lattice_for
 from rs_embed_dask.maps.scores import DISTANCES, MapScores, ScoreSums, ZoneSums
 from rs_embed_dask.maps.scoring import BlockEdges, BlockScore, ScoreBook, ZoneSample, zone_sample
-from rs_embed_dask.maps.windows import Tiling
+from rs_embed_dask.maps.windows import BlockIndex, Tiling
 from rs_embed_dask.specs.ground import WGS84, project
 
 TILING = Tiling(window=6, stride=6, block=24)
@@ -340,12 +340,18 @@ def test_the_book_of_scores_survives_storage():
     vectors = on_the_ground(lattice, rect)
     book = ScoreBook()
     tiling = Tiling(window=12, stride=11, block=64)
-    book.add(BlockScore(ScoreSums.of(tiling, rect, vectors), zone_sample(lattice, rect, vectors), None))
-    book.add(BlockScore(ScoreSums.of(tiling, rect, vectors).without_positions, ZoneSample.none(), None))
+    first = BlockScore(ScoreSums.of(tiling, rect, vectors), zone_sample(lattice, rect, vectors), None)
+    book.add(first, "utm31/0", (3, 4))
+    book.add(BlockScore(first.sums.without_positions, ZoneSample.none(), None), "utm31/1", (3, 4))
     again = ScoreBook.from_bytes(book.to_bytes(), "here")
     assert again.scores == book.scores
     assert again.blocks == 2
     assert again.scores.tokens == 64 * 64
+    for where in ("utm31/0", "utm31/1"):
+        again.add(first, where, BlockIndex(3, 4))  # repaired, it counts as before
+    assert again.scores == book.scores
+    again.add(first, "utm32/0", BlockIndex(3, 4))
+    assert (again.blocks, again.scores.tokens) == (3, 2 * 64 * 64)
     with pytest.raises(StoreError, match="cannot be read"):
         ScoreBook.from_bytes(b"PK nonsense", "here")
 

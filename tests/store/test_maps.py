@@ -74,7 +74,7 @@ def test_what_is_written_is_read_back_where_it_lies(tmp_path, layout):
     assert node.embedding.dims == ("time", "dim", "y", "x")
     assert node.sizes["y"] == 3 * SIDE
     assert node.sizes["x"] == 2 * SIDE
-    assert node.embedding.dtype == ("float32" if layout.dtype == "int8" else layout.dtype)
+    assert node.embedding.dtype == np.float32
     scale = 0.5 if layout.dtype == "int8" else 1
     lattice = lattice_for("utm31", TOKEN_M, SIDE)
     for row, col in ((328, 40), (339, 47)):
@@ -117,6 +117,20 @@ def test_plain_xarray_opens_it_with_coordinates_and_crs(filled):
     with xr.open_datatree(filled, engine="zarr", chunks={}) as tree:
         assert set(tree.children) == {"tiny", "half"}
         assert tree["half"]["utm31"].embedding.dtype == np.float16
+
+
+def test_means_of_what_is_read_do_not_overflow_in_any_precision(tmp_path):
+    store = make_map(tmp_path / "m", layouts=LAYOUTS, blocks=square(82, 10, 1, 1))
+    for layout in LAYOUTS:
+        key = BlockKey(layout.label, "utm31", 0, 82, 10)
+        number = 100 if layout is BYTES else 40_000
+        store.write_block(key, result_of(layout, key, embedding=np.full((layout.dim, 4, 4), number, layout.dtype)))
+    vectors = {layout.label: open_map(tmp_path / "m")[layout.label]["utm31"].embedding for layout in LAYOUTS}
+    assert {one.dtype for one in vectors.values()} == {np.dtype("float32")}
+    assert {one.dims for one in vectors.values()} == {("time", "dim", "y", "x")}
+    assert all(one.chunks is not None and one.attrs["grid_mapping"] == "spatial_ref" for one in vectors.values())
+    means = {label: float(one.mean()) for label, one in vectors.items()}
+    assert means == {"tiny": 40_000, "half": 40_000, "bytes": 50}  # 32 times 40,000 is far above 65,504
 
 
 # Rioxarray 0.19 multiplies affines in a way that affine 3 announces to leave.
@@ -335,20 +349,24 @@ def test_a_top_up_that_is_cut_short_changes_nothing():
     fill_map(make_map(place))
     more = [
         Asked(TINY, (YEAR, NEXT), {group_of(): square(84, 10)}),
-        Asked(HALF, (NEXT,), {group_of("utm32", HALF): square(84, 5)}),
+        Asked(HALF, (NEXT,), {group_of("utm32", HALF): square(84, 5)}, np.ones((2, 3, 3), "float32")),
     ]
+    said = {"positions": {"half": {"removed": True}}}
     before, after = (("tiny",), (YEAR,)), (("tiny", "half"), (YEAR, NEXT))
     states = []
-    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more), stride=3):
+    for _ in crashes(lambda: MapStore.open(place, "r+").top_up(more, receipt=said), stride=3):
         store = MapStore.open(place)
         states.append((store.labels, store.spans))
         assert len(list(store.pending("tiny"))) == (0 if states[-1] == before else 2)
+        assert store.receipt == ({} if states[-1] == before else said)
     assert set(states) <= {before, after}
     assert states.count(after) <= 1  # cut short after the root document was there, before its copy was
     store = MapStore.open(place, "r+")
     fill_map(store)
     assert {label: sum(counts.values()) for label, counts in store.counts().items()} == {"tiny": 4 + 8, "half": 4}
     assert open_map(place)["half"]["utm32"].sizes["time"] == 2
+    assert (store.positions("half") == 1).all()
+    assert store.receipt == said
 
 
 def test_zarr_finds_every_array_of_two_models_one_of_which_has_a_table(tmp_path):

@@ -99,7 +99,7 @@ def build_preview(path: Target, *, embeddings: bool = False) -> list[str]:
         pyramid
         for label in view.labels
         if tree[label].children
-        for pyramid in _build(view.location, tree, label, embeddings=embeddings)
+        for pyramid in _build(view, tree, label, embeddings=embeddings)
     ]
     tops = sorted({one.rpartition("/")[0] for one in pyramids})
     keys = sorted(key for top in tops for key in view.location.keys(top) if key.endswith(f"/{ROOT_KEY}"))
@@ -123,9 +123,9 @@ def _is_below(path: str, folders: Sequence[str]) -> bool:
     return any(f"{path}/".startswith(f"{one}/") for one in folders)
 
 
-def _build(location: Location, tree: xr.DataTree, label: str, *, embeddings: bool) -> Iterator[str]:
+def _build(view: MapStore, tree: xr.DataTree, label: str, *, embeddings: bool) -> Iterator[str]:
     """Write all pyramids of one model."""
-    fields = fields_of(tree, label)
+    location, fields = view.location, fields_of(tree, label)
     samples = sampled(fields)
     if not len(samples):
         return
@@ -136,7 +136,10 @@ def _build(location: Location, tree: xr.DataTree, label: str, *, embeddings: boo
         make_array(location, f"{label}/{PREVIEW}/{one.name}", one, shape=values.shape, chunks=values.shape)
         with explained("preview", f"{location.name}/{label}", "check the disk's space"):
             open_array(location, f"{label}/{PREVIEW}/{one.name}")[...] = values
-    make = {PREVIEW: partial(_write_colours, basis=basis)} | ({POOLED: _write_pooled} if embeddings else {})
+    # Means of codes are no codes; other vectors are kept as the map keeps them.
+    dtype = view.layout(label).dtype.replace("int8", "float32")
+    pooled = {POOLED: partial(_write_pooled, dtype=dtype)} if embeddings else {}
+    make = {PREVIEW: partial(_write_colours, basis=basis)} | pooled
     for name, write in make.items():
         make_group(location, f"{label}/{name}", {})
         for group, spans in groupby(fields, key=lambda one: one.group):
@@ -206,12 +209,12 @@ def _write_colours(pyramid: _Pyramid, basis: Pca) -> bool:
     return True
 
 
-def _write_pooled(pyramid: _Pyramid) -> bool:
+def _write_pooled(pyramid: _Pyramid, dtype: str) -> bool:
     if len(pyramid.levels) == 1:
         return False
     field = pyramid.fields[0]
     doc = {"long_name": f"embedding by {field.label}, means of the vectors below"}
-    one = Field("embedding", dtype=str(field.vectors.dtype), dims=("time", "dim", "y", "x"), attrs=doc)
+    one = Field("embedding", dtype=dtype, dims=("time", "dim", "y", "x"), attrs=doc)
     pyramid.make(one, pyramid.levels[1:], (1, field.dim, _POOLED_TILE, _POOLED_TILE))
     for time, field in enumerate(pyramid.fields):
         pyramid.fill(one.name, partial(_pooled, field), time=time, first=1, side=_POOLED_TILE)
