@@ -187,8 +187,8 @@ class ScoreBook:
         file = io.BytesIO()
         arrays: dict[str, Any] = {f"sums_{name}": values for name, values in self.sums.arrays().items()}
         counted = json.dumps({where: BlockSet.of(some).to_text() for where, some in self.counted.items()})
-        zones = {"places": self.zones.places, "vectors": self.zones.vectors}
-        np.savez(file, blocks=self.blocks, counted=counted, **zones, **arrays)
+        arrays |= {"places": self.zones.places, "vectors": self.zones.vectors}
+        np.savez(file, blocks=self.blocks, counted=counted, **arrays)
         return file.getvalue()
 
     @classmethod
