@@ -34,6 +34,7 @@ __all__ = [
     "StoreMismatchError",
     "TransientError",
     "UnknownNameError",
+    "UnreachableError",
     "WeightsError",
     "is_key_like",
     "keep_secret",
@@ -329,6 +330,10 @@ class TransientError(ProviderError):
     ) -> None:
         super().__init__(what, value=value, reason=reason, fix=fix)
         self.retry_after_s = retry_after_s
+
+
+class UnreachableError(ProviderError):
+    """A service that nobody reaches when a run begins."""
 
 
 class AccessError(ProviderError):

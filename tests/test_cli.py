@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from rs_embed_dask.cli import app as command_line
 from rs_embed_dask.cli.app import app
 from rs_embed_dask.engine.request import statuses_of
 from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError, StoreError, UnknownNameError
+from rs_embed_dask.providers import reach
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
 
@@ -273,6 +275,15 @@ def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeyp
     assert shell(*words, "--quiet") == (0, "", "")
     with xr.open_datatree(out_path, engine="zarr") as tree:
         np.testing.assert_array_equal(tree["rcf"]["embedding"].values, before)
+
+
+def test_a_catalogue_that_nobody_reaches_is_one_message(shell, tmp_path, scheduler, monkeypatch):
+    monkeypatch.setattr(reach, "PROBE", replace(reach.PROBE, first_wait_s=0.001))
+    words = ("--provider", "stac", "--url", "http://127.0.0.1:9/stac", "-m", "rcf", "--cluster", scheduler, "--quiet")
+    code, out, err = shell("embed", *REQUEST, *words, "--out", tmp_path / "run.zarr")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: service = 'http://127.0.0.1:9': it cannot be reached: it refused the connection")
+    assert err.count("error") == 1
 
 
 def test_no_cluster_is_contacted_before_the_plan_is_made_or_when_nothing_is_left(shell, tmp_path, scheduler):

@@ -105,7 +105,7 @@ def test_shown_commands_have_options_that_exist(page, line):
     command = get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
-    known = {option for parameter in command.params for option in parameter.opts}
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word for word in words if word.startswith("-") and not word[1:2].isdigit()}
     assert used <= known
 

@@ -14,7 +14,15 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliMapOptions, CliOptions, ClusterOptions, ProviderOptions, TimeOptions, taking
+from rs_embed_dask.cli.options import (
+    CliMapOptions,
+    CliOptions,
+    ClusterOptions,
+    DoctorOptions,
+    ProviderOptions,
+    TimeOptions,
+    taking,
+)
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -354,22 +362,19 @@ def weights_fetch(
 
 
 @app.command()
-@taking(ProviderOptions)
-def doctor(
-    provider: ProviderOptions,
-    *,
-    live: Annotated[bool, typer.Option("--live", help="Also open a session with the service.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check whether Earth Engine, or a provider with checks of its own, works here: libraries and credentials."""
-    from rs_embed_dask.cli.inspect import check_rows
-    from rs_embed_dask.providers.registry import checkup
+@taking(ProviderOptions, TimeOptions, DoctorOptions)
+def doctor(provider: ProviderOptions, time: TimeOptions, options: DoctorOptions, *, as_json: Json = False) -> None:
+    """Check whether a provider or a product works here: host, credentials, one search, one block."""
+    from rs_embed_dask.cli.inspect import check_rows, checks_of
 
-    checks = checkup(rs.open_provider(read.provider_from(provider)), live=live)
+    opened = rs.open_provider(read.provider_from(provider))
+    product = None if options.product is None else read.product_from(options, opened)
+    checks = checks_of(product or opened, read.trial_from(time, options), live=options.live)
     if as_json:
         show.json_text(check_rows(checks))
     else:
-        show.table(check_rows(checks), title=f"{provider.provider}, {'live' if live else 'local'}")
+        title = f"{options.product or provider.provider}, {'live' if options.live else 'local'}"
+        show.table(check_rows(checks), title=title, ruled=True)
     raise typer.Exit(FAILED if any(check.is_well is False for check in checks) else 0)
 
 

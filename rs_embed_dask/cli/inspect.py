@@ -15,13 +15,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.products import Reader
+    from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.checks import Trial
     from rs_embed_dask.providers.registry import Check
 
-__all__ = ["band_rows", "check_rows", "composed", "frame_rows", "save_picture"]
+__all__ = ["band_rows", "check_rows", "checks_of", "composed", "frame_rows", "save_picture"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 LOW_PCT, HIGH_PCT = 2, 98
 PANEL_IN = 3.0
+
+
+def checks_of(source: Provider | Reader, trial: Trial | None, *, live: bool) -> list[Check]:
+    """Check a provider or a product."""
+    from rs_embed_dask.products.checks import checkup_product
+    from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.checks import NOTHING_LOCAL, checkup
+
+    if isinstance(source, Provider):
+        return checkup(source, live=live, trial=trial)
+    return checkup_product(source, trial) if live else [NOTHING_LOCAL]
 
 
 def check_rows(checks: Iterable[Check]) -> list[dict[str, object]]:

@@ -20,6 +20,7 @@ __all__ = [
     "CliMapOptions",
     "CliOptions",
     "ClusterOptions",
+    "DoctorOptions",
     "FetchOptions",
     "ModelOptions",
     "PlaceOptions",
@@ -65,6 +66,21 @@ class ProviderOptions:
     provider_option: Annotated[
         list[str], _imagery(help="NAME=VALUE, passed to the provider; values may be JSON. Can be repeated.")
     ] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """What is checked."""
+
+    product: Annotated[str | None, _imagery(help="Check this precomputed product instead, such as tessera.")] = None
+    product_option: Annotated[list[str], _imagery(help="NAME=VALUE of the product. Can be repeated.")] = field(
+        default_factory=list
+    )
+    sensor: Annotated[str | None, _imagery(help="Sensor of the search and the block.")] = None
+    at: Annotated[str | None, _places(help="LON,LAT of the search and the block.")] = None
+    live: Annotated[
+        bool, typer.Option("--live/--local", help="Ask the service, or check only what needs no network.")
+    ] = True
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rs_embed_dask.cli.options import (
     CliMapOptions,
     CliOptions,
+    DoctorOptions,
     FetchOptions,
     ModelOptions,
     OutputOptions,
@@ -24,10 +25,22 @@ from rs_embed_dask.errors import SpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
+    from rs_embed_dask.providers.checks import Trial
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
 
-__all__ = ["CliMap", "CliRequest", "dims_from", "map_from", "provider_from", "request_from", "span_from"]
+__all__ = [
+    "CliMap",
+    "CliRequest",
+    "dims_from",
+    "map_from",
+    "product_from",
+    "provider_from",
+    "request_from",
+    "span_from",
+    "trial_from",
+]
 
 
 @dataclass(frozen=True)
@@ -195,6 +208,34 @@ def span_if_any(options: TimeOptions) -> TemporalSpec | None:
     """Read the span, or None where no option names one."""
     given = (options.year, options.start, options.end)
     return None if all(each is None for each in given) else span_from(options)
+
+
+def product_from(options: DoctorOptions, provider: Provider) -> Reader:
+    """Return the reader of a precomputed product with its options."""
+    from rs_embed_dask.models import card
+    from rs_embed_dask.products import reader_for
+    from rs_embed_dask.specs import ModelSpec
+
+    spec = ModelSpec.of(str(options.product))
+    if card(spec.id).kind != "product":
+        fix = "name a product such as tessera, or check the provider that the model reads from"
+        raise SpecError("--product", value=spec.id, reason="its vectors are computed, not read", fix=fix)
+    chosen = dict(setting(text, option="--product-option", example="cache_gb=5") for text in options.product_option)
+    return reader_for(card(spec.id), dataclasses.replace(spec, options=tuple(chosen.items())), provider)
+
+
+def trial_from(time: TimeOptions, options: DoctorOptions) -> Trial | None:
+    """Read where, when and of which sensor a provider is tried; None where no option says so."""
+    from rs_embed_dask.imagery.dates import Span
+    from rs_embed_dask.providers.checks import Trial
+
+    span = span_if_any(time)
+    given: dict[str, Any] = {} if options.sensor is None else {"sensor": options.sensor}
+    if span is not None:
+        given["span"] = Span(span.start_date, span.end_date)
+    if options.at is not None:
+        given |= dict(zip(("lon", "lat"), numbers("--at", options.at, names=("LON", "LAT")), strict=True))
+    return Trial(**given) if given else None
 
 
 def suitability_keywords(path: Path, options: ProviderOptions, *, buffer_m: float | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from rs_embed_dask.engine.report import (
     emit,
 )
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
-from rs_embed_dask.engine.watch import Options, Watch, current_workers
+from rs_embed_dask.engine.watch import Options, Watch, workers_with
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
 from rs_embed_dask.specs.positions import AUTO
 from rs_embed_dask.store import ALL_CHUNKS, Status
@@ -175,11 +175,7 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
     """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
     # Errors that every item would meet (no weights, no licence) thus end the run before the first read.
-    embedding = [
-        address
-        for address, worker in current_workers(client).items()
-        if not placement.embed or any(worker["resources"].get(name) for name in placement.embed)
-    ]
+    embedding = workers_with(client, placement.embed)
     if not embedding:
         return
     answers = client.run(_load, recipe, workers=embedding, on_error="return")
@@ -235,6 +231,7 @@ class Driver:
         started = time.perf_counter()
         is_over = False
         try:
+            self.watch.reach()
             warm_up(self._client, self._graphs.parcel, self.watch.placement)
             self._settle_positions()
             self._fill(jobs)
@@ -437,6 +434,7 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
             plan=plan,
         )
         emit(listeners, started)
+        driver.watch.services = plan.recipe.services(label for label, pending in todo.items() if len(pending))
         return driver.run(Jobs(chunks))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.embedding import Embedding
@@ -17,6 +19,7 @@ from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_produc
 from rs_embed_dask.errors import EngineError, PlanError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
+from rs_embed_dask.providers.reach import ask_here, check_services
 from rs_embed_dask.specs import Polygon
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def read_items(plan: Plan) -> Iterator[tuple[Unit, dict[int, CubeRead]]]:
 def embed_items(plan: Plan) -> Iterator[ItemResult]:
     """Read and embed the items of a plan in this process, in order, a batch at a time."""
     recipe, tables = plan.recipe, _tables(plan)
+    _reached(recipe.services(recipe.labels))
     for entry in recipe.models:  # what no item could be embedded without is known before the first read
         resident(entry.key, entry.load, recipe.batch_items).model.result()
     reads = read_items(plan)
@@ -69,6 +73,12 @@ def embed_items(plan: Plan) -> Iterator[ItemResult]:
         products = _read_products(recipe, [unit.item for unit, _ in block])
         for (unit, pixels), embedded, read in zip(block, outcomes, products, strict=True):
             yield ItemResult(unit.item, {**embedded, **read}, tuple(pixels.values()), weights)
+
+
+@cache
+def _reached(services: tuple[str, ...]) -> None:
+    """Try the services of a plan from this process, once where they answer. Raises UnreachableError."""
+    check_services(services, ask_here, wait=lambda seconds, _: sleep(seconds))
 
 
 def _tables(plan: Plan) -> dict[str, PositionTable]:
@@ -142,6 +152,7 @@ def inputs_of(plan: Plan) -> dict[str, Cube]:
     for entry in plan.recipe.products:
         fix = "use get_embedding(..., output='grid') to see its vectors"
         raise SpecError("inspect_input", value=entry.label, reason="a product has no input imagery", fix=fix)
+    _reached(plan.recipe.services(plan.recipe.entry))
     _, pixels = next(read_items(plan))
     cubes = {}
     for number, group in enumerate(plan.recipe.groups):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.engine.estimate import seconds_text
 from rs_embed_dask.engine.report import (
     ChunkDone,
+    Delayed,
     Event,
     ItemFailed,
     Listener,
@@ -40,7 +41,7 @@ class Score:
 
     def __init__(self) -> None:
         self.chunks = self.done = self.items = self.failed = self.workers_lost = 0
-        self.unit = "chunk"
+        self.unit, self.waiting = "chunk", ""
         self.statuses: Counter[str] = Counter()
         self.started = time.monotonic()
 
@@ -49,13 +50,15 @@ class Score:
         if isinstance(event, RunStarted):
             self.chunks, self.unit, self.started = event.chunks, event.unit, time.monotonic()
         elif isinstance(event, ChunkDone):
-            self.done, self.items = self.chunks - event.left, self.items + event.items
+            self.done, self.items, self.waiting = self.chunks - event.left, self.items + event.items, ""
             for counts in event.counts.values():
                 self.statuses.update({status.name.lower(): n for status, n in counts.items()})
         elif isinstance(event, ItemFailed):
             self.failed += 1
         elif isinstance(event, WorkerLost):
             self.workers_lost += 1
+        elif isinstance(event, Waiting | Delayed):
+            self.waiting = event.reason
 
     @property
     def seconds(self) -> float:
@@ -64,6 +67,11 @@ class Score:
 
     @property
     def facts(self) -> str:
+        """How the items ended, and what is waited for."""
+        return " | ".join(part for part in (self.counts, self.waiting) if part)
+
+    @property
+    def counts(self) -> str:
         """How the items ended."""
         return ", ".join(f"{count:,} {name}" for name, count in sorted(self.statuses.items()))
 
@@ -79,10 +87,11 @@ class Score:
         parts = [
             f"{self.done}/{counted(self.chunks, self.unit)}",
             counted(self.items, self._each),
-            self.facts,
+            self.counts,
             f"{counted(self.workers_lost, 'worker')} lost" if self.workers_lost else "",
             f"{self.items / self.seconds:.1f} {self._each}s/s" if self.seconds > 0 else "",
             "" if left is None or share >= 1 else f"{seconds_text(left)} left",
+            self.waiting,
         ]
         return " | ".join(part for part in parts if part)
 
@@ -121,7 +130,7 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:.0f}/{task.total:.0f} chunks", table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
@@ -139,8 +148,8 @@ class Bar:
         line = _notable(event)
         if line and self._task is not None:
             self._bar.console.print(printable(line), highlight=False, markup=False)
-        if isinstance(event, ChunkDone) and self._task is not None:
-            self._bar.update(self._task, completed=self._score.done, facts=self._score.facts)
+        if isinstance(event, ChunkDone | Delayed | Waiting) and self._task is not None:
+            self._bar.update(self._task, completed=self._score.done, facts=printable(self._score.facts))
         if isinstance(event, RunFinished):
             self._bar.stop()
             self._bar.console.print(printable(_last_line(event, self._score)), highlight=False, markup=False)
@@ -243,4 +252,4 @@ def _last_line(event: RunFinished, score: Score) -> str:
     if event.interrupted:
         stored = f"{score.done} of {counted(score.chunks, score.unit)} stored"
         return f"stopped: {stored}; resume({event.report.store!r}) continues from there"
-    return f"done in {seconds_text(event.report.seconds)}: {score.facts or 'nothing was left to do'}"
+    return f"done in {seconds_text(event.report.seconds)}: {score.counts or 'nothing was left to do'}"

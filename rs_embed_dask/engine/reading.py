@@ -29,7 +29,7 @@ from rs_embed_dask.errors import (
 )
 from rs_embed_dask.providers import load_all
 from rs_embed_dask.providers.registry import share_by
-from rs_embed_dask.providers.retry import GaveUpError, retried
+from rs_embed_dask.providers.retry import GaveUpError, retried, tell_waits
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.store import Status
 
@@ -45,6 +45,7 @@ __all__ = [
     "FATAL",
     "PASSING",
     "PLUGIN_FAULTS",
+    "WAITS",
     "CubeRead",
     "ReadResult",
     "error_line",
@@ -97,13 +98,36 @@ def error_line(error: BaseException) -> str:
     return printable(redact(" ".join(text.split())))[:400]
 
 
+_AT_WORK: Final = frozenset({WorkerStatus.running, WorkerStatus.paused})
 _LOCK: Final = threading.Lock()
 _LEASED: Final[dict[tuple[str, str], Semaphore]] = {}
 
 
 def share_caps() -> None:
-    """Extend this process's limits on concurrent requests to its whole cluster. Called within a task."""
-    share_by(_WorkerSemaphores(get_worker()))
+    """Extend this process's limits on concurrent requests to its whole cluster, which hears of waits. For tasks."""
+    worker = get_worker()
+    share_by(_WorkerSemaphores(worker))
+    tell_waits(_WorkerNotes(worker))
+
+
+WAITS: Final = "rs-embed-dask: waits"
+"""The topic of a scheduler on which workers say for what their reads wait."""
+
+_NOTES_EVERY_S: Final = 2.0
+_NOTED_AT: Final[dict[str, float]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class _WorkerNotes:
+    """Passes on why reads wait, not each of hundreds."""
+
+    worker: Any
+
+    def __call__(self, reason: str) -> None:
+        now = time.monotonic()
+        if self.worker.status in _AT_WORK and now - _NOTED_AT.get(self.worker.id, -_NOTES_EVERY_S) >= _NOTES_EVERY_S:
+            _NOTED_AT[self.worker.id] = now
+            self.worker.log_event(WAITS, reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +137,7 @@ class _WorkerSemaphores:
     worker: Any
 
     def __call__(self, name: str, most: int) -> AbstractContextManager[Any] | None:
-        if self.worker.status not in {WorkerStatus.running, WorkerStatus.paused}:
+        if self.worker.status not in _AT_WORK:
             return None
         with _LOCK:
             key = (self.worker.id, name)

@@ -22,6 +22,7 @@ from rs_embed_dask.imagery.grid import Grid, Window, grid_for
 from rs_embed_dask.imagery.sensors import sensor
 from rs_embed_dask.models import Card, ModelInput
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, view_px
+from rs_embed_dask.providers.reach import services_of
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs import (
     FetchSpec,
@@ -157,6 +158,14 @@ class Recipe:
     def entry(self) -> dict[str, ModelEntry]:
         """The models by label."""
         return {entry.label: entry for entry in self.models}
+
+    def services(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Return the hosts that every read for some models asks."""
+        needed = frozenset(labels)
+        sources: list[object] = [entry.reader for entry in self.products if entry.label in needed]
+        if any(need.label in needed for group in self.groups for need in group.needs):
+            sources.append(self.provider)
+        return tuple(dict.fromkeys(host for source in sources for host in services_of(source)))
 
     def visits(self, labels: Iterable[str]) -> tuple[tuple[int, ...], ...]:
         """Group the reads that some models need, by number: those of one source are made together, in one visit."""

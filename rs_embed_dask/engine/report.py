@@ -19,6 +19,7 @@ __all__ = [
     "ChunkDone",
     "ChunkLost",
     "ChunkReceipt",
+    "Delayed",
     "Event",
     "ItemFailed",
     "Listener",
@@ -115,6 +116,13 @@ class ChunkLost(Event):
 @dataclass(frozen=True)
 class Waiting(Event):
     """Nothing can run now."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Delayed(Event):
+    """A read waits before it asks a service again: the latest of them, every few seconds at most."""
 
     reason: str
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import dask
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from rs_embed_dask.engine.report import Listener, Waiting, WorkerLost, emit
+from rs_embed_dask.engine.reading import WAITS
+from rs_embed_dask.engine.report import Delayed, Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
+from rs_embed_dask.providers.reach import PROBE, check_services, reach
 from rs_embed_dask.store import ALL_CHUNKS
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ __all__ = [
     "Workers",
     "current_workers",
     "stop_profiler",
+    "workers_with",
 ]
 
 # Dask's profiler inspects the frames of all threads a hundred times a second. Up to Python 3.11 that allocates objects
@@ -68,6 +73,12 @@ def current_workers(client: Client) -> dict[str, dict[str, Any]]:
     answer: dict[str, Any] = client.sync(scheduler.identity)
     workers: dict[str, dict[str, Any]] = answer["workers"]
     return workers
+
+
+def workers_with(client: Client, resources: Mapping[str, float]) -> list[str]:
+    """Return the addresses of the workers that have some resources; all of them where none is named."""
+    workers = current_workers(client).items()
+    return [at for at, worker in workers if all(worker["resources"].get(name) for name in resources)]
 
 
 GPU: Final = "GPU"
@@ -176,6 +187,21 @@ class InFlight:
         return max(1, min(chunks, room // max(1, chunk_bytes)))
 
 
+async def _reach_all(hosts: tuple[str, ...]) -> dict[str, str]:
+    """Try some hosts from this worker; return why not, of those that it does not reach."""
+
+    async def one(host: str) -> str:
+        # in a thread, for resolving a name blocks and knows no timeout
+        answer = asyncio.to_thread(reach, host)
+        try:
+            return await asyncio.wait_for(answer, PROBE.timeout_s + 1.0)
+        except TimeoutError:
+            return "no connection was made in time"
+
+    answers = await asyncio.gather(*map(one, hosts))
+    return {host: why for host, why in zip(hosts, answers, strict=True) if why}
+
+
 _EVERY_S: Final = 2.0
 _RECONNECT_S: Final = 5.0
 _ATTEMPTS: Final = 5
@@ -189,6 +215,8 @@ class Watch:
         self._client = client
         self._listeners = listeners
         self._store = store
+        self.services: tuple[str, ...] = ()  # hosts that reads need, until they were tried
+        self._waits: deque[str] = deque(maxlen=1)
         self._polled_at = time.monotonic()
         self._last_message = ""
         self.lost = 0
@@ -226,7 +254,30 @@ class Watch:
         self.workers = now
         self._offered |= now.offered
         self._report_missing()
+        self.reach()
+        if self._waits:
+            emit(self._listeners, Delayed(self._waits.popleft()))
         return now
+
+    def reach(self) -> None:
+        """Ask the first workers that there are for the services of the run; raise UnreachableError if none has one."""
+        # Later workers are not asked: a service that was reached may be away for a while, which retries are for.
+        reading = workers_with(self._client, self.placement.read) if self.services else []
+        if not reading:
+            return
+        services, self.services = self.services, ()
+        self._client.subscribe_topic(WAITS, lambda event: self._waits.append(event[1]))
+
+        def ask(hosts: tuple[str, ...]) -> dict[str, str]:
+            answers = self._client.run(_reach_all, hosts, workers=reading, on_error="return").values()
+            faults = [answer for answer in answers if not isinstance(answer, BaseException)]
+            return {h: faults[0][h] for h in hosts if faults and all(h in each for each in faults)}
+
+        def wait(seconds: float, reason: str) -> None:
+            emit(self._listeners, Waiting(reason))
+            time.sleep(seconds)
+
+        check_services(services, ask, wait=wait)
 
     @property
     def placement(self) -> Placement:

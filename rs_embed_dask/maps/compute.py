@@ -102,6 +102,7 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
             return report
         connected: Any = client_for(client, stack)
         watch = Watch(connected, listeners, report.store)
+        watch.services = run.recipe.services(by_label)
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""
         emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, plan, unit="block"))
@@ -135,6 +136,7 @@ class _Making:
         report = self._report
         self._left = sum(len(blocks) for _, works in todo for work, _ in works for blocks in work.wanted.values())
         try:
+            self._watch.reach()
             warm_up(self._client, SharedValue.of(self._run.recipe), self._watch.placement)
             for models, works in todo:
                 self._compute_pass(models, works)

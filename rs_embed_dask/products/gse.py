@@ -15,6 +15,7 @@ from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.products.field import ProductField, ServesProducts, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
+from rs_embed_dask.providers.reach import services_of
 from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.specs.ground import outline, project
 
@@ -65,6 +66,11 @@ class Gse:
     def place(self) -> str:
         """Where it is read."""
         return self.mirror.base_url if self.through is None else COLLECTION
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Addresses that every read asks."""
+        return services_of(self.mirror if self.through is None else self.through)
 
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
         """Return the pixels of a place: its local UTM grid, on which the product lies too."""

@@ -247,6 +247,11 @@ class Mirror:
         """Whether files come over HTTP."""
         return self.base_url.startswith(("http://", "https://"))
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Address that every read asks; none where the files are here."""
+        return (self.base_url,) if self.is_remote else ()
+
     def href(self, tail: str) -> str:
         """Return the address of a file."""
         return f"{self.base_url.rstrip('/')}/{tail}"

@@ -31,6 +31,7 @@ from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, 
 from rs_embed_dask.providers.buckets import BucketObject, learned_region, regional, what_to_set
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.kept import ByteCache, Piece
+from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import (
     REFUSED_STATUSES,
     TRANSIENT_STATUSES,
@@ -416,6 +417,8 @@ def _lasting(what: str, url: str, status: int, advice: str) -> ProviderError:
 
 
 def _named(error: Exception) -> str:
+    if why := no_connection(error):
+        return why
     if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
         error = error.reason  # what happened, without the words about retries that were not made
     return f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__

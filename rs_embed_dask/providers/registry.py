@@ -53,7 +53,6 @@ __all__ = [
     "Scene",
     "SharesReads",
     "StatesCollections",
-    "checkup",
     "estimate_read",
     "gate",
     "list_providers",
@@ -443,15 +442,6 @@ class ChecksItself(Protocol):
 
     def checks(self, *, live: bool) -> list[Check]:
         """Answer what can be answered here; `live` asks the service too."""
-
-
-def checkup(provider: object, *, live: bool) -> list[Check]:
-    """Let a provider check itself."""
-    if isinstance(provider, ChecksItself):
-        return provider.checks(live=live)
-    name = getattr(provider, "name", type(provider).__name__)
-    fix = "try --provider earth_engine, or read a place with `rs-embed-dask inspect`"
-    raise SpecError("provider", value=name, reason="this provider has no checks of its own", fix=fix)
 
 
 Gate = AbstractContextManager[Any]

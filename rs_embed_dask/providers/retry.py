@@ -29,7 +29,9 @@ __all__ = [
     "asked_wait_s",
     "deadline",
     "retried",
+    "tell_waits",
     "time_left_s",
+    "wait_text",
 ]
 
 # all server errors, those of content networks (520 to 529) included, but not the two that no second attempt changes
@@ -141,6 +143,21 @@ class ReadState:
         return ReadState, ()
 
 
+_LONG_WAIT_S: Final = 1.0
+_TOLD: Final[list[Callable[[str], None]]] = []
+
+
+def tell_waits(tell: Callable[[str], None] | None) -> None:
+    """Set who is told, from now on and in this process, for what a request waits a second or longer."""
+    _TOLD[:] = [] if tell is None else [tell]
+
+
+def wait_text(fault: TransientError, attempt: int, attempts: int) -> str:
+    """Say for whom a request waits, and why, after so many attempts."""
+    where = fault.value if isinstance(fault.value, str) else fault.what
+    return f"waiting for {where}: {fault.reason}, attempt {attempt} of {attempts}"
+
+
 def retried(
     request: Callable[[], _Value],
     policy: RetryPolicy,
@@ -162,6 +179,9 @@ def retried(
             wait_s = policy.wait_s(attempt, retry_after_s, seed=seed)
             if is_last or wait_s >= time_left_s():
                 break
+            if wait_s >= _LONG_WAIT_S:
+                for tell in tuple(_TOLD):
+                    tell(wait_text(fault, attempt, policy.attempts))
             (wait or sleep)(wait_s)
     # out here, for an error's context travels with it when it is pickled, and may hold a token
     reason = f"{fault.reason}, after {attempt} attempt{'s' * (attempt > 1)}"

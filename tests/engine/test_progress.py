@@ -11,6 +11,7 @@ from rs_embed_dask.engine import progress
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.report import (
     ChunkDone,
+    Delayed,
     ItemFailed,
     RunFinished,
     RunReport,
@@ -95,6 +96,34 @@ def test_a_notebook_gets_one_line_that_changes():
     assert len(handle.shown) == 2
     assert handle.shown[-1].text == "done in 3 s: 90 ok, 6 read_failed"
     assert handle.shown[-1]._repr_html_().startswith('<progress value="3" max="3">')
+
+
+LATE = Delayed("waiting for http://a: it answered 503, attempt 2 of 6")
+
+
+def test_a_bar_says_what_is_waited_for_until_a_chunk_is_done(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with ExitStack() as stack:
+        (bar,) = progress.listeners_for("bar", stack)
+        tell(bar, STARTED, LATE)
+        bar._bar.refresh()
+        assert bar._bar.tasks[0].fields["facts"] == LATE.reason
+        tell(bar, done(0, 2))
+        assert bar._bar.tasks[0].fields["facts"] == "30 ok, 2 read_failed"
+        tell(bar, LATE, RunFinished(RunReport(FIGURES, seconds=3.0)))
+        assert bar._bar.tasks[0].fields["facts"] == f"30 ok, 2 read_failed | {LATE.reason}"
+    assert LATE.reason in capsys.readouterr().err
+
+
+def test_a_log_says_once_a_minute_what_is_waited_for(monkeypatch):
+    lines, now = [], [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    log = progress.Log(lines.append)
+    tell(log, STARTED, LATE, LATE)
+    assert len(lines) == 1
+    now[0] = 61.0
+    tell(log, LATE)
+    assert lines[1] == f"0/3 chunks | 0 items | 0.0 items/s | {LATE.reason}"
 
 
 def test_the_choice_follows_where_it_runs(monkeypatch):

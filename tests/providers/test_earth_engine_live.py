@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from benchmarks import earth_engine_live
 from benchmarks.earth_engine_live import answers_of
 from rs_embed_dask.cli.app import app
-from rs_embed_dask.errors import AccessError, SpecError
-from rs_embed_dask.providers import open_provider
+from rs_embed_dask.errors import AccessError
+from rs_embed_dask.providers.checks import checkup
 from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 from rs_embed_dask.providers.earth_engine.session import Transport
-from rs_embed_dask.providers.registry import checkup
 from tests.services.earth import world
+from tests.services.scenes import grid
 
 pytestmark = pytest.mark.usefixtures("new_session")
 
@@ -82,9 +82,10 @@ def test_missing_libraries_and_credentials_are_rows(monkeypatch, earth):
         raise ee.EEException("Please authorize access to your Earth Engine account by running earthengine authenticate")
 
     monkeypatch.setattr(ee.data, "get_persistent_credentials", nothing)
-    found = checkup(EarthEngine(project="p"), live=True)
-    assert [check.is_well for check in found] == [True, False]
+    found = checkup(EarthEngine(project="p", endpoint=earth.provider().access.url), live=True)
+    assert [check.is_well for check in found] == [True, False, True, None, None, None]
     assert "run `earthengine authenticate`" in found[1].answer
+    assert found[3].answer == "not asked, for a check before it failed"
 
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -101,27 +102,31 @@ def test_a_refusal_in_the_middle_is_an_error(year):
 
 def test_a_service_that_is_away_is_a_row(earth):
     earth.faults({"of": "discovery", "status": 503, "times": -1})
-    found = checkup(earth.provider(), live=True)
-    assert found[-1].is_well is False
-    assert "503" in found[-1].answer
-
-
-def test_other_providers_have_no_checks():
-    with pytest.raises(SpecError, match="earth_engine"):
-        checkup(open_provider("synthetic"), live=False)
+    found = checkup(earth.provider(retry={"attempts": 1}), live=True)
+    assert [check.is_well for check in found] == [True, True, True, False, None, None]
+    assert "503" in found[3].answer
 
 
 def test_the_command(year):
     shape = year.provider().describe()
     options = [f"--provider-option={name}={json.dumps(shape[name])}" for name in shape if name != "name"]
-    run = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", "--live", "--json", *options])
+    lon, lat = grid().center_lonlat
+    words = ["doctor", "--provider", "earth_engine", "--json", *options]
+    run = CliRunner().invoke(app, [*words, "--at", f"{lon},{lat}", "--start", "2022-06-01", "--end", "2022-07-01"])
     assert run.exit_code == 0, run.stderr
     rows = json.loads(run.stdout)
-    assert len(rows) == 3
-    assert rows[2]["answer"] == f"yes: {year.provider().access.url}"
-    assert rows[2][""] == "ok"
-    plain = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", *options])
+    url = year.provider().access.url
+    assert [row["question"] for row in rows[2:]] == [
+        f"is the host reached ({url})?",
+        "one token",
+        "one search",
+        "one block",
+    ]
+    assert [row[""] for row in rows] == ["ok"] * 6
+    assert rows[3]["answer"] == f"yes: {url}"
+    assert rows[4]["answer"].startswith("yes: 2 scenes of sentinel-2-l2a at 4.")
+    assert rows[5]["answer"] == "yes: 16 x 16 px of red of 2022-06-02, 100% with data"
+    plain = CliRunner().invoke(app, ["doctor", "--provider", "earth_engine", "--local", *options])
     assert plain.exit_code == 0
     assert "yes: AnonymousCredentials, not shown" in plain.stdout
-    refused = CliRunner().invoke(app, ["doctor", "--provider", "synthetic"])
-    assert refused.exit_code == 2
+    assert "one search" not in plain.stdout

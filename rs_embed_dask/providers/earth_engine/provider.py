@@ -163,6 +163,11 @@ class EarthEngine:
         """What its requests depend on."""
         return Settings(self.access, self.radar, self.orbit, self.any_mode, self.passes, self.limit_bytes)
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Address that every read asks."""
+        return (self.access.url,)
+
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
         return frozenset(each.sensor for each in sources_of(self.name)) | added_sensors(self.name)

@@ -21,6 +21,7 @@ import urllib3
 from rs_embed_dask.errors import AccessError, ProviderError, RsEmbedError, SpecError, TransientError, redact
 from rs_embed_dask.providers.addresses import JudgedAdapter, is_loopback, plain_address
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
+from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, deadline
 from rs_embed_dask.specs.base import Record, positive, text, whole
 
@@ -163,7 +164,7 @@ class Transport:
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise TimeoutError(f"no answer within {self.timeout:g} s") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise ConnectionError(f"the connection failed: {type(error).__name__}") from error
+            raise ConnectionError(f"the connection failed: {no_connection(error) or type(error).__name__}") from error
         if is_cut:
             raise ValueError(f"it is longer than {MOST_ANSWER_BYTES} bytes")
         headers = {name.lower(): value for name, value in answer.headers.items()}

@@ -13,24 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.frame import LOST, harmonise
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of
+from rs_embed_dask.providers.checks import Trial
 from rs_embed_dask.providers.files.arrays import IN_ARRAY, ArrayHints, ArraySource, array_source, sensor_of
 from rs_embed_dask.providers.files.folders import DATES_FIX, NO_DATE, SceneFiles, dated, option_fix, scenes_in
 from rs_embed_dask.providers.files.rasters import LayerPixels, Spot, gather, read_layer
 from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
 from rs_embed_dask.providers.retry import ReadState
-from rs_embed_dask.specs.ground import crs_text
+from rs_embed_dask.specs.ground import WGS84, crs_text, project
 from rs_embed_dask.specs.when import day
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from rs_embed_dask.imagery.cube import Read
-    from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.specs.fetch import FetchSpec
 
 __all__ = ["FileFetch", "Files"]
@@ -210,6 +211,19 @@ class Files:
     def scenes(self) -> tuple[Scene, ...]:
         """List all scenes, wherever and whenever they are, with the layers that each has as ``assets``."""
         return ordered(each.scene for each in self._scenes())
+
+    @property
+    def trial(self) -> Trial:
+        """The middle, day and first band of the first scene, to see whether it can be read."""
+        first = self._scenes()[0]
+        layer = self._array or next(iter(first.layers.values()))
+        rows, columns = layer.shape[-2:]
+        a, b, c, d, e, f = layer.transform[:6]
+        x, y = a * columns / 2 + b * rows / 2 + c, d * columns / 2 + e * rows / 2 + f
+        lon, lat = map(float, project(layer.crs, WGS84, x, y))
+        taken = first.scene.datetime.date()
+        band = next(name for name in first.scene.properties["assets"] if name in self._of.band_names)
+        return Trial(lon, lat, Span(taken, taken + dt.timedelta(days=1)), self._of.id, band)
 
     def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
         """Find the scenes of a span that touch a grid."""

@@ -191,6 +191,11 @@ class StacProvider:
         signer = self.signer if self.credentials is None else BucketLinks(self.signer)
         return Access(signer, self.retry, self.url, self.limits, is_strict=self.absent == "error")
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Addresses that every read asks: this catalogue's, and the second one's."""
+        return (self.url, *(self.fallback.services if isinstance(self.fallback, StacProvider) else ()))
+
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
         own = frozenset(dict(self.collections)) or frozenset(each.sensor for each in sources_of(self.source))

@@ -27,6 +27,7 @@ from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, joined, judge
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
+from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
 from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, page_fault, pages, search_step
@@ -183,7 +184,7 @@ class _Requests:
             ) as answer:
                 content, is_cut = body_of(answer.iter_content(PIECE_BYTES), MOST_ANSWER_BYTES)
         except requests.RequestException as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = no_connection(error) or f"{type(error).__name__}: {error}"
         else:
             if is_cut:
                 reason = f"its answer is longer than {MOST_ANSWER_BYTES} bytes"
