@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import dask
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from rs_embed_dask.engine.receipts import Crew
 from rs_embed_dask.engine.report import Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.store import ALL_CHUNKS
@@ -124,6 +125,11 @@ class Workers:
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
         smallest = min(filter(None, limits.values()), default=0)
         return cls(frozenset(workers), totals, threads, sum(limits.values()), room, smallest)
+
+    @property
+    def crew(self) -> Crew:
+        """What estimates need to know of them."""
+        return Crew(self.fetch_slots, self.embedders, "cuda" if GPU in self.offered else "cpu")
 
     def check_room(self, nbytes: int) -> None:
         """Refuse weights that do not fit into a worker's memory."""
