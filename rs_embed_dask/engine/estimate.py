@@ -322,7 +322,7 @@ def item_bytes(layout: ModelLayout) -> int:
     return layout.dim * rows * columns * 4
 
 
-def work_of(items: int, recipe: Recipe, price: Price, chosen: Sequence[Chosen]) -> Work:
+def work_of(items: int, recipe: Recipe, price: Price, *, chosen: Sequence[Chosen]) -> Work:
     """Return the work of some items, each of which has this price."""
     each = len(recipe.visits(recipe.labels)) + len(recipe.products)
     return Work(

@@ -236,7 +236,7 @@ def make_plan(
     layouts = tuple(replace(layout, table=given.get(layout.label)) for layout in layouts)
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
-    work = work_of(len(listed), recipe, price, chosen)
+    work = work_of(len(listed), recipe, price, chosen=chosen)
     figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items, work=work)
     figures = figures.on(local_crew())
     return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, outlook, positions)
@@ -246,7 +246,7 @@ def probed(plan: Plan) -> Plan:
     """Price a plan again by the scenes of a few places, which the provider's catalogue is asked for."""
     figures, chosen, count = plan.figures, choose(plan.request), len(plan.items)
     price = price_of(plan.recipe, chosen, plan.items, largest=figures.item_bytes, probe=True)
-    work = work_of(count, plan.recipe, price, chosen)
+    work = work_of(count, plan.recipe, price, chosen=chosen)
     sizes: Any = {"layouts": plan.layouts, "chunk_items": plan.chunk_items}
     return replace(plan, figures=figures_for(count, plan.recipe, price, work=work, **sizes).on(figures.crew))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from itertools import chain
@@ -42,7 +43,9 @@ def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> dict[s
 def crew_of(client: Client, recipe: Recipe, *, watch: Watch) -> Crew:
     """Return the workers of a run, with the models that all of them hold already."""
     keys = {entry.label: entry.key for entry in recipe.models}
-    answers = [answer for answer in _asked(client, watch.placement, _loaded, keys) if isinstance(answer, frozenset)]
+    answers: list[Any] = []
+    with contextlib.suppress(OSError):  # a worker left meanwhile, which the run itself meets
+        answers = [one for one in _asked(client, watch.placement, _loaded, keys) if isinstance(one, frozenset)]
     loaded = frozenset.intersection(*answers) if answers else frozenset()
     return replace(watch.workers.crew, loaded=loaded)
 

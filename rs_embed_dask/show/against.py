@@ -90,7 +90,7 @@ class PlanReport:
 
 def _numbers(side: object) -> dict[str, float | None]:
     given = side if isinstance(side, Mapping) else {}
-    return {name: value for name in _ROWS if isinstance(value := given.get(name), int | float)}
+    return {name: given[name] for name in _ROWS if isinstance(given.get(name, ""), int | float | None)}
 
 
 def _text(name: str, side: Mapping[str, float | None]) -> str:
