@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import xarray as xr
-    from distributed import Client
 
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.plan import Plan, Sizes
@@ -135,7 +134,7 @@ def plan(
     models: ModelsLike,
     temporal: SpansLike,
     *,
-    client: Client | None = None,
+    client: Connection = None,
     probe: bool = False,
     **options: Unpack[RequestOptions],
 ) -> Plan:
@@ -145,8 +144,9 @@ def plan(
     ----------
     spatials, models, temporal, **options
         As `compute_embeddings`.
-    client : distributed.Client, optional
-        The cluster whose workers the time is estimated for. Default: the local one that a run creates for itself.
+    client : distributed.Client, or a function, optional
+        The cluster whose workers the time is estimated for. A function is not called: as by default, the time is that
+        of the local cluster which a run creates for itself.
     probe : bool, default False
         Ask the provider's catalogue for the scenes of up to 16 places, one of each part of them, the same ones each
         time: scenes, requests and bytes then come from what it lists, and the plan states how long a search took.
@@ -171,6 +171,8 @@ def plan(
     >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
     >>> print(rs.plan(place, "bandstats", rs.TemporalSpec.year(2022), provider="synthetic"))  # doctest: +SKIP
     """
+    from distributed import Client
+
     from rs_embed_dask.engine.clusters import check_client
     from rs_embed_dask.engine.plan import make_plan, probed
     from rs_embed_dask.engine.watch import Workers, current_workers
@@ -181,7 +183,7 @@ def plan(
     items = _items(spatials, temporal, options)
     check_places(items.places)
     made = make_plan(items, request, sizes=sizes)
-    if client is not None:
+    if isinstance(client, Client):
         made = replace(made, figures=made.figures.on(Workers.of(current_workers(client)).crew))
     return probed(made) if probe else made
 
