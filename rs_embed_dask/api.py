@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from rs_embed_dask.api_maps import check_map_options, resume_map
 from rs_embed_dask.engine.request import MapOptions, Request, RequestOptions, request_of, statuses_of
 from rs_embed_dask.engine.signature import showing
+from rs_embed_dask.specs.base import flag
 from rs_embed_dask.specs.labelled import labelled_places
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.when import seasons, spans
 from rs_embed_dask.store import Store
-from rs_embed_dask.store.accessor import selected
+from rs_embed_dask.store.accessor import REPORT, selected
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
 from rs_embed_dask.store.verify import verify
@@ -127,23 +129,41 @@ def compute_embeddings(
 
 
 @showing(MapOptions, RequestOptions)
-def plan(spatials: PlacesLike, models: ModelsLike, temporal: SpansLike, **options: Unpack[RequestOptions]) -> Plan:
+def plan(
+    spatials: PlacesLike,
+    models: ModelsLike,
+    temporal: SpansLike,
+    *,
+    client: Connection = None,
+    probe: bool = False,
+    **options: Unpack[RequestOptions],
+) -> Plan:
     """Return what `compute_embeddings` would do with the same arguments, without reading a pixel.
 
     Parameters
     ----------
     spatials, models, temporal, **options
         As `compute_embeddings`.
+    client : distributed.Client, or a function, optional
+        The cluster whose workers the time is estimated for. A function is not called: as by default, the time is that
+        of the local cluster which a run creates for itself.
+    probe : bool, default False
+        Ask the provider's catalogue for the scenes of up to 16 places, one of each part of them, the same ones each
+        time: scenes, requests and bytes then come from what it lists, and the plan states how long a search took.
 
     Returns
     -------
     Plan
-        Prints reads, requests, bytes, batches, the size of the store and an estimate of the time.
+        Prints reads, requests, bytes, batches, the size of the store, and how long that takes. Times come from what
+        earlier runs of this user on this machine have measured of the same source and models; without any they are
+        unknown (``plan.figures.times``, of None), until a run has ended.
 
     Raises
     ------
     SpecError, UnknownNameError, PlanError
         As `compute_embeddings`.
+    ProviderError
+        If the catalogue does not answer a probe.
 
     Examples
     --------
@@ -151,12 +171,21 @@ def plan(spatials: PlacesLike, models: ModelsLike, temporal: SpansLike, **option
     >>> place = rs.PointBuffer(4.5, 50.7, buffer_m=160)
     >>> print(rs.plan(place, "bandstats", rs.TemporalSpec.year(2022), provider="synthetic"))  # doctest: +SKIP
     """
-    from rs_embed_dask.engine.plan import make_plan
+    from distributed import Client
 
+    from rs_embed_dask.engine.clusters import check_client
+    from rs_embed_dask.engine.plan import make_plan, probed
+    from rs_embed_dask.engine.watch import Workers, current_workers
+
+    flag("probe", probe, fix="give True or False")
+    check_client(client)
     request, sizes = request_of(models, options), _sizes(options)
     items = _items(spatials, temporal, options)
     check_places(items.places)
-    return make_plan(items, request, sizes=sizes)
+    made = make_plan(items, request, sizes=sizes)
+    if isinstance(client, Client):
+        made = replace(made, figures=made.figures.on(Workers.of(current_workers(client)).crew))
+    return probed(made) if probe else made
 
 
 def resume(
@@ -322,10 +351,11 @@ def _compute(
 
 
 def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunReport:
-    """Compute what is left, and record in the receipt which weights it was computed with."""
+    """Compute what is left, and record in the receipt with which weights, and how it compares with the plan."""
     from rs_embed_dask.engine.driver import run_plan
 
     report = run_plan(todo, store, client, options=options)
-    if report.weights:
-        store.update_receipt(weights=report.weights)
+    if report.chunks:
+        weights = {"weights": report.weights} if report.weights else {}
+        store.update_receipt(**{REPORT: report.against_plan.to_dict()}, **weights)
     return report

@@ -7,6 +7,7 @@ services that the test itself runs on loopback.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def guarded_getaddrinfo(host, *args, **kwargs):
     if not is_numeric(host):
         refuse(host)
     return REAL_GETADDRINFO(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_home(tmp_path_factory):
+    """Give the tests, and the processes that they start, a home folder of their own: a user's receipts stay as is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib")))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -243,6 +243,7 @@ def test_plan_prints_what_will_happen(shell):
     planned = json.loads(shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "--json")[1])
     assert planned["figures"]["items"] == 2
     assert [one["label"] for one in planned["models"]] == ["rcf"]
+    assert "from a probe of 2 places, " in shell("plan", *REQUEST, *SYNTHETIC, "-m", "rcf", "--probe")[1]
 
 
 def test_weights_that_nobody_needs(shell):
@@ -267,6 +268,7 @@ def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeyp
     assert out.startswith("Plan\n")
     assert "2 in 1 chunk of" in out
     assert "100% done" in out
+    assert "Plan against actual" in out.splitlines()[-15:]
     with xr.open_datatree(out_path, engine="zarr") as tree:
         before = tree["rcf"]["embedding"].values
     assert before.shape == (2, 512)
@@ -327,6 +329,7 @@ def test_a_map_is_planned_made_and_asked_for(shell, scheduler, tmp_path):
     assert code == 0
     assert "Plan of a map" in printed
     assert "finished" in printed
+    assert "Plan against actual" in printed.splitlines()[-10:]
     code, listed, _ = shell("status", out, "--items", "--json")
     assert code == 0
     assert len(json.loads(listed)["blocks"]) == blocks["utm31"]

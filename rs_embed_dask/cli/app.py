@@ -7,7 +7,7 @@ Ctrl-C. An error is one message with the value, the reason and the fix.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,9 +24,6 @@ from rs_embed_dask.cli.options import (
     taking,
 )
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
-
-if TYPE_CHECKING:
-    from rs_embed_dask.store import MapStatus, StatusReport
 
 __all__ = ["app", "main"]
 
@@ -108,15 +105,22 @@ def embed(
             wait=place.wait,
             **request.keywords,
         )
-    _finish(rs.status(out), quiet=quiet)
+    _finish(out, quiet=quiet)
 
 
 @app.command()
 @taking(CliOptions)
-def plan(options: CliOptions, *, as_json: Json = False) -> None:
+def plan(
+    options: CliOptions,
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the provider's catalogue for the scenes of up to 16 places.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show what a request would read, compute and write, without running it."""
     request = read.request_from(options)
-    planned = rs.plan(request.places, request.models, request.span, **request.keywords)
+    planned = rs.plan(request.places, request.models, request.span, probe=probe, **request.keywords)
     if as_json:
         show.json_text(planned.to_dict())
     else:
@@ -149,7 +153,7 @@ def make_map(
             preview=preview,
             **request.keywords,
         )
-    _finish(rs.status(out), quiet=quiet)
+    _finish(out, quiet=quiet)
 
 
 @app.command()
@@ -217,7 +221,7 @@ def resume(  # noqa: PLR0913  each is an option
         wait=place.wait,
         verify=verify,
     )
-    _finish(rs.status(store), quiet=quiet)
+    _finish(store, quiet=quiet)
 
 
 @app.command()
@@ -390,8 +394,10 @@ def demo(
     raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
-def _finish(report: StatusReport | MapStatus, *, quiet: bool) -> None:
-    """Print the summary and exit with its code."""
+def _finish(store: str, *, quiet: bool) -> None:
+    """Print the summary and how the last run compares with its plan, and exit with the code."""
+    report = rs.status(store)
     if not quiet:
         show.status_text(report, None)
+        show.against_plan(report.store.receipt)
     raise typer.Exit(show.exit_code(report))

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.store import StatusReport
     from rs_embed_dask.store.map_status import MapStatus
 
-__all__ = ["connection", "exit_code", "json_text", "problem", "progress", "status_dict", "table", "text"]
+__all__ = [
+    "against_plan",
+    "connection",
+    "exit_code",
+    "json_text",
+    "problem",
+    "progress",
+    "status_dict",
+    "table",
+    "text",
+]
 
 DECIMALS = 4
 LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
@@ -114,6 +124,15 @@ def status_text(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, ob
     text(report)
     if rows is not None:
         table(rows, title=report.what)
+
+
+def against_plan(receipt: Mapping[str, Any]) -> None:
+    """Print how the last run compares with its plan, where a receipt says it."""
+    from rs_embed_dask.show.against import PlanReport
+    from rs_embed_dask.store.accessor import REPORT
+
+    if REPORT in receipt:
+        text(f"\n{PlanReport.from_dict(receipt[REPORT])}")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from rs_embed_dask.engine.progress import listeners_for, shows_plan
 from rs_embed_dask.engine.report import ChunkDone, Event, RunFinished, RunReport, RunStarted, emit
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import ModelSpec, OutputSpec
-from rs_embed_dask.store import Status, StatusReport, Store
+from rs_embed_dask.store import Status, StatusReport, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def walk(out: Path, stage: Stage) -> int:
     report = _embed(stage, out / "demo.zarr")
     status = StatusReport.of(Store.open(out / "demo.zarr"))
     decided = status.is_finished and not status.n_retryable
-    _write(f"\n{report.against_plan}\n\n{status}")
+    _write(f"\n{status}\n\n{open_store(out / 'demo.zarr').rs.report}")
     picture.save(stage, out)
     _write(_summary(status, decided=decided))
     _write(f"store    {out / 'demo.zarr'}: rs-embed-dask status {out / 'demo.zarr'} --items")

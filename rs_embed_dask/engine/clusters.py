@@ -19,13 +19,15 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 from distributed.system import MEMORY_LIMIT
 
-from rs_embed_dask.engine.watch import EMBED, FETCH, GPU
+from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Connection", "LocalPlan", "check_client", "client_for", "cluster", "local_client"]
+    from rs_embed_dask.engine.receipts import Crew
+
+__all__ = ["Connection", "LocalPlan", "check_client", "client_for", "cluster", "local_client", "local_crew"]
 
 Connection = Client | Callable[[], AbstractContextManager[Client]] | None
 """A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
@@ -78,6 +80,11 @@ class LocalPlan:
                 }
             )
         return keywords
+
+
+def local_crew() -> Crew:
+    """Return the workers of the local cluster that a run starts for itself."""
+    return Workers.of({worker["name"]: worker for worker in LocalPlan().workers()}).crew
 
 
 @contextmanager

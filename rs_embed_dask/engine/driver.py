@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import time
 from collections import deque
@@ -17,13 +16,13 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
 from rs_embed_dask.engine.clusters import client_for
-from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.measuring import GROUP, Measured, keep_settled, measure
 from rs_embed_dask.engine.position_plan import settled_positions
 from rs_embed_dask.engine.progress import listeners_for
 from rs_embed_dask.engine.reading import error_line, is_fatal, is_lost
+from rs_embed_dask.engine.receipts import keep
 from rs_embed_dask.engine.report import (
     ChunkDone,
     ChunkLost,
@@ -36,7 +35,8 @@ from rs_embed_dask.engine.report import (
     emit,
 )
 from rs_embed_dask.engine.stages import Outcome, Unit, chunk_result
-from rs_embed_dask.engine.watch import Options, Watch, workers_with
+from rs_embed_dask.engine.warm import crew_of, warm_up
+from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.errors import EngineError, ModelError, ProviderError, RsEmbedError
 from rs_embed_dask.specs.positions import AUTO
 from rs_embed_dask.store import ALL_CHUNKS, Status
@@ -47,10 +47,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from rs_embed_dask.engine.clusters import Connection
-    from rs_embed_dask.engine.graph import SharedValue
     from rs_embed_dask.engine.plan import Plan
-    from rs_embed_dask.engine.recipe import Recipe
-    from rs_embed_dask.engine.watch import Placement
     from rs_embed_dask.store import ChunkRange, Item, Store
 
 __all__ = [
@@ -63,7 +60,6 @@ __all__ = [
     "record_failed",
     "run_plan",
     "units_of",
-    "warm_up",
 ]
 
 
@@ -172,29 +168,6 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
     return [Unit(row, items[row], missing) for row, missing in todo if missing]
 
 
-def warm_up(client: Client, recipe: SharedValue, placement: Placement) -> None:
-    """Load the models of a run on every worker that embeds; workers that join later load them with their first item."""
-    # Errors that every item would meet (no weights, no licence) thus end the run before the first read.
-    embedding = workers_with(client, placement.embed)
-    if not embedding:
-        return
-    answers = client.run(_load, recipe, workers=embedding, on_error="return")
-    for answer in answers.values():
-        if isinstance(answer, BaseException) and is_fatal(answer):
-            raise answer
-
-
-async def _load(recipe: SharedValue) -> None:
-    """Load in a thread: a worker whose event loop does not respond is considered dead."""
-    await asyncio.to_thread(_load_all, recipe)
-
-
-def _load_all(recipe: SharedValue) -> None:
-    opened: Recipe = recipe.open()
-    for entry in opened.models:
-        resident(entry.key, entry.load, opened.batch_items).model.result()
-
-
 _TICK_S: Final = 1.0
 
 
@@ -232,7 +205,7 @@ class Driver:
         is_over = False
         try:
             self.watch.reach()
-            warm_up(self._client, self._graphs.parcel, self.watch.placement)
+            self.report.load_seconds = warm_up(self._client, self._graphs.parcel, self.watch.placement)
             self._settle_positions()
             self._fill(jobs)
             while self._flying:
@@ -413,14 +386,18 @@ class Driver:
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
-    todo = {label: _within(store.pending(label, only=chosen.only), chosen.chunks) for label in plan.recipe.labels}
+    rows = {label: _rows_within(store, label, chosen) for label in plan.recipe.labels}
+    todo = {label: np.unique(each // store.chunk_items) for label, each in rows.items()}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
         return nothing_left(store, chosen, plan.figures)
+    left = plan.figures.part({label: len(each) / store.n_items for label, each in rows.items()}, len(chunks))
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         connected = client_for(client, stack)
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
+        crew = crew_of(connected, plan.recipe, watch=driver.watch)
+        driver.report.figures = left.on(crew)
         # Before the first read: a worker that is paused because its memory is full never resumes.
         driver.watch.workers.check_room(sum(entry.nbytes for entry in plan.recipe.models))
         driver.watch.workers.check_pixels(plan.figures.item_bytes)
@@ -431,11 +408,20 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
             todo={label: len(pending) for label, pending in todo.items()},
             workers=len(driver.watch.workers.addresses),
             dashboard=connected.dashboard_link or "",
-            plan=plan,
+            plan=replace(plan, figures=driver.report.figures),
         )
         emit(listeners, started)
         driver.watch.services = plan.recipe.services(label for label, pending in todo.items() if len(pending))
-        return driver.run(Jobs(chunks))
+        report = driver.run(Jobs(chunks))
+        keep(left.work, crew, report.spent)
+        return report
+
+
+def _rows_within(store: Store, label: str, options: Options) -> np.ndarray[Any, Any]:
+    """Find the rows to compute of the chunks that are asked for."""
+    rows = store.open_rows(label, only=options.only)
+    start, stop = (np.inf if end is None else end * store.chunk_items for end in options.chunks)
+    return rows[(rows >= start) & (rows < stop)]
 
 
 def _within(chunks: np.ndarray[Any, Any], span: ChunkRange) -> np.ndarray[Any, Any]:

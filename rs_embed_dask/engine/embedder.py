@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, OutputSpec
 
-__all__ = ["EmbedInput", "EmbedModel", "Embedded", "Embedder", "release", "resident"]
+__all__ = ["EmbedInput", "EmbedModel", "Embedded", "Embedder", "is_resident", "release", "resident"]
 
 _QUEUE_BATCHES: Final = 4
 _IDLE_S: Final = 600.0
@@ -175,6 +175,11 @@ def resident(key: str, load: Callable[[], EmbedModel], batch_items: int) -> Embe
 
 def _is_broken(embedder: Embedder) -> bool:
     return embedder.model.done() and embedder.model.exception() is not None
+
+
+def is_resident(key: str) -> bool:
+    """Whether this process holds a model, or is loading it."""
+    return key in _RESIDENT
 
 
 def release() -> int:

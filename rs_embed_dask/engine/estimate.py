@@ -1,15 +1,23 @@
-"""The cost of a run: a few places are priced and the result is scaled to all. No pixel is read."""
+"""The cost of a run: a few places are priced and the result is scaled to all. No pixel is read.
+
+Sizes are computed; times come from what earlier runs on this machine have measured (`engine.receipts`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.extent import BYTES_PER_VALUE
 from rs_embed_dask.engine.framing import room
 from rs_embed_dask.engine.inputs import input_facts
+from rs_embed_dask.engine.receipts import Crew, Times, Work, model_key, source_key
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.specs import OutputSpec
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Chosen, ProductEntry, Recipe
     from rs_embed_dask.engine.request import Request
     from rs_embed_dask.imagery.cube import Read
+    from rs_embed_dask.providers import Provider
     from rs_embed_dask.providers.registry import Estimate
     from rs_embed_dask.specs import Spatial, TemporalSpec
     from rs_embed_dask.store import Item
@@ -27,13 +36,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Figures",
     "Price",
-    "bytes_text",
     "chunk_items_for",
     "figures_for",
     "layouts_for",
     "merged_read",
     "price_of",
-    "seconds_text",
+    "work_of",
 ]
 
 
@@ -127,14 +135,6 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
     }
 
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-_STEP: Final = 1000
-_FEW_S: Final = 10.0
-_MINUTE_S: Final = 60.0
-_HOUR_S: Final = 3600.0
-_DAY_S: Final = 86400.0
-
-
 @dataclass(frozen=True)
 class Figures:
     """The estimated cost of a run."""
@@ -148,58 +148,44 @@ class Figures:
     decoded_bytes: float
     item_bytes: int
     batches: dict[str, int]
-    read_seconds: float
-    embed_seconds: float
     store_bytes: int
     sampled: int
+    search_seconds: float | None = None
+    work: Work = field(default_factory=Work)
+    crew: Crew = field(default_factory=lambda: Crew(1, 1))
+    times: Times = field(default_factory=Times)
 
     @classmethod
     def nothing(cls) -> Self:
         """Return the figures of a run with nothing to do."""
-        return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0.0, 0.0, 0, 0)
+        return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0, 0)
 
-    def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
-        """Return how long a run takes on a cluster: reads and inference overlap, so the slower of both counts."""
-        return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
+    def on(self, crew: Crew) -> Self:
+        """Return the same work on some workers, with the times that this machine knows of it."""
+        return replace(self, crew=crew, times=Times.of(self.work, crew))
+
+    def part(self, shares: Mapping[str, float], chunks: int) -> Self:
+        """Return the figures of what is left to do: a share of each model's items, in some chunks."""
+        share = max(shares.values(), default=0.0)
+        names = ("scenes", "requests", "download_bytes", "decoded_bytes")
+        return replace(
+            self,
+            items=round(self.items * share),
+            chunks=chunks,
+            reads=round(self.reads * share),
+            batches={label: -round(-count * shares.get(label, 0.0)) for label, count in self.batches.items()},
+            work=self.work.part(shares),
+            **{name: getattr(self, name) * share for name in names},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
-        return asdict(self)
-
-
-def bytes_text(count: float) -> str:
-    """Write a number of bytes with its unit, in powers of 1000.
-
-    Examples
-    --------
-    >>> bytes_text(1_532_000)
-    '1.53 MB'
-    """
-    unit = 0
-    while count >= _STEP and unit < len(_UNITS) - 1:
-        count /= _STEP
-        unit += 1
-    return f"{count:.0f} B" if unit == 0 else f"{count:.3g} {_UNITS[unit]}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Write a duration with its unit.
-
-    Examples
-    --------
-    >>> seconds_text(5400)
-    '1.5 h'
-    """
-    if seconds < _MINUTE_S:
-        return f"{seconds:.2g} s" if seconds < _FEW_S else f"{seconds:.0f} s"
-    if seconds < _HOUR_S:
-        return f"{seconds / _MINUTE_S:.1f} min"
-    return f"{seconds / _HOUR_S:.1f} h" if seconds < _DAY_S else f"{seconds / _DAY_S:.1f} days"
+        plain = {name: value for name, value in vars(self).items() if name not in {"work", "crew", "times"}}
+        return plain | {"fetch_slots": self.crew.fetch_slots, "embedders": self.crew.embedders} | self.times.to_dict()
 
 
 _SAMPLES: Final = 16
-_OPERATIONS_PER_S: Final = 5e10
-_LEAST_S: Final = 0.002
+_LAYER_PX: Final = 256 * 256  # a layer of so many pixels costs as much again as asking for it
 _CHUNK_DECODED: Final = 256 * 2**20
 _CHUNK_STORED: Final = 32 * 2**20
 _LARGEST_CHUNK: Final = 256
@@ -214,49 +200,84 @@ class Price:
     scenes: float = 0.0
     requests: float = 0.0
     download_bytes: float = 0.0
-    read_seconds: float = 0.0
+    layers: float = 0.0
     decoded_bytes: float = 0.0
     largest_bytes: int = 0
-    embed_seconds: float = 0.0
+    tokens: Counter[str] = field(default_factory=Counter)
+    search_seconds: float | None = None
 
-    def add(self, estimate: Estimate) -> None:
-        """Add what one read costs."""
+    def add(self, estimate: Estimate, layers: int, pixels: int) -> None:
+        """Add what one read costs, of so many layers of a scene."""
         self.scenes += estimate.scenes
         self.requests += estimate.requests
         self.download_bytes += estimate.bytes
-        self.read_seconds += estimate.seconds
+        self.layers += estimate.scenes * layers * (1 + pixels / _LAYER_PX)
 
     @property
     def averaged(self) -> Self:
         """The cost of one of those that were sampled."""
-        names = ("scenes", "requests", "download_bytes", "read_seconds", "decoded_bytes", "embed_seconds")
-        return replace(self, **{name: getattr(self, name) / max(1, self.sampled) for name in names})
+        names = ("scenes", "requests", "download_bytes", "layers", "decoded_bytes")
+        count = max(1, self.sampled)
+        tokens = Counter({label: number / count for label, number in self.tokens.items()})
+        return replace(self, tokens=tokens, **{name: getattr(self, name) / count for name in names})
 
 
-def price_of(recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item], *, largest: int = 0) -> Price:
-    """Price a few items spread evenly over all of them, of which the largest has so many bytes."""
+def price_of(
+    recipe: Recipe, chosen: Sequence[Chosen], items: Sequence[Item], *, largest: int = 0, probe: bool = False
+) -> Price:
+    """Price a few items, one of each part of them, of which the largest has so many bytes.
+
+    A probe asks the provider's catalogue for their scenes.
+    """
     count = min(_SAMPLES, len(items))
-    total = Price(largest_bytes=largest)
+    total, chance = Price(largest_bytes=largest), random.Random(0)  # noqa: S311 - the same places each time
+    estimate: Callable[[Read], Estimate] = _Probe(recipe.provider) if probe else recipe.provider.estimate
     for number in range(count):
-        _add_item(total, recipe, chosen, items[number * len(items) // count])
+        first, last = (at * len(items) // count for at in (number, number + 1))
+        _add_item(total, recipe, chosen, items[chance.randrange(first, last)], estimate)
+    if isinstance(estimate, _Probe):
+        total.search_seconds = estimate.seconds / max(1, estimate.searches)
     return total.averaged
 
 
-def _add_item(total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item) -> None:
+@dataclass
+class _Probe:
+    """Estimates whose scenes are counted in the provider's catalogue."""
+
+    provider: Provider
+    searches: int = 0
+    seconds: float = 0.0
+
+    def __call__(self, read: Read) -> Estimate:
+        """Count the scenes of a read; requests and bytes are those of as many."""
+        started = time.perf_counter()
+        scenes = self.provider.search(read.sensor, read.grid, read.span, fetch=read.fetch)
+        self.seconds += time.perf_counter() - started
+        self.searches += 1
+        count = sum(any(scene.datetime.date() in frame for frame in read.frames) for scene in scenes)
+        guess = self.provider.estimate(read)
+        share = count / max(1, guess.scenes)
+        return replace(guess, scenes=count, requests=round(guess.requests * share), bytes=round(guess.bytes * share))
+
+
+def _add_item(
+    total: Price, recipe: Recipe, chosen: Sequence[Chosen], item: Item, estimate: Callable[[Read], Estimate]
+) -> None:
     nbytes = 0
     try:
         reads = [group.read(item.spatial, item.temporal) for group in recipe.groups]
     except SpecError:
         return  # it will be INVALID, at no cost
     for visit in recipe.visits(one.spec.label for one in chosen):
-        total.add(recipe.provider.estimate(merged_read([reads[number] for number in visit])))
+        merged = merged_read([reads[number] for number in visit])
+        total.add(estimate(merged), len(merged.bands), math.prod(merged.grid.shape))
     for entry in recipe.products:
         nbytes += _add_product(total, entry, item)
     for read in reads:
         rows, columns = read.grid.shape
         nbytes += rows * columns * len(read.frames) * len(read.bands) * BYTES_PER_VALUE
     encoders = [one for one in chosen if one.product is None]
-    total.embed_seconds += sum(_embed_seconds(one, item, reads[0].grid.shape) for one in encoders)
+    total.tokens.update({one.spec.label: _tokens(one, item, reads[0].grid.shape) for one in encoders})
     total.decoded_bytes += nbytes
     total.largest_bytes = max(total.largest_bytes, nbytes)
     total.sampled += 1
@@ -268,7 +289,7 @@ def _add_product(total: Price, entry: ProductEntry, item: Item) -> int:
         grid = entry.grid(item.spatial)
     except SpecError:
         return 0
-    total.add(entry.reader.estimate(grid))
+    total.add(entry.reader.estimate(grid), entry.dim, math.prod(grid.shape))
     return entry.dim * grid.shape[0] * grid.shape[1] * 4
 
 
@@ -283,12 +304,9 @@ def merged_read(reads: Sequence[Read]) -> Read:
     return replace(reads[0], bands=bands, frames=frames, fetch=fetch)
 
 
-def _embed_seconds(one: Chosen, item: Item, shape: tuple[int, int]) -> float:
-    """Estimate two operations per parameter and token at 50 billion operations per second: a rough figure."""
+def _tokens(one: Chosen, item: Item, shape: tuple[int, int]) -> int:
     rows, columns = one.card.grid_shape(one.spec, shape, one.asked_prep)
-    frames = len(one.inputs[0][0].frames.spans(item.temporal))
-    parameters = one.card.variant_for(one.spec).params * 1e6
-    return max(_LEAST_S, 2 * parameters * rows * columns * frames / _OPERATIONS_PER_S)
+    return rows * columns * len(one.inputs[0][0].frames.spans(item.temporal))
 
 
 def chunk_items_for(items: int, price: Price, layouts: Sequence[ModelLayout]) -> int:
@@ -304,23 +322,38 @@ def item_bytes(layout: ModelLayout) -> int:
     return layout.dim * rows * columns * 4
 
 
+def work_of(items: int, recipe: Recipe, price: Price, *, chosen: Sequence[Chosen]) -> Work:
+    """Return the work of some items, each of which has this price."""
+    each = len(recipe.visits(recipe.labels)) + len(recipe.products)
+    return Work(
+        source_key(recipe),
+        items * each,
+        price.layers / max(1, each),
+        price.scenes / max(1, each),
+        dict.fromkeys(recipe.entry, items),
+        dict(price.tokens),
+        {one.spec.label: model_key(one) for one in chosen if one.product is None},
+        is_counted=price.search_seconds is not None,
+    )
+
+
 def figures_for(
-    items: int, recipe: Recipe, price: Price, *, layouts: Sequence[ModelLayout], chunk_items: int
+    items: int, recipe: Recipe, price: Price, *, layouts: Sequence[ModelLayout], chunk_items: int, work: Work
 ) -> Figures:
     """Scale the price of one item to all."""
     batches = -(-items // recipe.batch_items)
     return Figures(
         items=items,
         chunks=-(-items // chunk_items),
-        reads=items * (len(recipe.visits(recipe.labels)) + len(recipe.products)),
+        reads=round(work.reads),
         scenes=items * price.scenes,
         requests=items * price.requests,
         download_bytes=items * price.download_bytes,
         decoded_bytes=items * price.decoded_bytes,
         item_bytes=price.largest_bytes,
         batches={entry.label: batches for entry in recipe.models},
-        read_seconds=items * price.read_seconds,
-        embed_seconds=items * price.embed_seconds,
         store_bytes=items * sum(item_bytes(layout) for layout in layouts),
         sampled=price.sampled,
+        search_seconds=price.search_seconds,
+        work=work,
     )

@@ -5,17 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rs_embed_dask.engine.estimate import (
-    Figures,
-    bytes_text,
-    chunk_items_for,
-    figures_for,
-    layouts_for,
-    price_of,
-    seconds_text,
-)
+from rs_embed_dask.engine.clusters import local_crew
+from rs_embed_dask.engine.estimate import Figures, chunk_items_for, figures_for, layouts_for, price_of, work_of
 from rs_embed_dask.engine.extent import LARGEST_SIDE_PX, check_extents, largest_read
 from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.engine.position_plan import PositionPlan, SettledPositions, position_plans
@@ -24,18 +17,17 @@ from rs_embed_dask.engine.request import Request
 from rs_embed_dask.engine.scale import TokenScale, sampled_rows, token_scales, warn_of_resizes
 from rs_embed_dask.errors import PlanError, UnknownNameError
 from rs_embed_dask.providers.retry import RetryPolicy
-from rs_embed_dask.show.tables import counted, table_html, table_text
+from rs_embed_dask.show.tables import bytes_text, counted, seconds_text, table_html, table_text
 from rs_embed_dask.specs.base import flag
 from rs_embed_dask.store import Item, ItemColumns, ModelLayout
 
 if TYPE_CHECKING:
+    from rs_embed_dask.engine.receipts import Crew, Times
     from rs_embed_dask.engine.recipe import Chosen
     from rs_embed_dask.specs import TemporalSpec
     from rs_embed_dask.store import Store
 
-__all__ = ["Plan", "Sizes", "StoredItems", "make_plan"]
-
-_FETCH_SLOTS: Final = 16
+__all__ = ["Plan", "Sizes", "StoredItems", "make_plan", "probed", "time_text"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,6 @@ class Plan:
 
     def _rows(self) -> list[tuple[str, str]]:
         figures = self.figures
-        slots = _FETCH_SLOTS
         rows = [
             ("items", f"{self._items_text()} in {counted(figures.chunks, 'chunk')} of {self.chunk_items}"),
             *([("provider", self.request.provider.name)] if self.recipe.groups else []),
@@ -129,17 +120,22 @@ class Plan:
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
         rows += self.outlook.rows()
         rows += [("positions", f"{label}: {_without_noun(one.statement)}") for label, one in self.positions.items()]
-        wall, reading = seconds_text(figures.wall_seconds(slots, 1)), seconds_text(figures.read_seconds / slots)
-        parts = f"reading {reading}, embedding {seconds_text(figures.embed_seconds)}"
         scenes, requests = counted(round(figures.scenes), "scene"), counted(round(figures.requests), "request")
         return [
             *rows,
             ("reads", f"{figures.reads:,}: {scenes}, {requests}"),
             ("bytes", f"{bytes_text(figures.download_bytes)} to download, {bytes_text(figures.decoded_bytes)} decoded"),
             ("store", f"{bytes_text(figures.store_bytes)} of vectors before compression"),
-            ("time", f"about {wall} with {slots} reads at once and one device ({parts})"),
-            ("estimate", f"from {counted(figures.sampled, 'place')}, without asking the provider"),
+            ("time", time_text(figures.times, figures.crew)),
+            ("estimate", self._origin()),
         ]
+
+    def _origin(self) -> str:
+        """Say what the estimate is made of."""
+        places = counted(self.figures.sampled, "place")
+        if self.figures.search_seconds is None:
+            return f"from {places}, without asking the provider"
+        return f"from a probe of {places}, {seconds_text(self.figures.search_seconds)} a search"
 
     def _items_text(self) -> str:
         each = getattr(self.items, "spans_each", 1)
@@ -148,7 +144,9 @@ class Plan:
 
     def __repr__(self) -> str:
         labels = ", ".join(layout.label for layout in self.layouts)
-        return f"Plan({counted(self.figures.items, 'item')}, {labels}; print it for its cost)"
+        wall = self.figures.times.wall_seconds
+        how_long = "time unknown" if wall is None else f"about {seconds_text(wall)}"
+        return f"Plan({counted(self.figures.items, 'item')}, {labels}, {how_long}; print it for its cost)"
 
     def __str__(self) -> str:
         return table_text("Plan", ("", ""), self._rows())
@@ -185,6 +183,20 @@ class Plan:
 
 def _without_noun(statement: str) -> str:
     return statement.removeprefix("positions ")
+
+
+def time_text(times: Times, crew: Crew) -> str:
+    """Say how long a run takes on its workers, or what makes it known."""
+    if times.wall_seconds is None:
+        lacking = "; ".join(times.unknown)
+        return f"unknown: no run on this machine has measured {lacking} yet; any run does, one of a few places too"
+    parts = [
+        f"reading {seconds_text(times.read_seconds or 0.0)} in all",
+        f"embedding {seconds_text(times.embed_seconds or 0.0)} in all",
+        f"loading models {seconds_text(times.setup_seconds or 0.0)}",
+    ]
+    where = f"{crew.fetch_slots} reads at once and {counted(crew.embedders, 'embedder')} ({crew.device})"
+    return f"about {seconds_text(times.wall_seconds)} with {where}: {', '.join(parts)}"
 
 
 def make_plan(
@@ -224,8 +236,19 @@ def make_plan(
     layouts = tuple(replace(layout, table=given.get(layout.label)) for layout in layouts)
     price = price_of(recipe, chosen, listed, largest=largest)
     chunk_items = chosen_sizes.chunk_items or chunk_items_for(len(listed), price, layouts)
-    figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items)
+    work = work_of(len(listed), recipe, price, chosen=chosen)
+    figures = figures_for(len(listed), recipe, price, layouts=layouts, chunk_items=chunk_items, work=work)
+    figures = figures.on(local_crew())
     return Plan(request, recipe, listed, layouts, chunk_items, figures, scales, outlook, positions)
+
+
+def probed(plan: Plan) -> Plan:
+    """Price a plan again by the scenes of a few places, which the provider's catalogue is asked for."""
+    figures, chosen, count = plan.figures, choose(plan.request), len(plan.items)
+    price = price_of(plan.recipe, chosen, plan.items, largest=figures.item_bytes, probe=True)
+    work = work_of(count, plan.recipe, price, chosen=chosen)
+    sizes: Any = {"layouts": plan.layouts, "chunk_items": plan.chunk_items}
+    return replace(plan, figures=figures_for(count, plan.recipe, price, work=work, **sizes).on(figures.crew))
 
 
 def _outlook(request: Request, chosen: Sequence[Chosen], items: ItemColumns, first: TemporalSpec) -> Outlook:

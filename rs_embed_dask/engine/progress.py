@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.engine.estimate import seconds_text
 from rs_embed_dask.engine.report import (
     ChunkDone,
     Delayed,
@@ -23,7 +22,7 @@ from rs_embed_dask.engine.report import (
     WorkerLost,
 )
 from rs_embed_dask.errors import SpecError, printable
-from rs_embed_dask.show.tables import counted
+from rs_embed_dask.show.tables import counted, seconds_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, TaskID

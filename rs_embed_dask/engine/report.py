@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
-from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
-from rs_embed_dask.show.tables import counted, table_html, table_text
+from rs_embed_dask.engine.estimate import Figures
+from rs_embed_dask.engine.receipts import Spent
+from rs_embed_dask.show.against import PlanReport
+from rs_embed_dask.show.tables import counted, seconds_text, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
@@ -24,7 +27,6 @@ __all__ = [
     "ItemFailed",
     "Listener",
     "ModelLoaded",
-    "PlanReport",
     "Retried",
     "RunCounts",
     "RunFinished",
@@ -220,21 +222,9 @@ class ChunkReceipt:
             self.failed.append(ItemFailed(item.index, item.id, label, outcome.status, outcome.reason))
 
 
+_EMBEDDED: Final = (Status.OK, Status.PARTIAL)
 _MOST_FAILURES: Final = 20
 _SHOWN: Final = 3
-
-
-@dataclass(frozen=True)
-class PlanReport:
-    """Plan against actual."""
-
-    rows: tuple[tuple[str, str, str], ...]
-
-    def __str__(self) -> str:
-        return table_text("Plan against actual", ("", "planned", "actual"), self.rows)
-
-    def _repr_html_(self) -> str:
-        return table_html("Plan against actual", ("", "planned", "actual"), self.rows)
 
 
 @dataclass
@@ -244,7 +234,7 @@ class RunReport:
     Attributes
     ----------
     figures : Figures
-        The estimate of the plan.
+        The estimate of what was left to do.
     store : str
         Path or URL of the store.
     counts : dict of str to Counter of Status
@@ -269,6 +259,10 @@ class RunReport:
         Whether the run reached its end.
     positions : dict of str to str
         What was done about positions in windows, by model; empty where they are kept.
+    load_seconds : dict of str to float
+        Time in which the models were loaded that the workers did not hold yet.
+    ended : str
+        When the run ended, in UTC.
     """
 
     figures: Figures
@@ -284,6 +278,8 @@ class RunReport:
     seconds: float = 0.0
     is_over: bool = True
     positions: dict[str, str] = field(default_factory=dict)
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    ended: str = ""
 
     def add(self, receipt: ChunkReceipt) -> None:
         """Count a chunk that was written."""
@@ -298,25 +294,52 @@ class RunReport:
     def close(self, seconds: float, *, workers_lost: int, is_over: bool) -> None:
         """Record how the run ended."""
         self.seconds, self.workers_lost, self.is_over = seconds, workers_lost, is_over
+        self.ended = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+    @property
+    def spent(self) -> Spent:
+        """What the run took, as receipts keep it."""
+        models = self.figures.work.models
+        counts = {label: counts for label, counts in self.counts.items() if label in models}
+        return Spent(
+            self.totals.reads,
+            self.totals.read_seconds,
+            {label: self.totals.embed_seconds.get(label, 0.0) for label in models},
+            decided={label: one.total() for label, one in counts.items()},
+            embedded={label: sum(one[status] for status in _EMBEDDED) for label, one in counts.items()},
+            wall_seconds=self.seconds,
+            scenes=self.totals.scenes,
+            load_seconds=self.load_seconds,
+        )
 
     @property
     def against_plan(self) -> PlanReport:
-        """Plan against actual."""
+        """Plan against actual, of what was left to do."""
         plan, real = self.figures, self.totals
-        batches = round(sum(real.batches.values()))
-        rows = (
-            ("items", f"{plan.items:,}", f"{max((c.total() for c in self.counts.values()), default=0):,}"),
-            ("chunks", f"{plan.chunks:,}", f"{self.chunks:,}"),
-            ("reads", f"{plan.reads:,}", f"{real.reads:,}"),
-            ("scenes", f"{plan.scenes:,.0f}", f"{real.scenes:,}"),
-            ("decoded pixels", bytes_text(plan.decoded_bytes), bytes_text(real.read_bytes)),
-            ("batches", f"{sum(plan.batches.values()):,}", f"{batches:,}"),
-            ("reading, in total", seconds_text(plan.read_seconds), seconds_text(real.read_seconds)),
-            ("embedding, in total", seconds_text(plan.embed_seconds), seconds_text(sum(real.embed_seconds.values()))),
-            ("retries", "0", f"{real.retries:,}"),
-            ("wall time", "", seconds_text(self.seconds)),
-        )
-        return PlanReport(rows)
+        planned: dict[str, float | None] = {
+            "items": plan.items,
+            "chunks": plan.chunks,
+            "reads": plan.reads,
+            "scenes": plan.scenes,
+            "decoded_bytes": plan.decoded_bytes,
+            "batches": sum(plan.batches.values()),
+            "retries": 0,
+            **plan.times.to_dict(),
+        }
+        actual: dict[str, float | None] = {
+            "items": max((counts.total() for counts in self.counts.values()), default=0),
+            "chunks": self.chunks,
+            "reads": real.reads,
+            "scenes": real.scenes,
+            "decoded_bytes": real.read_bytes,
+            "batches": round(sum(real.batches.values())),
+            "retries": real.retries,
+            "read_seconds": real.read_seconds,
+            "embed_seconds": sum(real.embed_seconds.values()),
+            "setup_seconds": self.spent.setup_seconds,
+            "wall_seconds": self.seconds,
+        }
+        return PlanReport(planned, actual, self.ended)
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [(label, _counts_text(counts)) for label, counts in self.counts.items()]

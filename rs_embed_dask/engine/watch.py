@@ -14,6 +14,7 @@ import dask
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from rs_embed_dask.engine.reading import WAITS
+from rs_embed_dask.engine.receipts import Crew
 from rs_embed_dask.engine.report import Delayed, Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
 from rs_embed_dask.providers.reach import PROBE, check_services, reach
@@ -135,6 +136,11 @@ class Workers:
         room = 0 if GPU in needed else min(filter(None, embedding), default=0)
         smallest = min(filter(None, limits.values()), default=0)
         return cls(frozenset(workers), totals, threads, sum(limits.values()), room, smallest)
+
+    @property
+    def crew(self) -> Crew:
+        """What estimates need to know of them."""
+        return Crew(self.fetch_slots, self.embedders, "cuda" if GPU in self.offered else "cpu")
 
     def check_room(self, nbytes: int) -> None:
         """Refuse weights that do not fit into a worker's memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 from distributed.client import ClosedClientError
 
 from rs_embed_dask.engine.clusters import client_for
-from rs_embed_dask.engine.driver import warm_up
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.outlook import check_faults
 from rs_embed_dask.engine.positions import Decision, decide
 from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.receipts import keep
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
+from rs_embed_dask.engine.warm import crew_of, warm_up
 from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.maps.acquired import dated_recipe
+from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
 from rs_embed_dask.maps.kept import ScoreKeeper, keep_decisions, region_of, temporals_of, was_decided
@@ -29,6 +32,7 @@ from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster,
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
 from rs_embed_dask.store import Location, MapStore, leased
+from rs_embed_dask.store.accessor import REPORT
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
 from rs_embed_dask.store.map_layout import BlockResult, MapGroup
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.graph import BlockReceipt
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel, MapPass
+    from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.specs.positions import PositionTable
 
 __all__ = ["compute", "compute_store"]
@@ -57,7 +62,7 @@ def compute(
     *,
     client: Connection = None,
     options: Options | None = None,
-    plan: Any = None,
+    plan: MapPlan | None = None,
     wait: float = 0.0,
 ) -> MapReport:
     """Compute what a map at `out` still lacks; it is made if it is not there. `plan` is shown when the run begins."""
@@ -73,7 +78,9 @@ def compute(
         return compute_store(run, store, client=client, options=guarded, plan=plan)
 
 
-def compute_store(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: Any = None) -> MapReport:
+def compute_store(
+    run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: MapPlan | None = None
+) -> MapReport:
     """Compute what is left to do in a map, of the models of a run; the caller holds its lease."""
     mend_lost_blocks(store)
     report = _computed(run, store, client=client, options=options, plan=plan)
@@ -87,14 +94,14 @@ def _has_previews(store: MapStore) -> bool:
     return all(f"{label}/{PREVIEW}" in store.document.metadata for label in store.labels)
 
 
-def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: Any) -> MapReport:
+def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: MapPlan | None) -> MapReport:
     todo = [(models, list(run.pending(store, models, only=options.only))) for models in run.passes]
     by_label: Counter[str] = Counter()
     for _, works in todo:
         for work, _ in works:
             by_label.update({label: len(blocks) for label, blocks in work.wanted.items()})
     left = by_label.total()
-    report = MapReport(store.location.name)
+    report = MapReport(store.location.name, left=left)
     with ExitStack() as stack:
         listeners = (*listeners_for(options.progress, stack), *options.listeners)
         if not left:
@@ -105,8 +112,13 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
         watch.services = run.recipe.services(by_label)
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""
-        emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, plan, unit="block"))
+        crew = crew_of(connected, run.recipe, watch=watch)
+        report.plan = (plan or plan_of(run)).part(by_label).on(crew)
+        emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, report.plan, unit="block"))
         _Making(run, store, report, where=(connected, watch), listeners=listeners, options=options).run(todo)
+    keep(report.plan.work, crew, report.spent)
+    options.guard()
+    store.update_receipt(**{REPORT: report.against_plan.to_dict()})
     return report
 
 
@@ -137,7 +149,8 @@ class _Making:
         self._left = sum(len(blocks) for _, works in todo for work, _ in works for blocks in work.wanted.values())
         try:
             self._watch.reach()
-            warm_up(self._client, SharedValue.of(self._run.recipe), self._watch.placement)
+            recipe = SharedValue.of(self._run.recipe)
+            report.load_seconds = warm_up(self._client, recipe, self._watch.placement)
             for models, works in todo:
                 self._compute_pass(models, works)
             is_over = True
@@ -150,6 +163,7 @@ class _Making:
             raise
         finally:
             report.seconds, report.workers_lost = time.perf_counter() - started, self._watch.lost
+            report.ended = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             try:
                 self._keep()
             finally:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rs_embed_dask.engine.clusters import local_crew
 from rs_embed_dask.engine.estimate import Price, merged_read
 from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.engine.positions import LEAST, decide
+from rs_embed_dask.engine.receipts import Work, model_key, source_key
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.maps.first import inside_area
 from rs_embed_dask.maps.lattice import Rect
@@ -36,8 +38,6 @@ __all__ = ["plan_of"]
 
 _SAMPLES: Final = 16
 _ESTIMATED: Final = 8  # blocks along the side of a square whose bytes are estimated together
-_OPERATIONS_PER_S: Final = 5e10
-_LEAST_S: Final = 0.002
 _PIXEL_BYTES: Final = 4
 _LAYER_BYTES: Final = 4 + 4 + 4 + 4 + 4
 """Valid fraction, observations, first and last day, and coverage, per token."""
@@ -63,7 +63,7 @@ def plan_of(run: MapRun) -> MapPlan:
         counts = {name: _counted(work) for name, work in works.items()}
         models |= {one.label: _model_figures(run, one, works, counts) for one in sharing}
         reads.append(_read_figures(run, sharing, works, counts))
-    return MapPlan(
+    planned = MapPlan(
         run.wanted.to_dict(),
         run.region.bounds,
         run.region.area_m2 / 1e6,
@@ -71,6 +71,25 @@ def plan_of(run: MapRun) -> MapPlan:
         tuple(models[label] for label in run.recipe.labels),
         tuple(reads),
         Outlook.of(run.wanted.request, list(run.chosen.values()), run.wanted.temporals),
+        _work(run, models, reads),
+    )
+    return planned.on(local_crew())
+
+
+def _work(run: MapRun, models: Mapping[str, ModelFigures], reads: Sequence[ReadFigures]) -> Work:
+    """Return what a map takes in the units of receipts: its reads, and its windows by model."""
+    encoders = {label: one for label, one in run.chosen.items() if one.product is None}
+    spans = run.wanted.temporals
+    frames = {label: sum(len(one.frames.spans(span)) for span in spans) / len(spans) for label, one in encoders.items()}
+    count = sum(one.reads for one in reads)
+    return Work(
+        f"map of {source_key(run.recipe)}",
+        count,
+        sum(one.layers for one in reads) / max(1, count),
+        sum(one.scenes for one in reads) / max(1, count),
+        {label: models[label].windows for label in encoders},
+        {label: models[label].window ** 2 * frames[label] for label in encoders},
+        {label: model_key(one) for label, one in encoders.items()},
     )
 
 
@@ -119,10 +138,6 @@ def _model_figures(
     windows = sum(count.windows[one.label] for count in counts.values())
     tokens = sum(blocks.values()) * tiling.block**2
     first = _first_windows(run, one, works)
-    chosen = run.chosen[one.label]
-    frames = sum(len(chosen.frames.spans(temporal)) for temporal in run.wanted.temporals)
-    per_window = 2e6 * chosen.card.variant_for(chosen.spec).params * tiling.window**2 / _OPERATIONS_PER_S
-    embedded = windows * max(_LEAST_S * spans, per_window * frames) + first * max(_LEAST_S, per_window)
     per_token = one.dim * np.dtype(run.wanted.dtype).itemsize + _LAYER_BYTES + (2 if run.wanted.dtype == "int8" else 0)
     return ModelFigures(
         one.label,
@@ -136,7 +151,6 @@ def _model_figures(
         windows * tiling.window**2 / tokens,
         first,
         _positions(run, one, first),
-        embedded,
         tokens * spans * per_token,
     )
 
@@ -189,7 +203,7 @@ def _read_figures(
         scale * price.scenes,
         scale * price.requests,
         scale * price.download_bytes,
-        scale * price.read_seconds,
+        scale * price.layers,
         layers * block_px * _PIXEL_BYTES,
     )
 
@@ -226,11 +240,13 @@ def _price(run: MapRun, labels: tuple[str, ...], works: Mapping[str, MapPass]) -
         grid = lattice.grid(lattice.rect(*tile))
         temporal = run.wanted.temporals[number % len(run.wanted.temporals)]
         for entry in (run.recipe.product[label] for label in labels if label in run.recipe.product):
-            total.add(entry.reader.estimate(grid))
+            total.add(entry.reader.estimate(grid), entry.dim, math.prod(grid.shape))
         for visit in run.recipe.visits(labels):
             some = [run.recipe.groups[at].only(labels) for at in visit]
             reads = [Read(grid, one.sensor, one.bands, one.spans(temporal), one.fetch) for one in some]
             blocks = len(works[group].wanted[labels[0]])
-            total.add(_shared(run.recipe.provider, merged_read(reads), lattice, tile=tile, blocks=blocks))
+            merged = merged_read(reads)
+            shared = _shared(run.recipe.provider, merged, lattice, tile=tile, blocks=blocks)
+            total.add(shared, len(merged.bands), math.prod(grid.shape))
         total.sampled += 1
     return total.averaged

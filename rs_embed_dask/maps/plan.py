@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
-from rs_embed_dask.engine.estimate import bytes_text, seconds_text
 from rs_embed_dask.engine.outlook import Outlook
-from rs_embed_dask.show.tables import Section, counted, page_html, page_text
+from rs_embed_dask.engine.plan import time_text
+from rs_embed_dask.engine.receipts import Crew, Times, Work
+from rs_embed_dask.show.tables import Section, bytes_text, counted, page_html, page_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["MapPlan", "ModelFigures", "ReadFigures"]
-
-_FETCH_SLOTS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,6 @@ class ModelFigures:
         Windows of the first pass, which measures positions.
     positions : str
         What happens to positions.
-    embed_seconds : float
-        Estimated time of one device.
     store_bytes : int
         Size of the arrays before compression.
     """
@@ -61,7 +58,6 @@ class ModelFigures:
     inference: float
     first_windows: int
     positions: str
-    embed_seconds: float
     store_bytes: int
 
 
@@ -81,8 +77,8 @@ class ReadFigures:
         Pixels of them.
     excess : float
         Those pixels over the pixels of the blocks.
-    scenes, requests, download_bytes, read_seconds : float
-        Estimated from a few reads.
+    scenes, requests, download_bytes, layers : float
+        Estimated from a few reads; layers are those of a band of a scene, and count more the larger a read is.
     block_bytes : int
         Decoded pixels of one block.
     """
@@ -95,7 +91,7 @@ class ReadFigures:
     scenes: float
     requests: float
     download_bytes: float
-    read_seconds: float
+    layers: float
     block_bytes: int
 
 
@@ -119,6 +115,8 @@ class MapPlan:
         One for the models that share their reads.
     outlook : Outlook
         The frames of each model, spans that no provider has, and known faults.
+    work, crew, times : Work, Crew, Times
+        What there is to do, on which workers, and how long that takes as far as runs on this machine have measured it.
     """
 
     request: Mapping[str, Any]
@@ -128,45 +126,40 @@ class MapPlan:
     models: tuple[ModelFigures, ...]
     reads: tuple[ReadFigures, ...]
     outlook: Outlook = field(default_factory=Outlook)
+    work: Work = field(default_factory=Work)
+    crew: Crew = field(default_factory=lambda: Crew(1, 1))
+    times: Times = field(default_factory=Times)
 
-    @property
-    def read_seconds(self) -> float:
-        """Estimated time of one reader."""
-        return sum(one.read_seconds for one in self.reads)
+    def on(self, crew: Crew) -> Self:
+        """Return the same work on some workers, with the times that this machine knows of it."""
+        return replace(self, crew=crew, times=Times.of(self.work, crew))
 
-    @property
-    def embed_seconds(self) -> float:
-        """Estimated time of one device."""
-        return sum(one.embed_seconds for one in self.models)
+    def part(self, blocks: Mapping[str, int]) -> Self:
+        """Return the plan of some blocks of each model, over all spans, with the rest of it as it is."""
+        totals = {one.label: sum(one.blocks.values()) * self.spans for one in self.models}
+        shares = {label: blocks.get(label, 0) / max(1, total) for label, total in totals.items()}
+        return replace(self, work=self.work.part(shares))
 
     @property
     def store_bytes(self) -> int:
         """Size of the store before compression."""
         return sum(one.store_bytes for one in self.models)
 
-    def wall_seconds(self, fetch_slots: int, embedders: int) -> float:
-        """Return how long a run takes on a cluster: reads and inference overlap, so the slower of both counts."""
-        return max(self.read_seconds / max(1, fetch_slots), self.embed_seconds / max(1, embedders))
-
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
-        return asdict(self) | {
-            "request": dict(self.request),
-            "read_seconds": self.read_seconds,
-            "embed_seconds": self.embed_seconds,
-            "store_bytes": self.store_bytes,
-        }
+        plain = {name: value for name, value in asdict(self).items() if name not in {"work", "crew", "times"}}
+        whole = {"request": dict(self.request), "store_bytes": self.store_bytes}
+        workers = {"fetch_slots": self.crew.fetch_slots, "embedders": self.crew.embedders}
+        return plain | whole | workers | self.times.to_dict()
 
     def _sections(self) -> list[Section]:
         west, south, east, north = self.extent
-        wall, reading = seconds_text(self.wall_seconds(_FETCH_SLOTS, 1)), seconds_text(self.read_seconds / _FETCH_SLOTS)
-        parts = f"reading {reading}, embedding {seconds_text(self.embed_seconds)}"
         facts = [
             ("region", f"{self.area_km2:,.0f} km2, {west:.4f} to {east:.4f} east, {south:.4f} to {north:.4f} north"),
             ("spans", f"{self.spans:,}"),
             ("provider", str(self.request["provider"].get("name"))),
             ("store", f"{bytes_text(self.store_bytes)} in {self.request['dtype']} before compression"),
-            ("time", f"about {wall} with {_FETCH_SLOTS} reads at once and one device ({parts})"),
+            ("time", time_text(self.times, self.crew)),
             ("estimate", "blocks and windows are counted; the rest is from a few reads, without asking the provider"),
             *self.outlook.rows(),
         ]

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rs_embed_dask.engine.estimate import seconds_text
+from rs_embed_dask.engine.receipts import Spent, Work
 from rs_embed_dask.maps.precision import Loss
-from rs_embed_dask.show.tables import counted, table_html, table_text
+from rs_embed_dask.show.against import PlanReport
+from rs_embed_dask.show.tables import counted, seconds_text, table_html, table_text
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
     from rs_embed_dask.maps.graph import BlockReceipt
+    from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.maps.windows import BlockIndex
 
 __all__ = ["MapReport"]
@@ -45,6 +47,14 @@ class MapReport:
         Workers that were lost.
     seconds : float
         Wall time.
+    plan : MapPlan, optional
+        The estimate of what was left to do.
+    load_seconds : dict of str to float
+        Time in which the models were loaded that the workers did not hold yet.
+    left : int
+        Blocks that there were to compute, over all models.
+    ended : str
+        When the run ended, in UTC.
     """
 
     store: str
@@ -57,6 +67,10 @@ class MapReport:
     lost: dict[tuple[str, BlockIndex], str] = field(default_factory=dict)
     workers_lost: int = 0
     seconds: float = 0.0
+    plan: MapPlan | None = None
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    left: int = 0
+    ended: str = ""
 
     def add(self, receipt: BlockReceipt) -> None:
         """Count a block that was written."""
@@ -75,6 +89,39 @@ class MapReport:
         self.windows.setdefault(label, 0)
         self.lost[label, block] = reason
 
+    @property
+    def spent(self) -> Spent:
+        """What the run took, as receipts keep it; a window counts as decided where its block was to be written."""
+        work = Work() if self.plan is None else self.plan.work
+        windows = {label: self.windows.get(label, 0) for label in work.items}
+        embedding = {label: self.embed_seconds.get(label, 0.0) for label in work.items}
+        return Spent(
+            work.reads,
+            self.read_seconds,
+            embedding,
+            decided=work.items,
+            embedded=windows,
+            wall_seconds=self.seconds,
+            load_seconds=self.load_seconds,
+        )
+
+    @property
+    def against_plan(self) -> PlanReport:
+        """Plan against actual, of what was left to do."""
+        plan, blocks = self.plan, sum(counts.total() for counts in self.counts.values())
+        planned: dict[str, float | None] = {"blocks": self.left}
+        if plan is not None:
+            planned |= {"windows": sum(plan.work.items.values()), **plan.times.to_dict()}
+        actual: dict[str, float | None] = {
+            "blocks": blocks,
+            "windows": sum(self.windows.values()),
+            "read_seconds": self.read_seconds,
+            "embed_seconds": sum(self.embed_seconds.values()),
+            "setup_seconds": self.spent.setup_seconds,
+            "wall_seconds": self.seconds,
+        }
+        return PlanReport(planned, actual, self.ended)
+
     def _rows(self) -> list[tuple[str, str]]:
         rows = []
         for label, counts in self.counts.items():
@@ -92,7 +139,8 @@ class MapReport:
         return f"Map done in {seconds_text(self.seconds)} -> {self.store}"
 
     def __str__(self) -> str:
-        return table_text(self._title(), ("", ""), self._rows())
+        return table_text(self._title(), ("", ""), self._rows()) + (f"\n{self.against_plan}" if self.counts else "")
 
     def _repr_html_(self) -> str:
-        return table_html(self._title(), ("", ""), self._rows())
+        compared = self.against_plan._repr_html_() if self.counts else ""
+        return table_html(self._title(), ("", ""), self._rows()) + compared

@@ -83,7 +83,7 @@ class Copernicus:
 
     def estimate(self, grid: Grid) -> Estimate:  # noqa: ARG002 - the same for every place
         """Estimate the cost of a read: nearly always none, for blocks of 64 degrees are cached once they were read."""
-        return Estimate(1, 1, 1_000_000, 0.1)
+        return Estimate(1, 1, 1_000_000)
 
     def _vectors(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of n cells, (n, D), block by block of the file."""

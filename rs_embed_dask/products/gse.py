@@ -94,7 +94,7 @@ class Gse:
         """Estimate the cost of a read: about one block of all bands per 256 pixels of each side."""
         blocks = int(np.prod([-(-side * grid.resolution_m // 2560) + 1 for side in grid.shape]))
         size = blocks * 256 * 256 * len(BANDS)
-        return Estimate(1, blocks + 1, size, size / 20e6 + 0.2 * blocks)
+        return Estimate(1, blocks + 1, size)
 
     def _tiles(self, grid: Grid, year: int) -> list[_GseTile]:
         """Find the files under a grid by the index, whose boxes are exact where names state nothing."""

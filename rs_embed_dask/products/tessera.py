@@ -210,7 +210,7 @@ class Tessera:
         """Estimate the cost of a read: the rows of about one tile, 93 kB each."""
         rows = grid.shape[0] * grid.resolution_m / _PIXEL_M
         size = int(rows * 730 * (DIM + 4)) + 2**17
-        return Estimate(1, 7, size, size / 20e6 + 1.0)
+        return Estimate(1, 7, size)
 
     def _tile(self, cell: Cell, year: int, registry: Registry | None) -> _TesseraTile | None:
         """Open a cell's files, or return None where nothing was published there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rs_embed_dask.providers.registry import (
     Estimate,
-    Pace,
     Provider,
     Scene,
     SharesReads,
@@ -18,7 +17,6 @@ from rs_embed_dask.providers.registry import (
 
 __all__ = [
     "Estimate",
-    "Pace",
     "Provider",
     "Scene",
     "SharesReads",

@@ -48,7 +48,6 @@ __all__ = [
     "ChecksItself",
     "Estimate",
     "Gate",
-    "Pace",
     "Provider",
     "Scene",
     "SharesReads",
@@ -76,22 +75,14 @@ class Estimate(Record):
         Requests to the service, searches and tokens left out.
     bytes : int
         Bytes that travel.
-    seconds : float
-        Time that one worker thread takes.
     """
 
     scenes: int = 0
     requests: int = 0
     bytes: int = 0
-    seconds: float = 0.0
 
     def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.scenes + other.scenes,
-            self.requests + other.requests,
-            self.bytes + other.bytes,
-            self.seconds + other.seconds,
-        )
+        return Estimate(self.scenes + other.scenes, self.requests + other.requests, self.bytes + other.bytes)
 
 
 @runtime_checkable
@@ -144,22 +135,11 @@ class StatesCollections(Protocol):
         """Return what is stated of a collection and its bands."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How quickly a provider answers, for estimates."""
-
-    latency_s: float = 0.12
-    bytes_per_s: float = 20e6
-    requests_per_asset: float = 2.0
-    at_once: int = 8
-
-
-REMOTE: Final = Pace()
 _OVERLAP: Final = 1.3  # tiles and orbits overlap, so a place has more than one scene per revisit
 _CLOUD_SPREAD: Final = 0.5  # of half the scenes half are clear enough: a limit of c % keeps about c^0.5
 
 
-def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
+def estimate_read(read: Read, source: Source, *, requests_per_asset: float = 2.0) -> Estimate:
     """Estimate a read from how often the sensor passes and how its files are blocked, without a request."""
     of = sensor(read.sensor)
     days = sum(span.days for span in read.frames)
@@ -173,10 +153,9 @@ def estimate_read(read: Read, source: Source, pace: Pace = REMOTE) -> Estimate:
     if mask_of(read.fetch.mask, source) is not None:
         per_scene += _block_pixels(read, source, of.resolution_m)
         layers += 1
-    requests = math.ceil(scenes * layers * pace.requests_per_asset)
+    requests = math.ceil(scenes * layers * requests_per_asset)
     size = round(scenes * per_scene * source.bytes_per_px)
-    seconds = requests * pace.latency_s / pace.at_once + size / pace.bytes_per_s
-    return Estimate(scenes, requests, size, seconds)
+    return Estimate(scenes, requests, size)
 
 
 def _block_pixels(read: Read, source: Source, resolution_m: float) -> float:

@@ -18,10 +18,12 @@ __all__ = [
     "Row",
     "Section",
     "ShareBar",
+    "bytes_text",
     "counted",
     "page_html",
     "page_markdown",
     "page_text",
+    "seconds_text",
     "table_html",
     "table_text",
 ]
@@ -100,6 +102,44 @@ class Section:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: ``1 model``, ``2,000 models``, ``2 batches``."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP: Final = 1000
+_FEW_S: Final = 10.0
+_MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3600.0
+_DAY_S: Final = 86400.0
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes with its unit, in powers of 1000.
+
+    Examples
+    --------
+    >>> bytes_text(1_532_000)
+    '1.53 MB'
+    """
+    unit = 0
+    while count >= _STEP and unit < len(_UNITS) - 1:
+        count /= _STEP
+        unit += 1
+    return f"{count:.0f} B" if unit == 0 else f"{count:.3g} {_UNITS[unit]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration with its unit.
+
+    Examples
+    --------
+    >>> seconds_text(5400)
+    '1.5 h'
+    """
+    if seconds < _MINUTE_S:
+        return f"{seconds:.2g} s" if seconds < _FEW_S else f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.1f} min"
+    return f"{seconds / _HOUR_S:.1f} h" if seconds < _DAY_S else f"{seconds / _DAY_S:.1f} days"
 
 
 def table_text(title: str, header: Sequence[str], rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.show.against import PlanReport
 from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.conventions import proj_attrs, spatial_attrs
 from rs_embed_dask.store.document import ITEMS
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["RunAccessor", "georeferenced", "plain_tree", "selected"]
+__all__ = ["REPORT", "RunAccessor", "georeferenced", "plain_tree", "selected"]
+
+REPORT: Final = "report"
+"""The part of a receipt that holds plan against actual."""
 
 _TEXT: Final = np.dtype("O", metadata={"element_type": str})
 """Texts as xarray marks them, so that lazy ones are written to netCDF chunk by chunk."""
@@ -47,6 +51,21 @@ class RunAccessor:
     def receipt(self) -> dict[str, Any]:
         """What the run was made with."""
         return dict(unfolded(self._tree.attrs.get("receipt", {})))
+
+    @property
+    def report(self) -> PlanReport:
+        """What the last run that computed was expected to take, beside what it took; see `PlanReport`.
+
+        Raises
+        ------
+        StoreError
+            If no run has ended yet, or by an earlier version only.
+        """
+        kept = self.receipt.get(REPORT)
+        if kept is None:
+            fix = "compute or resume the run to its end; a finished one of an earlier version has none"
+            raise StoreError("report", reason="no run that ended has left one in the receipt", fix=fix)
+        return PlanReport.from_dict(kept)
 
     def facts(self, model: str) -> dict[str, Any]:
         """Return what the store says of a model: the conventions' attributes and its card."""

@@ -217,6 +217,10 @@ class StoreView:
         """Find the chunks that have a row to compute; the status array is read once."""
         return np.unique(self._rows(label, only, reason) // self.chunk_items)
 
+    def open_rows(self, label: str, *, only: AbstractSet[Status] | None = None) -> np.ndarray[Any, Any]:
+        """Find all rows that are to be computed; the status array is read once."""
+        return self._rows(label, only, None)
+
     def pending_rows(
         self, chunk: int, label: str, only: AbstractSet[Status] | None = None, *, reason: str | None = None
     ) -> np.ndarray[Any, Any]:

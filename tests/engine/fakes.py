@@ -83,7 +83,7 @@ class Numbers:
         return {"name": self.name}
 
     def estimate(self, read):
-        return Estimate(len(read.frames), 3 * len(read.frames), 1000, 0.5)
+        return Estimate(len(read.frames), 3 * len(read.frames), 1000)
 
     def cube(self, read):
         number = number_of(read.grid)
@@ -211,7 +211,7 @@ def plan_of(items, provider, models=None, *, chunk_items=8, batch_items=8, retry
     )
     count = len(items)
     batches = dict.fromkeys(models, -(-count // batch_items))
-    figures = Figures(count, -(-count // chunk_items), count, 0, 0, 0, 0, 1000, batches, 1, 1, 1, 1)
+    figures = Figures(count, -(-count // chunk_items), count, 0, 0, 0, 0, 1000, batches, 1, 1)
     layouts = tuple(ModelLayout(label, dim=len(BANDS)) for label in models)
     return Plan(Request(tuple(models), provider), recipe, items, layouts, chunk_items, figures)
 

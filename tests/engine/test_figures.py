@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rs_embed_dask.engine.estimate import Figures, bytes_text, seconds_text
-from rs_embed_dask.show.tables import table_html, table_text
+from rs_embed_dask.show.tables import bytes_text, seconds_text, table_html, table_text
 
 
 @pytest.mark.parametrize(
@@ -21,12 +20,6 @@ def test_bytes(count, text):
 )
 def test_seconds(seconds, text):
     assert seconds_text(seconds) == text
-
-
-def test_wall_time_is_the_longer_of_reading_and_embedding():
-    figures = Figures(10, 1, 10, 0, 0, 0, 0, 0, {}, read_seconds=160, embed_seconds=8, store_bytes=0, sampled=1)
-    assert figures.wall_seconds(16, 1) == 10
-    assert figures.wall_seconds(100, 2) == 4
 
 
 def test_tables():

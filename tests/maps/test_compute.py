@@ -58,6 +58,11 @@ def test_every_block_of_the_region_is_computed(western):
     assert {label: counts.total() for label, counts in report.counts.items()} == dict.fromkeys(
         ("rcf", "bandstats"), len(blocks)
     )
+    compared = open_map(path).rs.report
+    assert compared.to_dict() == report.against_plan.to_dict() == store.receipt["report"]
+    assert compared.planned["blocks"] == compared.actual["blocks"] == 2 * len(blocks)
+    assert compared.planned["windows"] == sum(one.windows for one in plan_of(run_of(WEST)).models)
+    assert compared.actual["windows"] == sum(report.windows.values())
     assert not list(store.pending("rcf"))
 
 

@@ -218,7 +218,7 @@ class Faulty:
         return ProductField(np.ones((2, *grid.shape), np.float32), grid)
 
     def estimate(self, grid):
-        return Estimate(1, 1, 100, 0.1)
+        return Estimate(1, 1, 100)
 
 
 def tried(reader, tries=3):

@@ -184,7 +184,6 @@ def test_r22_the_same_read_has_the_same_keys_and_another_has_others():
 def test_an_estimate_asks_nobody_and_counts_the_requests(earth):
     estimate = earth.provider().estimate(read(spot(size=(224, 224)), ALL, frames=YEAR))
     assert (estimate.requests, estimate.bytes) == (1, 12 * 14 * 224 * 224 * 4)
-    assert estimate.seconds > 1
     assert earth.report()["counts"] == {}
 
 

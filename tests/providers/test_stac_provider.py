@@ -133,11 +133,9 @@ def test_estimates_ask_nobody():
     assert 4 <= small.scenes <= 12
     assert small.requests == small.scenes * 3 * 2  # two bands and SCL, two requests each
     assert small.bytes > small.scenes * 3 * 512 * 512
-    assert small.seconds > 0
     large = made.estimate(read(where=Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (4000, 4000))))
     assert large.bytes > 30 * small.bytes
     assert made.estimate(read(max_cloud_pct=10)).scenes < small.scenes
-    assert PlanetaryComputer(threads=32).estimate(read()).seconds < small.seconds
 
 
 def test_search_lists_plain_scenes(azure):

@@ -75,9 +75,6 @@ def annual_embedding(grid: Grid, year: int, *, provider: Provider) -> npt.NDArra
     return vectors
 
 
-_SECONDS_PER_REQUEST: Final = 1.0  # a guess: an eighth of a second to several, by what is composited
-_SECONDS_PER_SCENE_BAND: Final = 0.005
-_BYTES_PER_S: Final = 20e6
 _BYTES_ON_THE_WIRE: Final = 4
 _LEAST_BYTES: Final = 16 * 16 * 1024 * BYTES_PER_VALUE
 
@@ -214,14 +211,13 @@ class EarthEngine:
         return vectors
 
     def estimate(self, read: Read) -> Estimate:
-        """Estimate the cost of a read without a request: the requests are exact, the seconds a guess."""
+        """Estimate the cost of a read without a request: the requests are exact."""
         pieces, layers = plan_orders(self.settings, (read,))
         rows, cols = read.grid.shape
         size = rows * cols * sum(layer.look.depth for layer in layers) * _BYTES_ON_THE_WIRE
         days = sum(span.days for span in read.frames)
         scenes = max(1, round(days / sensor_named(read.sensor).revisit_days))
-        seconds = pieces.requests * _SECONDS_PER_REQUEST + scenes * len(read.bands) * _SECONDS_PER_SCENE_BAND
-        return Estimate(scenes, pieces.requests, size, seconds + size / _BYTES_PER_S)
+        return Estimate(scenes, pieces.requests, size)
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values from which `open_provider` recreates the provider. They hold no credentials."""

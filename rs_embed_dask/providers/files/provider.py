@@ -23,7 +23,7 @@ from rs_embed_dask.providers.checks import Trial
 from rs_embed_dask.providers.files.arrays import IN_ARRAY, ArrayHints, ArraySource, array_source, sensor_of
 from rs_embed_dask.providers.files.folders import DATES_FIX, NO_DATE, SceneFiles, dated, option_fix, scenes_in
 from rs_embed_dask.providers.files.rasters import LayerPixels, Spot, gather, read_layer
-from rs_embed_dask.providers.registry import Estimate, Pace, estimate_read
+from rs_embed_dask.providers.registry import Estimate, estimate_read
 from rs_embed_dask.providers.retry import ReadState
 from rs_embed_dask.specs.ground import WGS84, crs_text, project
 from rs_embed_dask.specs.when import day
@@ -107,7 +107,6 @@ class FileFetch:
 
 
 IN_FILE: Final = "the unit of the file's band, or pass scaling="
-_DISK: Final = Pace(latency_s=0.002, bytes_per_s=300e6, requests_per_asset=1.0, at_once=4)
 _UNITS: Final = (REFLECTANCE, DB, KELVIN)
 _NOON: Final = dt.time(12, tzinfo=dt.UTC)
 
@@ -291,7 +290,7 @@ class Files:
     def estimate(self, read: Read) -> Estimate:
         """Estimate the cost of a read."""
         if self._array is None:
-            return estimate_read(read, self.table, _DISK)
+            return estimate_read(read, self.table, requests_per_asset=1.0)
         days = [each.scene.datetime.date() for each in self._scenes()]
         return Estimate(scenes=sum(read.span.start <= each < read.span.end for each in days))
 

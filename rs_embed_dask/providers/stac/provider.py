@@ -19,7 +19,7 @@ from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
 from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
 from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, Signer
 from rs_embed_dask.providers.kept import ByteCache, kept_bytes
-from rs_embed_dask.providers.registry import Estimate, Pace, Scene, estimate_read, open_provider
+from rs_embed_dask.providers.registry import Estimate, Scene, estimate_read, open_provider
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.signing import BucketLinks
 from rs_embed_dask.providers.stac.assets import INDEX, absent_band, asset_for, contradictions, unreadable, with_bands
@@ -52,7 +52,6 @@ def scene_of(item: StacItem, cloud: tuple[str, ...], names: Iterable[str] = ()) 
 
 Pairs = tuple[tuple[str, str], ...]
 _Judged = tuple[tuple[StacItem, ...], tuple[ProviderError, ...]]
-LATENCY_S: Final = 0.12
 MOST_THREADS: Final = 256
 
 
@@ -443,8 +442,7 @@ class StacProvider:
 
     def estimate(self, read: Read) -> Estimate:
         """Estimate the cost of a read without a request: two requests per file and the bytes of whole blocks."""
-        pace = Pace(latency_s=LATENCY_S, requests_per_asset=2.0, at_once=self.threads)
-        return estimate_read(read, self.table(read.sensor), pace)
+        return estimate_read(read, self.table(read.sensor))
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values from which `open_provider` recreates the provider."""

@@ -169,10 +169,6 @@ def _encoded(values: Floats, scaling: Scaling, added: float) -> Floats:
     return values
 
 
-_SECONDS_PER_VALUE: Final = 6e-8
-_SECONDS_PER_READ: Final = 0.006
-
-
 @dataclass(frozen=True)
 class Synthetic:
     """The provider of a synthetic landscape.
@@ -263,13 +259,11 @@ class Synthetic:
         return median * math.exp(sigma * NormalDist().inv_cdf(share))
 
     def estimate(self, read: Read) -> Estimate:
-        """Estimate the cost of a read: time only, nothing travels."""
+        """Estimate the cost of a read: nothing travels."""
         of = sensor_named(read.sensor)
         days = self.revisit_days if of.id.startswith("sentinel-2") else of.revisit_days
         scenes = max(1, round(sum(span.days for span in read.frames) / days))
-        values = scenes * (len(read.bands) + 1) * math.prod(read.grid.shape)
-        wait = 0.0 if self.latency_s is None else self.latency_s[0] * math.exp(self.latency_s[1] ** 2 / 2)
-        return Estimate(scenes=scenes, seconds=wait + _SECONDS_PER_READ + values * _SECONDS_PER_VALUE)
+        return Estimate(scenes=scenes)
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values from which `open_provider` recreates the provider."""
