@@ -7,6 +7,7 @@ import pytest
 import rs_embed_dask as rs
 from rs_embed_dask.errors import ProviderError
 from tests.services.fixtures import new_process, plain
+from tests.services.loopback import Fault
 from tests.services.reads import provider
 from tests.services.scenes import s2_scene
 
@@ -58,8 +59,9 @@ def test_at_most_sixteen_places_are_asked_for_one_of_each_part(plain):
     assert (again.scenes, again.requests) == (counted.scenes, counted.requests)
 
 
-def test_a_catalogue_that_does_not_answer_ends_the_probe(plain):
-    with plain(*scenes()) as service:
-        silent = provider(service, retry={"attempts": 1})
-    with pytest.raises(ProviderError):
-        rs.plan(SEEN, "rcf", SPAN, probe=True, provider=silent)
+def test_a_catalogue_that_answers_with_errors_ends_the_probe(plain):
+    service = plain(*scenes())
+    service.rule = lambda call: Fault(status=500) if call.kind == "search" else None
+    failing = provider(service, retry={"attempts": 1})
+    with pytest.raises(ProviderError, match="500"):
+        rs.plan(SEEN, "rcf", SPAN, probe=True, provider=failing)

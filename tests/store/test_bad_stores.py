@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store import Location, Store, arrays, open_store, status, verify
+from rs_embed_dask.store import Location, Store, nodes, open_store, status, verify
 from tests.store.samples import POOLED, REQUEST, assert_same, content, fill_store, make_items, make_result, make_store
 
 OPENERS = {"Store.open": Store.open, "open_store": open_store, "status": status}
@@ -198,7 +198,7 @@ def test_extreme_json_in_the_metadata_of_an_array_is_refused_and_repaired(path, 
     document = path / "galileo/embedding/zarr.json"
     document.write_text(f'{{"a": {text}}}')
     with pytest.raises(StoreError, match="its metadata are garbled"):
-        arrays._array_document(Location.of(path), "galileo/embedding")
+        nodes.array_document(Location.of(path), "galileo/embedding")
     assert [one.where for one in verify(path).damages] == ["galileo/embedding/zarr.json"]
     verify(path, repair=True)
     assert verify(path).is_sound
