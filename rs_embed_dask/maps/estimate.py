@@ -138,6 +138,7 @@ def _model_figures(
         _positions(run, one, first),
         embedded,
         tokens * spans * per_token,
+        one.token_text,
     )
 
 
