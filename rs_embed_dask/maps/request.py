@@ -229,13 +229,12 @@ def _projection(crs: CrsLike) -> str:
 
 def _check_crs(chosen: Iterable[Chosen], crs: object) -> None:
     """Refuse published vectors on another grid than their own, and pixels in degrees."""
-    for one in chosen:
-        if crs == UTM:
-            continue
+    for one in chosen if crs != UTM else ():
         if one.product is None:
             metric_crs("crs", crs)
-        elif one.product.reader.native_m is not None or crs != WGS84:
-            cells = "in UTM zones" if one.product.reader.native_m is not None else f"in cells of degrees, {WGS84}"
-            reason = f"its vectors lie {cells}, and vectors must not be resampled"
+            continue
+        own, cells = ("", "UTM zones") if one.product.reader.native_m else (WGS84, f"cells of degrees ({WGS84})")
+        if crs != own:
+            reason = f"its vectors lie in {cells}, and vectors must not be resampled"
             fix = "leave crs out, or map it by itself"
             raise PlanError(f"crs of {one.spec.label}", value=crs, reason=reason, fix=fix)
