@@ -31,9 +31,8 @@ CARD = Card(
     ),
     parity="exact: the windows of the reference sample",
     notes=(
-        "Cells are centred on multiples of 0.25 degree. A grid without scale_m has these cells, in EPSG:4326.",
+        "Cells are centred on multiples of 0.25 degree. A map, and a grid without scale_m, has these cells, in EPSG:4326.",
         "With scale_m it is the local UTM grid: each pixel takes the cell that holds it.",
-        "A map of it has one group, lonlat, of these cells; resolution_m and other projections are refused.",
         "A cell of zeros has no vector (ocean, mostly): it is NaN here.",
         "One layer for all times, of images from about 2021: any span is taken, and none is stored.",
         "The file's blocks of 64 by 64 degrees are decoded once, into the cache: 200 MB each at most.",
