@@ -272,7 +272,7 @@ def _plane(region: Region, lattice: Lattice) -> shapely.Geometry:
     return moved(parts, lattice.crs) if lattice.group != LONLAT else _over_the_poles(parts, lattice.step)
 
 
-def _over_the_poles(parts: list[shapely.Geometry], step: float) -> shapely.Geometry:
+def _over_the_poles(parts: list[shapely.Polygon], step: float) -> shapely.Geometry:
     """Join parts in degrees, and mirror at a pole what lies in the cells centred on it, half of which is no ground."""
     whole = shapely.union_all(parts)
     mirrored = []

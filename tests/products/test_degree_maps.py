@@ -100,6 +100,9 @@ def test_exports_lie_where_the_cells_do(across, published, tmp_path):
     assert items["0"].properties["gsd"] == 27_830.0
     assert items["0"].geometry["type"] == "MultiPolygon"  # its first cells are centred on the antimeridian
     assert "0.25 degrees" in rs.plot.map(across).get_xlabel()
+    with xr.open_zarr(across, group="copernicus/preview/lonlat/1") as zoom:
+        assert zoom.attrs["spatial:transform"] == [0.5, 0.0, -180.125, 0.0, -0.5, 45.125]
+        assert (float(zoom.x[0]), zoom.x.attrs["units"]) == (-179.875, "degrees_east")
 
 
 def test_overlapping_regions_agree_also_after_a_top_up(threads_client, spec, across, published, tmp_path):
