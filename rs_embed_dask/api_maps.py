@@ -65,7 +65,8 @@ def compute_map(
         The Zarr store. If it exists, the map continues: what is done stays, and spans, models and neighbouring regions
         are added without moving anything.
     crs : "utm" or str or int or CRS, default "utm"
-        One group per UTM zone, or one projection in metres for all.
+        One group per UTM zone, or one projection in metres for all. A product in cells of degrees has a group
+        ``lonlat`` of its own, whatever the others have.
     overlap : float, default 1/12
         Share of a window's side that the next window covers too, rounded to whole tokens.
     positions : {"auto", "removed", "kept"}, array, path or PositionTable, default "auto"
@@ -94,8 +95,8 @@ def compute_map(
     SpecError, UnknownNameError
         If an argument is invalid.
     PlanError
-        If a model cannot be mapped: a product in cells of degrees, at another resolution or in another projection
-        than its own, or modalities of different pixel sizes.
+        If a model cannot be mapped: a product at another resolution or in another projection than its own, or
+        modalities of different pixel sizes.
     StoreMismatchError
         If the map at `out` was made in another way.
     StoreBusyError

@@ -31,7 +31,7 @@ CARD = Card(
     ),
     parity="exact: the windows of the reference sample",
     notes=(
-        "Cells are centred on multiples of 0.25 degree. A grid without scale_m has these cells, in EPSG:4326.",
+        "Cells are centred on multiples of 0.25 degree. Maps and grids without scale_m have these cells, in EPSG:4326.",
         "With scale_m it is the local UTM grid: each pixel takes the cell that holds it.",
         "A cell of zeros has no vector (ocean, mostly): it is NaN here.",
         "One layer for all times, of images from about 2021: any span is taken, and none is stored.",

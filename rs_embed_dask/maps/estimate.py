@@ -152,6 +152,7 @@ def _model_figures(
         first,
         _positions(run, one, first),
         tokens * spans * per_token,
+        one.token_text,
     )
 
 

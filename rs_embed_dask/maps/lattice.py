@@ -19,13 +19,13 @@ from pyproj import CRS
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.specs.base import Record, positive, whole
-from rs_embed_dask.specs.ground import UTM_NORTH_LIMIT, UTM_SOUTH_LIMIT, WGS84, metric_crs, project
+from rs_embed_dask.specs.ground import UTM_NORTH_LIMIT, UTM_SOUTH_LIMIT, WGS84, metric_crs, project, unit_m
 from rs_embed_dask.specs.output import COARSEST_M
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LONGEST_BLOCK", "UTM_GROUPS", "Lattice", "Rect", "lattice_for", "lattice_of"]
+__all__ = ["DIVISIONS", "LONGEST_BLOCK", "LONLAT", "UTM", "UTM_GROUPS", "Lattice", "Rect", "lattice_for", "lattice_of"]
 
 LONGEST_BLOCK: Final = 4096
 
@@ -45,6 +45,13 @@ _UTM_NAME: Final = re.compile(r"utm(\d\d)")
 
 UTM_GROUPS: Final = (*(f"utm{zone:02d}" for zone in range(1, _ZONES + 1)), *_POLES)
 """The groups of ``crs="utm"``: plain six-degree zones, and the caps of the poles."""
+
+UTM: Final = "utm"
+LONLAT: Final = "lonlat"
+"""The group of published cells of degrees: one lattice round the globe, centred on multiples of the cell's side."""
+
+DIVISIONS: Final = {UTM: UTM_GROUPS, LONLAT: (LONLAT,)}
+"""The groups by the name of what divides the globe into them."""
 
 
 class Rect(NamedTuple):
@@ -88,17 +95,18 @@ class Lattice(Record):
     Parameters
     ----------
     group : str
-        ``"utm01"`` to ``"utm60"``, ``"ups_n"``, ``"ups_s"``, or the name of a chosen projection such as
-        ``"epsg3035"``.
+        ``"utm01"`` to ``"utm60"``, ``"ups_n"``, ``"ups_s"``, ``"lonlat"``, or the name of a chosen projection such
+        as ``"epsg3035"``.
     crs : str
-        The projection, in metres; UTM is always the northern one, with negative northings in the south.
+        The projection, in metres; UTM is always the northern one, with negative northings in the south. Of
+        ``"lonlat"`` longitude and latitude.
     token_m : float
-        Side of a token in metres.
+        Side of a token in metres; of one in degrees, along the equator.
     block : int
         Tokens per side of a block, which is one shard of the store.
     origin : (float, float)
         x and y of the upper left corner, multiples of the side of a block: it follows from the projection and the
-        size of a block alone.
+        size of a block alone. In degrees it lies half a token beyond -180 and 90.
     shape : (int, int)
         Rows and columns of the whole lattice, multiples of `block`.
 
@@ -117,6 +125,11 @@ class Lattice(Record):
     shape: tuple[int, int]
 
     @property
+    def step(self) -> float:
+        """Side of a token in the unit of the projection."""
+        return self.token_m / unit_m(self.crs)
+
+    @property
     def blocks(self) -> tuple[int, int]:
         """Rows and columns of blocks."""
         return self.shape[0] // self.block, self.shape[1] // self.block
@@ -132,6 +145,8 @@ class Lattice(Record):
         if zone := _UTM_NAME.fullmatch(self.group):
             west = (int(zone[1]) - 1) * _ZONE_DEGREES - 180.0
             return west, UTM_SOUTH_LIMIT, west + _ZONE_DEGREES, UTM_NORTH_LIMIT
+        if self.group == LONLAT:
+            return self.origin[0], -90.0, self.origin[0] + 360.0, 90.0
         if self.group in _POLES:
             north = self.group == "ups_n"
             return -180.0, UTM_NORTH_LIMIT if north else -90.0, 180.0, 90.0 if north else UTM_SOUTH_LIMIT
@@ -147,28 +162,29 @@ class Lattice(Record):
 
     def grid(self, rect: Rect, pixels: int = 1) -> Grid:
         """Return the tokens of a rectangle, or their pixels, as a grid; it may reach beyond the lattice."""
-        side = self.token_m / pixels
-        x, y = self.origin[0] + rect.left * self.token_m, self.origin[1] - rect.top * self.token_m
+        side = self.step / pixels
+        x, y = self.origin[0] + rect.left * self.step, self.origin[1] - rect.top * self.step
         rows, cols = rect.shape
         return Grid(self.crs, (side, 0.0, x, 0.0, -side, y), (rows * pixels, cols * pixels))
 
     def index(self, x: float, y: float) -> tuple[int, int]:
         """Return the row and column of the token that a point lies in."""
-        return math.floor((self.origin[1] - y) / self.token_m), math.floor((x - self.origin[0]) / self.token_m)
+        return math.floor((self.origin[1] - y) / self.step), math.floor((x - self.origin[0]) / self.step)
 
     def lonlat(self, rect: Rect) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return longitude and latitude of token centres; each (rows, columns)."""
-        x = self.origin[0] + (np.arange(rect.left, rect.right) + 0.5) * self.token_m
-        y = self.origin[1] - (np.arange(rect.top, rect.bottom) + 0.5) * self.token_m
+        x = self.origin[0] + (np.arange(rect.left, rect.right) + 0.5) * self.step
+        y = self.origin[1] - (np.arange(rect.top, rect.bottom) + 0.5) * self.step
         return project(self.crs, WGS84, *np.meshgrid(x, y))
 
     def owned(self, rect: Rect) -> NDArray[np.bool_]:
         """Return which tokens this group owns, by their centres; (rows, columns)."""
         rows, cols = rect.shape
         inside = np.zeros((rows, cols), dtype=bool)
-        part = rect & Rect(0, 0, *self.shape)
+        part = rect & Rect(0, 0, *(_round_the_globe(self.step) if self.group == LONLAT else self.shape))
         if 0 not in part.shape:
-            inside[part.within(rect)] = _owned(self.group, self.crs, *self.lonlat(part))
+            is_own = self.group == LONLAT or _owned(self.group, self.crs, *self.lonlat(part))
+            inside[part.within(rect)] = is_own
         return inside
 
 
@@ -189,14 +205,14 @@ def _owned(group: str, crs: str, lon: NDArray[np.float64], lat: NDArray[np.float
 
 
 def lattice_for(group: str, token_m: float, block: int) -> Lattice:
-    """Return the lattice of a UTM zone or of a polar cap.
+    """Return the lattice of a UTM zone, of a polar cap, or of the globe in degrees.
 
     Parameters
     ----------
     group : str
-        One of `UTM_GROUPS`.
+        One of those of `DIVISIONS`.
     token_m : float
-        Side of a token in metres.
+        Side of a token in metres; of one in degrees, along the equator.
     block : int
         Tokens per side of a block.
 
@@ -204,6 +220,8 @@ def lattice_for(group: str, token_m: float, block: int) -> Lattice:
     -------
     Lattice
     """
+    if group == LONLAT:
+        return _globe(token_m, block)
     if group in _POLES:
         crs, extent = _POLES[group]
     else:
@@ -262,9 +280,25 @@ def _area(crs: str) -> _Bounds:
     return left, bottom, float(x[there].max()) + slack, float(y[there].max()) + slack
 
 
+def _sizes(token_m: float, block: int) -> tuple[float, int]:
+    token = positive("token_m", token_m, at_most=COARSEST_M, unit="m")
+    return token, whole("block", block, low=1, high=LONGEST_BLOCK)
+
+
+def _round_the_globe(step: float) -> tuple[int, int]:
+    """Return rows, of which the first and the last are centred on the poles, and columns of tokens of degrees."""
+    return round(180.0 / step) + 1, round(360.0 / step)
+
+
+def _globe(token_m: float, block: int) -> Lattice:
+    token, block = _sizes(token_m, block)
+    step = token / unit_m(WGS84)
+    rows, cols = (-(-count // block) * block for count in _round_the_globe(step))
+    return Lattice(LONLAT, WGS84, token, block, (-180.0 - step / 2, 90.0 + step / 2), (rows, cols))
+
+
 def _lattice(group: str, crs: str, extent: _Bounds, size: tuple[float, int]) -> Lattice:
-    token = positive("token_m", size[0], at_most=COARSEST_M, unit="m")
-    block = whole("block", size[1], low=1, high=LONGEST_BLOCK)
+    token, block = _sizes(*size)
     side = token * block
     left, bottom, right, top = extent
     columns = (math.floor(left / side), math.ceil(right / side))

@@ -9,15 +9,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from rs_embed_dask.errors import PlanError
-from rs_embed_dask.maps.lattice import Lattice, Rect
+from rs_embed_dask.maps.lattice import LONLAT, Lattice, Rect
 from rs_embed_dask.maps.pieces import ReadArea
 from rs_embed_dask.maps.tiles import TileArea
 from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling
 from rs_embed_dask.providers.handed import Before
-from rs_embed_dask.specs import OutputSpec
+from rs_embed_dask.specs import BBox, OutputSpec
+from rs_embed_dask.specs.ground import DEGREE_M, WGS84, side_text
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.recipe import Chosen
+    from rs_embed_dask.engine.recipe import Chosen, ProductEntry
     from rs_embed_dask.preprocess.inputs import Inputs
     from rs_embed_dask.specs import InputPrep
 
@@ -27,6 +28,11 @@ BLOCK_TOKENS: Final = 64
 """Tokens per side of a block; pixel by pixel, four times as many."""
 
 _PIXEL_BLOCKS: Final = 4
+_DEGREE_BLOCK: Final = 60
+"""Cells per side of a block of degrees. At 0.25 degree it divides the turn, so that no block crosses the antimeridian,
+and only the row of the south pole begins a row of blocks of its own."""
+
+_NULL_ISLAND: Final = BBox(-1e-6, -1e-6, 1e-6, 1e-6)
 _CELLS: Final = 32  # tokens per side of what a model without windows is given at once
 
 
@@ -39,11 +45,18 @@ class MapModel:
     pixel_m: float
     dim: int
     is_product: bool = False
+    division: str = ""
+    """What divides the globe into the groups of a product that is not published in metres."""
 
     @property
     def token_m(self) -> float:
-        """Side of a token in metres."""
+        """Side of a token in metres; of one in degrees, along the equator."""
         return self.pixel_m * self.tiling.patch_px
+
+    @property
+    def token_text(self) -> str:
+        """Side of a token, in words."""
+        return side_text(self.token_m, WGS84) if self.division == LONLAT else f"{self.token_m:g} m"
 
     @property
     def block_px(self) -> int:
@@ -96,13 +109,25 @@ def _product(one: Chosen, dims: int | None) -> MapModel:
     assert product is not None
     own = product.reader.native_m
     if own is None:
-        reason = "its cells are degrees, and a map's are metres: its vectors would have to be resampled"
-        fix = "take it for places, with output='grid', or read its own files"
-        raise PlanError(f"map of {label}", value=one.card.id, reason=reason, fix=fix)
+        block, division, side_m, pixels = _DEGREE_BLOCK, LONLAT, _cell_m(one, product), "cells"
+    else:
+        block, division, side_m, pixels = BLOCK_TOKENS * _PIXEL_BLOCKS, "", own, "pixels"
+    model = MapModel(label, Tiling(1, 1, block), side_m, _dim(one, dims), is_product=True, division=division)
     if product.resolution_m not in {None, own}:
-        reason = f"its vectors were published for pixels of {own:g} m, and vectors must not be resampled"
+        reason = f"its vectors were published for {pixels} of {model.token_text}, and vectors must not be resampled"
         raise PlanError(f"resolution_m of {label}", value=product.resolution_m, reason=reason, fix="leave it out")
-    return MapModel(label, Tiling(1, 1, BLOCK_TOKENS * _PIXEL_BLOCKS), own, _dim(one, dims), is_product=True)
+    return model
+
+
+def _cell_m(one: Chosen, product: ProductEntry) -> float:
+    """Return the side along the equator of cells of degrees, which must be those of the lattice of degrees."""
+    cells = product.reader.grid(_NULL_ISLAND, None, crs=None)
+    step = cells.transform[0]
+    if (cells.crs, cells.transform) != (WGS84, (step, 0.0, -step / 2, 0.0, -step, step / 2)):
+        reason = "its cells are not squares in degrees that are centred on multiples of their side"
+        fix = "take it for places, with output='grid', or read its own files"
+        raise PlanError(f"map of {one.spec.label}", value=one.card.id, reason=reason, fix=fix)
+    return step * DEGREE_M
 
 
 def _window(label: str, inputs: Inputs, patch: int, *, prep: InputPrep) -> int:
@@ -116,9 +141,9 @@ def _window(label: str, inputs: Inputs, patch: int, *, prep: InputPrep) -> int:
 
 def shared(models: Sequence[MapModel]) -> list[tuple[MapModel, ...]]:
     """Group the models that can share their reads, with margins that agree."""
-    groups: dict[tuple[float, int, int, bool], list[MapModel]] = defaultdict(list)
+    groups: dict[tuple[float, int, int, bool, str], list[MapModel]] = defaultdict(list)
     for one in models:
-        groups[one.pixel_m, one.block_px, one.tiling.patch_px, one.is_product].append(one)
+        groups[one.pixel_m, one.block_px, one.tiling.patch_px, one.is_product, one.division].append(one)
     passes = []
     for members in groups.values():
         margin = max(one.tiling.margin for one in members)

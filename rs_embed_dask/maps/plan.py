@@ -28,7 +28,7 @@ class ModelFigures:
     dim : int
         Embedding dimension.
     token_m : float
-        Side of a token in metres.
+        Side of a token in metres; of one in degrees, along the equator.
     window, stride : int
         Tokens per side of a window, and from one window to the next.
     block : int
@@ -45,6 +45,8 @@ class ModelFigures:
         What happens to positions.
     store_bytes : int
         Size of the arrays before compression.
+    token : str
+        Side of a token, in words.
     """
 
     label: str
@@ -59,6 +61,7 @@ class ModelFigures:
     first_windows: int
     positions: str
     store_bytes: int
+    token: str
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ def _model_rows(one: ModelFigures) -> list[tuple[str, str]]:
     blocks = ", ".join(f"{count:,} in {group}" for group, count in one.blocks.items())
     first = f", and {counted(one.first_windows, 'window')} first, to measure positions" if one.first_windows else ""
     return [
-        ("vectors", f"{one.dim} numbers per token of {one.token_m:g} m"),
+        ("vectors", f"{one.dim} numbers per token of {one.token}"),
         ("blocks", f"{blocks}, of {one.block} x {one.block} tokens"),
         ("windows", f"{one.windows:,} of {one.window} x {one.window} tokens, {one.stride} apart{first}"),
         ("inference", f"{one.inference:.3f} x the least"),

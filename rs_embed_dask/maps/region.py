@@ -17,11 +17,11 @@ import numpy as np
 import shapely
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.maps.lattice import UTM_GROUPS, Rect, lattice_for, lattice_of
+from rs_embed_dask.maps.lattice import DIVISIONS, LONLAT, UTM, Rect, lattice_for, lattice_of
 from rs_embed_dask.maps.outline import cut, moved, outlines, polygons, to_degrees
 from rs_embed_dask.specs.accepted import CrsLike, TableLike
 from rs_embed_dask.specs.base import as_mapping, text
-from rs_embed_dask.specs.ground import WGS84, crs_facts, crs_text, geodesic_area
+from rs_embed_dask.specs.ground import POLE, WGS84, crs_facts, crs_text, geodesic_area
 from rs_embed_dask.specs.places import read_frame
 from rs_embed_dask.specs.where import BBox, Polygon
 from rs_embed_dask.store.map_blocks import BlockSet
@@ -163,17 +163,17 @@ class Region:
             return Region(shapely.normalize(shapely.union(self.shape, other.shape)), self.crs)
         return Region(shapely.normalize(shapely.union(self.lonlat, other.lonlat)))
 
-    def lattices(self, token_m: float, block: int, crs: CrsLike = "utm") -> tuple[Lattice, ...]:
+    def lattices(self, token_m: float, block: int, crs: CrsLike = UTM) -> tuple[Lattice, ...]:
         """Return the lattices on which the region has blocks.
 
         Parameters
         ----------
         token_m : float
-            Side of a token in metres.
+            Side of a token in metres; of one in degrees, along the equator.
         block : int
             Tokens per side of a block.
-        crs : "utm" or str or int or CRS, default "utm"
-            UTM zones and polar caps, or one projection in metres for all.
+        crs : "utm" or "lonlat" or str or int or CRS, default "utm"
+            UTM zones and polar caps, cells of degrees, or one projection in metres for all.
 
         Returns
         -------
@@ -185,8 +185,8 @@ class Region:
         SpecError
             If the region reaches beyond the area of use of the chosen projection, or touches no token.
         """
-        if isinstance(crs, str) and crs.lower() == "utm":
-            lattices = [lattice_for(group, token_m, block) for group in UTM_GROUPS]
+        if isinstance(crs, str) and crs.lower() in DIVISIONS:
+            lattices = [lattice_for(group, token_m, block) for group in DIVISIONS[crs.lower()]]
         else:
             lattices = [lattice_of(crs, token_m, block)]
             self._check_inside(lattices[0])
@@ -266,9 +266,20 @@ def _boxes(lattice: Lattice) -> Iterator[tuple[float, float, float, float]]:
 def _plane(region: Region, lattice: Lattice) -> shapely.Geometry:
     """Return the part of a region around a group's area in the plane of the lattice."""
     # A region that is given in the lattice's own system keeps exactly its own numbers.
-    if region.crs == lattice.crs:
+    if region.crs == lattice.crs and lattice.group != LONLAT:
         return region.shape
-    return moved([part for box in _boxes(lattice) for part in cut(region.lonlat, box)], lattice.crs)
+    parts = [part for box in _boxes(lattice) for part in cut(region.lonlat, box)]
+    return moved(parts, lattice.crs) if lattice.group != LONLAT else _over_the_poles(parts, lattice.step)
+
+
+def _over_the_poles(parts: list[shapely.Polygon], step: float) -> shapely.Geometry:
+    """Join parts in degrees, and mirror at a pole what lies in the cells centred on it, half of which is no ground."""
+    whole = shapely.union_all(parts)
+    mirrored = []
+    for pole in (POLE, -POLE):
+        beside = shapely.intersection(whole, shapely.box(-2 * 360, pole - step / 2, 2 * 360, pole + step / 2))
+        mirrored.append(shapely.transform(beside, lambda xy, pole=pole: xy * (1, -1) + (0, 2 * pole)))
+    return shapely.union_all([whole, *mirrored])
 
 
 class _Owned(NamedTuple):
@@ -292,17 +303,17 @@ def _owned(lattice: Lattice) -> _Owned:
         area = moved(halves, lattice.crs)
     except SpecError:  # it does not hold everywhere in its area of use: asked per token
         return everywhere
-    coarse = area.simplify(lattice.token_m / 4)  # the buffers leave room for it
-    both = _Owned(coarse.buffer(-2 * lattice.token_m), coarse.buffer(2 * lattice.token_m))
+    coarse = area.simplify(lattice.step / 4)  # the buffers leave room for it
+    both = _Owned(coarse.buffer(-2 * lattice.step), coarse.buffer(2 * lattice.step))
     shapely.prepare(both.surely)
     shapely.prepare(both.maybe)
     return both
 
 
 def _bounds(lattice: Lattice, rect: Rect) -> tuple[float, float, float, float]:
-    left, top = lattice.origin[0] + rect.left * lattice.token_m, lattice.origin[1] - rect.top * lattice.token_m
+    left, top = lattice.origin[0] + rect.left * lattice.step, lattice.origin[1] - rect.top * lattice.step
     rows, cols = rect.shape
-    return left, top - rows * lattice.token_m, left + cols * lattice.token_m, top
+    return left, top - rows * lattice.step, left + cols * lattice.step, top
 
 
 def _quarters(rect: Rect) -> Iterator[Rect]:
@@ -316,7 +327,7 @@ def _quarters(rect: Rect) -> Iterator[Rect]:
 @lru_cache(maxsize=64)
 def _blocks(region: Region, lattice: Lattice) -> BlockSet:
     """Find the blocks by halving: what is inside or outside as a whole is not looked at closer."""
-    owned, token_m2 = _owned(lattice), lattice.token_m**2
+    owned, token2 = _owned(lattice), lattice.step**2
     rows, cols = lattice.blocks
     taken = []
     left = [(Rect(0, 0, rows, cols), _plane(region, lattice))]
@@ -325,7 +336,7 @@ def _blocks(region: Region, lattice: Lattice) -> BlockSet:
         tokens = Rect(*(side * lattice.block for side in rect))
         box = shapely.box(*_bounds(lattice, tokens))
         part = shapely.intersection(shape, box)
-        if part.area <= LEAST_SHARE * token_m2 or not owned.maybe.intersects(box):
+        if part.area <= LEAST_SHARE * token2 or not owned.maybe.intersects(box):
             continue
         is_inner = owned.surely.contains(box)
         if is_inner and part.area >= _FULL * box.area:
@@ -342,7 +353,7 @@ def _blocks(region: Region, lattice: Lattice) -> BlockSet:
 def _has_token(part: shapely.Geometry, surely: shapely.Geometry, *, lattice: Lattice, rect: Rect) -> bool:
     """Return whether the part of a region in a block touches a token that the group owns, as `surely` is."""
     # Where the area is more than all tokens together may have without being touched, one of them is.
-    if surely.area > LEAST_SHARE * lattice.token_m**2 * math.prod(rect.shape):
+    if surely.area > LEAST_SHARE * lattice.step**2 * math.prod(rect.shape):
         return True
     west, south, east, north = part.bounds
     (top, left), (bottom, right) = lattice.index(west, north), lattice.index(east, south)
@@ -370,7 +381,7 @@ def _shares(shape: shapely.Geometry, lattice: Lattice, rect: Rect) -> NDArray[np
 
 
 def _cell_shares(part: shapely.Geometry, lattice: Lattice, rect: Rect) -> NDArray[np.float64]:
-    x = lattice.origin[0] + np.arange(rect.left, rect.right + 1) * lattice.token_m
-    y = lattice.origin[1] - np.arange(rect.top, rect.bottom + 1) * lattice.token_m
+    x = lattice.origin[0] + np.arange(rect.left, rect.right + 1) * lattice.step
+    y = lattice.origin[1] - np.arange(rect.top, rect.bottom + 1) * lattice.step
     cells = shapely.box(x[None, :-1], y[1:, None], x[None, 1:], y[:-1, None])  # (rows, columns)
-    return np.asarray(shapely.area(shapely.intersection(cells, part)) / lattice.token_m**2)
+    return np.asarray(shapely.area(shapely.intersection(cells, part)) / lattice.step**2)

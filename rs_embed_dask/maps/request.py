@@ -13,14 +13,14 @@ from rs_embed_dask.engine.recipe import choose, recipe_for
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.maps.lattice import Lattice, lattice_for, lattice_of
+from rs_embed_dask.maps.lattice import DIVISIONS, UTM, Lattice, lattice_for, lattice_of
 from rs_embed_dask.maps.passes import MapModel, MapPass, models_of, shared
 from rs_embed_dask.maps.precision import PRECISIONS
 from rs_embed_dask.maps.windows import BlockIndex, share_of
 from rs_embed_dask.specs import OutputSpec, TemporalSpec
 from rs_embed_dask.specs.accepted import CrsLike
 from rs_embed_dask.specs.base import choice, whole
-from rs_embed_dask.specs.ground import metric_crs
+from rs_embed_dask.specs.ground import WGS84, crs_text, metric_crs
 from rs_embed_dask.specs.positions import AUTO, MODES, REMOVED, PositionTable, positions_given
 from rs_embed_dask.store.map_layout import Asked, MapGroup, MapLayout
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["MapRequest", "MapRun"]
 
 _BYTES_PER_VALUE: Final = 4
-_UTM: Final = "utm"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ class MapRequest:
     temporals : tuple of TemporalSpec
         One layer along ``time`` each.
     crs : str or int or CRS, default "utm"
-        UTM zones, or one projection in metres; kept as its canonical text.
+        UTM zones, or one projection in metres, or the degrees in which products are published; kept as its canonical
+        text.
     overlap : float
         Share of a window's side that the next window covers too.
     dtype : str
@@ -92,8 +92,7 @@ class MapRequest:
         object.__setattr__(self, "request", replace(self.request, output=OutputSpec.grid()))
         if len(set(self.spans)) < len(self.spans):
             raise SpecError("temporal", value=self.temporals, reason="a span is given twice", fix="give each span once")
-        is_utm = isinstance(self.crs, str) and self.crs.lower() == _UTM
-        object.__setattr__(self, "crs", _UTM if is_utm else metric_crs("crs", self.crs))
+        object.__setattr__(self, "crs", _projection(self.crs))
         object.__setattr__(self, "overlap", share_of(self.overlap))
         if self.dims is not None:
             object.__setattr__(self, "dims", whole("dims", self.dims, low=1, high=2**20))
@@ -122,7 +121,7 @@ class MapRun:
         for crs in (one.fetch.crs for one in chosen if one.fetch.crs is not None):
             fix = "leave fetch.crs out, and give crs= to the map"
             raise PlanError("fetch.crs", value=crs, reason="a map has its own projection", fix=fix)
-        _check_products(chosen, wanted.crs)
+        _check_crs(chosen, wanted.crs)
         self.region, self.wanted, self.has_preview = region, wanted, has_preview
         self.recipe: Recipe = sizes.on(recipe_for(request, chosen))
         self.passes = shared(models_of(chosen, wanted.overlap, dims=wanted.dims))
@@ -159,13 +158,13 @@ class MapRun:
     def blocks(self, label: str) -> dict[MapGroup, BlockSet]:
         """Return the blocks of one model, by group."""
         one = self.models[label]
-        lattices = self.region.lattices(one.token_m, one.tiling.block, self.wanted.crs)
+        lattices = self.region.lattices(one.token_m, one.tiling.block, one.division or self.wanted.crs)
         return {MapGroup.from_dict(lattice.to_dict()): self.region.blocks(lattice) for lattice in lattices}
 
     def lattice(self, group: MapGroup, one: MapModel, *, pixels: bool = False) -> Lattice:
         """Return the lattice of a model's tokens in a group, or of their pixels."""
         side, count = (one.pixel_m, one.block_px) if pixels else (one.token_m, one.tiling.block)
-        if self.wanted.crs == _UTM:
+        if (one.division or self.wanted.crs) in DIVISIONS:
             return lattice_for(group.group, side, count)
         return lattice_of(group.crs, side, count)
 
@@ -220,10 +219,22 @@ def _facts(chosen: Chosen, one: MapModel) -> dict[str, Any]:
     }
 
 
-def _check_products(chosen: Iterable[Chosen], crs: object) -> None:
-    """Refuse published vectors on another grid than their own."""
-    for one in chosen:
-        if one.product is not None and crs != _UTM:
-            reason = "its vectors lie in UTM zones, and vectors must not be resampled"
+def _projection(crs: CrsLike) -> str:
+    """Return the canonical text of what a map is asked for in; degrees are looked at with the models."""
+    if isinstance(crs, str) and crs.lower() == UTM:
+        return UTM
+    name = crs_text("crs", crs)
+    return name if name == WGS84 else metric_crs("crs", crs)
+
+
+def _check_crs(chosen: Iterable[Chosen], crs: object) -> None:
+    """Refuse published vectors on another grid than their own, and pixels in degrees."""
+    for one in chosen if crs != UTM else ():
+        if one.product is None:
+            metric_crs("crs", crs)
+            continue
+        own, cells = ("", "UTM zones") if one.product.reader.native_m else (WGS84, f"cells of degrees ({WGS84})")
+        if crs != own:
+            reason = f"its vectors lie in {cells}, and vectors must not be resampled"
             fix = "leave crs out, or map it by itself"
             raise PlanError(f"crs of {one.spec.label}", value=crs, reason=reason, fix=fix)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.plot.canvas import axes_of, ground_ticks, ground_units
-from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.specs.ground import WGS84, project, side_text
 from rs_embed_dask.store.export.colours import NO_COLOUR
 from rs_embed_dask.store.export.fields import fields_of, map_tree
 from rs_embed_dask.store.export.layers import layers_of
@@ -101,7 +101,7 @@ def draw_map(
 def _caption(field: MapField, layers: Sequence[Layer], basis: Pca, crs: str) -> str:
     """Say what the colours are, what was done with positions, and whether the weights mean anything."""
     factor = max(one.factor for one in layers)
-    token = f"{abs(field.transform[0]):g} m"
+    token = side_text(field.token_m, field.crs)
     cells = f"tokens of {token}" if factor == 1 else f"means of {factor} × {factor} tokens of {token}"
     colours = f"{field.dim} dimensions as three colours ({basis.explained.sum():.0%} of the variance); {cells}"
     positions = field.positions or "positions: nothing is recorded of them"

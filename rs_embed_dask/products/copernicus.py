@@ -70,7 +70,7 @@ class Copernicus:
     def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:  # noqa: ARG002 - one layer for all times
         """Read the vectors of a grid; see `Reader`."""
         rows, columns, _ = pixels_under(grid, WGS84, transform=TRANSFORM, shape=(ROWS, COLUMNS))
-        # a grid may cross the antimeridian, and its outermost centres may lie beyond a pole
+        # a grid may cross the antimeridian, and the last block of a map reaches beyond the south pole
         cells, where = np.unique(np.clip(rows, 0, ROWS - 1) * COLUMNS + columns % COLUMNS, return_inverse=True)
         vectors = self._vectors(cells // COLUMNS, cells % COLUMNS)  # (n, D)
         vectors[(vectors == 0).all(axis=1)] = np.nan
@@ -78,6 +78,7 @@ class Copernicus:
             reason, fix = "every cell there is empty (ocean, mostly)", "choose a place on land"
             raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
         values = np.ascontiguousarray(vectors.T)[:, where.reshape(grid.shape)]
+        values[:, (rows < 0) | (rows >= ROWS)] = np.nan
         weights = np.cos(np.radians(centres(grid)[1])) if self.area and grid.crs == WGS84 else None
         return ProductField(values, grid, None, (self.file,), weights)
 

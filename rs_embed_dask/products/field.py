@@ -70,7 +70,7 @@ class Reader(Protocol):
 
     @property
     def native_m(self) -> float | None:
-        """Side of its pixels in metres; None for cells of degrees, whose grid differs from place to place."""
+        """Side of its pixels in metres; None for cells of degrees, which maps take if centred on multiples of them."""
 
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
         """Return the pixels of a place, at the product's own resolution where none is given. Raises SpecError."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "DEGREE_M",
     "GEOD",
     "HALF_TURN",
     "POLE",
@@ -39,7 +40,9 @@ __all__ = [
     "polar_crs",
     "project",
     "scale_error",
+    "side_text",
     "split_at_antimeridian",
+    "unit_m",
     "unwrapped",
     "utm_zone",
     "utm_zones",
@@ -47,6 +50,9 @@ __all__ = [
 ]
 
 WGS84: Final = "EPSG:4326"
+DEGREE_M: Final = 111_320.0
+"""A degree along the equator."""
+
 _DEGREE: Final = math.pi / 180
 _FLAT: Final = 2
 _CRS_FIX: Final = "give an EPSG code such as 'EPSG:32631', or leave crs out for longitude and latitude"
@@ -148,6 +154,19 @@ def metric_crs(what: str, value: object) -> str:
         reason = f"pixels are measured in metres, and this is in {'degrees' if facts.geographic else 'another unit'}"
         raise SpecError(what, value=value, reason=reason, fix="leave crs out for local UTM, or give one in metres")
     return crs
+
+
+def unit_m(crs: str) -> float:
+    """Return the metres of one unit of a system's coordinates; of a degree, along the equator."""
+    facts = crs_facts(crs)
+    return DEGREE_M if facts.degrees else facts.unit
+
+
+def side_text(side_m: float, crs: str) -> str:
+    """Say how long the side of a cell is, which is given in metres, in the unit of its system."""
+    if not crs_facts(crs).degrees:
+        return f"{side_m:g} m"
+    return f"{side_m / DEGREE_M:g} degrees ({side_m / 1000:.3g} km at the equator)"
 
 
 UTM_NORTH_LIMIT: Final = 84.0

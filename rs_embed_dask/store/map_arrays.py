@@ -9,11 +9,12 @@ import numpy as np
 from zarr.codecs import BloscCodec
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.ground import crs_facts
 from rs_embed_dask.store.conventions import cf_attrs, map_group_attrs, map_model_attrs
 from rs_embed_dask.store.document import ROOT_KEY, explained
 from rs_embed_dask.store.layout import POSITIONS, Field
 from rs_embed_dask.store.map_document import MapDocument
-from rs_embed_dask.store.map_layout import MAP_COORDS
+from rs_embed_dask.store.map_layout import DEGREE_AXES, MAP_COORDS
 from rs_embed_dask.store.nodes import array_document, check_vacant, grow, make_array, make_group, open_array, put_array
 from rs_embed_dask.store.receipt import plain
 
@@ -108,11 +109,12 @@ def _make_map_group(location: Location, document: MapDocument, layout: MapLayout
 
 def make_coords(location: Location, path: str, group: MapGroup, *, spans: Sequence[TimeSpan]) -> None:
     """Make and fill the coordinates of arrays that lie in one projection."""
+    more: dict[str, dict[str, Any]] = {"spatial_ref": cf_attrs(group.crs, group.transform)}
+    more |= DEGREE_AXES if crs_facts(group.crs).degrees else {}
     for one in MAP_COORDS:
         shape = {"x": (group.shape[1],), "y": (group.shape[0],), "spatial_ref": ()}.get(one.name, (len(spans),))
         chunks = tuple(min(side, _AXIS_CHUNK) for side in shape) if one.name in {"x", "y"} else (_SPANS_AT_ONCE,)
-        extra = cf_attrs(group.crs, group.transform) if one.name == "spatial_ref" else {}
-        described = replace(one, attrs=dict(one.attrs) | extra)
+        described = replace(one, attrs=dict(one.attrs) | more.get(one.name, {}))
         # Evenly spaced numbers: only their bytes, taken apart, are alike.
         packing = {"compressors": [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle")]}
         make_array(location, f"{path}/{one.name}", described, shape=shape, chunks=chunks[: len(shape)], **packing)

@@ -15,6 +15,7 @@ import numpy as np
 from zarr.codecs import ZstdCodec
 
 from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.ground import unit_m
 from rs_embed_dask.store.layout import CHECKSUM, RESULT_FIELDS, STATUS, Field, ModelLayout, Status
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COVERAGE",
+    "DEGREE_AXES",
     "MAP_COORDS",
     "NO_CODE",
     "Asked",
@@ -55,6 +57,14 @@ _Y_AXIS: Final = {
     "long_name": "northing of the token's centre",
     "axis": "Y",
 }
+
+_LON: Final = {"standard_name": "longitude", "long_name": "longitude of the token's centre"}
+_LAT: Final = {"standard_name": "latitude", "long_name": "latitude of the token's centre"}
+DEGREE_AXES: Final = {
+    "x": _X_AXIS | _LON | {"units": "degrees_east"},
+    "y": _Y_AXIS | _LAT | {"units": "degrees_north"},
+}
+"""What x and y are in a group of cells of degrees."""
 
 MAP_COORDS: Final = (
     Field("x", dtype="float64", dims=("x",), attrs=_X_AXIS | {"units": "metre"}),
@@ -103,9 +113,14 @@ class MapGroup:
         return asdict(self) | {"origin": list(self.origin), "shape": list(self.shape)}
 
     @property
+    def step(self) -> float:
+        """Side of a token in the unit of the projection."""
+        return self.token_m / unit_m(self.crs)
+
+    @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
         """The affine of the tokens' corners: x = a col + b row + c, y = d col + e row + f."""
-        return self.token_m, 0.0, self.origin[0], 0.0, -self.token_m, self.origin[1]
+        return self.step, 0.0, self.origin[0], 0.0, -self.step, self.origin[1]
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -116,7 +131,7 @@ class MapGroup:
         """Return coordinates of tokens' centres along ``"x"`` or ``"y"``, of all or of some."""
         at, sign, count = (0, 1, self.shape[1]) if name == "x" else (1, -1, self.shape[0])
         steps = np.arange(first, count if stop is None else stop) + 0.5
-        return self.origin[at] + sign * self.token_m * steps
+        return self.origin[at] + sign * self.step * steps
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ def open_map(path: Target) -> xr.DataTree:
     -------
     xarray.DataTree
         One node per model, with ``position_mean (dim, row, column)`` where positions were taken away, and in it one
-        per UTM zone (``"utm01"`` to ``"utm60"``), polar cap or chosen projection. In each, as Dask arrays of one
-        block a chunk: ``embedding (time, dim, y, x)`` in float32, ``valid_fraction``, ``n_obs``, ``first_date``
-        and ``last_date (time, y, x)``, ``coverage (y, x)``, ``status`` and ``reason (time, block_row,
-        block_column)``; with ``x`` and ``y`` in metres of the projection, ``time``, ``time_end`` and
-        ``spatial_ref``. Groups without a computed block are left out.
+        per UTM zone (``"utm01"`` to ``"utm60"``), polar cap or chosen projection, or ``"lonlat"`` of a product in
+        cells of degrees. In each, as Dask arrays of one block a chunk: ``embedding (time, dim, y, x)`` in float32,
+        ``valid_fraction``, ``n_obs``, ``first_date`` and ``last_date (time, y, x)``, ``coverage (y, x)``, ``status``
+        and ``reason (time, block_row, block_column)``; with ``x`` and ``y`` in metres of the projection, or degrees,
+        ``time``, ``time_end`` and ``spatial_ref``. Groups without a computed block are left out.
 
         Vectors are float32 whatever the file holds, for xarray adds float16 up in float16, where sums and means
         overflow or lose digits: those of float16 are widened, and codes of int8 multiplied by their scale, block by

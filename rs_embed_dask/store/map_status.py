@@ -12,6 +12,7 @@ import pandas as pd
 
 from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Section, counted, page_html, page_text
+from rs_embed_dask.specs.ground import side_text
 from rs_embed_dask.store.document import MAP, Location, kind_of
 from rs_embed_dask.store.layout import RETRYABLE, Status
 from rs_embed_dask.store.map_layout import BlockKey
@@ -91,7 +92,11 @@ class MapStatus:
     @property
     def tokens(self) -> dict[str, str]:
         """What a token covers on the ground, by model."""
-        return {label: f"{self.store.layout(label).token_m:.3g} m" for label in self.store.labels}
+        return {label: self._token(label) for label in self.store.labels}
+
+    def _token(self, label: str) -> str:
+        (crs, *_) = (group.crs for group in self.store.groups(label))
+        return side_text(self.store.layout(label).token_m, crs)
 
     @property
     def frames(self) -> dict[str, list[str]]:

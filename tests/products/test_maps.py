@@ -85,7 +85,6 @@ def test_a_plan_of_published_vectors_counts_pixels_and_no_windows_twice(product)
     [
         ("gse", {"fetch": rs.FetchSpec(resolution_m=20)}, "published for pixels of 10 m"),
         ("gse", {"crs": "EPSG:3035"}, "UTM zones"),
-        ("copernicus", {}, "cells are degrees"),
         ("gse", {"dims": 16}, "not trained for that"),
         ("gse", {"output": "pooled"}, "output"),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.specs.ground import unit_m
 from rs_embed_dask.store.layout import Status
 from rs_embed_dask.store.map_reader import open_map
 
@@ -68,6 +69,11 @@ class MapField:
         """Tokens per side of what is read at once: of a block, where the map is lazy."""
         chunks = self.vectors.chunksizes.get("y")
         return int(max(chunks)) if chunks else _LARGEST_SIDE
+
+    @property
+    def token_m(self) -> float:
+        """Side of a token in metres; of one in degrees, along the equator."""
+        return abs(self.transform[0]) * unit_m(self.crs)
 
     @property
     def is_random(self) -> bool:

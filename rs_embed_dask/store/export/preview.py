@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from zarr.codecs import ZstdCodec
 
+from rs_embed_dask.specs.ground import unit_m
 from rs_embed_dask.store.conventions import level_attrs, pyramid_attrs
 from rs_embed_dask.store.document import ROOT_KEY, explained
 from rs_embed_dask.store.export.colours import NO_COLOUR, halved, painted, sampled
@@ -196,8 +197,9 @@ def levels_of(field: MapField) -> list[MapGroup]:
         halvings += 1
     least_rows, least_cols = (-(-side // 2**halvings) for side in field.shape)
     width, _, left, _, _, top = field.transform
+    cell_m = width * unit_m(field.crs)
     return [
-        MapGroup(str(k), field.crs, width * 2**k, 1, (left, top), (least_rows * 2**up, least_cols * 2**up))
+        MapGroup(str(k), field.crs, cell_m * 2**k, 1, (left, top), (least_rows * 2**up, least_cols * 2**up))
         for k, up in enumerate(range(halvings, -1, -1))
     ]
 

@@ -19,6 +19,7 @@ from rs_embed_dask.specs.ground import (
     UTM_SOUTH_LIMIT,
     WGS84,
     project,
+    side_text,
     split_at_antimeridian,
     unwrapped,
 )
@@ -124,7 +125,7 @@ def _collection(fields: Sequence[MapField], place: str, terms: str) -> pystac.Co
     if not items:
         return None
     first = fields[0]
-    described = f"{first.dim} dimensions per token of {abs(first.transform[0]):g} m"
+    described = f"{first.dim} dimensions per token of {side_text(first.token_m, first.crs)}"
     return collection_of(first.label, described, items, facts=_embedding(first), links=first.attrs, terms=terms)
 
 
@@ -132,7 +133,7 @@ def _embedding(field: MapField) -> dict[str, Any]:
     """Return the fields of the embeddings extension, as the map's own conventions have them."""
     attrs = field.attrs
     facts = {"emb:type": attrs["geoemb:type"], "emb:dimensions": int(attrs["geoemb:dimensions"])}
-    facts |= {"data_type": attrs["geoemb:data_type"], "gsd": abs(field.transform[0])}
+    facts |= {"data_type": attrs["geoemb:data_type"], "gsd": field.token_m}
     for name in ("chip_layout", "quantization"):
         if f"geoemb:{name}" in attrs:
             facts[f"emb:{name}"] = {k: v for k, v in attrs[f"geoemb:{name}"].items() if k != "scale"}
@@ -187,7 +188,7 @@ def _outline(field: MapField, transform: tuple[float, ...], shape: tuple[int, in
     whole = unwrapped(square, field.crs, "block")
     zone = _ZONE.fullmatch(field.group)
     if zone is None:
-        return split_at_antimeridian(whole)
+        return split_at_antimeridian(shapely.intersection(whole, shapely.box(-540, -POLE, 540, POLE)))
     west = 6.0 * int(zone[1]) - 186.0
     turn = 360.0 * round((west + 3.0 - float(whole.centroid.x)) / 360.0)
     moved = shapely.transform(whole, lambda xy: xy + np.array([turn, 0.0]))
