@@ -17,8 +17,9 @@ DATA ?= ../shared/data
 MODELS ?= ../shared/models
 SEEDS ?= 200
 PYTEST_ARGS ?=
-# Processes that share the tests, each with one thread of torch; those that need gigabytes stay in one of them.
-JOBS ?= 2
+# Processes that share the tests, each with one thread of torch: one more than two cores, for many tests wait. Those that need gigabytes
+# stay in one process.
+JOBS ?= 3
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 

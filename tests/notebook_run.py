@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 
 def paths():

@@ -49,7 +49,7 @@ def test_outputs_hold_no_trace_of_a_machine(path):
         assert trace not in outputs
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_it_runs_and_gives_outputs_of_the_same_kinds(path, tmp_path):
     before = code_cells(nbformat.read(path, as_version=4))
     after = code_cells(notebook_run.executed(path, tmp_path))
