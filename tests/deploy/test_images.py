@@ -14,12 +14,12 @@ import tomllib
 from pathlib import Path
 
 import check_jsonschema
-import click
 import jsonschema
 import pytest
 import yaml
-from distributed.cli import dask_scheduler, dask_worker
 from dockerfile_parse import DockerfileParser
+
+from tests.deploy.commands import values_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -70,7 +70,7 @@ def test_the_dockerfile_has_nothing_to_lint():
     [
         ("USER 1000:1000", "USER root", "DL3002"),
         ("python:3.11.13-slim-bookworm", "python:latest", "DL3007"),
-        ("WORKDIR /home/embed", "WORKDIR home", "DL3000"),
+        ("WORKDIR /home", "WORKDIR home", "DL3000"),
         ('CMD ["rs-embed-dask", "--help"]', "CMD rs-embed-dask --help", "DL3025"),
         ("HEALTHCHECK --interval=60s", "HEALTCHECK --interval=60s", "unexpected"),
     ],
@@ -178,15 +178,13 @@ def test_services_run_commands_that_exist_and_find_each_other():
     services = COMPOSE["services"]
     offered = set()
     for name in ("readers", "embedders"):
-        dask, worker, address, *options = services[name]["command"]
-        assert (dask, worker, address) == ("dask", "worker", "tcp://scheduler:8786")
-        values = parsed(dask_worker.main, options)
+        values = values_of(services[name]["command"])
+        assert values["scheduler"] == "tcp://scheduler:8786"
         offered.add(values["resources"])
         assert services[name]["depends_on"] == {"scheduler": {"condition": "service_healthy"}}
         assert f"127.0.0.1{values['dashboard_address']}/health" in services[name]["healthcheck"]["test"][-1]
     assert offered == {"FETCH=16", "EMBED=1"}
-    assert services["scheduler"]["command"][:2] == ["dask", "scheduler"]
-    values = parsed(dask_scheduler.main, services["scheduler"]["command"][2:])
+    values = values_of(services["scheduler"]["command"])
     assert values["port"] == "8786"
     dashboard = values["dashboard_address"].removeprefix(":")
     assert services["scheduler"]["ports"] == [f"127.0.0.1:{dashboard}:{dashboard}"]
@@ -198,10 +196,3 @@ def test_services_run_commands_that_exist_and_find_each_other():
     assert notebook["environment"]["DASK_SCHEDULER_ADDRESS"] == "tcp://scheduler:8786"
     for service in services.values():
         compile(service["healthcheck"]["test"][-1], "healthcheck", "exec")
-
-
-def parsed(command, options):
-    parser = command.make_parser(click.Context(command, resilient_parsing=True))
-    values, rest, _ = parser.parse_args(args=list(options))
-    assert rest == []
-    return values

@@ -8,18 +8,16 @@ import inspect
 import operator
 import re
 
-import click
 import distributed
 import jsonschema
 import pytest
 import yaml
-from distributed.cli import dask_scheduler, dask_worker
-from typer.main import get_command
 from typer.testing import CliRunner
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli.app import app
 from rs_embed_dask.errors import EngineError, SpecError
+from tests.deploy.commands import check_command
 from tests.deploy.conftest import RefusedError
 from tests.deploy.manifests import FOLDER, check, documents, pods
 
@@ -158,15 +156,15 @@ def test_containers_run_commands_that_exist(label, args):
     """So that neither an option nor, as `dask-scheduler` has, a whole command is gone from the tested releases."""
     if args in (["python", "/request/request.py"], ["sleep", "infinity"]):
         return
-    command = {
-        "scheduler": dask_scheduler.main,
-        "worker": dask_worker.main,
-        "embed": get_command(app).commands["embed"],
-    }[args[1]]
-    assert args[0] == ("rs-embed-dask" if args[1] == "embed" else "dask")
-    parser = command.make_parser(click.Context(command, info_name=args[1], resilient_parsing=True))
-    _, rest, _ = parser.parse_args(args=list(args[2:]))
-    assert rest == []
+    check_command(args)
+
+
+def test_an_option_or_a_command_that_is_gone_is_noticed():
+    for args in (["dask", "worker", "--resource", "GPU=1"], ["rs-embed-dask", "embed", "--modle=rcf"]):
+        with pytest.raises(AssertionError):
+            check_command(args)
+    with pytest.raises(AssertionError):
+        check_command(["dask-scheduler", "--host", "0.0.0.0"])
 
 
 def test_pods_meet_the_restricted_standard_and_hold_no_secret():
