@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import rs_embed_dask
 
@@ -52,18 +53,43 @@ def test_every_dependency_of_setup_has_a_tested_version():
     assert {distribution(r) for r in required} - {"rs-embed-dask"} <= tested
 
 
+NAMES_ON_CONDA = {"pytorch": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
+
+
+def conda(name):
+    """Names and bounds of an environment file, with PyPI's names of the same releases."""
+    environment = yaml.safe_load((ROOT / name).read_text("utf-8"))
+    assert (environment["name"], environment["channels"]) == ("rs-embed-dask", ["conda-forge"])
+    words = [line.split(maxsplit=1) for line in environment["dependencies"] if isinstance(line, str)]
+    return {distribution(NAMES_ON_CONDA.get(word, word)): "".join(bounds) for word, *bounds in words}
+
+
+def required(*extras):
+    """Names and bounds of what the package and some extras need, without other extras of the package."""
+    optional = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in optional[extra])]
+    return {distribution(line): re.sub(r"^[\w.-]+", "", line) for line in lines}
+
+
 def test_conda_users_get_the_same_versions_and_the_extras_of_the_card():
-    _, _, text = (ROOT / "environment.yml").read_text("utf-8").partition("dependencies:")
-    listed = dict(re.findall(r"^  - ([\w-]+) *(\S*)", text, re.MULTILINE))
-    renamed = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's names of the same releases
-    listed = {distribution(renamed.get(name, name)): bounds for name, bounds in listed.items()}
-    extras = PROJECT["optional-dependencies"]
-    required = [*PROJECT["dependencies"]]
-    for extra in ("earth_engine", "slurm", "kubernetes", "plot", "notebook"):
-        required += extras[extra]
-    required = {distribution(r): re.sub(r"^[\w.-]+", "", r) for r in required}
-    assert required == {name: listed.get(name) for name in required}
-    assert listed.keys() - required.keys() == {"python", "pip", "pyogrio"}  # pyogrio comes with geopandas on PyPI
+    listed = conda("environment.yml")
+    needed = required("earth_engine", "slurm", "kubernetes", "object-store", "plot", "notebook")
+    assert needed == {name: listed.get(name) for name in needed}
+    assert listed.keys() - needed.keys() == {"python", "pip", "pyogrio"}  # pyogrio comes with geopandas on PyPI
+    card = {"earthengine-api", "xee", "stackstac", "dask-jobqueue", "dask-kubernetes", "dask", "xarray", "zarr"}
+    assert card <= listed.keys()
+
+
+def test_conda_users_with_gpus_get_dask_cuda_and_the_same_torch():
+    assert conda("environment-gpu.yml") == {name: required("gpu")[name] for name in ("dask-cuda", "torch")}
+
+
+def test_every_package_of_the_images_has_a_tested_version():
+    text = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    extras = {extra for named in re.findall(r'pip install .*"\.\[([\w,-]+)\]"', text) for extra in named.split(",")}
+    assert "hub" in extras
+    tested = {name.lower().replace("_", "-") for name in pinned()}
+    assert required(*extras).keys() <= tested
 
 
 def test_the_wheel_needs_no_folder_of_the_checkout():
@@ -97,7 +123,7 @@ def test_public_names_are_the_same_whatever_was_imported_before(steps):
 
 
 def test_the_extras_are_those_that_the_documents_name():
-    assert {"earth_engine", "gpu", "slurm", "kubernetes", "notebook", "object-store", "plot", "dev"} == set(
+    assert {"earth_engine", "gpu", "slurm", "kubernetes", "hub", "notebook", "object-store", "plot", "dev"} == set(
         PROJECT["optional-dependencies"]
     )
 

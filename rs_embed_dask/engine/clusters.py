@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import dask
@@ -19,6 +20,7 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 from distributed.system import MEMORY_LIMIT
 
+from rs_embed_dask.engine.pods import EMBEDDERS, PodPlan
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
 
@@ -123,7 +125,9 @@ def cluster(kind: str = "local", **options: Any) -> Any:
         - "local": worker processes on this machine; options are those of `LocalPlan`. Needs no ``__main__`` guard.
         - "cuda": one worker per GPU of this machine, by dask-cuda.
         - "slurm": ``workers`` jobs by dask-jobqueue; ``gpus=1`` for jobs with a GPU.
-        - "kubernetes": ``workers`` pods by dask-kubernetes; ``gpus=1`` for pods with a GPU.
+        - "kubernetes": ``workers`` pods by dask-kubernetes and its operator; ``gpus=1`` for pods with a GPU. With
+          ``readers=4``, that many pods only read, and the workers only embed. ``pod={...}`` and ``container={...}``
+          add fields of Kubernetes to all pods and containers, such as volumes.
     **options
         ``workers``, ``fetch_slots`` (per worker) and ``gpus``; all others are passed to the library.
 
@@ -210,22 +214,50 @@ def _slurm(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, 
     return slurm
 
 
-def _kubernetes(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
+def _kubernetes(*, env: Any = None, **options: Any) -> Any:
+    """Ask the Dask operator for pods; a group of its own embeds where others only read."""
     library = _library("dask_kubernetes.operator", extra="kubernetes")
-    resources = ",".join(f"{name}={amount:g}" for name, amount in _resources(fetch_slots, gpus).items())
-    threads = str(fetch_slots + _EMBED_SLOTS)
-    command = ["dask", "worker", "--resources", resources, "--nthreads", threads]
-    limits = {"limits": {"nvidia.com/gpu": gpus}} if gpus else {}
-    defaults = {"name": "rs-embed-dask", "n_workers": workers, "worker_command": command, "resources": limits}
-    env = options.pop("env", None) or dask.config.get("kubernetes.env", {})
-    return library.KubeCluster(**defaults | options, env=_pod_env(env))
+    mine = {*PodPlan.__dataclass_fields__, "n_workers"}
+    others = {name: value for name, value in options.items() if name not in mine}
+    if others.get("custom_cluster_spec") is not None:
+        return library.KubeCluster(**others)
+    slots = {"fetch_slots": _FETCH_SLOTS, "embed_slots": _EMBED_SLOTS}
+    plan = PodPlan.of(slots | options | {"env": _pod_env(env or dask.config.get("kubernetes.env", {}))})
+    embedders = plan.embedders(library)
+    if embedders is not None and others.get("asynchronous"):
+        fix = "leave readers out, and await add_worker_group() of the cluster"
+        raise SpecError("readers", value=plan.readers, reason="an asynchronous cluster has one group at first", fix=fix)
+    pods = library.KubeCluster(custom_cluster_spec=plan.cluster(library), **others)
+    if embedders is not None:
+        _add_group(pods, embedders)
+    return pods
 
 
-def _pod_env(env: Any) -> Any:
+def _add_group(pods: Any, embedders: dict[str, Any]) -> None:
+    """Add the workers that only embed, unless the cluster was there before and has them."""
+    refusals = importlib.import_module("kr8s").ServerError
+    try:
+        pods.add_worker_group(EMBEDDERS, custom_spec=embedders)
+    except refusals as error:
+        if error.response.status_code != HTTPStatus.CONFLICT:
+            pods.close()
+            raise EngineError(
+                "kubernetes cluster",
+                reason=f"the group of embedders was refused: {error}",
+                fix="check that your account may create daskworkergroups (deploy/kubernetes/access.yaml)",
+            ) from error
+
+
+def _pod_env(env: Any) -> list[dict[str, Any]]:
     """Add to the variables of the pods, a dictionary or a list, what `_ATTENTIVE` is for other schedulers."""
     # KubeCluster takes no other setting of its scheduler, which runs in a pod of its own.
-    name, value = "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", f"{STALLED_S} s"
-    return {name: value} | env if isinstance(env, dict) else [{"name": name, "value": value}, *env]
+    ours = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{STALLED_S} s"}
+    given = _named(env) if isinstance(env, dict) else [*env]
+    return [*_named({k: v for k, v in ours.items() if k not in {one["name"] for one in given}}), *given]
+
+
+def _named(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _library(name: str, *, extra: str) -> ModuleType:

@@ -11,6 +11,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
+from dask_kubernetes.operator import make_cluster_spec, make_worker_spec
 from distributed import Client
 
 from rs_embed_dask.engine import clusters
@@ -121,7 +122,13 @@ def library(monkeypatch):
         def adapt(self, **options):
             asked["adapt"] = options
 
-    module = types.SimpleNamespace(SLURMCluster=Made, KubeCluster=Made, LocalCUDACluster=Made)
+    module = types.SimpleNamespace(
+        SLURMCluster=Made,
+        KubeCluster=Made,
+        LocalCUDACluster=Made,
+        make_cluster_spec=make_cluster_spec,
+        make_worker_spec=make_worker_spec,
+    )
     monkeypatch.setattr(clusters, "_library", lambda name, extra: module)
     return asked
 
@@ -151,15 +158,41 @@ def named(name, value):
     return [{"name": name, "value": value}]
 
 
+def worker(asked):
+    """The manifest's scheduler, its workers, and the container of those."""
+    spec = asked["custom_cluster_spec"]["spec"]
+    return spec["scheduler"], spec["worker"], spec["worker"]["spec"]["containers"][0]
+
+
 def test_kubernetes_pods_offer_their_resources(library):
-    cluster("kubernetes", workers=2, fetch_slots=8, image="mine:1")
-    assert library["worker_command"] == ["dask", "worker", "--resources", "FETCH=8,EMBED=1", "--nthreads", "16"]
-    assert (library["n_workers"], library["image"], library["resources"]) == (2, "mine:1", {})
-    assert library["env"] == {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "25 s"}
-    cluster("kubernetes", env=[{"name": "TZ", "value": "UTC"}])
-    assert library["env"] == [*named("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "25 s"), *named("TZ", "UTC")]
+    cluster("kubernetes", workers=2, fetch_slots=8, image="mine:1", namespace="here")
+    scheduler, workers, container = worker(library)
+    assert container["args"][:6] == ["dask", "worker", "--resources", "FETCH=8,EMBED=1", "--nthreads", "16"]
+    assert (workers["replicas"], container["image"], container["resources"]) == (2, "mine:1", {"limits": {}})
+    assert scheduler["spec"]["containers"][0]["args"][:2] == ["dask", "scheduler"]
+    ttl = named("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "25 s")
+    assert container["env"] == scheduler["spec"]["containers"][0]["env"] == ttl
+    assert library["namespace"] == "here"
+    cluster("kubernetes", env=[{"name": "TZ", "value": "UTC"}], n_workers=3)
+    _, workers, container = worker(library)
+    assert (workers["replicas"], container["env"]) == (3, [*ttl, *named("TZ", "UTC")])
+    cluster("kubernetes", env={"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "90 s"})
+    assert worker(library)[2]["env"] == named("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "90 s")
     cluster("kubernetes", gpus=1)
-    assert library["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    assert worker(library)[2]["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+    cluster("kubernetes", worker_command="dask cuda worker")
+    assert worker(library)[2]["args"][:3] == ["dask", "cuda", "worker"]
+
+
+def test_kubernetes_pods_follow_the_configuration_of_dask(library):
+    configured = {"image": "theirs:2", "resources": {"limits": {"cpu": "2"}}, "env": {"TZ": "UTC"}, "idle-timeout": 60}
+    with dask.config.set({f"kubernetes.{key}": value for key, value in configured.items()}):
+        cluster("kubernetes", name="mine-{uuid}")
+    _, _, container = worker(library)
+    assert (container["image"], container["resources"]) == ("theirs:2", {"limits": {"cpu": "2"}})
+    assert container["env"][1:] == named("TZ", "UTC")
+    assert library["custom_cluster_spec"]["spec"]["idleTimeout"] == 60
+    assert len(library["custom_cluster_spec"]["metadata"]["name"]) == len("mine-") + 10
 
 
 def test_a_worker_a_gpu(library):
