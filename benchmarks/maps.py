@@ -4,7 +4,8 @@ For squares of 20, 40 and 80 km, on two worker processes, by a model without wei
 
 * *reads*: pixels that were read over the pixels of the blocks;
 * *inference*: tokens that the network computed over the tokens of the blocks;
-* *wall*: the time of the run over the larger of reading and embedding, each spread over the workers;
+* *wall*: the time of the run over the larger of reading, spread over all reads at once, and embedding, spread over the
+  workers;
 * *memory*: the largest resident size of a worker.
 
 ``--plan`` plans a square of 1,000 km instead, and ``--service KM`` makes a map from a STAC service of this machine and
@@ -66,16 +67,18 @@ def measure(km: float) -> dict[str, float]:
         wall = time.perf_counter() - started
         peaks = client.run(peak_mb)
     blocks = sum(counts.total() for counts in report.counts.values())
-    embedding = sum(report.embed_seconds.values()) / 2
+    assert report.plan is not None
+    crew = report.plan.crew
+    reading, embedding = report.read_seconds / crew.fetch_slots, sum(report.embed_seconds.values()) / crew.embedders
     return {
         "km": km,
         "blocks": blocks,
         "reads": plan.reads[0].excess,
         "inference": plan.models[0].inference,
         "wall_s": wall,
-        "read_s": report.read_seconds / 2,
+        "read_s": reading,
         "embed_s": embedding,
-        "over": wall / max(report.read_seconds / 2, embedding),
+        "over": wall / max(reading, embedding),
         "idle_mb": idle,
         "peak_mb": max(peaks.values()),
     }

@@ -198,7 +198,8 @@ def shown(value: object) -> str:
     text = printable(redact(" ".join(text.split())))
     if len(text) <= _LONGEST:
         return text
-    return f"{text[: _LONGEST - 13]}...{text[-10:]}"
+    end = 40 if "/" in text else 10  # of a path or an address the last part says most
+    return f"{text[: _LONGEST - 3 - end]}...{text[-end:]}"
 
 
 def _rebuild(kind: type[RsEmbedError], message: str, state: dict[str, object]) -> RsEmbedError:

@@ -129,6 +129,9 @@ def test_long_values_are_shortened_from_the_middle():
     assert text.startswith("'xxx")
     assert text.endswith("end'")
     assert "..." in text
+    path = shown("/data/" + "very/" * 50 + "fields_of_the_season_2022.zarr")
+    assert len(path) == 80
+    assert path.endswith("/fields_of_the_season_2022.zarr'")
 
 
 def test_an_unknown_name_suggests_the_nearest():

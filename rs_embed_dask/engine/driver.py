@@ -386,7 +386,7 @@ class Driver:
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
-    rows = {label: _rows_within(store, label, chosen) for label in plan.recipe.labels}
+    rows = {label: _rows(store, label, chosen.only, chosen.chunks) for label in plan.recipe.labels}
     todo = {label: np.unique(each // store.chunk_items) for label, each in rows.items()}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
@@ -417,21 +417,16 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         return report
 
 
-def _rows_within(store: Store, label: str, options: Options) -> np.ndarray[Any, Any]:
-    """Find the rows to compute of the chunks that are asked for."""
-    rows = store.open_rows(label, only=options.only)
-    start, stop = (np.inf if end is None else end * store.chunk_items for end in options.chunks)
+def _rows(store: Store, label: str, only: AbstractSet[Status] | None, chunks: ChunkRange) -> np.ndarray[Any, Any]:
+    """Find the rows of some chunks that are to be computed."""
+    rows = store.open_rows(label, only=only)
+    start, stop = (np.inf if end is None else end * store.chunk_items for end in chunks)
     return rows[(rows >= start) & (rows < stop)]
-
-
-def _within(chunks: np.ndarray[Any, Any], span: ChunkRange) -> np.ndarray[Any, Any]:
-    start, stop = span
-    return chunks[(chunks >= start) & (chunks < (np.inf if stop is None else stop))]
 
 
 def is_finished(store: Store, only: AbstractSet[Status] | None = None, *, chunks: ChunkRange = ALL_CHUNKS) -> bool:
     """Whether no item of a store, or of some of its chunks, is left to do, from its status arrays alone."""
-    return not any(len(_within(store.pending(label, only=only), chunks)) for label in store.labels)
+    return not any(len(_rows(store, label, only, chunks)) for label in store.labels)
 
 
 def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:

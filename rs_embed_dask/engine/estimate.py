@@ -17,7 +17,7 @@ from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.extent import BYTES_PER_VALUE
 from rs_embed_dask.engine.framing import room
 from rs_embed_dask.engine.inputs import input_facts
-from rs_embed_dask.engine.receipts import Crew, Times, Work, model_key, source_key
+from rs_embed_dask.engine.receipts import Timed, Work, model_key, source_key
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.specs import OutputSpec
@@ -136,7 +136,7 @@ def _attrs(chosen: Chosen, output: OutputSpec) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Timed):
     """The estimated cost of a run."""
 
     items: int
@@ -151,18 +151,11 @@ class Figures:
     store_bytes: int
     sampled: int
     search_seconds: float | None = None
-    work: Work = field(default_factory=Work)
-    crew: Crew = field(default_factory=lambda: Crew(1, 1))
-    times: Times = field(default_factory=Times)
 
     @classmethod
     def nothing(cls) -> Self:
         """Return the figures of a run with nothing to do."""
         return cls(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, {}, 0, 0)
-
-    def on(self, crew: Crew) -> Self:
-        """Return the same work on some workers, with the times that this machine knows of it."""
-        return replace(self, crew=crew, times=Times.of(self.work, crew))
 
     def part(self, shares: Mapping[str, float], chunks: int) -> Self:
         """Return the figures of what is left to do: a share of each model's items, in some chunks."""
@@ -180,8 +173,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
-        plain = {name: value for name, value in vars(self).items() if name not in {"work", "crew", "times"}}
-        return plain | {"fetch_slots": self.crew.fetch_slots, "embedders": self.crew.embedders} | self.times.to_dict()
+        return self.timed_dict(vars(self))
 
 
 _SAMPLES: Final = 16

@@ -16,7 +16,7 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.coverage import footprint
 from rs_embed_dask.preprocess.geometry import native_tile
 from rs_embed_dask.specs import PointBuffer
-from rs_embed_dask.specs.ground import local_crs
+from rs_embed_dask.specs.ground import DEGREE_M, local_crs
 from rs_embed_dask.store import ItemColumns
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = ["BYTES_PER_VALUE", "LARGEST_READ_BYTES", "LARGEST_SIDE_PX", "check_ex
 BYTES_PER_VALUE: Final = 4 + 1
 LARGEST_READ_BYTES: Final = 8 * 2**30
 LARGEST_SIDE_PX: Final = 4096
-_METRES_PER_DEGREE: Final = 111_320.0
 _SPARSE: Final = 0.01
 
 
@@ -123,7 +122,7 @@ def _side_m(spatial: Spatial) -> float:
     west, south, east, north = spatial.unwrapped.bounds
     nearest = min(abs(south), abs(north)) if south * north > 0 else 0.0
     width = (east - west) * math.cos(math.radians(nearest))
-    return float(_METRES_PER_DEGREE * max(width, north - south))
+    return float(DEGREE_M * max(width, north - south))
 
 
 def _too_large(item: Item, side_m: float, nbytes: float) -> SpecError:

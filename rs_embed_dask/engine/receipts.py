@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -19,8 +18,9 @@ from rs_embed_dask.store.receipt import strict_json
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Chosen, Recipe
 
-__all__ = ["Crew", "Spent", "Times", "Work", "keep", "model_key", "rates", "source_key"]
+__all__ = ["Crew", "Spent", "Timed", "Times", "Work", "keep", "model_key", "rates", "source_key"]
 
+_FILE: Final = "receipts.json"
 _PACE: Final = ("threads", "latency_s")
 """Options that say how quickly a provider answers."""
 
@@ -146,6 +146,24 @@ class Times:
         return {name: value for name, value in asdict(self).items() if name != "unknown"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """Work, the workers that will do it, and how long that takes as far as runs on this machine have measured it."""
+
+    work: Work = field(default_factory=Work)
+    crew: Crew = field(default_factory=lambda: Crew(1, 1))
+    times: Times = field(default_factory=Times)
+
+    def on(self, crew: Crew) -> Self:
+        """Return the same work on some workers, with the times that this machine knows of it."""
+        return replace(self, crew=crew, times=Times.of(self.work, crew))
+
+    def timed_dict(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return some values of a plan with its workers and times in place of what they were computed from."""
+        plain = {name: value for name, value in values.items() if name not in {"work", "crew", "times"}}
+        return plain | {"fetch_slots": self.crew.fetch_slots, "embedders": self.crew.embedders} | self.times.to_dict()
+
+
 def _total(parts: Mapping[str, float | None]) -> float | None:
     """Add up what is known whole."""
     values = [value for value in parts.values() if value is not None]
@@ -181,18 +199,17 @@ def keep(work: Work, crew: Crew, spent: Spent) -> None:
     """Keep what a run has measured; a folder that cannot be written to is a warning."""
     measured = {name: value for name, value in _measured(work, crew, spent).items() if 0 < value < math.inf}
     path = _file()
+
+    def merged() -> str:
+        kept = _read(path)
+        for name, value in measured.items():
+            old = kept.get(name, {"value": value, "runs": 0})
+            mean = (1 - _RECENT) * old["value"] + _RECENT * value
+            kept[name] = {"value": mean, "runs": int(old["runs"]) + 1}
+        return json.dumps({"rates": kept}, indent=1, sort_keys=True)
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may end at once
-            kept = _read(path)
-            for name, value in measured.items():
-                old = kept.get(name, {"value": value, "runs": 0})
-                mean = (1 - _RECENT) * old["value"] + _RECENT * value
-                kept[name] = {"value": mean, "runs": int(old["runs"]) + 1}
-            draft = path.with_suffix(".partial")  # under the lock, so that no other writes it
-            draft.write_text(json.dumps({"rates": kept}, indent=1, sort_keys=True), encoding="utf-8")
-            draft.replace(path)
+        Cache().update(_FILE, merged)
     except OSError as error:
         reason = f"{path} cannot be written ({type(error).__name__})"
         warnings.warn(f"{reason}: how long this run took is not kept for later estimates", UserWarning, stacklevel=2)
@@ -229,7 +246,7 @@ def rates() -> dict[str, float]:
 
 
 def _file() -> Path:
-    return Cache().root / "receipts.json"
+    return Cache().root / _FILE
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

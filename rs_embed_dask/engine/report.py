@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from rs_embed_dask.engine.receipts import Spent
 from rs_embed_dask.show.against import PlanReport
 from rs_embed_dask.show.tables import counted, seconds_text, table_html, table_text
 from rs_embed_dask.store import Status
+from rs_embed_dask.store.document import now
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.reading import CubeRead
@@ -294,7 +294,7 @@ class RunReport:
     def close(self, seconds: float, *, workers_lost: int, is_over: bool) -> None:
         """Record how the run ended."""
         self.seconds, self.workers_lost, self.is_over = seconds, workers_lost, is_over
-        self.ended = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        self.ended = now()
 
     @property
     def spent(self) -> Spent:

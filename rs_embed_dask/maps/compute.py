@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -33,6 +32,7 @@ from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.accessor import REPORT
+from rs_embed_dask.store.document import now
 from rs_embed_dask.store.export.preview import PREVIEW, build_preview
 from rs_embed_dask.store.map_arrays import map_vacancy
 from rs_embed_dask.store.map_layout import BlockResult, MapGroup
@@ -163,7 +163,7 @@ class _Making:
             raise
         finally:
             report.seconds, report.workers_lost = time.perf_counter() - started, self._watch.lost
-            report.ended = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            report.ended = now()
             try:
                 self._keep()
             finally:

@@ -71,7 +71,7 @@ def plan_of(run: MapRun) -> MapPlan:
         tuple(models[label] for label in run.recipe.labels),
         tuple(reads),
         Outlook.of(run.wanted.request, list(run.chosen.values()), run.wanted.temporals),
-        _work(run, models, reads),
+        work=_work(run, models, reads),
     )
     return planned.on(local_crew())
 

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.specs.ground import WGS84, crs_facts, project
+from rs_embed_dask.specs.ground import DEGREE_M, WGS84, crs_facts, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,6 @@ __all__ = ["cut", "moved", "outlines", "polygons", "to_degrees", "turned"]
 _BEND_M: Final = 0.01
 _ROUNDS: Final = 40
 _STEP_M: Final = 50_000.0
-_DEGREE_M: Final = 111_320.0
 _FULL_TURN: Final = 360.0
 _HALF_TURN: Final = 180.0
 _RIGHT_ANGLE: Final = 90.0
@@ -61,7 +60,7 @@ def _bend(ends: NDArray[Any], reached: NDArray[Any], *, degrees: bool) -> NDArra
     if degrees:
         for step in (edge, offset):
             step[:, 0] = (step[:, 0] + _HALF_TURN) % _FULL_TURN - _HALF_TURN
-            step[:] *= np.column_stack([np.cos(np.radians(reached[:, 1])), np.ones(len(step))]) * _DEGREE_M
+            step[:] *= np.column_stack([np.cos(np.radians(reached[:, 1])), np.ones(len(step))]) * DEGREE_M
     # A point that has moved along its edge bends nothing: Mercator stretches meridians, and they stay straight.
     with np.errstate(invalid="ignore", divide="ignore"):
         along = np.clip(np.nan_to_num((edge * offset).sum(1) / (edge * edge).sum(1)), 0.0, 1.0)
@@ -71,7 +70,7 @@ def _bend(ends: NDArray[Any], reached: NDArray[Any], *, degrees: bool) -> NDArra
 def _line(ring: NDArray[Any], source: str, target: str) -> NDArray[np.float64]:
     """Bring a ring to another system, with as many new corners as its edges need to be straight there; (N, 2)."""
     facts = crs_facts(source)
-    step = _STEP_M / (facts.unit * (_DEGREE_M * math.degrees(1) if facts.geographic else 1.0))
+    step = _STEP_M / (facts.unit * (DEGREE_M * math.degrees(1) if facts.geographic else 1.0))
     points = shapely.get_coordinates(shapely.segmentize(shapely.LinearRing(ring), step))
     degrees = crs_facts(target).degrees
     there = np.column_stack(project(source, target, *points.T))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rs_embed_dask.engine.outlook import Outlook
 from rs_embed_dask.engine.plan import time_text
-from rs_embed_dask.engine.receipts import Crew, Times, Work
+from rs_embed_dask.engine.receipts import Timed
 from rs_embed_dask.show.tables import Section, bytes_text, counted, page_html, page_text
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ReadFigures:
 
 
 @dataclass(frozen=True)
-class MapPlan:
+class MapPlan(Timed):
     """What the making of a map will do.
 
     Attributes
@@ -129,13 +129,6 @@ class MapPlan:
     models: tuple[ModelFigures, ...]
     reads: tuple[ReadFigures, ...]
     outlook: Outlook = field(default_factory=Outlook)
-    work: Work = field(default_factory=Work)
-    crew: Crew = field(default_factory=lambda: Crew(1, 1))
-    times: Times = field(default_factory=Times)
-
-    def on(self, crew: Crew) -> Self:
-        """Return the same work on some workers, with the times that this machine knows of it."""
-        return replace(self, crew=crew, times=Times.of(self.work, crew))
 
     def part(self, blocks: Mapping[str, int]) -> Self:
         """Return the plan of some blocks of each model, over all spans, with the rest of it as it is."""
@@ -150,10 +143,7 @@ class MapPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
-        plain = {name: value for name, value in asdict(self).items() if name not in {"work", "crew", "times"}}
-        whole = {"request": dict(self.request), "store_bytes": self.store_bytes}
-        workers = {"fetch_slots": self.crew.fetch_slots, "embedders": self.crew.embedders}
-        return plain | whole | workers | self.times.to_dict()
+        return self.timed_dict(asdict(self)) | {"request": dict(self.request), "store_bytes": self.store_bytes}
 
     def _sections(self) -> list[Section]:
         west, south, east, north = self.extent

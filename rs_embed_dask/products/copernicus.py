@@ -19,7 +19,7 @@ from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.nearest import pixels_under
 from rs_embed_dask.providers.registry import Estimate
-from rs_embed_dask.specs.ground import WGS84
+from rs_embed_dask.specs.ground import DEGREE_M, WGS84
 
 if TYPE_CHECKING:
     from rs_embed_dask.models import Card
@@ -64,7 +64,7 @@ class Copernicus:
     def grid(self, spatial: Spatial, resolution_m: float | None, *, crs: str | None) -> Grid:
         """Return the cells that a place touches, in degrees; its local UTM grid where a resolution or CRS is given."""
         if resolution_m is not None or crs is not None:
-            return grid_for(spatial, resolution_m or STEP * 111_320, crs=crs)
+            return grid_for(spatial, resolution_m or STEP * DEGREE_M, crs=crs)
         return cells_of(spatial.unwrapped.bounds)
 
     def read(self, grid: Grid, temporal: TemporalSpec) -> ProductField:  # noqa: ARG002 - one layer for all times

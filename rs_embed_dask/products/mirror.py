@@ -118,6 +118,13 @@ class Cache:
                     _write(path, make)
             self._evict(path)
 
+    def update(self, name: str, content: Callable[[], str]) -> None:
+        """Write a file anew, from what it holds now; no other thread or process does so meanwhile. Raises OSError."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path, fcntl.LOCK_EX):
+            _write(path, lambda draft: draft.write_text(content(), encoding="utf-8"))
+
     def _folder_of(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +171,7 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _write(path: Path, make: Callable[[Path], None]) -> None:
+def _write(path: Path, make: Callable[[Path], object]) -> None:
     """Make a file beside its place and move it there whole."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:

@@ -325,9 +325,8 @@ class BBox(Place):
             reason = f"it must lie below maxlat, {self.maxlat:g}"
             raise SpecError("BBox.minlat", value=self.minlat, reason=reason, fix="swap minlat and maxlat")
         if self.crs != WGS84:
-            unwrapped(
-                shapely.box(*self.own_bounds), self.crs, "BBox"
-            )  # refuses a pole inside, and what is out of reach
+            # refuses a pole inside, and what is out of reach
+            unwrapped(shapely.box(*self.own_bounds), self.crs, "BBox")
 
     def _check_degrees(self) -> None:
         check_lon("BBox.minlon", self.minlon)

@@ -23,7 +23,7 @@ from rs_embed_dask.engine.report import (
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.store import Status
 
-FIGURES = Figures(96, 3, 96, 0, 0, 0, 0, 0, {"rcf": 3}, 10, 1, 0, 1)
+FIGURES = Figures(96, 3, 96, 0, 0, 0, 0, 0, {"rcf": 3}, 10, 1)
 STARTED = RunStarted("run.zarr", 96, 3, {"rcf": 3}, workers=2)
 
 

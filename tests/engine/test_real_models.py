@@ -108,7 +108,10 @@ def test_a_plan_of_a_stores_own_items_is_the_same_plan(ran):
     again = make_plan(StoredItems(store), Request.from_dict(store.request), sizes=Sizes(chunk_items=store.chunk_items))
     # The extent is that of new places: those of a store were looked at when they were added.
     assert again.outlook.extent is None
-    assert again.to_dict() == plan.to_dict() | {"outlook": again.outlook.to_dict()}
+    # Times are what had been measured until then, and the run lies between the two plans.
+    figures = again.figures
+    before = replace(plan, figures=replace(plan.figures, times=figures.times, crew=figures.crew))
+    assert again.to_dict() == before.to_dict() | {"outlook": again.outlook.to_dict()}
     assert replace(again.outlook, extent=plan.outlook.extent) == plan.outlook
     assert again.recipe == plan.recipe
     assert [item.id for item in again.items] == [item.id for item in ITEMS]

@@ -109,7 +109,7 @@ def test_the_newest_run_counts_half(file):
     kept = json.loads(file.read_text())["rates"]
     assert kept["read here s2"] == {"value": 3.0, "runs": 2}
     assert kept["load a on cpu"] == {"value": 2.0, "runs": 1}  # nothing was loaded the second time
-    assert [path.name for path in file.parent.iterdir() if path.suffix == ".partial"] == []
+    assert [path.name for path in file.parent.iterdir() if path.suffix == ".part"] == []
 
 
 def test_a_run_without_data_keeps_no_rates_of_pixels():
