@@ -14,7 +14,15 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
-from rs_embed_dask.cli.options import CliMapOptions, CliOptions, ClusterOptions, ProviderOptions, TimeOptions, taking
+from rs_embed_dask.cli.options import (
+    CliMapOptions,
+    CliOptions,
+    ClusterOptions,
+    DoctorOptions,
+    ProviderOptions,
+    TimeOptions,
+    taking,
+)
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 if TYPE_CHECKING:
@@ -354,22 +362,25 @@ def weights_fetch(
 
 
 @app.command()
-@taking(ProviderOptions)
+@taking(DoctorOptions)
 def doctor(
-    provider: ProviderOptions,
+    options: DoctorOptions,
     *,
     live: Annotated[bool, typer.Option("--live", help="Also open a session with the service.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check whether Earth Engine, or a provider with checks of its own, works here: libraries and credentials."""
-    from rs_embed_dask.cli.inspect import check_rows
+    """Check what works on this machine: Earth Engine or another provider with checks; with -m, weights and device."""
+    from rs_embed_dask.cli.inspect import check_rows, model_checks
     from rs_embed_dask.providers.registry import checkup
 
-    checks = checkup(rs.open_provider(read.provider_from(provider)), live=live)
+    checks = list(model_checks(read.models_from(options))) if options.model else []
+    if options.provider != "auto" or not checks:
+        checks += checkup(rs.open_provider(read.provider_from(options)), live=live)
     if as_json:
         show.json_text(check_rows(checks))
     else:
-        show.table(check_rows(checks), title=f"{provider.provider}, {'live' if live else 'local'}")
+        names = [*options.model, *([options.provider] if options.provider != "auto" else [])]
+        show.table(check_rows(checks), title=f"{', '.join(names)}, {'live' if live else 'local'}")
     raise typer.Exit(FAILED if any(check.is_well is False for check in checks) else 0)
 
 

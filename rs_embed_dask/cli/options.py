@@ -149,6 +149,11 @@ class CliOptions(FetchOptions, ProviderOptions, OutputOptions, ModelOptions, Tim
 
 
 @dataclass(frozen=True)
+class DoctorOptions(ProviderOptions, ModelOptions):
+    """What is checked on a machine."""
+
+
+@dataclass(frozen=True)
 class RegionOptions:
     """The area of a map."""
 
