@@ -1,4 +1,4 @@
-"""A provider that holds some of its reads until a file is there, so that a run is in its middle when a job ends."""
+"""A provider that holds its reads while a file is there, so that a run is in its middle when a job ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rs_embed_dask.engine.report import ChunkDone
 from tests.engine.fakes import until
-from tests.engine.faulty import Fault, Faulty
+from tests.engine.faulty import Faulty
 
 PATIENCE_S = 400
-SOME = Fault("held", share=0.3)
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,25 @@ class Gated(Faulty):
     name = "gated"
 
     def cube(self, read):
-        if SOME.hits(read):
-            until(Path(self.gate).exists, PATIENCE_S)
+        until(lambda: not Path(self.gate).exists(), PATIENCE_S)
         return self.provider.cube(read)
 
 
 @contextmanager
 def running(verb, gate, **arguments):
-    """Call a verb in a thread; it ends after the gate is opened, which happens on leaving at the latest."""
+    """A run in a thread, of which something is stored; it reads no further while the gate is there."""
+    stored = []
+
+    def watch(event):
+        if isinstance(event, ChunkDone) and not stored:
+            Path(gate).touch()
+            stored.append(event)
+
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(verb, **arguments)
+        run = pool.submit(verb, **arguments, progress=watch)
         try:
+            until(lambda: run.done() or stored, PATIENCE_S)
             yield run
         finally:
-            Path(gate).touch()
+            Path(gate).unlink(missing_ok=True)
         run.result(PATIENCE_S)
