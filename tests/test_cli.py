@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -257,6 +258,22 @@ def test_weights_with_a_licence(shell):
     assert code == command_line.AT_FAULT
     assert "CC-BY-NC-4.0" in err
     assert "accept" in err
+
+
+def test_the_doctor_looks_for_weights_without_a_network(shell, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    code, out, _ = shell("doctor", "-m", "galileo:nano", "-m", "rcf", "--device", "cpu", "--json")
+    assert code == command_line.FAILED
+    lacking, needless, device = json.loads(out)
+    assert (lacking["question"], lacking[""]) == ("weights of galileo-nano", "NOT AS EXPECTED")
+    assert "run `rs-embed-dask weights fetch galileo --variant nano`" in lacking["answer"]
+    assert needless == {"question": "weights of rcf", "answer": "none needed", "": "ok"}
+    assert device == {"question": "device cpu", "answer": "cpu", "": "ok"}
+    (tmp_path / "nano.pt").write_bytes(b"given")
+    code, out, _ = shell("doctor", "-m", "galileo:nano", "--weights", tmp_path / "nano.pt", "--device", "cuda:99")
+    assert code == command_line.FAILED
+    assert f"sha256 {hashlib.sha256(b'given').hexdigest():.12}" in out.replace("\n", "")
+    assert "this machine has" in out
 
 
 def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeypatch):

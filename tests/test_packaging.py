@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -128,11 +129,21 @@ def test_the_extras_are_those_that_the_documents_name():
     )
 
 
-def test_ci_runs_make_test_and_nothing_else():
+def test_ci_runs_make_test_and_slurm_where_it_can(tmp_path):
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    lines = [line for line in script.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "exec make test"]
+    for name in (".ci/run", "bin/make", ".venv/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(script, tmp_path / ".ci" / "run")
+    for code, expected in ((0, ["made test", "made test-slurm"]), (1, ["made test", "not run: no Slurm"])):
+        for name, text in (("bin/make", "echo made $1"), (".venv/bin/python", f"echo no Slurm; exit {code}")):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        path = f"{tmp_path / 'bin'}:{os.defpath}"
+        done = subprocess.run([tmp_path / ".ci/run"], env={"PATH": path}, check=True, capture_output=True, text=True)
+        assert done.stdout.splitlines() == expected
+    (tmp_path / "bin/make").write_text("#!/bin/sh\nexit 1\n")
+    assert subprocess.run([tmp_path / ".ci/run"], env={"PATH": path}, check=False).returncode
 
 
 def test_make_test_is_lint_types_imports_and_tests():

@@ -19,6 +19,7 @@ from rs_embed_dask.cli.options import (
     CliOptions,
     ClusterOptions,
     DoctorOptions,
+    ModelOptions,
     ProviderOptions,
     TimeOptions,
     taking,
@@ -366,18 +367,25 @@ def weights_fetch(
 
 
 @app.command()
-@taking(ProviderOptions, TimeOptions, DoctorOptions)
-def doctor(provider: ProviderOptions, time: TimeOptions, options: DoctorOptions, *, as_json: Json = False) -> None:
-    """Check whether a provider or a product works here: host, credentials, one search, one block."""
-    from rs_embed_dask.cli.inspect import check_rows, checks_of
+@taking(ProviderOptions, TimeOptions, ModelOptions, DoctorOptions)
+def doctor(
+    provider: ProviderOptions, time: TimeOptions, models: ModelOptions, options: DoctorOptions, *, as_json: Json = False
+) -> None:
+    """Check a provider or product (host, credentials, search, block), or with -m a model's weights and device."""
+    from rs_embed_dask.cli.inspect import check_rows, checks_of, model_checks
 
-    opened = rs.open_provider(read.provider_from(provider))
-    product = None if options.product is None else read.product_from(options, opened)
-    checks = checks_of(product or opened, read.trial_from(time, options), live=options.live)
+    checks = model_checks(read.models_from(models)) if models.model else []
+    named = [*models.model, options.product or provider.provider]
+    if models.model and options.product is None and provider.provider == "auto":
+        named.pop()  # a node that only embeds has no network
+    else:
+        opened = rs.open_provider(read.provider_from(provider))
+        product = None if options.product is None else read.product_from(options, opened)
+        checks += checks_of(product or opened, read.trial_from(time, options), live=options.live)
     if as_json:
         show.json_text(check_rows(checks))
     else:
-        title = f"{options.product or provider.provider}, {'live' if options.live else 'local'}"
+        title = f"{', '.join(named)}, {'live' if options.live else 'local'}"
         show.table(check_rows(checks), title=title, ruled=True)
     raise typer.Exit(FAILED if any(check.is_well is False for check in checks) else 0)
 

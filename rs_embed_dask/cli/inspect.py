@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rs_embed_dask.errors import EngineError
+from rs_embed_dask.errors import EngineError, RsEmbedError
+from rs_embed_dask.providers.registry import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.products import Reader
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.providers.checks import Trial
-    from rs_embed_dask.providers.registry import Check
+    from rs_embed_dask.specs import ModelSpec
 
-__all__ = ["band_rows", "check_rows", "checks_of", "composed", "frame_rows", "save_picture"]
+__all__ = ["band_rows", "check_rows", "checks_of", "composed", "frame_rows", "model_checks", "save_picture"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 LOW_PCT, HIGH_PCT = 2, 98
@@ -42,6 +44,28 @@ def check_rows(checks: Iterable[Check]) -> list[dict[str, object]]:
     """Turn the checks of a provider into rows."""
     words = {True: "ok", False: "NOT AS EXPECTED", None: ""}
     return [{"question": check.question, "answer": check.answer, "": words[check.is_well]} for check in checks]
+
+
+def model_checks(models: Collection[ModelSpec]) -> list[Check]:
+    """Check whether models can be loaded on this machine without a network, and on which device."""
+    from rs_embed_dask.models import card
+    from rs_embed_dask.models.weights import at_hand
+
+    weights = [_checked(f"weights of {spec.label}", partial(at_hand, card(spec.id), spec)) for spec in models]
+    return weights + [_checked(f"device {name}", partial(_device, name)) for name in {spec.device for spec in models}]
+
+
+def _device(name: str) -> str:
+    from rs_embed_dask.inference.model import choose_device
+
+    return str(choose_device(name))
+
+
+def _checked(question: str, answer: Callable[[], str]) -> Check:
+    try:
+        return Check(question, answer(), is_well=True)
+    except RsEmbedError as fault:
+        return Check(question, str(fault), is_well=False)
 
 
 def band_rows(cubes: Mapping[str, Cube]) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Clusters: the local one that a run starts for itself, and those on Slurm, Kubernetes and GPUs, by one function."""
+"""Clusters: the local one that a run starts for itself, and those of batch systems, Kubernetes and GPUs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 from distributed.system import MEMORY_LIMIT
 
+from rs_embed_dask.engine.job_queues import (
+    EMBED_SLOTS as _EMBED_SLOTS,
+    FETCH_SLOTS as _FETCH_SLOTS,
+    QUEUES,
+    job_cluster,
+)
 from rs_embed_dask.engine.pods import EMBEDDERS, PodPlan
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
@@ -34,8 +40,6 @@ __all__ = ["Connection", "LocalPlan", "check_client", "client_for", "cluster", "
 Connection = Client | Callable[[], AbstractContextManager[Client]] | None
 """A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
 
-_FETCH_SLOTS: Final = 16
-_EMBED_SLOTS: Final = 8
 _MEMORY_SHARE: Final = 0.8
 _WAIT_S: Final = 60
 
@@ -121,15 +125,20 @@ def cluster(kind: str = "local", **options: Any) -> Any:
 
     Parameters
     ----------
-    kind : {"local", "cuda", "slurm", "kubernetes"}, default "local"
+    kind : {"local", "cuda", "slurm", "pbs", "lsf", "sge", "kubernetes"}, default "local"
         - "local": worker processes on this machine; options are those of `LocalPlan`. Needs no ``__main__`` guard.
         - "cuda": one worker per GPU of this machine, by dask-cuda.
-        - "slurm": ``workers`` jobs by dask-jobqueue; ``gpus=1`` for jobs with a GPU.
+        - "slurm", "pbs", "lsf", "sge": ``workers`` jobs by dask-jobqueue, which read and embed; ``gpus=1`` for jobs
+          with a GPU. With ``readers=N``, those jobs only embed, and N more, without a GPU, only read. A job that ends
+          is replaced.
         - "kubernetes": ``workers`` pods by dask-kubernetes and its operator; ``gpus=1`` for pods with a GPU. With
           ``readers=4``, that many pods only read, and the workers only embed. ``pod={...}`` and ``container={...}``
           add fields of Kubernetes to all pods and containers, such as volumes.
     **options
-        ``workers``, ``fetch_slots`` (per worker) and ``gpus``; all others are passed to the library.
+        ``workers``, ``fetch_slots`` (per worker) and ``gpus``; all others are passed to the library. Of batch systems
+        also ``readers``; ``reader_options``, a dictionary of what of the library's options is different for them; and
+        ``grace_s``, default 60, the seconds that a job keeps at its end for the tasks in hand: by a lifetime of the
+        workers below ``walltime``, and where there is such a thing by a signal ahead of it.
 
     Returns
     -------
@@ -140,6 +149,8 @@ def cluster(kind: str = "local", **options: Any) -> Any:
     ------
     UnknownNameError
         If there is no such kind, or a local cluster has no such option.
+    SpecError
+        If options of a batch system are no counts, exclude each other, or a wall time is too short.
     EngineError
         If the library is not installed, or the cluster does not start.
 
@@ -149,6 +160,12 @@ def cluster(kind: str = "local", **options: Any) -> Any:
     >>> from distributed import Client
     >>> with rs.cluster("local", processes=2) as local, Client(local) as client:  # doctest: +SKIP
     ...     rs.compute_embeddings(places, "galileo", span, out="run.zarr", client=client)
+
+    Four jobs with a GPU that embed, and eight without that read:
+
+    >>> gpu = {"queue": "gpu", "gpus": 1, "cores": 8, "memory": "64GB", "walltime": "08:00:00"}
+    >>> cpu = {"queue": "cpu", "cores": 4, "memory": "16GB"}
+    >>> jobs = rs.cluster("slurm", workers=4, readers=8, reader_options=cpu, **gpu)  # doctest: +SKIP
     """
     if kind not in _KINDS:
         raise UnknownNameError.among("cluster", kind, _KINDS)
@@ -196,22 +213,11 @@ def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
     )
 
 
-def _slurm(*, workers: int = 1, fetch_slots: int = _FETCH_SLOTS, gpus: int = 0, **options: Any) -> Any:
-    """Start jobs of one worker each, by `adapt`: it replaces a job that ends, which `scale` does not."""
-    library = _library("dask_jobqueue", extra="slurm")
-    resources = ",".join(f"{name}={amount:g}" for name, amount in _resources(fetch_slots, gpus).items())
-    arguments = [*options.pop("worker_extra_args", ()), "--resources", resources]
-    arguments += ["--nthreads", str(fetch_slots + _EMBED_SLOTS)]
-    directives = [*options.pop("job_extra_directives", ()), *([f"--gres=gpu:{gpus}"] if gpus else [])]
-    scheduler = options.pop("scheduler_options", None) or dask.config.get("jobqueue.slurm.scheduler-options", {})
-    slurm = library.SLURMCluster(
-        **{"processes": 1, "cores": 4, "memory": "16GB", "walltime": "04:00:00"} | options,
-        worker_extra_args=arguments,
-        scheduler_options=_ATTENTIVE | scheduler,
-        job_extra_directives=directives,
-    )
-    slurm.adapt(minimum_jobs=workers, maximum_jobs=workers)
-    return slurm
+def _jobs(system: str) -> Callable[..., Any]:
+    def start(**options: Any) -> Any:
+        return job_cluster(system, _library("dask_jobqueue", extra="slurm"), scheduler=_ATTENTIVE, **options)
+
+    return start
 
 
 def _kubernetes(*, env: Any = None, **options: Any) -> Any:
@@ -271,6 +277,6 @@ def _library(name: str, *, extra: str) -> ModuleType:
 _KINDS: Final[dict[str, Callable[..., Any]]] = {
     "local": _local,
     "cuda": _cuda,
-    "slurm": _slurm,
+    **{system: _jobs(system) for system in QUEUES},
     "kubernetes": _kubernetes,
 }

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from rs_embed_dask.errors import SpecError, WeightsError
-from rs_embed_dask.models.terms import check_licence, missing_file, no_such_file
+from rs_embed_dask.models.terms import check_licence, check_weights, missing_file, no_such_file
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rs_embed_dask.cards.card import Card, Variant, Weights
+    from rs_embed_dask.specs import ModelSpec
 
-__all__ = ["WeightsInfo", "check_licence", "digest", "fetch", "load_into", "locate", "read", "verify"]
+__all__ = ["WeightsInfo", "at_hand", "check_licence", "digest", "fetch", "load_into", "locate", "read", "verify"]
 
 _LISTED = 5
 # The first bytes of a `torch.save` file that is not a zip: a pickle of the number 0x1950a86a20f9469cfc6c.
@@ -247,6 +248,17 @@ def locate(card: Card, variant: Variant, *, download: bool) -> Path:
         if download:
             return fetch(card, variant, accept_licence=True)
     raise missing_file(card, variant, weights)
+
+
+def at_hand(card: Card, spec: ModelSpec) -> str:
+    """Say which verified file a model would load without a network. Raises LicenceError or WeightsError."""
+    variant = card.variant_for(spec)
+    check_weights(card, spec, is_here=True)
+    if variant.weights is None or spec.weights == "random":
+        return "none needed" if variant.weights is None else "random"
+    is_auto = spec.weights == "auto"
+    path = locate(card, variant, download=False) if is_auto else Path(spec.weights)
+    return f"{path}, sha256 {verify(card, variant.weights, path, strict=is_auto):.12}"
 
 
 def verify(card: Card, weights: Weights, path: Path, *, strict: bool) -> str:

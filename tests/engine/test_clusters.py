@@ -100,6 +100,7 @@ def test_unknown_kinds_and_options():
     ("kind", "extra", "package"),
     [
         ("slurm", "slurm", "dask-jobqueue"),
+        ("sge", "slurm", "dask-jobqueue"),
         ("kubernetes", "kubernetes", "dask-kubernetes"),
         ("cuda", "gpu", "dask-cuda"),
     ],
@@ -119,11 +120,7 @@ def library(monkeypatch):
         def __init__(self, **options):
             asked.update(options)
 
-        def adapt(self, **options):
-            asked["adapt"] = options
-
     module = types.SimpleNamespace(
-        SLURMCluster=Made,
         KubeCluster=Made,
         LocalCUDACluster=Made,
         make_cluster_spec=make_cluster_spec,
@@ -131,27 +128,6 @@ def library(monkeypatch):
     )
     monkeypatch.setattr(clusters, "_library", lambda name, extra: module)
     return asked
-
-
-def test_slurm_jobs_ask_for_a_gpu_and_offer_it(library):
-    cluster(
-        "slurm",
-        workers=4,
-        gpus=1,
-        queue="gpu",
-        job_extra_directives=["--qos=long"],
-        worker_extra_args=["--lifetime", "3h"],
-    )
-    assert library["worker_extra_args"] == ["--lifetime", "3h", "--resources", "FETCH=16,GPU=1", "--nthreads", "24"]
-    assert library["job_extra_directives"] == ["--qos=long", "--gres=gpu:1"]
-    assert library["adapt"] == {"minimum_jobs": 4, "maximum_jobs": 4}
-    assert (library["queue"], library["processes"]) == ("gpu", 1)
-    assert library["scheduler_options"] == {"worker_ttl": 25}
-    cluster("slurm", scheduler_options={"port": 8786, "worker_ttl": 90})
-    assert library["scheduler_options"] == {"worker_ttl": 90, "port": 8786}
-    with dask.config.set({"jobqueue.slurm.scheduler-options": {"interface": "ib0"}}):
-        cluster("slurm")
-    assert library["scheduler_options"] == {"worker_ttl": 25, "interface": "ib0"}
 
 
 def named(name, value):
