@@ -367,10 +367,8 @@ def weights_fetch(
 
 
 @app.command()
-@taking(ProviderOptions, TimeOptions, ModelOptions, DoctorOptions)
-def doctor(
-    provider: ProviderOptions, time: TimeOptions, models: ModelOptions, options: DoctorOptions, *, as_json: Json = False
-) -> None:
+@taking(ProviderOptions, ModelOptions, DoctorOptions)
+def doctor(provider: ProviderOptions, models: ModelOptions, options: DoctorOptions, *, as_json: Json = False) -> None:
     """Check a provider or product (host, credentials, search, block), or with -m a model's weights and device."""
     from rs_embed_dask.cli.inspect import check_rows, checks_of, model_checks
 
@@ -381,7 +379,7 @@ def doctor(
     else:
         opened = rs.open_provider(read.provider_from(provider))
         product = None if options.product is None else read.product_from(options, opened)
-        checks += checks_of(product or opened, read.trial_from(time, options), live=options.live)
+        checks += checks_of(product or opened, read.trial_from(options), live=options.live)
     if as_json:
         show.json_text(check_rows(checks))
     else:

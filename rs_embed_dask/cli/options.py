@@ -69,8 +69,17 @@ class ProviderOptions:
 
 
 @dataclass(frozen=True)
-class DoctorOptions:
-    """What is checked."""
+class TimeOptions:
+    """When."""
+
+    year: Annotated[int | None, _time(help="One calendar year.")] = None
+    start: Annotated[str | None, _time(help="First day, YYYY-MM-DD.")] = None
+    end: Annotated[str | None, _time(help="Day after the last, YYYY-MM-DD.")] = None
+
+
+@dataclass(frozen=True)
+class DoctorOptions(TimeOptions):
+    """What is checked, where and when."""
 
     product: Annotated[str | None, _imagery(help="Check this precomputed product instead, such as tessera.")] = None
     product_option: Annotated[list[str], _imagery(help="NAME=VALUE of the product. Can be repeated.")] = field(
@@ -81,15 +90,6 @@ class DoctorOptions:
     live: Annotated[
         bool, typer.Option("--live/--local", help="Ask the service, or check only what needs no network.")
     ] = True
-
-
-@dataclass(frozen=True)
-class TimeOptions:
-    """When."""
-
-    year: Annotated[int | None, _time(help="One calendar year.")] = None
-    start: Annotated[str | None, _time(help="First day, YYYY-MM-DD.")] = None
-    end: Annotated[str | None, _time(help="Day after the last, YYYY-MM-DD.")] = None
 
 
 @dataclass(frozen=True)

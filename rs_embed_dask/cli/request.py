@@ -224,12 +224,12 @@ def product_from(options: DoctorOptions, provider: Provider) -> Reader:
     return reader_for(card(spec.id), dataclasses.replace(spec, options=tuple(chosen.items())), provider)
 
 
-def trial_from(time: TimeOptions, options: DoctorOptions) -> Trial | None:
+def trial_from(options: DoctorOptions) -> Trial | None:
     """Read where, when and of which sensor a provider is tried; None where no option says so."""
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.providers.checks import Trial
 
-    span = span_if_any(time)
+    span = span_if_any(options)
     given: dict[str, Any] = {} if options.sensor is None else {"sensor": options.sensor}
     if span is not None:
         given["span"] = Span(span.start_date, span.end_date)

@@ -17,6 +17,8 @@ def check_command(words):
     else:
         assert name == "rs-embed-dask"
         command = get_command(app).commands[verb]
+        if hasattr(command, "commands"):  # such as `weights fetch`
+            command, rest = command.commands[rest[0]], rest[1:]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.partition("=")[0] for word in rest if word.startswith("-")}
     assert used <= options, f"{verb}: {used - options}"

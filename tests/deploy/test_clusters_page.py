@@ -29,6 +29,7 @@ OWN = {
     "pip",
     "dask",
     "rs-embed-dask",
+    "srun",
     "CUDA_VISIBLE_DEVICES=0",
     "CUDA_VISIBLE_DEVICES=1",
 }
@@ -139,6 +140,11 @@ def pip(words):
     assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
 
 
+def srun(words):
+    assert words[1:4] == ["-p", "gpu", "--gres=gpu:1"]
+    check_command(words[words.index("rs-embed-dask") :])
+
+
 CHECKS = {
     "rs-embed-dask": check_command,
     "dask": dask,
@@ -147,6 +153,7 @@ CHECKS = {
     "docker": docker,
     "apptainer": apptainer,
     "pip": pip,
+    "srun": srun,
 }
 
 
@@ -179,6 +186,8 @@ def test_commands_name_what_exists(line):
         "dask worker tcp://workstation:8786 --resource GPU=1 --nthread 8 --unknown",
         "rs-embed-dask embed fields.geojson --modle rcf",
         'pip install "rs-embed-dask[cuda]"',
+        "rs-embed-dask weights fetsh galileo",
+        "srun -p gpu --gres=gpu:1 rs-embed-dask doctor --modle galileo:nano",
     ],
 )
 def test_a_typo_in_a_command_is_noticed(line):
