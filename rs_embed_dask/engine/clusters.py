@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,6 +19,7 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 from distributed.system import MEMORY_LIMIT
 
+from rs_embed_dask.engine.gpus import VISIBLE, gpus_here
 from rs_embed_dask.engine.job_queues import (
     EMBED_SLOTS as _EMBED_SLOTS,
     FETCH_SLOTS as _FETCH_SLOTS,
@@ -29,6 +29,7 @@ from rs_embed_dask.engine.job_queues import (
 from rs_embed_dask.engine.pods import EMBEDDERS, PodPlan
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
 from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
+from rs_embed_dask.show.tables import counted
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -52,7 +53,7 @@ _ATTENTIVE: Final = {"worker_ttl": STALLED_S}
 
 @dataclass(frozen=True)
 class LocalPlan:
-    """The worker processes of a local cluster."""
+    """The worker processes of a local cluster: with GPUs, each of which one process sees; the other processes read."""
 
     processes: int | None = None
     fetch_slots: int = _FETCH_SLOTS
@@ -61,10 +62,14 @@ class LocalPlan:
 
     def workers(self) -> list[dict[str, Any]]:
         """Keywords of each worker's nanny."""
-        count = self.processes or min(4, max(2, CPU_COUNT // 4))
-        gpus = (1 if shutil.which("nvidia-smi") else 0) if self.gpus is None else self.gpus
+        here = gpus_here()
+        if self.gpus is not None and self.gpus > len(here):
+            reason = f"this machine has {counted(len(here), 'GPU')} that {VISIBLE} leaves visible"
+            raise SpecError("gpus", value=self.gpus, reason=reason, fix="ask for as many, or leave gpus out")
+        gpus = here[: self.gpus]
+        count = self.processes or max(len(gpus), min(4, max(2, CPU_COUNT // 4)))
         slots = max(1, -(-self.fetch_slots // count))
-        embedders = min(gpus, count) or count
+        embedders = min(len(gpus), count) or count
         memory = int((self.memory or _MEMORY_SHARE * MEMORY_LIMIT) / count)
         env = {
             "OMP_NUM_THREADS": str(max(1, CPU_COUNT // embedders)),
@@ -75,6 +80,7 @@ class LocalPlan:
             resources: dict[str, float] = {FETCH: slots}
             if number < embedders:
                 resources[GPU if gpus else EMBED] = 1
+            pinned = {VISIBLE: ",".join(gpus[number : number + 1])} if here else {}
             threads = slots + _EMBED_SLOTS
             keywords.append(
                 {
@@ -82,7 +88,7 @@ class LocalPlan:
                     "resources": resources,
                     "nthreads": threads,
                     "memory_limit": memory,
-                    "env": env,
+                    "env": env | pinned,
                 }
             )
         return keywords
@@ -127,7 +133,8 @@ def cluster(kind: str = "local", **options: Any) -> Any:
     ----------
     kind : {"local", "cuda", "slurm", "pbs", "lsf", "sge", "kubernetes"}, default "local"
         - "local": worker processes on this machine; options are those of `LocalPlan`. Needs no ``__main__`` guard.
-        - "cuda": one worker per GPU of this machine, by dask-cuda.
+        - "cuda": one worker for each GPU of this machine (or part of one, with MIG) that ``CUDA_VISIBLE_DEVICES``
+          leaves visible, which sees no other; by dask-cuda, or if that is not installed as "local".
         - "slurm", "pbs", "lsf", "sge": ``workers`` jobs by dask-jobqueue, which read and embed; ``gpus=1`` for jobs
           with a GPU. With ``readers=N``, those jobs only embed, and N more, without a GPU, only read. A job that ends
           is replaced.
@@ -205,12 +212,17 @@ def _resources(fetch_slots: int, gpus: int) -> dict[str, float]:
 
 
 def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
+    """Start a worker for each GPU: by dask-cuda, or where it is not installed as `_local` does."""
+    gpus = gpus_here()
+    if not gpus and not options.get(VISIBLE):
+        reason, fix = f"this machine has no GPU that {VISIBLE} leaves visible", "use rs.cluster('local'), or set it"
+        raise EngineError("cuda cluster", value=os.environ.get(VISIBLE), reason=reason, fix=fix)
+    if importlib.util.find_spec("dask_cuda") is None:
+        return _local(**{"processes": len(gpus), "fetch_slots": fetch_slots * len(gpus)} | options)
     library = _library("dask_cuda", extra="gpu")
-    threads = fetch_slots + _EMBED_SLOTS
+    worker = {"threads_per_worker": fetch_slots + _EMBED_SLOTS, "resources": _resources(fetch_slots, 1)}
     scheduler = _ATTENTIVE | (options.pop("scheduler_kwargs", None) or {})
-    return library.LocalCUDACluster(
-        **{"threads_per_worker": threads, "resources": _resources(fetch_slots, 1)} | options, scheduler_kwargs=scheduler
-    )
+    return library.LocalCUDACluster(**worker | {VISIBLE: gpus} | options, scheduler_kwargs=scheduler)
 
 
 def _jobs(system: str) -> Callable[..., Any]:

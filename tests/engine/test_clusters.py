@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -63,9 +64,22 @@ def test_local_workers_share_slots_memory_and_cores(monkeypatch):
 
 
 def test_a_gpu_is_held_by_one_process_and_the_others_read(monkeypatch):
-    monkeypatch.setattr(clusters.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    resources = [worker["resources"] for worker in LocalPlan(processes=3).workers()]
-    assert resources == [{"FETCH": 6, "GPU": 1}, {"FETCH": 6}, {"FETCH": 6}]
+    monkeypatch.setattr(clusters, "gpus_here", lambda: ("GPU-a", "MIG-b"))
+    workers = LocalPlan(processes=3).workers()
+    assert [worker["resources"] for worker in workers] == [{"FETCH": 6, "GPU": 1}, {"FETCH": 6, "GPU": 1}, {"FETCH": 6}]
+    assert [worker["env"]["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["GPU-a", "MIG-b", ""]
+    (one, other) = LocalPlan(processes=2, gpus=0).workers()
+    assert one["resources"] == other["resources"] == {"FETCH": 8, "EMBED": 1}
+    assert one["env"]["CUDA_VISIBLE_DEVICES"] == other["env"]["CUDA_VISIBLE_DEVICES"] == ""
+    with pytest.raises(SpecError, match="gpus = 3: this machine has 2 GPUs that CUDA_VISIBLE_DEVICES leaves visible"):
+        LocalPlan(gpus=3).workers()
+
+
+def test_all_gpus_of_a_machine_are_used(monkeypatch):
+    monkeypatch.setattr(clusters, "gpus_here", lambda: tuple("01234567"))
+    workers = LocalPlan().workers()
+    assert [worker["env"]["CUDA_VISIBLE_DEVICES"] for worker in workers] == list("01234567")
+    assert {worker["resources"]["GPU"] for worker in workers} == {1}
 
 
 def test_a_given_client_is_used_and_left(threads_client):
@@ -102,7 +116,6 @@ def test_unknown_kinds_and_options():
         ("slurm", "slurm", "dask-jobqueue"),
         ("sge", "slurm", "dask-jobqueue"),
         ("kubernetes", "kubernetes", "dask-kubernetes"),
-        ("cuda", "gpu", "dask-cuda"),
     ],
 )
 def test_a_missing_library_says_what_to_install(monkeypatch, kind, extra, package):
@@ -171,12 +184,32 @@ def test_kubernetes_pods_follow_the_configuration_of_dask(library):
     assert len(library["custom_cluster_spec"]["metadata"]["name"]) == len("mine-") + 10
 
 
-def test_a_worker_a_gpu(library):
+def test_a_worker_a_gpu(library, monkeypatch):
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(clusters, "gpus_here", lambda: ("GPU-a", "MIG-b"))
     cluster("cuda", fetch_slots=8)
-    scheduler = {"worker_ttl": 25}
-    assert library == {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}, "scheduler_kwargs": scheduler}
-    cluster("cuda", scheduler_kwargs={"port": 8786})
+    worker = {"threads_per_worker": 16, "resources": {"FETCH": 8, "GPU": 1}, "CUDA_VISIBLE_DEVICES": ("GPU-a", "MIG-b")}
+    assert library == worker | {"scheduler_kwargs": {"worker_ttl": 25}}
+    cluster("cuda", scheduler_kwargs={"port": 8786}, CUDA_VISIBLE_DEVICES="3")
     assert library["scheduler_kwargs"] == {"worker_ttl": 25, "port": 8786}
+    assert library["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def seen(dask_worker):
+    return dask_worker.state.total_resources["GPU"], os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_worker_a_gpu_without_dask_cuda(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,3")
+    with cluster("cuda", fetch_slots=4) as gpus, Client(gpus, set_as_default=False) as client:
+        assert sorted(client.run(seen).values()) == [(1, "3"), (1, "MIG-a")]
+        assert {worker["resources"]["FETCH"] for worker in client.scheduler_info()["workers"].values()} == {4}
+
+
+def test_a_machine_without_a_gpu_has_no_cluster_of_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with pytest.raises(EngineError, match=r"cuda cluster = '-1': this machine has no GPU.*rs.cluster\('local'\)"):
+        cluster("cuda")
 
 
 def test_a_run_without_a_client_makes_a_cluster_and_closes_it(tmp_path):
