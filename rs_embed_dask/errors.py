@@ -198,7 +198,7 @@ def shown(value: object) -> str:
     text = printable(redact(" ".join(text.split())))
     if len(text) <= _LONGEST:
         return text
-    end = 40 if "/" in text else 10  # of a path or an address the last part says most
+    end = 40 if "/" in text and " " not in text else 10  # of a path or an address the last part says most
     return f"{text[: _LONGEST - 3 - end]}...{text[-end:]}"
 
 

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -114,18 +115,28 @@ def guarded_getaddrinfo(host, *args, **kwargs):
 @pytest.fixture(autouse=True, scope="session")
 def own_home(tmp_path_factory):
     """Give the tests, and the processes that they start, a home folder of their own: a user's receipts stay as is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib")))
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib")))
+        own.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_registries():
+    """Forget what the tests of a file register, for the next file in this process lists it all."""
+    from rs_embed_dask import models
+    from rs_embed_dask.providers import registry
+
+    with patch.dict(models._registered), patch.dict(registry._REGISTERED):
         yield
 
 
 @pytest.fixture(autouse=True, scope="session")
 def loopback_only():
     """Refuse every connection that leaves this machine, for the whole run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", guarded_connect)
-        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
-        patch.setattr(socket.socket, "sendto", guarded_sendto)
-        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+    with pytest.MonkeyPatch.context() as guard:
+        guard.setattr(socket.socket, "connect", guarded_connect)
+        guard.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        guard.setattr(socket.socket, "sendto", guarded_sendto)
+        guard.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
         yield

@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import json
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -63,10 +64,8 @@ def mirror_card(**changes):
 @pytest.fixture
 def registered():
     """Register cards for one test."""
-    before = dict(models._registered)
-    yield lambda card, make=Mirror: models.register_model(card, make)
-    models._registered.clear()
-    models._registered.update(before)
+    with patch.dict(models._registered):
+        yield lambda card, make=Mirror: models.register_model(card, make)
 
 
 @pytest.fixture
