@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.encoders_measure import Watched, against_plain, cubes, flops, matmul_peak, path_seconds, peak_bytes
+from rs_embed_dask.inference.device import choose_device
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.inference.model import choose_device
 from rs_embed_dask.models import all_cards
 from rs_embed_dask.preprocess.samples import from_cubes
 

@@ -56,7 +56,7 @@ def model_checks(models: Collection[ModelSpec]) -> list[Check]:
 
 
 def _device(name: str) -> str:
-    from rs_embed_dask.inference.model import choose_device
+    from rs_embed_dask.inference.device import choose_device
 
     return str(choose_device(name))
 

@@ -216,7 +216,7 @@ def _cuda(*, fetch_slots: int = _FETCH_SLOTS, **options: Any) -> Any:
     gpus = gpus_here()
     if not gpus and not options.get(VISIBLE):
         reason, fix = f"this machine has no GPU that {VISIBLE} leaves visible", "use rs.cluster('local'), or set it"
-        raise EngineError("cuda cluster", value=os.environ.get(VISIBLE), reason=reason, fix=fix)
+        raise EngineError("cuda cluster", reason=reason, fix=fix)
     if importlib.util.find_spec("dask_cuda") is None:
         return _local(**{"processes": len(gpus), "fetch_slots": fetch_slots * len(gpus)} | options)
     library = _library("dask_cuda", extra="gpu")

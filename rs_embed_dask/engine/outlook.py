@@ -101,7 +101,7 @@ def _faults(chosen: Sequence[Chosen], *, is_here: bool) -> Iterator[RsEmbedError
             if one.product is None:
                 check_weights(one.card, one.spec, is_here=is_here)
                 if is_here and not one.spec.device.startswith(("auto", "cpu")):
-                    from rs_embed_dask.inference.model import choose_device
+                    from rs_embed_dask.inference.device import choose_device
 
                     choose_device(one.spec.device)
         except RsEmbedError as fault:

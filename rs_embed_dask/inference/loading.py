@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.inference.model import Model, compiled
+from rs_embed_dask.inference.device import compiled
+from rs_embed_dask.inference.model import Model
 from rs_embed_dask.models import card as card_of, factory
 from rs_embed_dask.models.weights import WeightsInfo, check_licence, load_into, locate, read, verify
 from rs_embed_dask.specs import ModelSpec

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +15,17 @@ import torch
 from rs_embed_dask.errors import ModelError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.coverage import coverage_of
 from rs_embed_dask.inference import arrays
+from rs_embed_dask.inference.device import Transfer, choose_device, placed
 from rs_embed_dask.inference.features import Features, cells, confined, cut_tiles, joined, pooled, stitched
 from rs_embed_dask.preprocess.batch import Batch, run_steps
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
-from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from rs_embed_dask.specs.positions import KEPT, PositionTable
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from shapely import Geometry
@@ -36,51 +38,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.models.weights import WeightsInfo
     from rs_embed_dask.preprocess.batch import Tokens
 
-__all__ = ["Model", "compiled", "placed"]
+    _Member = tuple[int, Sample, tuple[Fit, ...]]
+    _Finish = Callable[[], list[Features | RsEmbedError]]
 
-_COMPILER_FIX = "install a C++ compiler such as g++ (on a GPU Triton too), or leave compile= out"
-
-
-def placed(encoder: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to a device, in evaluation mode and without gradients."""
-    # The kernels of a part whose class sets `channels_last` are stored in that order.
-    network = encoder.to(device).eval().requires_grad_(requires_grad=False)
-    for part in network.modules():
-        if getattr(part, "channels_last", False):
-            for kernel in (p for p in part.parameters() if p.dim() == 4):
-                kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
-    return network
-
-
-def compiled(encoder: nn.Module, device: torch.device) -> None:
-    """Compile a network in place, by ``torch.compile``; nothing is compiled before the first batch."""
-    # Where nearly all the work is done by identical parts, such as the blocks of a transformer, these are compiled,
-    # once for all of them; what depends on dates and places is not, so that a new date does not recompile. Other
-    # networks are compiled whole.
-    try:
-        torch.compile(_trial, options={"fx_graph_cache": False})(torch.ones(8, device=device))
-    except RuntimeError as fault:
-        reason = f"nothing can be compiled here ({str(fault).strip().splitlines()[0][:120]})"
-        raise SpecError("compile", value=True, reason=reason, fix=_COMPILER_FIX) from fault
-    for part in _repeated(encoder) or [encoder]:
-        part.compile()
-
-
-def _trial(x: Tensor) -> Tensor:
-    return x.sin() + x.cos()
-
-
-def _repeated(encoder: nn.Module) -> list[nn.Module]:
-    """Return the identical parts of a network: those of the class with most parameters, unless they differ."""
-    by_class: dict[type[nn.Module], list[nn.Module]] = defaultdict(list)
-    for part in encoder.modules():
-        if part is not encoder and not type(part).__module__.startswith("torch."):
-            by_class[type(part)].append(part)
-    several = [parts for parts in by_class.values() if len(parts) > 1]
-    most = max(several, key=lambda parts: sum(p.numel() for part in parts for p in part.parameters()), default=[])
-    forms = {tuple((name, p.shape) for name, p in part.named_parameters()) for part in most}
-    return most if len(forms) == 1 else []
-
+__all__ = ["Model"]
 
 _POOLED = OutputSpec.pooled()
 _RESIZE = InputPrep.resize()
@@ -100,7 +61,7 @@ class Model:
     inputs, patch : tuple of Inputs, int
         The modalities in use, with the options applied; network pixels per token side.
     max_images : int
-        Most images the network sees at once.
+        Most images the network sees at once; halved, for the life of the model, when they exceed the device's memory.
     """
 
     def __init__(self, card: Card, spec: ModelSpec, encoder: nn.Module, info: WeightsInfo) -> None:
@@ -114,6 +75,7 @@ class Model:
         self.patch = card.patch(spec)
         self.max_images = _IMAGES.get(self.device.type, 8)
         self._info = info
+        self._transfer = Transfer(self.device)
 
     def __repr__(self) -> str:
         modalities = "+".join(inputs.modality for inputs in self.inputs)
@@ -305,7 +267,7 @@ class Model:
         if output.mode == "pooled":
             self.card.pooling(output)
         results: list[Features | RsEmbedError | None] = [None] * len(samples)
-        groups: dict[object, list[tuple[int, Sample, tuple[Fit, ...]]]] = defaultdict(list)
+        groups: dict[object, list[_Member]] = defaultdict(list)
         for index, sample in enumerate(samples):
             try:
                 if isinstance(sample, RsEmbedError):
@@ -317,14 +279,30 @@ class Model:
                 continue
             shapes = tuple(frames.shape for frames in ready.pixels.values())
             groups[fits, shapes, ready.outline is None].append((index, ready, fits))
-        for members in groups.values():
-            step = max(1, self.max_images // members[0][2][0].tile_count)
-            for start in range(0, len(members), step):
-                part = members[start : start + step]
-                features = self._features([ready for _, ready, _ in part], part[0][2], output)
-                for (index, _, _), result in zip(part, features, strict=True):
-                    results[index] = result
+        begun = (part for members in groups.values() for part in self._begun(members, output))
+        for (part, finish), _ in pairwise(chain(begun, [None])):  # finish one when the next is on its way
+            for (index, _, _), result in zip(part, finish(), strict=True):
+                results[index] = result
         return [result for result in results if result is not None]
+
+    def _begun(self, members: Sequence[_Member], output: OutputSpec) -> Iterator[tuple[Sequence[_Member], _Finish]]:
+        """Begin samples of equal shape, as many at once as the device's memory holds."""
+        tiles, start = members[0][2][0].tile_count, 0
+        while start < len(members):
+            part = members[start : start + max(1, self.max_images // tiles)]
+            try:
+                finish = self._features([ready for _, ready, _ in part], part[0][2], output)
+            except torch.OutOfMemoryError as fault:
+                images = min(self.max_images, len(part) * tiles)
+                if images > 1:
+                    self.max_images = images // 2
+                    continue
+                reason, _, _ = str(fault).partition("\n")
+                fix = "use a smaller image (max_px) or variant, dtype='bfloat16', or a device with more memory"
+                error = ModelError(f"{self.card.id}: memory of {self.device}", reason=reason, fix=fix)
+                finish = partial(list, [error] * len(part))
+            start += len(part)
+            yield part, finish
 
     def fits(self, sample: Sample, prep: InputPrep = _RESIZE) -> tuple[Fit, ...]:
         """Plan how each modality of a sample fits the network; see `fit_image`."""
@@ -362,21 +340,27 @@ class Model:
     ) -> NDArray[np.float32]:
         """Reduce the tokens of items of one shape to vectors (B, D) or grids (B, D, h, w)."""
         # `share` (B, h, w): of each token, what lies inside the item's own shape
+        return self._reduced(tokens, fit, output, share)()
+
+    def _reduced(
+        self, tokens: Tokens, fit: Fit, output: OutputSpec, share: NDArray[np.float32] | None
+    ) -> Callable[[], NDArray[np.float32]]:
         if share is not None and output.mode == "pooled":
-            weights = torch.from_numpy(share).to(tokens.patches.device)
-            how = {"pooling": self.card.pooling(output), "by_pixel": "share" in self.card.extras}
-            return confined(tokens, fit, weights, **how).float().cpu().numpy()  # type: ignore[arg-type]
+            weights = self._transfer.to_device(torch.from_numpy(share))
+            by_pixel = "share" in self.card.extras
+            values = confined(tokens, fit, weights, pooling=self.card.pooling(output), by_pixel=by_pixel)
+            return self._transfer.to_host(values)
         lattice = stitched(tokens.patches, fit)  # (B, h, w, ..., D)
         if output.mode == "grid":
-            return cells(tokens, lattice).permute(0, 3, 1, 2).float().cpu().numpy()  # (B, D, h, w)
-        return pooled(tokens, lattice, fit, pooling=self.card.pooling(output)).float().cpu().numpy()
+            return self._transfer.to_host(cells(tokens, lattice).permute(0, 3, 1, 2))  # (B, D, h, w)
+        return self._transfer.to_host(pooled(tokens, lattice, fit, pooling=self.card.pooling(output)))
 
     def _batch(self, ready: Sequence[Sample], fits: tuple[Fit, ...]) -> Batch:
         images, visible = {}, {}
         for inputs, fit in zip(self.inputs, fits, strict=True):
             name = inputs.modality
             raw = torch.from_numpy(np.stack([fitted(sample.pixels[name], fit) for sample in ready]))
-            tiles = cut_tiles(raw.to(self.device), fit)  # (B tiles, T, C, H, W)
+            tiles = cut_tiles(self._transfer.to_device(raw), fit)  # (B tiles, T, C, H, W)
             prepared = run_steps(tiles.flatten(0, 1), inputs.steps, fit.resized_px, crop=fit.net_px)
             images[name] = prepared.unflatten(0, tiles.shape[:2])  # (B tiles, T, C, h, w)
             mask = np.stack([sample.visible[name] for sample in ready])
@@ -411,25 +395,35 @@ class Model:
 
     def _spread(self, values: Tensor, fit: Fit) -> Tensor:
         """Repeat each item's row once per tile."""
-        return values.repeat_interleave(fit.tile_count, dim=0).to(self.device)
+        return self._transfer.to_device(values.repeat_interleave(fit.tile_count, dim=0))
 
-    def _features(
-        self, ready: Sequence[Sample], fits: tuple[Fit, ...], output: OutputSpec
-    ) -> list[Features | RsEmbedError]:
-        fit = fits[0]
+    def _features(self, ready: Sequence[Sample], fits: tuple[Fit, ...], output: OutputSpec) -> _Finish:
+        """Begin to compute: on a GPU, what is returned waits for it."""
+        fit, grid = fits[0], output.mode == "grid"
+        framed = grid and not self.inputs[0].native
         try:
             batch = self._batch(ready, fits)
             rows = range(0, len(batch), self.max_images)
             tokens = joined([self.tokens(batch.part(row, row + self.max_images)) for row in rows])
             share = _token_share(ready, fit)
-            values = self.reduce(tokens, fit, output, share=share)
+            values = self._reduced(tokens, fit, output, share)
+            windows = self._windows(tokens) if framed and output.positions_mode != KEPT else None
         except RsEmbedError as error:
-            return [error] * len(ready)
-        grid, rows_of = output.mode == "grid", [None] * len(ready) if share is None else share
-        finished = [self._finished(sample, fit, row, grid=grid) for sample, row in zip(ready, values, strict=True)]
-        if grid and not self.inputs[0].native:
-            finished = _framed(finished, fit, None if output.positions_mode == KEPT else _windows(tokens, fit))
-        return [_covered(one, of, grid=grid) for one, of in zip(finished, rows_of, strict=True)]
+            return partial(list, [error] * len(ready))
+
+        def finish() -> list[Features | RsEmbedError]:
+            rows = zip(ready, values(), strict=True)
+            finished = [self._finished(sample, fit, row, grid=grid) for sample, row in rows]
+            if framed:
+                finished = _framed(finished, fit, None if windows is None else windows())
+            shares = [None] * len(ready) if share is None else share
+            return [_covered(one, of, grid=grid) for one, of in zip(finished, shares, strict=True)]
+
+        return finish
+
+    def _windows(self, tokens: Tokens) -> Callable[[], NDArray[np.float32]]:
+        """Return the whole windows, (B tiles, D, h, w): what positions are measured from."""
+        return self._transfer.to_host(cells(tokens, tokens.patches).permute(0, 3, 1, 2))
 
     def _finished(self, sample: Sample, fit: Fit, row: NDArray[np.float32], *, grid: bool) -> Features | RsEmbedError:
         if self.inputs[0].fill != "keep" and not np.isfinite(row).all():
@@ -440,17 +434,11 @@ class Model:
         return Features(values, place, sample.valid_fraction, sample.filled_fraction, sample.notes)
 
 
-def _windows(tokens: Tokens, fit: Fit) -> NDArray[np.float32]:
-    """Return the whole windows of items, (B, tiles, D, h, w): what positions are measured from."""
-    each = cells(tokens, tokens.patches).permute(0, 3, 1, 2).float().cpu().numpy()  # (B tiles, D, h, w)
-    return each.reshape(-1, fit.tile_count, *each.shape[1:])
-
-
 def _framed(
     finished: Sequence[Features | RsEmbedError], fit: Fit, windows: NDArray[np.float32] | None
 ) -> list[Features | RsEmbedError]:
     """Add to each grid where its tokens lie in their windows, and these if there are any."""
-    each = [None] * len(finished) if windows is None else windows
+    each = [None] * len(finished) if windows is None else windows.reshape(-1, fit.tile_count, *windows.shape[1:])
     pairs = zip(finished, each, strict=True)
     return [one if isinstance(one, RsEmbedError) else replace(one, fit=fit, windows=own) for one, own in pairs]
 
@@ -471,28 +459,3 @@ def _covered(one: Features | RsEmbedError, share: NDArray[np.float32] | None, *,
 
 def _days(dates: tuple[dt.date, ...]) -> list[tuple[int, int, int]]:
     return [(day.year, day.month, day.day) for day in dates]
-
-
-def _devices(kind: str) -> int:
-    """Count the devices of a kind on this machine."""
-    if kind == "cpu":
-        return 1
-    if kind == "mps":
-        return int(torch.backends.mps.is_available())
-    return int(getattr(torch, kind).device_count())
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` selects the first available accelerator. Raises SpecError."""
-    if name != "auto":
-        device = torch.device(name)
-        count = _devices(device.type)
-        if (device.index or 0) >= count:
-            kind = f"{device.type} device"
-            reason = f"this machine has {counted(count, kind) if count else f'no {kind}'}"
-            fix = "use device='auto' or 'cpu', or workers that have one"
-            raise SpecError("ModelSpec.device", value=name, reason=reason, fix=fix)
-        return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

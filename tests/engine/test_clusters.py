@@ -208,7 +208,7 @@ def test_a_worker_a_gpu_without_dask_cuda(monkeypatch):
 
 def test_a_machine_without_a_gpu_has_no_cluster_of_them(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    with pytest.raises(EngineError, match=r"cuda cluster = '-1': this machine has no GPU.*rs.cluster\('local'\)"):
+    with pytest.raises(EngineError, match=r"cuda cluster: this machine has no GPU.*rs.cluster\('local'\)"):
         cluster("cuda")
 
 

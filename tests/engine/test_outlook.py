@@ -12,7 +12,7 @@ import shapely
 import rs_embed_dask as rs
 from rs_embed_dask.engine.local import embed_items
 from rs_embed_dask.errors import LicenceError, SpecError, StoreError, WeightsError
-from rs_embed_dask.inference.model import choose_device
+from rs_embed_dask.inference.device import choose_device
 from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
 from rs_embed_dask.specs import ModelSpec
 from rs_embed_dask.specs.columns import PlaceList, PointColumn, ShapeColumn

@@ -8,8 +8,8 @@ from rs_embed_dask.errors import ModelError, ModelInputError, NoImageryError, Sp
 from rs_embed_dask.imagery.cube import Cube, Read
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.imagery.grid import Window
+from rs_embed_dask.inference.device import choose_device
 from rs_embed_dask.inference.loading import load_model
-from rs_embed_dask.inference.model import choose_device
 from rs_embed_dask.preprocess.batch import Batch, Tokens
 from rs_embed_dask.preprocess.samples import Sample
 from rs_embed_dask.specs import InputPrep, OutputSpec
