@@ -237,6 +237,9 @@ def calls(monkeypatch, asked):
     monkeypatch.setitem(clusters._KINDS, "local", lambda **options: Stand(clusters.LocalPlan(**options).workers()))
     library = clusters._library("dask_kubernetes.operator", extra="kubernetes")
     library.LocalCUDACluster = Stand
+    specs = clusters.importlib.util.find_spec
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: name == "dask_cuda" or specs(name))
+    monkeypatch.setattr(clusters, "gpus_here", lambda: ("0", "1"))
     return noted
 
 

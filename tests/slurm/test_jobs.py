@@ -22,8 +22,7 @@ from tests.slurm.gated import PATIENCE_S, Gated, running
 pytestmark = pytest.mark.timeout(900)
 
 EMBED, READ = "rs-embed-dask-embed", "rs-embed-dask-read"
-LANDSCAPE = open_provider("synthetic", seed=11, cloud=0.1, revisit_days=10)
-SLOW = open_provider("synthetic", seed=11, cloud=0.1, revisit_days=10, latency_s=(1.0, 0.3))
+LANDSCAPE = open_provider("synthetic", seed=11, cloud=0.1, revisit_days=10, latency_s=(1.0, 0.3))
 PLACES = Stage("synthetic", LANDSCAPE)
 MAP = MapStage("synthetic", LANDSCAPE, BORDER, 13)
 RUNS = {"places": (rs.compute_embeddings, PLACES), "map": (rs.compute_map, MAP)}
@@ -70,13 +69,12 @@ def short(folder, references):
     limits = {"walltime": "00:02:00", "grace_s": 10}
     # Neither a lifetime nor a signal ends the job that reads: it meets its wall time.
     careless = {"worker_extra_args": ["--lifetime", "1h"], "job_extra_directives": ["--signal=B:CONT@1"]}
-    with (
-        jobs_of(
-            folder, job_name="short-embed", readers=1, reader_options=careless | {"job_name": "short-read"}, **limits
-        ) as client,
-        begun("places", folder / "short.zarr", client, gate) as run,
-    ):
-        yield gate, run
+    with jobs_of(
+        folder, job_name="short-embed", readers=1, reader_options=careless | {"job_name": "short-read"}, **limits
+    ) as client:
+        until(lambda: len(workers(client)) == 2, PATIENCE_S)  # one alone could read all before anything is stored
+        with begun("places", folder / "short.zarr", client, gate) as run:
+            yield gate, run
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +114,7 @@ def environments(client):
 def begun(kind, out, client, gate):
     """A run of which something is stored, and something waits for the gate."""
     verb, stage = RUNS[kind]
-    held = replace(stage, provider=Gated(SLOW, gate=str(gate)))
+    held = replace(stage, provider=Gated(LANDSCAPE, gate=str(gate)))
     with running(verb, gate, **held.arguments(), out=out, client=client) as run:
         yield run
 
