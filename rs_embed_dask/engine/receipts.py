@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -138,7 +139,7 @@ class Times:
         reading = known.get(f"read {work.source}")
         if reading is not None:
             reading *= work.reads * work.layers * (1.0 if work.is_counted else known.get(f"scenes {work.source}", 1.0))
-        each = {label: known.get(f"embed {key}") for label, key in keys.items()}
+        each = {label: _known(known, f"embed {key}", work.tokens.get(label, 0.0)) for label, key in keys.items()}
         amount = {label: work.items[label] * work.tokens.get(label, 0.0) * data for label in keys}
         embedding = _total({label: rate and rate * amount[label] for label, rate in each.items()})
         setup = _total({label: known.get(f"load {key}") for label, key in keys.items() if label not in crew.loaded})
@@ -147,7 +148,8 @@ class Times:
         if reading is None or embedding is None or setup is None:
             return cls(reading, embedding, setup, None, tuple(unknown or keys.values()))
         least = work.least_seconds(reading, embedding, crew)
-        return cls(reading, embedding, setup, setup + least * known.get(work.run_key(crew), 1.0))
+        longer = _known(known, work.run_key(crew), sum(work.tokens.values())) or 1.0
+        return cls(reading, embedding, setup, setup + least * longer)
 
     def to_dict(self) -> dict[str, float | None]:
         """Write the times as JSON."""
@@ -237,12 +239,24 @@ def _measured(work: Work, crew: Crew, spent: Spent) -> dict[str, float]:
         measured[f"data {source}"] = sum(spent.embedded.values()) / decided
     for label, key in keys.items():
         if tokens := work.tokens.get(label, 0.0) * spent.embedded.get(label, 0.0):
-            measured[f"embed {key}"] = spent.embed_seconds.get(label, 0.0) / tokens
+            rate = spent.embed_seconds.get(label, 0.0) / tokens
+            measured |= dict.fromkeys(_sized(f"embed {key}", work.tokens[label]), rate)
         measured[f"load {key}"] = spent.load_seconds.get(label, 0.0)
     embedding = sum(spent.embed_seconds.values())
     if least := work.least_seconds(spent.read_seconds, embedding, crew):
-        measured[work.run_key(crew)] = (spent.wall_seconds - spent.setup_seconds) / least
+        longer = (spent.wall_seconds - spent.setup_seconds) / least
+        measured |= dict.fromkeys(_sized(work.run_key(crew), sum(work.tokens.values())), longer)
     return measured
+
+
+def _sized(name: str, tokens: float) -> tuple[str, str]:
+    """Return the names of a rate: of items of about so many tokens, which also cost something each, and of any."""
+    return f"{name} of 2^{round(math.log2(max(1.0, tokens)))} tokens", name
+
+
+def _known(known: Mapping[str, float], name: str, tokens: float) -> float | None:
+    """Return the rate of items of about this size, else of any."""
+    return next((known[one] for one in _sized(name, tokens) if one in known), None)
 
 
 def rates() -> dict[str, float]:

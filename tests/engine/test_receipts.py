@@ -95,14 +95,27 @@ def test_what_a_run_took_is_what_the_same_run_is_planned_to_take():
             "read here s2": 2.0,
             "data here s2": 0.8,
             "embed a on cpu": 0.2,
+            "embed a on cpu of 2^2 tokens": 0.2,
             "load a on cpu": 2.0,
             "run here s2 by a on cpu": 20 / (7.5 + 4 / 2.5),
+            "run here s2 by a on cpu of 2^2 tokens": 20 / (7.5 + 4 / 2.5),
         }
     )
     times = Times.of(WORK, CREW)
     assert times.to_dict() == pytest.approx(
         {"read_seconds": 30.0, "embed_seconds": 8.0, "setup_seconds": 2.0, "wall_seconds": 22.0}
     )
+
+
+def test_items_of_another_size_have_rates_of_their_own():
+    keep(WORK, CREW, SPENT)
+    large = replace(WORK, tokens={"a": 500})
+    assert Times.of(large, READY).embed_seconds == pytest.approx(800.0)  # of any size, as no other is known
+    keep(large, READY, replace(SPENT, load_seconds={}))  # items that cost as much each, whatever their size
+    assert Times.of(large, READY).embed_seconds == pytest.approx(8.0)
+    assert Times.of(large, READY).wall_seconds == pytest.approx(22.0)
+    assert Times.of(WORK, READY).embed_seconds == pytest.approx(8.0)
+    assert Times.of(WORK, CREW).wall_seconds == pytest.approx(22.0)
 
 
 def test_the_newest_run_counts_half(file):
@@ -116,7 +129,7 @@ def test_the_newest_run_counts_half(file):
 
 def test_a_run_without_data_keeps_no_rates_of_pixels():
     keep(WORK, CREW, replace(SPENT, scenes=0, embedded={"a": 0}, embed_seconds={}, load_seconds={}))
-    assert set(rates()) == {"run here s2 by a on cpu"}
+    assert set(rates()) == {"run here s2 by a on cpu", "run here s2 by a on cpu of 2^2 tokens"}
 
 
 RATE = '{"rates": {"read here s2": {"value": %s, "runs": 1}}}'
@@ -163,10 +176,10 @@ def test_a_file_that_stays_locked_is_a_warning(file, monkeypatch):
 
 
 def test_the_rates_of_the_newest_runs_are_kept(file, monkeypatch):
-    monkeypatch.setattr(receipts, "_MOST_RATES", 8)
+    monkeypatch.setattr(receipts, "_MOST_RATES", 10)
     keep(replace(WORK, source="old"), CREW, SPENT)
     keep(WORK, CREW, SPENT)
-    assert len(rates()) == 8
+    assert len(rates()) == 10
     assert {"scenes here s2", "read here s2", "data here s2", "load a on cpu"} <= rates().keys()
     assert "scenes old" not in rates()
 
