@@ -43,11 +43,14 @@ class Comparison:
         (the norm of a - b over that of b), ``status_a``, ``status_b``.
     only_a, only_b : int
         Items that just one of the runs has.
+    unpaired : tuple of str
+        Models of either run that were compared with none of the other.
     """
 
     table: pd.DataFrame
     only_a: int = 0
     only_b: int = 0
+    unpaired: tuple[str, ...] = ()
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -82,7 +85,8 @@ class Comparison:
     @property
     def _title(self) -> str:
         alone = f"; {self.only_a} items only in the first, {self.only_b} only in the second"
-        return f"cosine of two runs, place by place{alone if self.only_a or self.only_b else ''}"
+        models = f"; not compared: {', '.join(self.unpaired)}" if self.unpaired else ""
+        return f"cosine of two runs, place by place{alone if self.only_a or self.only_b else ''}{models}"
 
     def __str__(self) -> str:
         return table_text(self._title, _HEADER, self._rows())
@@ -105,8 +109,8 @@ def compare(
     a, b : DataTree, path or URL
         What `compute_embeddings`, `open_store` or `import_export` returned, or stores.
     models : mapping of str to str, optional
-        Labels of the first run and those of the second that they are compared with. Default: labels that both have;
-        or the only model of each.
+        Labels of the first run and those of the second that they are compared with. Default: labels that both have,
+        hyphens and underscores alike; or the only model of each.
     on : {"place", "id"}, default "place"
         What makes two items the same: place and span, or id.
 
@@ -148,7 +152,9 @@ def compare(
         )
         for (one, other), numbers in zip(pairs.items(), parts, strict=True)
     ]
-    return Comparison(pd.concat(tables), len(left) - len(common), len(right) - len(common))
+    ours, theirs = set(model_labels(first)) - pairs.keys(), set(model_labels(second)) - set(pairs.values())
+    unpaired = (*(f"{one} of the first" for one in sorted(ours)), *(f"{one} of the second" for one in sorted(theirs)))
+    return Comparison(pd.concat(tables), len(left) - len(common), len(right) - len(common), unpaired)
 
 
 def _tree(run: Any) -> xr.DataTree:
@@ -160,9 +166,10 @@ def _pairs(first: xr.DataTree, second: xr.DataTree, models: Mapping[str, str] | 
     if models is not None:
         model_labels(first, list(models)), model_labels(second, list(models.values()))
         return dict(models)
-    common = [label for label in ours if label in theirs]
-    if common:
-        return {label: label for label in common}
+    plain = {label.replace("_", "-"): label for label in theirs}  # keys of an export have no hyphens
+    common = {label: label if label in theirs else plain.get(label.replace("_", "-")) for label in ours}
+    if pairs := {one: other for one, other in common.items() if other is not None}:
+        return pairs
     if len(ours) == len(theirs) == 1:
         return {ours[0]: theirs[0]}
     reason = f"the first has {', '.join(ours)}, the second {', '.join(theirs)}"

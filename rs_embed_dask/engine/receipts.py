@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
+from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.products.mirror import Cache
 from rs_embed_dask.store.receipt import strict_json
 
@@ -23,6 +24,15 @@ __all__ = ["Crew", "Spent", "Timed", "Times", "Work", "keep", "model_key", "rate
 _FILE: Final = "receipts.json"
 _PACE: Final = ("threads", "latency_s")
 """Options that say how quickly a provider answers."""
+
+_MOST_RATES: Final = 5_000
+"""Rates that are kept: those of the newest runs."""
+
+_MOST_BYTES: Final = 2**26
+"""A file that is longer is not one of ours."""
+
+_LONGEST_S: Final = 1e9
+"""No run takes so long for anything."""
 
 _RECENT: Final = 0.5
 """Share of the newest run in an average: what changed lasts, and one odd run is soon outweighed."""
@@ -129,17 +139,17 @@ class Times:
         reading = known.get(f"read {work.source}")
         if reading is not None:
             reading *= work.reads * work.layers * (1.0 if work.is_counted else known.get(f"scenes {work.source}", 1.0))
-        each = {label: known.get(f"embed {key}") for label, key in keys.items()}
-        embedding = _total(
-            {label: rate and rate * work.items[label] * work.tokens[label] * data for label, rate in each.items()}
-        )
+        each = {label: _known(known, f"embed {key}", work.tokens.get(label, 0.0)) for label, key in keys.items()}
+        amount = {label: work.items[label] * work.tokens.get(label, 0.0) * data for label in keys}
+        embedding = _total({label: rate and rate * amount[label] for label, rate in each.items()})
         setup = _total({label: known.get(f"load {key}") for label, key in keys.items() if label not in crew.loaded})
         unknown = [work.source] if reading is None else []
         unknown += [keys[label] for label, rate in each.items() if rate is None]
         if reading is None or embedding is None or setup is None:
             return cls(reading, embedding, setup, None, tuple(unknown or keys.values()))
         least = work.least_seconds(reading, embedding, crew)
-        return cls(reading, embedding, setup, setup + least * known.get(work.run_key(crew), 1.0))
+        longer = _known(known, work.run_key(crew), sum(work.tokens.values())) or 1.0
+        return cls(reading, embedding, setup, setup + least * longer)
 
     def to_dict(self) -> dict[str, float | None]:
         """Write the times as JSON."""
@@ -197,21 +207,21 @@ def model_key(one: Chosen) -> str:
 
 def keep(work: Work, crew: Crew, spent: Spent) -> None:
     """Keep what a run has measured; a folder that cannot be written to is a warning."""
-    measured = {name: value for name, value in _measured(work, crew, spent).items() if 0 < value < math.inf}
-    path = _file()
+    measured = {name: value for name, value in _measured(work, crew, spent).items() if 0 < value < _LONGEST_S}
 
     def merged() -> str:
-        kept = _read(path)
+        kept = _read(_file())
         for name, value in measured.items():
-            old = kept.get(name, {"value": value, "runs": 0})
+            old = kept.pop(name, {"value": value, "runs": 0})
             mean = (1 - _RECENT) * old["value"] + _RECENT * value
             kept[name] = {"value": mean, "runs": int(old["runs"]) + 1}
-        return json.dumps({"rates": kept}, indent=1, sort_keys=True)
+        return json.dumps({"rates": dict(list(kept.items())[-_MOST_RATES:])}, indent=1)
 
     try:
         Cache().update(_FILE, merged)
-    except OSError as error:
-        reason = f"{path} cannot be written ({type(error).__name__})"
+    except (OSError, ProviderError) as error:
+        is_ours = isinstance(error, ProviderError)  # there is no folder at all
+        reason = str(error).rstrip(".") if is_ours else f"{_file()} cannot be written ({type(error).__name__})"
         warnings.warn(f"{reason}: how long this run took is not kept for later estimates", UserWarning, stacklevel=2)
 
 
@@ -228,20 +238,32 @@ def _measured(work: Work, crew: Crew, spent: Spent) -> dict[str, float]:
     if decided:
         measured[f"data {source}"] = sum(spent.embedded.values()) / decided
     for label, key in keys.items():
-        if tokens := work.tokens[label] * spent.embedded.get(label, 0.0):
-            measured[f"embed {key}"] = spent.embed_seconds.get(label, 0.0) / tokens
+        if tokens := work.tokens.get(label, 0.0) * spent.embedded.get(label, 0.0):
+            rate = spent.embed_seconds.get(label, 0.0) / tokens
+            measured |= dict.fromkeys(_sized(f"embed {key}", work.tokens[label]), rate)
         measured[f"load {key}"] = spent.load_seconds.get(label, 0.0)
     embedding = sum(spent.embed_seconds.values())
     if least := work.least_seconds(spent.read_seconds, embedding, crew):
-        measured[work.run_key(crew)] = (spent.wall_seconds - spent.setup_seconds) / least
+        longer = (spent.wall_seconds - spent.setup_seconds) / least
+        measured |= dict.fromkeys(_sized(work.run_key(crew), sum(work.tokens.values())), longer)
     return measured
+
+
+def _sized(name: str, tokens: float) -> tuple[str, str]:
+    """Return the names of a rate: of items of about so many tokens, which also cost something each, and of any."""
+    return f"{name} of 2^{round(math.log2(max(1.0, tokens)))} tokens", name
+
+
+def _known(known: Mapping[str, float], name: str, tokens: float) -> float | None:
+    """Return the rate of items of about this size, else of any."""
+    return next((known[one] for one in _sized(name, tokens) if one in known), None)
 
 
 def rates() -> dict[str, float]:
     """Return what is known by its name; a damaged file is as none, with a warning."""
     try:
         return {name: one["value"] for name, one in _read(_file()).items()}
-    except OSError:
+    except (OSError, ProviderError):
         return {}
 
 
@@ -251,11 +273,26 @@ def _file() -> Path:
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
     try:
-        kept: Any = strict_json(path.read_bytes())["rates"]
-        return {str(name): {"value": float(one["value"]), "runs": int(one["runs"])} for name, one in kept.items()}
+        kept: Any = strict_json(_bytes(path))["rates"]
+        return {str(name): {"value": _rate(one["value"]), "runs": int(one["runs"])} for name, one in kept.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{path} cannot be read ({type(error).__name__})"
         warnings.warn(f"{reason}: estimates begin anew, and the next run replaces it", UserWarning, stacklevel=2)
         return {}
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(len(content))
+    return content
+
+
+def _rate(value: object) -> float:
+    rate = float(value)  # type: ignore[arg-type]
+    if not 0 < rate < _LONGEST_S:
+        raise ValueError(value)
+    return rate

@@ -17,7 +17,7 @@ from rs_embed_dask.engine.reading import WAITS
 from rs_embed_dask.engine.receipts import Crew
 from rs_embed_dask.engine.report import Delayed, Listener, Waiting, WorkerLost, emit
 from rs_embed_dask.errors import EngineError
-from rs_embed_dask.providers.reach import PROBE, check_services, reach
+from rs_embed_dask.providers.reach import ask_here, check_services
 from rs_embed_dask.store import ALL_CHUNKS
 
 if TYPE_CHECKING:
@@ -195,17 +195,7 @@ class InFlight:
 
 async def _reach_all(hosts: tuple[str, ...]) -> dict[str, str]:
     """Try some hosts from this worker; return why not, of those that it does not reach."""
-
-    async def one(host: str) -> str:
-        # in a thread, for resolving a name blocks and knows no timeout
-        answer = asyncio.to_thread(reach, host)
-        try:
-            return await asyncio.wait_for(answer, PROBE.timeout_s + 1.0)
-        except TimeoutError:
-            return "no connection was made in time"
-
-    answers = await asyncio.gather(*map(one, hosts))
-    return {host: why for host, why in zip(hosts, answers, strict=True) if why}
+    return await asyncio.to_thread(ask_here, hosts)
 
 
 _EVERY_S: Final = 2.0

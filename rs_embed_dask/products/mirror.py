@@ -76,6 +76,8 @@ def open_npy(href: str, *, access: Access, size: int | None = None) -> Npy:
 GIB: Final = 2**30
 _PIECE: Final = 32 * 2**20
 _ABANDONED_S: Final = 24 * 3600.0
+_LONGEST_LOCK_S: Final = 10.0
+_LOCK_PAUSE_S: Final = 0.02
 
 Result = TypeVar("Result")
 
@@ -100,7 +102,11 @@ class Cache:
         if self.folder:
             return Path(self.folder).expanduser()
         parts = ("Library", "Caches") if sys.platform == "darwin" else (".cache",)
-        return Path.home().joinpath(*parts, "rs-embed-dask")
+        try:
+            return Path.home().joinpath(*parts, "rs-embed-dask")
+        except RuntimeError as error:
+            fix = "set HOME to a folder that can be written to"
+            raise ProviderError("cache", reason="this user has no home folder", fix=fix) from error
 
     def use(
         self, name: str, make: Callable[[Path], None], then: Callable[[Path], Result], *, size: int | None = None
@@ -119,11 +125,21 @@ class Cache:
             self._evict(path)
 
     def update(self, name: str, content: Callable[[], str]) -> None:
-        """Write a file anew, from what it holds now; no other thread or process does so meanwhile. Raises OSError."""
+        """Write a file anew, from what it holds now; no other thread or process does so meanwhile.
+
+        Raises OSError, also where the file stays locked for seconds: its holder may be stopped.
+        """
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, fcntl.LOCK_EX):
-            _write(path, lambda draft: draft.write_text(content(), encoding="utf-8"))
+        ends = time.monotonic() + _LONGEST_LOCK_S
+        while True:
+            try:
+                with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    return _write(path, lambda draft: draft.write_text(content(), encoding="utf-8"))
+            except BlockingIOError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(_LOCK_PAUSE_S)
 
     def _folder_of(self, path: Path) -> None:
         try:

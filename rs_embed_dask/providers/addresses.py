@@ -93,9 +93,9 @@ def judge(address: str, *, origin: str, what: str = "address") -> str:
 def plain_address(what: str, address: object, *, fix: str) -> str:
     """Return the address of a service as a user gave it, which travels in graphs and stores and so holds no secret."""
     url = text(what, address, fix=fix).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in HTTP or not parts.hostname:
+    if not _can_be_opened(url):
         raise SpecError(what, value=url, reason="it is not an http(s) address", fix=fix)
+    parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
         reason = "a user name, password or query may be a secret, and would travel in graphs and stores"
         raise SpecError(what, value=host_only(url), reason=reason, fix=fix)
@@ -103,6 +103,17 @@ def plain_address(what: str, address: object, *, fix: str) -> str:
         reason = "its path holds what looks like a key, which would travel in graphs and stores"
         raise SpecError(what, value=host_only(url), reason=reason, fix=fix)
     return url
+
+
+def _can_be_opened(url: str) -> bool:
+    """Tell whether a connection can be tried: the scheme, a host that a name server can be asked for, a port."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.removesuffix(".").encode("idna")
+    except ValueError:
+        return False
+    return parts.scheme in HTTP and bool(host and _host(url)) and not _UNCLEAR.search(url)
 
 
 def is_loopback(address: str) -> bool:

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait as wait_for
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,11 +25,14 @@ PROBE: Final = RetryPolicy(attempts=4, first_wait_s=0.8, longest_wait_s=4.0, tim
 Ask = Callable[[tuple[str, ...]], Mapping[str, str]]
 """Tries some hosts once and returns, of those that nobody reaches, why not."""
 
+_GRACE_S: Final = 1.0
+
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
 
 _WORDS: Final = (
     (ssl.SSLCertVerificationError, "its certificate is not accepted"),
+    (ssl.SSLError, "no encrypted connection was made"),
     (socket.gaierror, "its name cannot be resolved"),
     (ConnectionRefusedError, "it refused the connection"),
     (urllib3.exceptions.NewConnectionError, "no connection was made"),
@@ -38,14 +42,19 @@ _WORDS: Final = (
 
 def no_connection(error: BaseException) -> str:
     """Return why no connection was made, or nothing where the error came from a host that was reached."""
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
-            return "no network leads to it"
-        for kind, words in _WORDS:
-            if isinstance(cause, kind):
-                detail = getattr(cause, "verify_message", "")
-                return f"{words} ({detail})" if detail else words
-    return ""
+    causes = tuple(_causes(error))
+    why = next(filter(None, map(_words, causes)), "")
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes):
+        return f"the proxy leads nowhere: {why or causes[0]}"
+    return why
+
+
+def _words(cause: BaseException) -> str:
+    if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
+        return "no network leads to it"
+    words = next((words for kind, words in _WORDS if isinstance(cause, kind)), "")
+    detail = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
+    return f"{words} ({detail})" if words and isinstance(detail, str) and detail else words
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -72,7 +81,13 @@ def reach(host: str, timeout_s: float = PROBE.timeout_s) -> str:
 
 def ask_here(hosts: tuple[str, ...]) -> dict[str, str]:
     """Try some hosts from this process; see `Ask`."""
-    return {host: why for host in hosts if (why := reach(host))}
+    # in threads that are left behind, for resolving a name blocks and knows no timeout
+    pool = ThreadPoolExecutor(len(hosts), thread_name_prefix="rs-reach")
+    asked = {host: pool.submit(reach, host) for host in hosts}
+    wait_for(asked.values(), PROBE.timeout_s + _GRACE_S)
+    pool.shutdown(wait=False)
+    answers = {host: one.result() if one.done() else "no connection was made in time" for host, one in asked.items()}
+    return {host: why for host, why in answers.items() if why}
 
 
 def services_of(source: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ A process counts its own requests; who runs many processes, as the engine does, 
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import re
 import threading
@@ -345,7 +346,7 @@ def open_provider(which: str | Provider | Mapping[str, Any] = "auto", **options:
     Raises
     ------
     UnknownNameError
-        If no provider has the name.
+        If no provider has the name, or the provider no such option.
     SpecError
         If it is none of these, or the options do not fit.
 
@@ -383,6 +384,7 @@ def _make(name: str, options: Mapping[str, Any]) -> Provider:
     factory = _factory(_ALIASES.get(plain, plain))
     if factory is None:
         raise UnknownNameError.among("provider", name, [*list_providers(), *_ALIASES])
+    _check_options(name, factory, options)
     try:
         return factory(**options)
     except TypeError as error:
@@ -390,6 +392,20 @@ def _make(name: str, options: Mapping[str, Any]) -> Provider:
         raise SpecError(
             f"provider {name}", value=sorted(options), reason=reason, fix="see the provider's docstring"
         ) from error
+
+
+def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> None:
+    """Refuse an option that a factory does not take, and the lack of one that it needs."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    taken = {one.name: one for one in parameters if one.kind in kinds}
+    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+        for option in options.keys() - taken.keys():
+            raise UnknownNameError.among(f"option of provider {name}", option, taken)
+    for option, one in taken.items():
+        if one.default is inspect.Parameter.empty and option not in options:
+            fix = f"give {option}=, on the command line --provider-option {option}=VALUE"
+            raise SpecError(f"provider {name}", value=sorted(options), reason=f"it needs {option}", fix=fix)
 
 
 def _factory(name: str) -> Factory | None:

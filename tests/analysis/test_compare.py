@@ -85,6 +85,25 @@ def test_an_old_export_is_compared_with_a_new_run(pair, tmp_path):
     assert len(told.table) == 6
 
 
+def test_models_are_paired_by_name_and_what_is_left_out_is_said(tmp_path):
+    vectors, items = np.eye(2, dtype="float32"), make_items(2)
+    first, second = (tmp_path / name for name in ("a.zarr", "b.zarr"))
+    for path, labels in ((first, ["galileo_nano", "prithvi"]), (second, ["galileo-nano", "rcf"])):
+        layouts = [ModelLayout(label, dim=2) for label in labels]
+        made = Store.create(path, items=items, models=layouts, request=REQUEST, chunk_items=2)
+        ok = np.full(2, Status.OK, "uint8")
+        for label in labels:
+            result = ChunkResult(rows=np.arange(2), status=ok, embedding=list(vectors), reason=["", ""])
+            made.write_chunk(0, label, result)
+    told = rs.compare(str(first), str(second))
+    assert told.table["model"].tolist() == ["galileo_nano"] * 2
+    assert told.table["cosine"].tolist() == [1.0, 1.0]
+    assert told.unpaired == ("prithvi of the first", "rcf of the second")
+    assert str(told).startswith(
+        "cosine of two runs, place by place; not compared: prithvi of the first, rcf of the second"
+    )
+
+
 def test_the_picture_states_the_medians(pair):
     figure = rs.compare(*pair).plot()
     (axes,) = figure.axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from rs_embed_dask.engine.plan import time_text
 from rs_embed_dask.engine.receipts import Crew, Spent, Times, Work, keep, rates
 from rs_embed_dask.engine.report import RunFinished, RunStarted
 from rs_embed_dask.engine.watch import Options
+from rs_embed_dask.products import mirror
 from rs_embed_dask.show.against import PlanReport
 from rs_embed_dask.store import Store
 from tests.engine.fakes import Numbers, Places, plan_of, store_of
@@ -93,14 +95,27 @@ def test_what_a_run_took_is_what_the_same_run_is_planned_to_take():
             "read here s2": 2.0,
             "data here s2": 0.8,
             "embed a on cpu": 0.2,
+            "embed a on cpu of 2^2 tokens": 0.2,
             "load a on cpu": 2.0,
             "run here s2 by a on cpu": 20 / (7.5 + 4 / 2.5),
+            "run here s2 by a on cpu of 2^2 tokens": 20 / (7.5 + 4 / 2.5),
         }
     )
     times = Times.of(WORK, CREW)
     assert times.to_dict() == pytest.approx(
         {"read_seconds": 30.0, "embed_seconds": 8.0, "setup_seconds": 2.0, "wall_seconds": 22.0}
     )
+
+
+def test_items_of_another_size_have_rates_of_their_own():
+    keep(WORK, CREW, SPENT)
+    large = replace(WORK, tokens={"a": 500})
+    assert Times.of(large, READY).embed_seconds == pytest.approx(800.0)  # of any size, as no other is known
+    keep(large, READY, replace(SPENT, load_seconds={}))  # items that cost as much each, whatever their size
+    assert Times.of(large, READY).embed_seconds == pytest.approx(8.0)
+    assert Times.of(large, READY).wall_seconds == pytest.approx(22.0)
+    assert Times.of(WORK, READY).embed_seconds == pytest.approx(8.0)
+    assert Times.of(WORK, CREW).wall_seconds == pytest.approx(22.0)
 
 
 def test_the_newest_run_counts_half(file):
@@ -114,11 +129,16 @@ def test_the_newest_run_counts_half(file):
 
 def test_a_run_without_data_keeps_no_rates_of_pixels():
     keep(WORK, CREW, replace(SPENT, scenes=0, embedded={"a": 0}, embed_seconds={}, load_seconds={}))
-    assert set(rates()) == {"run here s2 by a on cpu"}
+    assert set(rates()) == {"run here s2 by a on cpu", "run here s2 by a on cpu of 2^2 tokens"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"rates": {"read": 3}}', '{"rates": {"read": {"value": NaN}}}', "\xff"])
-def test_a_damaged_file_is_as_none_and_is_replaced(file, content):
+RATE = '{"rates": {"read here s2": {"value": %s, "runs": 1}}}'
+DAMAGED = ["", "[]", '{"rates": {"read": 3}}', RATE % "NaN", RATE % "-1", RATE % "0", RATE % "1e300", "\xff"]
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, "[" * 5000, " " * 2**12])
+def test_a_damaged_file_is_as_none_and_is_replaced(file, monkeypatch, content):
+    monkeypatch.setattr(receipts, "_MOST_BYTES", 6000)
     file.parent.mkdir(parents=True)
     file.write_bytes(content.encode("latin-1"))
     with pytest.warns(UserWarning, match=r"receipts\.json cannot be read .* estimates begin anew"):
@@ -134,6 +154,41 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(file):
     with pytest.warns(UserWarning, match="cannot be written .* not kept for later estimates"):
         keep(WORK, CREW, SPENT)
     assert Times.of(WORK, CREW).wall_seconds is None
+
+
+def test_a_user_without_a_home_learns_why_nothing_is_kept(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    assert Times.of(WORK, CREW).wall_seconds is None
+    with pytest.warns(UserWarning, match="this user has no home folder. Fix: set HOME .* not kept for later estimates"):
+        keep(WORK, CREW, SPENT)
+
+
+def test_a_file_that_stays_locked_is_a_warning(file, monkeypatch):
+    monkeypatch.setattr(mirror, "_LONGEST_LOCK_S", 0.0)
+    file.parent.mkdir(parents=True)
+    with mirror._locked(file, fcntl.LOCK_EX), pytest.warns(UserWarning, match=r"cannot be written \(BlockingIOError\)"):
+        keep(WORK, CREW, SPENT)
+    keep(WORK, CREW, SPENT)
+    assert rates()["read here s2"] == 2.0
+
+
+def test_the_rates_of_the_newest_runs_are_kept(file, monkeypatch):
+    monkeypatch.setattr(receipts, "_MOST_RATES", 10)
+    keep(replace(WORK, source="old"), CREW, SPENT)
+    keep(WORK, CREW, SPENT)
+    assert len(rates()) == 10
+    assert {"scenes here s2", "read here s2", "data here s2", "load a on cpu"} <= rates().keys()
+    assert "scenes old" not in rates()
+
+
+def test_models_of_which_no_place_was_priced_have_no_rate(file):
+    write(file, **{"embed a on cpu": 0.1, "load a on cpu": 3, "read here s2": 0.5})
+    assert Times.of(replace(WORK, tokens={}), CREW).embed_seconds == 0.0
+    keep(replace(WORK, tokens={}), CREW, SPENT)
+    assert rates()["embed a on cpu"] == 0.1
 
 
 KEEP = """

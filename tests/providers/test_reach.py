@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+import threading
+from dataclasses import replace
 
 import pytest
 import requests
@@ -53,6 +55,38 @@ def test_a_certificate_that_is_not_accepted_is_told(monkeypatch):
 
     monkeypatch.setattr(JudgedConnection, "connect", connect)
     assert reach.reach("http://127.0.0.1:1") == "its certificate is not accepted (self-signed certificate)"
+
+
+def test_a_server_that_knows_no_encryption_is_not_reached():
+    with ScriptedServer({"/": Told(200)}) as server:
+        told = reach.reach(server.url.replace("http:", "https:"))
+    assert told.startswith("no encrypted connection was made (")
+
+
+PROXIES = {
+    "refused": "it refused the connection",
+    "407": "Tunnel connection failed: 407 Proxy Authentication Required",
+    "502": "Tunnel connection failed: 502 Bad Gateway",
+}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_proxy_that_leads_nowhere_is_named(monkeypatch, nobody, proxy):
+    answers = {"example.org:443": Told(int(proxy))} if proxy.isdecimal() else {}
+    with ScriptedServer(answers) as server:
+        monkeypatch.setenv("https_proxy", server.url if answers else nobody)
+        assert reach.reach("https://example.org") == f"the proxy leads nowhere: {PROXIES[proxy]}"
+
+
+def test_a_name_server_that_is_silent_ends_with_the_attempt(monkeypatch):
+    silence = threading.Event()
+    monkeypatch.setattr(reach, "PROBE", replace(PROBE, timeout_s=0.01))
+    monkeypatch.setattr(reach, "_GRACE_S", 0.0)
+    monkeypatch.setattr(reach, "reach", lambda host: "" if host == "http://b" else str(silence.wait(20)))
+    try:
+        assert reach.ask_here(("http://a", "http://b"))["http://a"] == "no connection was made in time"
+    finally:
+        silence.set()
 
 
 def test_a_port_without_a_listener(nobody):

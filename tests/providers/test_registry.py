@@ -113,7 +113,9 @@ def test_a_provider_by_entry_point(monkeypatch):
         (Archive(), {"seed": 1}, SpecError, "already made"),
         ({"seed": 1}, {}, SpecError, "no name"),
         ({"name": "files", "rebuild": False}, {}, SpecError, "arrays"),
-        ("synthetic", {"sed": 1}, SpecError, "sed"),
+        ("synthetic", {"sed": 1}, UnknownNameError, "option of provider synthetic = 'sed'.*did you mean 'seed'"),
+        ("stac", {}, SpecError, "it needs url. Fix: give url=, on the command line --provider-option url=VALUE"),
+        ("files", {"sensor": "sentinel-2-l2a"}, SpecError, "it needs source"),
         ("synthetic", {"cloud": 2}, SpecError, "cloud = 2"),
     ],
 )

@@ -111,6 +111,11 @@ def test_a_retry_policy_may_have_its_earlier_name_and_be_a_dictionary(name):
     ("options", "error", "words"),
     [
         ({"url": "example.org"}, SpecError, "not an http"),
+        ({"url": "http://a..b/stac"}, SpecError, "not an http"),
+        ({"url": f"http://{'a' * 64}.org"}, SpecError, "not an http"),
+        ({"url": "http://exa mple.org"}, SpecError, "not an http"),
+        ({"url": "http://127.0.0.1:99999/stac"}, SpecError, "not an http"),
+        ({"url": "http://[::1/stac"}, SpecError, "not an http"),
         ({"url": ""}, SpecError, "StacProvider.url"),
         ({"url": 3}, SpecError, "StacProvider.url"),
         ({"source": "earth_serch"}, UnknownNameError, "earth_search"),

@@ -49,6 +49,12 @@ class ScriptedServer:
                         time.sleep(told.pause_s)
                         self.wfile.write(told.body[at : at + step])
 
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_CONNECT(self) -> None:
+                self.do_GET()
+
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.do_GET()

@@ -68,7 +68,8 @@ def to_neuco_csv(run: xr.DataTree | Target, path: str | Path, *, model: str | Se
     ids = pd.Index([str(one) for one in tree[ITEMS]["id"].to_numpy()], name="id")
     if not ids.is_unique:
         twice = str(ids[ids.duplicated()][0])
-        raise StoreError("id", value=twice, reason="two items have this id", fix="export one span at a time")
+        fix = "repeat the call that made the run with one of its spans and the same out=, and export what it returns"
+        raise StoreError("id", value=twice, reason="two items have this id", fix=fix)
     field: Any = tree[labels[0]]["embedding"]
     chunk = field.chunks[0][0] if field.chunks else 1
     step = chunk * max(1, _ROWS // chunk)
