@@ -19,6 +19,7 @@ from rs_embed_dask.store import Store
 from rs_embed_dask.store.accessor import REPORT, selected
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
+from rs_embed_dask.store.target import located
 from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.places import PlacesLike
     from rs_embed_dask.specs.when import SpansLike
     from rs_embed_dask.store import ChunkRange, ItemColumns, Status
+    from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = [
     "RequestOptions",
@@ -58,6 +61,7 @@ def compute_embeddings(
     client: Connection = None,
     progress: Progress = True,
     wait: float = 0.0,
+    storage_options: StorageOptions | None = None,
     **options: Unpack[RequestOptions],
 ) -> xr.DataTree:
     """Embed places by models over a span: the main call.
@@ -82,6 +86,9 @@ def compute_embeddings(
         How progress is shown; a callable receives every event.
     wait : float, default 0
         Seconds to wait while another run writes to `out`.
+    storage_options : dict, optional
+        Of `out` on an object store, such as ``{"region": "eu-central-1"}``, by their names in obstore; credentials are
+        refused, for they belong in the environment of each process.
     **options
         See `RequestOptions`.
 
@@ -122,10 +129,11 @@ def compute_embeddings(
                 spatials, models, temporal, out=target, client=client, progress=progress, wait=wait, **options
             )
             return tree.load()
+    place = located(out, storage_options)
     request, sizes = request_of(models, options), _sizes(options)
     items = _items(spatials, temporal, options)
-    _compute(items, request, sizes, out=out, client=client, progress=progress, wait=wait)
-    return selected(open_store(out), Store.open(out).rows_of(items), request.labels)
+    _compute(items, request, sizes, out=place, client=client, progress=progress, wait=wait)
+    return selected(open_store(place), Store.open(place).rows_of(items), request.labels)
 
 
 @showing(MapOptions, RequestOptions)
@@ -199,6 +207,7 @@ def resume(
     chunks: ChunkRange | None = None,
     wait: float = 0.0,
     verify: bool = False,
+    storage_options: StorageOptions | None = None,
 ) -> RunReport | MapReport:
     """Continue the run of a store, or of a map: compute what is pending or failed.
 
@@ -217,7 +226,7 @@ def resume(
     trust_hosts : sequence of str, optional
         Hosts that the stored request may contact although neither this package knows them nor this user made the store
         on this machine.
-    client, progress, wait
+    client, progress, wait, storage_options
         As `compute_embeddings`.
     chunks : (int, int), optional
         Compute only these chunks: the first, and the one after the last. Runs on chunks apart may go on at once. Not
@@ -245,7 +254,7 @@ def resume(
     >>> import rs_embed_dask as rs
     >>> rs.resume("run.zarr", only="read_failed")  # doctest: +SKIP
     """
-    from rs_embed_dask.engine.clusters import check_client
+    from rs_embed_dask.engine.clusters import check_reach
     from rs_embed_dask.engine.driver import is_finished, nothing_left
     from rs_embed_dask.engine.stored import stored_request, trusted_hosts
     from rs_embed_dask.engine.watch import Options
@@ -264,21 +273,22 @@ def resume(
     # Every argument is judged before the store is looked at, so that a finished one does not hide a mistake.
     statuses, span, wait = statuses_of(only), chunk_range(chunks), seconds_to_wait(wait)
     trusted_hosts(trust_hosts)
-    check_client(client)
     source = None if provider is None else open_provider(provider)
+    place = located(path, storage_options)
+    check_reach(place, client, comes_back=True)
     if verify:
-        report = verify_store(path, repair=True, wait=wait)
+        report = verify_store(place, repair=True, wait=wait)
         if not report.is_sound:
             warnings.warn(str(report), stacklevel=2)
-    if kind_of(Location.of(path, read_only=True)) == MAP:
+    if kind_of(Location.of(place, read_only=True)) == MAP:
         check_map_options(chunks=chunks)
         options = Options(progress=progress, only=statuses)
-        return resume_map(path, source, trust_hosts, client=client, options=options, wait=wait)
-    store = Store.open(path, mode="r+")
+        return resume_map(place, source, trust_hosts, client=client, options=options, wait=wait)
+    store = Store.open(place, mode="r+")
     if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):
         return nothing_left(store, Options(progress=progress))
     with leased(store.location, chunks=span, wait=wait) as lease:
-        store = Store.open(path, mode="r+")  # another run may have added to it
+        store = Store.open(place, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
         mend_lost_chunks(store, chunks=span)
         todo = _stored_plan(store, request)
@@ -322,13 +332,13 @@ def _compute(
     request: Request,
     sizes: Sizes,
     *,
-    out: str | Path,
+    out: Target,
     client: Connection,
     progress: Progress,
     wait: float,
 ) -> None:
     """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
-    from rs_embed_dask.engine.clusters import check_client
+    from rs_embed_dask.engine.clusters import check_reach
     from rs_embed_dask.engine.driver import nothing_left
     from rs_embed_dask.engine.outlook import check_faults
     from rs_embed_dask.engine.recipe import choose
@@ -337,7 +347,7 @@ def _compute(
     from rs_embed_dask.store import Location, leased, seconds_to_wait
 
     wait = seconds_to_wait(wait)
-    check_client(client)
+    check_reach(out, client, comes_back=True)
     finished = finished_store(out, items, request)
     if finished is not None:
         nothing_left(finished, Options(progress=progress))

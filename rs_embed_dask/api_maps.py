@@ -10,6 +10,7 @@ from rs_embed_dask.engine.signature import showing
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.when import layers
 from rs_embed_dask.store.map_reader import open_map
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.model import ModelsLike
     from rs_embed_dask.specs.output import Positions
     from rs_embed_dask.specs.when import SpansLike
+    from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
 
@@ -48,6 +51,7 @@ def compute_map(
     client: Connection = None,
     progress: Progress = True,
     wait: float = 0.0,
+    storage_options: StorageOptions | None = None,
     preview: bool = True,
     **options: Unpack[MapOptions],
 ) -> xr.DataTree:
@@ -77,7 +81,7 @@ def compute_map(
         How vectors are stored; int8 has a scale per token.
     dims : int, optional
         Keep the first numbers of each vector only, of models that were trained for it.
-    client, progress, wait
+    client, progress, wait, storage_options
         As `compute_embeddings`.
     preview : bool, default True
         Draw the map into its store once it is computed, as `build_preview` does: this process reads all vectors again.
@@ -109,19 +113,20 @@ def compute_map(
     >>> tree = rs.compute_map(region, "bandstats", year, out="map.zarr", provider="synthetic")  # doctest: +SKIP
     >>> tree["bandstats"]["utm31"].embedding  # doctest: +SKIP
     """
-    from rs_embed_dask.engine.clusters import check_client
+    from rs_embed_dask.engine.clusters import check_reach
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.maps.compute import compute
     from rs_embed_dask.maps.estimate import plan_of
     from rs_embed_dask.store import seconds_to_wait
 
     wait = seconds_to_wait(wait)
-    check_client(client)
+    place = located(out, storage_options)
+    check_reach(place, client)
     run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options, has_preview=preview)
     planned = plan_of(run)
     planned.outlook.warn()
-    compute(run, out, client=client, options=Options(progress=progress), plan=planned, wait=wait)
-    return open_map(out)
+    compute(run, place, client=client, options=Options(progress=progress), plan=planned, wait=wait)
+    return open_map(place)
 
 
 @showing(MapOptions)
@@ -169,13 +174,15 @@ def plan_map(
     return planned
 
 
-def map_scores(path: str | Path) -> pd.DataFrame:
+def map_scores(path: Target, *, storage_options: StorageOptions | None = None) -> pd.DataFrame:
     """Return how seamless a map is, from what passed by while it was computed.
 
     Parameters
     ----------
     path : path or URL
         The map.
+    storage_options : dict, optional
+        Of an object store; as `compute_embeddings`.
 
     Returns
     -------
@@ -204,7 +211,7 @@ def map_scores(path: str | Path) -> pd.DataFrame:
     from rs_embed_dask.maps.kept import scores_frame
     from rs_embed_dask.store import MapStore
 
-    return scores_frame(MapStore.open(path))
+    return scores_frame(MapStore.open(located(path, storage_options)))
 
 
 def check_map_options(**given: object) -> None:
@@ -216,7 +223,7 @@ def check_map_options(**given: object) -> None:
 
 
 def resume_map(
-    path: str | Path,
+    path: Target,
     source: Provider | None,
     trust_hosts: Sequence[str],
     *,

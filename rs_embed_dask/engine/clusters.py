@@ -28,15 +28,26 @@ from rs_embed_dask.engine.job_queues import (
 )
 from rs_embed_dask.engine.pods import EMBEDDERS, PodPlan
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
-from rs_embed_dask.errors import EngineError, SpecError, UnknownNameError
+from rs_embed_dask.errors import EngineError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.show.tables import counted
+from rs_embed_dask.store.document import Location
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rs_embed_dask.engine.receipts import Crew
+    from rs_embed_dask.store.document import Target
 
-__all__ = ["Connection", "LocalPlan", "check_client", "client_for", "cluster", "local_client", "local_crew"]
+__all__ = [
+    "Connection",
+    "LocalPlan",
+    "check_client",
+    "check_reach",
+    "client_for",
+    "cluster",
+    "local_client",
+    "local_crew",
+]
 
 Connection = Client | Callable[[], AbstractContextManager[Client]] | None
 """A client; or a function that connects to a cluster, which a run calls once it has work; or nothing: a local one."""
@@ -112,6 +123,29 @@ def check_client(client: object) -> None:
     if not (client is None or callable(client) or is_client):
         fix = "make it with distributed.Client(address), outside async code"
         raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
+
+
+def check_reach(target: Target, client: Connection, *, comes_back: bool = False) -> None:
+    """Refuse what is no client, and a place in this process's memory where others are to write.
+
+    What a function connects to is known once it has. Of places, results come back to whoever holds a store object.
+    """
+    check_client(client)
+    place = Location.of(target)
+    is_object = not isinstance(place.target, str)
+    is_open = callable(client) and not isinstance(client, Client)
+    if place.is_portable or (comes_back if is_object else is_open or _is_here(client)):
+        return
+    reason = "it is in the memory of this process, where the workers of a cluster cannot write"
+    fix = "give a path or the URL of an object store"
+    more = "" if is_object else "; or, for a trial, client=distributed.Client(processes=False)"
+    raise StoreError("store target", value=place.name, reason=reason, fix=fix + more)
+
+
+def _is_here(client: Connection) -> bool:
+    """Whether the workers of a client are threads of this process."""
+    scheduler = client.scheduler if isinstance(client, Client) else None
+    return scheduler is not None and str(scheduler.address).startswith("inproc:")
 
 
 def client_for(client: Connection, stack: ExitStack) -> Client:

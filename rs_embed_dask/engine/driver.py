@@ -15,7 +15,7 @@ import numpy as np
 from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
-from rs_embed_dask.engine.clusters import client_for
+from rs_embed_dask.engine.clusters import check_reach, client_for
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.measuring import GROUP, Measured, keep_settled, measure
@@ -395,6 +395,7 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
     with ExitStack() as stack:
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         connected = client_for(client, stack)
+        check_reach(store.location, connected, comes_back=True)
         driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
         crew = crew_of(connected, plan.recipe, watch=driver.watch)
         driver.report.figures = left.on(crew)

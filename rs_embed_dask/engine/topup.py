@@ -17,15 +17,15 @@ from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from rs_embed_dask.engine.request import Request
     from rs_embed_dask.store import ModelLayout
+    from rs_embed_dask.store.document import Target
 
 __all__ = ["finished_store", "keep_columns", "new_plan", "store_for"]
 
 
-def finished_store(out: str | Path, items: ItemColumns, request: Request) -> Store | None:
+def finished_store(out: Target, items: ItemColumns, request: Request) -> Store | None:
     """Return the store at `out` if it holds all that is asked for, finished: reading needs no lease."""
     if not Store.exists(out):
         return None
@@ -50,7 +50,7 @@ def keep_columns(store: Store, items: ItemColumns) -> None:
         store.set_columns(store.differing_columns(items, rows), rows)
 
 
-def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
+def new_plan(out: Target, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
     """Plan a store that is not there yet. Every refusal comes before anything is written, the lease included."""
     if Store.exists(out):
         return None
@@ -60,7 +60,7 @@ def new_plan(out: str | Path, items: ItemColumns, request: Request, *, sizes: Si
 
 
 def store_for(
-    out: str | Path, items: ItemColumns, request: Request, *, sizes: Sizes, new: Plan | None = None
+    out: Target, items: ItemColumns, request: Request, *, sizes: Sizes, new: Plan | None = None
 ) -> tuple[Store, Plan]:
     """Create the store, as planned, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):

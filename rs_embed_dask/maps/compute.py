@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distributed.client import ClosedClientError
 
-from rs_embed_dask.engine.clusters import client_for
+from rs_embed_dask.engine.clusters import check_reach, client_for
 from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.outlook import check_faults
 from rs_embed_dask.engine.positions import Decision, decide
@@ -40,7 +40,6 @@ from rs_embed_dask.store.verify import mend_lost_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.report import Listener
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.passes import MapModel, MapPass
     from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.store.document import Target
 
 __all__ = ["compute", "compute_store"]
 
@@ -58,7 +58,7 @@ _MEMORY_SHARE: Final = 0.3
 
 def compute(
     run: MapRun,
-    out: str | Path,
+    out: Target,
     *,
     client: Connection = None,
     options: Options | None = None,
@@ -86,7 +86,7 @@ def compute_store(
     report = _computed(run, store, client=client, options=options, plan=plan)
     # Last, for it lists what it makes in the root document, which this store has read before.
     if store.receipt.get(PREVIEW) and (report.counts or not _has_previews(store)):
-        build_preview(store.target)
+        build_preview(store.location)
     return report
 
 
@@ -108,6 +108,7 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
             emit(listeners, RunFinished(report))
             return report
         connected: Any = client_for(client, stack)
+        check_reach(store.location, connected)
         watch = Watch(connected, listeners, report.store)
         watch.services = run.recipe.services(by_label)
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))

@@ -19,11 +19,11 @@ from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from rs_embed_dask.maps.region import Region
     from rs_embed_dask.maps.request import MapRequest, MapRun
     from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.map_layout import Asked
 
 __all__ = ["store_for"]
@@ -32,7 +32,7 @@ _GROWS: Final = frozenset({"region", "temporals"})
 _AUTO: Final = "auto"
 
 
-def store_for(run: MapRun, out: str | Path) -> MapStore:
+def store_for(run: MapRun, out: Target) -> MapStore:
     """Make the map, or add to the one that is there what it lacks. Every refusal comes before the first write."""
     asked = run.asked()
     if not MapStore.exists(out):

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 from zarr.storage import FsspecStore, ObjectStore
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
+from rs_embed_dask.store.services import OBJECT_SCHEMES
 from rs_embed_dask.store.swap import LostAnswerError, ObjectKey, Tag, locked, put_mode, refusals, tag_of
-from rs_embed_dask.store.target import OBJECT_SCHEMES, Location
+from rs_embed_dask.store.target import Location
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from rs_embed_dask.errors import StoreError, StoreMismatchError
 from rs_embed_dask.store.checksum import json_checksum
 from rs_embed_dask.store.document import COPY_KEY, MAP, MARK, ROOT_KEY, group_document, now, of_kind, ready
+from rs_embed_dask.store.fence import stamped_json
 from rs_embed_dask.store.layout import LAYOUT_VERSION
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import MapGroup, MapLayout
@@ -115,6 +116,11 @@ class MapDocument:
         if self.is_ready:
             location.write(COPY_KEY, content)
         return saved
+
+    @classmethod
+    def stamped(cls, content: bytes | None, mark: str) -> bytes:
+        """Put a mark into the content of the root document, or begin one."""
+        return stamped_json(cls().to_bytes() if content is None else content, mark)
 
     @classmethod
     def load(cls, location: Location) -> MapDocument:

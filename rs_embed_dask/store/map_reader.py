@@ -11,21 +11,25 @@ from rs_embed_dask.store.conventions import cf_attrs, spatial_attrs
 from rs_embed_dask.store.layout import POSITIONS
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_store import MapStore
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.map_layout import MapGroup, MapLayout
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = ["open_map"]
 
 
-def open_map(path: Target) -> xr.DataTree:
+def open_map(path: Target, *, storage_options: StorageOptions | None = None) -> xr.DataTree:
     """Open a map as a lazy tree, cropped to the blocks that were computed.
 
     Parameters
     ----------
     path : str, path-like or zarr store
         The map's place.
+    storage_options : dict, optional
+        Of an object store; as `compute_embeddings`.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def open_map(path: Target) -> xr.DataTree:
     --------
     >>> open_map("county.zarr")["galileo-nano"]["utm31"].embedding.isel(time=0)  # doctest: +SKIP
     """
-    view = MapStore.open(path)
+    view = MapStore.open(located(path, storage_options))
     nodes = {"/": xr.Dataset(attrs={"request": view.request, "receipt": view.receipt})}
     for label in view.labels:
         table = view.positions(label)

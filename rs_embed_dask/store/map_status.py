@@ -19,6 +19,7 @@ from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_store import MapStore
 from rs_embed_dask.store.status import FAILURES, StatusReport, reason_pattern, shown_counts, shown_model
 from rs_embed_dask.store.store import Store
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.show.tables import Counts
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.map_store import MapView
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = ["BlockReasons", "MapStatus", "status"]
 
@@ -218,13 +220,15 @@ def _score_text(facts: dict[str, Any]) -> str:
     return ", ".join([*there, f"from {counted(facts['blocks'], 'block')}"])
 
 
-def status(path: Target) -> StatusReport | MapStatus:
+def status(path: Target, *, storage_options: StorageOptions | None = None) -> StatusReport | MapStatus:
     """Report the outcome of every item of a store, or of every block of a map.
 
     Parameters
     ----------
     path : str, path-like or zarr store
         The store's place; it may be written to at the same time.
+    storage_options : dict, optional
+        Of an object store; as `compute_embeddings`.
 
     Returns
     -------
@@ -239,6 +243,7 @@ def status(path: Target) -> StatusReport | MapStatus:
     --------
     >>> status("run.zarr").table.query("status == 'read_failed'")  # doctest: +SKIP
     """
-    if kind_of(Location.of(path, read_only=True)) == MAP:
-        return MapStatus.of(MapStore.open(path))
-    return StatusReport.of(Store.open(path))
+    place = located(path, storage_options)
+    if kind_of(Location.of(place, read_only=True)) == MAP:
+        return MapStatus.of(MapStore.open(place))
+    return StatusReport.of(Store.open(place))

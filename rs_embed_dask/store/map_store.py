@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -16,7 +17,7 @@ from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
 from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.layout import POSITIONS, UNDONE, Status
-from rs_embed_dask.store.map_arrays import claim_map, fill_map, keep_positions, top_up
+from rs_embed_dask.store.map_arrays import claim_map, fill_map, keep_positions, map_vacancy, top_up
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
@@ -24,7 +25,7 @@ from rs_embed_dask.store.map_writer import StoredBlock
 from rs_embed_dask.store.receipt import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set as AbstractSet
+    from collections.abc import Callable, Iterator, Sequence, Set as AbstractSet
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.map_layout import Asked, BlockResult, MapGroup, MapLayout, TimeSpan
@@ -234,7 +235,10 @@ class MapStore(MapView):
             If the place holds a finished store or anything else, or cannot be written.
         """
         location = Location.of(target)
-        return cls(location, fill_map(location, claim_map(location), asked, request=request, receipt=receipt or {}))
+        map_vacancy(location)  # before the fence puts anything there
+        with fenced(location, ROOT_KEY, MapDocument.stamped) as inside:
+            document = fill_map(inside, claim_map(inside), asked, request=request, receipt=receipt or {})
+        return cls(location, document)
 
     @classmethod
     def open(cls, target: Target, mode: Literal["r", "r+"] = "r") -> Self:
@@ -316,14 +320,14 @@ class MapStore(MapView):
         StoreMismatchError
             If a model or group is there with another shape.
         """
-        self._check_writable()
-        request = self.request if request is None else request
-        self._renew(top_up(self._location, self.document, asked, request=request, receipt=receipt or {}))
+        with self._changing() as (inside, document):
+            request = document.request if request is None else request
+            self._renew(top_up(inside, document, asked, request=request, receipt=receipt or {}))
 
     def keep_positions(self, label: str, table: np.ndarray[Any, Any], **attrs: Any) -> None:
         """Write a model's table of positions (dim, row, column), with what is to be known of it."""
-        self._check_writable()
-        self._renew(keep_positions(self._location, self.document, label, table=table, attrs=attrs))
+        with self._changing() as (inside, document):
+            self._renew(keep_positions(inside, document, label, table=table, attrs=attrs))
 
     def keep_scores(self, label: str, content: bytes) -> None:
         """Write the sums that a model's scores are made from, in place of those that were there."""
@@ -332,8 +336,20 @@ class MapStore(MapView):
 
     def update_receipt(self, **parts: Any) -> None:
         """Add to the receipt or replace parts of it. Only the client calls this."""
+        with self._changing() as (inside, document):
+            self._renew(replace(document, receipt=document.receipt | plain(parts)).save(inside))
+
+    def relist(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Change what the root document lists: the metadata of groups and arrays by path."""
+        with self._changing() as (inside, document):
+            self._renew(replace(document, metadata=change(dict(document.metadata))).save(inside))
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Location, MapDocument]]:
+        """Give the root document as it is now, and a place where it can be replaced."""
         self._check_writable()
-        self._renew(replace(self.document, receipt=self.receipt | plain(parts)).save(self._location))
+        with fenced(self._location, ROOT_KEY, MapDocument.stamped) as inside:
+            yield inside, MapDocument.load(inside)
 
     def _renew(self, document: MapDocument) -> None:
         self._document_read = document

@@ -11,17 +11,19 @@ from rs_embed_dask.store.accessor import georeferenced, plain_tree
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import COVERAGE
 from rs_embed_dask.store.store import Store
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
     from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.services import StorageOptions
     from rs_embed_dask.store.store import StoreView
 
 __all__ = ["item_grid", "items_frame", "open_store", "tree_of"]
 
 
-def open_store(path: Target) -> xr.DataTree:
+def open_store(path: Target, *, storage_options: StorageOptions | None = None) -> xr.DataTree:
     """Open a store as a lazy tree, whose items are found by id.
 
     The arrays are those of ``xarray.open_datatree(path, engine="zarr", chunks={})``. Here ``item`` holds the ids, and
@@ -32,6 +34,8 @@ def open_store(path: Target) -> xr.DataTree:
     ----------
     path : str, path-like or zarr store
         The store's place.
+    storage_options : dict, optional
+        Of an object store; as `compute_embeddings`.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def open_store(path: Target) -> xr.DataTree:
     --------
     >>> open_store("run.zarr")["rcf"].embedding.sel(item="field-17")  # doctest: +SKIP
     """
-    store = Store.open(path)
+    store = Store.open(located(path, storage_options))
     store.counts()  # refuses status codes that do not exist
     # Of a service, xarray would open the URL by fsspec.
     opening: Any = store.location.target if store.location.service is None else store.location.storage

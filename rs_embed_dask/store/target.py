@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from zarr.abc.store import Store as ZarrStore
@@ -22,14 +20,19 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.durable import DurableStore, clear, files, leftovers
+from rs_embed_dask.store.services import OBJECT_SCHEMES, check_address, open_service, service_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["GUARD", "ROOT_KEY", "Location", "Target", "explained"]
+    from rs_embed_dask.store.services import ServiceOptions, StorageOptions
 
-Target: TypeAlias = "str | os.PathLike[str] | ZarrStore"
-"""A local path, the URL of an object store or of anything that fsspec understands, or a Zarr store object."""
+__all__ = ["GUARD", "ROOT_KEY", "Location", "Target", "explained", "located"]
+
+Target: TypeAlias = "str | os.PathLike[str] | ZarrStore | Location"
+"""A local path, the URL of an object store or of anything that fsspec understands, a Zarr store object, or a place."""
+
+_T = TypeVar("_T")
 
 ROOT_KEY: Final = "zarr.json"
 """The key of the root document, which is the store's own commit record."""
@@ -37,13 +40,7 @@ ROOT_KEY: Final = "zarr.json"
 GUARD: Final = ".lease"
 """The folder of the lease and of the locks; it is no part of the content."""
 
-OBJECT_SCHEMES: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"})
-"""Services with conditional writes, which obstore speaks to."""
-
 _AT_ONCE: Final = 64
-# Stated here because obstore's own ten attempts are over after two seconds: these last for half a minute.
-_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.5), "base": 3, "max_backoff": timedelta(seconds=15)}
-_RETRY: Final[dict[str, Any]] = {"max_retries": 12, "backoff": _BACKOFF}
 
 
 def _storage_errors() -> tuple[type[BaseException], ...]:
@@ -61,7 +58,9 @@ def explained(what: str, value: object, fix: str) -> Iterator[None]:
         reason = f"no permission ({error.strerror or error})"
         raise StoreError(what, value=value, reason=reason, fix="make it writable, or choose another path") from error
     except _storage_errors() as error:
-        raise StoreError(what, value=value, reason=f"{type(error).__name__}: {error}", fix=fix) from error
+        # Of obstore's errors, the rest is a printout of nested values.
+        reason = f"{type(error).__name__}: {error}".partition("\n\nDebug source")[0]
+        raise StoreError(what, value=value, reason=reason, fix=fix) from error
     except (ValueError, RuntimeError, KeyError, EOFError) as error:
         if isinstance(error, StoreError):
             raise
@@ -75,10 +74,14 @@ class Location:
 
     target: str | ZarrStore
     read_only: bool = False
+    options: ServiceOptions = ()
+    """Of an object store, beside its URL; none is a secret."""
 
     @classmethod
     def of(cls, target: Target, *, read_only: bool = False) -> Location:
         """Understand what a user gives as the place of a store."""
+        if isinstance(target, Location):
+            return replace(target, read_only=read_only)
         if isinstance(target, ZarrStore):
             return cls(target, read_only)
         given: object = target
@@ -92,6 +95,7 @@ class Location:
         if parts.scheme in {"file", "local"}:
             # Zarr's LocalStore renames each file into place; fsspec's local files are written where they stand.
             return cls(str(Path(unquote(parts.netloc + parts.path)).absolute()), read_only)
+        check_address(text)
         return cls(text, read_only)
 
     @property
@@ -102,7 +106,7 @@ class Location:
     @property
     def is_portable(self) -> bool:
         """Whether another process can open the same place."""
-        return isinstance(self.target, str)
+        return isinstance(self.target, str) and urlsplit(self.target).scheme != "memory"
 
     @cached_property
     def storage(self) -> ZarrStore:
@@ -120,10 +124,8 @@ class Location:
             raise StoreError("store target", value=self.target, reason=str(error), fix=fix) from error
 
     def _service(self) -> Any:
-        """Open an object store; credentials come from the environment of each process, never from the URL."""
         with explained("store target", self.target, "check the URL, and the credentials in the environment"):
-            # No options of the client: they would replace those of the environment (AWS_ALLOW_HTTP and the like).
-            return import_module("obstore.store").from_url(self.target, retry_config=_RETRY)
+            return open_service(str(self.target), self.options)
 
     @property
     def folder(self) -> Path | None:
@@ -138,8 +140,7 @@ class Location:
     @property
     def is_locked_in_process(self) -> bool:
         """Whether other processes reach the place, but not its locks."""
-        is_remote = isinstance(self.target, str) and urlsplit(self.target).scheme != "memory"
-        return is_remote and isinstance(self.storage, FsspecStore)
+        return self.is_portable and isinstance(self.storage, FsspecStore)
 
     def read(self, key: str) -> bytes | None:
         """Read one key."""
@@ -204,14 +205,24 @@ class Location:
         return sorted(set(names) - {GUARD, *partial})
 
     def __getstate__(self) -> dict[str, Any]:
-        if not self.is_portable:
+        if not isinstance(self.target, str):
             fix = "write from the process that holds it, or give a path or URL as the target"
             reason = "a store in memory cannot be sent to another process"
             raise StoreError("store target", value=self.name, reason=reason, fix=fix)
-        return {"target": self.target, "read_only": self.read_only}
+        return {"target": self.target, "read_only": self.read_only, "options": self.options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def located(target: _T, storage_options: StorageOptions | None) -> _T | Location:
+    """Return a place with the options of its object store; what is given, where there are none."""
+    if storage_options is None:
+        return target
+    given: Any = target
+    location = Location.of(given)
+    url = location.target if isinstance(location.target, str) else ""
+    return replace(location, options=service_options(url, storage_options))
 
 
 def _file(path: str) -> bytes | None:

@@ -21,6 +21,7 @@ from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.lease import ALL_CHUNKS, leased, seconds_to_wait
 from rs_embed_dask.store.map_store import MapView
 from rs_embed_dask.store.store import StoreView
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.lease import ChunkRange, Lease
     from rs_embed_dask.store.map_store import MapStore
+    from rs_embed_dask.store.services import StorageOptions
     from rs_embed_dask.store.store import Store
 
 __all__ = ["Damage", "Remedy", "VerifyReport", "has_lost_chunks", "mend_lost_blocks", "mend_lost_chunks", "verify"]
@@ -118,7 +120,9 @@ class VerifyReport:
         return page_html(self._title(), self._sections())
 
 
-def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyReport:
+def verify(
+    path: Target, *, repair: bool = False, wait: float = 0.0, storage_options: StorageOptions | None = None
+) -> VerifyReport:
     """Read all of a store, or of a map, and compare it with its checksums.
 
     Every chunk of a row that is OK or PARTIAL must be there, decode, and belong to its items; every row must have the
@@ -137,6 +141,8 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
         holds the store's lease. Without a repair the store may be in use; what is being written may then look damaged.
     wait : float, default 0
         Seconds to wait, before a repair, while a run writes to the store.
+    storage_options : dict, optional
+        Of an object store; as `compute_embeddings`.
 
     Returns
     -------
@@ -157,13 +163,14 @@ def verify(path: Target, *, repair: bool = False, wait: float = 0.0) -> VerifyRe
     False
     """
     wait = seconds_to_wait(wait)
-    reading = Location.of(path, read_only=True)
+    place = located(path, storage_options)
+    reading = Location.of(place, read_only=True)
     is_map = kind_of(reading) == MAP
     verified = _verified_map if is_map else _verified
     if not repair:
         return verified(reading, None)
     (check_map_root if is_map else check_root)(reading)  # before the lease puts anything there
-    location = Location.of(path)
+    location = Location.of(place)
     with leased(location, wait=wait) as lease:
         return verified(location, lease)
 

@@ -7,14 +7,15 @@ an unforeseen way is printed with its seed; ``--first SEED --seeds 1`` plays it 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from rs_embed_dask.store import Store
+from rs_embed_dask.store import MapStore, Store
+from tests.chaos.depots import DEPOTS, Bucket, Folder
 from tests.chaos.farm import Farm
+from tests.chaos.maps import MapStage
 from tests.chaos.play import Outcome, Play, undisturbed
 from tests.chaos.schedule import Schedule
 from tests.chaos.stages import Stage, stage
@@ -22,20 +23,24 @@ from tests.chaos.stages import Stage, stage
 PROVIDERS = ("synthetic", "stac")
 
 
-def attack(name: str, schedules: list[Schedule], folder: Path, *, is_map: bool) -> list[Outcome]:
+def attack(
+    name: str, schedules: list[Schedule], folder: Path, *, is_map: bool, depot: Folder | Bucket
+) -> list[Outcome]:
     """Play schedules with one provider, one after the other, on a cluster that they share until they kill it."""
     folder.mkdir()
     with stage(name, folder, is_map=is_map) as chosen, Farm(folder) as farm:
         reference = undisturbed(chosen, farm)
-        return [_played(schedule, chosen, farm=farm, reference=reference) for schedule in schedules]
+        return [_played(schedule, chosen, farm=farm, depot=depot, reference=reference) for schedule in schedules]
 
 
-def _played(schedule: Schedule, chosen: Stage, *, farm: Farm, reference: Store) -> Outcome:
-    target = farm.folder / f"seed-{schedule.seed}.zarr"
+def _played(
+    schedule: Schedule, chosen: Stage | MapStage, *, farm: Farm, depot: Folder | Bucket, reference: Store | MapStore
+) -> Outcome:
+    target = depot.place(farm.folder / f"seed-{schedule.seed}.zarr")
     outcome = Play(schedule, chosen, farm=farm, target=target).run(reference)
     print(f"{chosen.name:<13}  {outcome}", flush=True)
     if outcome.is_clean:
-        shutil.rmtree(target)
+        depot.remove(target)
     if any("scheduler" in blow or "all" in blow for blow in outcome.struck):
         farm.close()  # with what is left of the old cluster
     return outcome
@@ -68,6 +73,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--provider", choices=PROVIDERS, help="one of the two; both if left out")
     parser.add_argument("--maps", action="store_true", help="attack a map instead of places, compared block by block")
+    parser.add_argument("--store", choices=DEPOTS, default="folder", help="a folder, or an S3 service with faults")
     parser.add_argument("--drivers", type=int, choices=(1, 2), default=1, help="calls that write to one store at once")
     parser.add_argument("--out", type=Path, help="folder for logs, notes and the stores of runs that went wrong")
     chosen = parser.parse_args()
@@ -76,8 +82,14 @@ def main() -> int:
         folder = chosen.out or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         names = PROVIDERS if chosen.provider is None else (chosen.provider,)
-        outcomes = [outcome for name in names for outcome in attack(name, schedules, folder / name, is_map=chosen.maps)]
+        with DEPOTS[chosen.store]() as depot:
+            outcomes = [
+                outcome
+                for name in names
+                for outcome in attack(name, schedules, folder / name, is_map=chosen.maps, depot=depot)
+            ]
     print(figures(outcomes))
+    print(depot)
     return 0 if all(outcome.is_clean for outcome in outcomes) else 1
 
 

@@ -21,7 +21,7 @@ from distributed import Client, Nanny, Scheduler, Worker
 import rs_embed_dask as rs
 from rs_embed_dask.engine.report import RunFinished, RunStarted
 from rs_embed_dask.errors import RsEmbedError
-from rs_embed_dask.store import lease
+from rs_embed_dask.store import Target, lease
 
 MODULES = [
     "distributed",
@@ -127,7 +127,7 @@ class Job:
     """A call of `compute_embeddings` or `compute_map`, or of `resume` where there are no arguments."""
 
     address: str
-    target: Path
+    target: Target
     note: Path
     arguments: dict[str, Any] | None = None
     wait_s: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from rs_embed_dask.maps.kept import book_of
 from rs_embed_dask.providers import Provider
 from rs_embed_dask.specs import BBox, TemporalSpec
-from rs_embed_dask.store import DONE, BlockKey, MapStore, Status, verify
+from rs_embed_dask.store import DONE, BlockKey, MapStore, Status, Target, verify
 from rs_embed_dask.store.map_layout import COVERAGE
 from tests.chaos.verdict import Verdict
 
@@ -46,13 +45,13 @@ class MapStage:
             "preview": False,
         }
 
-    def progress(self, target: Path) -> tuple[float, int]:
+    def progress(self, target: Target) -> tuple[float, int]:
         """What share of the blocks is done, and how many are not."""
         counts = MapStore.open(target).counts().values()
         done = sum(codes.get(code, 0) for codes in counts for code in DONE)
         return done / (self.blocks * len(MODELS)), sum(sum(codes.values()) for codes in counts) - done
 
-    def judge(self, target: Path, reference: MapStore | None) -> Verdict:
+    def judge(self, target: Target, reference: MapStore | None) -> Verdict:
         """Compare with an undisturbed run; without one, with itself."""
         # Opened as the next run would: that removes what writes left that were killed after the last call.
         store = MapStore.open(target, mode="r+")
@@ -74,7 +73,7 @@ class MapStage:
             ),
         )
 
-    def reference(self, target: Path) -> MapStore:
+    def reference(self, target: Target) -> MapStore:
         """Open what an undisturbed run has left, and make sure that there is something to compare with."""
         store = MapStore.open(target)
         there = {

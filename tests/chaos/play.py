@@ -23,6 +23,8 @@ from tests.chaos.verdict import Verdict
 if TYPE_CHECKING:
     import psutil
 
+    from rs_embed_dask.store import Target
+
 PATIENCE_S = 150.0
 TICK_S = 0.1
 LINGER_S = 5.0
@@ -115,7 +117,7 @@ class Driver:
 class Play:
     """A run under attack."""
 
-    def __init__(self, schedule: Schedule, stage: Stage | MapStage, *, farm: Farm, target: Path) -> None:
+    def __init__(self, schedule: Schedule, stage: Stage | MapStage, *, farm: Farm, target: Target) -> None:
         self.schedule, self.stage, self.farm, self.target = schedule, stage, farm, target
         self.outcome = Outcome(schedule)
         self.drivers: list[Driver] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from rs_embed_dask.providers import Provider, open_provider
 from rs_embed_dask.specs import TemporalSpec
-from rs_embed_dask.store import Status, Store
+from rs_embed_dask.store import Status, Store, Target
 from tests.chaos.maps import BORDER, MapStage
 from tests.chaos.verdict import Verdict, done_share, judge, open_chunks
 from tests.services.landscape_catalog import Landscape
@@ -45,18 +45,18 @@ class Stage:
             "chunk_items": CHUNK_ITEMS,
         }
 
-    def progress(self, target: Path) -> tuple[float, int]:
+    def progress(self, target: Target) -> tuple[float, int]:
         """What share of the items is done, and how many chunks are not."""
         store = Store.open(target)
         return done_share(store, PLACES), open_chunks(store)
 
-    def judge(self, target: Path, reference: Store | None) -> Verdict:
+    def judge(self, target: Target, reference: Store | None) -> Verdict:
         """Compare with an undisturbed run; without one, with itself."""
         # Opened as the next run would: that removes what writes left that were killed after the last call.
         store = Store.open(target, mode="r+")
         return judge(store, reference or store)
 
-    def reference(self, target: Path) -> Store:
+    def reference(self, target: Target) -> Store:
         """Open what an undisturbed run has left, and make sure that there is something to compare with."""
         store = Store.open(target)
         embedded = sum(

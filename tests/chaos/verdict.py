@@ -57,7 +57,7 @@ def judge(store: Store, reference: Store) -> Verdict:
         lost=tuple(lost),
         doubled=tuple(name for name, count in times.items() if count > 1),
         wrong=tuple(sorted({name for name, _ in wrong})),
-        damages=tuple(f"{one.where}: {one.reason}" for one in verify(store.target).damages),
+        damages=tuple(f"{one.where}: {one.reason}" for one in verify(store.location).damages),
         details=(
             *(f"{name} is lost: {_told(dict(rows).get(name))}" for name in lost),
             *(f"{name} is wrong: {_difference(row, right.get(name))}" for name, row in wrong),

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
+SLOW_DOWN = f"{XML}<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>".encode()
 
 
 class ObjectService:
@@ -24,7 +25,8 @@ class ObjectService:
     Parameters
     ----------
     rates : dict of str to float
-        Shares of requests: "busy" (503), "lost" (done, but the connection breaks before the answer).
+        Shares of requests: "busy" (503), "slow" (503, SlowDown), "lost" (done, but the connection breaks before
+        the answer), "dropped" (the connection breaks before anything is done).
     seed : int
         Of the faults.
     """
@@ -71,6 +73,10 @@ class ObjectService:
             "AWS_REGION": "us-east-1",
         }
 
+    def options(self):
+        """The same as options that hold no secret: requests are not signed."""
+        return {"endpoint": self.url, "allow_http": True, "region": "us-east-1", "skip_signature": True}
+
     def upload(self, folder, prefix):
         """Take over the files of a folder, as if another program had copied them."""
         with self.lock:
@@ -87,14 +93,12 @@ class ObjectService:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         key = unquote(parts.path).removeprefix(f"/{self.bucket}").lstrip("/")
         with self.lock:
-            fate = self.rng.random()
-            is_busy = fate < self.rates.get("busy", 0)
-            is_lost = not is_busy and fate < self.rates.get("busy", 0) + self.rates.get("lost", 0)
-            status, headers, content = (503, {}, b"") if is_busy else self.handle(request, key, parts.query, body)
+            fate = self.fate()
+            refused = {"busy": (503, {}, b""), "slow": (503, {"Retry-After": "0"}, SLOW_DOWN), "dropped": (0, {}, b"")}
+            status, headers, content = refused.get(fate) or self.handle(request, key, parts.query, body)
             self.counts[request.command] += 1
-            self.counts["busy"] += is_busy
-            self.counts["lost"] += is_lost
-        if is_lost:
+            self.counts[fate] += 1
+        if fate in {"lost", "dropped"}:
             request.close_connection = True
             with contextlib.suppress(OSError):
                 request.connection.shutdown(2)
@@ -104,7 +108,17 @@ class ObjectService:
         for name, value in {**headers, "Content-Length": length}.items():
             request.send_header(name, value)
         request.end_headers()
-        request.wfile.write(content)
+        if request.command != "HEAD":
+            request.wfile.write(content)
+
+    def fate(self):
+        """What happens to the next request."""
+        drawn = self.rng.random()
+        for name, rate in self.rates.items():
+            if drawn < rate:
+                return name
+            drawn -= rate
+        return "answered"
 
     def handle(self, request, key, query, body):
         if request.command == "GET" and not key:
@@ -112,6 +126,7 @@ class ObjectService:
         return getattr(self, request.command.lower())(key, request.headers, body)
 
     def put(self, key, headers, body):
+        self.counts[next((name for name in ("If-None-Match", "If-Match") if name in headers), "unconditional")] += 1
         old = self.objects.get(key)
         tag = f'"{hashlib.md5(body).hexdigest()}"'
         if headers.get("If-None-Match") == "*" and old is not None:

@@ -54,7 +54,7 @@ def at_once(monkeypatch):
     """Requests that fail are repeated at once."""
     soon = timedelta(milliseconds=1)
     waits = {"init_backoff": soon, "base": 2, "max_backoff": soon}
-    monkeypatch.setattr("rs_embed_dask.store.target._RETRY", {"max_retries": 8, "backoff": waits})
+    monkeypatch.setattr("rs_embed_dask.store.services._RETRY", {"max_retries": 8, "backoff": waits})
 
 
 def test_a_store_survives_lost_answers_and_a_busy_service(service, at_once):

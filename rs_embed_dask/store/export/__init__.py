@@ -11,6 +11,7 @@ from rs_embed_dask.store.export.geoparquet import to_geoparquet
 from rs_embed_dask.store.export.netcdf import to_netcdf
 from rs_embed_dask.store.export.neuco import to_neuco_csv
 from rs_embed_dask.store.export.rs_embed import to_rs_embed
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rs_embed_dask.store.document import Target
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = [
     "FORMATS",
@@ -65,6 +67,7 @@ def export(
     path: str | Path,
     *,
     model: str | Sequence[str] | None = None,
+    storage_options: StorageOptions | None = None,
     **options: Any,
 ) -> Path:
     """Write a run or a map in another format.
@@ -81,6 +84,8 @@ def export(
         items or spans, and a STAC catalogue, take a folder.
     model : str or list of str, optional
         The models to write; default all.
+    storage_options : dict, optional
+        Of the object store of a run that is given by its URL; as `compute_embeddings`.
     **options
         ``dims``, ``group`` and ``span`` of `to_cog`; ``href`` and ``license`` of `to_stac`.
 
@@ -108,4 +113,4 @@ def export(
     for name in options:
         if name not in _OPTIONS.get(format, ()):
             raise UnknownNameError.among(f"option of {format}", name, ("model", *_OPTIONS.get(format, ())))
-    return FORMATS[format](run, path, model=model, **options)
+    return FORMATS[format](located(run, storage_options), path, model=model, **options)

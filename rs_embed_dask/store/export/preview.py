@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Location, Target
     from rs_embed_dask.store.export.fields import MapField
-    from rs_embed_dask.store.map_document import MapDocument
     from rs_embed_dask.store.map_store import MapView
 
     _Reader = Callable[[slice, slice], NDArray[Any]]
@@ -95,7 +94,8 @@ def build_preview(path: Target, *, embeddings: bool = False) -> list[str]:
     ['rcf/preview/utm31']
     """
     view = MapStore.open(path, "r+")
-    document, tree = _cleared(view), open_map(path)
+    _clear(view)
+    tree = open_map(path)
     pyramids = [
         pyramid
         for label in view.labels
@@ -105,19 +105,16 @@ def build_preview(path: Target, *, embeddings: bool = False) -> list[str]:
     tops = sorted({one.rpartition("/")[0] for one in pyramids})
     keys = sorted(key for top in tops for key in view.location.keys(top) if key.endswith(f"/{ROOT_KEY}"))
     listed = {path: array_document(view.location, path) for key in keys for path in [key.removesuffix(f"/{ROOT_KEY}")]}
-    replace(document, metadata=document.metadata | listed).save(view.location)
+    view.relist(lambda all_listed: all_listed | listed)
     return pyramids
 
 
-def _cleared(view: MapStore) -> MapDocument:
+def _clear(view: MapStore) -> None:
     """Take old pyramids off the list, then out of the store."""
     folders = [f"{label}/{name}" for label in view.labels for name in (PREVIEW, POOLED)]
-    old = view.document
-    kept = {one: facts for one, facts in old.metadata.items() if not _is_below(one, folders)}
-    document = replace(old, metadata=kept).save(view.location)
+    view.relist(lambda listed: {one: facts for one, facts in listed.items() if not _is_below(one, folders)})
     for one in folders:
         view.location.remove(one)
-    return document
 
 
 def _is_below(path: str, folders: Sequence[str]) -> bool:
