@@ -20,15 +20,15 @@ from rs_embed_dask.errors import (
     EngineError,
     LicenceError,
     PlanError,
+    RsEmbedError,
     SpecError,
     StoreBusyError,
     StoreError,
-    StoreMismatchError,
     UnknownNameError,
 )
 from rs_embed_dask.store import Location, Status, Store, leased
 from tests.engine.caller import MODEL, SPAN, call, place
-from tests.engine.fakes import until
+from tests.engine.fakes import die, until
 from tests.engine.faulty import Faulty
 
 COUNT, FIRST, CHUNK = 12, 8, 4
@@ -174,54 +174,57 @@ def test_what_was_cancelled_is_resumed_from_here(connect, held, go, undisturbed,
     assert_whole(out, undisturbed)
 
 
-def test_a_driver_waits_for_whoever_holds_the_lease_and_can_be_cancelled_meanwhile(connect, tmp_path):
+def nothing():
+    """A store that is there."""
+
+
+def test_a_driver_waits_for_whoever_holds_the_lease_and_can_be_cancelled_meanwhile(connect, threads_client, tmp_path):
     client, out = connect(), tmp_path / "run.zarr"
     provider = rs.open_provider("synthetic", **SEED)
-    rs.submit(rs.compute_embeddings, [place(0)], MODEL, SPAN, out=out, client=client, provider=provider).wait(60)
+    call(out, range(2), threads_client)
     with leased(Location.of(out)):
         with pytest.raises(StoreBusyError, match="is writing to it"):
             submitted(out, client, provider)
-        run = rs.DetachedRun(out, client)
-        errand = detached.Errand(lambda: None, rs.api.embeddings_errand([place(0)], MODEL, SPAN, out=out).job)
-        detached.begin(errand, out, client)
+        errand = rs.api.embeddings_errand([place(0), place(1)], MODEL, SPAN, out=out, provider=provider)
+        run = detached.begin(detached.Errand(nothing, errand.job), out, client)
         until(lambda: any(client.processing().values()))
         run.cancel()
         until(lambda: not client.list_datasets())
     assert run.status().state == "complete"
 
 
-class Unlicensed(Held):
-    """A provider whose later reads raise what ends a run."""
-
-    def cube(self, read):
-        super().cube(read)
-        raise LicenceError("terms", reason="they were not accepted", fix="accept them")
+def unlicensed(**given):
+    """A driver that ends by an error."""
+    raise LicenceError("terms", reason="they were not accepted", fix="accept them")
 
 
-def test_the_error_that_ended_a_run_is_raised_by_who_waits(connect, held, go, tmp_path):
+def test_the_error_that_ended_a_run_is_raised_by_whoever_waits(connect, threads_client, tmp_path):
     client, out = connect(), tmp_path / "run.zarr"
-    go.touch()
-    run = submitted(out, client, Unlicensed(held.provider, (), go=str(go)))
+    call(out, range(2), threads_client)
+    run = detached.begin(detached.Errand(nothing, unlicensed), out, client)
     for waiting in (run, rs.DetachedRun(out, connect())):
         with pytest.raises(LicenceError, match="they were not accepted"):
             waiting.wait(60)
     status = run.status()
-    assert (status.state, status.done) == ("failed", 0)
+    assert (status.state, status.done) == ("failed", 2)
     assert "they were not accepted" in status.problems[0]
-    provider = rs.open_provider("synthetic", **SEED)
-    again = rs.DetachedRun(out, client)
-    with pytest.raises(StoreMismatchError, match="provider"):
-        submitted(out, client, provider)
-    assert again.status().state == "failed"
+    assert submitted(out, client, rs.open_provider("synthetic", **SEED), count=3).wait(60).state == "complete"
+    assert n_ok(out) == 3
 
 
-class Deadly(Held):
-    """A provider that ends the process of whoever asks it where places of a call are; as a driver's fault would."""
+def deadly(**given):
+    """A driver that ends its process, as a lack of memory does."""
+    die()
 
-    def sensors(self):
-        if threading.current_thread().name.startswith("Dask-"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().sensors()
+
+def test_a_driver_that_loses_each_worker_ends_the_run(connect, threads_client, tmp_path):
+    client, out = connect(), tmp_path / "run.zarr"
+    call(out, range(2), threads_client)
+    run = detached.begin(detached.Errand(nothing, deadly), out, client)
+    with pytest.raises(EngineError, match="its worker was lost each time before anything more was stored"):
+        run.wait(90)
+    assert run.status().state == "failed"
+    until(lambda: len(current_workers(client)) == 2)
 
 
 def test_a_map_is_submitted_by_the_same_verb(connect, tmp_path):
@@ -250,8 +253,8 @@ def test_a_map_is_submitted_by_the_same_verb(connect, tmp_path):
         ({"no_such": 1}, UnknownNameError, "no_such"),
         ({"wait": -1}, SpecError, "seconds"),
         ({"progress": "loud"}, SpecError, "no such way to show progress"),
-        ({"device": "cuda:7"}, PlanError, "cuda:7"),
-        ({"provider": Held(threading.Lock(), ())}, PlanError, "cannot be sent to the cluster"),
+        ({"models": "satmae"}, RsEmbedError, "licence"),
+        ({"provider": Held(rs.open_provider("synthetic"), (threading.Lock(),))}, PlanError, "cannot be sent"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_made(changes, error, match, connect, tmp_path):
@@ -275,12 +278,3 @@ def test_a_scheduler_that_ends_with_this_process_is_warned_of(threads_client, tm
     assert run.wait(60).state == "complete"
     with pytest.raises(StoreError):
         rs.DetachedRun(tmp_path / "none.zarr", threads_client).status()
-
-
-def test_workers_that_are_killed_each_time_end_the_run(connect, held, tmp_path):
-    client = connect()
-    run = submitted(tmp_path / "run.zarr", client, Deadly(held.provider, (), go=held.go), count=4)
-    with pytest.raises(EngineError, match="its worker was lost each time before anything more was stored"):
-        run.wait(90)
-    assert run.status().state == "failed"
-    until(lambda: len(current_workers(client)) == 2)
