@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     )
     from rs_embed_dask.api_few import can_run, get_embedding, get_embeddings_batch, inspect_input
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
+    from rs_embed_dask.api_submit import submit
     from rs_embed_dask.compat.exporting import export_batch
     from rs_embed_dask.embedding import Embedding
     from rs_embed_dask.engine.clusters import cluster
+    from rs_embed_dask.engine.detached import DetachedRun
     from rs_embed_dask.errors import RsEmbedError
     from rs_embed_dask.inference.loading import load_model
     from rs_embed_dask.models import register_model
@@ -72,9 +74,11 @@ _HOMES = {
     ),
     "rs_embed_dask.api_few": ("can_run", "get_embedding", "get_embeddings_batch", "inspect_input"),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
+    "rs_embed_dask.api_submit": ("submit",),
     "rs_embed_dask.compat.exporting": ("export_batch",),
     "rs_embed_dask.embedding": ("Embedding",),
     "rs_embed_dask.engine.clusters": ("cluster",),
+    "rs_embed_dask.engine.detached": ("DetachedRun",),
     "rs_embed_dask.errors": ("RsEmbedError",),
     "rs_embed_dask.inference.loading": ("load_model",),
     "rs_embed_dask.models": ("register_model",),
@@ -107,6 +111,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BBox",
+    "DetachedRun",
     "Embedding",
     "FetchSpec",
     "InputPrep",
@@ -147,6 +152,7 @@ __all__ = [
     "register_provider",
     "resume",
     "status",
+    "submit",
     "to_cog",
     "to_dataframe",
     "to_geodataframe",

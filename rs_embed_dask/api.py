@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -15,7 +17,7 @@ from rs_embed_dask.specs.base import flag
 from rs_embed_dask.specs.labelled import labelled_places
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.when import seasons, spans
-from rs_embed_dask.store import Store
+from rs_embed_dask.store import Location, Store
 from rs_embed_dask.store.accessor import REPORT, selected
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
@@ -23,11 +25,12 @@ from rs_embed_dask.store.target import located
 from rs_embed_dask.store.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import xarray as xr
 
     from rs_embed_dask.engine.clusters import Connection
+    from rs_embed_dask.engine.detached import Errand
     from rs_embed_dask.engine.plan import Plan, Sizes
     from rs_embed_dask.engine.report import RunReport
     from rs_embed_dask.engine.watch import Options, Progress
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
     from rs_embed_dask.specs.model import ModelsLike
     from rs_embed_dask.specs.places import PlacesLike
     from rs_embed_dask.specs.when import SpansLike
-    from rs_embed_dask.store import ChunkRange, ItemColumns, Status
+    from rs_embed_dask.store import ChunkRange, ItemColumns, Lease, Status
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.services import StorageOptions
 
 __all__ = [
     "RequestOptions",
     "compute_embeddings",
+    "embeddings_errand",
     "open_store",
     "plan",
     "resume",
@@ -256,6 +260,7 @@ def resume(
     """
     from rs_embed_dask.engine.clusters import check_reach
     from rs_embed_dask.engine.driver import is_finished, nothing_left
+    from rs_embed_dask.engine.plan import Sizes
     from rs_embed_dask.engine.stored import stored_request, trusted_hosts
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
@@ -264,11 +269,10 @@ def resume(
         chunk_range,
         has_lost_chunks,
         leased,
-        mend_lost_chunks,
         seconds_to_wait,
         verify as verify_store,
     )
-    from rs_embed_dask.store.document import MAP, Location, kind_of
+    from rs_embed_dask.store.document import MAP, kind_of
 
     # Every argument is judged before the store is looked at, so that a finished one does not hide a mistake.
     statuses, span, wait = statuses_of(only), chunk_range(chunks), seconds_to_wait(wait)
@@ -290,19 +294,20 @@ def resume(
     with leased(store.location, chunks=span, wait=wait) as lease:
         store = Store.open(place, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
-        mend_lost_chunks(store, chunks=span)
-        todo = _stored_plan(store, request)
         run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
-        return _run(todo, store, client, run_options)
+        return _continued(store, request, Sizes(), client=client, options=run_options)
 
 
-def _stored_plan(store: Store, request: Request) -> Plan:
-    """Plan what a store holds, as it was decided when it was made."""
-    from rs_embed_dask.engine.plan import Sizes, StoredItems, make_plan
+def _continued(store: Store, request: Request, sizes: Sizes, *, client: Connection, options: Options) -> RunReport:
+    """Compute what is left of what a store holds, as it was decided when it was made; the caller has its lease."""
+    from rs_embed_dask.engine.plan import StoredItems, make_plan
     from rs_embed_dask.engine.position_plan import settled_positions
+    from rs_embed_dask.store import mend_lost_chunks
 
-    sizes, settled = Sizes(chunk_items=store.chunk_items), settled_positions(store)
-    return make_plan(StoredItems(store), request, sizes=sizes, stored=store.layouts, settled=settled)
+    mend_lost_chunks(store, chunks=options.chunks)
+    chosen, settled = replace(sizes, chunk_items=store.chunk_items), settled_positions(store)
+    todo = make_plan(StoredItems(store), request, sizes=chosen, stored=store.layouts, settled=settled)
+    return _run(todo, store, client, options)
 
 
 def _items(spatials: PlacesLike, temporal: SpansLike, options: RequestOptions) -> ItemColumns:
@@ -342,9 +347,9 @@ def _compute(
     from rs_embed_dask.engine.driver import nothing_left
     from rs_embed_dask.engine.outlook import check_faults
     from rs_embed_dask.engine.recipe import choose
-    from rs_embed_dask.engine.topup import finished_store, keep_columns, new_plan, store_for
+    from rs_embed_dask.engine.topup import finished_store
     from rs_embed_dask.engine.watch import Options
-    from rs_embed_dask.store import Location, leased, seconds_to_wait
+    from rs_embed_dask.store import seconds_to_wait
 
     wait = seconds_to_wait(wait)
     check_reach(out, client, comes_back=True)
@@ -353,11 +358,70 @@ def _compute(
         nothing_left(finished, Options(progress=progress))
         return
     check_faults(choose(request), is_here=client is None)
+    with _made(items, request, sizes, out=out, wait=wait) as (store, todo, lease):
+        _run(todo, store, client, Options(progress=progress, guard=lease.check))
+
+
+@contextmanager
+def _made(
+    items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float
+) -> Iterator[tuple[Store, Plan, Lease]]:
+    """Make the store at `out`, or add to it what it lacks, and hold its lease."""
+    from rs_embed_dask.engine.topup import keep_columns, new_plan, store_for
+    from rs_embed_dask.store import Location, leased
+
     new = new_plan(out, items, request, sizes=sizes)
     with leased(Location.of(out), wait=wait) as lease:
         store, todo = store_for(out, items, request, sizes=sizes, new=new)
         keep_columns(store, items)
-        _run(todo, store, client, Options(progress=progress, guard=lease.check))
+        yield store, todo, lease
+
+
+def embeddings_errand(
+    spatials: PlacesLike,
+    models: ModelsLike,
+    temporal: SpansLike,
+    *,
+    out: Target,
+    progress: Progress = True,
+    wait: float = 0.0,
+    **options: Unpack[RequestOptions],
+) -> Errand:
+    """Validate a call of `compute_embeddings` for a driver elsewhere: it continues the store that is made here."""
+    from rs_embed_dask.engine.detached import Errand
+    from rs_embed_dask.engine.outlook import check_faults
+    from rs_embed_dask.engine.recipe import choose
+    from rs_embed_dask.engine.topup import finished_store
+    from rs_embed_dask.store import seconds_to_wait
+
+    request, sizes, wait = request_of(models, options), _sizes(options), seconds_to_wait(wait)
+    items = _items(spatials, temporal, options)
+    if finished_store(out, items, request) is None:
+        check_faults(choose(request), is_here=False)
+    return Errand(
+        make=partial(_make, items, request, sizes, out=out, wait=wait),
+        job=partial(_drive, Location.of(out), request, sizes),
+        progress=progress,
+    )
+
+
+def _make(items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float) -> None:
+    from rs_embed_dask.engine.topup import finished_store
+
+    if finished_store(out, items, request) is None:
+        with _made(items, request, sizes, out=out, wait=wait):
+            pass
+
+
+def _drive(
+    place: Location, request: Request, sizes: Sizes, *, client: Connection, options: Options, wait: float
+) -> RunReport:
+    """Continue the store of a submitted call."""
+    from rs_embed_dask.store import leased
+
+    with leased(place, wait=wait, guard=options.guard) as lease:
+        store = Store.open(place, mode="r+")
+        return _continued(store, request, sizes, client=client, options=options.guarded(lease.check))
 
 
 def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunReport:

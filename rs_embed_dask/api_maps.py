@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from rs_embed_dask.engine.request import MapOptions, RequestOptions, request_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rs_embed_dask.engine.clusters import Connection
+    from rs_embed_dask.engine.detached import Errand
     from rs_embed_dask.engine.watch import Options, Progress
     from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.maps.region import RegionLike
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.services import StorageOptions
 
-__all__ = ["check_map_options", "compute_map", "map_scores", "open_map", "plan_map", "resume_map"]
+__all__ = ["check_map_options", "compute_map", "map_errand", "map_scores", "open_map", "plan_map", "resume_map"]
 
 
 @showing(MapOptions)
@@ -127,6 +129,44 @@ def compute_map(
     planned.outlook.warn()
     compute(run, place, client=client, options=Options(progress=progress), plan=planned, wait=wait)
     return open_map(place)
+
+
+def map_errand(
+    region: RegionLike,
+    models: ModelsLike,
+    temporal: SpansLike,
+    *,
+    out: Target,
+    crs: CrsLike = "utm",
+    overlap: float = 1 / 12,
+    positions: Positions = "auto",
+    dtype: str = "float16",
+    dims: int | None = None,
+    progress: Progress = True,
+    wait: float = 0.0,
+    preview: bool = True,
+    **options: Unpack[MapOptions],
+) -> Errand:
+    """Validate a call of `compute_map` for a driver elsewhere: it continues the map that is made here."""
+    from rs_embed_dask.engine.detached import Errand
+    from rs_embed_dask.engine.outlook import check_faults
+    from rs_embed_dask.maps.compute import compute
+    from rs_embed_dask.maps.estimate import plan_of
+    from rs_embed_dask.store import Location, seconds_to_wait
+
+    wait = seconds_to_wait(wait)
+    run = _map_run(region, models, temporal, (crs, overlap, dtype, positions, dims), options, has_preview=preview)
+    plan_of(run).outlook.warn()
+    check_faults(list(run.chosen.values()), is_here=False)
+    job = partial(compute, run, Location.of(out))
+    return Errand(make=partial(_make, run, out, wait), job=job, progress=progress)
+
+
+def _make(run: MapRun, out: Target, wait: float) -> None:
+    from rs_embed_dask.maps.compute import made_map
+
+    with made_map(run, out, wait=wait):
+        pass
 
 
 @showing(MapOptions)

@@ -113,7 +113,7 @@ def test_shown_commands_have_options_that_exist(page, line):
 def test_every_command_is_on_the_page_of_commands():
     text = (ROOT / "docs" / "cli.md").read_text("utf-8")
     commands = get_command(app).commands
-    known = "embed plan map plan-map status resume verify export models describe inspect weights doctor demo"
+    known = "embed plan map plan-map status watch resume verify export models describe inspect weights doctor demo"
     assert set(known.split()) == set(commands)
     for name in commands:
         assert f"`{name}" in text

@@ -24,6 +24,7 @@ from rs_embed_dask.cli.options import (
     TimeOptions,
     taking,
 )
+from rs_embed_dask.cli.watch import show_run
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
 
 __all__ = ["app", "main"]
@@ -189,6 +190,23 @@ def status(
     else:
         show.status_text(report, rows)
     raise typer.Exit(show.exit_code(report))
+
+
+@app.command()
+def watch(
+    store: StorePath,
+    *,
+    every: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds between looks. Default: 2 in a terminal, else 60.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each look.")] = False,
+) -> None:
+    """Show how a run stands, from its store, until it is complete or Ctrl-C. Exit code 1 if any failed or are pending.
+
+    Needs no cluster: it shows what is done, how fast, who holds the lease and since when, and what went wrong.
+    """
+    raise typer.Exit(show.exit_code(show_run(store, every_s=every, is_once=once, as_json=as_json)))
 
 
 @app.command()

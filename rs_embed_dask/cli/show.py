@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.cli.options import ClusterOptions
     from rs_embed_dask.engine.watch import Progress
     from rs_embed_dask.store import StatusReport
+    from rs_embed_dask.store.live import LiveStatus
     from rs_embed_dask.store.map_status import MapStatus
 
 __all__ = [
@@ -78,7 +79,7 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
     Console(markup=False, emoji=False, highlight=False).print(drawn)
 
 
-def exit_code(report: StatusReport | MapStatus) -> int:
+def exit_code(report: StatusReport | MapStatus | LiveStatus) -> int:
     """Return 1 if any item failed or is pending, else 0."""
     from rs_embed_dask.store import DONE
 

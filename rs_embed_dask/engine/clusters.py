@@ -119,10 +119,14 @@ def local_client(**options: Any) -> Iterator[Client]:
 
 def check_client(client: object) -> None:
     """Refuse what is no client and makes none, whether or not there is anything to do."""
-    is_client = isinstance(client, Client) and not client.asynchronous
-    if not (client is None or callable(client) or is_client):
-        fix = "make it with distributed.Client(address), outside async code"
-        raise SpecError("client", value=client, reason="a synchronous distributed.Client is needed", fix=fix)
+    if isinstance(client, Client) and client.asynchronous:
+        address = getattr(client.scheduler, "address", "ADDRESS")
+        reason = "it is asynchronous, and a run waits: the event loop would stand still"
+        fix = f"in async code, await asyncio.to_thread(rs.compute_embeddings, ..., client=lambda: Client({address!r}))"
+        raise SpecError("client", value="an asynchronous Client", reason=reason, fix=fix)
+    if not (client is None or callable(client) or isinstance(client, Client)):
+        fix = "make it with distributed.Client(address)"
+        raise SpecError("client", value=client, reason="a distributed.Client is needed", fix=fix)
 
 
 def check_reach(target: Target, client: Connection, *, comes_back: bool = False) -> None:

@@ -196,7 +196,7 @@ class Driver:
         self._held: dict[int, tuple[frozenset[str], Any]] = {}
         self._flying: dict[object, _Flight] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.watch = Watch(client, listeners, str(store.target))
+        self.watch = Watch(client, listeners, str(store.target), options.guard)
         self.report = RunReport(plan.figures, store=str(store.target))
 
     def run(self, jobs: Jobs) -> RunReport:

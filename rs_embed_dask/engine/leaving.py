@@ -17,7 +17,11 @@ from distributed import Worker
 if TYPE_CHECKING:
     from distributed import Nanny
 
-__all__ = ["LEAVING_ARGUMENTS", "LeavingWorker", "dask_setup"]
+__all__ = ["DRIVER", "LEAVING_ARGUMENTS", "LeavingWorker", "dask_setup"]
+
+DRIVER: Final = "rs-embed-dask-driver"
+"""What the keys of detached runs' drivers begin with."""
+
 
 LEAVING_ARGUMENTS: Final = ("--worker-class", f"{__name__}.LeavingWorker", "--preload-nanny", __name__)
 """What `dask worker` is called with, so that it leaves so."""
@@ -34,7 +38,7 @@ class LeavingWorker(Worker):
 
     async def start_unsafe(self) -> Self:
         """Start, and listen to signals."""
-        await super().start_unsafe()
+        await super().start_unsafe()  # type: ignore[no-untyped-call]
         if threading.current_thread() is threading.main_thread():  # no other thread receives signals
             loop = asyncio.get_running_loop()
             for number in _SIGNALS:
@@ -48,7 +52,7 @@ class LeavingWorker(Worker):
     async def close_gracefully(self, restart: bool | None = None, reason: str = "leaving") -> None:  # noqa: FBT001  Dask's
         """Leave: whatever is not finished when the process is killed runs again elsewhere."""
         if self._is_leaving:
-            await self.finished()
+            await self.finished()  # type: ignore[no-untyped-call]
             return
         self._is_leaving = True
         in_hand = self._running()
@@ -63,7 +67,8 @@ class LeavingWorker(Worker):
         await self.close(nanny=not (self.lifetime_restart if restart is None else restart), reason=reason)
 
     def _running(self) -> set[object]:
-        return {task.key for task in (*self.state.executing, *self.state.long_running)}
+        running = {task.key for task in (*self.state.executing, *self.state.long_running)}
+        return {key for key in running if not str(key).startswith(DRIVER)}  # which goes on elsewhere
 
     async def _retire(self, *, remove: bool) -> None:
         await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=remove)

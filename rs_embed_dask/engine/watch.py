@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import dask
@@ -207,8 +207,11 @@ _PAUSE_S: Final = 0.1
 class Watch:
     """Polls the cluster during a run and reports what changes."""
 
-    def __init__(self, client: Client, listeners: tuple[Listener, ...], store: str) -> None:
+    def __init__(
+        self, client: Client, listeners: tuple[Listener, ...], store: str, guard: Callable[[], None] = lambda: None
+    ) -> None:
         self._client = client
+        self._guard = guard
         self._listeners = listeners
         self._store = store
         self.services: tuple[str, ...] = ()  # hosts that reads need, until they were tried
@@ -234,7 +237,8 @@ class Watch:
                 time.sleep(_PAUSE_S)
 
     def look(self) -> Workers:
-        """Return the current workers, queried at most every two seconds."""
+        """Return the current workers, queried at most every two seconds, unless the run is to end."""
+        self._guard()
         if time.monotonic() - self._polled_at < _EVERY_S and self.workers.addresses:
             return self.workers
         self._polled_at = time.monotonic()
@@ -317,4 +321,13 @@ class Options:
     window: InFlight = field(default_factory=InFlight)
     only: AbstractSet[Status] | None = None
     chunks: ChunkRange = ALL_CHUNKS
-    guard: Callable[[], None] = lambda: None  # raises once another run has taken over
+    guard: Callable[[], None] = lambda: None  # raises once another run has taken over, or this one is to end
+
+    def guarded(self, check: Callable[[], None]) -> Options:
+        """Return the same with a guard that makes another check too."""
+
+        def both() -> None:
+            self.guard()
+            check()
+
+        return replace(self, guard=both)

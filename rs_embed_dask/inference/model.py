@@ -280,7 +280,7 @@ class Model:
             shapes = tuple(frames.shape for frames in ready.pixels.values())
             groups[fits, shapes, ready.outline is None].append((index, ready, fits))
         begun = (part for members in groups.values() for part in self._begun(members, output))
-        for (part, finish), _ in pairwise(chain(begun, [None])):  # finish one when the next is on its way
+        for (part, finish), _ in pairwise(chain(begun, [((), list)])):  # finish one when the next is on its way
             for (index, _, _), result in zip(part, finish(), strict=True):
                 results[index] = result
         return [result for result in results if result is not None]

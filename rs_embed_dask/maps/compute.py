@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -39,7 +39,7 @@ from rs_embed_dask.store.map_layout import BlockResult, MapGroup
 from rs_embed_dask.store.verify import mend_lost_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rs_embed_dask.engine.clusters import Connection
     from rs_embed_dask.engine.report import Listener
@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.maps.passes import MapModel, MapPass
     from rs_embed_dask.maps.plan import MapPlan
     from rs_embed_dask.specs.positions import PositionTable
+    from rs_embed_dask.store import Lease
     from rs_embed_dask.store.document import Target
 
-__all__ = ["compute", "compute_store"]
+__all__ = ["compute", "compute_store", "made_map"]
 
 _TILES_PER_SLOT: Final = 2
 _MEMORY_SHARE: Final = 0.3
@@ -67,15 +68,24 @@ def compute(
 ) -> MapReport:
     """Compute what a map at `out` still lacks; it is made if it is not there. `plan` is shown when the run begins."""
     check_faults(list(run.chosen.values()), is_here=client is None)
+    chosen = options or Options()
+    with made_map(run, out, wait=wait, guard=chosen.guard) as (store, lease):
+        return compute_store(run, store, client=client, options=chosen.guarded(lease.check), plan=plan)
+
+
+@contextmanager
+def made_map(
+    run: MapRun, out: Target, *, wait: float, guard: Callable[[], None] = lambda: None
+) -> Iterator[tuple[MapStore, Lease]]:
+    """Make the map at `out`, or add to it what it lacks, and hold its lease."""
     location = Location.of(out)
     if not MapStore.exists(out):
         map_vacancy(location)  # before the lease puts anything there
-    with leased(location, wait=wait) as lease:
-        guarded = replace(options or Options(), guard=lease.check)
+    with leased(location, wait=wait, guard=guard) as lease:
         store = store_for(run, out)
         if store.receipt.get(PREVIEW, False) != run.has_preview:
             store.update_receipt(**{PREVIEW: run.has_preview})  # for whoever continues
-        return compute_store(run, store, client=client, options=guarded, plan=plan)
+        yield store, lease
 
 
 def compute_store(
@@ -109,7 +119,7 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
             return report
         connected: Any = client_for(client, stack)
         check_reach(store.location, connected)
-        watch = Watch(connected, listeners, report.store)
+        watch = Watch(connected, listeners, report.store, options.guard)
         watch.services = run.recipe.services(by_label)
         watch.workers.check_room(sum(entry.nbytes for entry in run.recipe.models))
         workers, page = len(watch.workers.addresses), connected.dashboard_link or ""
@@ -164,7 +174,7 @@ class _Making:
             raise
         finally:
             report.seconds, report.workers_lost = time.perf_counter() - started, self._watch.lost
-            report.ended = now()
+            report.ended, report.is_over = now(), is_over
             try:
                 self._keep()
             finally:

@@ -55,6 +55,8 @@ class MapReport:
         Blocks that there were to compute, over all models.
     ended : str
         When the run ended, in UTC.
+    is_over : bool
+        Whether the run reached its end.
     """
 
     store: str
@@ -71,6 +73,7 @@ class MapReport:
     load_seconds: dict[str, float] = field(default_factory=dict)
     left: int = 0
     ended: str = ""
+    is_over: bool = True
 
     def add(self, receipt: BlockReceipt) -> None:
         """Count a block that was written."""
@@ -136,7 +139,8 @@ class MapReport:
         return rows or [("", "nothing was left to do")]
 
     def _title(self) -> str:
-        return f"Map done in {seconds_text(self.seconds)} -> {self.store}"
+        state = "done in" if self.is_over else "stopped before its end (resume it to continue) after"
+        return f"Map {state} {seconds_text(self.seconds)} -> {self.store}"
 
     def __str__(self) -> str:
         return table_text(self._title(), ("", ""), self._rows()) + (f"\n{self.against_plan}" if self.counts else "")

@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.swap import SwapCell, Tag
     from rs_embed_dask.store.target import Location
 
-__all__ = ["ALL_CHUNKS", "TERM_S", "ChunkRange", "Holder", "Lease", "chunk_range", "leased", "seconds_to_wait"]
+__all__ = [
+    "ALL_CHUNKS",
+    "TERM_S",
+    "ChunkRange",
+    "Holder",
+    "Lease",
+    "chunk_range",
+    "holders_of",
+    "leased",
+    "seconds_to_wait",
+]
 
 TERM_S: Final = 60.0
 """How long an entry must stand unchanged before another run takes it over."""
@@ -110,6 +120,11 @@ class Holder:
     process: str = ""
     chunks: ChunkRange = ALL_CHUNKS
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process ran on this machine and is gone."""
+        return _has_ended(self.process)
+
     def overlaps(self, chunks: ChunkRange) -> bool:
         """Whether it holds one of the chunks."""
         (start, stop), (first, last) = self.chunks, chunks
@@ -130,6 +145,13 @@ def _holders(content: bytes, place: str) -> tuple[Holder, ...]:
     except (ValueError, KeyError, TypeError) as error:
         reason, fix = f"it is garbled ({error})", "remove the store's folder .lease, if no run is writing to the store"
         raise StoreError("lease", value=place, reason=reason, fix=fix) from error
+
+
+def holders_of(location: Location) -> tuple[Holder, ...]:
+    """Return who holds chunks of a store, or has died without letting go of them."""
+    with explained("lease", location.name, "check that the path can be read"):
+        found = lease_cell(location).read()
+    return () if found is None else _holders(found[0], location.name)
 
 
 def _now() -> str:
@@ -234,8 +256,8 @@ class Lease:
         nonce, first_seen = self.seen.get(name, ("", 0.0))
         if nonce != one.nonce:
             self.seen[name] = (one.nonce, self.clock())  # after the read: the wait starts here
-            return _has_ended(one.process)
-        return started - first_seen >= self.term_s or _has_ended(one.process)
+            return one.has_ended
+        return started - first_seen >= self.term_s or one.has_ended
 
     def _swap(self, tag: Tag | None, others: tuple[Holder, ...], *, is_free: bool) -> bool:
         me = replace(self._me, nonce=self.make_id())
@@ -282,15 +304,27 @@ def _chunks_text(chunks: ChunkRange) -> str:
 
 
 @contextlib.contextmanager
-def leased(location: Location, *, chunks: ChunkRange = ALL_CHUNKS, wait: float = 0.0) -> Iterator[Lease]:
+def leased(
+    location: Location,
+    *,
+    chunks: ChunkRange = ALL_CHUNKS,
+    wait: float = 0.0,
+    guard: Callable[[], None] = lambda: None,
+) -> Iterator[Lease]:
     """Hold the chunks of a store for as long as a run takes; the lease is renewed in a thread of its own.
 
-    Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written.
+    Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written; and whatever
+    `guard` raises, which is called every two seconds of waiting.
     """
+
+    def sleep(seconds: float) -> None:
+        guard()
+        time.sleep(seconds)
+
     _warn_of_locks(location)
     lease = Lease(lease_cell(location), location.name, chunks)
     with explained("store", location.name, "choose a place where a folder can be made and written"):
-        lease.wait_for(wait)
+        lease.wait_for(wait, sleep=sleep)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)
     thread.start()

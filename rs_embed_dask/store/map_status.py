@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.map_store import MapView
     from rs_embed_dask.store.services import StorageOptions
 
-__all__ = ["BlockReasons", "MapStatus", "status"]
+__all__ = ["BlockReasons", "MapStatus", "block_reasons", "status"]
 
 _MOST_READ: Final = 1000
 _MOST_ROWS: Final = 20
@@ -69,7 +69,7 @@ class MapStatus:
     @classmethod
     def of(cls, store: MapView) -> MapStatus:
         """Read the status of an open map."""
-        return cls(store, store.counts(), tuple(one for label in store.labels for one in _reasons(store, label)))
+        return cls(store, store.counts(), tuple(one for label in store.labels for one in block_reasons(store, label)))
 
     @property
     def n_blocks(self) -> int:
@@ -187,7 +187,7 @@ def _reason(store: MapView, key: BlockKey) -> str:
     return printable(str(store.block(key).read(one)))
 
 
-def _reasons(store: MapView, label: str) -> list[BlockReasons]:
+def block_reasons(store: MapView, label: str) -> list[BlockReasons]:
     """Group the blocks of a model that are not OK by status and reason."""
     groups: dict[tuple[Status, str], list[tuple[BlockKey, str]]] = defaultdict(list)
     listed = ((key, code) for key, code in _blocks(store, label) if code in FAILURES)

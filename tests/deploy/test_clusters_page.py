@@ -232,6 +232,7 @@ def calls(monkeypatch, asked):
         signature = inspect.signature(getattr(rs, verb))
         bound = lambda *a, signature=signature, **k: noted.append(signature.bind(*a, **k).arguments)
         monkeypatch.setattr(rs, verb, bound)
+    monkeypatch.setattr(rs, "submit", lambda verb, *args, **options: verb(*args, **options))
     monkeypatch.setattr(distributed, "Client", Stand)
     monkeypatch.setitem(sys.modules, "dask_gateway", types.SimpleNamespace(Gateway=Stand))
     monkeypatch.setitem(clusters._KINDS, "local", lambda **options: Stand(clusters.LocalPlan(**options).workers()))
@@ -256,5 +257,5 @@ def test_the_python_of_the_page_runs(script, calls, asked):
 
 def test_the_page_has_a_script_for_every_place():
     text = "\n".join(SCRIPTS)
-    for word in ('cluster("local"', 'cluster("cuda"', '"kubernetes"', "Gateway()"):
+    for word in ('cluster("local"', 'cluster("cuda"', '"kubernetes"', "Gateway()", "rs.submit("):
         assert word in text
