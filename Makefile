@@ -72,6 +72,8 @@ test-long: test
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --drivers 2
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --maps
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --maps --drivers 2
+	@$(BIN)/python -m tests.chaos --seeds 10 --store s3
+	@$(BIN)/python -m tests.chaos --seeds 10 --store s3 --maps --drivers 2
 	@$(BIN)/python -m tests.parity $(MODELS)
 
 lint: $(READY)
