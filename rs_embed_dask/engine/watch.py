@@ -91,6 +91,11 @@ _MEMORY_IF_UNKNOWN: Final = 2**31
 _READS_AHEAD: Final = 3
 
 
+def _both(name: str) -> tuple[str, str]:
+    """Return the names that a resource may have: Dask reads those of environment variables in lower case."""
+    return name, name.lower()
+
+
 @dataclass(frozen=True)
 class Placement:
     """The worker resources that tasks require."""
@@ -101,8 +106,9 @@ class Placement:
     @classmethod
     def on(cls, resources: AbstractSet[str]) -> Placement:
         """Choose by the names of the resources that workers have, or had: lost workers come back."""
-        where = next((name for name in (GPU, EMBED) if name in resources), None)
-        return cls(read={FETCH: 1} if FETCH in resources else {}, embed={} if where is None else {where: _SHARE})
+        reads = [name for name in _both(FETCH) if name in resources]
+        embeds = [name for name in (*_both(GPU), *_both(EMBED)) if name in resources]
+        return cls(read=dict.fromkeys(reads[:1], 1), embed=dict.fromkeys(embeds[:1], _SHARE))
 
     @property
     def needed(self) -> frozenset[str]:
@@ -133,14 +139,14 @@ class Workers:
         needed = Placement.on(totals.keys()).embed.keys()
         embedding = [limits[at] for at, worker in workers.items() if needed <= worker["resources"].keys()]
         # On a GPU the weights lie in the device's memory, which Dask does not watch.
-        room = 0 if GPU in needed else min(filter(None, embedding), default=0)
+        room = 0 if needed & {*_both(GPU)} else min(filter(None, embedding), default=0)
         smallest = min(filter(None, limits.values()), default=0)
         return cls(frozenset(workers), totals, threads, sum(limits.values()), room, smallest)
 
     @property
     def crew(self) -> Crew:
         """What estimates need to know of them."""
-        return Crew(self.fetch_slots, self.embedders, "cuda" if GPU in self.offered else "cpu")
+        return Crew(self.fetch_slots, self.embedders, "cuda" if self._amount(GPU) else "cpu")
 
     def check_room(self, nbytes: int) -> None:
         """Refuse weights that do not fit into a worker's memory."""
@@ -160,12 +166,15 @@ class Workers:
     @property
     def fetch_slots(self) -> int:
         """How many reads run at once."""
-        return max(1, int(self.resources.get(FETCH, 0)) or self.threads)
+        return max(1, self._amount(FETCH) or self.threads)
 
     @property
     def embedders(self) -> int:
         """How many processes embed."""
-        return max(1, int(self.resources.get(GPU, 0) or self.resources.get(EMBED, 0)) or len(self.addresses))
+        return max(1, self._amount(GPU) or self._amount(EMBED) or len(self.addresses))
+
+    def _amount(self, name: str) -> int:
+        return int(sum(self.resources.get(one, 0) for one in _both(name)))
 
 
 def _check_memory(room: int, nbytes: int, *, what: str, fix: str) -> None:

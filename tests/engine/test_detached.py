@@ -129,7 +129,7 @@ def test_who_submits_may_leave_and_another_gets_the_result(connect, held, go, un
     assert (status.state, status.done, status.total, status.problems) == ("running", FIRST, COUNT, ())
     assert [one.chunks for one in status.holders] == [(0, None)]
     go.touch()
-    end = again.wait(60)
+    end = again.wait(120)
     assert (end.state, end.share, end.holders) == ("complete", 1.0, ())
     assert_whole(out, undisturbed)
     assert again.client.list_datasets() == ()
@@ -145,7 +145,7 @@ def test_a_driver_whose_worker_is_killed_goes_on_elsewhere(connect, held, go, un
     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
     until(lambda: [one.owner for one in run.status().holders] not in ([], [holder.owner]))
     go.touch()
-    assert run.wait(60).state == "complete"
+    assert run.wait(120).state == "complete"
     assert_whole(out, undisturbed)
 
 
@@ -154,11 +154,11 @@ def test_a_cancelled_run_stops_in_order_and_the_same_call_continues_it(connect, 
     run = submitted(out, client, held)
     until(lambda: n_ok(out) == FIRST)
     run.cancel()
-    end = run.wait(60)
+    end = run.wait(120)
     assert (end.state, end.done, end.holders) == ("stopped", FIRST, ())
     run.cancel()
     go.touch()
-    assert submitted(out, client, held).wait(60).state == "complete"
+    assert submitted(out, client, held).wait(120).state == "complete"
     assert_whole(out, undisturbed)
 
 
@@ -167,7 +167,7 @@ def test_what_was_cancelled_is_resumed_from_here(connect, held, go, undisturbed,
     run = submitted(out, client, held)
     until(lambda: n_ok(out) == FIRST)
     run.cancel()
-    assert run.wait(60).state == "stopped"
+    assert run.wait(120).state == "stopped"
     go.touch()
     report = rs.resume(out, provider=rs.open_provider("synthetic", **SEED), client=client, progress=False)
     assert (report.chunks, report.is_over) == ((COUNT - FIRST) // CHUNK, True)
@@ -204,11 +204,11 @@ def test_the_error_that_ended_a_run_is_raised_by_whoever_waits(connect, threads_
     run = detached.begin(detached.Errand(nothing, unlicensed), out, client)
     for waiting in (run, rs.DetachedRun(out, connect())):
         with pytest.raises(LicenceError, match="they were not accepted"):
-            waiting.wait(60)
+            waiting.wait(120)
     status = run.status()
     assert (status.state, status.done) == ("failed", 2)
     assert "they were not accepted" in status.problems[0]
-    assert submitted(out, client, rs.open_provider("synthetic", **SEED), count=3).wait(60).state == "complete"
+    assert submitted(out, client, rs.open_provider("synthetic", **SEED), count=3).wait(120).state == "complete"
     assert n_ok(out) == 3
 
 
@@ -231,7 +231,7 @@ def test_a_map_is_submitted_by_the_same_verb(connect, tmp_path):
     region, client = rs.BBox(2.0, 50.9, 2.02, 50.91), connect()
     options = {"provider": rs.open_provider("synthetic", **SEED), "preview": False}
     run = rs.submit(rs.compute_map, region, MODEL, SPAN, out=tmp_path / "map.zarr", client=client, **options)
-    end = run.wait(60)
+    end = run.wait(120)
     assert (end.state, end.unit, end.done) == ("complete", "block", end.total)
     alone = rs.compute_map(region, MODEL, SPAN, out=tmp_path / "alone.zarr", client=client, progress=False, **options)
     tree = rs.open_map(tmp_path / "map.zarr")
@@ -275,6 +275,6 @@ def test_a_folder_that_a_worker_does_not_see_is_refused(connect, monkeypatch, tm
 def test_a_scheduler_that_ends_with_this_process_is_warned_of(threads_client, tmp_path):
     with pytest.warns(UserWarning, match="the cluster's scheduler is part of this process"):
         run = submitted(tmp_path / "run.zarr", threads_client, "synthetic", count=4)
-    assert run.wait(60).state == "complete"
+    assert run.wait(120).state == "complete"
     with pytest.raises(StoreError):
         rs.DetachedRun(tmp_path / "none.zarr", threads_client).status()

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
 import rs_embed_dask as rs
-from rs_embed_dask.engine.watch import Workers, current_workers
+from rs_embed_dask.engine.watch import Placement, Workers, current_workers
 from rs_embed_dask.errors import SpecError
 from tests.engine.caller import MODEL, SPAN, call, place
 from tests.engine.fakes import until
@@ -26,7 +27,7 @@ def local(**options):
     quiet = {"processes": False, "dashboard_address": "127.0.0.1:0", "protocol": "tcp", "threads_per_worker": 4}
     with (
         LocalCluster(**quiet | options) as cluster,
-        Client(cluster.scheduler_address, set_as_default=False) as client,
+        Client(cluster.scheduler_address, security=cluster.security, set_as_default=False) as client,
     ):
         yield cluster, client
 
@@ -42,6 +43,17 @@ def assert_same(tree, undisturbed):
     np.testing.assert_array_equal(tree[MODEL]["embedding"], undisturbed)
 
 
+def submitted(out, client):
+    """The same run with its driver on the cluster."""
+    return rs.submit(
+        *(rs.compute_embeddings, [place(number) for number in range(COUNT)], MODEL, SPAN),
+        out=out,
+        client=client,
+        provider=rs.open_provider("synthetic", seed=3),
+        chunk_items=4,
+    )
+
+
 @pytest.mark.parametrize("resources", [{}, RESOURCES], ids=["without resources", "with resources"])
 def test_workers_come_when_a_run_begins_and_go_when_it_has_ended(resources, undisturbed, tmp_path):
     with local(n_workers=0, resources=resources) as (cluster, client):
@@ -49,14 +61,8 @@ def test_workers_come_when_a_run_begins_and_go_when_it_has_ended(resources, undi
         assert current_workers(client) == {}
         assert_same(call(tmp_path / "run.zarr", range(COUNT), client), undisturbed)
         until(lambda: current_workers(client) == {})
-        run = rs.submit(
-            *(rs.compute_embeddings, [place(number) for number in range(COUNT)], MODEL, SPAN),
-            out=tmp_path / "detached.zarr",
-            client=client,
-            provider=rs.open_provider("synthetic", seed=3),
-            chunk_items=4,
-        )
-        assert run.wait(60).state == "complete"
+        run = submitted(tmp_path / "detached.zarr", client)
+        assert run.wait(120).state == "complete"
         assert_same(rs.open_store(run.store), undisturbed)
         until(lambda: current_workers(client) == {})
 
@@ -65,6 +71,28 @@ def test_a_cluster_without_our_resources_reads_and_embeds_anywhere(undisturbed, 
     with local(n_workers=2) as (_, client):
         workers = Workers.of(current_workers(client))
         assert (workers.offered, workers.fetch_slots, workers.embedders) == (frozenset(), 8, 2)
+        assert_same(call(tmp_path / "run.zarr", range(COUNT), client), undisturbed)
+
+
+def test_a_client_by_tls_as_a_gateway_gives_it_runs_and_submits(undisturbed, tmp_path):
+    """Workers and drivers have the cluster's certificates, and the client only those that it was given."""
+    with local(n_workers=1, security=Security.temporary(), protocol="tls") as (_, client):
+        assert_same(call(tmp_path / "run.zarr", range(COUNT), client), undisturbed)
+        run = submitted(tmp_path / "detached.zarr", client)
+        assert run.wait(120).state == "complete"
+        assert_same(rs.open_store(run.store), undisturbed)
+
+
+@pytest.mark.parametrize("resources", [{"fetch": 4, "embed": 1}, {"fetch": 4, "gpu": 1}], ids=["cpu", "gpu"])
+def test_resources_of_environment_variables_have_names_in_lower_case(resources, undisturbed, tmp_path):
+    """DASK_DISTRIBUTED__WORKER__RESOURCES__FETCH=4 is a resource `fetch` to Dask."""
+    with local(n_workers=2, resources=resources) as (_, client):
+        workers = Workers.of(current_workers(client))
+        (name,) = resources.keys() - {"fetch"}
+        assert (workers.fetch_slots, workers.embedders) == (8, 2)
+        assert workers.crew.device == ("cuda" if name == "gpu" else "cpu")
+        placed = Placement.on(workers.offered)
+        assert (placed.read, placed.embed) == ({"fetch": 1}, {name: 1 / 64})
         assert_same(call(tmp_path / "run.zarr", range(COUNT), client), undisturbed)
 
 
