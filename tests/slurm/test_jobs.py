@@ -195,7 +195,8 @@ def test_a_requeued_job_comes_back(client, folder, references):
     out, gate = folder / "requeued.zarr", folder / "hold-requeued"
     until_all_run(client)
     number = site.jobs(EMBED, "RUNNING")[0].number
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE_S}s"}):
+    # Time for the job to come back; the short run's embedder may leave meanwhile, and is replaced no sooner either
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "90s"}):
         with disturbed("places", out, client, gate):
             site.tell("scontrol", "requeue", number)
             until(lambda: environments(client).get(number, {}).get("SLURM_RESTART_COUNT") == "1", PATIENCE_S)
