@@ -6,7 +6,6 @@ runs again on another worker, takes over the lease and continues the store.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import secrets
@@ -14,7 +13,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from distributed import Client, Event, KilledWorker, Reschedule, Scheduler, get_worker, secede, wait
+from distributed import Client, Event, KilledWorker, Reschedule, Scheduler, get_worker, secede
 from distributed.core import Status as WorkerState
 
 from rs_embed_dask.engine.clusters import check_client
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DetachedRun", "Errand", "begin", "check_place", "detached_client"]
 
-_LOOK_S: Final = 2.0
+_LOOK_S: Final = 1.0
 _STOP_EVERY_S: Final = 1.0
 _PRIORITY: Final = 100
 _ENDED: Final = frozenset({"", "memory"})
@@ -145,8 +143,9 @@ class DetachedRun:
                 raise self._error(future)
             if future is None or left <= 0:
                 return self.status()
-            with contextlib.suppress(TimeoutError, CancelledError), self.client.as_current():
-                wait(future, timeout=min(_LOOK_S, left))
+            # Not Dask's `wait`: the error of its timeout keeps the future alive, and that keeps the last worker.
+            del future
+            time.sleep(min(_LOOK_S, left))
 
     def cancel(self) -> None:
         """End the run as Ctrl-C does: what is finished is kept, and the same call or `resume` continues it.

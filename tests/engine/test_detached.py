@@ -186,7 +186,7 @@ def test_a_driver_waits_for_whoever_holds_the_lease_and_can_be_cancelled_meanwhi
         with pytest.raises(StoreBusyError, match="is writing to it"):
             submitted(out, client, provider)
         errand = rs.api.embeddings_errand([place(0), place(1)], MODEL, SPAN, out=out, provider=provider)
-        run = detached.begin(detached.Errand(nothing, errand.job), out, client)
+        run = detached.begin(detached.Errand(nothing, errand.job), Location.of(out), client)
         until(lambda: any(client.processing().values()))
         run.cancel()
         until(lambda: not client.list_datasets())
@@ -201,7 +201,7 @@ def unlicensed(**given):
 def test_the_error_that_ended_a_run_is_raised_by_whoever_waits(connect, threads_client, tmp_path):
     client, out = connect(), tmp_path / "run.zarr"
     call(out, range(2), threads_client)
-    run = detached.begin(detached.Errand(nothing, unlicensed), out, client)
+    run = detached.begin(detached.Errand(nothing, unlicensed), Location.of(out), client)
     for waiting in (run, rs.DetachedRun(out, connect())):
         with pytest.raises(LicenceError, match="they were not accepted"):
             waiting.wait(120)
@@ -220,7 +220,7 @@ def deadly(**given):
 def test_a_driver_that_loses_each_worker_ends_the_run(connect, threads_client, tmp_path):
     client, out = connect(), tmp_path / "run.zarr"
     call(out, range(2), threads_client)
-    run = detached.begin(detached.Errand(nothing, deadly), out, client)
+    run = detached.begin(detached.Errand(nothing, deadly), Location.of(out), client)
     with pytest.raises(EngineError, match="its worker was lost each time before anything more was stored"):
         run.wait(90)
     assert run.status().state == "failed"

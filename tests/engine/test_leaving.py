@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 from rs_embed_dask.engine.leaving import LEAVING_ARGUMENTS, LeavingWorker
 from tests.engine.fakes import until
@@ -22,7 +22,7 @@ BEGUN, GO = [], threading.Event()
 
 def held(number):
     """A task that has begun, and ends when it may."""
-    BEGUN.append(number)
+    BEGUN.append((number, get_worker().address))
     GO.wait(30)
     return number
 
@@ -55,12 +55,11 @@ def test_what_runs_is_finished_once_and_what_waits_runs_elsewhere(pair):
     for _ in range(2):  # the second signal changes nothing
         cluster.loop.add_callback(leaver._obey, signal.SIGTERM)
     until(lambda: leaver.status.name == "closing_gracefully")
-    assert sorted(BEGUN) == [0, 1]
     GO.set()
     assert client.gather(first) == [0, 1]
     assert client.gather(later) == [2, 3, 4, 5]
     until(lambda: leaver.status.name == "closed")
-    assert sorted(BEGUN) == [0, 1, 2, 3, 4, 5], "each ran once"
+    assert sorted(BEGUN) == [(n, (leaver if n < 2 else other).address) for n in range(6)], "each ran once"
     assert set(client.scheduler_info()["workers"]) == {other.address}
 
 
@@ -69,7 +68,7 @@ def test_the_last_worker_leaves_too(pair):
     leaver, other = cluster.workers.values()
     client.sync(other.close)
     future = client.submit(held, 7)
-    until(lambda: BEGUN == [7])
+    until(lambda: [(7, leaver.address)] == BEGUN)
     cluster.loop.add_callback(leaver._obey, signal.SIGTERM)
     GO.set()
     until(lambda: leaver.status.name == "closed")
