@@ -32,7 +32,7 @@ RUNS = {"places": (rs.compute_embeddings, PLACES), "map": (rs.compute_map, MAP)}
 def folder(tmp_path_factory):
     """The folder of a site, as long as the tests run."""
     made = tmp_path_factory.mktemp("site")
-    with site.up(made), dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}):
+    with site.up(made):
         yield made
 
 
@@ -174,8 +174,7 @@ def held(begun, gate):
 
 def test_a_signalled_job_finishes_what_it_has_in_hand(client, folder, references):
     out, gate, begun = folder / "signalled.zarr", folder / "hold-signalled", folder / "begun"
-    # Dask's own patience: a job whose worker has left may end by itself before it is cancelled and replaced
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "15s"}), disturbed("places", out, client, gate):
+    with disturbed("places", out, client, gate):
         task = client.submit(held, str(begun), str(folder / "finish"), resources={"GPU": 1 / 64})
         until(begun.exists)
         number = begun.read_text().strip()
