@@ -139,6 +139,7 @@ def test_watch_prints_a_line_for_each_look_until_the_run_is_complete(store, caps
 
 def test_in_a_terminal_the_page_is_redrawn_every_two_seconds(store, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     waits = []
 
     def pause(seconds):

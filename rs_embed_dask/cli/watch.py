@@ -35,9 +35,12 @@ def show_run(
     pause: Callable[[float], object] = time.sleep,
 ) -> LiveStatus:
     """Show a run until it is complete; return how it stood last."""
+    from rich import get_console
+
     from rs_embed_dask.store.live import COMPLETE, look
 
-    is_page = sys.stdout.isatty() and not as_json
+    # a dumb terminal cannot redraw
+    is_page = sys.stdout.isatty() and not get_console().is_dumb_terminal and not as_json
     looks: deque[LiveStatus] = deque()
     with contextlib.ExitStack() as stack:
         write = _page(stack) if is_page else functools.partial(_line, as_json=as_json)
