@@ -216,7 +216,9 @@ class JobPlan:
         for name, smallest in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < smallest:
-                raise SpecError(name, value=value, reason="it is no count", fix=f"give a whole number from {smallest}")
+                raise SpecError(
+                    name, value=value, reason="it is not a count", fix=f"give a whole number from {smallest}"
+                )
         if self.reader_options and not self.readers:
             value = dict(self.reader_options)
             raise SpecError("reader_options", value=value, reason="there are no such jobs", fix="give readers= too")

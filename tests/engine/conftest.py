@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from rs_embed_dask.engine import embedder
+from tests.engine.fakes import threads
 from tests.services.earth.fixtures import earth, earth_process
 
 __all__ = ["earth", "earth_process"]
@@ -14,13 +15,7 @@ __all__ = ["earth", "earth_process"]
 @pytest.fixture(scope="session")
 def threads_client():
     """Two workers as threads of this process: quick, and nothing to kill."""
-    resources = {"FETCH": 4, "EMBED": 1}
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=8, processes=False, resources=resources, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with threads() as client:
         yield client
 
 

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from distributed import Client, LocalCluster
 
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.plan import Plan
@@ -237,3 +239,16 @@ def expected(count, missing=()):
 def with_faults(plan, **changes):
     """The same plan with another provider."""
     return replace(plan, recipe=replace(plan.recipe, provider=replace(plan.recipe.provider, **changes)))
+
+
+@contextmanager
+def threads():
+    """A client of two workers that are threads of this process."""
+    resources = {"FETCH": 4, "EMBED": 1}
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=8, processes=False, resources=resources, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

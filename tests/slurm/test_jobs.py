@@ -9,13 +9,13 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import rs_embed_dask as rs
 from rs_embed_dask.providers import open_provider
 from tests.chaos.maps import BORDER, MapStage
 from tests.chaos.stages import Stage
-from tests.engine.fakes import until
+from tests.engine.fakes import threads, until
 from tests.slurm import site
 from tests.slurm.gated import PATIENCE_S, Gated, running
 
@@ -40,13 +40,7 @@ def folder(tmp_path_factory):
 def references(tmp_path_factory):
     """What the same calls leave on two undisturbed workers in this process."""
     made = tmp_path_factory.mktemp("references")
-    resources = {"FETCH": 4, "EMBED": 1}
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=8, processes=False, resources=resources, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with threads() as client:
         for name, (verb, stage) in RUNS.items():
             verb(**stage.arguments(), out=made / name, client=client, progress=False)
     return {name: stage.reference(made / name) for name, (_, stage) in RUNS.items()}
