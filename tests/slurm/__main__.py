@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     if "--install" in arguments:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    return int(pytest.main([str(FOLDER), "-o", "norecursedirs=", *arguments]))
+    return int(pytest.main([str(FOLDER), "-o", "norecursedirs=.*", *arguments]))
 
 
 if __name__ == "__main__":
