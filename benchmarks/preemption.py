@@ -2,8 +2,9 @@
 
 Each worker of a local cluster reads and embeds; one after another is killed with SIGKILL, by a seeded schedule, so
 that each is killed once in EVERY seconds. Lost is the device time of batches whose results were never stored, and the
-time from a kill until the new process begins its first batch: start, imports, weights. Nothing may be lost or
-doubled: the store is verified, and its vectors are compared with those of an undisturbed run.
+time from a kill until the new process begins its first batch: start, imports, weights. That time depends on what else
+the machine does, so the processor time that it takes is printed too. Nothing may be lost or doubled: the store is
+verified, and its vectors are compared with those of an undisturbed run.
 
     python -m benchmarks.preemption [--every 300] [--kills 4] [--workers 2] [--model galileo:base] [--seed 0]
 """
@@ -46,25 +47,30 @@ class Log(WorkerPlugin):
 
         def logged(self, model, batch):
             with path.open("a", encoding="utf-8") as file:
-                print("begin", time.time(), file=file, flush=True)
+                print("begin", time.time(), time.process_time(), file=file, flush=True)
                 infer(self, model, batch)
-                print("end", time.time(), file=file, flush=True)
+                print("end", time.time(), time.process_time(), file=file, flush=True)
 
         Embedder._infer = logged  # noqa: SLF001
 
 
 def spans_of(folder):
-    """The batches of each process, as beginnings and ends; a batch that was cut off has no end."""
-    processes = {}
+    """The batches of each process, as beginnings and ends, and the processor time before its first.
+
+    A batch that was cut off has no end.
+    """
+    processes, before = {}, {}
     for path in Path(folder).glob("*.log"):
-        spans = processes.setdefault(int(path.stem), [])
+        pid = int(path.stem)
+        spans = processes.setdefault(pid, [])
         for line in path.read_text(encoding="utf-8").splitlines():
-            word, moment = line.split()
+            word, moment, spent = line.split()
             if word == "begin":
                 spans.append([float(moment), None])
+                before.setdefault(pid, float(spent))
             else:
                 spans[-1][1] = float(moment)
-    return processes
+    return processes, before
 
 
 class Killer(threading.Thread):
@@ -93,16 +99,20 @@ class Killer(threading.Thread):
 
 
 def lost(processes, struck, stored_s):
-    """Device time of discarded batches, and how long each killed worker was without a process that embeds."""
+    """Device time of discarded batches, and how long each killed worker was without a process that embeds.
+
+    With that, of which process: a worker that is killed again before its first batch has none.
+    """
     computed = 0.0
     for pid, spans in processes.items():
         computed += sum((struck[pid] if end is None else end) - begin for begin, end in spans)
-    firsts = sorted(spans[0][0] for spans in processes.values() if spans)
-    restarts = []
+    firsts = sorted((spans[0][0], pid) for pid, spans in processes.items() if spans)
+    restarts = {}
     for moment in sorted(struck.values()):
-        later = [first for first in firsts if first > moment]
+        later = [first for first in firsts if first[0] > moment]
         if later:
-            restarts.append(later[0] - moment)
+            begun, pid = later[0]
+            restarts[pid] = begun - moment
             firsts.remove(later[0])
     return max(0.0, computed - stored_s), restarts
 
@@ -155,13 +165,16 @@ def main():
         killer.over.set()
         killer.join()
         check(out, sample)
-        discarded, restarts = lost(spans_of(logs), killer.struck, actual["embed_seconds"])
+        processes, before = spans_of(logs)
+        discarded, restarts = lost(processes, killer.struck, actual["embed_seconds"])
     kills, wall = len(killer.struck), actual["wall_seconds"]
     if not restarts:
         raise SystemExit("no killed worker embedded again before the end: give a longer --every, or more --kills")
-    restart, each = statistics.mean(restarts), discarded / kills
+    restart, each = statistics.mean(restarts.values()), discarded / kills
+    spent = statistics.mean(before[pid] for pid in restarts)
     print(f"{kills} kills in {wall:.0f} s of {options.workers} workers: nothing lost, nothing doubled, all equal")
     print(f"a kill costs {each:.1f} s of discarded work and {restart:.1f} s until the new process embeds")
+    print(f"of these, the process needs {spent:.1f} s of the processor; load of the machine: {os.getloadavg()[1]:.1f}")
     print(f"lost device time / all = {(each + restart) * kills / (wall * options.workers):.4f}, with these kills")
     share = (each + restart) / DECIDED_EVERY_S
     print(f"lost / (bound of {SHARE:.0%} at a kill every {DECIDED_EVERY_S} s) = {share / SHARE:.3f}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
-from distributed import secede
+from distributed import get_worker, secede
 from distributed.protocol import pickle as dask_pickle
 
 from rs_embed_dask.engine.positions import PositionSums
@@ -23,6 +23,7 @@ from rs_embed_dask.engine.stages import (
     Outcome,
     Unit,
     Visit,
+    begin_loading,
     by_group,
     chunk_result,
     embed_units,
@@ -99,10 +100,13 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, unit: Unit, visit: Visit) -> list[CubeRead]:
-    """Read one collection for one item."""
+def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str] = ()) -> list[CubeRead]:
+    """Read one collection for one item; a worker with the resources to embed it loads its models meanwhile."""
     share_caps()
-    return read_unit(recipe.open(), unit, visit)
+    opened: Recipe = recipe.open()
+    if all(get_worker().state.total_resources.get(name) for name in embed):
+        begin_loading(opened, unit.labels)
+    return read_unit(opened, unit, visit)
 
 
 def embed_task(
@@ -248,7 +252,7 @@ class GraphMaker:
         where, there = (chunk.number, _digest(chunk, units), attempt), held or {}
         products = self._products(units, where)
         new = [unit.only(self.recipe.entry) for unit in units if unit.row not in there]
-        reads, embeds = self._parts(new, where)
+        reads, embeds = self._parts(new, where, placement)
         write = (f"rs-write-{self.token}", *where)
         reading = _on(placement.read)
         layers = {
@@ -275,7 +279,7 @@ class GraphMaker:
     ) -> tuple[HighLevelGraph, list[_Key]]:
         """Build the graph of some items of the first pass; its keys: the sums of their windows, then each item."""
         where: _Key = ("first", number, hashlib.blake2b(pickle.dumps(list(units)), digest_size=6).hexdigest())
-        reads, embeds = self._parts(units, where)
+        reads, embeds = self._parts(units, where, placement)
         sums: _Key = (f"rs-first-sums-{self.token}", *where)
         bare = {(f"rs-first-item-{self.token}", *key[1:]): (bare_task, key) for key in embeds}
         layers = {
@@ -285,8 +289,11 @@ class GraphMaker:
         }
         return HighLevelGraph(layers, {"read": set(), "embed": {"read"}, "sums": {"embed"}}), [sums, *bare]
 
-    def _parts(self, units: Sequence[Unit], where: _Key) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
+    def _parts(
+        self, units: Sequence[Unit], where: _Key, placement: Placement
+    ) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
         """Make the read tasks and the embed tasks."""
+        embed = tuple(placement.embed)
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
         for unit in units:
@@ -295,7 +302,7 @@ class GraphMaker:
             visits = self.recipe.visits(unit.labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.item.index, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (read_task, self.parcel, unit, visit)
+                reads[key] = (read_task, self.parcel, unit, visit, embed)
             embeds[(f"rs-embed-{self.token}", *where, unit.item.index)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 

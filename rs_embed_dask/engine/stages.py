@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
+from rs_embed_dask.engine.embedder import Embedded, EmbedInput, is_resident, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
@@ -293,6 +293,14 @@ class _Submitted:
     done: Future[Embedded]
     note: str = ""
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def begin_loading(recipe: Recipe, labels: Iterable[str]) -> None:
+    """Have models loaded that this process is to embed by; a load that fails raises for the first item."""
+    for label in labels:
+        entry = recipe.entry.get(label)
+        if entry is not None and not is_resident(entry.key):
+            resident(entry.key, entry.load, recipe.batch_items)
 
 
 def embed_units(
