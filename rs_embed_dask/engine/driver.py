@@ -173,10 +173,10 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 
 
 _TICK_S: Final = 1.0
-_JOB_S: Final = 8.0
+_JOB_S: Final = 5.0
 """Device time after which results are written: what is in memory is lost with its worker."""
-# By Young's rule, the root of twice what a write costs, a tenth of a second, times what lies between two losses of a
-# worker, five minutes. Where a whole chunk takes less, nothing is gained by smaller jobs, and chunks are written once.
+# Near the best, which is the root of what a write costs, a tenth of a second, times what lies between two losses of a
+# worker, five minutes; for as jobs overlap, a worker loses about one. Chunks that take less are written at once.
 
 
 @dataclass(frozen=True, eq=False)

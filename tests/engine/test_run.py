@@ -68,8 +68,8 @@ def test_a_run_stores_every_item_once_and_counts_it(threads_client, tmp_path):
 
 
 def test_chunks_that_take_long_are_written_in_parts(threads_client, tmp_path, monkeypatch):
-    """At 3 s an item, two are written at once: what a killed worker loses is eight seconds of work at most."""
-    monkeypatch.setattr(RunReport, "item_seconds", 3.0)
+    """At 2.5 s an item, two are written at once: what a killed worker loses is seconds of work."""
+    monkeypatch.setattr(RunReport, "item_seconds", 2.5)
     events = []
     plan = plan_of(Places(20), Numbers())
     store = store_of(plan, tmp_path / "run.zarr")
