@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
-from distributed import get_worker, secede
+from distributed import secede
 from distributed.protocol import pickle as dask_pickle
 
 from rs_embed_dask.engine.positions import PositionSums
@@ -23,10 +23,10 @@ from rs_embed_dask.engine.stages import (
     Outcome,
     Unit,
     Visit,
-    begin_loading,
     by_group,
     chunk_result,
     embed_units,
+    load_meanwhile,
     read_product,
     read_unit,
     weights_of,
@@ -100,12 +100,11 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str] = ()) -> list[CubeRead]:
-    """Read one collection for one item; a worker with the resources to embed it loads its models meanwhile."""
+def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str]) -> list[CubeRead]:
+    """Read one collection for one item; a worker with the resources `embed` loads its models meanwhile."""
     share_caps()
     opened: Recipe = recipe.open()
-    if all(get_worker().state.total_resources.get(name) for name in embed):
-        begin_loading(opened, unit.labels)
+    load_meanwhile(opened, unit.labels, embed)
     return read_unit(opened, unit, visit)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+from distributed import get_worker
 
 from rs_embed_dask.engine.embedder import Embedded, EmbedInput, is_resident, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
@@ -44,6 +45,7 @@ __all__ = [
     "by_group",
     "chunk_result",
     "embed_units",
+    "load_meanwhile",
     "read_product",
     "read_unit",
     "weights_of",
@@ -295,8 +297,11 @@ class _Submitted:
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def begin_loading(recipe: Recipe, labels: Iterable[str]) -> None:
-    """Have models loaded that this process is to embed by; a load that fails raises for the first item."""
+def load_meanwhile(recipe: Recipe, labels: Iterable[str], embed: Iterable[str]) -> None:
+    """Begin to load models on a worker that reads, if it has the resources to embed too. For tasks."""
+    # A load that fails raises for the first item that is embedded there.
+    if not all(get_worker().state.total_resources.get(name) for name in embed):
+        return
     for label in labels:
         entry = recipe.entry.get(label)
         if entry is not None and not is_resident(entry.key):

@@ -52,7 +52,7 @@ def load_model(
     config : mapping, optional
         Arguments of the encoder's constructor instead of the variant's, for networks of another size.
     download : bool, default True
-        Whether weights that are not on this machine may be downloaded; workers of a cluster pass False.
+        Whether weights that are not on this machine may be downloaded.
     compile : bool, default False
         Compile the network with ``torch.compile``: the first batches take up to a minute, later ones less time. Needs
         a C++ compiler, and Triton on a GPU. Numbers stay the same to rounding.
