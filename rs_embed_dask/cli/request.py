@@ -18,6 +18,7 @@ from rs_embed_dask.cli.options import (
     PlaceOptions,
     ProviderOptions,
     RegionOptions,
+    StorageOptions,
     TimeOptions,
 )
 from rs_embed_dask.errors import SpecError
@@ -39,6 +40,7 @@ __all__ = [
     "provider_from",
     "request_from",
     "span_from",
+    "storage_from",
     "trial_from",
 ]
 
@@ -348,6 +350,17 @@ def provider_from(options: ProviderOptions) -> Provider | str:
             fix="name the provider, for example --provider stac",
         )
     return "auto"
+
+
+def storage_from(options: StorageOptions) -> dict[str, Any] | None:
+    """Read ``--storage-option``; None where none is given."""
+    option, example = "--storage-option", "region=eu-central-1"
+    for text in options.storage_option:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            fix = f"write for example {option} {example}"
+            # it is not repeated, for it may be a secret
+            raise SpecError(option, value="...", reason="it is not NAME=VALUE", fix=fix)
+    return dict(setting(text) for text in options.storage_option) or None
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:

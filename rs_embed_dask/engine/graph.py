@@ -27,6 +27,7 @@ from rs_embed_dask.engine.stages import (
     by_group,
     chunk_result,
     embed_units,
+    load_meanwhile,
     product_parts,
     read_products,
     read_unit,
@@ -101,10 +102,12 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, unit: Unit, visit: Visit) -> list[CubeRead]:
-    """Read one collection for one item."""
+def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str]) -> list[CubeRead]:
+    """Read one collection for one item; a worker with the resources `embed` loads its models meanwhile."""
     share_caps()
-    return read_unit(recipe.open(), unit, visit)
+    opened: Recipe = recipe.open()
+    load_meanwhile(opened, unit.labels, embed)
+    return read_unit(opened, unit, visit)
 
 
 def embed_task(
@@ -254,7 +257,7 @@ class GraphMaker:
         where, there = (chunk.number, _digest(chunk, units), attempt), held or {}
         products = self._products(units, where)
         new = [unit.only(self.recipe.entry) for unit in units if unit.row not in there]
-        reads, embeds = self._parts(new, where)
+        reads, embeds = self._parts(new, where, placement)
         write = (f"rs-write-{self.token}", *where)
         reading = _on(placement.read)
         layers = {
@@ -281,7 +284,7 @@ class GraphMaker:
     ) -> tuple[HighLevelGraph, list[_Key]]:
         """Build the graph of some items of the first pass; its keys: the sums of their windows, then each item."""
         where: _Key = ("first", number, hashlib.blake2b(pickle.dumps(list(units)), digest_size=6).hexdigest())
-        reads, embeds = self._parts(units, where)
+        reads, embeds = self._parts(units, where, placement)
         sums: _Key = (f"rs-first-sums-{self.token}", *where)
         bare = {(f"rs-first-item-{self.token}", *key[1:]): (bare_task, key) for key in embeds}
         layers = {
@@ -291,8 +294,11 @@ class GraphMaker:
         }
         return HighLevelGraph(layers, {"read": set(), "embed": {"read"}, "sums": {"embed"}}), [sums, *bare]
 
-    def _parts(self, units: Sequence[Unit], where: _Key) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
+    def _parts(
+        self, units: Sequence[Unit], where: _Key, placement: Placement
+    ) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
         """Make the read tasks and the embed tasks."""
+        embed = tuple(placement.embed)
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
         for unit in units:
@@ -301,7 +307,7 @@ class GraphMaker:
             visits = self.recipe.visits(unit.labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.item.index, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (read_task, self.parcel, unit, visit)
+                reads[key] = (read_task, self.parcel, unit, visit, embed)
             embeds[(f"rs-embed-{self.token}", *where, unit.item.index)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 

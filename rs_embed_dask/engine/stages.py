@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+from distributed import get_worker
 
-from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
+from rs_embed_dask.engine.embedder import Embedded, EmbedInput, is_resident, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
@@ -44,6 +45,7 @@ __all__ = [
     "by_group",
     "chunk_result",
     "embed_units",
+    "load_meanwhile",
     "product_parts",
     "read_products",
     "read_unit",
@@ -317,6 +319,17 @@ class _Submitted:
     done: Future[Embedded]
     note: str = ""
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def load_meanwhile(recipe: Recipe, labels: Iterable[str], embed: Iterable[str]) -> None:
+    """Begin to load models on a worker that reads, if it has the resources to embed too. For tasks."""
+    # A load that fails raises for the first item that is embedded there.
+    if not all(get_worker().state.total_resources.get(name) for name in embed):
+        return
+    for label in labels:
+        entry = recipe.entry.get(label)
+        if entry is not None and not is_resident(entry.key):
+            resident(entry.key, entry.load, recipe.batch_items)
 
 
 def embed_units(
