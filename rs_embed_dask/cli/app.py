@@ -61,6 +61,15 @@ app.add_typer(weights_app, name="weights")
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PartOf = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="K/N",
+        rich_help_panel="Where it runs",
+        help="Compute only part K of N, from 1, of the chunks; others compute theirs.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor summary.")]
 
 
@@ -92,10 +101,11 @@ def embed(
     place: ClusterOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new one, or one to continue.")],
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
-    request = read.request_from(options)
+    request, share = read.request_from(options), read.part_from(part)
     with show.progress(is_quiet=quiet) as progress:
         rs.compute_embeddings(
             request.places,
@@ -105,9 +115,10 @@ def embed(
             client=show.connection(place),
             progress=progress,
             wait=place.wait,
+            part=share,
             **request.keywords,
         )
-    _finish(out, quiet=quiet)
+    _finish(out, quiet=quiet, part=share)
 
 
 @app.command()
@@ -189,7 +200,7 @@ def status(
         show.json_text(show.status_dict(report, rows))
     else:
         show.status_text(report, rows)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts))
 
 
 @app.command()
@@ -206,7 +217,7 @@ def watch(
 
     Needs no cluster: it shows what is done, how fast, who holds the lease and since when, and what went wrong.
     """
-    raise typer.Exit(show.exit_code(show_run(store, every_s=every, is_once=once, as_json=as_json)))
+    raise typer.Exit(show.exit_code(show_run(store, every_s=every, is_once=once, as_json=as_json).counts))
 
 
 @app.command()
@@ -226,10 +237,11 @@ def resume(  # noqa: PLR0913  each is an option
     verify: Annotated[
         bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
     ] = False,
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run or a map that was stopped, or retry what failed."""
-    opened = read.provider_from(provider)
+    opened, share = read.provider_from(provider), read.part_from(part)
     rs.resume(
         store,
         only=only or None,
@@ -237,10 +249,11 @@ def resume(  # noqa: PLR0913  each is an option
         trust_hosts=trust_host or (),
         client=show.connection(place),
         progress=not quiet,
+        part=share,
         wait=place.wait,
         verify=verify,
     )
-    _finish(store, quiet=quiet)
+    _finish(store, quiet=quiet, part=share)
 
 
 @app.command()
@@ -418,10 +431,10 @@ def demo(
     raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
-def _finish(store: str, *, quiet: bool) -> None:
-    """Print the summary and how the last run compares with its plan, and exit with the code."""
+def _finish(store: str, *, quiet: bool, part: tuple[int, int] | None = None) -> None:
+    """Print the summary and how the last run compares with its plan, and exit with the code, of a part with its own."""
     report = rs.status(store)
     if not quiet:
         show.status_text(report, None)
         show.against_plan(report.store.receipt)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts if part is None else show.part_counts(store, part)))
