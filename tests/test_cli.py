@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from distributed import Client
 from typer.testing import CliRunner
 
 import rs_embed_dask
@@ -336,6 +337,33 @@ def test_options_that_are_secret_or_of_no_use_are_refused(shell, store, words, s
     assert (code, out) == (command_line.AT_FAULT, "")
     assert said in err
     assert "abc" not in err
+
+
+def test_a_part_ends_well_when_its_own_items_are_there(shell, tmp_path, scheduler):
+    out_path = tmp_path / "run.zarr"
+    words = ["embed", *REQUEST, *SYNTHETIC, "-m", "rcf", "--out", out_path, "--cluster", scheduler, "--quiet"]
+    code, _, errors = shell(*words, "--part", "1/2")
+    assert (code, out_path.exists()) == (2, False)
+    assert "part = (1, 2): the items make only 1 chunk" in errors
+    code, _, errors = shell(*words, "--part", "half")
+    assert code == 2
+    assert "write for example --part 1/4" in errors
+    places = [PointBuffer(4.35, 50.85, 160), PointBuffer(4.40, 50.85, 160)]
+    rs_embed_dask.compute_embeddings(
+        places,
+        "rcf",
+        TemporalSpec.range("2022-06-01", "2022-07-01"),
+        provider=rs_embed_dask.open_provider("synthetic", seed=7),
+        out=out_path,
+        part=(1, 2),
+        chunk_items=1,
+        client=lambda: Client(scheduler),
+        progress=False,
+    )
+    assert shell("resume", out_path, "--part", "1/2", "--quiet") == (0, "", "")
+    assert shell("status", out_path)[0] == 1
+    assert shell(*words, "--part", "2/2")[0] == 0
+    assert shell("status", out_path)[0] == 0
 
 
 def test_a_catalogue_that_nobody_reaches_is_one_message(shell, tmp_path, scheduler, monkeypatch):

@@ -62,6 +62,15 @@ app.add_typer(weights_app, name="weights")
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PartOf = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="K/N",
+        rich_help_panel="Where it runs",
+        help="Compute only part K of N, from 1, of the chunks; others compute theirs.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor summary.")]
 
 
@@ -94,10 +103,11 @@ def embed(
     service: StorageOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new one, or one to continue.")],
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
-    request, storage = read.request_from(options), read.storage_from(service)
+    request, share, storage = read.request_from(options), read.part_from(part), read.storage_from(service)
     with show.progress(is_quiet=quiet) as progress:
         rs.compute_embeddings(
             request.places,
@@ -107,10 +117,11 @@ def embed(
             client=show.connection(place),
             progress=progress,
             wait=place.wait,
+            part=share,
             storage_options=storage,
             **request.keywords,
         )
-    _finish(out, storage, quiet=quiet)
+    _finish(out, storage, quiet=quiet, part=share)
 
 
 @app.command()
@@ -196,7 +207,7 @@ def status(
         show.json_text(show.status_dict(report, rows))
     else:
         show.status_text(report, rows)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts))
 
 
 @app.command()
@@ -216,7 +227,9 @@ def watch(
     Needs no cluster: it shows what is done, how fast, who holds the lease and since when, and what went wrong.
     """
     storage = read.storage_from(service)
-    raise typer.Exit(show.exit_code(show_run(store, storage=storage, every_s=every, is_once=once, as_json=as_json)))
+    raise typer.Exit(
+        show.exit_code(show_run(store, storage=storage, every_s=every, is_once=once, as_json=as_json).counts)
+    )
 
 
 @app.command()
@@ -237,10 +250,11 @@ def resume(  # noqa: PLR0913  each is an option
     verify: Annotated[
         bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
     ] = False,
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run or a map that was stopped, or retry what failed."""
-    opened, storage = read.provider_from(provider), read.storage_from(service)
+    opened, share, storage = read.provider_from(provider), read.part_from(part), read.storage_from(service)
     rs.resume(
         store,
         only=only or None,
@@ -248,11 +262,12 @@ def resume(  # noqa: PLR0913  each is an option
         trust_hosts=trust_host or (),
         client=show.connection(place),
         progress=not quiet,
+        part=share,
         wait=place.wait,
         storage_options=storage,
         verify=verify,
     )
-    _finish(store, storage, quiet=quiet)
+    _finish(store, storage, quiet=quiet, part=share)
 
 
 @app.command()
@@ -435,10 +450,10 @@ def demo(
     raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
-def _finish(store: str, storage: dict[str, Any] | None, *, quiet: bool) -> None:
-    """Print the summary and how the last run compares with its plan, and exit with the code."""
+def _finish(store: str, storage: dict[str, Any] | None, *, quiet: bool, part: tuple[int, int] | None = None) -> None:
+    """Print the summary and how the last run compares with its plan, and exit with the code, of a part with its own."""
     report = rs.status(store, storage_options=storage)
     if not quiet:
         show.status_text(report, None)
         show.against_plan(report.store.receipt)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts if part is None else show.part_counts(store, storage, part)))

@@ -36,6 +36,7 @@ __all__ = [
     "CliRequest",
     "dims_from",
     "map_from",
+    "part_from",
     "product_from",
     "provider_from",
     "request_from",
@@ -331,6 +332,16 @@ def dims_from(text: str | None) -> str | list[int] | None:
     """Read ``--dims``: numbers separated by commas, or a word."""
     parts = [] if text is None else text.split(",")
     return [int(part) for part in parts] if parts and all(part.strip().isdecimal() for part in parts) else text
+
+
+def part_from(text: str | None) -> tuple[int, int] | None:
+    """Read ``--part``: K/N."""
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise SpecError("--part", value=text, reason="it is not K/N", fix="write for example --part 1/4")
+    return int(number), int(count)
 
 
 def provider_from(options: ProviderOptions) -> Provider | str:

@@ -248,9 +248,11 @@ class Driver:
         self._options.guard()
         keep_settled(store, plans, measured)
         settled = settled_positions(store)
+        start, stop = self._options.chunks
         removed = {label: one.table for label, one in settled.items() if one.decision.removed and one.table is not None}
         self.report.positions = {label: one.decision.statement for label, one in settled.items()}
-        self._held = measured.held
+        own = {row: held for row, held in measured.held.items() if start <= row // store.chunk_items < (stop or np.inf)}
+        self._held = own  # what other runs write is embedded there again
         self._graphs = GraphMaker(self._plan.recipe, store, removed)
 
     # ------------------------------------------------------------------------------------------------------- submission
@@ -401,7 +403,7 @@ class Driver:
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
-    rows = {label: _rows(store, label, chosen.only, chosen.chunks) for label in plan.recipe.labels}
+    rows = {label: store.open_rows(label, only=chosen.only, chunks=chosen.chunks) for label in plan.recipe.labels}
     todo = {label: np.unique(each // store.chunk_items) for label, each in rows.items()}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
@@ -433,16 +435,9 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         return report
 
 
-def _rows(store: Store, label: str, only: AbstractSet[Status] | None, chunks: ChunkRange) -> np.ndarray[Any, Any]:
-    """Find the rows of some chunks that are to be computed."""
-    rows = store.open_rows(label, only=only)
-    start, stop = (np.inf if end is None else end * store.chunk_items for end in chunks)
-    return rows[(rows >= start) & (rows < stop)]
-
-
 def is_finished(store: Store, only: AbstractSet[Status] | None = None, *, chunks: ChunkRange = ALL_CHUNKS) -> bool:
     """Whether no item of a store, or of some of its chunks, is left to do, from its status arrays alone."""
-    return not any(len(_rows(store, label, only, chunks)) for label in store.labels)
+    return not any(len(store.open_rows(label, only=only, chunks=chunks)) for label in store.labels)
 
 
 def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:

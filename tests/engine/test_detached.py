@@ -120,6 +120,16 @@ def assert_whole(out, undisturbed):
     np.testing.assert_array_equal(store.values(MODEL, "embedding"), undisturbed)
 
 
+def test_a_part_is_submitted_and_the_rest_computed_elsewhere(connect, threads_client, undisturbed, tmp_path):
+    out, provider = tmp_path / "run.zarr", rs.open_provider("synthetic", **SEED)
+    run = submitted(out, connect(), provider, part=(2, 2))
+    assert run.wait(timeout=120).state == "stopped"
+    assert Store.open(out).counts()[MODEL] == {Status.PENDING: CHUNK, Status.OK: 2 * CHUNK}
+    call(out, range(COUNT), threads_client, part=(1, 2))
+    assert run.status().state == "complete"
+    np.testing.assert_array_equal(Store.open(out).values(MODEL, "embedding"), undisturbed)
+
+
 def test_who_submits_may_leave_and_another_gets_the_result(connect, held, go, undisturbed, tmp_path):
     first, out = connect(), tmp_path / "run.zarr"
     run = submitted(out, first, held)
