@@ -146,7 +146,7 @@ class Product:
     Attributes
     ----------
     base_url, licence : str
-        Folder of the public files; the terms of the data.
+        Folder of the public files; the terms of the data. Empty where vectors are worked out from coordinates.
     resolution_m : float
         Side of a pixel, or of a cell at the equator.
     years : (int, int)
@@ -236,6 +236,11 @@ class Card:
     def kind(self) -> Literal["encoder", "product"]:
         """Whether its vectors are computed or read."""
         return "encoder" if self.product is None else "product"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its vectors are files that are read."""
+        return self.product is not None and bool(self.product.base_url)
 
     @property
     def poolings(self) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def _spec(of: Card, modality: str) -> ModelSpec:
 def _days(chosen: Chosen, provider: Provider, question: Question) -> set[dt.date] | None:
     """Return the days of the scenes that a model would read, None where none were looked for; raise why not."""
     if chosen.product is not None:
-        if isinstance(provider, Files):
+        if chosen.card.is_published and isinstance(provider, Files):
             reason, fix = "its vectors are published, not computed from pixels", "give a place and a year"
             raise SpecError("product", value=chosen.card.id, reason=reason, fix=fix)
         if question.temporal is not None and chosen.card.years != (0, 0):

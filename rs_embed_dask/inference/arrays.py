@@ -14,9 +14,11 @@ from rs_embed_dask.errors import ModelInputError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.checks import report_of
 from rs_embed_dask.imagery.cube import Cube, coordinates
 from rs_embed_dask.imagery.frame import finish, scaled
+from rs_embed_dask.imagery.grid import centres
 from rs_embed_dask.imagery.labels import Labelled, read_labels
 from rs_embed_dask.imagery.sensor_types import REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, source
+from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.when import day
@@ -58,7 +60,8 @@ def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tup
     if absent:
         fix = "pass a dict of modality to array, or choose another modality"
         raise ModelInputError("modalities", value=list(by_modality), reason=f"{absent[0]} is not there", fix=fix)
-    if all(isinstance(value, Cube) for value in by_modality.values()):
+    placed = modalities[0].unit == DEGREES
+    if not placed and all(isinstance(value, Cube) for value in by_modality.values()):
         items, batched = [from_cubes(by_modality, modalities)], False
     else:
         items, batched = _from_arrays(by_modality, modalities, dated=side.dates is not None)
@@ -69,7 +72,8 @@ def _from_arrays(
     by_modality: Mapping[str, Any], modalities: Sequence[Inputs], *, dated: bool
 ) -> tuple[list[Sample], bool]:
     read = {i.modality: _labelled(by_modality[i.modality]) for i in modalities}
-    stacks = {i.modality: _stack(read[i.modality], i) for i in modalities}
+    placed = modalities[0].unit == DEGREES
+    stacks = {i.modality: _offsets(read[i.modality]) if placed else _stack(read[i.modality], i) for i in modalities}
     counts = {name: len(stack) for name, stack in stacks.items()}
     if len(set(counts.values())) > 1:
         fix = "give every modality the same items"
@@ -77,7 +81,7 @@ def _from_arrays(
     first = read[modalities[0].modality]
     blank = Sample({}, resolution_m=modalities[0].resolution_m)
     if isinstance(first, Labelled):
-        dates = () if dated else tuple(span.start for span in first.frames)
+        dates = () if dated or placed else tuple(span.start for span in first.frames)
         blank = replace(blank, dates=dates)
         if first.grid is not None:
             place, size = first.grid.center_lonlat, first.grid.resolution_m
@@ -111,6 +115,16 @@ def _stack(read: Labelled | NDArray[Any], inputs: Inputs) -> NDArray[np.float32]
         raise _band_count(inputs, values.shape)
     _guess_unit(values, inputs, what)
     return values
+
+
+def _offsets(read: Labelled | NDArray[Any]) -> NDArray[np.float32]:
+    """Return how many degrees east and north of the centre each pixel lies: (1, 1, 2, H, W)."""
+    grid = read.grid if isinstance(read, Labelled) else None
+    if grid is None:
+        fix = "give a DataArray with x, y and a reference system; for places without an array, use get_embedding"
+        raise ModelInputError("pixels", value=type(read).__name__, reason="nothing states where they lie", fix=fix)
+    (lon, lat), (west, south) = centres(grid), grid.center_lonlat
+    return np.stack([(lon - west + 180) % 360 - 180, lat - south]).astype(np.float32)[None, None]
 
 
 def _planes(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.steps import (
     Byte,
     Clip,
@@ -57,6 +58,7 @@ UNITS: Final = {
     "kelvin": "kelvin",
     "byte": "8-bit values, 0 to 255",
     "m": "metres",
+    DEGREES: "degrees from the place's centre",
     "percent_kelvin": "percent reflectance or kelvin by band",
 }
 FEW: Final = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
@@ -12,9 +12,11 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = ["DEGREES", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
 
 Scalar = str | int | float | bool | tuple[str, ...]
+DEGREES: Final = "degrees"
+"""The unit of what is worked out from where pixels lie: degrees east and north of the place's centre."""
 
 
 @dataclass(frozen=True)
