@@ -311,6 +311,7 @@ class Card:
             if sensor is None:
                 reason = "the provider has none of its sensors" if inputs.sensors else "no provider serves it"
                 fix = f"choose another provider or modality; it has {', '.join(sorted(available))}"
+                fix += ", or leave level out" if dict(spec.options).get("level", "any") != "any" else ""
                 fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
                 raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
             model_inputs.append(ModelInput.of(inputs, sensor))

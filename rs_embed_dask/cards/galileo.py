@@ -4,7 +4,7 @@ from typing import Any
 
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.preprocess.inputs import Inputs, Option
+from rs_embed_dask.preprocess.inputs import LEVEL, OF_LEVEL, Inputs, Option
 from rs_embed_dask.preprocess.steps import ValueSpan, names
 
 _S2 = ValueSpan.of(
@@ -55,11 +55,13 @@ CARD = Card(
             "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22",
             _S2,
             max_cloud_pct=80,
+            when=OF_LEVEL,
         ),
         _inputs("s1", "sentinel-1-grd sentinel-1-rtc", "vv vh", _S1, unit="db"),
     ),
     options=(
         Option("patch_px", 8, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),
+        LEVEL,
         Option("location", default=False, doc="add the place as a token, as in pretraining", config=True),
         Option("max_px", 96, doc="largest side of an image; pretraining saw at most 12 tokens per side"),
     ),
@@ -69,7 +71,7 @@ CARD = Card(
         "Positions follow the real ground size of a pixel, resize included; months are those of each frame's middle.",
         "Frames without imagery are hidden from attention and keep their place in time.",
         "MIT is the licence of the authors' repository, which holds the nano weights; the hub's tag was not checked.",
-        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
+        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read, and the plan and receipt say so.",
     ),
     deviations=(
         "rs-embed feeds raw digital numbers by default: with the nano weights its vector differs by 132 %.",

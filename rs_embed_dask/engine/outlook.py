@@ -30,12 +30,13 @@ _OWN_SCENES: Final = ("files", "synthetic")
 
 @dataclass(frozen=True)
 class Outlook:
-    """Where and when, the frames by model, spans that no provider has, and faults that every item will meet."""
+    """Where and when, frames by model, other sensors than a card's first, spans that no provider has, and faults."""
 
     extent: Extent | None = None
     frames: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -50,13 +51,15 @@ class Outlook:
         frames = {one.spec.label: frames_text(one.frames, spans[0]) for one in chosen if one.product is None}
         own_scenes = request.provider.name in _OWN_SCENES
         missing = () if own_scenes else tuple(dict.fromkeys(_missing(chosen, spans)))
-        return cls(extent, frames, missing, tuple(str(fault) for fault in _faults(chosen, is_here=True)))
+        faults = tuple(str(fault) for fault in _faults(chosen, is_here=True))
+        return cls(extent, frames, missing, faults, tuple(_instead(request, chosen)))
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield what a plan prints."""
         if self.extent is not None:
             yield "extent", extent_text(self.extent)
         yield from (("frames", f"{label}: {text}") for label, text in self.frames.items())
+        yield from (("instead", text) for text in self.instead)
         yield from (("missing", text) for text in self.missing)
         yield from (("fault", text) for text in self.faults)
 
@@ -74,6 +77,15 @@ def extent_text(extent: Extent) -> str:
     """Write an extent so that swapped coordinates show."""
     west, south, east, north = (f"{edge:.4f}".rstrip("0").rstrip(".") for edge in extent)
     return f"longitude {west} to {east}, latitude {south} to {north}"
+
+
+def _instead(request: Request, chosen: Sequence[Chosen]) -> Iterator[str]:
+    """Say which models read another sensor than their card's first choice, and why."""
+    available = request.provider.sensors()
+    for one in chosen:
+        for read, first in one.first_choices.items():
+            why = "as asked for" if first in available else f"which {request.provider.name} does not have"
+            yield f"{one.spec.label}: {read} in place of {first}, {why}"
 
 
 def _missing(chosen: Sequence[Chosen], spans: Sequence[TemporalSpec]) -> Iterator[str]:

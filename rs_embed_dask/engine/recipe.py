@@ -226,6 +226,13 @@ class Chosen:
         return self.product.resolution_m or self.product.reader.native_m
 
     @property
+    def first_choices(self) -> dict[str, str]:
+        """Of each sensor that is read in place of the card's first choice, that choice."""
+        listed = [inputs.sensors for inputs in self.card.resolved_inputs(self.spec)] if self.product is None else []
+        pairs = zip((one.sensor for one, _ in self.inputs), listed, strict=True)
+        return {sensor: sensors[0] for sensor, sensors in pairs if sensors and sensor != sensors[0]}
+
+    @property
     def reach_m(self) -> float | None:
         """Side on the ground of what the model sees at once; None where it takes an image of any size."""
         if self.product is not None:

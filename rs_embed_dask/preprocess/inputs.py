@@ -12,7 +12,7 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEGREES", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = ["DEGREES", "LEVEL", "OF_LEVEL", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
 
 Scalar = str | int | float | bool | tuple[str, ...]
 DEGREES: Final = "degrees"
@@ -68,6 +68,10 @@ class When:
         if isinstance(steps, tuple):
             change["steps"] = tuple(step.take(indices, count) for step in steps if isinstance(step, Step))
         return replace(self, change=tuple(change.items()))
+
+
+LEVEL = Option("level", "any", ("any", "L1C", "L2A"), "of Sentinel-2; any: the first that the provider has")
+OF_LEVEL = tuple(When("level", name, (("sensors", (f"sentinel-2-{name.lower()}",)),)) for name in ("L1C", "L2A"))
 
 
 @dataclass(frozen=True)
