@@ -45,6 +45,7 @@ CARD = Card(
     ),
     together=True,
     any_bands=True,
+    masks="drop",
     inputs=(
         _inputs(
             *("s2", "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22", range(6, 19)),

@@ -42,6 +42,7 @@ CARD = Card(
     outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     together=True,
     any_bands=True,
+    masks="drop",
     inputs=(replace(_L1C.take(_S2[:10] + _S2[11:]), modality="s2", sensors=("sentinel-2-l2a",)), _L1C, _S1),
     options=(
         Option("bands", (), doc="bands to use, of one modality's; none named: all"),

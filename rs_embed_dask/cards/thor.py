@@ -75,6 +75,7 @@ CARD = Card(
     extras=("gsd",),
     together=True,
     any_bands=True,
+    masks="drop",
     whole=("mean",),
     inputs=(_TEN, _radar("s1", "vv vh", 0, 3), _radar("s1_hh_hv", "hh hv", 2, 4)),
     options=(

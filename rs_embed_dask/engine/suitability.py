@@ -208,7 +208,7 @@ def _of_files(of: Card, one: ModelInput, scenes: Sequence[Scene], span: Span | N
         reason = f"it needs {', '.join(lacking)} too, and the data have {', '.join(sorted(there - {''})) or 'no bands'}"
         kept = tuple(band for band in one.bands if band in there)
         fix = "add these bands, or choose another model"
-        if of.any_bands and kept:
+        if (of.any_bands or of.masks) and kept:
             fix = f"choose bands by the model's option: ModelSpec({of.id!r}, options={{'bands': {kept!r}}})"
         raise SpecError("bands", value=lacking, reason=reason, fix=fix)
     if any(scene.datetime == NO_DATE for scene in scenes):

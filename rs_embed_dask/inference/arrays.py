@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding", "labelled", "samples"]
+__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding"]
+__all__ += ["fewer_bands", "labelled", "samples"]
 
 _Pixels: TypeAlias = np.ndarray[Any, Any] | xr.DataArray | xr.Dataset | Cube
 _Dates: TypeAlias = Sequence[DayLike]
@@ -54,8 +55,7 @@ class SideInputs:
 
 def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
     """Convert the arguments of `Model.embed` to samples; also return whether they came as a batch."""
-    bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
-    by_modality: Mapping[Any, Any] = data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
+    by_modality = _by_modality(data, modalities)
     absent = [inputs.modality for inputs in modalities if inputs.modality not in by_modality]
     if absent:
         fix = "pass a dict of modality to array, or choose another modality"
@@ -66,6 +66,39 @@ def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tup
     else:
         items, batched = _from_arrays(by_modality, modalities, dated=side.dates is not None)
     return [_with_side_inputs(item, side, index, count=len(items)) for index, item in enumerate(items)], batched
+
+
+def _by_modality(data: object, modalities: Sequence[Inputs]) -> Mapping[Any, Any]:
+    bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
+    return data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
+
+
+def fewer_bands(data: object, modalities: Sequence[Inputs]) -> tuple[str, ...]:
+    """Return the bands that arrays name, where some, but not all, of a modality's are not there; else none."""
+    by_modality, lacking = _by_modality(data, modalities), False
+    there: list[str] = []
+    for inputs in modalities:
+        value = by_modality.get(inputs.modality)
+        own = [band for band in inputs.bands if band in _names(value, inputs)]
+        lacking |= bool(own) and len(own) < len(inputs.bands)
+        there += own or inputs.bands
+    return tuple(there) if lacking else ()
+
+
+def _names(value: object, inputs: Inputs) -> tuple[str, ...]:
+    """Return the common names of an array's bands; the card's where it names none."""
+    if isinstance(value, Cube):
+        return value.read.bands
+    if not isinstance(value, xr.DataArray | xr.Dataset):
+        return inputs.bands
+    read = read_labels(value)
+    of = _sensor(read, inputs)
+    return tuple(_common(of, name) for name in read.bands) or inputs.bands
+
+
+def _sensor(read: Labelled, inputs: Inputs) -> Sensor | None:
+    name = read.sensor or next(iter(inputs.sensors), None)
+    return None if name is None else sensor(name)
 
 
 def _from_arrays(
@@ -129,9 +162,7 @@ def _offsets(read: Labelled | NDArray[Any]) -> NDArray[np.float32]:
 
 def _planes(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
     """Return the card's bands of a labelled array in the card's unit: (T, C, H, W)."""
-    name = read.sensor or next(iter(inputs.sensors), None)
-    of = None if name is None else sensor(name)
-    planes = read.planes
+    of, planes = _sensor(read, inputs), read.planes
     if read.bands:
         names = [_common(of, plane.name) for plane in planes]
         there = dict(zip(names, planes, strict=True))

@@ -281,7 +281,7 @@ def _input_sections(card: Card, inputs: Inputs) -> Iterator[Section]:
 
 def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
     yield "unit", words.unit_text(inputs.unit)
-    yield "bands", "any of them, by the option `bands`" if card.any_bands else ""
+    yield "bands", words.some_bands_text(card)
     yield "read from", _sensors_text(inputs)
     yield "at", f"{inputs.resolution_m:g} m"
     yield "image", words.size_text(inputs, card.patch_px)
