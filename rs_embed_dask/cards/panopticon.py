@@ -54,7 +54,7 @@ CARD = Card(
     notes=(
         "Modalities may be combined, as in modality='s2+s1': their channels are joined at each place.",
         "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2), which has no band B10.",
-        "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. There are none for other sensors.",
+        "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. None for HH, HV or other sensors.",
         "The order of the bands does not matter. The channel attention is computed factored, the same to rounding.",
     ),
     deviations=("rs-embed has no such model.",),
