@@ -237,6 +237,19 @@ class Chosen:
         return self.product.resolution_m or self.product.reader.native_m
 
     @property
+    def first_choices(self) -> dict[str, str]:
+        """Of each sensor that is read in place of the card's first choice, that choice."""
+        listed = [inputs.sensors for inputs in self.card.resolved_inputs(self.spec)] if self.product is None else []
+        pairs = zip((one.sensor for one, _ in self.inputs), listed, strict=True)
+        return {sensor: sensors[0] for sensor, sensors in pairs if sensors and sensor != sensors[0]}
+
+    @property
+    def masked(self) -> dict[str, tuple[str, ...]]:
+        """Of each modality, the bands that the network does not see."""
+        seen = self.card.resolved_inputs(self.spec) if self.product is None else ()
+        return {one.modality: one.masked for one in seen if one.masked}
+
+    @property
     def reach_m(self) -> float | None:
         """Side on the ground of what the model sees at once; None where it takes an image of any size."""
         if self.product is not None:
@@ -365,7 +378,7 @@ def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ..
     bands = tuple(sensor(one.sensor).band(name).common for name in names)
     if bands != one.bands:
         fix = f"give {', '.join(one.bands)}, or leave bands out"
-        if card.any_bands:
+        if card.any_bands or card.masks:
             fix = f"choose bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {bands!r}}})"
         raise PlanError(f"bands of {card.id}", value=names, reason="the model takes other bands", fix=fix)
     return bands

@@ -87,7 +87,7 @@ def load_model(
     if isinstance(weights, str | Path):
         spec = replace(spec, weights=str(weights))
     card = card_of(spec.id)
-    if card.kind == "product":
+    if card.is_published:
         raise SpecError("model", value=card.id, reason="its vectors are read, not computed", fix="use get_embedding")
     build = partial(factory(card.id), **_arguments(card, spec, config or {}))
     tensors = weights if isinstance(weights, Mapping) else None

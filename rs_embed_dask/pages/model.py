@@ -12,6 +12,7 @@ from rs_embed_dask.imagery.sensors import sensor, sources_of
 from rs_embed_dask.models import all_cards, card as card_of
 from rs_embed_dask.pages import wording as words
 from rs_embed_dask.pages.wording import lengths, modality_texts
+from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.steps import MinMax
 from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text, table_html, table_text
 from rs_embed_dask.specs import ModelSpec, OutputSpec
@@ -119,6 +120,8 @@ SIDE: Final = {
 ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
 COARSE_M: Final = 1000.0
 EVERYTHING: Final = "files and synthetic have every sensor"
+READ: Final = "its vectors are read, not computed"
+PLACED: Final = "its vectors are worked out from coordinates, without imagery"
 
 
 @dataclass(frozen=True)
@@ -193,14 +196,17 @@ def _what(card: Card) -> Iterator[tuple[str, str]]:
     plus = ", joined by `+`" if card.together else ""
     modalities = ", ".join(words.modality_texts(card))
     yield "`modality=`", f"{modalities}{plus}; default: the first" if modalities else ""
-    yield "kind", "its vectors are read, not computed" if card.kind == "product" else ""
+    yield "kind", "" if card.product is None else READ if card.is_published else PLACED
     yield "paper", card.paper
     yield "citation", card.citation
     yield "written from", card.source
     yield "licence of the code", card.code_licence
     terms = dict.fromkeys(variant.weights for variant in card.variants if variant.weights)
     licences = ", ".join(dict.fromkeys(weights.licence for weights in terms))
-    yield "licence of the weights", licences or ("it has no weights" if card.product is None else "")
+    yield (
+        "licence of the weights",
+        licences or ("" if card.is_published else "it has no weights"),
+    )
     if any(weights.restricted for weights in terms):
         yield "to accept it", "`accept_licence=True` in ModelSpec or load_model, `--accept-licence` on the command line"
     yield "arithmetic", "always float32" if card.float32 else ""
@@ -208,7 +214,7 @@ def _what(card: Card) -> Iterator[tuple[str, str]]:
 
 def _product_rows(card: Card) -> Iterator[tuple[str, str]]:
     product = card.product
-    if product is None:
+    if product is None or not card.is_published:
         return
     first, last = product.years
     yield "read from", product.base_url
@@ -275,7 +281,7 @@ def _input_sections(card: Card, inputs: Inputs) -> Iterator[Section]:
 
 def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
     yield "unit", words.unit_text(inputs.unit)
-    yield "bands", "any of them, by the option `bands`" if card.any_bands else ""
+    yield "bands", words.some_bands_text(card)
     yield "read from", _sensors_text(inputs)
     yield "at", f"{inputs.resolution_m:g} m"
     yield "image", words.size_text(inputs, card.patch_px)
@@ -298,6 +304,8 @@ def _own_mask(inputs: Inputs) -> str:
 
 def _sensors_text(inputs: Inputs) -> str:
     """Name the sensors, the preferred one first, each with the providers that offer it."""
+    if inputs.unit == DEGREES:
+        return "where the pixels lie: an array's x, y and reference system"
     if not inputs.sensors:
         return "arrays of your own; no provider offers it"
     had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
@@ -444,7 +452,7 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
 
 
 def _row(card: Card) -> dict[str, Any]:
-    none = NO_WEIGHTS if card.product is None else card.product.licence
+    none = (card.product and card.product.licence) or NO_WEIGHTS
     terms = (none if variant.weights is None else variant.weights.licence for variant in card.variants)
     return {
         "id": card.id,

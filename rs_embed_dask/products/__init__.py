@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProductField", "Reader", "ReadsManyPlaces", "ServesProducts", "reader_for"]
 
-_OURS = ("copernicus", "gse", "tessera")
+_OURS = ("copernicus", "gse", "location", "tessera")
 
 
 def reader_for(card: Card, spec: ModelSpec, provider: object = None) -> Reader:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.imagery.grid import Grid, centres
 
 if TYPE_CHECKING:
     from rs_embed_dask.providers.registry import Estimate
@@ -27,7 +26,6 @@ __all__ = [
     "ServesManyPlaces",
     "ServesProducts",
     "Tile",
-    "centres",
     "mosaic",
     "year_of",
 ]
@@ -171,12 +169,6 @@ class Tile(Protocol):
 
     def read(self, rows: Numbers, columns: Numbers) -> NDArray[np.float32]:
         """Return the decoded vectors (D, n) of n pixels, NaN where there is none."""
-
-
-def centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return longitude and latitude of every pixel centre, (h, w) each; longitudes in [-180, 180)."""
-    lon, lat = project(grid.crs, WGS84, *np.meshgrid(grid.xs, grid.ys))
-    return (lon + 180.0) % 360.0 - 180.0, lat
 
 
 def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:

@@ -85,12 +85,13 @@ def test_products_alone(processes, three, tmp_path):
 
 
 def test_beside_encoders_as_grids(workers, three, tmp_path):
-    models = ["bandstats", *three, "rcf"]
+    models = ["bandstats", *three, "rcf", "location"]
     options = {"provider": Synthetic(seed=2), "output": rs.OutputSpec.grid(scale_m=10), "client": workers}
     places = [LAND, rs.PointBuffer(301040.0, 5770500.0, 40, crs="EPSG:32631")]
     tree = rs.compute_embeddings(places, models, SUMMER, out=tmp_path / "run.zarr", progress=False, **options)
-    assert set(tree.children) == {"items", "bandstats", "gse_annual", "tessera", "copernicus", "rcf"}
-    for label in ("bandstats", "gse_annual", "tessera", "copernicus", "rcf"):
+    labels = {"bandstats", "gse_annual", "tessera", "copernicus", "rcf", "location"}
+    assert set(tree.children) == {"items", *labels}
+    for label in labels:
         assert statuses(tree, label) == ["OK", "OK"]
     whole = rs.get_embedding(three[0], spatial=LAND, temporal=YEAR, output=rs.OutputSpec.grid()).data
     assert whole.shape == (64, 11, 15)
@@ -99,6 +100,9 @@ def test_beside_encoders_as_grids(workers, three, tmp_path):
     np.testing.assert_array_equal(small[:, :8, :8], whole.values[:, 2:10, 3:11])
     assert np.isnan(small[:, 8:]).all()
     assert tree["copernicus"]["embedding"].shape == (2, 4, 11, 15)
+    assert rs.verify(tmp_path / "run.zarr").is_sound
+    alone = rs.get_embedding("location", spatial=LAND, temporal=YEAR, output=rs.OutputSpec.grid()).data
+    np.testing.assert_array_equal(tree["location"]["embedding"].values[0, :, :11, :15], alone.values)
 
 
 def test_six_encoders_and_three_products_in_one_store(workers, three, tmp_path):
