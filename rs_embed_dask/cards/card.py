@@ -11,7 +11,7 @@ from rs_embed_dask.preprocess.inputs import Inputs, ModelInput, Option, Scalar, 
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
@@ -113,6 +113,8 @@ class Variant:
         The side of a token, the only modality it accepts, and how it masks bands, where these differ from the card's.
     aliases : tuple of str
         Other names, such as the authors' own.
+    prefix_dims : tuple of int
+        Lengths at which the beginning of a vector is a vector by itself.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Variant:
     modality: str = ""
     masks: str = ""
     aliases: tuple[str, ...] = ()
+    prefix_dims: tuple[int, ...] = ()
 
     @classmethod
     def vit(
@@ -200,8 +203,8 @@ class Card:
         The option that is the side, in pixels, of what a pixel's features depend on; in a model without windows only.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
-    product, prefix_dims : Product or None, tuple of int
-        Where its vectors are read, if they are not computed; lengths at which a vector's beginning is one by itself.
+    product : Product or None
+        Where its vectors are read, if they are not computed.
     parity, notes, deviations : str, tuple of str, tuple of str
         What it was compared with; what users should know; where rs-embed's results differ.
     """
@@ -230,7 +233,6 @@ class Card:
     kernel: str = ""
     float32: bool = False
     product: Product | None = None
-    prefix_dims: tuple[int, ...] = ()
     parity: str = ""
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -304,6 +306,7 @@ class Card:
         if variant.modality and names != (variant.modality,):
             what = f"modality of {self.id} {variant.name}"
             raise UnknownNameError.among(what, spec.modality, (variant.modality,))
+        self._check_dimensions(variant, options)
         bands = options.pop("bands", ())
         every = tuple(by_name[name].resolved(options) for name in names)
         return self.only(every, bands, spec) if isinstance(bands, tuple) and bands else every
@@ -316,6 +319,15 @@ class Card:
                 raise UnknownNameError.among(f"band of {'+'.join(one.modality for one in every)}", band, known)
         how = self.variant_for(spec).masks or self.masks
         return tuple(one.only(bands, how) for one in every)
+
+    def _check_dimensions(self, variant: Variant, options: Mapping[str, Scalar]) -> None:
+        """Refuse the beginning of a vector that is not a vector by itself."""
+        wanted = options.get("dimensions")
+        if wanted and wanted not in variant.prefix_dims:
+            what = f"{self.id} {variant.name}: dimensions"
+            lengths = ", ".join(map(str, variant.prefix_dims))
+            fix = f"use one of {lengths}, or leave it out" if lengths else "leave it out"
+            raise SpecError(what, value=wanted, reason="such a beginning is no vector by itself", fix=fix)
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
         """Choose one available sensor per modality. Raises SpecError where the provider has none of its sensors."""
@@ -351,6 +363,8 @@ class Card:
             value = len(self.resolved_inputs(spec)[0].bands) if name == "bands" else self.chosen(spec.options)[name]
             return int(value) * times  # type: ignore[arg-type]
         variant = self.variant_for(spec)
+        if dimensions := self.chosen(spec.options).get("dimensions"):
+            return int(dimensions)  # type: ignore[arg-type]
         if kind == "grid" and self.chosen(spec.options).get("over") == "concat":
             return variant.dim * len({g for one in self.resolved_inputs(spec) for g in one.values("group")})
         lengths = dict(variant.dims)

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 DECIMALS = 4
-LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
+LONG_WORD: Final = 15  # a longer one, such as an address, may be broken
 
 
 def text(value: object) -> None:
@@ -68,7 +68,7 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
         for row in (dict(zip(names, names, strict=True)), *rows):
             text("\t".join(" ".join(str(row[name]).split()) for name in names))
         return
-    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled)
+    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled, pad_edge=False)
     for name in names:
         words = [len(word) for row in rows for word in str(row[name]).split()]
         drawn.add_column(

@@ -119,6 +119,11 @@ def _from_arrays(
         if first.grid is not None:
             place, size = first.grid.center_lonlat, first.grid.resolution_m
             blank = Sample({}, dates, place, size, first.grid)
+    if all(inputs.apart for inputs in modalities) and not dated:
+        own = {
+            name: tuple(span.start for span in one.frames) for name, one in read.items() if isinstance(one, Labelled)
+        }
+        blank = replace(blank, dates_of={name: days for name, days in own.items() if days})
     items = [replace(blank, pixels={k: v[i] for k, v in stacks.items()}) for i in range(counts[modalities[0].modality])]
     return items, not isinstance(first, Labelled) and np.ndim(first) == 5
 

@@ -18,7 +18,7 @@ from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_te
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rs_embed_dask.cards.card import Card, Product, Variant
@@ -33,6 +33,7 @@ FREE_PX: Final = 64
 GRID_PX: Final = 64
 LARGEST_M: Final = 50_000.0
 SUMMER: Final = 'rs.TemporalSpec.range("2022-06-01", "2022-09-01")'
+ARRAYS: Final = "Arrays of your own: (frame, band, y, x)"
 IMPORTS: Final = ("import numpy as np", "import rs_embed_dask as rs", "")
 
 
@@ -40,11 +41,12 @@ def example(card: Card) -> str:
     """Return Python code that embeds a place, and an array, with the model's default variant."""
     if card.product is not None:
         return "\n".join(_product(card, card.product))
-    first = card.resolved_inputs(ModelSpec(card.id))[0]
+    inputs = card.resolved_inputs(ModelSpec(card.id))
+    first = inputs[0]
     side = first.size_px or min(first.max_px or FREE_PX, FREE_PX)
     start = [*IMPORTS, f"model = {_spec(card)}", _output(card)]
-    if not first.sensors:
-        return "\n".join([*start, *_arrays(card, first, side, name="embedding"), _shape(card)])
+    if not all(one.sensors for one in inputs):
+        return "\n".join([*start, *_arrays(card, inputs, side, name="embedding"), _shape(card)])
     buffer = side * first.resolution_m / 2
     lines = [
         f"summer = {SUMMER}",
@@ -52,7 +54,7 @@ def example(card: Card) -> str:
         "embedding = rs.get_embedding(model, place, summer, output=output)",
         _shape(card),
     ]
-    return "\n".join([*start, *lines, *_arrays(card, first, side, name="mine")])
+    return "\n".join([*start, *lines, *_arrays(card, inputs, side, name="mine")])
 
 
 def _product(card: Card, product: Product) -> list[str]:
@@ -87,16 +89,24 @@ def _spec(card: Card) -> str:
     return f'rs.ModelSpec("{card.id}", {", ".join(arguments)})' if arguments else f'rs.ModelSpec("{card.id}")'
 
 
-def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
+def _arrays(card: Card, inputs: Sequence[Inputs], side: int, *, name: str) -> list[str]:
+    first = inputs[0]
     policy, sides = first.frames.policy, [SIDES[extra] for extra in card.extras if extra in SIDES]
     days = DAYS[:1] if policy == "single" else sorted(DAYS)
     frames = len(days) if "dates" in card.extras else first.frames.n or len(days)
     call = ", ".join([*(text.format(metres=first.resolution_m) for text in sides), "output=output"])
+    dates, missing = json.dumps(days), "NaN where missing"
+    pixels = {one.modality: _pixels(one, (frames, len(one.bands), side, side)) for one in inputs}
+    units = {one.modality: words.unit_text(one.unit) for one in inputs}
+    made = [f"# {ARRAYS}, {units[first.modality]}, {missing}.", f"pixels = {pixels[first.modality]}"]
+    if len(inputs) > 1:
+        lines = (f'    "{of}": {code},  # {units[of]}' for of, code in pixels.items())
+        made = [f"# {ARRAYS}, {missing}.", "pixels = {", *lines, "}"]
+        dates = f"dict.fromkeys(pixels, {dates})" if first.apart else dates
     return [
         "",
-        f"# Arrays of your own: (frame, band, y, x), {words.unit_text(first.unit)}, NaN where missing.",
-        f"pixels = {_pixels(first, (frames, len(first.bands), side, side))}",
-        *([f"dates = {json.dumps(days)}  # one per frame"] if "dates" in card.extras else []),
+        *made,
+        *([f"dates = {dates}  # one per frame"] if "dates" in card.extras else []),
         "loaded = rs.load_model(model)",
         f"{name} = loaded.embed(pixels, {call})",
     ]

@@ -189,6 +189,7 @@ def frames_text(frames: Frames) -> str:
         "fixed": f"{frames.n} equal parts of the span",
         "equal": f"equal parts of the span, each of about {frames.days} days{most}",
         "months": f"one frame per calendar month{most}",
+        "available": f"one frame per day on which there are acquisitions{most}",
     }[frames.policy]
 
 
