@@ -34,6 +34,7 @@ def forget_everything():
     addresses._proxy.cache_clear()
     addresses._pinned.cache_clear()
     addresses._pools.cache_clear()
+    http._PACES._of.clear()
     http._TOKENS._tokens.clear()
     http._TOKENS._failures.clear()
     http._client().TOKEN_CACHE.clear()
