@@ -20,6 +20,7 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
+from rs_embed_dask.providers.heads import HeadFolder
 from rs_embed_dask.providers.http import Access, read_range, worthwhile_gap
 from rs_embed_dask.providers.kept import Piece
 from rs_embed_dask.providers.nearest import Coordinates, mover
@@ -210,6 +211,7 @@ class GeoTiff:
         piece = read_range(self.href, start, stop - start, access=access, size=self.head[0].size)
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
+            _FOLDER.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
         return piece
 
@@ -280,8 +282,12 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     return _HEADS.get(href) or _HEADS.once(href, read)
 
 
+_FOLDER: Final = HeadFolder()
+
+
 def _opened(href: str, access: Access) -> GeoTiff:
-    pieces: list[Piece] = []
+    kept = _FOLDER.get(href)
+    pieces: list[Piece] = [] if kept is None else [kept]
 
     def fetch(offset: int, length: int) -> bytes:
         for piece in pieces:
@@ -303,7 +309,18 @@ def _opened(href: str, access: Access) -> GeoTiff:
     if fault:
         fix = "only GeoTIFF assets are read; name the asset that is one"
         raise ProviderError(label(href), value=urldefrag(href).url, reason=fault, fix=fix)
-    return _describe(href, layout, tuple(pieces))
+    file = _describe(href, layout, tuple(pieces))
+    if len(pieces) > 1 or _holds_blocks(layout, first):
+        return file
+    if kept is None and not first.is_of_whole:
+        _FOLDER.put(href, first)
+    return replace(file, head=(Piece(0, b"", first.size),))  # its directory has been read, and that is all it holds
+
+
+def _holds_blocks(layout: TiffLayout, head: Piece) -> bool:
+    """Return whether a head holds blocks of the image, or of its mask."""
+    of_mask = layout.mask is not None and _holds_blocks(layout.mask, head)
+    return of_mask or bool((layout.offsets + layout.counts <= head.stop).any())
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
@@ -12,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from rs_embed_dask.providers import addresses, geotiff, http
+from rs_embed_dask.providers import addresses, geotiff, heads, http
 from rs_embed_dask.providers.stac import search
 from tests.services.scenes import catalogue
 from tests.services.service import Service
@@ -20,6 +21,7 @@ from tests.services.service import Service
 
 def forget_heads():
     geotiff._HEADS._files.clear()
+    shutil.rmtree(heads.user_folder() / "heads", ignore_errors=True)
 
 
 def forget_answers():
