@@ -26,6 +26,7 @@ def forget_heads():
 
 def forget_answers():
     search._ANSWERS._answers.clear()
+    search._AREAS.clear()
     search._client.cache_clear()
 
 
