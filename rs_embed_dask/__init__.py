@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         status,
         verify,
     )
+    from rs_embed_dask.api_ask import search, zonal
     from rs_embed_dask.api_few import can_run, get_embedding, get_embeddings_batch, inspect_input
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.api_submit import submit
@@ -72,6 +73,7 @@ _HOMES = {
         "status",
         "verify",
     ),
+    "rs_embed_dask.api_ask": ("search", "zonal"),
     "rs_embed_dask.api_few": ("can_run", "get_embedding", "get_embeddings_batch", "inspect_input"),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.api_submit": ("submit",),
@@ -151,6 +153,7 @@ __all__ = [
     "register_model",
     "register_provider",
     "resume",
+    "search",
     "status",
     "submit",
     "to_cog",
@@ -162,6 +165,7 @@ __all__ = [
     "to_rs_embed",
     "to_stac",
     "verify",
+    "zonal",
 ]
 
 
