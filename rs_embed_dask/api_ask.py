@@ -1,4 +1,4 @@
-"""The verbs that ask a run or a map: search, and statistics of zones."""
+"""The verbs that ask a run or a map: search, statistics of zones, what labels say of the rest, change and classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
+    from rs_embed_dask.analysis.probe import Probe
     from rs_embed_dask.specs.places import PlacesLike
     from rs_embed_dask.store.document import Target
 
-__all__ = ["search", "zonal"]
+__all__ = ["change", "classes", "probe", "search", "zonal"]
 
 
 def search(
@@ -173,3 +174,207 @@ def zonal(
     choice("stat", stat, (MEAN, SUM))
     table, areas = areas_of(polygons)
     return zone_table(fields_of(map_tree(map), model, span=span), table, areas, stat=stat, client=client)
+
+
+def probe(
+    run: xr.DataTree | Target,
+    labels: Any,
+    *,
+    model: str | None = None,
+    kind: Literal["ridge", "logistic", "forest"] | None = None,
+    column: str | None = None,
+    span: int | None = None,
+) -> Probe:
+    """Fit a small model to labelled vectors, to predict the labels of a run or a map.
+
+    Vectors are standardised. How right it is, is not asked here: predict places that it was not fitted to.
+
+    Parameters
+    ----------
+    run : DataTree, path or URL
+        A run with one vector per item, or a map.
+    labels : str, Series, dict, sequence or GeoDataFrame
+        Of a run: the name of a column that came with its places, labels by id, or one for each item in order. Of a map:
+        a GeoDataFrame of points (their token) and polygons (the mean vector inside) with a column of labels. Numbers
+        are values, text and booleans are classes; numbers that stand for classes are given as text. Places without a
+        vector or a label are left out.
+    model : str, optional
+        The model; needed where there are several.
+    kind : {"ridge", "logistic", "forest"}, optional
+        Ridge regression, whose penalty is chosen by leaving out one by one (values); logistic regression (classes); a
+        random forest of 200 trees (both). Default: the first two.
+    column : str, optional
+        Of a GeoDataFrame with several columns: the one that holds the labels.
+    span : int, optional
+        Of a map with several spans: the one that the labels are of.
+
+    Returns
+    -------
+    Probe
+        ``.predict(map, out)`` makes a map of classes or values with their uncertainty, and ``.predict(run)`` a table.
+
+    Raises
+    ------
+    RsEmbedError
+        If scikit-learn, of the extra ``analysis``, is not installed.
+    SpecError
+        If there are not two different labels, or `kind` does not fit them.
+    UnknownNameError
+        If there is no such model, column or kind.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> probe = rs.probe("fields.zarr", "crop", model="rcf")  # doctest: +SKIP
+    >>> rs.to_cog(probe.predict("county.zarr", "crops.zarr"), "crops.tif")  # doctest: +SKIP
+    """
+    from rs_embed_dask.analysis.probe import KINDS, fitted, learning
+    from rs_embed_dask.analysis.search import Searched
+    from rs_embed_dask.analysis.training import TrainingSet
+    from rs_embed_dask.errors import SpecError
+    from rs_embed_dask.specs.base import choice
+
+    learning("pipeline")
+    if kind is not None:
+        choice("kind", kind, KINDS)
+    tree = opened(run)
+    chosen = Searched.of(tree, one_model(tree, model), span)
+    if chosen.table is not None:
+        return fitted(chosen.label, TrainingSet.of_run(tree, chosen.table, labels), kind)
+    spans = {one.time for one in chosen.fields}
+    if len(spans) > 1:
+        raise SpecError("span", value=None, reason=f"the map has {len(spans)} spans", fix="give span= of the labels")
+    return fitted(chosen.label, TrainingSet.of_map(chosen.fields, labels, column), kind)
+
+
+def change(
+    run: xr.DataTree | Target,
+    out: str | None = None,
+    *,
+    model: str | None = None,
+    client: Client | None = None,
+) -> gpd.GeoDataFrame | xr.DataTree:
+    """Measure how much each place differs from its own other years, for every span.
+
+    Distances (one less the cosine) are not comparable between places, so each place is its own measure. A span is
+    compared with the medoid of the same season's other years: the one that is nearest to all of them. How far these
+    years lie from each other is measured in the same way, leaving out each in turn; their median is what is usual, and
+    their median deviation the unit of ``z``. Spans are of the same season if they begin and end on the same days.
+
+    Parameters
+    ----------
+    run : DataTree, path or URL
+        A run whose places have several spans, or a map with several spans; the same span in at least four years.
+    out : path or URL, optional
+        Of a map: where the new map is written. If it was begun by the same call, it goes on.
+    model : str, optional
+        The model; needed where there are several.
+    client : distributed.Client, optional
+        Of a map: where its blocks are computed and written. Default: in this process.
+
+    Returns
+    -------
+    GeoDataFrame or DataTree
+        Of a run one row per item, of a map bands of each span, ``tree["change"][group].embedding``: ``z``, the distance
+        less what is usual, in robust standard deviations (at least a tenth of what is usual, for a few years may agree
+        by chance, and 1e-6); ``distance`` to the medoid of the other
+        years; ``usual``, the median distance of these years; ``seasons``, how far the seasons of one year lie apart
+        (the mean of pairs, the median over years), NaN where a year has one span. NaN where fewer than three other
+        years have a vector.
+
+    Raises
+    ------
+    SpecError
+        If no span has its season in three other years, or `out` is missing.
+    StoreError
+        If there are several models, or items with grids.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> years = [rs.TemporalSpec.year(year) for year in range(2018, 2025)]
+    >>> rs.change(rs.compute_embeddings("fields.gpkg", "rcf", years, out="run.zarr"))["z"]  # doctest: +SKIP
+    """
+    from rs_embed_dask.analysis.change import BANDS, Seasons, changes_of_run
+    from rs_embed_dask.analysis.derived import Derivation, MapSource
+    from rs_embed_dask.errors import SpecError
+    from rs_embed_dask.store.export.items import is_run
+
+    tree = opened(run)
+    label = one_model(tree, model)
+    if is_run(tree):
+        return changes_of_run(tree, label)
+    if out is None:
+        raise SpecError("out", value=None, reason="a map is written to a store", fix="give out='change.zarr'")
+    source = MapSource.of(run, label)
+    seasons = Seasons.of(source.view.spans)
+    facts = {"by": "change", "of": label, "bands": list(BANDS), "digest": repr(seasons.same)}
+    return Derivation("change", facts, seasons.bands, together=True).write(source, out, client)
+
+
+def classes(
+    map: xr.DataTree | Target,  # noqa: A002 - what it is of
+    out: str,
+    *,
+    k: int = 12,
+    like: xr.DataTree | Target | None = None,
+    model: str | None = None,
+    span: int | None = None,
+    client: Client | None = None,
+) -> xr.DataTree:
+    """Sort the tokens of a map into classes of alike vectors, by k-means, as a new map.
+
+    Middles are found by mini-batches from a sample of up to 50,000 vectors of all zones and spans, as directions. Alike
+    classes have alike colours. A neighbouring map, or another year, that is made with ``like=`` has the same classes,
+    numbers and colours, so that the two fit together.
+
+    Parameters
+    ----------
+    map : DataTree, path or URL
+        What `compute_map` or `open_map` returned, or a map's path.
+    out : path or URL
+        Where the new map is written, on the same lattice. If it was begun by the same call, it goes on.
+    k : int, default 12
+        How many classes, 2 to 255; the first is the most frequent one.
+    like : DataTree, path or URL, optional
+        A map that this function made: its classes are used, and `k` is not.
+    model : str, optional
+        The model; needed where there are several.
+    span : int, optional
+        Only this span, by its number along ``time``; default all.
+    client : distributed.Client, optional
+        Where blocks are computed and written. Default: in this process.
+
+    Returns
+    -------
+    DataTree
+        ``tree["classes"][group].embedding`` with two bands along ``dim``: the number of the class from 0, and how
+        undecided it is, the distance to its middle over that to the second nearest, 0 to 1. See `Probe.predict`.
+
+    Raises
+    ------
+    RsEmbedError
+        If scikit-learn, of the extra ``analysis``, is not installed.
+    SpecError
+        If there are fewer different vectors than classes, or `like` has none, or those of another length.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> rs.classes("west.zarr", "west-classes.zarr", k=8)  # doctest: +SKIP
+    >>> rs.classes("east.zarr", "east-classes.zarr", like="west-classes.zarr")  # doctest: +SKIP
+    """
+    from rs_embed_dask.analysis.clusters import LABEL, Clusters
+    from rs_embed_dask.analysis.derived import MapSource
+    from rs_embed_dask.errors import SpecError
+    from rs_embed_dask.specs.base import whole
+    from rs_embed_dask.store.export.fields import fields_of
+
+    count = whole("k", k, low=2, high=255)
+    label = one_model(opened(map), model)
+    source = MapSource.of(map, label, span)
+    found = Clusters.fitted(source.fields, count) if like is None else Clusters.of(fields_of(opened(like))[0])
+    if found.middles.shape[1] != source.fields[0].dim:
+        reason = f"its classes are of vectors of {found.middles.shape[1]} numbers, and those of {label} have others"
+        raise SpecError("like", value=LABEL, reason=reason, fix="give a map of classes of the same model")
+    return found.derivation(label).write(source, out, client)

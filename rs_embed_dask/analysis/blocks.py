@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import xarray as xr
-    from distributed import Client
+    from distributed import Client, Future
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.export.fields import MapField, Window
@@ -123,10 +123,11 @@ def computed(
                 vectors = compute(*portion.vectors)
             yield portion, function(*vectors, number=portion.number, window=portion.window, **portion.given)
         return
+    held = client.scatter(function, hash=False)  # sent once: a fitted forest has megabytes
     room = _AHEAD * max(1, sum(client.nthreads().values()))
     flying: deque[tuple[Portion, Any]] = deque()
     for portion in portions:
-        flying.append((portion, _sent(function, portion, client)))
+        flying.append((portion, _sent(held, portion, client)))
         if len(flying) >= room:
             done, future = flying.popleft()
             yield done, future.result()
@@ -135,6 +136,10 @@ def computed(
         yield done, future.result()
 
 
-def _sent(function: Callable[..., _T], portion: Portion, client: Client) -> Any:
-    bound = partial(function, number=portion.number, window=portion.window, **portion.given)
-    return client.compute(delayed(bound, pure=False, traverse=False)(*portion.vectors), sync=False)
+def _sent(held: Future[Any], portion: Portion, client: Client) -> Any:
+    call = partial(_called, given={"number": portion.number, "window": portion.window, **portion.given})
+    return client.compute(delayed(call, pure=False, traverse=False)(held, *portion.vectors), sync=False)
+
+
+def _called(function: Callable[..., _T], *vectors: Any, given: Mapping[str, Any]) -> _T:
+    return function(*vectors, **given)

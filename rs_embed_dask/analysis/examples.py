@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.export.fields import MapField
 
-__all__ = ["Examples"]
+__all__ = ["Examples", "token_at"]
 
 _PAIR = 2
 _FIX = "give a place, an item's id, a vector, or a list of these"
@@ -105,24 +105,26 @@ class Examples:
                 raise StoreError(name, value=given, reason="no item of the run lies there", fix=fix)
             return self._rows(name, inside, given)
         if point is not None:
-            return _known(name, self._at(*point), given)
+            return _known(name, _mean(token_at(self.fields, *point)), given)
         _, areas = areas_of(given)
         spans = {one.time for one in self.fields}
         parts = [area_sums([one for one in self.fields if one.time == span], areas).means for span in sorted(spans)]
         return _known(name, _mean(np.concatenate(parts)), given)
 
-    def _at(self, lon: float, lat: float) -> NDArray[np.float64]:
-        """Return the vector of the token that a point lies in: the mean direction of its spans."""
-        found = []
-        for field in self.fields:
-            x, y = (float(one[0]) for one in project(WGS84, field.crs, [lon], [lat]))
-            width, _, left, _, height, top = field.transform
-            if not np.isfinite([x, y]).all():  # beyond the reach of the projection
-                continue
-            row, col = int(np.floor((y - top) / height)), int(np.floor((x - left) / width))
-            if 0 <= row < field.shape[0] and 0 <= col < field.shape[1]:
-                found.append(field.read((slice(row, row + 1), slice(col, col + 1)))[:, 0, 0])
-        return _mean(np.array(found, np.float64).reshape(-1, self.dim))
+
+def token_at(fields: Sequence[MapField], lon: float, lat: float) -> NDArray[np.float64]:
+    """Return the vector of the token that a point lies in, of each span that has one; (spans, dim)."""
+    found = []
+    for field in fields:
+        x, y = (float(one[0]) for one in project(WGS84, field.crs, [lon], [lat]))
+        if not np.isfinite([x, y]).all():  # beyond the reach of the projection
+            continue
+        width, _, left, _, height, top = field.transform
+        row, col = int(np.floor((y - top) / height)), int(np.floor((x - left) / width))
+        if 0 <= row < field.shape[0] and 0 <= col < field.shape[1]:
+            vector = field.read((slice(row, row + 1), slice(col, col + 1)))[:, 0, 0]
+            found += [vector] if np.isfinite(vector).all() else []
+    return np.array(found, np.float64).reshape(-1, fields[0].dim)
 
 
 def _is_frame(given: Any) -> bool:
