@@ -37,12 +37,11 @@ def random_map(target, *, layouts=(FLOAT, CODES), spans=(YEAR,), blocks=None, ma
     return store
 
 
-def random_run(target, count=11, dim=5, layout=None):
+def random_run(target, count=11, dim=5, label="galileo"):
     """A run whose fourth item failed."""
     vectors = np.random.default_rng(3).normal(size=(count, dim)).astype("float32")
     vectors[3] = np.nan
-    layout = layout or ModelLayout("galileo", dim=dim)
-    return write_run(target, vectors, make_items(count), layout)
+    return write_run(target, vectors, make_items(count), ModelLayout(label, dim=dim))
 
 
 def write_run(target, vectors, items, layout):
