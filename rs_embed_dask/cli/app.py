@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
+from rs_embed_dask.cli.ask import asking
 from rs_embed_dask.cli.options import (
     CliMapOptions,
     CliOptions,
@@ -59,6 +60,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Manage the weights of models.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+app.add_typer(asking)
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
