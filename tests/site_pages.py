@@ -27,7 +27,7 @@ def on_config(config):
     """Fill the menu with a page a model and a page a notebook."""
     models = sorted(path.stem for path in (ROOT / "docs" / "models").glob("*.md") if path.stem != "index")
     menu = {
-        "Models": ["models/index.md", *({name: f"models/{name}.md"} for name in models)],
+        "Models": [{"All models": "models/index.md"}, *({name: f"models/{name}.md"} for name in models)],
         "Notebooks": [f"notebooks/{path.stem}.md" for path in notebooks()],
     }
     for entry in config["nav"]:
