@@ -1,4 +1,4 @@
-"""docs/clusters.md: every command on it is well-formed and names what exists; its Python runs, against stand-ins."""
+"""Pages on clusters: every command on them is well-formed and names what exists; their Python runs, on stand-ins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.deploy.commands import check_command
 from tests.deploy.manifests import FOLDER, ROOT, documents
 from tests.test_packaging import PROJECT
 
-PAGE = (ROOT / "docs" / "clusters.md").read_text("utf-8")
+PAGE = "\n".join((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("clusters", "slurm", "kubernetes"))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 LINES = [line for language, block in BLOCKS if not language for line in block.splitlines() if line.strip()]
 OWN = {
