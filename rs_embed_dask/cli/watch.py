@@ -16,6 +16,8 @@ from rs_embed_dask.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from rs_embed_dask.store.live import LiveStatus
     from rs_embed_dask.store.services import StorageOptions
 
@@ -37,17 +39,17 @@ def show_run(
     pause: Callable[[float], object] = time.sleep,
 ) -> LiveStatus:
     """Show a run until it is complete; return how it stood last."""
-    from rich import get_console
+    from rich.console import Console
 
     from rs_embed_dask.store.live import COMPLETE, look
     from rs_embed_dask.store.target import located
 
     target = located(store, storage)
-    # a dumb terminal cannot redraw
-    is_page = sys.stdout.isatty() and not get_console().is_dumb_terminal and not as_json
+    console = Console()  # of its own: that of the process keeps what it found where it was first used
+    is_page = sys.stdout.isatty() and not console.is_dumb_terminal and not as_json
     looks: deque[LiveStatus] = deque()
     with contextlib.ExitStack() as stack:
-        write = _page(stack) if is_page else functools.partial(_line, as_json=as_json)
+        write = _page(console, stack) if is_page else functools.partial(_line, as_json=as_json)
         while True:
             now = look(target, since=looks[0] if looks else None)
             write(now)
@@ -64,9 +66,9 @@ def _line(now: LiveStatus, *, as_json: bool) -> None:
     sys.stdout.flush()  # a log is read while it is written
 
 
-def _page(stack: contextlib.ExitStack) -> Callable[[LiveStatus], None]:
+def _page(console: Console, stack: contextlib.ExitStack) -> Callable[[LiveStatus], None]:
     from rich.live import Live
     from rich.text import Text
 
-    live = stack.enter_context(Live(auto_refresh=False))
+    live = stack.enter_context(Live(console=console, auto_refresh=False))
     return lambda now: live.update(Text(printable(str(now))), refresh=True)

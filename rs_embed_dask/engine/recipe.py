@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
     from rs_embed_dask.imagery.dates import Frames, Span
     from rs_embed_dask.preprocess.inputs import Inputs
-    from rs_embed_dask.products import Reader
+    from rs_embed_dask.products import ProductField, Reader
     from rs_embed_dask.providers import Provider
 
 __all__ = ["READ_RETRY", "Chosen", "ProductEntry", "Recipe", "choose", "recipe_for", "square_of"]
@@ -129,6 +129,17 @@ class ProductEntry:
     def grid(self, spatial: Spatial) -> Grid:
         """Return the pixels of a place. Raises SpecError where no grid fits it."""
         return self.reader.grid(spatial, self.resolution_m, crs=self.crs)
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places that are read together."""
+        return self.reader.places_at_once if isinstance(self.reader, products.ReadsManyPlaces) else 1
+
+    def read(self, grids: Sequence[Grid], temporal: TemporalSpec) -> list[ProductField]:
+        """Read the vectors of some grids."""
+        if isinstance(self.reader, products.ReadsManyPlaces):
+            return self.reader.read_many(grids, temporal)
+        return [self.reader.read(grid, temporal) for grid in grids]
 
 
 @dataclass(frozen=True)

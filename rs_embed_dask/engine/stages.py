@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -46,7 +46,8 @@ __all__ = [
     "chunk_result",
     "embed_units",
     "load_meanwhile",
-    "read_product",
+    "product_parts",
+    "read_products",
     "read_unit",
     "weights_of",
 ]
@@ -177,17 +178,40 @@ class ProductRead:
     nbytes: int = 0
 
 
-def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[float], None] = time.sleep) -> ProductRead:
-    """Read one product for one item. Faults of data, network and reader become outcomes."""
+def product_parts(recipe: Recipe, units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
+    """Return by label, for each product, the units of one span that are best read together."""
+    for label, entry in recipe.product.items():
+        spans: dict[TemporalSpec, list[Unit]] = {}
+        for unit in units:
+            if label in unit.labels:
+                spans.setdefault(unit.item.temporal, []).append(unit.only((label,)))
+        for some in spans.values():
+            for start in range(0, len(some), entry.places_at_once):
+                yield label, some[start : start + entry.places_at_once]
+
+
+def read_products(
+    recipe: Recipe, items: Sequence[Item], label: str, *, sleep: Callable[[float], None] = time.sleep
+) -> list[ProductRead]:
+    """Read one product for items of one span. Faults of data, network and reader become outcomes."""
     entry = recipe.product[label]
-    try:
-        grid = entry.grid(item.spatial)
-    except SpecError as error:
-        return ProductRead(Outcome(Status.INVALID, error=error))
-    outline = footprint(item.spatial, grid.crs) if entry.within == "shape" else None
-    seed = f"{item.index}/{label}"
-    result = with_retries(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
-    return _product_read(entry, result, outline)
+    grids: dict[int, Grid] = {}
+    done: dict[int, ProductRead] = {}
+    for number, item in enumerate(items):
+        try:
+            grids[number] = entry.grid(item.spatial)
+        except SpecError as error:
+            done[number] = ProductRead(Outcome(Status.INVALID, error=error))
+    if grids:
+        asked, span, seed = [*grids.values()], items[0].temporal, f"{items[0].index}/{label}"
+        result = with_retries(lambda: entry.read(asked, span), label, recipe.retry, seed=seed, sleep=sleep)
+        if result.value is None and len(grids) > 1 and not result.may_succeed_later:
+            # one of them is at fault, and the others have their vectors
+            return [read for item in items for read in read_products(recipe, [item], label, sleep=sleep)]
+        for (number, grid), one in zip(grids.items(), result.split(len(grids)), strict=True):
+            outline = footprint(items[number].spatial, grid.crs) if entry.within == "shape" else None
+            done[number] = _product_read(entry, one, outline)
+    return [done[number] for number in range(len(items))]
 
 
 def read_published(

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers.registry import Estimate
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
-__all__ = ["ProductField", "Reader", "ServesProducts", "Tile", "centres", "mosaic", "year_of"]
+__all__ = [
+    "ProductField",
+    "Reader",
+    "ReadsManyPlaces",
+    "ServesManyPlaces",
+    "ServesProducts",
+    "Tile",
+    "centres",
+    "mosaic",
+    "year_of",
+]
 
 Vectors = NDArray[np.float32]
 
@@ -88,6 +98,33 @@ class ServesProducts(Protocol):
 
     def product(self, collection: str, bands: tuple[str, ...], grid: Grid, *, span: Span) -> Vectors:
         """Return decoded vectors (D, h, w), NaN where there are none."""
+
+
+@runtime_checkable
+class ServesManyPlaces(ServesProducts, Protocol):
+    """A provider that reads a product at several places by one request."""
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places of one request."""
+
+    def requests_of(self, shape: tuple[int, int], bands: int) -> float:
+        """Return how many requests a place takes, or its share of one."""
+
+    def products(self, collection: str, bands: tuple[str, ...], grids: Sequence[Grid], *, span: Span) -> list[Vectors]:
+        """Return what `product` would at each place."""
+
+
+@runtime_checkable
+class ReadsManyPlaces(Protocol):
+    """A reader that has a better way than `read` for several places."""
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places that are best read together."""
+
+    def read_many(self, grids: Sequence[Grid], temporal: TemporalSpec) -> list[ProductField]:
+        """Return what `read` would of each grid."""
 
 
 def year_of(temporal: TemporalSpec, name: str, years: tuple[int, int]) -> tuple[int, Span]:

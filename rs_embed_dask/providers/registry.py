@@ -72,14 +72,14 @@ class Estimate(Record):
     ----------
     scenes : int
         Scenes that are read.
-    requests : int
-        Requests to the service, searches and tokens left out.
+    requests : float
+        Requests to the service, searches and tokens left out; less than 1 where several places share one.
     bytes : int
         Bytes that travel.
     """
 
     scenes: int = 0
-    requests: int = 0
+    requests: float = 0
     bytes: int = 0
 
     def __add__(self, other: Estimate) -> Estimate:

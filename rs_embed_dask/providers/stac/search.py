@@ -21,6 +21,7 @@ from urllib.parse import quote
 import pystac_client
 import pystac_client.exceptions
 import requests
+import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.imagery.dates import Span
@@ -177,14 +178,14 @@ class _Requests:
     def _once(self, step: SearchStep, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
         body: dict[str, Any] = {"json" if step.method == "POST" else "params": step.parameters}
         timeouts = CONNECT_S, self._retry.timeout_s
-        retry_after_s = None
+        retry_after_s, asked = None, time.monotonic()
         try:
             with self._session.request(
                 step.method, step.href, headers=step.headers, timeout=timeouts, stream=True, **body
             ) as answer:
                 content, is_cut = body_of(answer.iter_content(PIECE_BYTES), MOST_ANSWER_BYTES)
         except requests.RequestException as error:
-            reason = no_connection(error) or f"{type(error).__name__}: {error}"
+            reason = no_connection(error) or _broken(error, time.monotonic() - asked)
         else:
             if is_cut:
                 reason = f"its answer is longer than {MOST_ANSWER_BYTES} bytes"
@@ -200,9 +201,17 @@ class _Requests:
                 refusal.status_code = answer.status_code
                 raise refusal
             else:
-                reason = f"it answered {answer.status_code}: {_text(content)}"
+                reason = f"it answered {answer.status_code}: {_text(content)}".removesuffix(": ")
                 retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
         raise _later(self._url, reason, retry_after_s)
+
+
+def _broken(error: requests.RequestException, seconds: float) -> str:
+    """Say how a request broke off; a timeout names the seconds that were left for it, which may be fewer than set."""
+    causes = (error, *error.args)
+    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.ReadTimeoutError) for cause in causes):
+        return f"it sent nothing more within {seconds:.1f} s"
+    return f"{type(error).__name__}: {error}"
 
 
 def _text(content: bytes) -> str:
