@@ -267,7 +267,7 @@ class Driver:
 
     @property
     def _job_items(self) -> int:
-        """How many items of a chunk are written at once."""
+        """About how many items of a chunk are written at once."""
         return items_within(_JOB_S, self.report.item_seconds, at_most=self._store.chunk_items)
 
     def _fill(self, jobs: Jobs) -> None:
@@ -285,8 +285,9 @@ class Driver:
         if not units:
             jobs.finish(job)
             return
-        if len(units) > (most := self._job_items):
-            job, units = job.first(most, tuple(unit.row for unit in units)), units[:most]
+        if (parts := round(len(units) / self._job_items)) > 1:
+            count = -(-len(units) // parts)
+            job, units = job.first(count, tuple(unit.row for unit in units)), units[:count]
         chunk, held = ChunkTask(job.chunk, self._options.only), self._held_for(units)
         graph = self._graphs.graph(chunk, units, attempt=job.attempt, placement=self.watch.placement, held=held)
         future = self._client.compute(graph, optimize_graph=False, traverse=False, fifo_timeout="0s")

@@ -80,7 +80,7 @@ class Plan:
     layouts : tuple of ModelLayout
         The arrays of each model in the store.
     chunk_items : int
-        Items that are written at once.
+        Items of a chunk of the store.
     figures : Figures
         The estimated cost.
     scales : mapping of str to TokenScale

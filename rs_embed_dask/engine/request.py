@@ -153,7 +153,8 @@ class RequestOptions(MapOptions, total=False):
         One id per place, or the column of a table that has them. Default: the index of a GeoDataFrame or table unless
         that only counts the rows; else each item's number. For one span, no two places may have one id.
     chunk_items : int
-        Items that are written at once. Default: by the size of their vectors.
+        Items of a chunk of the store, which is written at once, or in parts where it takes long. Default: by the size
+        of their vectors.
     max_side_px : int
         The most pixels a side of a place's square, at its finest resolution: larger places are refused. Default 4096.
 

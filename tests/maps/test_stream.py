@@ -52,9 +52,11 @@ def check(alone, folder):
 @pytest.mark.parametrize("widest", [32, 1])
 def test_a_cluster_writes_what_one_process_makes(threads_client, alone, tmp_path, monkeypatch, widest):
     monkeypatch.setattr(streaming, "WIDEST_BAND", widest)
-    receipts = []
+    receipts, loads = [], set()
+    monkeypatch.setattr(graph, "load_meanwhile", lambda recipe, *needs: loads.add(needs))
     assert run(threads_client, alone, tmp_path, done=receipts.append) == {}
     check(alone, tmp_path)
+    assert loads == {(alone.recipe.labels, ("EMBED",))}, "whoever reads loads the models, if it embeds"
     assert sorted((one.label, one.block) for one in receipts) == sorted(
         (label, block) for label in ("rcf", "bandstats") for block in BLOCKS
     )
