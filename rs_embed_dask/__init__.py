@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.errors import RsEmbedError
     from rs_embed_dask.inference.loading import load_model
     from rs_embed_dask.models import register_model
-    from rs_embed_dask.pages.model import describe_model, fetch_weights, list_models
+    from rs_embed_dask.pages.listing import list_models
+    from rs_embed_dask.pages.model import describe_model, fetch_weights
     from rs_embed_dask.providers import list_providers, open_provider, register_provider
     from rs_embed_dask.specs import (
         BBox,
@@ -84,7 +85,8 @@ _HOMES = {
     "rs_embed_dask.errors": ("RsEmbedError",),
     "rs_embed_dask.inference.loading": ("load_model",),
     "rs_embed_dask.models": ("register_model",),
-    "rs_embed_dask.pages.model": ("describe_model", "fetch_weights", "list_models"),
+    "rs_embed_dask.pages.listing": ("list_models",),
+    "rs_embed_dask.pages.model": ("describe_model", "fetch_weights"),
     "rs_embed_dask.specs.places": ("places",),
     "rs_embed_dask.store.export": ("export", "to_dataframe", "to_geodataframe", "to_geoparquet", "to_netcdf"),
     "rs_embed_dask.store.export.cog": ("to_cog",),

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from rs_embed_dask.models import all_cards
-from rs_embed_dask.pages.model import ModelPage, largest_error, list_models
+from rs_embed_dask.pages.listing import inputs_text, largest_error, list_models
+from rs_embed_dask.pages.model import ModelPage
 from tests import correctness_page
 from tests.correctness_page import errors
 from tests.parity.record import RECORD
@@ -35,7 +36,7 @@ def _row(row, folder, most):
         f"[`{name}`]({folder}{name}.md)",
         row["title"],
         ", ".join(variants) if left < 2 else f"{', '.join(variants[: most - 1])} and {left} more",
-        ", ".join(row["inputs"]) or "vectors that were published",
+        inputs_text(row) or "vectors that were published",
         ", ".join(dict.fromkeys(map(str, row["dim"].values()))),
         row["licence"],
         (largest_error(row["parity"]) or "none to compare") + real,

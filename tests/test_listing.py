@@ -15,7 +15,7 @@ import rs_embed_dask as rs
 from rs_embed_dask.cards.card import vectors
 from rs_embed_dask.cli import show
 from rs_embed_dask.models import Card, Inputs, Option, Variant, Weights, all_cards, card
-from rs_embed_dask.pages import model as model_page, wording
+from rs_embed_dask.pages import listing, model as model_page, wording
 from rs_embed_dask.pages.model import example
 from rs_embed_dask.preprocess.inputs import When
 from rs_embed_dask.preprocess.steps import Clip, Divide, MinMax, Percentile, Resize, Standard, Step, Stretch, ValueSpan
@@ -41,6 +41,10 @@ def test_the_list_has_every_modality_and_length():
     assert rows["terramind"]["inputs"][-2:] == ["dem", "or any combination"]
     assert rows["galileo"]["inputs"] == ["s2", "s1", "s2+s1"]
     assert rows["bandstats"]["dim"] == {"default": 90}
+    assert rows["satvision"]["arrays_only"] == ["modis"]
+    assert rows["presto"]["arrays_only"] == ["era5", "srtm", "dw"]
+    assert rows["clay"]["arrays_only"] == rows["location"]["arrays_only"] == []
+    assert "s2, s1, era5 (arrays), srtm (arrays), dw (arrays)" in listing.inputs_text(rows["presto"])
     assert rows["rcf"]["licence"] == "none needed, your images'"
     assert rows["clay"]["dim"] == {"v1.5": 1024, "v1": 768}
     assert rows["prithvi"]["params_m"]["tiny-TL"] == 5.6
@@ -48,7 +52,7 @@ def test_the_list_has_every_modality_and_length():
 
 
 def test_short_rows_have_one_line_per_variant():
-    rows = {row["model"]: row for row in model_page.short_rows(rs.list_models())}
+    rows = {row["model"]: row for row in listing.short_rows(rs.list_models())}
     assert rows["clay"]["variants"] == "v1.5\nv1"
     assert rows["clay"]["million"] == "311.4\n92.1"
     assert rows["clay"]["dim"] == "1024\n768"
@@ -56,7 +60,7 @@ def test_short_rows_have_one_line_per_variant():
     assert rows["rcf"]["parity"] == "-"
     assert rows["gse"]["parity"] == "exact"
     assert (rows["gse"]["licence"], rows["gse"]["million"]) == ("CC-BY-4.0", "-")
-    assert model_page.largest_error("vectors within 5e-7, grids within 1e-6") == "1e-6"
+    assert listing.largest_error("vectors within 5e-7, grids within 1e-6") == "1e-6"
 
 
 @pytest.mark.parametrize("columns", [100, 120])
@@ -65,7 +69,7 @@ def test_the_list_fits_a_terminal_and_cuts_no_word(columns, monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", str(columns))
-    rows = model_page.short_rows(rs.list_models())
+    rows = listing.short_rows(rs.list_models())
     show.table(rows, title="models", ruled=True)
     told = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
     assert max(map(len, told.splitlines())) <= columns

@@ -94,6 +94,7 @@ def test_specs_load_nothing_heavy():
         "imagery.dates",
         "imagery.grid",
         "inference.loading",
+        "pages.listing",
         "pages.model",
         "providers.registry",
         "specs.fetch",

@@ -51,7 +51,7 @@ CARD = Card(
         _inputs("s2", "sentinel-2-l2a", _TEN, _S2, max_cloud_pct=30),
         _inputs("s1", "sentinel-1-rtc", "vv vh", "-12.113 -18.673; 8.314 8.017; 3.5 4.0", unit="db"),
         _inputs("landsat", "landsat-c2-l2", _SIX, _LANDSAT, _LANDSAT_DN, resolution_m=30, max_cloud_pct=30),
-        _inputs("naip", "", "red green blue nir", _NAIP, unit="byte", resolution_m=1),
+        _inputs("naip", "naip", "red green blue nir", _NAIP, unit="byte", resolution_m=1),
     ),
     options=(
         Option("hour", 0, tuple(range(24)), "hour (UTC) of the images; composites have none: 0", config=True),
@@ -64,7 +64,6 @@ CARD = Card(
     notes=(
         "The date is the middle of the span; weeks are ISO weeks, of which the 53rd equals the first.",
         "Any of a modality's bands may be left out: bands=('red', 'nir').",
-        "No provider serves NAIP here: pass `naip` as an array of 8-bit values to Model.embed.",
         "The authors support further platforms (MODIS, LINZ, PlanetScope, Landsat Level-1, Satellogic), absent here.",
         "The statistics are those of version 1.5; version 1's were not checked.",
     ),

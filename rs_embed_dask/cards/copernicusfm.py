@@ -31,8 +31,9 @@ def _inputs(modality: str, bands: tuple[str, ...], *scale: Step, waves: str = ""
 _L1C = _inputs("s2l1c", _S2, _S2_SCALE, waves=_S2_WAVES, sensors=("sentinel-2-l1c",), max_cloud_pct=30)
 _GRD: dict[str, Any] = {"waves": "5e7 5e7; 1e9 1e9", "sensors": ("sentinel-1-grd", "sentinel-1-rtc"), "unit": "db"}
 _OLCI: dict[str, Any] = {"waves": _OLCI_WAVES, "unit": "radiance", "resolution_m": 300, "size_px": 96, "patch_px": 8}
+_OLCI["sensors"] = ("sentinel-3-olci",)
 _COLUMN: dict[str, Any] = {"unit": "mol_m2", "resolution_m": 1000, "size_px": 56, "patch_px": 4}
-_DEM: dict[str, Any] = {"unit": "m", "resolution_m": 30, "size_px": 960, "patch_px": 64}
+_DEM: dict[str, Any] = {"sensors": ("cop-dem-glo-30",), "unit": "m", "resolution_m": 30, "size_px": 960, "patch_px": 64}
 _METADATA = tuple(some for count in range(4) for some in combinations(("place", "dates", "area"), count))
 _FILE = Weights(
     *("wangyi111/Copernicus-FM", "CopernicusFM_ViT_base_varlang_e100.pth"),
@@ -66,7 +67,7 @@ CARD = Card(
         _L1C,
         _inputs("s1", ("vv", "vh"), Standard((-12.59, -20.26), (5.26, 5.91)), **_GRD),
         _inputs("s3", tuple(f"oa{number:02}" for number in range(1, 22)), **_OLCI),
-        *(_inputs(f"s5p_{gas}", (gas,), **_COLUMN) for gas in ("no2", "co", "o3", "so2")),
+        *(_inputs(f"s5p_{gas}", (gas,), sensors=(f"sentinel-5p-{gas}",), **_COLUMN) for gas in names("no2 co o3 so2")),
         _inputs("dem", ("elevation",), Divide(10_000.0), **_DEM),
     ),
     options=(
@@ -86,7 +87,7 @@ CARD = Card(
         "Days are counted from 1970; the date is the middle of the span. Elevation was dated 2015-01-01.",
         "The area of a patch is that of the pixels read, not resized. What is unknown becomes a learned token.",
         "s5p_no2, _co, _o3, _so2 and dem are identified by a name, whose vector is in a separate file: language=PATH.",
-        "No provider serves s3 (radiances: digital numbers times the OLCI factors), s5p or dem: pass arrays.",
+        "s3 are radiances: digital numbers times the OLCI factors. Only Earth Engine serves s3 and s5p.",
     ),
     deviations=("rs-embed has no such model.",),
 )

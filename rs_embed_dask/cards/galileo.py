@@ -71,7 +71,7 @@ CARD = Card(
     notes=(
         "An image takes the multiple of patch_px nearest to its side, up to max_px; the authors never resize.",
         "Positions follow the real ground size of a pixel, resize included; months are those of each frame's middle.",
-        "Its other inputs (elevation, Dynamic World, WorldCereal, ERA5, TerraClimate, VIIRS, LandScan) are not read.",
+        "Its other inputs (terrain, Dynamic World, WorldCereal, ERA5, TerraClimate, VIIRS, LandScan) are not offered.",
         "Frames without imagery are hidden from attention and keep their place in time.",
         "MIT is the licence of the authors' repository, which holds the nano weights; the hub's tag was not checked.",
         "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read, and the plan and receipt say so.",

@@ -81,7 +81,7 @@ CARD = Card(
     inputs=(
         _inputs("s2", "reflectance_e4", _S2, "sentinel-2-l2a", waves=_WAVES),
         _inputs("s1", "db", _S1, "sentinel-1-rtc", "sentinel-1-grd"),
-        _inputs("landsat", "dn", _LANDSAT),
+        _inputs("landsat", "dn", _LANDSAT, "landsat-c2-l1"),
     ),
     options=(
         Option("patch_px", 4, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),
@@ -97,7 +97,7 @@ CARD = Card(
         "A frame has the date of its first day, as in the authors' code.",
         "Frames without imagery are hidden from attention; in version 1 and 1.1 they keep their place in time.",
         "A band that is not given: version 1 takes the one nearest in wavelength, of Sentinel-2 only; later ones zero.",
-        "No provider serves Landsat at this level: pass `landsat` as an array of digital numbers to Model.embed.",
+        "Landsat is Level-1, in digital numbers, which only Earth Engine serves.",
         "vectors='location' (one learned query per patch) and 'student' (its small copy) were not compared.",
         "The licence forbids military use, surveillance and the planning of extraction.",
     ),

@@ -70,7 +70,9 @@ CARD = Card(
         ),
         _radar("s1grd", "sentinel-1-grd", (-12.599, -20.293), (5.195, 5.89)),
         _radar("s1rtc", "sentinel-1-rtc", (-10.93, -17.329), (4.391, 4.459)),
-        Inputs("dem", (), ("elevation",), steps=(Resize(), Standard((670.665,), (951.272,))), unit="m", size_px=224),
+        Inputs(
+            "dem", ("cop-dem-glo-30",), ("elevation",), (Resize(), Standard((670.665,), (951.272,))), "m", size_px=224
+        ),
     ),
     options=(
         Option("merge", "mean", ("mean", "max"), "how the tokens of several modalities are joined", config=True),
@@ -83,7 +85,6 @@ CARD = Card(
     notes=(
         "Modalities may be combined, as in modality='s2l2a+s1rtc'; their tokens are joined at each place.",
         "RGB was stretched by quantiles: here from the 2nd to the 98th percentile of each image or tile.",
-        "No provider serves elevation as a band: pass `dem` as an array in metres to Model.embed.",
         "Version 0.1 has other statistics and is not covered.",
     ),
     deviations=(

@@ -355,7 +355,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models: variants, inputs, sizes, licences, and the deviation from the authors' code."""
-    from rs_embed_dask.pages.model import short_rows
+    from rs_embed_dask.pages.listing import short_rows
 
     if for_file is not None:
         keywords = read.suitability_keywords(for_file, provider, buffer_m=buffer)

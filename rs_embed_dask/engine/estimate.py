@@ -20,6 +20,7 @@ from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.engine.receipts import Timed, Work, model_key, source_key
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.still import is_still
 from rs_embed_dask.specs import OutputSpec
 from rs_embed_dask.specs.columns import PlaceList
 from rs_embed_dask.store import ItemColumns, ModelLayout
@@ -242,6 +243,8 @@ class _Probe:
 
     def __call__(self, read: Read) -> Estimate:
         """Count the scenes of a read; requests and bytes are those of as many."""
+        if is_still(read.sensor):
+            return self.provider.estimate(read)
         started = time.perf_counter()
         scenes = self.provider.search(read.sensor, read.grid, read.span, fetch=read.fetch)
         self.seconds += time.perf_counter() - started

@@ -14,6 +14,7 @@ from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import NoImageryError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.revisit import first_day
+from rs_embed_dask.imagery.still import is_still
 from rs_embed_dask.models import all_cards, card
 from rs_embed_dask.products.field import year_of
 from rs_embed_dask.providers import Provider, open_provider
@@ -171,13 +172,15 @@ def _days(chosen: Chosen, provider: Provider, question: Question) -> set[dt.date
     days: set[dt.date] = set()
     for one, metres in chosen.inputs:
         span = _span(one, question)
+        if is_still(one.sensor):
+            continue
         if isinstance(provider, Files):
             days |= _of_files(chosen.card, one, provider.scenes(), span)
         elif question.search and span is not None:
             days |= _searched(one, metres, provider, question.places, span)
         else:
             return None
-    return days
+    return None if all(is_still(one.sensor) for one, _ in chosen.inputs) else days
 
 
 def _span(one: ModelInput, question: Question) -> Span | None:

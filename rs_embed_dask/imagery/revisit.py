@@ -84,6 +84,7 @@ PASSES: Final[Mapping[str, Passes]] = MappingProxyType(
 _FIRST_DAY: Final = {
     "sentinel-1": dt.date(2014, 10, 3),
     "sentinel-2": dt.date(2015, 6, 27),
+    "landsat-c2-l1": dt.date(2013, 3, 18),
     "landsat-c2": dt.date(1982, 8, 22),
     "hls2-l30": dt.date(2013, 4, 11),
     "hls2-s30": dt.date(2015, 11, 28),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rs_embed_dask.imagery.rarer_sensors import RARER_SENSORS, RARER_SOURCES
 from rs_embed_dask.imagery.sensor_types import (
     DB,
     EMBEDDING,
@@ -189,6 +190,7 @@ SENSORS: Final[tuple[Sensor, ...]] = (
         revisit_days=365,
         aliases=("GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL",),
     ),
+    *RARER_SENSORS,
 )
 
 
@@ -444,6 +446,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     *_PLANETARY_COMPUTER,
     *_EARTH_SEARCH,
     *_EARTH_ENGINE,
+    *RARER_SOURCES,
     *(_any_name_source("files", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
     *(_any_name_source("synthetic", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
 )

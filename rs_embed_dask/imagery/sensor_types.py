@@ -8,9 +8,14 @@ from typing import Final, Literal
 from rs_embed_dask.errors import SpecError, UnknownNameError
 
 __all__ = [
+    "BYTE",
+    "COLUMN",
     "DB",
+    "DIGITAL",
     "EMBEDDING",
     "KELVIN",
+    "METRES",
+    "RADIANCE",
     "REFLECTANCE",
     "STATED",
     "Band",
@@ -24,12 +29,17 @@ __all__ = [
     "plain_band_name",
 ]
 
-Unit = Literal["reflectance_e4", "db", "kelvin", "embedding", "stated"]
+Unit = Literal["reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
 KELVIN: Final[Unit] = "kelvin"
 EMBEDDING: Final[Unit] = "embedding"
 STATED: Final[Unit] = "stated"
+METRES: Final[Unit] = "m"
+BYTE: Final[Unit] = "byte"
+DIGITAL: Final[Unit] = "dn"
+RADIANCE: Final[Unit] = "radiance"
+COLUMN: Final[Unit] = "mol_m2"
 
 
 def plain_band_name(name: str) -> str:
@@ -50,7 +60,7 @@ class Band:
         The agency's name, for example ``B04``.
     resolution_m : float
         Native pixel size in metres.
-    unit : {"reflectance_e4", "db", "kelvin", "embedding", "stated"}
+    unit : {"reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"}
         The canonical unit in cubes; ``stated`` is the one that its catalogue gives.
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.
@@ -144,7 +154,7 @@ class Sensor:
     title : str
         For people.
     kind : {"optical", "radar", "product"}
-        What the instrument measures; a product was computed from measurements.
+        What the instrument measures; a product is anything else, which only catalogues have, not users' files.
     bands : tuple of Band
         All bands, in the agency's order.
     resolution_m : float
@@ -157,6 +167,8 @@ class Sensor:
         The rule used by default; ``none`` for no rule.
     aliases : tuple of str
         Other names of the sensor: collection ids at each provider.
+    still : bool
+        Whether its layers hold at all times, whatever their date: they are the same in every frame.
     elsewhere : tuple of (str, str)
         Bands that users expect here and where to find them, for the error message.
     """
@@ -170,6 +182,7 @@ class Sensor:
     masks: tuple[Mask, ...] = ()
     default_mask: str = "none"
     aliases: tuple[str, ...] = ()
+    still: bool = False
     elsewhere: tuple[tuple[str, str], ...] = ()
 
     @property

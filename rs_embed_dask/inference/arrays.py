@@ -98,7 +98,8 @@ def _names(value: object, inputs: Inputs) -> tuple[str, ...]:
 
 def _sensor(read: Labelled, inputs: Inputs) -> Sensor | None:
     name = read.sensor or next(iter(inputs.sensors), None)
-    return None if name is None else sensor(name)
+    of = None if name is None else sensor(name)
+    return None if of is None or of.kind == "product" else of  # whose numbers no file's table describes
 
 
 def _from_arrays(

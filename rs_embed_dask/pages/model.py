@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, sources_of
-from rs_embed_dask.models import all_cards, card as card_of
+from rs_embed_dask.models import card as card_of
 from rs_embed_dask.pages import wording as words
-from rs_embed_dask.pages.wording import lengths, modality_texts
 from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.steps import MinMax
-from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text, table_html, table_text
+from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rs_embed_dask.cards.card import Card, Product, Variant
     from rs_embed_dask.preprocess.inputs import Inputs, Option
 
-__all__ = ["ModelPage", "describe_model", "example", "fetch_weights", "largest_error", "list_models", "short_rows"]
+__all__ = ["ModelPage", "describe_model", "example", "fetch_weights"]
 
-ALIKE: Final = {REFLECTANCE: 1200.0, DB: -12.0, KELVIN: 290.0, "byte": 90.0, "m": 120.0}
+ALIKE: Final[dict[str, float]] = {REFLECTANCE: 1200.0, DB: -12.0, KELVIN: 290.0, "byte": 90.0, "m": 120.0}
 SIDES: Final = {"dates": "dates=dates", "place": "place=(4.35, 50.85)", "gsd": "resolution_m={metres:g}"}
 DAYS: Final = ("2022-07-15", "2022-06-15", "2022-08-15")
 FREE_PX: Final = 64
@@ -127,9 +125,13 @@ SIDE: Final = {
     "gsd": ("ground size", "metres of a pixel, from the grid that was read; see the notes", "`resolution_m=`"),
 }
 # The route that uses each source's table.
-ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
+ROUTES: Final = {
+    "planetary_computer": "planetary_computer",
+    "earth_search": "stac (Earth Search)",
+    "earth_engine": "earth_engine",
+}
 COARSE_M: Final = 1000.0
-EVERYTHING: Final = "files and synthetic have every sensor"
+EVERYTHING: Final = "files and synthetic have it too"
 READ: Final = "its vectors are read, not computed"
 PLACED: Final = "its vectors are worked out from coordinates, without imagery"
 
@@ -328,7 +330,8 @@ def _sensors_text(inputs: Inputs) -> str:
         else f"`{name}`"
         for name in inputs.sensors
     )
-    return f"{', else '.join(each)}; {EVERYTHING}"
+    listed = ", else ".join(each)
+    return listed if all(sensor(name).kind == "product" for name in inputs.sensors) else f"{listed}; {EVERYTHING}"
 
 
 def _side_rows(card: Card) -> tuple[tuple[str, str, str], ...]:
@@ -360,45 +363,6 @@ def _default_text(card: Card, option: Option) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return "see above" if card.product is not None and value == card.product.base_url else f"`{value!r}`"
-
-
-NO_WEIGHTS: Final = "none needed"
-EXACT: Final = "exact"
-FIGURE: Final = re.compile(r"\b\d(?:\.\d+)?e-\d+")
-
-
-class ModelList(list[dict[str, Any]]):
-    """The rows of `list_models`, shown as a table."""
-
-    def __str__(self) -> str:
-        return table_text("Models", *self._cells())
-
-    def _repr_html_(self) -> str:
-        return table_html("Models", *self._cells())
-
-    def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        rows = short_rows(self)
-        return tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows]
-
-    __repr__ = __str__
-
-
-def list_models() -> ModelList:
-    """List the available models; torch is not loaded.
-
-    Returns
-    -------
-    list of dict
-        Shown as a table. One row per model: ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities),
-        ``params_m`` (millions of parameters, by variant), ``dim`` (embedding dimension, by variant), ``licence`` of
-        the weights ("none needed" where there are none) or of a product's vectors, ``code_licence``, ``parity``.
-
-    Examples
-    --------
-    >>> [row["dim"]["nano"] for row in list_models() if row["id"] == "galileo"]
-    [128]
-    """
-    return ModelList(_row(card) for card in all_cards())
 
 
 def describe_model(name: str) -> ModelPage:
@@ -459,42 +423,3 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
 
     card = card_of(name)
     return fetch(card, card.variant(variant), accept_licence=accept_licence)
-
-
-def _row(card: Card) -> dict[str, Any]:
-    none = (card.product and card.product.licence) or NO_WEIGHTS
-    terms = (none if variant.weights is None else variant.weights.licence for variant in card.variants)
-    return {
-        "id": card.id,
-        "title": card.title,
-        "variants": [variant.name for variant in card.variants],
-        "inputs": list(modality_texts(card)),
-        "params_m": {variant.name: variant.params for variant in card.variants},
-        "dim": lengths(card, card.poolings[0]),
-        "licence": ", ".join(dict.fromkeys(terms)),
-        "code_licence": card.code_licence,
-        "parity": card.parity,
-    }
-
-
-def short_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Format the rows of `list_models` for a table of 100 columns."""
-    return [_short(row) for row in rows]
-
-
-def _short(row: Mapping[str, Any]) -> dict[str, str]:
-    sizes, lengths_of = row["params_m"], row["dim"]
-    return {
-        "model": row["id"],
-        "variants": "\n".join(row["variants"]),
-        "million": "\n".join(f"{sizes[name]:g}" if sizes[name] else "-" for name in row["variants"]),
-        "dim": "\n".join(str(lengths_of[name]) for name in row["variants"]),
-        "inputs": ", ".join(row["inputs"]),
-        "licence": row["licence"],
-        "parity": largest_error(row["parity"]) or "-",
-    }
-
-
-def largest_error(parity: str) -> str:
-    """Return the largest figure in a card's parity text, "exact" where it is, or an empty text."""
-    return max(FIGURE.findall(parity), key=float, default=EXACT if parity.startswith(EXACT) else "")

@@ -169,6 +169,7 @@ def test_past_the_limits_of_utm_the_projection_travels_as_text(earth):
     assert "crsWkt" in earth.bodies()[-1]["grid"]
 
 
+LEVEL_1, NO2 = "LANDSAT/LC09/C02/T1", "COPERNICUS/S5P/OFFL/L3_NO2"
 OTHERS = {
     "sentinel-2-l1c": (lambda: world.s2("brussels", DAY, collection=world.S2_TOA), world.S2_TOA, {"cirrus": "B10"}),
     "landsat-c2-l2": (
@@ -183,11 +184,37 @@ OTHERS = {
     ),
     "hls2-s30": (lambda: world.hls("hls2-s30", "brussels", DAY), world.HLS["hls2-s30"], {"nir08": "B8A", "blue": "B2"}),
     "modis-09a1": (lambda: world.modis("2022-06-02T00:00:00", left=300_000.0), world.MODIS, {"red": "sur_refl_b01"}),
+    "cop-dem-glo-30": (
+        lambda: world.layers("COPERNICUS/DEM/GLO30", "2012-03-01T00:00:00", DEM=(-40, 4800)),
+        "COPERNICUS/DEM/GLO30",
+        {"elevation": "DEM"},
+    ),
+    "naip": (
+        lambda: world.layers("USDA/NAIP/DOQQ", DAY, R=(0, 256), G=(0, 256), B=(0, 256), N=(0, 256)),
+        "USDA/NAIP/DOQQ",
+        {"red": "R", "green": "G", "blue": "B", "nir": "N"},
+    ),
+    "landsat-c2-l1": (
+        lambda: world.layers(LEVEL_1, DAY, CLOUD_COVER=3, SPACECRAFT_ID="LANDSAT_9", B8=(6000, 9000), B11=(1, 30_000)),
+        LEVEL_1,
+        {"B8": "B8", "B11": "B11"},
+    ),
+    "sentinel-3-olci": (
+        lambda: world.layers("COPERNICUS/S3/OLCI", DAY, Oa01_radiance=(1, 20_000), Oa21_radiance=(1, 20_000)),
+        "COPERNICUS/S3/OLCI",
+        {"oa01": "Oa01_radiance", "oa21": "Oa21_radiance"},
+    ),
+    "sentinel-5p-no2": (
+        lambda: world.layers(NO2, DAY, tropospheric_NO2_column_number_density=(-5, 200)),
+        NO2,
+        {"no2": "tropospheric_NO2_column_number_density"},
+    ),
 }
 SCALES = {
     "landsat-c2-l2": {"red": (0.275, -2000), "lwir11": (0.00341802, 149.0)},
     "hls2-l30": {"nir08": (10_000, 0), "lwir12": (1, 273.15)},
     "hls2-s30": {"nir08": (10_000, 0), "blue": (10_000, 0)},
+    "sentinel-3-olci": {"oa01": (0.0139465, 0), "oa21": (0.00324118, 0)},
 }
 
 
@@ -195,7 +222,9 @@ SCALES = {
 def test_every_sensor_comes_in_canonical_units(earth, sensor):
     make, collection, names = OTHERS[sensor]
     made = make()
-    earth.serve(made, *([world.landsat("brussels", "2022-08-01T10:00:00")] if sensor.startswith("landsat") else []))
+    earth.serve(made, *([world.landsat("brussels", "2022-08-01T10:00:00")] if sensor == "landsat-c2-l2" else []))
+    if sensor == "landsat-c2-l1":
+        earth.serve(made, world.layers(LEVEL_1.replace("LC09", "LC08"), "2022-08-01T10:00:00", B8=(1, 9), B11=(1, 9)))
     grid = (
         spot(pixel=500.0, size=(6, 6)) if sensor == "modis-09a1" else spot(pixel=30.0 if "-2-" not in sensor else 10.0)
     )

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import rs_embed_dask as rs
 from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
@@ -188,3 +189,48 @@ def test_a_region_is_read_in_blocks_and_equals_its_parts(plain):
     assert lazy.pixels.data.numblocks == (1, 1, 3, 1)
     got = lazy.pixels.data.compute(scheduler="threads", num_workers=2)
     np.testing.assert_array_equal(got[0, 0], noise[100:2400, 10:210])
+
+
+def test_heights_have_no_time_and_are_the_same_in_every_frame(plain):
+    heights = np.arange(1600, dtype=np.float32).reshape(40, 40) - 20
+    place = layer("data", heights, pixel=30.0, dtype="float32")
+    service = plain(Scene("DEM", "cop-dem-glo-30", when("2021-04-22T00:00:00"), "EPSG:32631", (place,)))
+    wanted = read("elevation", sensor="cop-dem-glo-30", frames=(JUNE, JULY), **COARSE)
+    got = cube(service, wanted)
+    assert got.read == wanted
+    assert got.units == ("m",)
+    np.testing.assert_array_equal(got.values[0, 0], heights[10:30, 10:30])
+    np.testing.assert_array_equal(got.values[1], got.values[0])
+    assert only(got.n_obs) == 1
+
+
+def test_the_four_bands_of_an_aerial_photograph_lie_in_one_file(plain):
+    values = np.arange(4 * 1600, dtype=np.uint8).reshape(4, 40, 40)
+    image = layer("image", values, pixel=30.0, dtype="uint8")
+    service = plain(Scene("m_1", "naip", when("2022-06-05T00:00:00"), "EPSG:32631", (image,)))
+    got = cube(service, read("nir", "red", sensor="naip", **COARSE))
+    np.testing.assert_array_equal(got.values[0], values[[3, 0], 10:30, 10:30].astype(np.float32))
+    assert got.units == ("byte", "byte")
+
+
+def test_what_serves_them_is_said_before_a_read():
+    served = {
+        ("terramind", "dem"): {"planetary_computer", "earth_engine"},
+        ("copernicusfm", "dem"): {"planetary_computer", "earth_engine"},
+        ("clay", "naip"): {"planetary_computer", "earth_engine"},
+        ("olmoearth", "landsat"): {"earth_engine"},
+        ("copernicusfm", "s3"): {"earth_engine"},
+        ("copernicusfm", "s5p_so2"): {"earth_engine"},
+        ("presto", "era5"): set(),
+        ("presto", "srtm"): set(),
+        ("fomo", "dem"): set(),
+        ("thor", "olci"): set(),
+        ("anysat", "naip"): set(),
+        ("satvision", "modis"): set(),
+    }
+    told = rs.can_run(rs.PointBuffer(-100.0, 40.0, 500), 2022, models=sorted({model for model, _ in served}))
+    for (model, modality), providers in served.items():
+        verdicts = [one for one in told.verdicts if (one.model, one.modality) == (model, modality)]
+        assert {one.provider for one in verdicts if one.ok} == providers, (model, modality)
+        if not providers:
+            assert {one.reason for one in verdicts} == {"no provider serves it"}

@@ -126,6 +126,14 @@ def modis(time, *, left=0.0, top=5_800_000.0):
     return [Scene(MODIS, time[:10].replace("-", "_"), millis(time), bands)]
 
 
+def layers(collection, time, **about):
+    """An image of 30 m pixels: a band for each pair of a lowest and a highest number; the rest are properties."""
+    ranges = {name: value for name, value in about.items() if isinstance(value, tuple)}
+    bands = {name: tile("brussels", 30, Pattern(seed(name, time), *ends), dtype="<i4") for name, ends in ranges.items()}
+    properties = {name: value for name, value in about.items() if name not in ranges}
+    return [Scene(collection, f"L_{time[:10]}", millis(time), bands, properties)]
+
+
 def vectors(place, year, *, side_m=81_920.0):
     """Annual embeddings: 64 bands, stored with the south on top as the published files are."""
     crs, left, top = PLACES[place]
