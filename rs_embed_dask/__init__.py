@@ -17,7 +17,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rs_embed_dask.analysis.align import align
+    from rs_embed_dask.analysis.benchmark import benchmark
     from rs_embed_dask.analysis.compare import compare
+    from rs_embed_dask.analysis.coordbench import coordbench
+    from rs_embed_dask.analysis.fuse import fuse
+    from rs_embed_dask.analysis.stability import stability
     from rs_embed_dask.api import (
         compute_embeddings,
         open_store,
@@ -65,7 +70,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "rs_embed_dask.analysis.align": ("align",),
+    "rs_embed_dask.analysis.benchmark": ("benchmark",),
     "rs_embed_dask.analysis.compare": ("compare",),
+    "rs_embed_dask.analysis.coordbench": ("coordbench",),
+    "rs_embed_dask.analysis.fuse": ("fuse",),
+    "rs_embed_dask.analysis.stability": ("stability",),
     "rs_embed_dask.api": (
         "compute_embeddings",
         "open_store",
@@ -127,6 +137,8 @@ __all__ = [
     "RsEmbedError",
     "SensorSpec",
     "TemporalSpec",
+    "align",
+    "benchmark",
     "build_preview",
     "can_run",
     "change",
@@ -135,10 +147,12 @@ __all__ = [
     "compare",
     "compute_embeddings",
     "compute_map",
+    "coordbench",
     "describe_model",
     "export",
     "export_batch",
     "fetch_weights",
+    "fuse",
     "get_embedding",
     "get_embeddings_batch",
     "import_export",
@@ -159,6 +173,7 @@ __all__ = [
     "register_provider",
     "resume",
     "search",
+    "stability",
     "status",
     "submit",
     "to_cog",

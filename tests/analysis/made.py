@@ -14,19 +14,19 @@ REQUEST = {"models": [], "output": {"mode": "pooled"}}
 YEAR = TemporalSpec.year(2021)
 
 
-def made_run(path, vectors, lonlat, *, columns=None, spans=(YEAR,), attrs=None, request=REQUEST):
-    """Store vectors by label, (n * spans, dim), of places at lonlat (n, 2); a row of NaN was not read."""
+def made_run(path, vectors, lonlat, *, columns=None, spans=(YEAR,), seen=None):
+    """Store vectors by label, (n * spans, dim), of places at lonlat (n, 2); a row of NaN was not read.
+
+    Columns are of the places; ``seen`` is the share of pixels that were observed, of every item.
+    """
     places = [PointBuffer(lon=lon, lat=lat, buffer_m=100) for lon, lat in lonlat]
     ids = [f"p{row:04d}" for row in range(len(places))]
     columns = {name: np.asarray(values) for name, values in (columns or {}).items()}
     seasons = {str(one.start_date): one for one in spans}
     several = ItemColumns.crossed(PlaceList(places), seasons, ids, columns=columns)
     items = several if len(spans) > 1 else ItemColumns(PlaceList(places), several.spans, ids, columns=columns)
-    layouts = [
-        ModelLayout(label, dim=one.shape[1], attrs=(attrs or {}).get(label, {"card": {"id": label}}))
-        for label, one in vectors.items()
-    ]
-    made = Store.create(path, items=items, models=layouts, request=request, chunk_items=512)
+    layouts = [ModelLayout(label, dim=one.shape[1], attrs={"card": {"id": label}}) for label, one in vectors.items()]
+    made = Store.create(path, items=items, models=layouts, request=REQUEST, chunk_items=512)
     made.set_columns(dict(items.columns), np.arange(made.n_items))
     for chunk in range(made.n_chunks):
         first, stop = made.span(chunk)
@@ -36,5 +36,7 @@ def made_run(path, vectors, lonlat, *, columns=None, spans=(YEAR,), attrs=None, 
             status = np.where(has, Status.OK, Status.READ_FAILED).astype("uint8")
             embedding = [row if there else None for row, there in zip(block, has, strict=True)]
             result = ChunkResult(np.arange(len(block)), status, embedding, reason=[""] * len(block))
+            if seen is not None:
+                result.valid_fraction = np.asarray(seen[first:stop], "float32")[:, None]
             made.write_chunk(chunk, label, result)
     return rs.open_store(path)
