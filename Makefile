@@ -1,5 +1,5 @@
 # Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
-#   make demo | map | test | test-slurm | test-long | real DATA=... | real-map DATA=... | lint | types | imports | tests | bench | setup | clean
+#   make demo | map | test | test-slurm | test-long | real DATA=... | real-map DATA=... | lint | types | imports | docs | tests | bench | setup | clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -23,17 +23,18 @@ JOBS ?= 3
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
-.PHONY: help setup demo map test test-slurm test-long real real-map lint types imports tests bench notebooks clean
+.PHONY: help setup demo map test test-slurm test-long real real-map lint types imports docs tests bench notebooks clean
 
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
 	@echo "make map              a map of 20 x 20 km from a catalogue on this machine; ends with figures, scores and a picture"
-	@echo "make test             lint, types, import layers and the whole suite"
+	@echo "make test             lint, types, import layers, the site of the documents and the whole suite"
 	@echo "make test-slurm       runs on a Slurm of one machine with fake GPUs: needs root, installs Debian's slurm-wlm and munge"
 	@echo "make test-long        the same, then SEEDS=200 runs of places and of maps under attack, then all models against the recorded numbers in MODELS=DIR"
 	@echo "make real DATA=DIR    run real Galileo weights on real Sentinel-2 images from DIR"
 	@echo "make real-map DATA=DIR  map a real granule with real Galileo weights; ends with scores of five overlaps and a picture"
 	@echo "make bench            compare the pipeline with its lower bound"
+	@echo "make docs             the site of the documents in site/; any link that leads nowhere fails"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
 
 setup: $(READY)
@@ -62,7 +63,7 @@ real: $(READY)
 real-map: $(READY)
 	@$(BIN)/python -m examples.real_map --data $(DATA) --out $(REAL_MAP_OUT)
 
-test: lint types imports tests
+test: lint types imports docs tests
 
 test-slurm: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.slurm $(PYTEST_ARGS)
@@ -86,6 +87,10 @@ types: $(READY)
 imports: $(READY)
 	@$(BIN)/lint-imports
 
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --clean --strict
+	@echo "site/index.html: open it, or run '$(BIN)/python -m http.server --directory site' to search too"
+
 tests: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
@@ -97,6 +102,6 @@ notebooks: $(READY)
 	@$(BIN)/python -m tests.notebook_run --write
 
 clean:
-	rm -rf $(VENV) $(OUT) $(MAP_OUT) $(REAL_OUT) $(REAL_MAP_OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) $(MAP_OUT) $(REAL_OUT) $(REAL_MAP_OUT) build dist site *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

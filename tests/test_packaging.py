@@ -49,7 +49,8 @@ def test_constraints_name_no_local_build_and_no_path():
 
 def test_every_dependency_of_setup_has_a_tested_version():
     extras = PROJECT["optional-dependencies"]
-    required = [*PROJECT["dependencies"], *extras["dev"], *extras["plot"], *extras["notebook"]]
+    named = ("dev", "docs", "plot", "notebook")
+    required = [*PROJECT["dependencies"], *(line for extra in named for line in extras[extra])]
     tested = {name.lower().replace("_", "-") for name in pinned()}
     assert {distribution(r) for r in required} - {"rs-embed-dask"} <= tested
 
@@ -124,18 +125,10 @@ def test_public_names_are_the_same_whatever_was_imported_before(steps):
 
 
 def test_the_extras_are_those_that_the_documents_name():
-    assert {
-        "analysis",
-        "earth_engine",
-        "gpu",
-        "slurm",
-        "kubernetes",
-        "hub",
-        "notebook",
-        "object-store",
-        "plot",
-        "dev",
-    } == set(PROJECT["optional-dependencies"])
+    named = """
+    analysis bench dev docs earth_engine gpu hub kubernetes notebook object-store plot slurm
+    """
+    assert set(named.split()) == set(PROJECT["optional-dependencies"])
 
 
 def test_ci_runs_make_test_and_slurm_where_it_can(tmp_path):
@@ -155,10 +148,11 @@ def test_ci_runs_make_test_and_slurm_where_it_can(tmp_path):
     assert subprocess.run([tmp_path / ".ci/run"], env={"PATH": path}, check=False).returncode
 
 
-def test_make_test_is_lint_types_imports_and_tests():
+def test_make_test_is_lint_types_imports_docs_and_tests():
     dry = subprocess.run(["make", "-n", "test"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest"):
+    for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "mkdocs --quiet build", "pytest"):
         assert tool in dry
+    assert "--strict" in dry
 
 
 def test_make_test_long_runs_the_suite_and_every_model():

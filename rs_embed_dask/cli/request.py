@@ -18,6 +18,7 @@ from rs_embed_dask.cli.options import (
     PlaceOptions,
     ProviderOptions,
     RegionOptions,
+    StorageOptions,
     TimeOptions,
 )
 from rs_embed_dask.errors import SpecError
@@ -36,10 +37,12 @@ __all__ = [
     "dims_from",
     "folds_from",
     "map_from",
+    "part_from",
     "product_from",
     "provider_from",
     "request_from",
     "span_from",
+    "storage_from",
     "trial_from",
 ]
 
@@ -340,6 +343,16 @@ def folds_from(words: list[str] | None) -> dict[str, Any] | None:
     return {word: None for word in words if "=" not in word} | dict(pairs)
 
 
+def part_from(text: str | None) -> tuple[int, int] | None:
+    """Read ``--part``: K/N."""
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise SpecError("--part", value=text, reason="it is not K/N", fix="write for example --part 1/4")
+    return int(number), int(count)
+
+
 def provider_from(options: ProviderOptions) -> Provider | str:
     """Read the provider: its name alone, or opened with its options."""
     from rs_embed_dask.providers import open_provider
@@ -357,6 +370,17 @@ def provider_from(options: ProviderOptions) -> Provider | str:
             fix="name the provider, for example --provider stac",
         )
     return "auto"
+
+
+def storage_from(options: StorageOptions) -> dict[str, Any] | None:
+    """Read ``--storage-option``; None where none is given."""
+    option, example = "--storage-option", "region=eu-central-1"
+    for text in options.storage_option:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            fix = f"write for example {option} {example}"
+            # it is not repeated, for it may be a secret
+            raise SpecError(option, value="...", reason="it is not NAME=VALUE", fix=fix)
+    return dict(setting(text) for text in options.storage_option) or None
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:

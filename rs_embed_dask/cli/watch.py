@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rs_embed_dask.store.live import LiveStatus
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = ["show_run"]
 
@@ -31,6 +32,7 @@ _WINDOW_S: Final = 90.0
 def show_run(
     store: str,
     *,
+    storage: StorageOptions | None = None,
     every_s: float | None,
     is_once: bool,
     as_json: bool,
@@ -40,14 +42,17 @@ def show_run(
     from rich.console import Console
 
     from rs_embed_dask.store.live import COMPLETE, look
+    from rs_embed_dask.store.target import located
 
+    target = located(store, storage)
     console = Console()  # of its own: that of the process keeps what it found where it was first used
+    # a dumb terminal cannot redraw
     is_page = sys.stdout.isatty() and not console.is_dumb_terminal and not as_json
     looks: deque[LiveStatus] = deque()
     with contextlib.ExitStack() as stack:
         write = _page(console, stack) if is_page else functools.partial(_line, as_json=as_json)
         while True:
-            now = look(store, since=looks[0] if looks else None)
+            now = look(target, since=looks[0] if looks else None)
             write(now)
             if is_once or now.state == COMPLETE:
                 return now

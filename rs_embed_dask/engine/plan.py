@@ -115,7 +115,7 @@ class Plan:
             shape = (layout.dim, *(layout.grid_shape or ()))
             size = " x ".join(str(side) for side in shape)
             batches = figures.batches.get(layout.label)
-            how = "as published" if batches is None else counted(batches, "batch", "batches")
+            how = "as read" if batches is None else counted(batches, "batch", "batches")
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
         rows += self.outlook.rows()

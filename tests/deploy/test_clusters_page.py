@@ -1,4 +1,4 @@
-"""docs/clusters.md: every command on it is well-formed and names what exists; its Python runs, against stand-ins."""
+"""Pages on clusters: every command on them is well-formed and names what exists; their Python runs, on stand-ins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.deploy.commands import check_command
 from tests.deploy.manifests import FOLDER, ROOT, documents
 from tests.test_packaging import PROJECT
 
-PAGE = (ROOT / "docs" / "clusters.md").read_text("utf-8")
+PAGE = "\n".join((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("clusters", "slurm", "kubernetes"))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 LINES = [line for language, block in BLOCKS if not language for line in block.splitlines() if line.strip()]
 OWN = {
@@ -59,7 +59,7 @@ KUBECTL = {
 }
 HELM = {"--repo", "--version", "--namespace", "--create-namespace", "--values"}
 DOCKER = {
-    "build": {"--file", "--target", "--tag"},
+    "build": {"--file", "--build-arg", "--tag"},
     "push": set(),
     "compose": {"--file", "--build", "--detach", "--scale"},
 }
@@ -126,8 +126,10 @@ def docker(words):
             check_command(words[6:])
     for tag in after(words, "--tag") + (words[2:] if words[1] == "push" else []):
         assert tag in IMAGES
-    for target in after(words, "--target"):
-        assert f"FROM base AS {target}\n" in (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    for argument in after(words, "--build-arg"):
+        name, _, torch = argument.partition("=")
+        assert name == "TORCH"
+        assert f"FROM base AS {torch}\n" in (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 
 
 def apptainer(words):
@@ -182,7 +184,7 @@ def test_commands_name_what_exists(line):
         "kubectl scale daskworkergroup rs-embed-dask-readers --replicas=3",
         "helm install hub daskhub --repo https://helm.dask.org --values deploy/kubernetes/values-daskhub.yaml",
         "docker compose --file deploy/compose.yml logs notebok",
-        "docker build --file deploy/Dockerfile --target gpu --tag rs-embed-dask:0.1.0-cpu .",
+        "docker build --file deploy/Dockerfile --build-arg TORCH=gpu --tag rs-embed-dask:0.1.0-cpu .",
         "dask worker tcp://workstation:8786 --resource GPU=1 --nthread 8 --unknown",
         "rs-embed-dask embed fields.geojson --modle rcf",
         'pip install "rs-embed-dask[cuda]"',

@@ -28,7 +28,7 @@ JOBS = {name: manifest for name, manifest in MANIFESTS if manifest["kind"] == "J
 
 
 def same_as_the_file(**changes):
-    """The call on docs/clusters.md that asks for what cluster.yaml holds."""
+    """The call on docs/kubernetes.md that asks for what cluster.yaml holds."""
     store = {"name": "store", "persistentVolumeClaim": {"claimName": "rs-embed-store"}}
     user = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     secret = {"secretRef": {"name": "rs-embed-credentials", "optional": True}}

@@ -271,12 +271,11 @@ def test_the_class_that_lacks_the_most_comes_next(adapted):
 
 
 def test_the_page_shows_this_script_and_its_example_runs(adapted, monkeypatch):
-    page = (Path(__file__).resolve().parents[2] / "docs" / "clusters.md").read_text("utf-8")
-    _, _, section = page.partition("\n## Slurm\n")
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1].replace("ib0", "lo")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "slurm.md").read_text("utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("ib0", "lo")
     ran = []
     monkeypatch.setattr(rs_embed_dask, "compute_embeddings", lambda *args, client, **_: ran.append(client.cluster))
-    shown = section.partition("```\n#!")[2].partition("```")[0].replace("PYTHON", sys.executable).replace("ib0", "lo")
+    shown = page.partition("```\n#!")[2].partition("```")[0].replace("PYTHON", sys.executable).replace("ib0", "lo")
     with dask.config.set({"jobqueue.slurm.scheduler-options": QUIET}):
         exec(example, {})
     (jobs,) = ran

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -30,13 +30,16 @@ from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.stac.areas import Areas
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
 from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, page_fault, pages, search_step
+from rs_embed_dask.providers.stac.query import Query
 
 __all__ = ["Query", "document", "find", "sample"]
 
 PAGE: Final = 250
 MOST_ANSWERS: Final = 256
+MOST_ITEMS: Final = 50_000
 ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
@@ -54,23 +57,10 @@ MOST_ANSWER_BYTES: Final = 2**25
 """Of one unpacked answer; a full page of the most talkative catalogues takes a third of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to look for. Frozen and hashable: the same query is asked once."""
-
-    url: str
-    collections: tuple[str, ...]
-    boxes: tuple[Box, ...]
-    span: Span
-    cloud: str | None = None
-    most_cloud: float | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy, compare=False)
-    keyed: KeyedLinks | None = None
-
-
 def find(query: Query) -> tuple[StacItem, ...]:
     """Return the items that answer a query, each once, in order of time and id."""
-    return _ANSWERS.get(query)
+    area = _AREAS.around(query)
+    return _ANSWERS.get(query) if area is None else _AREAS.among(area, _ANSWERS.get(area), query.boxes[0])
 
 
 def sample(
@@ -126,11 +116,15 @@ class _Answers:
         with self._guard:
             self._answers[query] = answer
             self._answers.move_to_end(query)
-            while len(self._answers) > MOST_ANSWERS:
+            while len(self._answers) > 1 and self._is_full():
                 self._answers.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        return len(self._answers) > MOST_ANSWERS or sum(len(a) for _, a in self._answers.values()) > MOST_ITEMS
 
 
 _ANSWERS: Final = _Answers()
+_AREAS: Final = Areas()
 
 
 def _ask(query: Query) -> tuple[StacItem, ...]:
