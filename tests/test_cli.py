@@ -24,6 +24,7 @@ from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError,
 from rs_embed_dask.providers import reach
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
+from tests.analysis.made import made_run
 from tests.services.object_store import ObjectService
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -437,3 +438,22 @@ def test_a_map_needs_one_region(shell, words, reason):
     code, _, error = shell("plan-map", *words, "-m", "rcf", "--year", "2022", *SYNTHETIC)
     assert code == 2
     assert reason in error
+
+
+def test_labels_are_predicted_and_written_as_a_page(shell, tmp_path):
+    north = np.arange(40.0)
+    vectors = np.stack([north, np.cos(north)], axis=1)
+    lonlat = np.stack([np.full(40, 4.0), 50 + north / 100], axis=1)
+    made_run(tmp_path / "a.zarr", {"a": vectors}, lonlat, columns={"height": 3 * north})
+    words = ["--label", "height", "--fold", "random", "--fold", "blocks=10000", "--probe", "ridge"]
+    code, out, _ = shell("benchmark", tmp_path / "a.zarr", *words, "--html", tmp_path / "a.html")
+    assert code == 0
+    assert "10 km (as given)" in out
+    assert "<h1" in (tmp_path / "a.html").read_text("utf-8")
+    code, out, _ = shell("benchmark", tmp_path / "a.zarr", *words, "--json")
+    found = [row for row in json.loads(out) if (row["model"], row["metric"]) == ("a", "r2")]
+    assert [row["folds"] for row in found] == ["random", "blocks"]
+    assert min(row["value"] for row in found) > 0.99
+    code, _, errors = shell("benchmark", tmp_path / "a.zarr", "--label", "hieght")
+    assert code == 2
+    assert "did you mean 'height'" in errors

@@ -252,10 +252,13 @@ def _notes(shared: SharedPlaces, tasks: list[Task], jobs: list[_Job]) -> tuple[s
     missing = [name for name in _IMAGERY if name not in cards]
     absent = f"baselines that need imagery and are in none of the runs: {', '.join(missing)}"
     left = f"left out: {shared.alone} items that not all runs have, {shared.dropped} that a model has no vector of"
-    made = dict.fromkeys(f"{job.task.name}: {job.folds.note}" for job in jobs)
+    made: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        made.setdefault(job.folds.note, {})[job.task.name] = None
+    ways = [note if len(of) == len(tasks) else f"{note}: {', '.join(of)}" for note, of in made.items()]
     sizes = [f"{task.name}: {task.kind}, {len(task.target)} labels" + _classes(task) for task in tasks]
     inputs = [f"{name}: {model.dim} numbers; {model.prepared}" for name, model in shared.models.items()]
-    return (*([absent] if missing else []), *([left] if shared.alone or shared.dropped else []), *sizes, *made, *inputs)
+    return (*([absent] if missing else []), *([left] if shared.alone or shared.dropped else []), *sizes, *ways, *inputs)
 
 
 def _classes(task: Task) -> str:

@@ -154,9 +154,10 @@ class Benchmark:
             f"<p><img alt='scores' src='{_embedded(one)}' style='max-width:100%'></p>" for one in figures
         )
         head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{_TITLE}</title>"
-        page = page_html(self._title, [*self._sections, self._numbers])
+        page = page_html("Results", [*self._sections, self._numbers])
+        title = f"<h1 style='font:600 20px system-ui,sans-serif'>{html.escape(self._title)}</h1>"
         Path(path).write_text(
-            f"<!doctype html><html lang='en'><head>{head}</head><body>{pictures}{page}</body></html>\n", "utf-8"
+            f"<!doctype html><html lang='en'><head>{head}</head><body>{title}{pictures}{page}</body></html>\n", "utf-8"
         )
 
     @property

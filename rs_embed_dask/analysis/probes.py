@@ -11,6 +11,7 @@ import numpy as np
 from rs_embed_dask.analysis.tasks import CLASSES, NUMBERS
 from rs_embed_dask.analysis.vectors import needed, sphere_m
 from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.preprocess.waves import waves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,10 +150,9 @@ def predicted(kind: str, name: str, lesson: Lesson) -> NDArray[np.float64]:
     return learners[name](lesson)
 
 
-def place_waves(items: pd.DataFrame) -> NDArray[np.float64]:
-    """Return sines and cosines of longitude and latitude, each halved in wavelength 15 times; (n, 64)."""
-    angles = np.radians(items[["lon", "lat"]].to_numpy())[:, :, None] * 2.0 ** np.arange(_SCALES)  # (n, 2, scales)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(len(items), -1)
+def place_waves(items: pd.DataFrame) -> NDArray[np.float32]:
+    """Return what the model ``location`` makes of the places' middles; (n, 64)."""
+    return waves(items["lon"].to_numpy(), items["lat"].to_numpy(), _SCALES).T
 
 
 def place_points(items: pd.DataFrame) -> NDArray[np.float64]:

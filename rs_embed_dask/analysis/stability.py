@@ -24,6 +24,7 @@ __all__ = ["Stability", "stability"]
 
 _FEWEST: Final = 10
 _DRAWS: Final = 1000
+_MOST_PLACES: Final = 5000  # among which a place's own vector is looked for
 _LEVELS: Final = (0.025, 0.975)
 _CLEAR: Final = ((0.95, 1.01, "at least 95 % seen"), (0.5, 0.95, "50 to 95 % seen"), (0.0, 0.5, "under 50 % seen"))
 _COLUMNS: Final = ("factor", "one", "other", "n", "stability", "low", "high", "cosine", "shift", "found")
@@ -54,12 +55,12 @@ class Stability:
     ----------
     table : pandas.DataFrame
         One row per model and pair of conditions: ``model``; ``factor``, "years", "seasons", "runs" or "cloud"; ``one``
-        and ``other``, the conditions (of cloud, how much of the ground was seen in the worse of each pair); ``n``,
-        places; ``stability``, 1 less the mean squared distance of a place's two vectors over that of two places'
-        vectors (1: the same vector; 0: as different as another place's; below 0: more), with its 95 % interval
+        and ``other``, the conditions (of cloud, how much of the ground was seen in the worse of each pair of years or
+        runs); ``n``, places; ``stability``, 1 less the mean squared distance of a place's two vectors over that of two
+        places' vectors (1: the same vector; 0: as different as another place's; below 0: more), with its 95 % interval
         ``low`` and ``high`` by 1,000 bootstrap draws of places; ``cosine``, the median cosine of a place's two vectors
         less the mean of all; ``shift``, the share of the squared distance that is one offset for all places; ``found``,
-        the share of places whose nearest vector under the other condition is their own.
+        the share of places whose nearest vector under the other condition is their own (of at most 5,000).
     notes : tuple of str
         What was taken as unchanged, and what was left out.
     """
@@ -181,7 +182,7 @@ def _conditions(run: str, tree: xr.DataTree, label: str, unchanged: str | Sequen
     import pandas as pd
 
     items = items_of(tree).reset_index()
-    seen = np.nanmin(np.nan_to_num(tree[label]["valid_fraction"].to_numpy(), nan=1.0), axis=1)
+    seen = _seen(tree[label]["valid_fraction"].to_numpy())
     keep = is_embedded(tree, label) & _is_unchanged(items, unchanged)
     for span, part in items[keep].groupby("span", sort=False):
         if not part["id"].is_unique:
@@ -191,6 +192,14 @@ def _conditions(run: str, tree: xr.DataTree, label: str, unchanged: str | Sequen
         days = int((part["end"].iloc[0] - part["start"].iloc[0]).days)
         values = vectors_of(tree, label, rows)
         yield _Condition(run, str(span), part["start"].iloc[0], days, pd.Index(part["id"]), values, seen[rows])
+
+
+def _seen(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average the share of pixels that were observed over the frames that there are; NaN where nobody counted."""
+    known = np.isfinite(fractions)
+    total = np.where(known, fractions, 0).sum(axis=1)
+    counts = known.sum(axis=1)
+    return np.asarray(np.where(counts > 0, total / np.maximum(counts, 1), np.nan), dtype="float32")
 
 
 def _is_unchanged(items: pd.DataFrame, unchanged: str | Sequence[str] | None) -> NDArray[np.bool_]:
@@ -221,7 +230,7 @@ def _factor(one: _Condition, other: _Condition) -> str:
 
 
 def _compared(made: list[_Condition]) -> tuple[list[dict[str, Any]], int]:
-    """Compare all pairs that differ in one thing, then the same pairs by how much of the ground was seen."""
+    """Compare all pairs that differ in one thing, then those of years and runs by how much of the ground was seen."""
     rows, worst, parts, short = [], [], [], 0
     for one, other in itertools.combinations(made, 2):
         if not (factor := _factor(one, other)):
@@ -235,8 +244,9 @@ def _compared(made: list[_Condition]) -> tuple[list[dict[str, Any]], int]:
         sums = _sums(a, b)
         names = {"factor": factor, "one": one.name(other), "other": other.name(one), "n": len(ids)}
         rows.append(names | _stable(sums) | _likeness(a, b))
-        parts.append(sums)
-        worst.append(np.minimum(one.seen[at], other.seen[beside]))
+        if factor != "seasons":  # which differ under a clear sky too
+            parts.append(sums)
+            worst.append(np.minimum(one.seen[at], other.seen[beside]))
     return rows + list(_by_cloud(parts, worst)), short
 
 
@@ -280,9 +290,13 @@ def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float
     return {
         "cosine": float(np.nanmedian(cosines)) if np.isfinite(cosines).any() else np.nan,
         "shift": float((apart.mean(axis=0) ** 2).sum() / total) if total else 0.0,
-        "found": float(np.mean([_nearest(row, b) == place for place, row in enumerate(a)])),
+        "found": _found(a[:_MOST_PLACES], b[:_MOST_PLACES]),
     }
 
 
-def _nearest(vector: NDArray[np.float64], others: NDArray[np.float64]) -> int:
-    return int(np.argmin(((others - vector) ** 2).sum(axis=1)))
+def _found(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the share of rows of one whose nearest row of the other has the same number."""
+    middle = b.mean(axis=0)  # distances from afar would lose digits
+    a, b = a - middle, b - middle
+    nearest = [np.argmin((b**2).sum(axis=1) - 2 * part @ b.T, axis=1) for part in np.array_split(a, 1 + len(a) // 100)]
+    return float(np.mean(np.concatenate(nearest) == np.arange(len(a))))

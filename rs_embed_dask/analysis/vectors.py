@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Target
 
-__all__ = ["EARTH_M", "blocks_of", "is_embedded", "items_of", "needed", "opened", "runs_of", "sphere_m", "vectors_of"]
+__all__ = ["EARTH_M", "is_embedded", "items_of", "needed", "opened", "runs_of", "sphere_m", "vectors_of"]
 
 EARTH_M: Final = 6_371_008.8
 """The mean radius of the Earth, in metres."""
-
-_ROWS: Final = 4096
 
 
 def needed(module: str) -> ModuleType:
@@ -86,14 +84,6 @@ def vectors_of(tree: xr.DataTree, label: str, rows: NDArray[np.int64] | None = N
         fix = "give a run with one vector per item, as OutputSpec.pooled() makes it"
         raise StoreError("model", value=label, reason="it holds a grid per item", fix=fix)
     return np.asarray((field if rows is None else field.isel(item=rows)).to_numpy(), dtype="float32")
-
-
-def blocks_of(tree: xr.DataTree, label: str, size: int = _ROWS) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Read the vectors of a model block by block: the rows and their (rows, dim)."""
-    count = tree[ITEMS].sizes["item"]
-    for start in range(0, count, size):
-        part = slice(start, min(start + size, count))
-        yield part, vectors_of(tree, label, np.arange(part.start, part.stop))
 
 
 def sphere_m(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -335,6 +335,29 @@ def export(  # noqa: PLR0913  each is an option
 
 
 @app.command()
+def benchmark(
+    stores: Annotated[list[str], typer.Argument(metavar="STORE...", help="Paths or URLs of stores of places.")],
+    *,
+    label: Annotated[list[str], typer.Option("--label", "-l", help="Column of the places. Can be repeated.")],
+    fold: Annotated[
+        list[str] | None,
+        typer.Option(help="random, blocks, degrees, regions or years; with a setting, e.g. blocks=50000. Repeatable."),
+    ] = None,
+    probe: Annotated[list[str] | None, typer.Option(help="knn, ridge, logistic or forest. Can be repeated.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with figures and all numbers.")] = None,
+    json: Json = False,
+) -> None:
+    """Predict labels from the vectors of stores, beside baselines."""
+    told = rs.benchmark(stores, label, probes=probe or None, folds=read.folds_from(fold))
+    if html is not None:
+        told.to_html(html)
+    if json:
+        show.json_text(told.table.to_dict("records"))
+    else:
+        show.text(told)
+
+
+@app.command()
 @taking(TimeOptions, ProviderOptions)
 def models(
     time: TimeOptions,

@@ -35,6 +35,7 @@ __all__ = [
     "CliMap",
     "CliRequest",
     "dims_from",
+    "folds_from",
     "map_from",
     "part_from",
     "product_from",
@@ -332,6 +333,14 @@ def dims_from(text: str | None) -> str | list[int] | None:
     """Read ``--dims``: numbers separated by commas, or a word."""
     parts = [] if text is None else text.split(",")
     return [int(part) for part in parts] if parts and all(part.strip().isdecimal() for part in parts) else text
+
+
+def folds_from(words: list[str] | None) -> dict[str, Any] | None:
+    """Read ``--fold``: names, each with or without ``=SETTING``."""
+    if not words:
+        return None
+    pairs = (setting(word, option="--fold", example="blocks=50000") for word in words if "=" in word)
+    return {word: None for word in words if "=" not in word} | dict(pairs)
 
 
 def part_from(text: str | None) -> tuple[int, int] | None:

@@ -80,7 +80,10 @@ def label_curves(scores: pd.DataFrame) -> Figure:
                 x, y = points["labels"].to_numpy(), np.maximum(points["value"].to_numpy("float64"), _LEAST)
                 axes.plot(x, y, style, color=colour, marker="o", markersize=3, label=model)
                 axes.fill_between(x, np.maximum(points["low"], _LEAST), points["high"], color=colour, alpha=0.12)
+            counts = sorted(set(own["labels"]))
             axes.set_xscale("log")
+            axes.set_xticks(counts, [f"{count:,}" for count in counts], minor=False)
+            axes.set_xticks([], minor=True)
             axes.set_title(f"{task}, {scheme}: {probe}", fontsize=9, loc="left")
             axes.set_xlabel(
                 "labels learnt from, per class" if own["kind"].iloc[0] == "classification" else "labels", fontsize=8

@@ -27,12 +27,9 @@ def test_items_have_their_places_spans_and_columns(run):
     assert table["crop"].tolist() == ["x", "y", "x"]
 
 
-def test_vectors_are_read_whole_by_rows_and_by_blocks(run):
+def test_vectors_are_read_whole_and_by_rows(run):
     np.testing.assert_array_equal(module.vectors_of(run, "a"), VECTORS.astype("float32"))
     np.testing.assert_array_equal(module.vectors_of(run, "a", np.array([2, 0])), VECTORS[[2, 0]].astype("float32"))
-    parts = list(module.blocks_of(run, "b", 2))
-    assert [part for part, _ in parts] == [slice(0, 2), slice(2, 3)]
-    np.testing.assert_array_equal(np.concatenate([one for _, one in parts]), VECTORS[:, :1].astype("float32"))
     assert module.is_embedded(run, "a").tolist() == [True, False, True]
 
 
