@@ -10,7 +10,7 @@ been written with care but not been run. Where other work shares the cores, `--t
 wait for each other measure the crowd.
 
     python -m benchmarks.encoders [--model galileo:nano,clay] [--device cpu] [--dtype bfloat16] [--batches 1,4,16,64]
-                                  [--compile] [--budget 60] [--side 256] [--threads 1]
+                                  [--compile] [--budget 60] [--side 256] [--frames 3] [--threads 1]
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.encoders_measure import Watched, against_plain, cubes, flops, matmul_peak, path_seconds, peak_bytes
+from benchmarks.encoders_measure import (
+    SEVERAL,
+    Watched,
+    against_plain,
+    cubes,
+    flops,
+    matmul_peak,
+    path_seconds,
+    peak_bytes,
+)
 from rs_embed_dask.inference.device import choose_device
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models import all_cards
@@ -53,7 +62,7 @@ def load(name, options):
 def batches(model, options, end):
     """Yield the batch size, and seconds in all and in the network, of each size that fits before `end`."""
     watched = Watched(model)
-    items = cubes(model, max(options.batches), options.side)
+    items = cubes(model, max(options.batches), options.side, options.frames)
     rate = path_seconds(model, watched, items[:1], repeats=1)[0]
     if rate < options.budget / 4:  # the first run of a process is slow
         rate = path_seconds(model, watched, items[:1], repeats=1)[0]
@@ -71,7 +80,7 @@ def batches(model, options, end):
 def memory(name, size, options):
     """Peak memory of a batch, in MiB; on a CPU measured in a process of its own."""
     arguments = ["--device", options.device, "--dtype", options.dtype, "--side", str(options.side), "--batches"]
-    arguments += [str(size), "--threads", str(options.threads)]
+    arguments += [str(size), "--threads", str(options.threads), "--frames", str(options.frames)]
     arguments += ["--compile"] if options.compile else []
     command = [sys.executable, "-m", "benchmarks.encoders", "--model", name, "--memory", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -81,7 +90,7 @@ def memory(name, size, options):
 def own_memory(options):
     """What the child does."""
     model = load(options.models[0], options)
-    items = cubes(model, options.batches[0], options.side)
+    items = cubes(model, options.batches[0], options.side, options.frames)
     print(peak_bytes(model, items) / 2**20)
 
 
@@ -89,7 +98,7 @@ def measure(name, options, dtype):
     """Print the lines of one model; the matrix product is timed beside each, as other work on a machine changes it."""
     started = time.perf_counter()
     model = load(name, options)
-    (sample,) = cubes(model, 1, options.side)
+    (sample,) = cubes(model, 1, options.side, options.frames)
     batch = model.prepare([from_cubes(sample, model.inputs)] * PLAIN_IMAGES)
     work = flops(model.encoder, batch) / len(batch)
     peak, largest = matmul_peak(model.device, dtype), 0
@@ -124,6 +133,7 @@ def parsed():
     parser.add_argument("--compile", action="store_true", help="compile the blocks with torch.compile")
     parser.add_argument("--budget", type=float, default=60, help="seconds for the batches of one model")
     parser.add_argument("--side", type=int, default=256, help="pixels of the images that are read")
+    parser.add_argument("--frames", type=int, default=SEVERAL, help="frames of models that take several")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

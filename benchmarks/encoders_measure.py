@@ -24,15 +24,17 @@ SEVERAL = 3
 EVERY_S = 0.005
 
 
-def cubes(model, count, side):
+def cubes(model, count, side, frames=SEVERAL):
     """Give `count` items of `side` x `side` pixels, as a provider would; only four of them differ, to spare memory."""
-    distinct = [{inputs.modality: _cube(inputs, side, seed) for inputs in model.inputs} for seed in range(DISTINCT)]
+    distinct = [
+        {inputs.modality: _cube(inputs, side, seed, frames) for inputs in model.inputs} for seed in range(DISTINCT)
+    ]
     return [distinct[index % DISTINCT] for index in range(count)]
 
 
-def _cube(inputs, side, seed):
+def _cube(inputs, side, seed, several):
     rule = inputs.frames
-    frames = 1 if rule.policy == "single" else SEVERAL
+    frames = 1 if rule.policy == "single" else several
     starts = [dt.date(2022, 1, 1) + dt.timedelta(28 * index) for index in range(frames + 1)]
     grid = Grid("EPSG:32631", (inputs.resolution_m, 0, 6e5 + 5e3 * seed, 0, -inputs.resolution_m, 5.7e6), (side, side))
     read = Read(grid, inputs.sensors[0], inputs.bands, tuple(Span(a, b) for a, b in pairwise(starts)))

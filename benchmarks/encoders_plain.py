@@ -4,7 +4,8 @@ A transformer is a convolution, learned positions, pre-norm blocks with one matr
 special to a model (kernels made from wavelengths, dates, grounds, merged modalities) is left out, so these do a little
 less work than ours; width, depth and the number of tokens are the same. TerraFM's has its stem of three matrices, those
 of CROMA and THOR a bias of attention, those of DINOv3 and OlmoEarth turn queries and keys as timm does, FoMo-Net's has
-a token per channel, Presto's a series per pixel. Windowed ones are in `benchmarks.encoders_plain_swin`.
+a token per channel, Presto's a series per pixel. Windowed ones are in `benchmarks.encoders_plain_swin`, TESSERA's in
+`benchmarks.encoders_plain_series`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.encoders_plain_series import PlainTessera
 from benchmarks.encoders_plain_swin import PlainSwin
 
 
@@ -213,6 +215,8 @@ def plain(model, batch):
     body = config.get("body", "vit")
     if windowed := SWIN.get(card) or SWIN.get(body):
         return PlainSwin(*windowed), frames
+    if card == "tessera_encoder":
+        return PlainTessera(model.encoder.config), frames
     if card in WITHOUT:
         return None
     if body == "resnet":

@@ -130,11 +130,12 @@ CARD = Card(
     inputs=(
         _inputs(
             *("s2", "red blue green nir nir08 rededge1 rededge2 rededge3 swir16 swir22", "reflectance_e4"),
+            "sentinel-2-l2a",
             mask="scl:0,1,2,3,8,9",
         ),
         _inputs("scl", "scl", "class"),
-        _inputs("s1-asc", "vv vh", "db"),
-        _inputs("s1-desc", "vv vh", "db"),
+        _inputs("s1-asc", "vv vh", "db", "sentinel-1-rtc", orbit="ascending"),
+        _inputs("s1-desc", "vv vh", "db", "sentinel-1-rtc", orbit="descending"),
     ),
     options=(
         Option(
@@ -153,6 +154,9 @@ CARD = Card(
         "s1 is gamma0 with terrain correction, in dB, each orbit direction apart: never sentinel-1-grd.",
         "Where the offset leaves less than nothing, the stored number is taken, for the authors subtract from no less.",
         "v1.1 and v2 pad a pixel's dates to the next of 8, 16, ..., 256 by repeating some, and the network sees those.",
+        "A provider's pixels are those of every day in the span, each orbit direction apart, from scenes of any cloud.",
+        "They are nearest neighbours (the authors interpolate 20 m bands); of two passes in a day the later counts.",
+        "With a provider v1.0 gives NaN where no date is clear; from arrays with `scl` it draws from clouds too.",
         "v1.0 draws 40 dates of each sensor at random: here from `seed` and the item's place, so equal for both alike.",
         "Without any observation the vector is NaN; the authors' code leaves zeros, or memory as it was.",
         "v1.1 has a checkpoint for each source: mpc for Planetary Computer, aws for Earth Search with OPERA RTC-S1.",

@@ -158,6 +158,7 @@ class FetchOptions:
     max_cloud_pct: Annotated[float | None, _imagery(help="Leave out scenes with more cloud, in percent.")] = None
     mask: Annotated[str | None, _imagery(help="Name of a cloud mask, or none.")] = None
     composite: Annotated[str | None, _imagery(help="median, mosaic or clearest.")] = None
+    orbit: Annotated[str | None, _imagery(help="ascending or descending: of radar, read these passes alone.")] = None
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def _source(fetch: FetchOptions, provider: ProviderOptions) -> dict[str, Any]:
         max_cloud_pct=fetch.max_cloud_pct,
         mask=fetch.mask,
         composite=fetch.composite,
+        orbit=fetch.orbit,
     )
     return {
         "provider": provider_from(provider),

@@ -41,6 +41,8 @@ def framed(card: Card, inputs: Inputs, request: Request) -> Inputs:
         return replace(inputs, frames=Frames(AVAILABLE, cap=count or most))
     if count is None or frames.policy in {"single", "fixed"}:
         return inputs
+    if frames.policy == AVAILABLE:
+        return replace(inputs, frames=Frames(AVAILABLE, cap=count))
     return replace(inputs, frames=Frames("fixed", n=count))
 
 

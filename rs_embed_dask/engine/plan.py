@@ -109,7 +109,8 @@ class Plan:
         ]
         for group in self.recipe.groups:
             labels = ", ".join(dict.fromkeys(need.label for need in group.needs))
-            rows.append(("read", f"{group.sensor} at {group.resolution_m:g} m: {', '.join(group.bands)} for {labels}"))
+            where = f"{group.sensor}{f', {group.fetch.orbit}' if group.fetch.orbit else ''} at {group.resolution_m:g} m"
+            rows.append(("read", f"{where}: {', '.join(group.bands)} for {labels}"))
         rows += [("read", f"{entry.label} from {entry.reader.place}") for entry in self.recipe.products]
         for layout in self.layouts:
             shape = (layout.dim, *(layout.grid_shape or ()))

@@ -112,6 +112,8 @@ class ModelEntry:
     within: str = "box"
     note: str = ""
     prep: InputPrep = field(default_factory=InputPrep.auto)
+    by_pixel: bool = False
+    """Whether it takes the dates that each pixel has, so that a cloud on one of them leaves no gap."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,11 @@ class Chosen:
         return None if size_px is None or first.native else size_px * self.inputs[0][1]
 
     @property
+    def takes_all_dates(self) -> bool:
+        """Whether the model takes every acquisition whatever is asked for, each modality with days of its own."""
+        return bool(self.card.inputs) and all(one.frames.policy == AVAILABLE for one in self.card.inputs)
+
+    @property
     def frames(self) -> Frames:
         """How a span becomes frames."""
         return SINGLE if self.product is not None else self.inputs[0][0].frames
@@ -317,7 +324,8 @@ def choose(request: Request) -> tuple[Chosen, ...]:
         else:
             inputs = tuple(_inputs(request, spec, card, fetch=fetch, used=used))
             chosen.append(Chosen(spec, card, inputs, fetch=fetch, asked_prep=prep))
-    check_acquisitions(request, [[one for one, _ in each.inputs] for each in chosen])
+    asked = [each.inputs[:1] if each.takes_all_dates else each.inputs for each in chosen]
+    check_acquisitions(request, [[one for one, _ in inputs] for inputs in asked])
     own = (one for spec in request.models for one in spec.sensor or ())
     for override in (*own, *request.sensors):
         if override not in used:
@@ -404,7 +412,7 @@ def recipe_for(request: Request, chosen: Iterable[Chosen]) -> Recipe:
         nbytes = int(one.card.variant_for(one.spec).params * 4e6)
         entry = ModelEntry(one.spec.label, tokenize(spec, plugin), partial(_load, spec, plugin), nbytes)
         bounds, note = within(one.card, request.output), box_note(one.card, request.output)
-        entries.append(replace(entry, within=bounds, note=note, prep=one.asked_prep))
+        entries.append(replace(entry, within=bounds, note=note, prep=one.asked_prep, by_pixel=one.takes_all_dates))
     merged = _with_views([ReadGroup(*key, needs=tuple(needs)) for (key, _), needs in groups.items()], seen)
     read = tuple(one.product for one in listed if one.product is not None)
     output = replace(request.output, positions=KEPT)  # positions are taken from results: see graph.gather_task
@@ -432,6 +440,7 @@ def _fetch(fetch: FetchSpec, source: ModelInput, resolution_m: float) -> FetchSp
         max_cloud_pct=source.max_cloud_pct if fetch.max_cloud_pct is None else fetch.max_cloud_pct,
         mask=fetch.mask or source.mask,
         composite=fetch.composite or source.composite,
+        orbit=(source.orbit or fetch.orbit) if sensor(source.sensor).kind == "radar" else None,
     )
 
 

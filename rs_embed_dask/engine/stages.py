@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from shapely import Geometry
 
     from rs_embed_dask.engine.reading import ReadResult
-    from rs_embed_dask.engine.recipe import ProductEntry
+    from rs_embed_dask.engine.recipe import ProductEntry, ReadGroup
     from rs_embed_dask.imagery.dates import Span
-    from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.grid import Grid, Window
     from rs_embed_dask.preprocess.geometry import Fit
     from rs_embed_dask.products import ProductField
     from rs_embed_dask.specs import TemporalSpec
@@ -319,6 +319,7 @@ class _Submitted:
     done: Future[Embedded]
     note: str = ""
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seen: float | None = None
 
 
 def load_meanwhile(recipe: Recipe, labels: Iterable[str], embed: Iterable[str]) -> None:
@@ -366,7 +367,7 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
     cubes = {}
     for number, need in needs:
         result = pixels[number]
-        cube = result.value or _blank(recipe.groups[number].read(unit.item.spatial, unit.item.temporal), result.error)
+        cube = result.value or _blank(recipe.groups[number], unit.item, result.error)
         cubes[need.modality] = cube.select(bands=need.bands)
     frames = next(iter(cubes.values())).read.frames
     grid, crop = group.square(unit.item.spatial)
@@ -376,7 +377,14 @@ def _submit(recipe: Recipe, unit: Unit, pixels: ItemPixels, label: str) -> _Subm
     outline = footprint(unit.item.spatial, grid.crs) if entry.within == "shape" else None
     done = embedder.submit(EmbedInput(cubes, recipe.output, entry.prep, crop, outline))
     checks = reports_of(cubes) if recipe.check_input else {}
-    return _Submitted(cubes, frames, done, entry.note if is_polygon else "", checks)
+    seen = _seen(cubes.values(), crop) if entry.by_pixel else None
+    return _Submitted(cubes, frames, done, entry.note if is_polygon else "", checks, seen)
+
+
+def _seen(cubes: Iterable[Cube], crop: Window) -> float:
+    """Return the share of a place's pixels with an observation on any date, by any sensor."""
+    there = np.logical_or.reduce([(cube.n_obs > 0).any(axis=0) for cube in cubes])
+    return float(there[crop.slices].mean())
 
 
 def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
@@ -388,8 +396,10 @@ def _failed(reads: Sequence[CubeRead]) -> CubeRead | None:
     return min(without, key=lambda read: _WORST.index(read.status), default=None)
 
 
-def _blank(read: Read, nothing: object) -> Cube:
-    """Make the cube of a read without imagery."""
+def _blank(group: ReadGroup, item: Item, nothing: object) -> Cube:
+    """Make the cube of a read without imagery: of acquisitions, of which there is none, one empty frame."""
+    read = group.read(item.spatial, item.temporal)
+    read = replace(read, frames=(read.span,)) if group.is_open else read
     shape = (len(read.frames), len(read.bands), *read.grid.shape)
     return Cube(
         np.full(shape, np.nan, "float32"),
@@ -415,7 +425,7 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
     if isinstance(result, BaseException):
         return Outcome(Status.MODEL_FAILED, error=_model_error(label, result), **facts)
     shares = tuple(float(share) for share in result.valid_fraction)
-    status, note = completeness(shares)
+    status, note = completeness(shares if submitted.seen is None else (submitted.seen,))
     issues = issues_text(submitted.checks)
     return Outcome(
         status,
@@ -425,7 +435,7 @@ def _model_outcome(label: str, submitted: _Submitted | Outcome) -> Outcome:
         checks=submitted.checks,
         fit=result.fit,
         windows=result.windows,
-        **facts | {"valid_fraction": shares, "coverage": result.coverage},
+        **facts | {"valid_fraction": shares[: len(submitted.frames) or None], "coverage": result.coverage},
     )
 
 
@@ -453,7 +463,8 @@ def _cube_facts(submitted: _Submitted) -> dict[str, Any]:
     """Return what an item's cubes record, whether or not the model could embed it."""
     cubes = list(submitted.cubes.values())
     days: list[date] = [day for cube in cubes for pair in cube.dates if pair is not None for day in pair]
-    shares = np.mean([cube.valid_fraction for cube in cubes], axis=0)
+    alike = len({len(cube.read.frames) for cube in cubes}) == 1
+    shares = np.mean([cube.valid_fraction for cube in cubes], axis=0) if alike else cubes[0].valid_fraction
     return {
         "frames": submitted.frames,
         "valid_fraction": tuple(float(share) for share in shares),

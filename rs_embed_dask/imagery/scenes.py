@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 
-__all__ = ["Scene", "observations", "ordered", "solar_day"]
+__all__ = ["Scene", "flies", "observations", "ordered", "solar_day"]
 
 _DEGREES_PER_HOUR: Final = 15.0
 _NAMES: Final = PropertyNames()
@@ -60,6 +60,11 @@ class Scene:
 def solar_day(when: dt.datetime, lon: float) -> dt.date:
     """Return the local solar date, which does not change within one pass of a satellite."""
     return (when + dt.timedelta(hours=lon / _DEGREES_PER_HOUR)).date()
+
+
+def flies(orbit: object, wanted: str | None) -> bool:
+    """Return whether a scene's direction of flight is the one that is wanted; one that states none is not."""
+    return wanted is None or str(orbit).lower() == wanted
 
 
 def ordered(scenes: Iterable[Scene]) -> tuple[Scene, ...]:

@@ -107,6 +107,7 @@ class Inputs:
     max_cloud_pct: float | None = None
     composite: str = "median"
     mask: str | None = None
+    orbit: str | None = None
     dated: Literal["middle", "start"] = "middle"
     fill: Literal["frame_mean", "zero", "keep", "hide"] | tuple[float, ...] = "frame_mean"
     empty: Literal["drop", "mask"] = "drop"
@@ -196,6 +197,7 @@ class ModelInput:
     max_cloud_pct: float | None
     composite: str
     mask: str | None
+    orbit: str | None
 
     @classmethod
     def of(cls, inputs: Inputs, sensor: str) -> ModelInput:

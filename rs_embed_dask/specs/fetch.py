@@ -11,12 +11,13 @@ from rs_embed_dask.specs.base import Record, choice, number, positive, renamed, 
 from rs_embed_dask.specs.ground import metric_crs
 from rs_embed_dask.specs.output import COARSEST_M, OutputSpec
 
-__all__ = ["COMPOSITES", "MASKS", "FetchSpec", "SensorSpec", "resolution_of"]
+__all__ = ["COMPOSITES", "MASKS", "ORBITS", "FetchSpec", "SensorSpec", "resolution_of"]
 
 MOST_CLASS: Final = 11
 MASKS: Final = ("none", "scl", "qa60", "cloud_score_plus", "fmask", "qa_pixel", "state")
 _ALL_CLOUD_PCT: Final = 100.0
 COMPOSITES: Final = ("median", "mosaic", "clearest")
+ORBITS: Final = ("ascending", "descending")
 
 
 @renamed(scale_m="resolution_m")
@@ -100,6 +101,8 @@ class FetchSpec(Record):
     crs : str or int or CRS, optional
         One projection in metres for all places, for example ``"EPSG:3857"``, which reads in Mercator metres as
         rs-embed does. Default: the local UTM zone of each place.
+    orbit : {"ascending", "descending"}, optional
+        Of radar, the only direction of flight whose scenes are read. Default: both. Only catalogues state it.
 
     Raises
     ------
@@ -122,6 +125,7 @@ class FetchSpec(Record):
     composite: str | None = None
     fill: str | float | None = None
     crs: str | None = None
+    orbit: str | None = None
 
     def __post_init__(self) -> None:
         if self.resolution_m is not None:
@@ -133,6 +137,8 @@ class FetchSpec(Record):
             _check_mask(self.mask)
         if self.composite is not None:
             choice("FetchSpec.composite", self.composite, COMPOSITES)
+        if self.orbit is not None:
+            choice("FetchSpec.orbit", self.orbit, ORBITS)
         if isinstance(self.fill, str):
             choice("FetchSpec.fill", self.fill, ("card", "none"))
         elif self.fill is not None:

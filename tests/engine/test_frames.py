@@ -128,3 +128,15 @@ def test_the_plan_says_what_the_frames_are():
     assert rs.plan(PLACE, "agrifm", week, provider="synthetic").layouts[0].frames == 7
     with pytest.raises(UnknownNameError, match="frames = 'all': unknown"):
         rs.plan(PLACE, "prithvi", SUMMER, provider="synthetic", frames="all")
+
+
+def test_tessera_takes_every_acquisition_and_at_most_as_many_as_asked():
+    model, place = {"id": "tessera_encoder", "weights": "random"}, rs.PointBuffer(4.5, 50.7, buffer_m=20)
+    ask = {"provider": CLEAR, "output": rs.OutputSpec.grid()}
+    whole = rs.get_embedding(model, place, SUMMER, **ask)
+    same = rs.get_embedding(model, place, SUMMER, **ask, frames="available")
+    assert len(starts(rs.get_embedding(model, place, SUMMER, **ask, n_frames=2))) == 2
+    assert starts(whole) == acquisitions()
+    assert np.array_equal(same.data, whole.data)
+    told = " ".join(str(rs.plan([place], [model], SUMMER, provider=CLEAR)).split())
+    assert "sentinel-1-rtc, ascending at 10 m: vv, vh" in told

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rs_embed_dask.errors import SpecError
+from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import load
+from rs_embed_dask.providers.earth_engine.orders import layers_of
+from rs_embed_dask.providers.files.provider import Files
 from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.specs import FetchSpec
 from tests.services.catalog import Scene
 from tests.services.scenes import CORNER, flat, grid, layer, when
 
@@ -85,3 +89,41 @@ def test_r15_one_unit_in_the_cube_whatever_the_names(plain):
     assert upper.bands == ("vv", "vh")
     lazy = StacProvider(service.url, source="planetary_computer").cube(Read(grid(), "s1", ("VV",), (JUNE,)))
     assert lazy.attrs["units"] == ["db"]
+
+
+def test_one_direction_of_flight_is_read_alone(plain):
+    flown = {"ascending": 0.1, "descending": 0.01}
+    scenes = [
+        Scene(
+            f"s{number}",
+            "sentinel-1-rtc",
+            when(f"2022-06-0{number}T05:00:00"),
+            "EPSG:32631",
+            (flat("vv", power, dtype="float32", nodata=MISSING),),
+            {"sat:orbit_state": orbit},
+        )
+        for number, (orbit, power) in enumerate(flown.items(), 1)
+    ]
+    service = plain(*scenes, scene("untold", "2022-06-03T05:00:00", vv=1.0))
+    found = {orbit: cube(service, "vv", fetch=FetchSpec(orbit=orbit)) for orbit in (*flown, None)}
+    assert {orbit: one.scenes for orbit, one in found.items()} == {
+        "ascending": ("s1",),
+        "descending": ("s2",),
+        None: ("s1", "s2", "untold"),
+    }
+    np.testing.assert_allclose(found["descending"].values, -20, atol=1e-5)
+    provider = StacProvider(service.url, source="planetary_computer")
+    listed = provider.search("sentinel-1-rtc", grid(), JUNE, fetch=FetchSpec(orbit="ascending"))
+    assert [one.id for one in listed] == ["s1"]
+
+
+def test_what_cannot_choose_a_direction_refuses_it():
+    ascending, where = FetchSpec(orbit="ascending"), grid(size=8)
+    files = Files(np.ones((1, 2, 8, 8), "float32"), sensor="s1-rtc", bands=("vv", "vh"), dates="2022-06-05", grid=where)
+    with pytest.raises(SpecError, match="files do not state it"):
+        files.search("sentinel-1-rtc", where, JUNE, fetch=ascending)
+    read = Read(where, "sentinel-1-grd", ("vv",), (JUNE,), ascending)
+    with pytest.raises(SpecError, match="both directions of flight"):
+        layers_of(read, source("earth_engine", "sentinel-1-grd"), plain=True)
+    with pytest.raises(UnknownNameError):
+        FetchSpec(orbit="north")

@@ -207,6 +207,10 @@ def layers_of(read: Read, source: Source, *, plain: bool) -> tuple[OrderLayer, .
         fix = "use median or mosaic, or another provider"
         reason = "Earth Engine composites on its side, where no scene is the clearest of a whole place"
         raise SpecError("FetchSpec.composite", value=how, reason=reason, fix=fix)
+    if fetch.orbit is not None:
+        fix = "leave orbit out, or use another provider"
+        reason = "reads of Earth Engine take both directions of flight"
+        raise SpecError("FetchSpec.orbit", value=fetch.orbit, reason=reason, fix=fix)
     mask = mask_of(fetch.mask, source)
     mask_name = None if mask is None else fetch.mask or mask[0].name
     limit = fetch.max_cloud_pct if source.properties.cloud else None

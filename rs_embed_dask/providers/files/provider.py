@@ -203,9 +203,9 @@ class Files:
         """Return the id of the one sensor that took the pixels."""
         return frozenset({self._of.id})
 
-    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:  # noqa: ARG002 - files state no cloud cover
+    def search(self, sensor: str, grid: Grid, span: Span, *, fetch: FetchSpec) -> tuple[Scene, ...]:
         """List the scenes that touch a grid, in order of time; another sensor raises `SpecError`. See `Provider`."""
-        return ordered(each.scene for each in self._near(sensor, grid, span))
+        return ordered(each.scene for each in self._near(sensor, grid, span, fetch.orbit))
 
     def scenes(self) -> tuple[Scene, ...]:
         """List all scenes, wherever and whenever they are, with the layers that each has as ``assets``."""
@@ -224,8 +224,11 @@ class Files:
         band = next(name for name in first.scene.properties["assets"] if name in self._of.band_names)
         return Trial(lon, lat, Span(taken, taken + dt.timedelta(days=1)), self._of.id, band)
 
-    def _near(self, sensor: str, grid: Grid, span: Span) -> list[SceneFiles]:
-        """Find the scenes of a span that touch a grid."""
+    def _near(self, sensor: str, grid: Grid, span: Span, orbit: str | None = None) -> list[SceneFiles]:
+        """Find the scenes of a span that touch a grid; no file states its direction of flight, so none is chosen."""
+        if orbit is not None:
+            fix = "open the files of one direction alone, and leave orbit out; or give arrays to Model.embed"
+            raise SpecError("FetchSpec.orbit", value=orbit, reason="files do not state it", fix=fix)
         if sensor_named(sensor).id != self.sensor:
             fix = f"open files of {sensor} with sensor={sensor!r}"
             raise SpecError("sensor", value=sensor, reason=f"these files are of {self.sensor}", fix=fix)
@@ -236,7 +239,7 @@ class Files:
         """Return the lazy cube of a read; see `Provider`. A band that no scene has raises `SpecError`."""
         from rs_embed_dask.providers.assemble import STATE, lazy_cube
 
-        scenes = self._near(read.sensor, read.grid, read.span)
+        scenes = self._near(read.sensor, read.grid, read.span, read.fetch.orbit)
         there = {name for each in scenes for name in each.scene.properties["assets"]}
         for band in read.bands if scenes else ():
             if band not in there:

@@ -29,7 +29,7 @@ from rs_embed_dask.providers.stac.first import fetch_first
 from rs_embed_dask.providers.stac.items import StacItem, newest
 from rs_embed_dask.providers.stac.read import AssetReader, chunks_for, link_to, stack_items
 from rs_embed_dask.providers.stac.search import Query, find
-from rs_embed_dask.providers.stac.shared import Shared, around, is_clear, serving, spanning, touching
+from rs_embed_dask.providers.stac.shared import Shared, around, is_wanted, serving, spanning, touching
 from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.fetch import FetchSpec
@@ -252,7 +252,8 @@ class StacProvider:
         table = self.table(sensor)
         names = table.properties.cloud
         items = newest(touching(self._find(table, (grid,), span, fetch), grid), table.properties)
-        return tuple(scene_of(item, names) for item in items if not item.fault)
+        kept = (item for item in items if not item.fault and is_wanted(item, table, fetch))
+        return tuple(scene_of(item, names) for item in kept)
 
     def _served(self, reads: Sequence[Read]) -> tuple[Source, Second | None]:
         """Return how the sensor of some reads is served, here and by the second catalogue."""
@@ -277,7 +278,9 @@ class StacProvider:
         theirs = self.fallback.listed(second.table, grids, wide, fetch=anything)
         more = lacking(first, theirs, table=table, other=second)
         both = (*first, *more)
-        return tuple(item for item in both if item.fault or (item.time.date() in span and is_clear(item, table, fetch)))
+        return tuple(
+            item for item in both if item.fault or (item.time.date() in span and is_wanted(item, table, fetch))
+        )
 
     def listed(self, table: Source, grids: Sequence[Grid], span: Span, *, fetch: FetchSpec) -> tuple[StacItem, ...]:
         """Return the items of this catalogue alone."""

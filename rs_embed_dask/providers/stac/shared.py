@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.imagery.scenes import flies
 from rs_embed_dask.imagery.sensors import Source, sensor
 from rs_embed_dask.providers.assemble import FrameRecipe
 from rs_embed_dask.providers.stac.assets import Layer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = ["Shared", "around", "is_clear", "serving", "spanning", "touching"]
+__all__ = ["Shared", "around", "is_wanted", "serving", "spanning", "touching"]
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,16 @@ def serving(items: Sequence[StacItem], read: Read, table: Source) -> tuple[StacI
 
     def matches(item: StacItem) -> bool:
         return bool(item.fault) or (
-            is_clear(item, table, read.fetch) and any(item.time.date() in span for span in read.frames)
+            is_wanted(item, table, read.fetch) and any(item.time.date() in span for span in read.frames)
         )
 
     return newest([item for item in items if matches(item)], table.properties)
 
 
-def is_clear(item: StacItem, table: Source, fetch: FetchSpec) -> bool:
-    """Return whether an item passes the cloud limit; an unknown cover does not."""
+def is_wanted(item: StacItem, table: Source, fetch: FetchSpec) -> bool:
+    """Return whether an item is of the orbit that is asked for and passes the cloud limit; an unknown one does not."""
+    if not flies(item.first(table.properties.orbit), fetch.orbit):
+        return False
     if fetch.max_cloud_pct is None or sensor(table.sensor).kind != "optical":
         return True
     cover = item.number(table.properties.cloud)

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.imagery.scenes import Scene
-from rs_embed_dask.imagery.sensor_types import KELVIN, Band
+from rs_embed_dask.imagery.sensor_types import KELVIN, Band, PropertyNames
 from rs_embed_dask.providers.synthetic.spectra import CLASS_OF, CLASSES, VARIANTS, first_of, vegetated
+from rs_embed_dask.specs.fetch import ORBITS
 from rs_embed_dask.specs.ground import WGS84, project
 
 if TYPE_CHECKING:
@@ -372,6 +373,9 @@ def passes(orbit: Orbit, tile: Tile, span: Span) -> list[Scene]:
     return scenes
 
 
+_NAMES: Final = PropertyNames()
+
+
 def _scene(orbit: Orbit, tile: Tile, day: dt.date) -> Scene:
     platforms, hour = _FLEETS[orbit.sensor.id]
     platform = platforms[day.toordinal() // orbit.revisit_days % len(platforms)]
@@ -386,5 +390,7 @@ def _scene(orbit: Orbit, tile: Tile, day: dt.date) -> Scene:
         properties["s2:mgrs_tile"] = name
     if not optical:
         properties["assets"] = ["vv", "vh"]
+        turn = day.toordinal() // orbit.revisit_days // len(platforms)
+        properties[_NAMES.orbit[0]] = ORBITS[turn % len(ORBITS)]
     cloud = round(100 * share, 2) if optical else None
     return Scene(f"made_{orbit.sensor.id}_{name}_{day:%Y%m%d}", when, cloud, properties)

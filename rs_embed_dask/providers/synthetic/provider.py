@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.frame import baseline_of
-from rs_embed_dask.imagery.scenes import Scene, ordered
+from rs_embed_dask.imagery.scenes import Scene, flies, ordered
 from rs_embed_dask.imagery.sensor_types import KELVIN
 from rs_embed_dask.imagery.sensors import Band, Scaling, sensor as sensor_named, source, sources_of
 from rs_embed_dask.providers.registry import Estimate
@@ -231,7 +231,9 @@ class Synthetic:
         orbit = Orbit(of, days, self.seed, self.cloud)
         limit = math.inf if fetch.max_cloud_pct is None else fetch.max_cloud_pct
         scenes = (scene for tile in tiles_of(grid) for scene in passes(orbit, tile, span))
-        return ordered(scene for scene in scenes if (scene.cloud_pct or 0.0) <= limit)
+        names = source(self.name, of.id).properties
+        wanted = (scene for scene in scenes if flies(scene.first(names.orbit), fetch.orbit))
+        return ordered(scene for scene in wanted if (scene.cloud_pct or 0.0) <= limit)
 
     def cube(self, read: Read) -> xr.Dataset:
         """Return the lazy cube of a read, or raise `NoImageryError` if no scene is clear enough; see `Provider`."""
