@@ -209,8 +209,9 @@ def test_a_map_is_resumed_from_its_store_alone(threads_client, tmp_path, western
 
 
 def test_what_only_places_have_is_refused_of_a_map(western):
-    with pytest.raises(SpecError, match=r"a map has no such option.*leave chunks out"):
-        rs.resume(western[0], progress=False, chunks=(0, 1))
+    for name in ("chunks", "part"):
+        with pytest.raises(SpecError, match=rf"a map has no such option.*leave {name} out"):
+            rs.resume(western[0], progress=False, **{name: (1, 2)})
 
 
 def test_a_map_is_verified_repaired_and_resumed(threads_client, tmp_path, western):
