@@ -102,6 +102,9 @@ def test_a_place_is_judged_by_sensors_and_first_scenes():
     assert told["galileo", "s1", "planetary_computer"].dates is None
     assert "2015-06-27 on (2014-01-01 to 2015-01-01)" in told["galileo", "s2", "earth_engine"].reason
     assert told["terramind", "s1rtc", "earth_engine"].reason == "the provider has none of its sensors"
+    amplitudes = told["terramind", "s1grd", "planetary_computer"]
+    assert "uncalibrated amplitudes" in amplitudes.reason
+    assert "sentinel-1-grd from earth_engine" in amplitudes.fix
     assert told["gse", "", "planetary_computer"].reason.startswith("it is published for 2017 to ")
     assert by_name(rs.can_run(PLACE, 2022, models=["gse"]))["gse", "", "earth_engine"].ok
 

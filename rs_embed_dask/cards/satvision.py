@@ -55,7 +55,9 @@ CARD = Card(
     parity="the authors' code, shrunken and the giant block by block: vectors and grids within 2e-6",
     notes=(
         "Pass arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
-        "temperature in kelvin (B21, B27 to B33), calibrated from MOD021KM as Satpy does. No provider serves them.",
+        "temperature in kelvin (B21, B27 to B33).",
+        "`rs_embed_dask.imagery.modis_l1b.percent_kelvin` makes both of the integers that MOD021KM stores.",
+        "No provider serves MOD021KM: Earth Engine's catalogue has no such collection, though rs-embed names one.",
         "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
         "10.4 GB in float32. The file also holds DeepSpeed's state: if it is refused, convert it to safetensors.",
         "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, untested.",
