@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,9 +114,9 @@ def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats, *, may_chan
     if scaling.encoding == "db":  # composites average power, and the mean of decibels is not that of the power
         out = np.float32(10) ** (out / np.float32(10))
     if missing is not None:
-        out[missing] = np.nan
+        np.copyto(out, np.float32(np.nan), where=missing)
     if raw.dtype.kind == "f":
-        out[np.isinf(out)] = np.nan
+        np.copyto(out, np.float32(np.nan), where=np.isinf(out))
     return out
 
 
@@ -249,8 +248,8 @@ def make_frame(
     # that of the whole image, and one scene becomes the image.
     whole = raw if isinstance(raw, RawParts) else RawParts([[raw]])
     n, layers, height, width = whole.shape
-    at_once = _VALUES_AT_ONCE if n > 1 and recipe.how != "clearest" else math.inf
-    step = int(min(height, max(1, at_once // max(1, n * layers * width))))
+    in_strips = n > 1 and recipe.how != "clearest"
+    step = min(height, max(1, _VALUES_AT_ONCE // (n * layers * width))) if in_strips else height
     strips = [
         _composited(whole.strip(slice(top, top + step)), scenes, recipe, present) for top in range(0, height, step)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -221,6 +222,7 @@ class _Heads:
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, GeoTiff] = OrderedDict()
+        self._held = 0
         self._lock = threading.Lock()
         self._reading: dict[str, Future[GeoTiff | None]] = {}
 
@@ -256,13 +258,25 @@ class _Heads:
 
     def keep(self, opened: GeoTiff) -> None:
         with self._lock:
+            self._let_go(urldefrag(opened.href).url)
             self._files[urldefrag(opened.href).url] = opened
-            while len(self._files) > MOST_HEADS or sum(map(_head_bytes, self._files.values())) > MOST_HEAD_BYTES:
-                self._files.popitem(last=False)
+            self._held += _head_bytes(opened)
+            while len(self._files) > MOST_HEADS or self._held > MOST_HEAD_BYTES:
+                self._let_go(next(iter(self._files)))
 
     def drop(self, href: str) -> None:
         with self._lock:
-            self._files.pop(urldefrag(href).url, None)
+            self._let_go(urldefrag(href).url)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._files.clear()
+            self._held = 0
+
+    def _let_go(self, url: str) -> None:
+        opened = self._files.pop(url, None)
+        self._held -= 0 if opened is None else _head_bytes(opened)
 
 
 def _head_bytes(opened: GeoTiff) -> int:
@@ -323,15 +337,33 @@ def _holds_blocks(layout: TiffLayout, head: Piece) -> bool:
     return of_mask or bool((layout.offsets + layout.counts <= head.stop).any())
 
 
+_Placed = tuple[str, Affine, float | None, int, int | None]
+"""Reference system, transform, missing value, number of bands, and which of them is an alpha band."""
+_USUAL_BYTES: Final = 2**16
+
+
+def _placed(data: bytes) -> _Placed | None:
+    """Return what GDAL understands of the directory of a file."""
+    with opened(data) as source:
+        if source.crs is None:
+            return None
+        code = source.crs.to_epsg()
+        crs = f"EPSG:{code}" if code else source.crs.to_wkt()
+        alpha = next((i for i, each in enumerate(source.colorinterp, 1) if each == ColorInterp.alpha), None)
+        return crs, source.transform, source.nodata, source.count, alpha
+
+
+# the bands of a scene, and its dates, have the same
+_placed_again = functools.lru_cache(maxsize=256)(_placed)
+
+
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:
-    """Ask GDAL for what only it understands: coordinate system, transform and missing value."""
-    if layout.placed:
-        with opened(specimen(layout)) as source:
-            if source.crs is not None:
-                code = source.crs.to_epsg()
-                crs = f"EPSG:{code}" if code else source.crs.to_wkt()
-                alpha = next((i for i, each in enumerate(source.colorinterp, 1) if each == ColorInterp.alpha), None)
-                return GeoTiff(href, crs, source.transform, source.nodata, source.count, layout, head, alpha)
+    """Return a file, with what only GDAL understands of it: coordinate system, transform and missing value."""
+    data = specimen(layout) if layout.placed else b""
+    placed = None if not data else _placed_again(data) if len(data) < _USUAL_BYTES else _placed(data)
+    if placed is not None:
+        crs, transform, nodata, bands, alpha = placed
+        return GeoTiff(href, crs, transform, nodata, bands, layout, head, alpha)
     raise ProviderError(
         label(href),
         value=urldefrag(href).url,

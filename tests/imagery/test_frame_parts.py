@@ -54,3 +54,22 @@ def test_parts_and_strips_give_the_whole_bit_for_bit(monkeypatch, how, n):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
     assert got.lost.tolist() == [k == 2 for k in range(n)]
     assert np.isfinite(got.values).any()
+
+
+def test_the_clearest_scene_is_that_of_the_whole_image(monkeypatch):
+    monkeypatch.setattr(frame, "_VALUES_AT_ONCE", 1)
+    whole = np.full((2, 3, 9, 9), 1500, np.float32)
+    whole[1, :2], whole[:, 2] = 2500, 4
+    whole[0, 2, :3] = 8  # a cloud over three rows of the first scene
+    got = make_frame(whole, scenes(2), recipe("clearest"))
+    assert np.unique(got.values).tolist() == [1500.0]  # of the second everywhere, less the offset of its baseline
+    assert got.used.tolist() == [0, 81]
+
+
+@pytest.mark.parametrize(("how", "n", "strips"), [("median", 1, 1), ("clearest", 4, 1), ("median", 4, 9)])
+def test_only_what_is_composited_pixel_by_pixel_is_made_in_strips(monkeypatch, how, n, strips):
+    made, composited = [], frame._composited
+    monkeypatch.setattr(frame, "_composited", lambda *given: made.append(1) or composited(*given))
+    monkeypatch.setattr(frame, "_VALUES_AT_ONCE", 1)
+    make_frame(raw(n), scenes(n), recipe(how))
+    assert len(made) == strips

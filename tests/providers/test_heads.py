@@ -84,7 +84,7 @@ def test_a_later_process_reads_a_large_file_with_one_request_less(azure):
     service = azure(s2_scene("S2A_1", "2022-06-01T10:00:00", bands=(), scl=None, layers=[layer("B04", NOISE)]))
     np.testing.assert_array_equal(read(service), NOISE[550:555, :9])
     assert service.counts()["range"] == 2
-    geotiff._HEADS._files.clear()
+    geotiff._HEADS.clear()
     np.testing.assert_array_equal(read(service), NOISE[550:555, :9])
     assert service.counts()["range"] == 3
 

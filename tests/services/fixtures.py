@@ -20,7 +20,7 @@ from tests.services.service import Service
 
 
 def forget_heads():
-    geotiff._HEADS._files.clear()
+    geotiff._HEADS.clear()
     shutil.rmtree(heads.user_folder() / "heads", ignore_errors=True)
 
 
