@@ -1,5 +1,5 @@
 # Every target sets itself up: it needs Python >= 3.11, make and a package registry, nothing else.
-#   make demo | map | test | test-slurm | test-long | real DATA=... | real-map DATA=... | lint | types | imports | docs | tests | bench | setup | clean
+#   make demo | map | test | test-slurm | test-long | real DATA=... | real-map DATA=... | lint | types | imports | docs | tests | wheel | bench | setup | clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -17,13 +17,15 @@ DATA ?= ../shared/data
 MODELS ?= ../shared/models
 SEEDS ?= 200
 PYTEST_ARGS ?=
+# More arguments of tests.release, e.g. WHEEL_ARGS=--all before a release.
+WHEEL_ARGS ?=
 # Processes that share the tests, each with one thread of torch: one more than two cores, for many tests wait. Those that need gigabytes
 # stay in one process.
 JOBS ?= 3
 # An extra index or a folder of wheels for pip, e.g. PIP_ARGS="--extra-index-url URL" for a torch without CUDA.
 PIP_ARGS ?=
 
-.PHONY: help setup demo map test test-slurm test-long real real-map lint types imports docs tests bench notebooks clean
+.PHONY: help setup demo map test test-slurm test-long real real-map lint types imports docs tests wheel bench notebooks clean
 
 help:
 	@echo "make demo             a cluster, a catalogue and 64 places on this machine; ends with figures, a store and a picture"
@@ -35,6 +37,7 @@ help:
 	@echo "make real-map DATA=DIR  map a real granule with real Galileo weights; ends with scores of five overlaps and a picture"
 	@echo "make bench            compare the pipeline with its lower bound"
 	@echo "make docs             the site of the documents in site/; any link that leads nowhere fails"
+	@echo "make wheel            build the wheel, install it in clean environments of the Pythons that are here, and use it"
 	@echo "make lint | types | imports | tests | notebooks | setup | clean"
 
 setup: $(READY)
@@ -93,6 +96,9 @@ docs: $(READY)
 
 tests: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+wheel: $(READY)
+	@$(BIN)/python -m tests.release --pip-args="$(PIP_ARGS)" $(WHEEL_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.overhead

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.imported import import_export
     from rs_embed_dask.store.loaded import load_export
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "rs_embed_dask.analysis.align": ("align",),

@@ -131,14 +131,14 @@ def test_the_extras_are_those_that_the_documents_name():
     assert set(named.split()) == set(PROJECT["optional-dependencies"])
 
 
-def test_ci_runs_make_test_and_slurm_where_it_can(tmp_path):
+def test_ci_runs_make_test_and_wheel_and_slurm_where_it_can(tmp_path):
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     for name in (".ci/run", "bin/make", ".venv/bin/python"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(script, tmp_path / ".ci" / "run")
-    for code, expected in ((0, ["made test", "made test-slurm"]), (1, ["made test", "not run: no Slurm"])):
-        for name, text in (("bin/make", "echo made $1"), (".venv/bin/python", f"echo no Slurm; exit {code}")):
+    for code, expected in ((0, ["made test wheel", "made test-slurm"]), (1, ["made test wheel", "not run: no Slurm"])):
+        for name, text in (("bin/make", "echo made $*"), (".venv/bin/python", f"echo no Slurm; exit {code}")):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
         path = f"{tmp_path / 'bin'}:{os.defpath}"
@@ -167,7 +167,7 @@ def test_make_demo_runs_on_the_service():
     assert "-m tests.services.demo --out demo-out" in dry
 
 
-@pytest.mark.parametrize("target", ["demo", "real", "test", "test-long", "lint", "types", "bench"])
+@pytest.mark.parametrize("target", ["demo", "real", "test", "test-long", "lint", "types", "docs", "wheel", "bench"])
 def test_a_target_makes_the_environment_when_it_is_missing(target, tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")

@@ -42,7 +42,9 @@ NAMES = {
     if not path.name.startswith("values-")
     for manifest in documents(path)
 } | {("service", "rs-embed-dask-scheduler"), ("daskworkergroup", "rs-embed-dask-default")}  # made by the operator
-IMAGES = {c["image"] for c in COMPOSE["services"].values()} | {"registry.example.org/rs-embed-dask:0.1.0-cuda"}
+IMAGES = {c["image"] for c in COMPOSE["services"].values()} | {
+    f"registry.example.org/rs-embed-dask:{PROJECT['version']}-cuda"
+}
 
 KUBECTL = {
     "apply": {"-f"},
@@ -184,7 +186,7 @@ def test_commands_name_what_exists(line):
         "kubectl scale daskworkergroup rs-embed-dask-readers --replicas=3",
         "helm install hub daskhub --repo https://helm.dask.org --values deploy/kubernetes/values-daskhub.yaml",
         "docker compose --file deploy/compose.yml logs notebok",
-        "docker build --file deploy/Dockerfile --build-arg TORCH=gpu --tag rs-embed-dask:0.1.0-cpu .",
+        "docker build --file deploy/Dockerfile --build-arg TORCH=gpu --tag rs-embed-dask:0.2.0-cpu .",
         "dask worker tcp://workstation:8786 --resource GPU=1 --nthread 8 --unknown",
         "rs-embed-dask embed fields.geojson --modle rcf",
         'pip install "rs-embed-dask[cuda]"',

@@ -33,7 +33,7 @@ def same_as_the_file(**changes):
     user = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     secret = {"secretRef": {"name": "rs-embed-credentials", "optional": True}}
     options = {
-        "image": "registry.example.org/rs-embed-dask:0.1.0-cuda",
+        "image": "registry.example.org/rs-embed-dask:0.2.0-cuda",
         "readers": 4,
         "workers": 2,
         "gpus": 1,
