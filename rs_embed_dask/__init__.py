@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         status,
         verify,
     )
+    from rs_embed_dask.api_ask import change, classes, probe, search, zonal
     from rs_embed_dask.api_few import can_run, get_embedding, get_embeddings_batch, inspect_input
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.api_submit import submit
@@ -72,6 +73,7 @@ _HOMES = {
         "status",
         "verify",
     ),
+    "rs_embed_dask.api_ask": ("change", "classes", "probe", "search", "zonal"),
     "rs_embed_dask.api_few": ("can_run", "get_embedding", "get_embeddings_batch", "inspect_input"),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.api_submit": ("submit",),
@@ -125,6 +127,8 @@ __all__ = [
     "TemporalSpec",
     "build_preview",
     "can_run",
+    "change",
+    "classes",
     "cluster",
     "compare",
     "compute_embeddings",
@@ -148,9 +152,11 @@ __all__ = [
     "places",
     "plan",
     "plan_map",
+    "probe",
     "register_model",
     "register_provider",
     "resume",
+    "search",
     "status",
     "submit",
     "to_cog",
@@ -162,6 +168,7 @@ __all__ = [
     "to_rs_embed",
     "to_stac",
     "verify",
+    "zonal",
 ]
 
 

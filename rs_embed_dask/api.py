@@ -17,7 +17,7 @@ from rs_embed_dask.specs.base import flag
 from rs_embed_dask.specs.labelled import labelled_places
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.when import seasons, spans
-from rs_embed_dask.store import Location, Store
+from rs_embed_dask.store import Location, Part, Store, begin_part, held, seconds_to_wait
 from rs_embed_dask.store.accessor import REPORT, selected
 from rs_embed_dask.store.map_status import status
 from rs_embed_dask.store.reader import open_store
@@ -65,6 +65,7 @@ def compute_embeddings(
     client: Connection = None,
     progress: Progress = True,
     wait: float = 0.0,
+    part: tuple[int, int] | None = None,
     storage_options: StorageOptions | None = None,
     **options: Unpack[RequestOptions],
 ) -> xr.DataTree:
@@ -90,6 +91,11 @@ def compute_embeddings(
         How progress is shown; a callable receives every event.
     wait : float, default 0
         Seconds to wait while another run writes to `out`.
+    part : (int, int), optional
+        Compute only part k of n, counted from 1, of the chunks of the store: n processes, each with a cluster of its
+        own, give the same request and their own part, at once or one after another, and compute the whole together.
+        The first makes the store, for which the others wait two minutes, or `wait` if that is longer. Rows of other
+        parts are in the result as they are by then. Until all are done nothing can be added. Default: the whole.
     storage_options : dict, optional
         Of `out` on an object store, such as ``{"region": "eu-central-1"}``, by their names in obstore; credentials are
         refused, for they belong in the environment of each process.
@@ -110,7 +116,8 @@ def compute_embeddings(
     PlanError
         If the request cannot be run at all.
     StoreMismatchError
-        If the store at `out` was made by another request, has an id at another place, or a place under another id.
+        If the store at `out` was made by another request, has an id at another place, or a place under another id; or
+        if it is being computed in parts, and other places or models, or another number of parts, are asked for.
     StoreBusyError
         If another run is writing to the store at `out`; the message says who, and since when.
     EngineError
@@ -126,17 +133,18 @@ def compute_embeddings(
     ...     provider="synthetic",
     ... )  # doctest: +SKIP
     """
-    if out is None:
+    place = None if out is None else located(out, storage_options)
+    share = Part.of(part, place)
+    if place is None:
         with tempfile.TemporaryDirectory(prefix="rs-embed-dask-") as folder:
             target = Path(folder) / "result.zarr"
             tree = compute_embeddings(
                 spatials, models, temporal, out=target, client=client, progress=progress, wait=wait, **options
             )
             return tree.load()
-    place = located(out, storage_options)
     request, sizes = request_of(models, options), _sizes(options)
     items = _items(spatials, temporal, options)
-    _compute(items, request, sizes, out=place, client=client, progress=progress, wait=wait)
+    _compute(items, request, sizes, out=place, client=client, progress=progress, wait=wait, part=share)
     return selected(open_store(place), Store.open(place).rows_of(items), request.labels)
 
 
@@ -209,6 +217,7 @@ def resume(
     client: Connection = None,
     progress: Progress = True,
     chunks: ChunkRange | None = None,
+    part: tuple[int, int] | None = None,
     wait: float = 0.0,
     verify: bool = False,
     storage_options: StorageOptions | None = None,
@@ -235,6 +244,8 @@ def resume(
     chunks : (int, int), optional
         Compute only these chunks: the first, and the one after the last. Runs on chunks apart may go on at once. Not
         for maps.
+    part : (int, int), optional
+        Compute only part k of n, as in `compute_embeddings`. Not for maps, nor with `chunks` or `verify`.
     verify : bool, default False
         First verify and repair the store, which reads all of it; see the function `verify`.
 
@@ -248,6 +259,8 @@ def resume(
     StoreError
         If there is no store, or if it cannot be read, or if its request names what only the caller may name (see
         ``docs/security.md``).
+    StoreMismatchError
+        If the store is being computed in another number of parts.
     StoreBusyError
         If another run is writing to these chunks; the message states who, and since when.
     SpecError, UnknownNameError
@@ -264,14 +277,7 @@ def resume(
     from rs_embed_dask.engine.stored import stored_request, trusted_hosts
     from rs_embed_dask.engine.watch import Options
     from rs_embed_dask.providers import open_provider
-    from rs_embed_dask.store import (
-        Store,
-        chunk_range,
-        has_lost_chunks,
-        leased,
-        seconds_to_wait,
-        verify as verify_store,
-    )
+    from rs_embed_dask.store import chunk_range, has_lost_chunks, verify as verify_store
     from rs_embed_dask.store.document import MAP, kind_of
 
     # Every argument is judged before the store is looked at, so that a finished one does not hide a mistake.
@@ -279,22 +285,26 @@ def resume(
     trusted_hosts(trust_hosts)
     source = None if provider is None else open_provider(provider)
     place = located(path, storage_options)
+    share = Part.of(part, place, chunks=chunks, verify=verify)
     check_reach(place, client, comes_back=True)
     if verify:
         report = verify_store(place, repair=True, wait=wait)
         if not report.is_sound:
             warnings.warn(str(report), stacklevel=2)
     if kind_of(Location.of(place, read_only=True)) == MAP:
-        check_map_options(chunks=chunks)
+        check_map_options(chunks=chunks, part=part)
         options = Options(progress=progress, only=statuses)
         return resume_map(place, source, trust_hosts, client=client, options=options, wait=wait)
     store = Store.open(place, mode="r+")
+    if share is not None:
+        span = share.of_store(store)
     if is_finished(store, statuses, chunks=span) and not has_lost_chunks(store, store.labels, chunks=span):
         return nothing_left(store, Options(progress=progress))
-    with leased(store.location, chunks=span, wait=wait) as lease:
+    with held(store.location, share, chunks=span, wait=wait) as lease:
         store = Store.open(place, mode="r+")  # another run may have added to it
         request = stored_request(store, provider=source, trust_hosts=trust_hosts)  # a refusal leaves it untouched
-        run_options = Options(progress=progress, only=statuses, chunks=span, guard=lease.check)
+        begin_part(share, store, lease)
+        run_options = Options(progress=progress, only=statuses, chunks=lease.chunks, guard=lease.check)
         return _continued(store, request, Sizes(), client=client, options=run_options)
 
 
@@ -341,6 +351,7 @@ def _compute(
     client: Connection,
     progress: Progress,
     wait: float,
+    part: Part | None,
 ) -> None:
     """Make or top up the store and compute what it lacks, under its lease; a finished one is only looked at."""
     from rs_embed_dask.engine.clusters import check_reach
@@ -349,31 +360,30 @@ def _compute(
     from rs_embed_dask.engine.recipe import choose
     from rs_embed_dask.engine.topup import finished_store
     from rs_embed_dask.engine.watch import Options
-    from rs_embed_dask.store import seconds_to_wait
 
     wait = seconds_to_wait(wait)
     check_reach(out, client, comes_back=True)
-    finished = finished_store(out, items, request)
+    finished = finished_store(out, items, request, part=part)
     if finished is not None:
         nothing_left(finished, Options(progress=progress))
         return
     check_faults(choose(request), is_here=client is None)
-    with _made(items, request, sizes, out=out, wait=wait) as (store, todo, lease):
-        _run(todo, store, client, Options(progress=progress, guard=lease.check))
+    with _made(items, request, sizes, out=out, wait=wait, part=part) as (store, todo, lease):
+        _run(todo, store, client, Options(progress=progress, chunks=lease.chunks, guard=lease.check))
 
 
 @contextmanager
 def _made(
-    items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float
+    items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float, part: Part | None
 ) -> Iterator[tuple[Store, Plan, Lease]]:
-    """Make the store at `out`, or add to it what it lacks, and hold its lease."""
-    from rs_embed_dask.engine.topup import keep_columns, new_plan, store_for
-    from rs_embed_dask.store import Location, leased
+    """Make the store at `out`, or add to it what it lacks, and hold its lease, or that of a part."""
+    from rs_embed_dask.engine.topup import keep_columns, lacks, new_plan, store_for
 
-    new = new_plan(out, items, request, sizes=sizes)
-    with leased(Location.of(out), wait=wait) as lease:
-        store, todo = store_for(out, items, request, sizes=sizes, new=new)
+    new = new_plan(out, items, request, sizes=sizes, part=part)
+    with held(Location.of(out), part, wait=wait, grows=partial(lacks, items, request)) as lease:
+        store, todo = store_for(out, items, request, sizes=sizes, new=new, part=part)
         keep_columns(store, items)
+        begin_part(part, store, lease)
         yield store, todo, lease
 
 
@@ -385,6 +395,7 @@ def embeddings_errand(
     out: Target,
     progress: Progress = True,
     wait: float = 0.0,
+    part: tuple[int, int] | None = None,
     **options: Unpack[RequestOptions],
 ) -> Errand:
     """Validate a call of `compute_embeddings` for a driver elsewhere: it continues the store that is made here."""
@@ -392,36 +403,43 @@ def embeddings_errand(
     from rs_embed_dask.engine.outlook import check_faults
     from rs_embed_dask.engine.recipe import choose
     from rs_embed_dask.engine.topup import finished_store
-    from rs_embed_dask.store import seconds_to_wait
 
     request, sizes, wait = request_of(models, options), _sizes(options), seconds_to_wait(wait)
+    share = Part.of(part, out)
     items = _items(spatials, temporal, options)
-    if finished_store(out, items, request) is None:
+    if finished_store(out, items, request, part=share) is None:
         check_faults(choose(request), is_here=False)
     return Errand(
-        make=partial(_make, items, request, sizes, out=out, wait=wait),
-        job=partial(_drive, Location.of(out), request, sizes),
+        make=partial(_make, items, request, sizes, out=out, wait=wait, part=share),
+        job=partial(_drive, Location.of(out), request, sizes, share),
         progress=progress,
     )
 
 
-def _make(items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float) -> None:
+def _make(items: ItemColumns, request: Request, sizes: Sizes, *, out: Target, wait: float, part: Part | None) -> None:
     from rs_embed_dask.engine.topup import finished_store
 
-    if finished_store(out, items, request) is None:
-        with _made(items, request, sizes, out=out, wait=wait):
+    if finished_store(out, items, request, part=part) is None:
+        with _made(items, request, sizes, out=out, wait=wait, part=part):
             pass
 
 
 def _drive(
-    place: Location, request: Request, sizes: Sizes, *, client: Connection, options: Options, wait: float
+    place: Location,
+    request: Request,
+    sizes: Sizes,
+    part: Part | None,
+    *,
+    client: Connection,
+    options: Options,
+    wait: float,
 ) -> RunReport:
-    """Continue the store of a submitted call."""
-    from rs_embed_dask.store import leased
-
-    with leased(place, wait=wait, guard=options.guard) as lease:
+    """Continue the store of a submitted call, or a part of it."""
+    with held(place, part, wait=wait, guard=options.guard) as lease:
         store = Store.open(place, mode="r+")
-        return _continued(store, request, sizes, client=client, options=options.guarded(lease.check))
+        begin_part(part, store, lease)
+        own = replace(options.guarded(lease.check), chunks=lease.chunks)
+        return _continued(store, request, sizes, client=client, options=own)
 
 
 def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunReport:

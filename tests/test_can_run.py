@@ -33,7 +33,7 @@ def by_name(suitability):
 def test_three_bands_of_files_suit_the_models_of_true_colour(tmp_path):
     told = by_name(rs.can_run(folder(tmp_path, *RGB), JUNE, sensor="s2"))
     assert {model for (model, _, _), one in told.items() if one.ok} == {
-        *("dinov3sat", "remoteclip", "satmae", "satmaepp", "scalemae", "terramind", "wildsat")
+        *("dinov3sat", "location", "remoteclip", "satmae", "satmaepp", "scalemae", "terramind", "wildsat")
     }
     assert told["satmae", "rgb", "files"].dates == ("2022-06-05",)
     assert told["satmae", "rgb", "files"].sensors == ("sentinel-2-l2a",)

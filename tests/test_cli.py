@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from distributed import Client
 from typer.testing import CliRunner
 
 import rs_embed_dask
@@ -23,6 +24,7 @@ from rs_embed_dask.errors import AccessError, EngineError, PlanError, SpecError,
 from rs_embed_dask.providers import reach
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store
+from tests.services.object_store import ObjectService
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUEST = ["--point", "4.35,50.85,160", "--point", "4.40,50.85,160", "--start", "2022-06-01", "--end", "2022-07-01"]
@@ -188,7 +190,7 @@ def test_states_as_typed():
     ],
 )
 def test_exit_codes(shell, monkeypatch, error, code):
-    def broken(path):
+    def broken(path, **options):
         raise error
 
     monkeypatch.setattr(rs_embed_dask, "status", broken)
@@ -294,6 +296,74 @@ def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeyp
     assert shell(*words, "--quiet") == (0, "", "")
     with xr.open_datatree(out_path, engine="zarr") as tree:
         np.testing.assert_array_equal(tree["rcf"]["embedding"].values, before)
+
+
+def test_a_store_at_a_service_is_reached_by_options_alone(shell, tmp_path, scheduler):
+    """Every command that takes a store; `map` is the only one that makes another kind."""
+    service = ObjectService()
+    url, box = (f"s3://{service.bucket}/{name}.zarr" for name in ("run", "box"))
+    words = [word for name, value in service.options().items() for word in ("--storage-option", f"{name}={value}")]
+    request = [*SYNTHETIC, "-m", "bandstats", "--cluster", scheduler, "--quiet", *words]
+    region = ["--bbox", "2.03,50.901,2.05,50.918", "--no-preview", *REQUEST[-4:]]
+    try:
+        assert shell("embed", *REQUEST, *request, "--out", url) == (0, "", "")
+        assert shell("map", *region, *request, "--out", box) == (0, "", "")
+        for store, counts in (url, {"ok": 2}), (box, {"ok": 1}):
+            code, out, _ = shell("status", store, "--json", *words)
+            assert (code, json.loads(out)["counts"]) == (0, {"bandstats": counts})
+            code, out, _ = shell("watch", store, "--once", "--json", *words)
+            assert (code, json.loads(out)["state"]) == (0, "complete")
+            assert shell("verify", store, *words)[0] == 0
+            assert shell("resume", store, "--cluster", scheduler, "--quiet", *words) == (0, "", "")
+        assert shell("export", url, tmp_path / "run.parquet", "-f", "geoparquet", *words)[0] == 0
+        assert (tmp_path / "run.parquet").stat().st_size > 0
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize(
+    ("store", "words", "said"),
+    [
+        ("s3://bucket/run.zarr", "aws_secret_access_key=abc", "it is a credential"),
+        ("s3://bucket/run.zarr", "access-key=abc", "it is not NAME=VALUE"),
+        ("s3://bucket/run.zarr", "abc", "write for example --storage-option region=eu-central-1"),
+        ("s3://bucket/run.zarr", "endpoint=https://me:abc@host", "must not have a password"),
+        ("s3://bucket/run.zarr", "regoin=eu", "region"),
+        ("run.zarr", "region=eu", "only object stores have such options"),
+    ],
+)
+def test_options_that_are_secret_or_of_no_use_are_refused(shell, store, words, said):
+    code, out, err = shell("status", store, "--storage-option", words)
+    assert (code, out) == (command_line.AT_FAULT, "")
+    assert said in err
+    assert "abc" not in err
+
+
+def test_a_part_ends_well_when_its_own_items_are_there(shell, tmp_path, scheduler):
+    out_path = tmp_path / "run.zarr"
+    words = ["embed", *REQUEST, *SYNTHETIC, "-m", "rcf", "--out", out_path, "--cluster", scheduler, "--quiet"]
+    code, _, errors = shell(*words, "--part", "1/2")
+    assert (code, out_path.exists()) == (2, False)
+    assert "part = (1, 2): the items make only 1 chunk" in errors
+    code, _, errors = shell(*words, "--part", "half")
+    assert code == 2
+    assert "write for example --part 1/4" in errors
+    places = [PointBuffer(4.35, 50.85, 160), PointBuffer(4.40, 50.85, 160)]
+    rs_embed_dask.compute_embeddings(
+        places,
+        "rcf",
+        TemporalSpec.range("2022-06-01", "2022-07-01"),
+        provider=rs_embed_dask.open_provider("synthetic", seed=7),
+        out=out_path,
+        part=(1, 2),
+        chunk_items=1,
+        client=lambda: Client(scheduler),
+        progress=False,
+    )
+    assert shell("resume", out_path, "--part", "1/2", "--quiet") == (0, "", "")
+    assert shell("status", out_path)[0] == 1
+    assert shell(*words, "--part", "2/2")[0] == 0
+    assert shell("status", out_path)[0] == 0
 
 
 def test_a_catalogue_that_nobody_reaches_is_one_message(shell, tmp_path, scheduler, monkeypatch):

@@ -95,6 +95,13 @@ def test_the_line_has_all_of_it(store):
     assert two.line == "now r: running | 1 of 2 blocks (50%) of 2 models"
 
 
+def test_who_computes_which_part_is_said(store):
+    with leased(store.location, chunks=(0, 1)), leased(store.location, chunks=(1, 4)):
+        looked = look(store.target)
+    assert [person.partition("Z, ")[2] for person in looked._people] == ["its chunk 0", "its chunks 1 to 3"]
+    assert [one["chunks"] for one in looked.to_dict()["holders"]] == [[0, 1], [1, 4]]
+
+
 def test_a_holder_that_renews_nothing_for_a_minute_is_a_problem(store, clock, monkeypatch):
     monkeypatch.setattr("rs_embed_dask.store.lease._keep", lambda lease, is_over: None)
     with leased(store.location):

@@ -114,6 +114,7 @@ def test_every_command_is_on_the_page_of_commands():
     text = (ROOT / "docs" / "cli.md").read_text("utf-8")
     commands = get_command(app).commands
     known = "embed plan map plan-map status watch resume verify export models describe inspect weights doctor demo"
+    known += " search zonal probe change classes"
     assert set(known.split()) == set(commands)
     for name in commands:
         assert f"`{name}" in text

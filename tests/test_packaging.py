@@ -75,7 +75,7 @@ def required(*extras):
 
 def test_conda_users_get_the_same_versions_and_the_extras_of_the_card():
     listed = conda("environment.yml")
-    needed = required("earth_engine", "slurm", "kubernetes", "object-store", "plot", "notebook")
+    needed = required("analysis", "earth_engine", "slurm", "kubernetes", "object-store", "plot", "notebook")
     assert needed == {name: listed.get(name) for name in needed}
     assert listed.keys() - needed.keys() == {"python", "pip", "pyogrio"}  # pyogrio comes with geopandas on PyPI
     card = {"earthengine-api", "xee", "stackstac", "dask-jobqueue", "dask-kubernetes", "dask", "xarray", "zarr"}
@@ -125,7 +125,9 @@ def test_public_names_are_the_same_whatever_was_imported_before(steps):
 
 
 def test_the_extras_are_those_that_the_documents_name():
-    named = "dev docs earth_engine gpu hub kubernetes notebook object-store plot slurm"
+    named = """
+    analysis bench dev docs earth_engine gpu hub kubernetes notebook object-store plot slurm
+    """
     assert set(named.split()) == set(PROJECT["optional-dependencies"])
 
 

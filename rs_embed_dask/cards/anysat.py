@@ -91,6 +91,7 @@ CARD = Card(
         "A pixel always counts as 10 m, so read at 10 m; above max_px an image is resized: prefer tiles.",
         "grid='dense' has one vector per pixel of a series, a tenth of an image's (an eighth of naip's): length 1,536.",
         "The authors lay the sub-patches of aerial images cell by cell, not row by row: grids here are in place.",
+        "Any set of modalities will do, but all bands of each: the authors' code has no rule for a missing band.",
         "aerial, spot, naip and l8 come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
     ),
     deviations=(

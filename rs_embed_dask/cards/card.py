@@ -11,7 +11,7 @@ from rs_embed_dask.preprocess.inputs import Inputs, ModelInput, Option, Scalar, 
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
@@ -109,10 +109,12 @@ class Variant:
         None for a model that needs none.
     config : tuple of (str, value)
         Arguments of the encoder's constructor.
-    patch_px, modality : int, str
-        The side of a token, and the only modality it accepts, where these differ from the card's.
+    patch_px, modality, masks : int, str, str
+        The side of a token, the only modality it accepts, and how it masks bands, where these differ from the card's.
     aliases : tuple of str
         Other names, such as the authors' own.
+    prefix_dims : tuple of int
+        Lengths at which the beginning of a vector is a vector by itself.
     """
 
     name: str
@@ -123,7 +125,9 @@ class Variant:
     dims: tuple[tuple[str, int], ...] = ()
     patch_px: int = 0
     modality: str = ""
+    masks: str = ""
     aliases: tuple[str, ...] = ()
+    prefix_dims: tuple[int, ...] = ()
 
     @classmethod
     def vit(
@@ -146,7 +150,7 @@ class Product:
     Attributes
     ----------
     base_url, licence : str
-        Folder of the public files; the terms of the data.
+        Folder of the public files; the terms of the data. Empty where vectors are worked out from coordinates.
     resolution_m : float
         Side of a pixel, or of a cell at the equator.
     years : (int, int)
@@ -190,16 +194,17 @@ class Card:
         Side inputs it uses: ``"dates"``, ``"place"``, ``"gsd"``; ``"share"``, of each pixel inside a shape.
     whole : tuple of str
         Poolings besides ``"cls"`` whose vector is of the whole image, so that no shape can confine it.
-    options, any_bands : tuple of Option, bool
-        The user's choices; whether an option ``bands`` may select some of the bands.
+    options, any_bands, masks : tuple of Option, bool, str
+        The user's choices; whether an option ``bands`` may select some of the bands, or by which rule of
+        `rs_embed_dask.preprocess.inputs.MASKED` the others are then masked ("": the network is made for its bands).
     dim_per : (str, int) or None
         The embedding dimension as a multiple of an option, or of ``"bands"``.
     kernel : str
         The option that is the side, in pixels, of what a pixel's features depend on; in a model without windows only.
     float32 : bool
         Never compute in less than float32, not even by default on a GPU.
-    product, prefix_dims : Product or None, tuple of int
-        Where its vectors are read, if they are not computed; lengths at which a vector's beginning is one by itself.
+    product : Product or None
+        Where its vectors are read, if they are not computed.
     parity, notes, deviations : str, tuple of str, tuple of str
         What it was compared with; what users should know; where rs-embed's results differ.
     """
@@ -223,11 +228,11 @@ class Card:
     whole: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     any_bands: bool = False
+    masks: str = ""
     dim_per: tuple[str, int] | None = None
     kernel: str = ""
     float32: bool = False
     product: Product | None = None
-    prefix_dims: tuple[int, ...] = ()
     parity: str = ""
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -236,6 +241,11 @@ class Card:
     def kind(self) -> Literal["encoder", "product"]:
         """Whether its vectors are computed or read."""
         return "encoder" if self.product is None else "product"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its vectors are files that are read."""
+        return self.product is not None and bool(self.product.base_url)
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -264,7 +274,7 @@ class Card:
 
     def chosen(self, options: Iterable[tuple[str, object]]) -> dict[str, Scalar]:
         """Return every option's value: the user's, validated, or the default."""
-        declared = {"bands": Option("bands", ())} if self.any_bands else {}
+        declared = {"bands": Option("bands", ())} if self.any_bands or self.masks else {}
         declared.update({option.name: option for option in self.options})
         values = {name: option.default for name, option in declared.items()}
         for name, value in options:
@@ -296,7 +306,28 @@ class Card:
         if variant.modality and names != (variant.modality,):
             what = f"modality of {self.id} {variant.name}"
             raise UnknownNameError.among(what, spec.modality, (variant.modality,))
-        return tuple(by_name[name].resolved(options) for name in names)
+        self._check_dimensions(variant, options)
+        bands = options.pop("bands", ())
+        every = tuple(by_name[name].resolved(options) for name in names)
+        return self.only(every, bands, spec) if isinstance(bands, tuple) and bands else every
+
+    def only(self, every: tuple[Inputs, ...], bands: tuple[str, ...], spec: ModelSpec) -> tuple[Inputs, ...]:
+        """Confine inputs to some bands, the rest masked as the authors do. Raises UnknownNameError, SpecError."""
+        known = dict.fromkeys(band for one in every for band in one.bands)
+        for band in bands:
+            if band not in known:
+                raise UnknownNameError.among(f"band of {'+'.join(one.modality for one in every)}", band, known)
+        how = self.variant_for(spec).masks or self.masks
+        return tuple(one.only(bands, how) for one in every)
+
+    def _check_dimensions(self, variant: Variant, options: Mapping[str, Scalar]) -> None:
+        """Refuse the beginning of a vector that is not a vector by itself."""
+        wanted = options.get("dimensions")
+        if wanted and wanted not in variant.prefix_dims:
+            what = f"{self.id} {variant.name}: dimensions"
+            lengths = ", ".join(map(str, variant.prefix_dims))
+            fix = f"use one of {lengths}, or leave it out" if lengths else "leave it out"
+            raise SpecError(what, value=wanted, reason="such a beginning is no vector by itself", fix=fix)
 
     def inputs_for(self, spec: ModelSpec, available: frozenset[str]) -> tuple[ModelInput, ...]:
         """Choose one available sensor per modality. Raises SpecError where the provider has none of its sensors."""
@@ -306,6 +337,7 @@ class Card:
             if sensor is None:
                 reason = "the provider has none of its sensors" if inputs.sensors else "no provider serves it"
                 fix = f"choose another provider or modality; it has {', '.join(sorted(available))}"
+                fix += ", or leave level out" if dict(spec.options).get("level", "any") != "any" else ""
                 fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
                 raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
             model_inputs.append(ModelInput.of(inputs, sensor))
@@ -331,6 +363,8 @@ class Card:
             value = len(self.resolved_inputs(spec)[0].bands) if name == "bands" else self.chosen(spec.options)[name]
             return int(value) * times  # type: ignore[arg-type]
         variant = self.variant_for(spec)
+        if dimensions := self.chosen(spec.options).get("dimensions"):
+            return int(dimensions)  # type: ignore[arg-type]
         if kind == "grid" and self.chosen(spec.options).get("over") == "concat":
             return variant.dim * len({g for one in self.resolved_inputs(spec) for g in one.values("group")})
         lengths = dict(variant.dims)

@@ -46,6 +46,7 @@ CARD = Card(
     outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     extras=("dates", "place", "gsd"),
     any_bands=True,
+    masks="drop",
     inputs=(
         _inputs("s2", "sentinel-2-l2a", _TEN, _S2, max_cloud_pct=30),
         _inputs("s1", "sentinel-1-rtc", "vv vh", "-12.113 -18.673; 8.314 8.017; 3.5 4.0", unit="db"),

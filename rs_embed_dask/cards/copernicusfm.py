@@ -59,6 +59,7 @@ CARD = Card(
     ),
     extras=("dates", "place", "gsd"),
     any_bands=True,
+    masks="drop",
     per_modality=True,
     inputs=(
         replace(_L1C.take(_S2[:10] + _S2[11:]), modality="s2", sensors=("sentinel-2-l2a",)),

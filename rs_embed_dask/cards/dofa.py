@@ -52,6 +52,7 @@ CARD = Card(
         grid="the patch tokens before any norm",
     ),
     any_bands=True,
+    masks="drop",
     inputs=(
         _inputs(
             *("s2", _BANDS, "0.665 0.56 0.49 0.705 0.74 0.783 0.842 1.61 2.19"),

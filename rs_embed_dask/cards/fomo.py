@@ -45,6 +45,7 @@ CARD = Card(
     ),
     together=True,
     any_bands=True,
+    masks="drop",
     inputs=(
         _inputs(
             *("s2", "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22", range(6, 19)),
@@ -69,7 +70,7 @@ CARD = Card(
     notes=(
         "Sentinel-1 and 2 are standardised with the statistics of SSL4EO (ssl4eos1s2); any set of bands may be given.",
         "Planet, Landsat, aerial, elevation and Gaofen-2 come as arrays, standardised with their own set's statistics.",
-        "Pretraining never saw Sentinel-2 B10, and saw Sentinel-1 in a scale of its own.",
+        "Sentinel-2 B10, which pretraining never saw, is not offered; Sentinel-1 it saw in a scale of its own.",
         "The names come from the authors' code, not from the file.",
     ),
     deviations=(

@@ -4,8 +4,8 @@ from typing import Any
 
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.preprocess.inputs import Inputs, Option
-from rs_embed_dask.preprocess.steps import ValueSpan, names
+from rs_embed_dask.preprocess.inputs import LEVEL, OF_LEVEL, Inputs, Option
+from rs_embed_dask.preprocess.steps import ValueSpan, floats, names
 
 _S2 = ValueSpan.of(
     "1395.3408730676722 1338.4026921784578 1343.09883810357 1543.8607982512297 2186.2022069512263 2525.0932853316694 "
@@ -48,6 +48,7 @@ CARD = Card(
     ),
     extras=("dates", "gsd"),
     modalities=(("s2",), ("s1",), ("s2", "s1")),
+    masks="hide",
     inputs=(
         _inputs(
             "s2",
@@ -55,11 +56,14 @@ CARD = Card(
             "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22",
             _S2,
             max_cloud_pct=80,
+            per_band=(("group", floats("0 0 0 1 1 1 2 3 4 4")),),
+            when=OF_LEVEL,
         ),
-        _inputs("s1", "sentinel-1-grd sentinel-1-rtc", "vv vh", _S1, unit="db"),
+        _inputs("s1", "sentinel-1-grd sentinel-1-rtc", "vv vh", _S1, unit="db", per_band=(("group", (0.0, 0.0)),)),
     ),
     options=(
         Option("patch_px", 8, (1, 2, 3, 4, 5, 6, 7, 8), "side of a token in pixels", config=True),
+        LEVEL,
         Option("location", default=False, doc="add the place as a token, as in pretraining", config=True),
         Option("max_px", 96, doc="largest side of an image; pretraining saw at most 12 tokens per side"),
     ),
@@ -67,9 +71,10 @@ CARD = Card(
     notes=(
         "An image takes the multiple of patch_px nearest to its side, up to max_px; the authors never resize.",
         "Positions follow the real ground size of a pixel, resize included; months are those of each frame's middle.",
+        "Its other inputs (elevation, Dynamic World, WorldCereal, ERA5, TerraClimate, VIIRS, LandScan) are not read.",
         "Frames without imagery are hidden from attention and keep their place in time.",
         "MIT is the licence of the authors' repository, which holds the nano weights; the hub's tag was not checked.",
-        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
+        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read, and the plan and receipt say so.",
     ),
     deviations=(
         "rs-embed feeds raw digital numbers by default: with the nano weights its vector differs by 132 %.",

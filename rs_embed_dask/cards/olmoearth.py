@@ -5,7 +5,7 @@ from typing import Any
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
 from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
-from rs_embed_dask.preprocess.steps import ValueSpan, names
+from rs_embed_dask.preprocess.steps import ValueSpan, floats, names
 
 # Bands, then means and standard deviations.
 _S2 = (
@@ -15,6 +15,7 @@ _S2 = (
     "1859.1923972 1727.7387414 1740.7757299 1612.2565700 1754.7320389 1622.1172721 1621.8226170 1611.3587521 "
     "1441.5471831 1328.8914383 1955.6991794 2651.0884251"
 )
+_WAVES = "492.4 559.8 664.6 832.8 704.1 740.5 782.8 864.7 1613.7 2202.4 442.7 945.1"
 _S1 = "vv vh; -11.648990747 -17.745436133; 10.840350300 10.216274681"
 _LANDSAT = (
     "B8 B1 B2 B3 B4 B5 B6 B7 B9 B10 B11; "
@@ -45,13 +46,15 @@ def _variant(size: str, version: str, params: str, *star: str) -> Variant:
     hidden = 0 if version == "v1" else 12 if size == "nano" else 64
     config = (("hidden", hidden), ("rotary", version > "v1_1"), ("pooler", version == "v1_3"))
     more: dict[str, Any] = {"params": float(params), "aliases": (name, size) if star else (name,)}
+    more["masks"] = "" if hidden else "nearest"
     more["dims"] = (("vectors=student", 128),) if version == "v1_3" else ()
     return Variant.vit(f"{size}_{version}", _SIZES[size], weights, *config, **more)
 
 
-def _inputs(name: str, unit: str, numbers: str, *sensors: str) -> Inputs:
+def _inputs(name: str, unit: str, numbers: str, *sensors: str, waves: str = "") -> Inputs:
     bands, _, statistics = numbers.partition(";")
     more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
+    more |= {"per_band": (("wavelength_nm", floats(waves)),)} if waves else {}
     more |= {"max_px": 128, "frames": Frames("months", cap=12), "dated": "start", "empty": "mask"}
     return Inputs(name, sensors, names(bands), (ValueSpan.of(statistics, float64=True),), unit, **more)
 
@@ -74,8 +77,9 @@ CARD = Card(
     extras=("dates", "gsd"),
     modalities=(("s2",),),
     together=True,
+    masks="zero",
     inputs=(
-        _inputs("s2", "reflectance_e4", _S2, "sentinel-2-l2a"),
+        _inputs("s2", "reflectance_e4", _S2, "sentinel-2-l2a", waves=_WAVES),
         _inputs("s1", "db", _S1, "sentinel-1-rtc", "sentinel-1-grd"),
         _inputs("landsat", "dn", _LANDSAT),
     ),
@@ -92,6 +96,7 @@ CARD = Card(
         "An image takes the multiple of patch_px nearest to its side, up to max_px; positions follow its ground size.",
         "A frame has the date of its first day, as in the authors' code.",
         "Frames without imagery are hidden from attention; in version 1 and 1.1 they keep their place in time.",
+        "A band that is not given: version 1 takes the one nearest in wavelength, of Sentinel-2 only; later ones zero.",
         "No provider serves Landsat at this level: pass `landsat` as an array of digital numbers to Model.embed.",
         "vectors='location' (one learned query per patch) and 'student' (its small copy) were not compared.",
         "The licence forbids military use, surveillance and the planning of extraction.",

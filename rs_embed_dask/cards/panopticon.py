@@ -42,6 +42,7 @@ CARD = Card(
     outputs=vectors(*("cls", "mean", "max"), cls="the class token after the final norm: the authors' own vector"),
     together=True,
     any_bands=True,
+    masks="drop",
     inputs=(replace(_L1C.take(_S2[:10] + _S2[11:]), modality="s2", sensors=("sentinel-2-l2a",)), _L1C, _S1),
     options=(
         Option("bands", (), doc="bands to use, of one modality's; none named: all"),
@@ -53,7 +54,7 @@ CARD = Card(
     notes=(
         "Modalities may be combined, as in modality='s2+s1': their channels are joined at each place.",
         "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2), which has no band B10.",
-        "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. There are none for other sensors.",
+        "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. None for HH, HV or other sensors.",
         "The order of the bands does not matter. The channel attention is computed factored, the same to rounding.",
     ),
     deviations=("rs-embed has no such model.",),

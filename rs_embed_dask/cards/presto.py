@@ -4,8 +4,8 @@ from typing import Any
 
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
 from rs_embed_dask.imagery.dates import Frames
-from rs_embed_dask.preprocess.inputs import Inputs
-from rs_embed_dask.preprocess.steps import Divide, Standard, Step, names
+from rs_embed_dask.preprocess.inputs import LEVEL, OF_LEVEL, Inputs
+from rs_embed_dask.preprocess.steps import Divide, Standard, Step, floats, names
 
 _FILE = Weights(
     file="default_model.pt",
@@ -15,11 +15,13 @@ _FILE = Weights(
     licence="MIT",
     prefixes=("encoder.",),
 )
+_LEVELS, _GROUPS = "sentinel-2-l1c sentinel-2-l2a", "0 0 0 1 1 1 2 3 4 4"
 _S2 = "blue green red rededge1 rededge2 rededge3 nir nir08 swir16 swir22"
 
 
-def _inputs(name: str, bands: str, unit: str, *steps: Step, sensors: str = "") -> Inputs:
-    more: dict[str, Any] = {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
+def _inputs(name: str, bands: str, unit: str, *steps: Step, sensors: str = "", groups: str = "", **more: Any) -> Inputs:
+    more |= {"max_cloud_pct": 80} if unit == "reflectance_e4" else {}
+    more["per_band"] = (("group", floats(groups or "0 " * len(names(bands)))),)
     more |= {"native": True, "frames": Frames("months", cap=12), "fill": "hide", "empty": "mask"}
     return Inputs(name, names(sensors), names(bands), steps, unit, **more)
 
@@ -41,8 +43,10 @@ CARD = Card(
     extras=("dates", "place"),
     modalities=(("s2",),),
     together=True,
+    masks="hide",
+    options=(LEVEL,),
     inputs=(
-        _inputs("s2", _S2, "reflectance_e4", Divide(10_000), sensors="sentinel-2-l1c sentinel-2-l2a"),
+        _inputs("s2", _S2, "reflectance_e4", Divide(10_000), sensors=_LEVELS, groups=_GROUPS, when=OF_LEVEL),
         _inputs("s1", "vv vh", "db", Standard((-25.0,) * 2, (25.0,) * 2), sensors="sentinel-1-grd sentinel-1-rtc"),
         _inputs("era5", "temperature_2m total_precipitation", "K, m", Standard((272.15, 0.0), (35.0, 0.03))),
         _inputs("srtm", "elevation slope", "m, degrees", Standard((0.0, 0.0), (2000.0, 50.0))),
@@ -55,7 +59,7 @@ CARD = Card(
         "The place is always part of the vector, one for all pixels of an item; months are those of frames' middles.",
         "A pixel without any measurement gets the vector of its place alone.",
         "Weather, terrain and Dynamic World labels come as arrays: `era5`, `srtm`, `dw` (0 to 8, 9 for none).",
-        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read.",
+        "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read, and the plan and receipt say so.",
         "NDVI is computed from the optical bands.",
     ),
     deviations=("rs-embed has no adapter for it.",),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rs_embed_dask.cards.card import BICUBIC, Card, Variant, Weights, rgb, vectors
 from rs_embed_dask.cards.satmae import FLOAT
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option, Scalar, When
+from rs_embed_dask.preprocess.inputs import LEVEL, OF_LEVEL, RECTANGLE, Inputs, Option, Scalar, When
 from rs_embed_dask.preprocess.steps import Divide, Step, ValueSpan, names
 
 _SPAN = ValueSpan.of(
@@ -70,7 +70,7 @@ CARD = Card(
         grid="the patch tokens after the final norm, the groups of a cell joined by `over`; finetuned: no norm",
     ),
     inputs=(
-        rgb(FLOAT, When("resize", "crop", (("short_px", 256),))),
+        rgb(FLOAT, When("resize", "crop", (("short_px", 256),)), *OF_LEVEL),
         Inputs(
             "s2_10b",
             sensors=("sentinel-2-l1c", "sentinel-2-l2a"),
@@ -81,11 +81,13 @@ CARD = Card(
             when=(
                 When("resize", "crop", (("short_px", 109),)),
                 When("scaling", "float32", (("steps", _scaled(float64=False)),)),
+                *OF_LEVEL,
             ),
         ),
     ),
     options=(
         Option("resize", "float", ("float", "crop"), "the whole image, or its centre, as upstream evaluates"),
+        LEVEL,
         Option("over", "mean", ("mean", "max"), "how a grid joins the three groups of bands", config=True),
         Option("scaling", "float64", ("float64", "float32"), "of the ten bands before 8 bits; float32 is rs-embed's"),
         RECTANGLE,

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
+from rs_embed_dask.cli.ask import asking
 from rs_embed_dask.cli.options import (
     CliMapOptions,
     CliOptions,
@@ -21,6 +22,7 @@ from rs_embed_dask.cli.options import (
     DoctorOptions,
     ModelOptions,
     ProviderOptions,
+    StorageOptions,
     TimeOptions,
     taking,
 )
@@ -58,9 +60,19 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Manage the weights of models.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+app.add_typer(asking)
 
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Path or URL of a store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PartOf = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="K/N",
+        rich_help_panel="Where it runs",
+        help="Compute only part K of N, from 1, of the chunks; others compute theirs.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor summary.")]
 
 
@@ -86,16 +98,18 @@ def main() -> None:
 
 
 @app.command()
-@taking(CliOptions, ClusterOptions)
+@taking(CliOptions, ClusterOptions, StorageOptions)
 def embed(
     options: CliOptions,
     place: ClusterOptions,
+    service: StorageOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Store to write: a new one, or one to continue.")],
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Embed places by models into a Zarr store. Run the same command again to continue after a stop."""
-    request = read.request_from(options)
+    request, share, storage = read.request_from(options), read.part_from(part), read.storage_from(service)
     with show.progress(is_quiet=quiet) as progress:
         rs.compute_embeddings(
             request.places,
@@ -105,9 +119,11 @@ def embed(
             client=show.connection(place),
             progress=progress,
             wait=place.wait,
+            part=share,
+            storage_options=storage,
             **request.keywords,
         )
-    _finish(out, quiet=quiet)
+    _finish(out, storage, quiet=quiet, part=share)
 
 
 @app.command()
@@ -130,10 +146,11 @@ def plan(
 
 
 @app.command("map")
-@taking(CliMapOptions, ClusterOptions)
+@taking(CliMapOptions, ClusterOptions, StorageOptions)
 def make_map(
     options: CliMapOptions,
     place: ClusterOptions,
+    service: StorageOptions,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="Map to write: a new one, or one to continue or enlarge.")],
     preview: Annotated[
@@ -142,7 +159,7 @@ def make_map(
     quiet: Quiet = False,
 ) -> None:
     """Embed a whole region as a seamless field. Run the same command again to continue after a stop."""
-    request = read.map_from(options)
+    request, storage = read.map_from(options), read.storage_from(service)
     with show.progress(is_quiet=quiet) as progress:
         rs.compute_map(
             request.region,
@@ -152,10 +169,11 @@ def make_map(
             client=show.connection(place),
             progress=progress,
             wait=place.wait,
+            storage_options=storage,
             preview=preview,
             **request.keywords,
         )
-    _finish(out, quiet=quiet)
+    _finish(out, storage, quiet=quiet)
 
 
 @app.command()
@@ -171,9 +189,11 @@ def plan_map(options: CliMapOptions, *, as_json: Json = False) -> None:
 
 
 @app.command()
+@taking(StorageOptions)
 def status(
-    store: StorePath,
+    service: StorageOptions,
     *,
+    store: StorePath,
     items: Annotated[
         bool, typer.Option("--items", help="List every item, or block of a map, with its status and reason.")
     ] = False,
@@ -183,19 +203,21 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show the status of the items of a store, or of the blocks of a map. Exit code 1 if any failed or are pending."""
-    report = rs.status(store)
+    report = rs.status(store, storage_options=read.storage_from(service))
     rows = show.chosen_rows(report, state or []) if items or state else None
     if as_json:
         show.json_text(show.status_dict(report, rows))
     else:
         show.status_text(report, rows)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts))
 
 
 @app.command()
+@taking(StorageOptions)
 def watch(
-    store: StorePath,
+    service: StorageOptions,
     *,
+    store: StorePath,
     every: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds between looks. Default: 2 in a terminal, else 60.")
     ] = None,
@@ -206,14 +228,18 @@ def watch(
 
     Needs no cluster: it shows what is done, how fast, who holds the lease and since when, and what went wrong.
     """
-    raise typer.Exit(show.exit_code(show_run(store, every_s=every, is_once=once, as_json=as_json)))
+    storage = read.storage_from(service)
+    raise typer.Exit(
+        show.exit_code(show_run(store, storage=storage, every_s=every, is_once=once, as_json=as_json).counts)
+    )
 
 
 @app.command()
-@taking(ProviderOptions, ClusterOptions)
+@taking(ProviderOptions, ClusterOptions, StorageOptions)
 def resume(  # noqa: PLR0913  each is an option
     provider: ProviderOptions,
     place: ClusterOptions,
+    service: StorageOptions,
     *,
     store: StorePath,
     only: Annotated[
@@ -226,10 +252,11 @@ def resume(  # noqa: PLR0913  each is an option
     verify: Annotated[
         bool, typer.Option("--verify", help="First compare all of the store with its checksums, and repair it.")
     ] = False,
+    part: PartOf = None,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run or a map that was stopped, or retry what failed."""
-    opened = read.provider_from(provider)
+    opened, share, storage = read.provider_from(provider), read.part_from(part), read.storage_from(service)
     rs.resume(
         store,
         only=only or None,
@@ -237,16 +264,20 @@ def resume(  # noqa: PLR0913  each is an option
         trust_hosts=trust_host or (),
         client=show.connection(place),
         progress=not quiet,
+        part=share,
         wait=place.wait,
+        storage_options=storage,
         verify=verify,
     )
-    _finish(store, quiet=quiet)
+    _finish(store, storage, quiet=quiet, part=share)
 
 
 @app.command()
+@taking(StorageOptions)
 def verify(
-    store: StorePath,
+    service: StorageOptions,
     *,
+    store: StorePath,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait, before a repair, while a run writes to the store.")
     ] = 0.0,
@@ -256,7 +287,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compare all of a store with its checksums. Exit code 1 if something is wrong and not repaired."""
-    report = rs.verify(store, repair=repair, wait=wait)
+    report = rs.verify(store, repair=repair, wait=wait, storage_options=read.storage_from(service))
     if as_json:
         show.json_text(report.to_dict())
     else:
@@ -265,10 +296,12 @@ def verify(
 
 
 @app.command()
+@taking(StorageOptions)
 def export(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
+    *,
     store: StorePath,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, or folder for several.")],
-    *,
     kind: Annotated[
         str,
         typer.Option(
@@ -297,7 +330,8 @@ def export(  # noqa: PLR0913  each is an option
         "license": license,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    show.text(rs.export(store, kind, path, model=model or None, **options))
+    storage = read.storage_from(service)
+    show.text(rs.export(store, kind, path, model=model or None, storage_options=storage, **options))
 
 
 @app.command()
@@ -418,10 +452,10 @@ def demo(
     raise typer.Exit(walk(out, synthetic_stage(side)))
 
 
-def _finish(store: str, *, quiet: bool) -> None:
-    """Print the summary and how the last run compares with its plan, and exit with the code."""
-    report = rs.status(store)
+def _finish(store: str, storage: dict[str, Any] | None, *, quiet: bool, part: tuple[int, int] | None = None) -> None:
+    """Print the summary and how the last run compares with its plan, and exit with the code, of a part with its own."""
+    report = rs.status(store, storage_options=storage)
     if not quiet:
         show.status_text(report, None)
         show.against_plan(report.store.receipt)
-    raise typer.Exit(show.exit_code(report))
+    raise typer.Exit(show.exit_code(report.counts if part is None else show.part_counts(store, storage, part)))

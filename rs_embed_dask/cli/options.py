@@ -26,6 +26,7 @@ __all__ = [
     "PlaceOptions",
     "ProviderOptions",
     "RegionOptions",
+    "StorageOptions",
     "taking",
 ]
 
@@ -200,6 +201,16 @@ class ClusterOptions:
     cluster: Annotated[str | None, _run(help="Address of a Dask scheduler. Default: a local cluster.")] = None
     workers: Annotated[int, _run(min=1, help="Worker processes of the local cluster.")] = 2
     wait: Annotated[float, _run(min=0, help="Seconds to wait while another run writes to the store.")] = 0.0
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """How the service is reached that a store lies on."""
+
+    storage_option: Annotated[
+        list[str],
+        typer.Option(help="NAME=VALUE of an object store, such as region=eu-central-1; no secrets. Can be repeated."),
+    ] = field(default_factory=list)
 
 
 def taking(*kinds: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -18,6 +18,7 @@ from rs_embed_dask.cli.options import (
     PlaceOptions,
     ProviderOptions,
     RegionOptions,
+    StorageOptions,
     TimeOptions,
 )
 from rs_embed_dask.errors import SpecError
@@ -35,10 +36,12 @@ __all__ = [
     "CliRequest",
     "dims_from",
     "map_from",
+    "part_from",
     "product_from",
     "provider_from",
     "request_from",
     "span_from",
+    "storage_from",
     "trial_from",
 ]
 
@@ -331,6 +334,16 @@ def dims_from(text: str | None) -> str | list[int] | None:
     return [int(part) for part in parts] if parts and all(part.strip().isdecimal() for part in parts) else text
 
 
+def part_from(text: str | None) -> tuple[int, int] | None:
+    """Read ``--part``: K/N."""
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise SpecError("--part", value=text, reason="it is not K/N", fix="write for example --part 1/4")
+    return int(number), int(count)
+
+
 def provider_from(options: ProviderOptions) -> Provider | str:
     """Read the provider: its name alone, or opened with its options."""
     from rs_embed_dask.providers import open_provider
@@ -348,6 +361,17 @@ def provider_from(options: ProviderOptions) -> Provider | str:
             fix="name the provider, for example --provider stac",
         )
     return "auto"
+
+
+def storage_from(options: StorageOptions) -> dict[str, Any] | None:
+    """Read ``--storage-option``; None where none is given."""
+    option, example = "--storage-option", "region=eu-central-1"
+    for text in options.storage_option:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            fix = f"write for example {option} {example}"
+            # it is not repeated, for it may be a secret
+            raise SpecError(option, value="...", reason="it is not NAME=VALUE", fix=fix)
+    return dict(setting(text) for text in options.storage_option) or None
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.cli.options import ClusterOptions
     from rs_embed_dask.engine.watch import Progress
-    from rs_embed_dask.store import StatusReport
-    from rs_embed_dask.store.live import LiveStatus
+    from rs_embed_dask.store import Status, StatusReport
     from rs_embed_dask.store.map_status import MapStatus
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = [
     "against_plan",
     "connection",
     "exit_code",
     "json_text",
+    "part_counts",
     "problem",
     "progress",
     "status_dict",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 DECIMALS = 4
-LONG_WORD: Final = 14  # a longer one, such as an address, may be broken
+LONG_WORD: Final = 15  # a longer one, such as an address, may be broken
 
 
 def text(value: object) -> None:
@@ -67,7 +68,7 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
         for row in (dict(zip(names, names, strict=True)), *rows):
             text("\t".join(" ".join(str(row[name]).split()) for name in names))
         return
-    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled)
+    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=ruled, pad_edge=False)
     for name in names:
         words = [len(word) for row in rows for word in str(row[name]).split()]
         drawn.add_column(
@@ -79,11 +80,20 @@ def table(rows: Sequence[Mapping[str, object]], *, title: str | None = None, rul
     Console(markup=False, emoji=False, highlight=False).print(drawn)
 
 
-def exit_code(report: StatusReport | MapStatus | LiveStatus) -> int:
+def exit_code(counts: Mapping[str, Mapping[Status, int]]) -> int:
     """Return 1 if any item failed or is pending, else 0."""
     from rs_embed_dask.store import DONE
 
-    return int(any(n for counts in report.counts.values() for status, n in counts.items() if status not in DONE))
+    return int(any(n for of_model in counts.values() for status, n in of_model.items() if status not in DONE))
+
+
+def part_counts(path: str, storage: StorageOptions | None, part: tuple[int, int]) -> dict[str, dict[Status, int]]:
+    """Count the items of one part by model and status: what the others have yet to do is not its failure."""
+    from rs_embed_dask.store import Part, Store
+    from rs_embed_dask.store.target import located
+
+    store = Store.open(located(path, storage))
+    return store.counts(chunks=Part(*part).chunks(store.n_chunks))
 
 
 def status_dict(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, object]] | None) -> dict[str, Any]:

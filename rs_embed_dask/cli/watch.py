@@ -16,7 +16,10 @@ from rs_embed_dask.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from rs_embed_dask.store.live import LiveStatus
+    from rs_embed_dask.store.services import StorageOptions
 
 __all__ = ["show_run"]
 
@@ -29,23 +32,27 @@ _WINDOW_S: Final = 90.0
 def show_run(
     store: str,
     *,
+    storage: StorageOptions | None = None,
     every_s: float | None,
     is_once: bool,
     as_json: bool,
     pause: Callable[[float], object] = time.sleep,
 ) -> LiveStatus:
     """Show a run until it is complete; return how it stood last."""
-    from rich import get_console
+    from rich.console import Console
 
     from rs_embed_dask.store.live import COMPLETE, look
+    from rs_embed_dask.store.target import located
 
+    target = located(store, storage)
+    console = Console()  # of its own: that of the process keeps what it found where it was first used
     # a dumb terminal cannot redraw
-    is_page = sys.stdout.isatty() and not get_console().is_dumb_terminal and not as_json
+    is_page = sys.stdout.isatty() and not console.is_dumb_terminal and not as_json
     looks: deque[LiveStatus] = deque()
     with contextlib.ExitStack() as stack:
-        write = _page(stack) if is_page else functools.partial(_line, as_json=as_json)
+        write = _page(console, stack) if is_page else functools.partial(_line, as_json=as_json)
         while True:
-            now = look(store, since=looks[0] if looks else None)
+            now = look(target, since=looks[0] if looks else None)
             write(now)
             if is_once or now.state == COMPLETE:
                 return now
@@ -60,9 +67,9 @@ def _line(now: LiveStatus, *, as_json: bool) -> None:
     sys.stdout.flush()  # a log is read while it is written
 
 
-def _page(stack: contextlib.ExitStack) -> Callable[[LiveStatus], None]:
+def _page(console: Console, stack: contextlib.ExitStack) -> Callable[[LiveStatus], None]:
     from rich.live import Live
     from rich.text import Text
 
-    live = stack.enter_context(Live(auto_refresh=False))
+    live = stack.enter_context(Live(console=console, auto_refresh=False))
     return lambda now: live.update(Text(printable(str(now))), refresh=True)

@@ -99,7 +99,8 @@ class DetachedRun:
         -------
         LiveStatus
             Its ``state`` is "waiting" until a worker has taken the driver and that has the lease, then "running";
-            at the end "complete", or "stopped" if the run was cancelled, or "failed" if an error ended it.
+            at the end "complete", or "stopped" if the run was cancelled or other parts have yet to run, or "failed" if
+            an error ended it.
 
         Raises
         ------
@@ -126,7 +127,7 @@ class DetachedRun:
         Returns
         -------
         LiveStatus
-            How the run stands: "complete", or "stopped" if it was cancelled.
+            How the run stands: "complete", or "stopped" if it was cancelled or other parts have yet to run.
 
         Raises
         ------

@@ -16,6 +16,7 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
 from rs_embed_dask.engine.clusters import check_reach, client_for
+from rs_embed_dask.engine.embedder import BATCH_S, items_within
 from rs_embed_dask.engine.estimate import Figures
 from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.measuring import GROUP, Measured, keep_settled, measure
@@ -114,10 +115,13 @@ class Job:
         suspect = is_suspect or self.is_suspect
         return replace(self, attempt=self.attempt + 1, losses=self.losses + 1, is_suspect=suspect)
 
+    def first(self, count: int, rows: tuple[int, ...]) -> Job:
+        """Return the first of the rows, with the others to follow."""
+        return replace(self, rows=rows[:count], rest=(rows[count:], *self.rest))
+
     def halves(self, rows: tuple[int, ...]) -> Job:
-        """Return the first half of the rows, with the second to follow."""
-        middle = len(rows) // 2
-        return replace(self, rows=rows[:middle], attempt=self.attempt + 1, rest=(rows[middle:], *self.rest))
+        """Return the first half of the rows for another attempt, with the second to follow."""
+        return replace(self.first(len(rows) // 2, rows), attempt=self.attempt + 1)
 
     def next(self) -> Job | None:
         """Return the next job of the same chunk."""
@@ -169,6 +173,10 @@ def units_of(store: Store, job: Job, labels: tuple[str, ...], *, only: AbstractS
 
 
 _TICK_S: Final = 1.0
+_JOB_S: Final = 5.0
+"""Device time after which results are written: what is in memory is lost with its worker."""
+# Near the best, which is the root of what a write costs, a tenth of a second, times what lies between two losses of a
+# worker, five minutes; for as jobs overlap, a worker loses about one. Chunks that take less are written at once.
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,9 +248,11 @@ class Driver:
         self._options.guard()
         keep_settled(store, plans, measured)
         settled = settled_positions(store)
+        start, stop = self._options.chunks
         removed = {label: one.table for label, one in settled.items() if one.decision.removed and one.table is not None}
         self.report.positions = {label: one.decision.statement for label, one in settled.items()}
-        self._held = measured.held
+        own = {row: held for row, held in measured.held.items() if start <= row // store.chunk_items < (stop or np.inf)}
+        self._held = own  # what other runs write is embedded there again
         self._graphs = GraphMaker(self._plan.recipe, store, removed)
 
     # ------------------------------------------------------------------------------------------------------- submission
@@ -252,13 +262,18 @@ class Driver:
             self.watch.look(),
             chunk_items=items,
             chunk_bytes=self._plan.figures.item_bytes * items,
-            batch_items=self._plan.recipe.batch_items,
+            batch_items=items_within(BATCH_S, self.report.item_seconds, at_most=self._plan.recipe.batch_items),
         )
+
+    @property
+    def _job_items(self) -> int:
+        """How many items of a chunk are written at once."""
+        return items_within(_JOB_S, self.report.item_seconds, at_most=self._store.chunk_items)
 
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
         self._options.guard()
-        limit = self._limit(self._store.chunk_items)
+        limit = self._limit(self._job_items)
         while len(self._flying) < limit and not any(flight.job.is_suspect for flight in self._flying.values()):
             job = jobs.take(is_idle=not self._flying)
             if job is None:
@@ -270,6 +285,8 @@ class Driver:
         if not units:
             jobs.finish(job)
             return
+        if len(units) > (most := self._job_items):
+            job, units = job.first(most, tuple(unit.row for unit in units)), units[:most]
         chunk, held = ChunkTask(job.chunk, self._options.only), self._held_for(units)
         graph = self._graphs.graph(chunk, units, attempt=job.attempt, placement=self.watch.placement, held=held)
         future = self._client.compute(graph, optimize_graph=False, traverse=False, fifo_timeout="0s")
@@ -386,7 +403,7 @@ class Driver:
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
     """Compute everything that is not done in a store."""
     chosen = options or Options()
-    rows = {label: _rows(store, label, chosen.only, chosen.chunks) for label in plan.recipe.labels}
+    rows = {label: store.open_rows(label, only=chosen.only, chunks=chosen.chunks) for label in plan.recipe.labels}
     todo = {label: np.unique(each // store.chunk_items) for label, each in rows.items()}
     chunks = np.unique(np.concatenate(list(todo.values())))
     if not len(chunks):
@@ -418,16 +435,9 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         return report
 
 
-def _rows(store: Store, label: str, only: AbstractSet[Status] | None, chunks: ChunkRange) -> np.ndarray[Any, Any]:
-    """Find the rows of some chunks that are to be computed."""
-    rows = store.open_rows(label, only=only)
-    start, stop = (np.inf if end is None else end * store.chunk_items for end in chunks)
-    return rows[(rows >= start) & (rows < stop)]
-
-
 def is_finished(store: Store, only: AbstractSet[Status] | None = None, *, chunks: ChunkRange = ALL_CHUNKS) -> bool:
     """Whether no item of a store, or of some of its chunks, is left to do, from its status arrays alone."""
-    return not any(len(_rows(store, label, only, chunks)) for label in store.labels)
+    return not any(len(store.open_rows(label, only=only, chunks=chunks)) for label in store.labels)
 
 
 def nothing_left(store: Store, options: Options, figures: Figures | None = None) -> RunReport:

@@ -2,8 +2,8 @@
 
 There is at most one for each model in a process. The first task that needs it builds it; a restarted worker, a new
 Slurm job and a new pod take the same path. A batch is whatever is queued when the device is free, in order of arrival
-and across tasks, up to the batch size: the device never waits for a batch to fill, and never runs one smaller than
-the queue allows.
+and across tasks, up to the batch size: the device never waits for a batch to fill. On a slow device a batch is smaller,
+so that it lasts about two seconds: that much is computed in vain when a worker is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,20 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.grid import Window
     from rs_embed_dask.specs import InputPrep, OutputSpec
 
-__all__ = ["EmbedInput", "EmbedModel", "Embedded", "Embedder", "is_resident", "release", "resident"]
+__all__ = [
+    "BATCH_S",
+    "EmbedInput",
+    "EmbedModel",
+    "Embedded",
+    "Embedder",
+    "is_resident",
+    "items_within",
+    "release",
+    "resident",
+]
+
+BATCH_S: Final = 2.0
+"""How long a batch may last, as far as the one before it tells."""
 
 _QUEUE_BATCHES: Final = 4
 _IDLE_S: Final = 600.0
@@ -76,11 +89,17 @@ class EmbedInput:
         return self.output == other.output and self.prep == other.prep
 
 
+def items_within(seconds: float, item_s: float, *, at_most: int) -> int:
+    """Return how many items, each of which takes so long, are computed within some time: at least one."""
+    return at_most if item_s * at_most <= seconds else max(1, int(seconds / item_s))
+
+
 class Embedder:
     """One model and the thread that owns it."""
 
     def __init__(self, load: Callable[[], EmbedModel], batch_items: int) -> None:
         self._batch_items = batch_items
+        self._item_s = BATCH_S  # of the last batch; the first is of one item, and tells
         self._queue: deque[EmbedInput] = deque()
         self._room = threading.BoundedSemaphore(batch_items * _QUEUE_BATCHES)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rs-embedder")
@@ -110,7 +129,8 @@ class Embedder:
 
     def _take(self) -> list[EmbedInput]:
         batch: list[EmbedInput] = []
-        while self._queue and len(batch) < self._batch_items:
+        most = items_within(BATCH_S, self._item_s, at_most=self._batch_items)
+        while self._queue and len(batch) < most:
             if batch and not self._queue[0].alike(batch[0]):
                 break
             batch.append(self._queue.popleft())
@@ -140,9 +160,9 @@ class Embedder:
                 return
             results = [fault]
         share = 1 / len(batch)
-        seconds = (time.perf_counter() - started) * share
+        self._item_s = (time.perf_counter() - started) * share
         for sample, result in zip(batch, results, strict=True):
-            sample.done.set_result(Embedded(result, share, seconds))
+            sample.done.set_result(Embedded(result, share, self._item_s))
 
     @staticmethod
     def _settle_rest(batch: list[EmbedInput]) -> None:

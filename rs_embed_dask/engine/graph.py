@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
+from itertools import chain
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -26,7 +27,9 @@ from rs_embed_dask.engine.stages import (
     by_group,
     chunk_result,
     embed_units,
-    read_product,
+    load_meanwhile,
+    product_parts,
+    read_products,
     read_unit,
     weights_of,
 )
@@ -99,10 +102,12 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, unit: Unit, visit: Visit) -> list[CubeRead]:
-    """Read one collection for one item."""
+def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str]) -> list[CubeRead]:
+    """Read one collection for one item; a worker with the resources `embed` loads its models meanwhile."""
     share_caps()
-    return read_unit(recipe.open(), unit, visit)
+    opened: Recipe = recipe.open()
+    load_meanwhile(opened, unit.labels, embed)
+    return read_unit(opened, unit, visit)
 
 
 def embed_task(
@@ -122,15 +127,18 @@ def embed_task(
     return embedded
 
 
-def product_task(recipe: SharedValue, unit: Unit) -> EmbeddedItem:
-    """Read one product for one item; the read is its embedding."""
-    (label,) = unit.labels
-    read = read_product(recipe.open(), unit.item, label)
-    embedded = EmbeddedItem(unit, {label: read.outcome})
-    embedded.receipt.totals.add_product(read)
-    if read.tries > 1:
-        embedded.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
-    return embedded
+def product_task(recipe: SharedValue, units: Sequence[Unit]) -> list[EmbeddedItem]:
+    """Read one product for items of one span; the read is their embedding."""
+    (label,) = units[0].labels
+    reads = read_products(recipe.open(), [unit.item for unit in units], label)
+    listed = []
+    for unit, read in zip(units, reads, strict=True):
+        embedded = EmbeddedItem(unit, {label: read.outcome})
+        embedded.receipt.totals.add_product(read)
+        if read.tries > 1:
+            embedded.receipt.retried.append(Retried(unit.item.index, label, read.tries, read.fault))
+        listed.append(embedded)
+    return listed
 
 
 def bare_task(embedded: EmbeddedItem) -> EmbeddedItem:
@@ -154,7 +162,7 @@ def sums_task(embedded: Sequence[EmbeddedItem], windows: Mapping[str, int]) -> F
 def gather_task(
     recipe: SharedValue,
     chunk: ChunkTask,
-    embedded: Sequence[EmbeddedItem],
+    embedded: Sequence[Sequence[EmbeddedItem]],
     frames: Mapping[str, int],
     tables: SharedValue | None = None,
 ) -> tuple[Results, ChunkReceipt]:
@@ -162,14 +170,15 @@ def gather_task(
     opened: Recipe = recipe.open()
     removed: Mapping[str, PositionTable] = {} if tables is None else tables.open()
     receipt = ChunkReceipt(chunk.number)
-    for one in embedded:
+    items = [*chain.from_iterable(embedded)]
+    for one in items:
         receipt.totals.add(one.receipt.totals)
         receipt.retried += one.receipt.retried
         receipt.weights |= one.receipt.weights
     results = {}
     for label in opened.labels:
         table = removed.get(label)
-        pairs = [(one.unit, one.outcomes[label].without(table)) for one in embedded if label in one.outcomes]
+        pairs = [(one.unit, one.outcomes[label].without(table)) for one in items if label in one.outcomes]
         for unit, outcome in pairs:
             receipt.add_outcome(unit, label, outcome)
         if pairs:
@@ -180,7 +189,7 @@ def gather_task(
 def write_task(
     recipe: SharedValue,
     chunk: ChunkTask,
-    embedded: Sequence[EmbeddedItem],
+    embedded: Sequence[Sequence[EmbeddedItem]],
     store: SharedValue,
     tables: SharedValue | None = None,
 ) -> ChunkReceipt:
@@ -248,7 +257,7 @@ class GraphMaker:
         where, there = (chunk.number, _digest(chunk, units), attempt), held or {}
         products = self._products(units, where)
         new = [unit.only(self.recipe.entry) for unit in units if unit.row not in there]
-        reads, embeds = self._parts(new, where)
+        reads, embeds = self._parts(new, where, placement)
         write = (f"rs-write-{self.token}", *where)
         reading = _on(placement.read)
         layers = {
@@ -256,7 +265,7 @@ class GraphMaker:
             "product": MaterializedLayer(products, annotations=reading),
             "embed": MaterializedLayer(embeds, annotations=_on(placement.embed)),
             "write": MaterializedLayer(
-                {write: self._write(chunk, [*embeds, *there.values(), *products])},
+                {write: self._write(chunk, [[*embeds, *there.values()], *products])},
                 annotations={"retries": _WRITE_RETRIES},
             ),
         }
@@ -275,7 +284,7 @@ class GraphMaker:
     ) -> tuple[HighLevelGraph, list[_Key]]:
         """Build the graph of some items of the first pass; its keys: the sums of their windows, then each item."""
         where: _Key = ("first", number, hashlib.blake2b(pickle.dumps(list(units)), digest_size=6).hexdigest())
-        reads, embeds = self._parts(units, where)
+        reads, embeds = self._parts(units, where, placement)
         sums: _Key = (f"rs-first-sums-{self.token}", *where)
         bare = {(f"rs-first-item-{self.token}", *key[1:]): (bare_task, key) for key in embeds}
         layers = {
@@ -285,8 +294,11 @@ class GraphMaker:
         }
         return HighLevelGraph(layers, {"read": set(), "embed": {"read"}, "sums": {"embed"}}), [sums, *bare]
 
-    def _parts(self, units: Sequence[Unit], where: _Key) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
+    def _parts(
+        self, units: Sequence[Unit], where: _Key, placement: Placement
+    ) -> tuple[dict[_Key, Any], dict[_Key, Any]]:
         """Make the read tasks and the embed tasks."""
+        embed = tuple(placement.embed)
         reads: dict[_Key, Any] = {}
         embeds: dict[_Key, Any] = {}
         for unit in units:
@@ -295,24 +307,18 @@ class GraphMaker:
             visits = self.recipe.visits(unit.labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.item.index, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (read_task, self.parcel, unit, visit)
+                reads[key] = (read_task, self.parcel, unit, visit, embed)
             embeds[(f"rs-embed-{self.token}", *where, unit.item.index)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 
     def _products(self, units: Sequence[Unit], where: _Key) -> dict[_Key, Any]:
-        """Make one task for each product of each item."""
+        """Make the tasks of products."""
         return {
-            (f"rs-product-{self.token}", *where, unit.row, label): (
-                product_task,
-                self.parcel,
-                unit.only((label,)),
-            )
-            for unit in units
-            for label in unit.labels
-            if label in self.recipe.product
+            (f"rs-product-{self.token}", *where, part[0].row, label): (product_task, self.parcel, part)
+            for label, part in product_parts(self.recipe, units)
         }
 
-    def _write(self, chunk: ChunkTask, embeds: list[_Key]) -> tuple[Any, ...]:
+    def _write(self, chunk: ChunkTask, embeds: list[list[Any] | _Key]) -> tuple[Any, ...]:
         if self.store_parcel is not None:
             return write_task, self.parcel, chunk, embeds, self.store_parcel, self.tables
         frames = {layout.label: layout.frames for layout in self.store.layouts}

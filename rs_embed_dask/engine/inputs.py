@@ -16,12 +16,15 @@ __all__ = ["input_facts", "input_meta"]
 def input_facts(one: Chosen) -> dict[str, Any]:
     """Describe what a model reads, as JSON; `size_px` is the side of the network's image, None where it takes any."""
     sizes = {inputs.modality: inputs.size_px or inputs.max_px for inputs in one.card.resolved_inputs(one.spec)}
+    first, masked = one.first_choices, one.masked
     facts: dict[str, Any] = plain(
         {
             "inputs": {
                 source.modality: {
                     "sensor": source.sensor,
+                    **({"in_place_of": first[source.sensor]} if source.sensor in first else {}),
                     "bands": source.bands,
+                    **({"masked": masked[source.modality]} if source.modality in masked else {}),
                     "resolution_m": metres,
                     "size_px": sizes[source.modality],
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from time import sleep
@@ -15,7 +15,7 @@ from rs_embed_dask.engine.confine import within
 from rs_embed_dask.engine.embedder import resident
 from rs_embed_dask.engine.inputs import input_meta
 from rs_embed_dask.engine.recipe import choose
-from rs_embed_dask.engine.stages import Unit, by_group, embed_units, read_product, read_unit, weights_of
+from rs_embed_dask.engine.stages import Unit, by_group, embed_units, product_parts, read_products, read_unit, weights_of
 from rs_embed_dask.errors import EngineError, PlanError, SpecError
 from rs_embed_dask.inference.arrays import labelled
 from rs_embed_dask.models import card
@@ -70,7 +70,7 @@ def embed_items(plan: Plan) -> Iterator[ItemResult]:
         outcomes = embed_units(recipe, [unit for unit, _ in block], [pixels for _, pixels in block])
         outcomes = [{label: one.without(tables.get(label)) for label, one in row.items()} for row in outcomes]
         weights = weights_of(recipe, outcomes)
-        products = _read_products(recipe, [unit.item for unit, _ in block])
+        products = _read_products(recipe, [replace(unit, labels=tuple(recipe.product)) for unit, _ in block])
         for (unit, pixels), embedded, read in zip(block, outcomes, products, strict=True):
             yield ItemResult(unit.item, {**embedded, **read}, tuple(pixels.values()), weights)
 
@@ -94,13 +94,18 @@ def _tables(plan: Plan) -> dict[str, PositionTable]:
     return tables
 
 
-def _read_products(recipe: Recipe, items: Sequence[Item]) -> list[dict[str, Outcome]]:
+def _read_products(recipe: Recipe, units: Sequence[Unit]) -> list[dict[str, Outcome]]:
     """Read every product for some items with a few threads."""
+    outcomes: dict[int, dict[str, Outcome]] = {unit.row: {} for unit in units}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rs-product") as threads:
         submitted = [
-            {label: threads.submit(read_product, recipe, item, label) for label in recipe.product} for item in items
+            (label, part, threads.submit(read_products, recipe, [unit.item for unit in part], label))
+            for label, part in product_parts(recipe, units)
         ]
-        return [{label: future.result().outcome for label, future in row.items()} for row in submitted]
+        for label, part, future in submitted:
+            for unit, read in zip(part, future.result(), strict=True):
+                outcomes[unit.row][label] = read.outcome
+    return [outcomes[unit.row] for unit in units]
 
 
 def embeddings_of(plan: Plan) -> list[Embedding]:

@@ -112,7 +112,10 @@ def _land(measured: Measured, units: list[Unit], futures: list[Any], *, watch: W
 def keep_settled(store: Store, plans: Mapping[str, PositionPlan], measured: Measured) -> None:
     """Keep in the store what is decided: before the first row, as rows with and without positions cannot be mixed."""
     kept = store.receipt.get("positions", {})
-    for label, one in plans.items():
+    store.reload()
+    now = store.receipt.get("positions", {})
+    for label in [label for label in plans if now.get(label) == kept.get(label)]:  # not those that another part decided
+        one = plans[label]
         table, decision = one.table, one.decision
         if decision is None:
             table = measured.table(label, one.about)

@@ -13,6 +13,7 @@ from rs_embed_dask.errors import RsEmbedError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.revisit import first_day
 from rs_embed_dask.models.terms import check_weights
+from rs_embed_dask.preprocess.inputs import MASKED
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import Chosen
@@ -30,12 +31,14 @@ _OWN_SCENES: Final = ("files", "synthetic")
 
 @dataclass(frozen=True)
 class Outlook:
-    """Where and when, the frames by model, spans that no provider has, and faults that every item will meet."""
+    """Where and when, frames by model, other sensors than a card's first, bands masked, spans nobody has, faults."""
 
     extent: Extent | None = None
     frames: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -50,13 +53,16 @@ class Outlook:
         frames = {one.spec.label: frames_text(one.frames, spans[0]) for one in chosen if one.product is None}
         own_scenes = request.provider.name in _OWN_SCENES
         missing = () if own_scenes else tuple(dict.fromkeys(_missing(chosen, spans)))
-        return cls(extent, frames, missing, tuple(str(fault) for fault in _faults(chosen, is_here=True)))
+        faults = tuple(str(fault) for fault in _faults(chosen, is_here=True))
+        return cls(extent, frames, missing, faults, tuple(_instead(request, chosen)), tuple(_masked(chosen)))
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield what a plan prints."""
         if self.extent is not None:
             yield "extent", extent_text(self.extent)
         yield from (("frames", f"{label}: {text}") for label, text in self.frames.items())
+        yield from (("instead", text) for text in self.instead)
+        yield from (("masked", text) for text in self.masked)
         yield from (("missing", text) for text in self.missing)
         yield from (("fault", text) for text in self.faults)
 
@@ -74,6 +80,23 @@ def extent_text(extent: Extent) -> str:
     """Write an extent so that swapped coordinates show."""
     west, south, east, north = (f"{edge:.4f}".rstrip("0").rstrip(".") for edge in extent)
     return f"longitude {west} to {east}, latitude {south} to {north}"
+
+
+def _instead(request: Request, chosen: Sequence[Chosen]) -> Iterator[str]:
+    """Say which models read another sensor than their card's first choice, and why."""
+    available = request.provider.sensors()
+    for one in chosen:
+        for read, first in one.first_choices.items():
+            why = "as asked for" if first in available else f"which {request.provider.name} does not have"
+            yield f"{one.spec.label}: {read} in place of {first}, {why}"
+
+
+def _masked(chosen: Sequence[Chosen]) -> Iterator[str]:
+    """Say which bands models do without, and what becomes of them."""
+    for one in chosen:
+        rule = MASKED.get(one.card.variant_for(one.spec).masks or one.card.masks, "")
+        for modality, bands in one.masked.items():
+            yield f"{one.spec.label}: {', '.join(bands)} of {modality}: {rule}"
 
 
 def _missing(chosen: Sequence[Chosen], spans: Sequence[TemporalSpec]) -> Iterator[str]:

@@ -115,7 +115,7 @@ class Plan:
             shape = (layout.dim, *(layout.grid_shape or ()))
             size = " x ".join(str(side) for side in shape)
             batches = figures.batches.get(layout.label)
-            how = "as published" if batches is None else counted(batches, "batch", "batches")
+            how = "as read" if batches is None else counted(batches, "batch", "batches")
             rows.append(("model", f"{layout.label}: {size} per item, {how}"))
         rows += [("token", f"{label}: {scale} of ground") for label, scale in self.scales.items()]
         rows += self.outlook.rows()
@@ -189,7 +189,8 @@ def time_text(times: Times, crew: Crew) -> str:
     """Say how long a run takes on its workers, or what makes it known."""
     if times.wall_seconds is None:
         lacking = "; ".join(times.unknown)
-        return f"unknown: no run on this machine has measured {lacking} yet; any run does, one of a few places too"
+        makes = "any run in which it happens does, one of a few places too"
+        return f"unknown: no run on this machine has measured {lacking} yet; {makes}"
     parts = [
         f"reading {seconds_text(times.read_seconds or 0.0)} in all",
         f"embedding {seconds_text(times.embed_seconds or 0.0)} in all",

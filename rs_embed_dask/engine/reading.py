@@ -171,6 +171,7 @@ class _Lease:
 
 
 Value = TypeVar("Value")
+Part = TypeVar("Part")
 
 TRANSIENT: Final = "transient"
 """Begins the reason of a read whose retries are exhausted and which may succeed later."""
@@ -188,6 +189,18 @@ class ReadResult(Generic[Value]):
     tries: int = 1
     fault: str = ""
     seconds: float = 0.0
+
+    @property
+    def may_succeed_later(self) -> bool:
+        """Whether its retries were exhausted."""
+        return self.error is not None and self.error.what.startswith(TRANSIENT)
+
+    def split(self: ReadResult[list[Part]], count: int) -> list[ReadResult[Part]]:
+        """Return the result of each of those that were read together, with its share of the time."""
+        values: list[Part | None] = [None] * count if self.value is None else [*self.value]
+        return [
+            ReadResult(value, self.status, self.error, self.tries, self.fault, self.seconds / count) for value in values
+        ]
 
 
 CubeRead: TypeAlias = "ReadResult[Cube]"

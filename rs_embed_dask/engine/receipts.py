@@ -142,11 +142,13 @@ class Times:
         each = {label: _known(known, f"embed {key}", work.tokens.get(label, 0.0)) for label, key in keys.items()}
         amount = {label: work.items[label] * work.tokens.get(label, 0.0) * data for label in keys}
         embedding = _total({label: rate and rate * amount[label] for label, rate in each.items()})
-        setup = _total({label: known.get(f"load {key}") for label, key in keys.items() if label not in crew.loaded})
+        loading = {label: known.get(f"load {key}") for label, key in keys.items() if label not in crew.loaded}
+        setup = _total(loading)
         unknown = [work.source] if reading is None else []
         unknown += [keys[label] for label, rate in each.items() if rate is None]
+        unknown += [f"loading {keys[label]}" for label in loading if loading[label] is None and each[label] is not None]
         if reading is None or embedding is None or setup is None:
-            return cls(reading, embedding, setup, None, tuple(unknown or keys.values()))
+            return cls(reading, embedding, setup, None, tuple(unknown))
         least = work.least_seconds(reading, embedding, crew)
         longer = _known(known, work.run_key(crew), sum(work.tokens.values())) or 1.0
         return cls(reading, embedding, setup, setup + least * longer)

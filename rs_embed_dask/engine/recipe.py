@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.engine.embedder import EmbedModel
     from rs_embed_dask.imagery.dates import Frames, Span
     from rs_embed_dask.preprocess.inputs import Inputs
-    from rs_embed_dask.products import Reader
+    from rs_embed_dask.products import ProductField, Reader
     from rs_embed_dask.providers import Provider
 
 __all__ = ["READ_RETRY", "Chosen", "ProductEntry", "Recipe", "choose", "recipe_for", "square_of"]
@@ -129,6 +129,17 @@ class ProductEntry:
     def grid(self, spatial: Spatial) -> Grid:
         """Return the pixels of a place. Raises SpecError where no grid fits it."""
         return self.reader.grid(spatial, self.resolution_m, crs=self.crs)
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places that are read together."""
+        return self.reader.places_at_once if isinstance(self.reader, products.ReadsManyPlaces) else 1
+
+    def read(self, grids: Sequence[Grid], temporal: TemporalSpec) -> list[ProductField]:
+        """Read the vectors of some grids."""
+        if isinstance(self.reader, products.ReadsManyPlaces):
+            return self.reader.read_many(grids, temporal)
+        return [self.reader.read(grid, temporal) for grid in grids]
 
 
 @dataclass(frozen=True)
@@ -224,6 +235,19 @@ class Chosen:
         if self.product is None:
             return self.inputs[0][1]
         return self.product.resolution_m or self.product.reader.native_m
+
+    @property
+    def first_choices(self) -> dict[str, str]:
+        """Of each sensor that is read in place of the card's first choice, that choice."""
+        listed = [inputs.sensors for inputs in self.card.resolved_inputs(self.spec)] if self.product is None else []
+        pairs = zip((one.sensor for one, _ in self.inputs), listed, strict=True)
+        return {sensor: sensors[0] for sensor, sensors in pairs if sensors and sensor != sensors[0]}
+
+    @property
+    def masked(self) -> dict[str, tuple[str, ...]]:
+        """Of each modality, the bands that the network does not see."""
+        seen = self.card.resolved_inputs(self.spec) if self.product is None else ()
+        return {one.modality: one.masked for one in seen if one.masked}
 
     @property
     def reach_m(self) -> float | None:
@@ -354,7 +378,7 @@ def _bands(card: Card, one: ModelInput, names: tuple[str, ...]) -> tuple[str, ..
     bands = tuple(sensor(one.sensor).band(name).common for name in names)
     if bands != one.bands:
         fix = f"give {', '.join(one.bands)}, or leave bands out"
-        if card.any_bands:
+        if card.any_bands or card.masks:
             fix = f"choose bands by the model's option: ModelSpec({card.id!r}, options={{'bands': {bands!r}}})"
         raise PlanError(f"bands of {card.id}", value=names, reason="the model takes other bands", fix=fix)
     return bands

@@ -248,7 +248,7 @@ class RunReport:
     totals : RunCounts
         Reads, bytes, batches, times.
     chunks : int
-        Chunks that were written.
+        Chunks that were written, each at once or in parts.
     lost : int
         Chunks that were computed again because a worker was lost.
     workers_lost : int
@@ -272,7 +272,7 @@ class RunReport:
     failed: int = 0
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     totals: RunCounts = field(default_factory=RunCounts)
-    chunks: int = 0
+    _written: set[int] = field(default_factory=set, repr=False)
     lost: int = 0
     workers_lost: int = 0
     seconds: float = 0.0
@@ -283,7 +283,7 @@ class RunReport:
 
     def add(self, receipt: ChunkReceipt) -> None:
         """Count a chunk that was written."""
-        self.chunks += 1
+        self._written.add(receipt.chunk)
         self.totals.add(receipt.totals)
         self.weights.update(receipt.weights)
         self.failed += len(receipt.failed)
@@ -295,6 +295,19 @@ class RunReport:
         """Record how the run ended."""
         self.seconds, self.workers_lost, self.is_over = seconds, workers_lost, is_over
         self.ended = now()
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that were written."""
+        return len(self._written)
+
+    @property
+    def item_seconds(self) -> float:
+        """Device time of an item, all models together, as far as this run or earlier ones tell; else 0."""
+        done = max((counts.total() for counts in self.counts.values()), default=0)
+        if done:
+            return sum(self.totals.embed_seconds.values()) / done
+        return (self.figures.times.embed_seconds or 0.0) / max(1, self.figures.items)
 
     @property
     def spent(self) -> Spent:

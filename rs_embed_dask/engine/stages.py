@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+from distributed import get_worker
 
-from rs_embed_dask.engine.embedder import Embedded, EmbedInput, resident
+from rs_embed_dask.engine.embedder import Embedded, EmbedInput, is_resident, resident
 from rs_embed_dask.engine.reading import FATAL, CubeRead, error_line, read_pixels, refused, with_retries
 from rs_embed_dask.engine.recipe import Recipe
 from rs_embed_dask.errors import ModelError, NoImageryError, ProviderError, RsEmbedError, SpecError
@@ -44,7 +45,9 @@ __all__ = [
     "by_group",
     "chunk_result",
     "embed_units",
-    "read_product",
+    "load_meanwhile",
+    "product_parts",
+    "read_products",
     "read_unit",
     "weights_of",
 ]
@@ -175,17 +178,40 @@ class ProductRead:
     nbytes: int = 0
 
 
-def read_product(recipe: Recipe, item: Item, label: str, *, sleep: Callable[[float], None] = time.sleep) -> ProductRead:
-    """Read one product for one item. Faults of data, network and reader become outcomes."""
+def product_parts(recipe: Recipe, units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
+    """Return by label, for each product, the units of one span that are best read together."""
+    for label, entry in recipe.product.items():
+        spans: dict[TemporalSpec, list[Unit]] = {}
+        for unit in units:
+            if label in unit.labels:
+                spans.setdefault(unit.item.temporal, []).append(unit.only((label,)))
+        for some in spans.values():
+            for start in range(0, len(some), entry.places_at_once):
+                yield label, some[start : start + entry.places_at_once]
+
+
+def read_products(
+    recipe: Recipe, items: Sequence[Item], label: str, *, sleep: Callable[[float], None] = time.sleep
+) -> list[ProductRead]:
+    """Read one product for items of one span. Faults of data, network and reader become outcomes."""
     entry = recipe.product[label]
-    try:
-        grid = entry.grid(item.spatial)
-    except SpecError as error:
-        return ProductRead(Outcome(Status.INVALID, error=error))
-    outline = footprint(item.spatial, grid.crs) if entry.within == "shape" else None
-    seed = f"{item.index}/{label}"
-    result = with_retries(lambda: entry.reader.read(grid, item.temporal), label, recipe.retry, seed=seed, sleep=sleep)
-    return _product_read(entry, result, outline)
+    grids: dict[int, Grid] = {}
+    done: dict[int, ProductRead] = {}
+    for number, item in enumerate(items):
+        try:
+            grids[number] = entry.grid(item.spatial)
+        except SpecError as error:
+            done[number] = ProductRead(Outcome(Status.INVALID, error=error))
+    if grids:
+        asked, span, seed = [*grids.values()], items[0].temporal, f"{items[0].index}/{label}"
+        result = with_retries(lambda: entry.read(asked, span), label, recipe.retry, seed=seed, sleep=sleep)
+        if result.value is None and len(grids) > 1 and not result.may_succeed_later:
+            # one of them is at fault, and the others have their vectors
+            return [read for item in items for read in read_products(recipe, [item], label, sleep=sleep)]
+        for (number, grid), one in zip(grids.items(), result.split(len(grids)), strict=True):
+            outline = footprint(items[number].spatial, grid.crs) if entry.within == "shape" else None
+            done[number] = _product_read(entry, one, outline)
+    return [done[number] for number in range(len(items))]
 
 
 def read_published(
@@ -293,6 +319,17 @@ class _Submitted:
     done: Future[Embedded]
     note: str = ""
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def load_meanwhile(recipe: Recipe, labels: Iterable[str], embed: Iterable[str]) -> None:
+    """Begin to load models on a worker that reads, if it has the resources to embed too. For tasks."""
+    # A load that fails raises for the first item that is embedded there.
+    if not all(get_worker().state.total_resources.get(name) for name in embed):
+        return
+    for label in labels:
+        entry = recipe.entry.get(label)
+        if entry is not None and not is_resident(entry.key):
+            resident(entry.key, entry.load, recipe.batch_items)
 
 
 def embed_units(

@@ -46,9 +46,13 @@ def stored_request(
     Raises
     ------
     StoreError
-        If it names what a stored request may not; the message lists all of it and says what to pass.
+        If it names what a stored request may not; the message lists all of it and says what to pass. Of a map that was
+        made of another map.
     """
     request, trusted = store.request, trusted_hosts(trust_hosts)
+    if "derived" in request:
+        fix = "make the same call again with out= this store: it writes what is missing"
+        raise StoreError("store", value=str(store.target), reason="it was made of another map", fix=fix)
     is_foreign = not is_own(request, store.receipt)
     names, hosts = [], []
     if provider is None:

@@ -162,7 +162,7 @@ def _spec(of: Card, modality: str) -> ModelSpec:
 def _days(chosen: Chosen, provider: Provider, question: Question) -> set[dt.date] | None:
     """Return the days of the scenes that a model would read, None where none were looked for; raise why not."""
     if chosen.product is not None:
-        if isinstance(provider, Files):
+        if chosen.card.is_published and isinstance(provider, Files):
             reason, fix = "its vectors are published, not computed from pixels", "give a place and a year"
             raise SpecError("product", value=chosen.card.id, reason=reason, fix=fix)
         if question.temporal is not None and chosen.card.years != (0, 0):
@@ -208,7 +208,7 @@ def _of_files(of: Card, one: ModelInput, scenes: Sequence[Scene], span: Span | N
         reason = f"it needs {', '.join(lacking)} too, and the data have {', '.join(sorted(there - {''})) or 'no bands'}"
         kept = tuple(band for band in one.bands if band in there)
         fix = "add these bands, or choose another model"
-        if of.any_bands and kept:
+        if (of.any_bands or of.masks) and kept:
             fix = f"choose bands by the model's option: ModelSpec({of.id!r}, options={{'bands': {kept!r}}})"
         raise SpecError("bands", value=lacking, reason=reason, fix=fix)
     if any(scene.datetime == NO_DATE for scene in scenes):

@@ -12,21 +12,40 @@ from rs_embed_dask.engine.recipe import choose
 from rs_embed_dask.errors import StoreMismatchError
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.positions import REMOVED
-from rs_embed_dask.store import ItemColumns, Store, build_receipt, check_request, has_lost_chunks, mend_lost_chunks
+from rs_embed_dask.store import (
+    ALL_CHUNKS,
+    ItemColumns,
+    Store,
+    build_receipt,
+    check_fixed,
+    check_request,
+    has_lost_chunks,
+    mend_lost_chunks,
+    parts_record,
+)
 from rs_embed_dask.store.seal import is_own, seal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rs_embed_dask.engine.request import Request
-    from rs_embed_dask.store import ModelLayout
+    from rs_embed_dask.store import ChunkRange, ModelLayout, Part, StoreView
     from rs_embed_dask.store.document import Target
 
-__all__ = ["finished_store", "keep_columns", "new_plan", "store_for"]
+__all__ = ["finished_store", "keep_columns", "lacks", "new_plan", "store_for"]
 
 
-def finished_store(out: Target, items: ItemColumns, request: Request) -> Store | None:
-    """Return the store at `out` if it holds all that is asked for, finished: reading needs no lease."""
+def _chunks(part: Part | None, n_chunks: int) -> ChunkRange:
+    return ALL_CHUNKS if part is None else part.chunks(n_chunks)
+
+
+def lacks(items: ItemColumns, request: Request, store: StoreView) -> bool:
+    """Whether a store lacks an item or a model of a request."""
+    return bool(set(request.labels) - set(store.labels) or store.match_items(items).new)
+
+
+def finished_store(out: Target, items: ItemColumns, request: Request, *, part: Part | None = None) -> Store | None:
+    """Return the store at `out` if it holds all that is asked for, or a part of it, finished: that needs no lease."""
     if not Store.exists(out):
         return None
     store = Store.open(out)
@@ -35,9 +54,11 @@ def finished_store(out: Target, items: ItemColumns, request: Request) -> Store |
     check_request(store.request, request.to_dict(), place=str(store.target))
     if request.output.positions_mode == REMOVED:
         check_given(request, choose(request), store)
-    match = store.match_items(items)
-    is_open = match.new or any(len(store.pending(label)) for label in request.labels)
-    if is_open or has_lost_chunks(store, request.labels):
+    if store.match_items(items).new:
+        return None
+    chunks = ALL_CHUNKS if part is None else part.of_store(store)
+    is_open = any(len(store.open_rows(label, chunks=chunks)) for label in request.labels)
+    if is_open or has_lost_chunks(store, request.labels, chunks=chunks):
         return None
     check_known(store, items)
     return None if store.differing_columns(items, store.rows_of(items)) else store
@@ -50,48 +71,64 @@ def keep_columns(store: Store, items: ItemColumns) -> None:
         store.set_columns(store.differing_columns(items, rows), rows)
 
 
-def new_plan(out: Target, items: ItemColumns, request: Request, *, sizes: Sizes) -> Plan | None:
+def new_plan(
+    out: Target, items: ItemColumns, request: Request, *, sizes: Sizes, part: Part | None = None
+) -> Plan | None:
     """Plan a store that is not there yet. Every refusal comes before anything is written, the lease included."""
     if Store.exists(out):
         return None
     Store.check_vacant(out)
     check_places(items.places)
-    return make_plan(items, request, sizes=sizes)
+    plan = make_plan(items, request, sizes=sizes)
+    _chunks(part, plan.figures.chunks)
+    return plan
 
 
 def store_for(
-    out: Target, items: ItemColumns, request: Request, *, sizes: Sizes, new: Plan | None = None
+    out: Target,
+    items: ItemColumns,
+    request: Request,
+    *,
+    sizes: Sizes,
+    new: Plan | None = None,
+    part: Part | None = None,
 ) -> tuple[Store, Plan]:
     """Create the store, as planned, or open and top up the one at `out`; the plan covers all that it then holds."""
     if Store.exists(out):
         store = Store.open(out, mode="r+")
-        mend_lost_chunks(store)
-        return store, _topped_up(store, items, request, sizes)
-    plan = new or new_plan(out, items, request, sizes=sizes)
+        todo = _topped_up(store, items, request, sizes=sizes, part=part)
+        mend_lost_chunks(store, chunks=_chunks(part, store.n_chunks))
+        return store, todo
+    plan = new or new_plan(out, items, request, sizes=sizes, part=part)
     assert plan is not None
     written = request.to_dict()
     cards = {layout.label: layout.attrs.get("card") for layout in plan.layouts}
     receipt = build_receipt(written, cards=cards, provider=written["provider"]) | seal_of(written)
     receipt["outputs"] = _outputs(plan.layouts, plan)
+    receipt |= parts_record(part, len(items), [layout.label for layout in plan.layouts])
     store = Store.create(
         out, items=items, models=plan.layouts, request=written, chunk_items=plan.chunk_items, receipt=receipt
     )
     return store, plan
 
 
-def _topped_up(store: Store, items: ItemColumns, request: Request, sizes: Sizes) -> Plan:
+def _topped_up(store: Store, items: ItemColumns, request: Request, *, sizes: Sizes, part: Part | None) -> Plan:
     """Add the items and models that the store lacks. Every refusal comes before the first write."""
     check_request(store.request, request.to_dict(), place=str(store.target))
     match = store.match_items(items)
     check_known(store, items)
     check_places(ItemColumns.of(match.new).places)
-    is_as_stored = not (match.new or match.absent or set(request.labels) - set(store.labels))
+    is_larger = bool(match.new or set(request.labels) - set(store.labels))
+    if is_larger:
+        check_fixed(store)
+    is_as_stored = not (is_larger or match.absent)
     # The plan is made before the items are appended and covers them too, because a new model embeds all items.
     future = items if is_as_stored else StoredItems(store, match.new)
     chosen = replace(sizes, chunk_items=store.chunk_items)
-    settled = settled_positions(store, may_change=True)
+    settled = settled_positions(store, may_change=part is None)  # another part may be writing by it
     plan = make_plan(future, request, sizes=chosen, stored=store.layouts, added=match.new, settled=settled)
     _check_room(store, plan)
+    _chunks(part, plan.figures.chunks)
     if is_as_stored:
         return plan
     if match.new:

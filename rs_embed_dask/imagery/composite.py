@@ -25,11 +25,13 @@ _VALUES_AT_ONCE: Final = 1 << 20  # small enough that the sort stays in the cach
 
 
 def median(layers: npt.NDArray[np.float32], observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the median over the observed layers of each pixel, band by band."""
+    """Return the median over the observed layers of each pixel, band by band; one layer becomes it in its place."""
     # Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is observed.
     n, n_bands, height, width = layers.shape
     if n == 1:
-        return np.where(observed[0], layers[0], np.float32(np.nan))
+        alone: npt.NDArray[np.float32] = layers[0]
+        np.copyto(alone, np.float32(np.nan), where=~observed[0])
+        return alone
     flat = layers.reshape(n, n_bands, height * width)
     keep = observed.reshape(n, 1, height * width)
     out = np.empty((n_bands, height * width), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "FramePixels",
     "FrameRecipe",
     "Raw",
+    "RawParts",
     "baseline_in",
     "baseline_of",
     "finish",
@@ -39,6 +41,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+_VALUES_AT_ONCE: Final = 1 << 20  # small enough to stay in the cache
 
 LOST: Final = np.float32(-3.0e38)
 """Fills the raw layer of a scene whose file could not be read. No file holds this number."""
@@ -99,10 +103,10 @@ def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
     return np.logical_or.reduce(tests) if tests else None
 
 
-def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
+def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats, *, may_change: bool = False) -> Floats:
     """Convert raw values (N, B, H, W) to working units; offsets (N,) are added to that of the scaling."""
-    out = np.asarray(raw, dtype=np.float32) if raw.dtype != np.float32 else raw.copy()
     missing = _missing(raw, scaling)
+    out = raw.astype(np.float32, copy=not may_change)
     if scaling.scale != 1:
         out *= np.float32(scaling.scale)
     total = offsets + np.float32(scaling.offset)
@@ -117,8 +121,10 @@ def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats) -> Floats:
     return out
 
 
-def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], scenes: Sequence[Scene]) -> Floats:
-    """Convert the values in files to working units, each scene by its own baseline."""
+def harmonise(
+    raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], scenes: Sequence[Scene], may_change: bool = False
+) -> Floats:
+    """Convert the values in files to working units, each scene by its own baseline; in their place if that may be."""
     raw = np.asarray(raw)
     scalings = [source.scaling(band) for band in bands]
     baseline = np.zeros(len(scenes), np.float32)
@@ -126,7 +132,8 @@ def harmonise(raw: npt.NDArray[Any], source: Source, *, bands: Sequence[Band], s
         baseline[:] = [_s2_offset(scene, source) for scene in scenes]
     none = np.zeros(len(scenes), np.float32)
     if len(set(scalings)) == 1:
-        return scaled(raw, scalings[0], baseline if scalings[0].offset_rule == "s2_baseline" else none)
+        offsets = baseline if scalings[0].offset_rule == "s2_baseline" else none
+        return scaled(raw, scalings[0], offsets, may_change=may_change)
     out = np.empty(raw.shape, np.float32)
     for i, scaling in enumerate(scalings):
         out[:, i : i + 1] = scaled(
@@ -213,14 +220,58 @@ def recipe_for(read: Read, source: Source, others: tuple[tuple[str, Source], ...
     return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0], others)
 
 
+@dataclass(frozen=True, eq=False)
+class RawParts:
+    """Raw values (N, A, H, W) in the parts in which they were read: rows of parts that share scenes, side by side."""
+
+    parts: Sequence[Sequence[Raw]]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Scenes, layers, rows and columns."""
+        n, layers = sum(len(row[0]) for row in self.parts), sum(part.shape[1] for part in self.parts[0])
+        return n, layers, *self.parts[0][0].shape[2:]
+
+    def strip(self, rows: slice) -> Raw:
+        """Return a copy of some rows of all."""
+        return np.concatenate([np.concatenate([part[:, :, rows] for part in row], axis=1) for row in self.parts])
+
+
 def make_frame(
-    raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe, *, present: npt.NDArray[np.bool_] | None = None
+    raw: Raw | RawParts,
+    scenes: Sequence[Scene],
+    recipe: FrameRecipe,
+    *,
+    present: npt.NDArray[np.bool_] | None = None,
 ) -> FramePixels:
     """Turn the raw values of the scenes of one frame into one image, without scenes of which a layer is lost."""
+    # In strips of rows: beside the raw values and the image there is never more than a little. The clearest scene is
+    # that of the whole image, and one scene becomes the image.
+    whole = raw if isinstance(raw, RawParts) else RawParts([[raw]])
+    n, layers, height, width = whole.shape
+    at_once = _VALUES_AT_ONCE if n > 1 and recipe.how != "clearest" else math.inf
+    step = int(min(height, max(1, at_once // max(1, n * layers * width))))
+    strips = [
+        _composited(whole.strip(slice(top, top + step)), scenes, recipe, present) for top in range(0, height, step)
+    ]
+    if len(strips) == 1:
+        return strips[0]
+    values, n_obs = np.empty((len(recipe.bands), height, width), np.float32), np.empty((height, width), np.uint16)
+    for top, strip in zip(range(0, height, step), strips, strict=True):
+        rows = slice(top, top + step)
+        values[:, rows], n_obs[rows] = strip.values, strip.n_obs
+    used = np.add.reduce([strip.used for strip in strips])
+    return FramePixels(values, n_obs, used, strips[0].lost)
+
+
+def _composited(
+    raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe, present: npt.NDArray[np.bool_] | None
+) -> FramePixels:
+    """Composite raw values that are nobody else's, and are worked on in their place."""
     n_bands = len(recipe.bands)
     lost = (raw[:, :, :1, :1] == LOST).any(axis=(1, 2, 3))
     if lost.any():
-        raw = np.where(lost[:, None, None, None], np.float32(np.nan), raw)
+        raw[lost] = np.nan
     stack = _by_source(raw[:, :n_bands], scenes, recipe)
     if recipe.mask is not None:
         bad = spoilt(raw[:, n_bands], recipe.mask)
@@ -232,9 +283,9 @@ def make_frame(
 
 
 def _by_source(raw: Raw, scenes: Sequence[Scene], recipe: FrameRecipe) -> Floats:
-    """Convert the raw values of each scene by its own source's table."""
+    """Convert the raw values of each scene by its own source's table, in their place."""
     if not recipe.others:
-        return harmonise(raw, recipe.source, bands=recipe.bands, scenes=scenes)
+        return harmonise(raw, recipe.source, bands=recipe.bands, scenes=scenes, may_change=True)
     out = np.empty(raw.shape, np.float32)
     sources = [recipe.source_of(scene) for scene in scenes]
     for source in dict.fromkeys(sources):

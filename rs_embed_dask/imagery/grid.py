@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.specs.where import Spatial
 
-__all__ = ["LARGEST_SCALE_ERROR", "LARGEST_SIDE_PX", "Grid", "Window", "grid_for"]
+__all__ = ["LARGEST_SCALE_ERROR", "LARGEST_SIDE_PX", "Grid", "Window", "centres", "grid_for"]
 
 _LONGEST_NAME: Final = 16
 _Transform = tuple[float, float, float, float, float, float]
@@ -166,6 +166,12 @@ class Grid(Record):
         left, bottom, right, top = (f"{edge:.10g}" for edge in self.bounds)
         extent = f"x {left} to {right}, y {bottom} to {top}"
         return f"Grid({name}, {rows} x {cols} px of {self.resolution_m:.6g} m, {extent})"
+
+
+def centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitude and latitude of every pixel centre, (h, w) each; longitudes in [-180, 180)."""
+    lon, lat = project(grid.crs, WGS84, *np.meshgrid(grid.xs, grid.ys))
+    return (lon + 180.0) % 360.0 - 180.0, lat
 
 
 def _listed(values: object) -> object:

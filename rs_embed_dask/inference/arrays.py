@@ -14,9 +14,11 @@ from rs_embed_dask.errors import ModelInputError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.checks import report_of
 from rs_embed_dask.imagery.cube import Cube, coordinates
 from rs_embed_dask.imagery.frame import finish, scaled
+from rs_embed_dask.imagery.grid import centres
 from rs_embed_dask.imagery.labels import Labelled, read_labels
 from rs_embed_dask.imagery.sensor_types import REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, source
+from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.when import day
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from rs_embed_dask.inference.features import Features
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding", "labelled", "samples"]
+__all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding"]
+__all__ += ["fewer_bands", "labelled", "samples"]
 
 _Pixels: TypeAlias = np.ndarray[Any, Any] | xr.DataArray | xr.Dataset | Cube
 _Dates: TypeAlias = Sequence[DayLike]
@@ -52,24 +55,58 @@ class SideInputs:
 
 def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tuple[list[Sample], bool]:
     """Convert the arguments of `Model.embed` to samples; also return whether they came as a batch."""
-    bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
-    by_modality: Mapping[Any, Any] = data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
+    by_modality = _by_modality(data, modalities)
     absent = [inputs.modality for inputs in modalities if inputs.modality not in by_modality]
     if absent:
         fix = "pass a dict of modality to array, or choose another modality"
         raise ModelInputError("modalities", value=list(by_modality), reason=f"{absent[0]} is not there", fix=fix)
-    if all(isinstance(value, Cube) for value in by_modality.values()):
+    placed = modalities[0].unit == DEGREES
+    if not placed and all(isinstance(value, Cube) for value in by_modality.values()):
         items, batched = [from_cubes(by_modality, modalities)], False
     else:
         items, batched = _from_arrays(by_modality, modalities, dated=side.dates is not None)
     return [_with_side_inputs(item, side, index, count=len(items)) for index, item in enumerate(items)], batched
 
 
+def _by_modality(data: object, modalities: Sequence[Inputs]) -> Mapping[Any, Any]:
+    bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
+    return data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
+
+
+def fewer_bands(data: object, modalities: Sequence[Inputs]) -> tuple[str, ...]:
+    """Return the bands that arrays name, where some, but not all, of a modality's are not there; else none."""
+    by_modality, lacking = _by_modality(data, modalities), False
+    there: list[str] = []
+    for inputs in modalities:
+        value = by_modality.get(inputs.modality)
+        own = [band for band in inputs.bands if band in _names(value, inputs)]
+        lacking |= bool(own) and len(own) < len(inputs.bands)
+        there += own or inputs.bands
+    return tuple(there) if lacking else ()
+
+
+def _names(value: object, inputs: Inputs) -> tuple[str, ...]:
+    """Return the common names of an array's bands; the card's where it names none."""
+    if isinstance(value, Cube):
+        return value.read.bands
+    if not isinstance(value, xr.DataArray | xr.Dataset):
+        return inputs.bands
+    read = read_labels(value)
+    of = _sensor(read, inputs)
+    return tuple(_common(of, name) for name in read.bands) or inputs.bands
+
+
+def _sensor(read: Labelled, inputs: Inputs) -> Sensor | None:
+    name = read.sensor or next(iter(inputs.sensors), None)
+    return None if name is None else sensor(name)
+
+
 def _from_arrays(
     by_modality: Mapping[str, Any], modalities: Sequence[Inputs], *, dated: bool
 ) -> tuple[list[Sample], bool]:
     read = {i.modality: _labelled(by_modality[i.modality]) for i in modalities}
-    stacks = {i.modality: _stack(read[i.modality], i) for i in modalities}
+    placed = modalities[0].unit == DEGREES
+    stacks = {i.modality: _offsets(read[i.modality]) if placed else _stack(read[i.modality], i) for i in modalities}
     counts = {name: len(stack) for name, stack in stacks.items()}
     if len(set(counts.values())) > 1:
         fix = "give every modality the same items"
@@ -77,11 +114,16 @@ def _from_arrays(
     first = read[modalities[0].modality]
     blank = Sample({}, resolution_m=modalities[0].resolution_m)
     if isinstance(first, Labelled):
-        dates = () if dated else tuple(span.start for span in first.frames)
+        dates = () if dated or placed else tuple(span.start for span in first.frames)
         blank = replace(blank, dates=dates)
         if first.grid is not None:
             place, size = first.grid.center_lonlat, first.grid.resolution_m
             blank = Sample({}, dates, place, size, first.grid)
+    if all(inputs.apart for inputs in modalities) and not dated:
+        own = {
+            name: tuple(span.start for span in one.frames) for name, one in read.items() if isinstance(one, Labelled)
+        }
+        blank = replace(blank, dates_of={name: days for name, days in own.items() if days})
     items = [replace(blank, pixels={k: v[i] for k, v in stacks.items()}) for i in range(counts[modalities[0].modality])]
     return items, not isinstance(first, Labelled) and np.ndim(first) == 5
 
@@ -113,11 +155,19 @@ def _stack(read: Labelled | NDArray[Any], inputs: Inputs) -> NDArray[np.float32]
     return values
 
 
+def _offsets(read: Labelled | NDArray[Any]) -> NDArray[np.float32]:
+    """Return how many degrees east and north of the centre each pixel lies: (1, 1, 2, H, W)."""
+    grid = read.grid if isinstance(read, Labelled) else None
+    if grid is None:
+        fix = "give a DataArray with x, y and a reference system; for places without an array, use get_embedding"
+        raise ModelInputError("pixels", value=type(read).__name__, reason="nothing states where they lie", fix=fix)
+    (lon, lat), (west, south) = centres(grid), grid.center_lonlat
+    return np.stack([(lon - west + 180) % 360 - 180, lat - south]).astype(np.float32)[None, None]
+
+
 def _planes(read: Labelled, inputs: Inputs) -> NDArray[np.float32]:
     """Return the card's bands of a labelled array in the card's unit: (T, C, H, W)."""
-    name = read.sensor or next(iter(inputs.sensors), None)
-    of = None if name is None else sensor(name)
-    planes = read.planes
+    of, planes = _sensor(read, inputs), read.planes
     if read.bands:
         names = [_common(of, plane.name) for plane in planes]
         there = dict(zip(names, planes, strict=True))

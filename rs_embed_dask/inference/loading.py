@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.inference.device import compiled
@@ -50,7 +52,7 @@ def load_model(
     config : mapping, optional
         Arguments of the encoder's constructor instead of the variant's, for networks of another size.
     download : bool, default True
-        Whether weights that are not on this machine may be downloaded; workers of a cluster pass False.
+        Whether weights that are not on this machine may be downloaded.
     compile : bool, default False
         Compile the network with ``torch.compile``: the first batches take up to a minute, later ones less time. Needs
         a C++ compiler, and Triton on a GPU. Numbers stay the same to rounding.
@@ -85,7 +87,7 @@ def load_model(
     if isinstance(weights, str | Path):
         spec = replace(spec, weights=str(weights))
     card = card_of(spec.id)
-    if card.kind == "product":
+    if card.is_published:
         raise SpecError("model", value=card.id, reason="its vectors are read, not computed", fix="use get_embedding")
     build = partial(factory(card.id), **_arguments(card, spec, config or {}))
     tensors = weights if isinstance(weights, Mapping) else None
@@ -131,12 +133,28 @@ def _with_weights(
     return encoder, WeightsInfo(path.name, digest, weights.licence, official=digest == weights.sha256)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves new parameters as they are: drawing their first values takes time, even on the meta device."""
+
+    # There, torch.nn.init also imports PyTorch's compiler, for longer than it takes to read the weights.
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor that `torch.nn.init` would fill; run every other function."""
+        named = kwargs or {}
+        if getattr(func, "__module__", "") == init.__name__:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
 def _empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build on the meta device, since the values are replaced anyway; in full if a buffer is computed."""
-    with torch.device("meta"):
-        module = build()
-    stored = module.state_dict()
-    return module if all(name in stored for name, _ in module.named_buffers()) else build()
+    """Build on the meta device, since the values are replaced anyway; on the CPU if a buffer is computed."""
+    with _Unfilled():
+        with torch.device("meta"):
+            module = build()
+        stored = module.state_dict()
+        return module if all(name in stored for name, _ in module.named_buffers()) else build()
 
 
 def _random(encoder: nn.Module) -> dict[str, torch.Tensor]:

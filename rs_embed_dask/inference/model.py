@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, pairwise
@@ -17,8 +19,9 @@ from rs_embed_dask.imagery.coverage import coverage_of
 from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.device import Transfer, choose_device, placed
 from rs_embed_dask.inference.features import Features, cells, confined, cut_tiles, joined, pooled, stitched
-from rs_embed_dask.preprocess.batch import Batch, run_steps
+from rs_embed_dask.preprocess.batch import Batch, completed
 from rs_embed_dask.preprocess.geometry import Fit, fit_image, place_grid
+from rs_embed_dask.preprocess.inputs import MASKED
 from rs_embed_dask.preprocess.samples import Sample, admit, fitted, from_cubes
 from rs_embed_dask.specs import InputPrep, ModelSpec, OutputSpec
 from rs_embed_dask.specs.positions import KEPT, PositionTable
@@ -104,7 +107,8 @@ class Model:
         data : array, DataArray, Cube, or dict of those by modality
             (B, H, W), (T, B, H, W) or (N, T, B, H, W) in canonical units: reflectance x 10 000, dB, kelvin; NaN is
             missing. Bands in the card's order, or named by a DataArray's ``band`` coordinate or a Dataset's variables;
-            missing values, scale, offset and unit that those state are honoured (``docs/your-data.md``).
+            of models that mask the others, some of the bands, by name. Missing values, scale, offset and unit that
+            those state are honoured (``docs/your-data.md``).
         output : OutputSpec
             One vector, or a grid.
         prep : InputPrep, optional
@@ -138,10 +142,10 @@ class Model:
         >>> load_model("rcf", features=8).embed(np.full((10, 16, 16), 900.0)).data.shape
         (16,)
         """
-        side = arrays.SideInputs(dates, place, resolution_m)
-        samples, batched = arrays.samples(data, self.inputs, side)
+        side, masking = arrays.SideInputs(dates, place, resolution_m), self._masking(data)
+        samples, batched = arrays.samples(data, masking.inputs, side)
         chosen, given = prep or self.spec.prep or _RESIZE, self._given(output)
-        results = self.embed_samples(samples, output if given is None else replace(output, positions=KEPT), chosen)
+        results = masking.embed_samples(samples, output if given is None else replace(output, positions=KEPT), chosen)
         for result in results:
             if isinstance(result, RsEmbedError):
                 raise result
@@ -153,7 +157,7 @@ class Model:
             "output": self.card.named(output).to_dict(),
             "weights": self.weights_info,
             "dtype": str(self.dtype).removeprefix("torch."),
-            **self._input_facts(samples[0], chosen),
+            **masking._input_facts(samples[0], chosen),  # noqa: SLF001 - this model, with fewer bands
         }
         return arrays.embedding(done, about, batched=batched)
 
@@ -183,8 +187,20 @@ class Model:
         >>> load_model("rcf", features=8).check_input(np.full((10, 16, 16), 900.0))[0]["s2"]["issues"]
         ['s2: bands [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] are constant']
         """
-        samples, _ = arrays.samples(data, self.inputs, arrays.SideInputs())
+        samples, _ = arrays.samples(data, self._masking(data).inputs, arrays.SideInputs())
         return [arrays.checked(sample) for sample in samples]
+
+    def _masking(self, data: object) -> Model:
+        """Return this model or, with a warning, one that masks the bands that a named array lacks."""
+        bands = arrays.fewer_bands(data, self.inputs) if self.card.masks else ()
+        if not bands:
+            return self
+        other = copy(self)
+        other.inputs = self.card.only(self.inputs, bands, self.spec)
+        masked = ", ".join(f"{', '.join(one.masked)} of {one.modality}" for one in other.inputs if one.masked)
+        how = MASKED[next(one.masking for one in other.inputs if one.masking)]
+        warnings.warn(f"{self.card.id}: {masked}: {how}; bands= of load_model says so", UserWarning, stacklevel=3)
+        return other
 
     def _input_facts(self, sample: Sample, prep: InputPrep) -> dict[str, object]:
         """State what the network is given of a sample."""
@@ -192,6 +208,7 @@ class Model:
         inputs = {
             one.modality: {
                 "bands": list(one.bands),
+                **({"masked": list(one.masked)} if one.masked else {}),
                 "unit": one.unit,
                 "resolution_m": sample.resolution_m,
                 "frames": len(sample.pixels[one.modality]),
@@ -361,7 +378,7 @@ class Model:
             name = inputs.modality
             raw = torch.from_numpy(np.stack([fitted(sample.pixels[name], fit) for sample in ready]))
             tiles = cut_tiles(self._transfer.to_device(raw), fit)  # (B tiles, T, C, H, W)
-            prepared = run_steps(tiles.flatten(0, 1), inputs.steps, fit.resized_px, crop=fit.net_px)
+            prepared = completed(tiles.flatten(0, 1), inputs, fit.resized_px, crop=fit.net_px)
             images[name] = prepared.unflatten(0, tiles.shape[:2])  # (B tiles, T, C, h, w)
             mask = np.stack([sample.visible[name] for sample in ready])
             if not mask.all():

@@ -90,14 +90,14 @@ def _submit(
     sums = (f"rs-map-first-sums-{token}", *tile, one.label)
     held = found.reads.setdefault(work.lattice.group, FirstReads({}, {}))
     reads: dict[Any, Any] = {}
+    placement = cluster.watch.placement
     pixels: Any = held.pixels.get(tile)
     if pixels is None:
         pixels = (f"rs-map-first-pixels-{token}", *tile)
         handed = _first_bytes(cluster, part, tile, held=held, reads=reads)
-        reads[pixels] = (pixels_task, shared, source, handed)
+        reads[pixels] = (pixels_task, shared, source, handed, tuple(placement.embed))
     area = inside_area(work, one, source)
     embeds = {sums: (positions_task, shared, one.label, area, [pixels])}
-    placement = cluster.watch.placement
     layers = {
         "read": MaterializedLayer(reads, annotations={"resources": dict(placement.read)} if placement.read else {}),
         "embed": MaterializedLayer(embeds, annotations={"resources": dict(placement.embed)} if placement.embed else {}),

@@ -14,6 +14,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import secede
 
 from rs_embed_dask.engine.reading import share_caps
+from rs_embed_dask.engine.stages import load_meanwhile
 from rs_embed_dask.maps.pieces import PixelPart, ReadArea, first_bytes, read_piece
 from rs_embed_dask.maps.precision import Loss
 from rs_embed_dask.maps.published import product_sums
@@ -112,10 +113,14 @@ def hand_on_task(handed: Sequence[HandedBytes], source: Rect, side: str, most_by
     return (together.to_the_right if side == "right" else together.below)(extent, most_bytes)
 
 
-def pixels_task(job: SharedValue, source: Rect, handed: Sequence[HandedBytes] = ()) -> PixelPart:
-    """Read a rectangle of pixels, once for all models, from the bytes that are there and whatever is missing."""
+def pixels_task(job: SharedValue, source: Rect, handed: Sequence[HandedBytes], embed: Sequence[str]) -> PixelPart:
+    """Read a rectangle of pixels, once for all models, from the bytes that are there and whatever is missing.
+
+    A worker with the resources `embed` loads the models meanwhile.
+    """
     share_caps()
     opened: MapJob = job.open()
+    load_meanwhile(opened.recipe, opened.labels, embed)
     with keeping_bytes(HandedBytes.joined(handed).cache()):
         part = read_piece(opened.recipe, opened.lattice, opened.labels, rect=source, temporal=opened.temporal)
     return replace(part, seconds=part.seconds + sum(one.seconds for one in handed))
@@ -225,7 +230,7 @@ class TileGraph:
         rest: dict[Key, Any] = {}
         strips: dict[Key, int] = {}
         blocks: dict[Key, str] = {}
-        pixels = self._read(tile, held, reads=reads, rest=rest, strips=strips)
+        pixels = self._read(tile, held, tuple(placement.embed), reads=reads, rest=rest, strips=strips)
         pieces = [*self._near("pixels", tile, "", held), pixels]
         self._cut(rest, strips, pixels, ("pixels", tile, ""), source)
         for label in self.work.labels(tile):
@@ -257,6 +262,7 @@ class TileGraph:
         self,
         tile: BlockIndex,
         held: Mapping[Key, Any],
+        embed: tuple[str, ...],
         *,
         reads: dict[Key, Any],
         rest: dict[Key, Any],
@@ -276,7 +282,7 @@ class TileGraph:
                     strips[key] = takers
         if tile in self.there:
             return self.there[tile]
-        reads[pixels] = (pixels_task, self.job, source, handed)
+        reads[pixels] = (pixels_task, self.job, source, handed, embed)
         return pixels
 
     def _cut(

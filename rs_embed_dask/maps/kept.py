@@ -66,7 +66,10 @@ def keep_decisions(store: MapStore, tables: Mapping[str, PositionTable], decisio
 
 def book_of(store: MapView, label: str) -> ScoreBook:
     """Return the sums of a model's scores so far."""
-    content = store.scores(label)
+    return _book(store, label, store.scores(label))
+
+
+def _book(store: MapView, label: str, content: bytes | None) -> ScoreBook:
     return ScoreBook() if content is None else ScoreBook.from_bytes(content, f"{store.location.name}/{label}")
 
 
@@ -88,6 +91,7 @@ class ScoreKeeper:
     def __init__(self, store: MapStore) -> None:
         self._store = store
         self._books: dict[str, ScoreBook] = {}
+        self._stored: dict[str, bytes | None] = {}
         self._new = 0
 
     def add(self, receipt: BlockReceipt, group: str, time: int) -> None:
@@ -95,7 +99,7 @@ class ScoreKeeper:
         if receipt.score is None:
             return
         if receipt.label not in self._books:
-            self._books[receipt.label] = book_of(self._store, receipt.label)
+            self._open(receipt.label)
         self._books[receipt.label].add(receipt.score, f"{group}/{time}", receipt.block)
         self._new += 1
         if self._new >= _KEEP_EVERY:
@@ -104,8 +108,15 @@ class ScoreKeeper:
     def keep(self) -> None:
         """Write all sums to the store."""
         for label, book in self._books.items():
-            self._store.keep_scores(label, book.to_bytes())
+            content = book.to_bytes()
+            self._store.keep_scores(label, content, over=self._stored[label])
+            self._stored[label] = content
         self._new = 0
+
+    def _open(self, label: str) -> None:
+        """Read the sums so far; what is written later takes the place of these alone."""
+        self._stored[label] = self._store.scores(label)
+        self._books[label] = _book(self._store, label, self._stored[label])
 
     @property
     def facts(self) -> dict[str, Any]:

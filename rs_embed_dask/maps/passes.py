@@ -90,15 +90,15 @@ def _model(one: Chosen, overlap: float, dims: int | None) -> MapModel:
 
 def _dim(one: Chosen, dims: int | None) -> int:
     """Return how many numbers of each vector are kept."""
-    own, card = one.card.dim(one.spec, OutputSpec.grid()), one.card
+    own, prefixes = one.card.dim(one.spec, OutputSpec.grid()), one.card.variant_for(one.spec).prefix_dims
     if dims in {None, own}:
         return own
-    if dims not in card.prefix_dims:
-        lengths = ", ".join(map(str, card.prefix_dims))
+    if dims not in prefixes:
+        lengths = ", ".join(map(str, prefixes))
         reason = "the first numbers of its vectors are not vectors of their own: it was not trained for that"
         if lengths:
             reason = f"it was trained so that the first {lengths} numbers of a vector are one, and no other prefix"
-        fix = f"give dims={card.prefix_dims[0]}" if lengths else 'leave dims out; dtype="int8" makes a map smaller'
+        fix = f"give dims={prefixes[0]}" if lengths else 'leave dims out; dtype="int8" makes a map smaller'
         raise PlanError(f"dims of {one.spec.label}", value=dims, reason=reason, fix=fix)
     return int(dims or own)
 

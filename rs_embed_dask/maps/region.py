@@ -18,10 +18,10 @@ import shapely
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import DIVISIONS, LONLAT, UTM, Rect, lattice_for, lattice_of
-from rs_embed_dask.maps.outline import cut, moved, outlines, polygons, to_degrees
 from rs_embed_dask.specs.accepted import CrsLike, TableLike
 from rs_embed_dask.specs.base import as_mapping, text
 from rs_embed_dask.specs.ground import POLE, WGS84, crs_facts, crs_text, geodesic_area
+from rs_embed_dask.specs.outline import cut, moved, outlines, polygons, to_degrees
 from rs_embed_dask.specs.places import read_frame
 from rs_embed_dask.specs.where import BBox, Polygon
 from rs_embed_dask.store.map_blocks import BlockSet

@@ -110,7 +110,8 @@ class Galileo(nn.Module):
         maps, masks = [], []
         for name, source, channels in SPACE_TIME:
             images = batch.images.get(source)
-            if images is None:
+            hidden = batch.inputs[source].masked_at if source in batch.inputs else frozenset()
+            if images is None or not hidden.isdisjoint(channels):
                 maps.append(blank)
                 masks.append(torch.zeros(pixels.shape[:2], dtype=torch.bool, device=pixels.device))
                 continue

@@ -12,12 +12,13 @@ from rs_embed_dask.imagery.sensors import sensor, sources_of
 from rs_embed_dask.models import all_cards, card as card_of
 from rs_embed_dask.pages import wording as words
 from rs_embed_dask.pages.wording import lengths, modality_texts
+from rs_embed_dask.preprocess.inputs import DEGREES
 from rs_embed_dask.preprocess.steps import MinMax
 from rs_embed_dask.show.tables import Section, page_html, page_markdown, page_text, table_html, table_text
 from rs_embed_dask.specs import ModelSpec, OutputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rs_embed_dask.cards.card import Card, Product, Variant
@@ -32,6 +33,7 @@ FREE_PX: Final = 64
 GRID_PX: Final = 64
 LARGEST_M: Final = 50_000.0
 SUMMER: Final = 'rs.TemporalSpec.range("2022-06-01", "2022-09-01")'
+ARRAYS: Final = "Arrays of your own: (frame, band, y, x)"
 IMPORTS: Final = ("import numpy as np", "import rs_embed_dask as rs", "")
 
 
@@ -39,11 +41,12 @@ def example(card: Card) -> str:
     """Return Python code that embeds a place, and an array, with the model's default variant."""
     if card.product is not None:
         return "\n".join(_product(card, card.product))
-    first = card.resolved_inputs(ModelSpec(card.id))[0]
+    inputs = card.resolved_inputs(ModelSpec(card.id))
+    first = inputs[0]
     side = first.size_px or min(first.max_px or FREE_PX, FREE_PX)
     start = [*IMPORTS, f"model = {_spec(card)}", _output(card)]
-    if not first.sensors:
-        return "\n".join([*start, *_arrays(card, first, side, name="embedding"), _shape(card)])
+    if not all(one.sensors for one in inputs):
+        return "\n".join([*start, *_arrays(card, inputs, side, name="embedding"), _shape(card)])
     buffer = side * first.resolution_m / 2
     lines = [
         f"summer = {SUMMER}",
@@ -51,7 +54,7 @@ def example(card: Card) -> str:
         "embedding = rs.get_embedding(model, place, summer, output=output)",
         _shape(card),
     ]
-    return "\n".join([*start, *lines, *_arrays(card, first, side, name="mine")])
+    return "\n".join([*start, *lines, *_arrays(card, inputs, side, name="mine")])
 
 
 def _product(card: Card, product: Product) -> list[str]:
@@ -86,16 +89,24 @@ def _spec(card: Card) -> str:
     return f'rs.ModelSpec("{card.id}", {", ".join(arguments)})' if arguments else f'rs.ModelSpec("{card.id}")'
 
 
-def _arrays(card: Card, first: Inputs, side: int, *, name: str) -> list[str]:
+def _arrays(card: Card, inputs: Sequence[Inputs], side: int, *, name: str) -> list[str]:
+    first = inputs[0]
     policy, sides = first.frames.policy, [SIDES[extra] for extra in card.extras if extra in SIDES]
     days = DAYS[:1] if policy == "single" else sorted(DAYS)
     frames = len(days) if "dates" in card.extras else first.frames.n or len(days)
     call = ", ".join([*(text.format(metres=first.resolution_m) for text in sides), "output=output"])
+    dates, missing = json.dumps(days), "NaN where missing"
+    pixels = {one.modality: _pixels(one, (frames, len(one.bands), side, side)) for one in inputs}
+    units = {one.modality: words.unit_text(one.unit) for one in inputs}
+    made = [f"# {ARRAYS}, {units[first.modality]}, {missing}.", f"pixels = {pixels[first.modality]}"]
+    if len(inputs) > 1:
+        lines = (f'    "{of}": {code},  # {units[of]}' for of, code in pixels.items())
+        made = [f"# {ARRAYS}, {missing}.", "pixels = {", *lines, "}"]
+        dates = f"dict.fromkeys(pixels, {dates})" if first.apart else dates
     return [
         "",
-        f"# Arrays of your own: (frame, band, y, x), {words.unit_text(first.unit)}, NaN where missing.",
-        f"pixels = {_pixels(first, (frames, len(first.bands), side, side))}",
-        *([f"dates = {json.dumps(days)}  # one per frame"] if "dates" in card.extras else []),
+        *made,
+        *([f"dates = {dates}  # one per frame"] if "dates" in card.extras else []),
         "loaded = rs.load_model(model)",
         f"{name} = loaded.embed(pixels, {call})",
     ]
@@ -119,6 +130,8 @@ SIDE: Final = {
 ROUTES: Final = {"planetary_computer": "planetary_computer", "earth_search": "stac (Earth Search)"}
 COARSE_M: Final = 1000.0
 EVERYTHING: Final = "files and synthetic have every sensor"
+READ: Final = "its vectors are read, not computed"
+PLACED: Final = "its vectors are worked out from coordinates, without imagery"
 
 
 @dataclass(frozen=True)
@@ -193,14 +206,17 @@ def _what(card: Card) -> Iterator[tuple[str, str]]:
     plus = ", joined by `+`" if card.together else ""
     modalities = ", ".join(words.modality_texts(card))
     yield "`modality=`", f"{modalities}{plus}; default: the first" if modalities else ""
-    yield "kind", "its vectors are read, not computed" if card.kind == "product" else ""
+    yield "kind", "" if card.product is None else READ if card.is_published else PLACED
     yield "paper", card.paper
     yield "citation", card.citation
     yield "written from", card.source
     yield "licence of the code", card.code_licence
     terms = dict.fromkeys(variant.weights for variant in card.variants if variant.weights)
     licences = ", ".join(dict.fromkeys(weights.licence for weights in terms))
-    yield "licence of the weights", licences or ("it has no weights" if card.product is None else "")
+    yield (
+        "licence of the weights",
+        licences or ("" if card.is_published else "it has no weights"),
+    )
     if any(weights.restricted for weights in terms):
         yield "to accept it", "`accept_licence=True` in ModelSpec or load_model, `--accept-licence` on the command line"
     yield "arithmetic", "always float32" if card.float32 else ""
@@ -208,7 +224,7 @@ def _what(card: Card) -> Iterator[tuple[str, str]]:
 
 def _product_rows(card: Card) -> Iterator[tuple[str, str]]:
     product = card.product
-    if product is None:
+    if product is None or not card.is_published:
         return
     first, last = product.years
     yield "read from", product.base_url
@@ -275,7 +291,7 @@ def _input_sections(card: Card, inputs: Inputs) -> Iterator[Section]:
 
 def _input_rows(card: Card, inputs: Inputs) -> Iterator[tuple[str, str]]:
     yield "unit", words.unit_text(inputs.unit)
-    yield "bands", "any of them, by the option `bands`" if card.any_bands else ""
+    yield "bands", words.some_bands_text(card)
     yield "read from", _sensors_text(inputs)
     yield "at", f"{inputs.resolution_m:g} m"
     yield "image", words.size_text(inputs, card.patch_px)
@@ -298,6 +314,8 @@ def _own_mask(inputs: Inputs) -> str:
 
 def _sensors_text(inputs: Inputs) -> str:
     """Name the sensors, the preferred one first, each with the providers that offer it."""
+    if inputs.unit == DEGREES:
+        return "where the pixels lie: an array's x, y and reference system"
     if not inputs.sensors:
         return "arrays of your own; no provider offers it"
     had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
@@ -444,7 +462,7 @@ def fetch_weights(name: str, *, variant: str | None = None, accept_licence: bool
 
 
 def _row(card: Card) -> dict[str, Any]:
-    none = NO_WEIGHTS if card.product is None else card.product.licence
+    none = (card.product and card.product.licence) or NO_WEIGHTS
     terms = (none if variant.weights is None else variant.weights.licence for variant in card.variants)
     return {
         "id": card.id,

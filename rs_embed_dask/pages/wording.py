@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from rs_embed_dask.preprocess.inputs import DEGREES, MASKED
 from rs_embed_dask.preprocess.steps import (
     Byte,
     Clip,
@@ -45,6 +46,7 @@ __all__ = [
     "per_band_numbers",
     "rectangle_text",
     "size_text",
+    "some_bands_text",
     "step_text",
     "steps_texts",
     "unit_text",
@@ -57,6 +59,7 @@ UNITS: Final = {
     "kelvin": "kelvin",
     "byte": "8-bit values, 0 to 255",
     "m": "metres",
+    DEGREES: "degrees from the place's centre",
     "percent_kelvin": "percent reflectance or kelvin by band",
 }
 FEW: Final = 4
@@ -186,6 +189,7 @@ def frames_text(frames: Frames) -> str:
         "fixed": f"{frames.n} equal parts of the span",
         "equal": f"equal parts of the span, each of about {frames.days} days{most}",
         "months": f"one frame per calendar month{most}",
+        "available": f"one frame per day on which there are acquisitions{most}",
     }[frames.policy]
 
 
@@ -201,6 +205,15 @@ def fill_text(inputs: Inputs) -> str:
     share = f"has at most {inputs.min_valid:.0%} valid pixels" if inputs.min_valid else "has no valid pixel"
     what = "hidden from attention" if inputs.empty == "mask" else "left out"
     return f"{text}; a frame in which some band {share} is {what}"
+
+
+def some_bands_text(card: Card) -> str:
+    """Say whether some of the bands will do, and what becomes of the others."""
+    if not card.any_bands and not card.masks:
+        return ""
+    rules = {variant.name: MASKED.get(variant.masks or card.masks, "") for variant in card.variants}
+    rest = f"; the others are {grouped(rules)}" if any(rules.values()) else ""
+    return f"any of them, by the option `bands`{rest}"
 
 
 def per_band_numbers(inputs: Inputs) -> dict[str, tuple[float, ...]]:

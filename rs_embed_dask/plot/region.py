@@ -10,10 +10,13 @@ import xarray as xr
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.plot.canvas import axes_of, ground_ticks, ground_units
+from rs_embed_dask.plot.legend import draw_legend
 from rs_embed_dask.specs.ground import WGS84, project, side_text
 from rs_embed_dask.store.export.colours import NO_COLOUR
 from rs_embed_dask.store.export.fields import fields_of, map_tree
 from rs_embed_dask.store.export.layers import layers_of
+from rs_embed_dask.store.export.palette import palette_of
+from rs_embed_dask.store.export.pca import Pca
 from rs_embed_dask.store.map_store import MapStore
 
 if TYPE_CHECKING:
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from rs_embed_dask.plot.pca import Pca
     from rs_embed_dask.store import Target
+    from rs_embed_dask.store.export.colours import Colouring
     from rs_embed_dask.store.export.fields import MapField
     from rs_embed_dask.store.export.layers import Layer
 
@@ -46,10 +49,11 @@ def draw_map(
     pca: Pca | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one model's map as colours, each pixel of the picture by the token that it lies in.
+    """Draw one model's map as colours, each pixel of the picture by the token that it lies in; or classes and values.
 
     Nothing is interpolated, and where zones meet each pixel has one token, so that a line in the picture is one in the
-    map. The caption says what was done with the positions of the windows, and warns of random weights.
+    map. The caption says what was done with the positions of the windows, and warns of random weights. A map that a
+    probe, `classes` or `change` made is drawn by its first band, with a legend.
 
     Parameters
     ----------
@@ -87,26 +91,41 @@ def draw_map(
     view = None if isinstance(source, xr.DataTree) else MapStore.open(source)
     fields = fields_of(tree, model, group, span=span)
     fields = [one for one in fields if one.label == fields[0].label]
-    layers, basis = layers_of(fields, view, basis=pca, most=_MOST)
+    palette = palette_of(fields)
+    layers, basis = layers_of(fields, view, basis=pca or palette, most=_MOST)
     axes = axes_of(ax)
     crs, extent, image = _picture(layers)
     axes.imshow(image, extent=extent, interpolation="nearest", interpolation_stage="rgba")
     ground_ticks(axes, crs, across=True, up=True)
     first = fields[0]
     axes.set_title(f"{first.label}, {first.start} to {first.end}", loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(_caption(first, layers, basis, crs), loc="left", fontsize=8, color="0.35")
+    if palette is not None:
+        draw_legend(axes, palette, str(first.derived["bands"][0]))
+    facts = [_colours(first, basis), *_facts(first)]
+    axes.set_xlabel(_caption(first, layers, facts, crs), loc="left", fontsize=8, color="0.35")
     return axes
 
 
-def _caption(field: MapField, layers: Sequence[Layer], basis: Pca, crs: str) -> str:
-    """Say what the colours are, what was done with positions, and whether the weights mean anything."""
+def _colours(field: MapField, basis: Colouring) -> str:
+    if isinstance(basis, Pca):
+        return f"{field.dim} dimensions as three colours ({basis.explained.sum():.0%} of the variance)"
+    return f"{field.derived['bands'][0]}, by {field.derived['by']}"
+
+
+def _facts(field: MapField) -> list[str]:
+    """Say what was done with positions, and whether the weights mean anything."""
+    if field.derived:
+        return []
+    return [field.positions or "positions: nothing is recorded of them", *([RANDOM] if field.is_random else [])]
+
+
+def _caption(field: MapField, layers: Sequence[Layer], told: Sequence[str], crs: str) -> str:
+    """Say what is drawn, the first of `told` with the size of its cells, and what the ticks are."""
     factor = max(one.factor for one in layers)
     token = side_text(field.token_m, field.crs)
     cells = f"tokens of {token}" if factor == 1 else f"means of {factor} × {factor} tokens of {token}"
-    colours = f"{field.dim} dimensions as three colours ({basis.explained.sum():.0%} of the variance); {cells}"
-    positions = field.positions or "positions: nothing is recorded of them"
     ticks = "; ".join(ground_units(crs)) if crs == field.crs else "km east and north of the middle"
-    facts = [colours, positions, *([RANDOM] if field.is_random else []), ticks]
+    facts = [f"{told[0]}; {cells}", *told[1:], ticks]
     return "\n".join(line for fact in facts for line in textwrap.wrap(fact, _LINE))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.preprocess.inputs import Inputs
 
-__all__ = ["Batch", "Tokens", "resize", "run_steps", "same_places"]
+__all__ = ["Batch", "Tokens", "completed", "resize", "run_steps", "same_places"]
 
 
 @dataclass
@@ -119,6 +119,22 @@ class Tokens:
     each: Tensor | None = None
     over: Literal["mean", "max", "concat"] = "mean"
     extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+def completed(images: Tensor, inputs: Inputs, size: tuple[int, int], *, crop: tuple[int, int] | None = None) -> Tensor:
+    """Convert (N, C, H, W) of the given bands to the network's input of all bands, the others masked: (N, D, H, W)."""
+    if inputs.whole is None or inputs.masking == "drop":
+        return run_steps(images, inputs.steps, size, crop=crop)
+    bands = inputs.whole.bands
+    if inputs.masking == "nearest":
+        waves = dict(zip(bands, inputs.whole.values("wavelength_nm"), strict=True))
+        nearest = [min(inputs.bands, key=lambda one: abs(waves[one] - waves[band])) for band in bands]
+        return run_steps(images[:, [inputs.bands.index(band) for band in nearest]], inputs.whole.steps, size, crop=crop)
+    some = run_steps(images, inputs.steps, size, crop=crop)
+    missing = torch.nan if inputs.masking == "hide" else 0.0
+    every = some.new_full((len(some), len(bands), *some.shape[2:]), missing)
+    every[:, [bands.index(band) for band in inputs.bands]] = some
+    return every
 
 
 _BITS = 22

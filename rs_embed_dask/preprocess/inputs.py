@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
@@ -12,9 +12,20 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = ["DEGREES", "LEVEL", "MASKED", "OF_LEVEL", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
 
 Scalar = str | int | float | bool | tuple[str, ...]
+DEGREES: Final = "degrees"
+"""The unit of what is worked out from where pixels lie: degrees east and north of the place's centre."""
+
+
+MASKED: Final = {
+    "drop": "left out",
+    "hide": "hidden from the network, with the bands that share their token",
+    "zero": "zero after scaling",
+    "nearest": "a copy of the band nearest in wavelength",
+}
+"""What becomes of bands that are not given, by the name of the rule, as each model's authors do."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,10 @@ class When:
         return replace(self, change=tuple(change.items()))
 
 
+LEVEL = Option("level", "any", ("any", "L1C", "L2A"), "of Sentinel-2; any: the first that the provider has")
+OF_LEVEL = tuple(When("level", name, (("sensors", (f"sentinel-2-{name.lower()}",)),)) for name in ("L1C", "L2A"))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """One modality that a model accepts."""
@@ -98,9 +113,11 @@ class Inputs:
     min_valid: float = 0.0
     per_band: tuple[tuple[str, tuple[float, ...]], ...] = ()
     when: tuple[When, ...] = ()
+    whole: Inputs | None = None
+    masking: str = ""
 
     def resolved(self, options: Mapping[str, Scalar]) -> Inputs:
-        """Apply the options: those named like a size field, the alternatives of `when`, and ``bands``."""
+        """Apply the options: those named like a size field, and the alternatives of `when`."""
         changes: dict[str, object] = {
             name: options[name] for name in ("max_px", "size_px", "patch_px", "rectangle") if options.get(name)
         }
@@ -111,9 +128,38 @@ class Inputs:
         for case in self.when:
             if options.get(case.option) == case.value:
                 changes.update(case.change)
-        inputs = replace(self, **changes, when=()) if changes else self  # type: ignore[arg-type]
-        bands = options.get("bands", ())
-        return inputs.take(bands) if isinstance(bands, tuple) and bands else inputs
+        return replace(self, **changes, when=()) if changes else self  # type: ignore[arg-type]
+
+    def only(self, bands: tuple[str, ...], how: str) -> Inputs:
+        """Take those of its bands that are named, all if none is, and mask the others by a rule of `MASKED`."""
+        own = tuple(band for band in bands if band in self.bands)
+        if not own or own == self.bands:
+            return self
+        whole = self.whole or self
+        some = replace(whole.take(own), whole=whole if how else None, masking=how)
+        what, reason, fix = f"bands of {self.modality}", "", f"add some of {', '.join(self.bands)}"
+        if how == "nearest" and "wavelength_nm" not in dict(whole.per_band):
+            reason = "they have no wavelengths, so no band is the nearest"
+        elif len(some.masked) == len(whole.bands):
+            reason = "a token needs all bands of its group, and no group is whole"
+        if reason:
+            raise SpecError(what, value=own, reason=reason, fix=fix)
+        return some
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """Bands that are not given, and those that are hidden with them."""
+        if self.whole is None:
+            return ()
+        bands = self.whole.bands
+        groups = self.whole.values("group") if self.masking == "hide" else tuple(range(len(bands)))
+        broken = {group for group, band in zip(groups, bands, strict=True) if band not in self.bands}
+        return tuple(band for group, band in zip(groups, bands, strict=True) if group in broken)
+
+    @property
+    def masked_at(self) -> frozenset[int]:
+        """Where those lie among all bands."""
+        return frozenset(self.whole.bands.index(band) for band in self.masked) if self.whole else frozenset()
 
     def take(self, bands: tuple[str, ...]) -> Inputs:
         """Select bands, with their statistics."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,12 +12,13 @@ from rs_embed_dask.imagery.coverage import coverage_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from shapely import Geometry
 
     from rs_embed_dask.imagery.cube import Cube
+    from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid, Window
     from rs_embed_dask.preprocess.geometry import Fit
     from rs_embed_dask.preprocess.inputs import Inputs
@@ -53,6 +54,13 @@ class Sample:
         return height, width
 
 
+_DAY_OF: Final[dict[str, Callable[[Span], dt.date]]] = {
+    "start": lambda span: span.start,
+    "middle": lambda span: span.midpoint,
+}
+"""By what a modality is dated in its frames."""
+
+
 def from_cubes(
     cubes: Mapping[str, Cube],
     modalities: Sequence[Inputs],
@@ -79,11 +87,13 @@ def from_cubes(
         pixels[inputs.modality] = chosen.values
     read = cubes[modalities[0].modality].read
     fill = "card" if read.fetch.fill is None else read.fetch.fill
-    dates = tuple(span.start if modalities[0].dated == "start" else span.midpoint for span in read.frames)
+    days = {i.modality: tuple(map(_DAY_OF[i.dated], cubes[i.modality].read.frames)) for i in modalities}
     share = None if outline is None else coverage_of(outline, read.grid)
     where, remedy = read.grid, "take a longer span or allow more cloud"
+    own = days if all(inputs.apart for inputs in modalities) else {}
+    dates = days[modalities[0].modality]
     whole = Sample(pixels, dates, where.center_lonlat, where.resolution_m, where, crop, fill, remedy=remedy)
-    return replace(whole, outline=outline, share=share)
+    return replace(whole, outline=outline, share=share, dates_of=own)
 
 
 def admit(sample: Sample, modalities: Sequence[Inputs]) -> Sample:

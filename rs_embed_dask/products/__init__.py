@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from rs_embed_dask import cards, models
-from rs_embed_dask.products.field import ProductField, Reader, ServesProducts
+from rs_embed_dask.products.field import ProductField, Reader, ReadsManyPlaces, ServesProducts
 
 if TYPE_CHECKING:
     from rs_embed_dask.models import Card
     from rs_embed_dask.specs import ModelSpec
 
-__all__ = ["ProductField", "Reader", "ServesProducts", "reader_for"]
+__all__ = ["ProductField", "Reader", "ReadsManyPlaces", "ServesProducts", "reader_for"]
 
-_OURS = ("copernicus", "gse", "tessera")
+_OURS = ("copernicus", "gse", "location", "tessera")
 
 
 def reader_for(card: Card, spec: ModelSpec, provider: object = None) -> Reader:

@@ -13,8 +13,8 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
-from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import ProductField, centres
+from rs_embed_dask.imagery.grid import Grid, centres, grid_for
+from rs_embed_dask.products.field import ProductField
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.nearest import pixels_under

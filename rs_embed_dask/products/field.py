@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.grid import Grid
-from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.imagery.grid import Grid, centres
 
 if TYPE_CHECKING:
     from rs_embed_dask.providers.registry import Estimate
     from rs_embed_dask.specs import Spatial, TemporalSpec
 
-__all__ = ["ProductField", "Reader", "ServesProducts", "Tile", "centres", "mosaic", "year_of"]
+__all__ = [
+    "ProductField",
+    "Reader",
+    "ReadsManyPlaces",
+    "ServesManyPlaces",
+    "ServesProducts",
+    "Tile",
+    "mosaic",
+    "year_of",
+]
 
 Vectors = NDArray[np.float32]
 
@@ -90,6 +98,33 @@ class ServesProducts(Protocol):
         """Return decoded vectors (D, h, w), NaN where there are none."""
 
 
+@runtime_checkable
+class ServesManyPlaces(ServesProducts, Protocol):
+    """A provider that reads a product at several places by one request."""
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places of one request."""
+
+    def requests_of(self, shape: tuple[int, int], bands: int) -> float:
+        """Return how many requests a place takes, or its share of one."""
+
+    def products(self, collection: str, bands: tuple[str, ...], grids: Sequence[Grid], *, span: Span) -> list[Vectors]:
+        """Return what `product` would at each place."""
+
+
+@runtime_checkable
+class ReadsManyPlaces(Protocol):
+    """A reader that has a better way than `read` for several places."""
+
+    @property
+    def places_at_once(self) -> int:
+        """Most places that are best read together."""
+
+    def read_many(self, grids: Sequence[Grid], temporal: TemporalSpec) -> list[ProductField]:
+        """Return what `read` would of each grid."""
+
+
 def year_of(temporal: TemporalSpec, name: str, years: tuple[int, int]) -> tuple[int, Span]:
     """Return the year that a span lies in, and the whole of it."""
     year, last = temporal.start_date.year, (temporal.end_date - dt.timedelta(days=1)).year
@@ -134,12 +169,6 @@ class Tile(Protocol):
 
     def read(self, rows: Numbers, columns: Numbers) -> NDArray[np.float32]:
         """Return the decoded vectors (D, n) of n pixels, NaN where there is none."""
-
-
-def centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return longitude and latitude of every pixel centre, (h, w) each; longitudes in [-180, 180)."""
-    lon, lat = project(grid.crs, WGS84, *np.meshgrid(grid.xs, grid.ys))
-    return (lon + 180.0) % 360.0 - 180.0, lat
 
 
 def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import ProductField, ServesProducts, mosaic, year_of
+from rs_embed_dask.products.field import ProductField, ServesManyPlaces, ServesProducts, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, damaged, mirror_of
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.reach import services_of
@@ -20,6 +21,7 @@ from rs_embed_dask.providers.registry import Estimate
 from rs_embed_dask.specs.ground import outline, project
 
 if TYPE_CHECKING:
+    from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.models import Card
     from rs_embed_dask.products.mirror import Table
     from rs_embed_dask.specs import ModelSpec, Spatial, TemporalSpec
@@ -80,8 +82,7 @@ class Gse:
         """Read the vectors of a grid; see `Reader`."""
         year, span = year_of(temporal, self.name, self.years)
         if self.through is not None:
-            values = np.asarray(self.through.product(COLLECTION, BANDS, grid, span=span), np.float32)
-            return ProductField(values, grid, span, (f"{COLLECTION}/{year}",), unit=self.unit)
+            return self._served(self.through.product(COLLECTION, BANDS, grid, span=span), grid, span)
         tiles = self._tiles(grid, year)
         if not tiles:
             reason = f"no tile of {year} touches it"
@@ -90,8 +91,28 @@ class Gse:
         values, names = mosaic(grid, tiles, len(BANDS))
         return ProductField(values, grid, span, names, unit=self.unit)
 
+    @property
+    def places_at_once(self) -> int:
+        """How many places one request reads."""
+        return self.through.places_at_once if isinstance(self.through, ServesManyPlaces) else 1
+
+    def read_many(self, grids: Sequence[Grid], temporal: TemporalSpec) -> list[ProductField]:
+        """Read the vectors of several grids, in few requests where the provider can."""
+        if not isinstance(self.through, ServesManyPlaces):
+            return [self.read(grid, temporal) for grid in grids]
+        _, span = year_of(temporal, self.name, self.years)
+        served = self.through.products(COLLECTION, BANDS, grids, span=span)
+        return [self._served(values, grid, span) for values, grid in zip(served, grids, strict=True)]
+
+    def _served(self, values: NDArray[np.float32], grid: Grid, span: Span) -> ProductField:
+        names = (f"{COLLECTION}/{span.start.year}",)
+        return ProductField(np.asarray(values, np.float32), grid, span, names, unit=self.unit)
+
     def estimate(self, grid: Grid) -> Estimate:
         """Estimate the cost of a read: about one block of all bands per 256 pixels of each side."""
+        if isinstance(self.through, ServesManyPlaces):
+            requests = self.through.requests_of(grid.shape, len(BANDS))
+            return Estimate(1, requests, int(np.prod(grid.shape)) * len(BANDS) * 4)
         blocks = int(np.prod([-(-side * grid.resolution_m // 2560) + 1 for side in grid.shape]))
         size = blocks * 256 * 256 * len(BANDS)
         return Estimate(1, blocks + 1, size)

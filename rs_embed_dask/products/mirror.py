@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.providers.addresses import plain_address
+from rs_embed_dask.providers.heads import user_folder
 from rs_embed_dask.providers.http import AbsentError, Access, read_range
 
 __all__ = ["Cache", "Mirror", "Npy", "Table", "download", "mirror_of", "open_npy", "short"]
@@ -101,9 +101,8 @@ class Cache:
         """The folder."""
         if self.folder:
             return Path(self.folder).expanduser()
-        parts = ("Library", "Caches") if sys.platform == "darwin" else (".cache",)
         try:
-            return Path.home().joinpath(*parts, "rs-embed-dask")
+            return user_folder()
         except RuntimeError as error:
             fix = "set HOME to a folder that can be written to"
             raise ProviderError("cache", reason="this user has no home folder", fix=fix) from error

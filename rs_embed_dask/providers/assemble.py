@@ -18,7 +18,7 @@ import numpy as np
 
 from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.composite import frame_of
-from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
+from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, RawParts, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
 from rs_embed_dask.imagery.scenes import Scene, ordered
 
@@ -77,27 +77,37 @@ def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: d
     """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
     frames = _by_frame(read, scenes)
     at = {scene.id: i for i, scene in enumerate(scenes)}
-    merged = {0: -1, 1: -1, 2: -1, 3: -1} if recipe.how == "clearest" else {0: -1, 1: -1}
-    parts = {t: raw[[at[s.id] for s in members]].rechunk(merged) for t, members in enumerate(frames) if members}
+    parts = {t: _rows(raw, [at[s.id] for s in members]) for t, members in enumerate(frames) if members}
+    if recipe.how == "clearest":
+        parts = {t: part.rechunk({2: -1, 3: -1}) for t, part in parts.items()}
     plan = _Plan(read, frames, next(iter(parts.values())).chunks[2:])
     name = _fresh("frame")
     tasks: dict[_Keys, Any] = {}
     layers: dict[str, tuple[Any, set[str]]] = {}
     for t, part in parts.items():
         make = partial(_stacked, scenes=frames[t], recipe=recipe)
-        tasks.update({(name, t, i, j): (make, (part.name, 0, 0, i, j)) for i, j, _ in plan.windows})
-        graph = part.__dask_graph__()
+        down, across = (range(n) for n in part.numblocks[:2])
+        for i, j, _ in plan.windows:
+            tasks[name, t, i, j] = (make, [[(part.name, n, a, i, j) for a in across] for n in down])
+        graph = part.dask
         layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
     layers[name] = tasks, {part.name for part in parts.values()}
     return plan.dataset(name, layers)
+
+
+def _rows(raw: da.Array, rows: list[int]) -> da.Array:
+    """Take some scenes out of a stack, without a copy where they lie side by side."""
+    first, last = rows[0], rows[-1] + 1
+    taken: da.Array = raw[first:last] if rows == list(range(first, last)) else raw[rows]
+    return taken
 
 
 def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameRecipe) -> FramePixels:
     return make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
 
 
-def _stacked(raw: Raw, *, scenes: tuple[Scene, ...], recipe: FrameRecipe) -> FramePixels:
-    return make_frame(raw, scenes, recipe, present=present_in(scenes, recipe))
+def _stacked(parts: list[list[Raw]], *, scenes: tuple[Scene, ...], recipe: FrameRecipe) -> FramePixels:
+    return make_frame(RawParts(parts), scenes, recipe, present=present_in(scenes, recipe))
 
 
 def _fresh(name: str) -> str:

@@ -28,12 +28,13 @@ PIECE_BYTES: Final = 2**18
 
 def body_of(pieces: Iterable[bytes], most_bytes: int) -> tuple[bytes, bool]:
     """Join the unpacked pieces of an answer, at most so many bytes, and tell whether there are more."""
-    body = bytearray()
+    parts, n_bytes = [], 0
     for piece in pieces:
-        body += piece
-        if len(body) > most_bytes:
-            return bytes(body[:most_bytes]), True
-    return bytes(body), False
+        parts.append(piece)
+        n_bytes += len(piece)
+        if n_bytes > most_bytes:
+            return b"".join(parts)[:most_bytes], True
+    return b"".join(parts), False
 
 
 class _BoundedStream(io.RawIOBase):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag
@@ -18,48 +16,38 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp
-from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
-from rs_embed_dask.providers.http import Access, read_range
+from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
+from rs_embed_dask.providers.heads import HeadFolder
+from rs_embed_dask.providers.http import Access, read_range, worthwhile_gap
 from rs_embed_dask.providers.kept import Piece
 from rs_embed_dask.providers.nearest import Coordinates, mover
+from rs_embed_dask.providers.ranges import Run, at_once, runs
 from rs_embed_dask.providers.retry import deadline, retried
 from rs_embed_dask.providers.tiff import (
-    HEIGHT,
-    NUMBERS,
-    ROWS_PER_STRIP,
-    STRIP_COUNTS,
-    STRIP_OFFSETS,
-    TILE_COUNTS,
-    TILE_OFFSETS,
-    WIDTH,
     Block,
     Blocks,
     BombError,
-    Directory,
     NotTiffError,
-    TiffEntry,
     TiffLayout,
     TiffLimits,
     check_blocks,
     read_layout,
 )
 
-__all__ = ["GeoTiff", "TiffTile", "excerpt", "open_geotiff", "specimen"]
+__all__ = ["GeoTiff", "TiffTile", "open_geotiff"]
 
 HEAD_BYTES: Final = 32_768
 MOST_HEADS: Final = 1024
 MOST_HEAD_BYTES: Final = 2**28
-# a gap this small is cheaper to read than to split a request for
-WORTHWHILE_GAP: Final = 65_536
 TIFF: Final = (b"II", b"MM")
-AT_ONCE: Final = 8
 _BEYOND: Final = "leave out this item, or raise the limits of its provider if you trust the file"
-QUIET: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 Pixels = npt.NDArray[np.float32]
+Take = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""From the pixels of a window (H, W) to those that are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +80,26 @@ class GeoTiff:
 
     def read(self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access) -> Pixels:
         """Return the pixels [rows) x [columns) of a band as float32, NaN where they are missing."""
-        raw, empty = self._seen(band, rows, columns, access)
+        raw, missing = self.numbers(band, rows, columns, access=access)
         pixels: Pixels = raw.astype(np.float32)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            pixels[raw == self.nodata] = np.nan
-        if empty is not None:
-            pixels[empty] = np.nan
+        if missing is not None:
+            pixels[missing] = np.nan
         return pixels
+
+    def numbers(
+        self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, access: Access, take: Take | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+        """Return the numbers of a window of a band, or what is taken of them, and where they mean nothing, if anywhere.
+
+        NaN means nothing too, and is not among those.
+        """
+        raw, empty = self._seen(band, rows, columns, access)
+        if take is not None:
+            raw, empty = take(raw), None if empty is None else take(empty)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            missing: npt.NDArray[np.bool_] = raw == self.nodata
+            empty = missing if empty is None else empty | missing
+        return raw, empty
 
     def _seen(
         self, band: int, rows: tuple[int, int], columns: tuple[int, int], access: Access
@@ -135,11 +136,11 @@ class GeoTiff:
         whole = self.layout.offsets.shape[0] == 1
         decoded = []
         for plane in planes:
-            bytes_of = {(row, column): cut(pieces, offset, length) for row, column, offset, length in spans[plane]}
-            data = excerpt(self.layout, blocks, band=plane, data_of=bytes_of)
+            body, places = _body(spans[plane], pieces)
+            head = excerpt_head(self.layout, blocks, band=plane, places=places)
             indexes = (None if whole else plane + 1) if band is None else band
-            decoded.append(self._decoded(data, indexes, window))
-        return np.concatenate(decoded)
+            decoded.append(self._decoded([head, *body], indexes, window))
+        return np.concatenate(decoded) if len(decoded) > 1 else decoded[0]
 
     def tiles(
         self, band: int, rows: tuple[int, int], columns: tuple[int, int], *, limits: TiffLimits
@@ -174,11 +175,11 @@ class GeoTiff:
         """Return pieces that hold blocks of (offset, length), each byte fetched at most once where bytes are kept."""
         head = [(piece.start, piece.stop) for piece in self.head]
 
-        def missing(there: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-            return runs(needed, [*head, *there])
+        def missing(there: Iterable[Run]) -> list[Run]:
+            return runs(needed, [*head, *there], worthwhile_gap(self.href))
 
-        def fetch(runs_: list[tuple[int, int]]) -> list[Piece]:
-            return self._fetch_all(runs_, access)
+        def fetch(wanted: list[Run]) -> list[Piece]:
+            return at_once(lambda run: self._fetch(*run, access), wanted)
 
         if access.cache is None:
             return [*self.head, *fetch(missing(()))]
@@ -197,28 +198,20 @@ class GeoTiff:
         if fault:
             raise ProviderError(label(self.href), value=urldefrag(self.href).url, reason=fault, fix=_BEYOND)
 
-    def _decoded(self, data: bytes, band: int | None, window: Window) -> npt.NDArray[Any]:
+    def _decoded(self, parts: list[bytes], band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
         try:
-            with ExitStack() as stack:
-                raw = _open(stack, data).read(None if band is None else [band], window=window)
+            return decode(parts, None if band is None else [band], window)
         except rasterio.errors.RasterioError as error:
             fault = str(error)
-        if fault:
-            reason = f"its pixels cannot be decoded: {fault}"
-            raise ProviderError(label(self.href), reason=reason, fix="leave out this item")
-        return np.asarray(raw)
-
-    def _fetch_all(self, runs_: list[tuple[int, int]], access: Access) -> list[Piece]:
-        if len(runs_) <= 1:
-            return [self._fetch(start, stop, access) for start, stop in runs_]
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rs-range") as threads:
-            return list(threads.map(lambda run: self._fetch(run[0], run[1], access), runs_))
+        reason = f"its pixels cannot be decoded: {fault}"
+        raise ProviderError(label(self.href), reason=reason, fix="leave out this item")
 
     def _fetch(self, start: int, stop: int, access: Access) -> Piece:
         piece = read_range(self.href, start, stop - start, access=access, size=self.head[0].size)
         if piece.size != self.head[0].size:
             _HEADS.drop(self.href)
+            _FOLDER.drop(self.href)
             raise TransientError(label(self.href), reason="the file changed while it was read", fix="read it again")
         return piece
 
@@ -289,8 +282,12 @@ def open_geotiff(href: str, *, access: Access) -> GeoTiff:
     return _HEADS.get(href) or _HEADS.once(href, read)
 
 
+_FOLDER: Final = HeadFolder()
+
+
 def _opened(href: str, access: Access) -> GeoTiff:
-    pieces: list[Piece] = []
+    kept = _FOLDER.get(href)
+    pieces: list[Piece] = [] if kept is None else [kept]
 
     def fetch(offset: int, length: int) -> bytes:
         for piece in pieces:
@@ -312,14 +309,24 @@ def _opened(href: str, access: Access) -> GeoTiff:
     if fault:
         fix = "only GeoTIFF assets are read; name the asset that is one"
         raise ProviderError(label(href), value=urldefrag(href).url, reason=fault, fix=fix)
-    return _describe(href, layout, tuple(pieces))
+    file = _describe(href, layout, tuple(pieces))
+    if len(pieces) > 1 or _holds_blocks(layout, first):
+        return file
+    if kept is None and not first.is_of_whole:
+        _FOLDER.put(href, first)
+    return replace(file, head=(Piece(0, b"", first.size),))  # its directory has been read, and that is all it holds
+
+
+def _holds_blocks(layout: TiffLayout, head: Piece) -> bool:
+    """Return whether a head holds blocks of the image, or of its mask."""
+    of_mask = layout.mask is not None and _holds_blocks(layout.mask, head)
+    return of_mask or bool((layout.offsets + layout.counts <= head.stop).any())
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:
     """Ask GDAL for what only it understands: coordinate system, transform and missing value."""
     if layout.placed:
-        with ExitStack() as stack:
-            source = _open(stack, specimen(layout))
+        with opened(specimen(layout)) as source:
             if source.crs is not None:
                 code = source.crs.to_epsg()
                 crs = f"EPSG:{code}" if code else source.crs.to_wkt()
@@ -333,120 +340,32 @@ def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff
     )
 
 
-def _open(stack: ExitStack, data: bytes) -> rasterio.DatasetReader:
-    stack.enter_context(rasterio.Env(**QUIET))
-    memory = stack.enter_context(MemoryFile(data, ext=".tif"))
-    return stack.enter_context(memory.open(driver="GTiff"))
+def _body(
+    spans: Iterable[Block], pieces: Iterable[Piece]
+) -> tuple[list[bytes], dict[tuple[int, int], tuple[int, int]]]:
+    """Return the bytes of the pieces that hold blocks, and where in them each block lies: row and column to offset."""
+    body: list[bytes] = []
+    begins: dict[int, int] = {}
+    places: dict[tuple[int, int], tuple[int, int]] = {}
+    for row, column, offset, length in spans:
+        piece = _holding(pieces, offset, length)
+        if id(piece) not in begins:
+            begins[id(piece)] = sum(map(len, body))
+            body.append(piece.data)
+        places[row, column] = begins[id(piece)] + offset - piece.start, length
+    return body, places
+
+
+def _holding(pieces: Iterable[Piece], offset: int, length: int) -> Piece:
+    return next(piece for piece in pieces if piece.start <= offset and offset + length <= piece.stop)
 
 
 def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
     """Return bytes of a file from the piece that holds them."""
-    piece = next(p for p in pieces if p.start <= offset and offset + length <= p.stop)
+    piece = _holding(pieces, offset, length)
     return piece.data[offset - piece.start : offset - piece.start + length]
-
-
-def runs(blocks: Iterable[tuple[int, int]], available: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the fewest runs of bytes [start, stop) that hold blocks of (offset, length) beyond what is available.
-
-    Parameters
-    ----------
-    blocks
-        Offset and length of each.
-    available
-        Runs that are there already.
-
-    Examples
-    --------
-    >>> runs([(40_000, 100), (40_108, 100), (9_000_000, 50)], [(0, 32_768)])
-    [(40000, 40208), (9000000, 9000050)]
-    """
-    have = tuple(available)
-    merged: list[tuple[int, int]] = []
-    for offset, length in sorted(set(blocks)):
-        stop = offset + length
-        if any(a <= offset and stop <= b for a, b in have):
-            continue
-        if merged and offset - merged[-1][1] <= WORTHWHILE_GAP:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
-        else:
-            merged.append((offset, stop))
-    return merged
 
 
 def label(href: str) -> str:
     """Return what a link is called in messages."""
     return unquote(urldefrag(href).fragment) or "file"
-
-
-# these hold addresses of other directories
-POINTERS: Final = frozenset({330, 34665, 34853, 40965})
-# GeoTIFF's keys: their content is known by the time pixels are read, and parsing them takes GDAL longest
-GEO_KEYS: Final = frozenset({34735, 34736, 34737})
-LONG, LONG8 = 4, 16
-
-
-def specimen(layout: TiffLayout) -> bytes:
-    """Return a TIFF of one block without data, from which GDAL reads what the large file is: CRS, transform, bands."""
-    return _excerpt(layout, Blocks(0, 0, 1, 1), band=0, data_of={})
-
-
-def excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, data_of: Mapping[tuple[int, int], bytes]) -> bytes:
-    """Return a TIFF of a rectangle of blocks."""
-    entries = {tag: entry for tag, entry in layout.directory.entries.items() if tag not in GEO_KEYS}
-    plain = replace(layout, directory=replace(layout.directory, entries=entries))
-    return _excerpt(plain, blocks, band=band, data_of=data_of)
-
-
-def _excerpt(layout: TiffLayout, blocks: Blocks, *, band: int, data_of: Mapping[tuple[int, int], bytes]) -> bytes:
-    directory = layout.directory
-    planes = layout.offsets.shape[0]
-    counts = np.zeros((planes, blocks.rows, blocks.columns), np.uint64)
-    offsets = np.zeros_like(counts)
-    at = 0
-    for (row, column), data in data_of.items():
-        here = layout.plane(band), row - blocks.row, column - blocks.column
-        counts[here], offsets[here] = len(data), at
-        at += len(data)
-    tags = _tags(layout, blocks, offsets, counts)
-    start = len(_directory_bytes(directory, tags))
-    tags = _tags(layout, blocks, np.where(counts > 0, offsets + np.uint64(start), 0), counts)
-    return _directory_bytes(directory, tags) + b"".join(data_of.values())
-
-
-def _tags(layout: TiffLayout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, TiffEntry]:
-    """Return the large file's entries with size and blocks of the excerpt."""
-    directory = layout.directory
-    width = min(blocks.columns * layout.block_width, layout.width - blocks.column * layout.block_width)
-    height = min(blocks.rows * layout.block_height, layout.height - blocks.row * layout.block_height)
-    kind = LONG8 if directory.big else LONG
-
-    def entry(*values: int) -> TiffEntry:
-        return TiffEntry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
-
-    tags = {tag: original for tag, original in directory.entries.items() if tag not in POINTERS}
-    places, lengths = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
-    tags |= {WIDTH: entry(width), HEIGHT: entry(height)}
-    tags |= {places: entry(*offsets.ravel()), lengths: entry(*counts.ravel())}
-    if not layout.tiled:
-        tags[ROWS_PER_STRIP] = entry(layout.block_height)
-    return dict(sorted(tags.items()))
-
-
-def _directory_bytes(directory: Directory, tags: Mapping[int, TiffEntry]) -> bytes:
-    """Return header, directory and long values of a file; its length does not depend on the values."""
-    order, word = directory.order, "Q" if directory.big else "I"
-    mark = b"II" if order == "<" else b"MM"
-    if directory.big:
-        head, number = mark + struct.pack(f"{order}HHHQ", 43, 8, 0, 16), struct.pack(f"{order}Q", len(tags))
-    else:
-        head, number = mark + struct.pack(f"{order}HI", 42, 8), struct.pack(f"{order}H", len(tags))
-    size = struct.calcsize(f"={word}")
-    at = len(head) + len(number) + len(tags) * (4 + 2 * size) + size
-    table, values = b"", b""
-    for tag, entry in tags.items():
-        inline = entry.value
-        if len(inline) > size:
-            inline = struct.pack(f"{order}{word}", at + len(values))
-            values += entry.value + b"\0" * (len(entry.value) % 2)
-        table += struct.pack(f"{order}HH{word}", tag, entry.kind, entry.count) + inline.ljust(size, b"\0")
-    return head + number + table + b"\0" * size + values

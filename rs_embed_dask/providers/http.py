@@ -31,6 +31,7 @@ from rs_embed_dask.providers.addresses import KEY, AddressError, joined, judge, 
 from rs_embed_dask.providers.buckets import BucketObject, learned_region, regional, what_to_set
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.kept import ByteCache, Piece
+from rs_embed_dask.providers.ranges import Paces
 from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import (
     REFUSED_STATUSES,
@@ -53,6 +54,7 @@ __all__ = [
     "PlanetaryComputerTokens",
     "Signer",
     "read_range",
+    "worthwhile_gap",
 ]
 
 BLOB_HOST: Final = ".blob.core.windows.net"
@@ -446,13 +448,16 @@ def _get(
     for _ in range(REDIRECTS + 1):
         judge(url, origin=origin or url)
         pool = pools_for(url, origin=origin or url)
-        silence_s = min(timeout_s, max(time_left_s(), LEAST_S))
+        silence_s, asked = min(timeout_s, max(time_left_s(), LEAST_S)), time.perf_counter()
         came = pool.request(
             "GET", url, headers=headers, timeout=silence_s, retries=ONCE, redirect=False, preload_content=False
         )
         location = came.get_redirect_location() or regional(url, came.status, came.headers)
-        data, is_cut = body_of(came.stream(PIECE_BYTES), most_bytes.get(came.status, MOST_MESSAGE_BYTES))
+        begun, most = time.perf_counter(), most_bytes.get(came.status, MOST_MESSAGE_BYTES)
+        parts = came.stream(_piece_bytes(came.headers, most), decode_content="Content-Encoding" in came.headers)
+        data, is_cut = body_of(parts, most)
         (came.close if is_cut else came.release_conn)()
+        _PACES.note(_server(url), wait_s=begun - asked, body_s=time.perf_counter() - begun, n_bytes=len(data))
         if not location:
             return Answer(came.status, came.headers, data, is_cut)
         origin, url, last = origin or url, joined(url, location), url
@@ -460,3 +465,21 @@ def _get(
             headers = {name: value for name, value in (headers or {}).items() if name in ANYWHERE}
     msg = f"more than {REDIRECTS} redirects"
     raise urllib3.exceptions.HTTPError(msg)
+
+
+def _piece_bytes(headers: Mapping[str, str], most: int) -> int:
+    """Return how much of an answer to take at once: all of one that states its length and is not too long."""
+    stated = headers.get("Content-Length", "")
+    return max(PIECE_BYTES, int(stated)) if stated.isdecimal() and int(stated) <= most else PIECE_BYTES
+
+
+_PACES: Final = Paces()
+
+
+def worthwhile_gap(href: str) -> int:
+    """Return how many bytes between two ranges of a file are read for the sake of one request less."""
+    return _PACES.gap(_server(href))
+
+
+def _server(url: str) -> str:
+    return urlsplit(url).netloc

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from pyproj import CRS, Transformer
 
 from rs_embed_dask.imagery.grid import Grid
 
-__all__ = ["Coordinates", "Indices", "TiffBlock", "mover", "nearest_pixels", "pixels_under"]
+__all__ = ["Coordinates", "Gather", "Indices", "TiffBlock", "gathered", "mover", "nearest_pixels", "pixels_under"]
 
 Coordinates = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -73,23 +75,98 @@ def pixels_under(
     return rows, columns, (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
 
 
-_LOCK: Final = threading.Lock()
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Which pixels of a file lie under a block: a window of it, and where in the window each pixel of the block lies.
+
+    Either `at` counts the window's pixels row by row, for each pixel of the block, or `axes` are the window's rows and
+    columns under those of the block, where the two have one system.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    axes: tuple[Indices, Indices] | None
+    at: Indices | None
+    outside: npt.NDArray[np.bool_] | None
+    """Where the file has no pixel; None where it has all."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        held = (*(self.axes or ()), self.at, self.outside)
+        return sum(array.nbytes for array in held if array is not None)
+
+    def take(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the pixels of a block out of those of its window, anything where the file has none."""
+        if self.axes is not None:
+            return window.take(self.axes[0], axis=0).take(self.axes[1], axis=1)
+        assert self.at is not None
+        return window.ravel().take(self.at)
+
+
+def gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int, int]) -> Gather | None:
+    """Return which pixels of a file lie under a block; None where none does. What was asked before is kept."""
+    key = block, crs, transform, shape
+    kept: Gather | None = _KEPT.get(key, lambda: _gathered(block, crs, transform=transform, shape=shape))
+    return kept
+
+
+def _gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int, int]) -> Gather | None:
+    rows, columns = nearest_pixels(block, crs, transform)
+    there = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+    is_apart = rows.shape != columns.shape  # each axis stands for itself
+    if not is_apart:
+        there = (there[0] & there[1],) * 2
+    if not (there[0].any() and there[1].any()):
+        return None
+    first, last = _bounds(rows[there[0]]), _bounds(columns[there[1]])
+    down, across = (np.clip(axis, a, b - 1) - a for axis, (a, b) in ((rows, first), (columns, last)))
+    inside = there[0] & there[1]
+    outside = None if inside.all() else ~inside
+    if is_apart:
+        return Gather(first, last, (down.ravel(), across.ravel()), None, outside)
+    at = down * (last[1] - last[0]) + across
+    return Gather(first, last, None, at, outside)
+
+
+def _bounds(indices: Indices) -> tuple[int, int]:
+    """Return the first, and the one after the last."""
+    return int(indices.min()), int(indices.max()) + 1
+
+
+class _Kept:
+    """What was worked out last, up to so many bytes. One thread works at a time: many bands of a scene ask the same."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._held, self._lock = most_bytes, 0, threading.RLock()
+        self._values: OrderedDict[Any, tuple[int, Any]] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key not in self._values:
+                value = make()
+                size = sum(a.nbytes for a in value) if isinstance(value, tuple) else getattr(value, "nbytes", 0)
+                self._values[key], self._held = (size, value), self._held + size
+            self._values.move_to_end(key)
+            value = self._values[key][1]
+            while self._held > self._most and len(self._values) > 1:
+                _, (size, _) = self._values.popitem(last=False)
+                self._held -= size
+            return value
+
+
+_KEPT: Final = _Kept(2**26)
+_PLANES: Final = _Kept(2**26)
 
 
 def _centres(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
-    with _LOCK:  # many bands of one scene ask the same at once: one computes, the others take it from the cache
-        return _projected(block, crs)
-
-
-@functools.lru_cache(maxsize=CACHED_PROJECTIONS)
-def _projected(block: TiffBlock, crs: str) -> tuple[Coordinates, Coordinates]:
     """Return the centres of a block in a file's system: two axes where that is the block's own, else two planes."""
-    x, y = block.axes
     transformer = mover(block.crs, crs)
-    if transformer is None:
-        return x, y
-    planes = np.meshgrid(x, y)
-    moved_x, moved_y = (np.asarray(axis) for axis in transformer.transform(*planes))
+    return block.axes if transformer is None else _PLANES.get((block, crs), lambda: _moved(block, transformer))
+
+
+def _moved(block: TiffBlock, transformer: Transformer) -> tuple[Coordinates, Coordinates]:
+    moved_x, moved_y = (np.asarray(axis) for axis in transformer.transform(*np.meshgrid(*block.axes)))
     reached = np.isfinite(moved_x) & np.isfinite(moved_y)
     return np.where(reached, moved_x, NOWHERE), np.where(reached, moved_y, NOWHERE)
 

@@ -72,14 +72,14 @@ class Estimate(Record):
     ----------
     scenes : int
         Scenes that are read.
-    requests : int
-        Requests to the service, searches and tokens left out.
+    requests : float
+        Requests to the service, searches and tokens left out; less than 1 where several places share one.
     bytes : int
         Bytes that travel.
     """
 
     scenes: int = 0
-    requests: int = 0
+    requests: float = 0
     bytes: int = 0
 
     def __add__(self, other: Estimate) -> Estimate:
@@ -231,13 +231,19 @@ def _cubes(
 
 
 def _computed(parts: list[Any], threads: int) -> list[Any]:
-    """Compute arrays together; a few tasks as they are: optimising them or starting threads would cost more."""
+    """Compute arrays together, each block into its place; a few tasks as they are: to start threads would cost more."""
+    import dask.array as da
+    import numpy as np
     from dask import local
     from dask.base import compute
 
     graph = {key: task for part in parts if hasattr(part, "dask") for key, task in part.dask.items()}
-    if len(graph) > _FEW_TASKS or not all(hasattr(part, "dask") for part in parts):
+    if not all(isinstance(part, da.Array) for part in parts):
         return list(compute(*parts, scheduler="threads", num_workers=threads))
+    if len(graph) > _FEW_TASKS:
+        whole = [np.empty(part.shape, part.dtype) for part in parts]
+        da.store(parts, whole, lock=False, scheduler="threads", num_workers=threads)
+        return whole
     results = local.get_sync(graph, [part.__dask_keys__() for part in parts])
     finals = (part.__dask_postcompute__() for part in parts)
     return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]

@@ -15,10 +15,11 @@ from rs_embed_dask.store.map_layout import Asked, BlockKey, BlockResult, MapGrou
 from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.map_status import MapStatus, status
 from rs_embed_dask.store.map_store import MapStore, MapView
+from rs_embed_dask.store.parts import Part, begin_part, check_fixed, held, parts_record
 from rs_embed_dask.store.reader import item_grid, items_frame, open_store
 from rs_embed_dask.store.receipt import build_receipt, check_request, differences, request_digest
 from rs_embed_dask.store.status import StatusReport
-from rs_embed_dask.store.store import Store, StoreView
+from rs_embed_dask.store.store import Store
 from rs_embed_dask.store.verify import (
     Damage,
     Remedy,
@@ -28,6 +29,7 @@ from rs_embed_dask.store.verify import (
     mend_lost_chunks,
     verify,
 )
+from rs_embed_dask.store.view import StoreView
 
 __all__ = [
     "ALL_CHUNKS",
@@ -53,6 +55,7 @@ __all__ = [
     "MapStore",
     "MapView",
     "ModelLayout",
+    "Part",
     "Remedy",
     "Status",
     "StatusReport",
@@ -60,11 +63,14 @@ __all__ = [
     "StoreView",
     "Target",
     "VerifyReport",
+    "begin_part",
     "build_receipt",
+    "check_fixed",
     "check_request",
     "chunk_range",
     "differences",
     "has_lost_chunks",
+    "held",
     "item_grid",
     "items_frame",
     "leased",
@@ -72,6 +78,7 @@ __all__ = [
     "mend_lost_chunks",
     "open_map",
     "open_store",
+    "parts_record",
     "request_digest",
     "seconds_to_wait",
     "status",

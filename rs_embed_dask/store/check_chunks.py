@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.document import Document, Location
     from rs_embed_dask.store.layout import Field
     from rs_embed_dask.store.lease import ChunkRange
-    from rs_embed_dask.store.store import StoreView
+    from rs_embed_dask.store.view import StoreView
     from rs_embed_dask.store.writer import Chunk
 
 __all__ = ["ChunkCheck", "check_leftovers", "check_model", "check_strays", "lost_chunks"]

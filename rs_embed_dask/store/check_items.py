@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rs_embed_dask.store.document import Document
-    from rs_embed_dask.store.store import StoreView
+    from rs_embed_dask.store.view import StoreView
 
     Columns = dict[str, np.ndarray[Any, Any]]
     Span = tuple[int, int]

@@ -26,7 +26,7 @@ from rs_embed_dask.store.target import Location
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
-__all__ = ["CLAIM", "FencedStore", "Stamp", "fenced", "stamped_frame", "stamped_json"]
+__all__ = ["CLAIM", "FencedStore", "OvertakenError", "Stamp", "fenced", "stamped_frame", "stamped_json"]
 
 CLAIM: Final = "claim"
 """The root attribute in which a writer leaves its mark; it is not part of the content."""
@@ -72,6 +72,10 @@ def stamped_json(content: bytes, mark: str) -> bytes:
     document = json.loads(content)
     document["attributes"][CLAIM] = mark
     return json.dumps(document, indent=1).encode()
+
+
+class OvertakenError(StoreBusyError):
+    """Another run has written what this one had claimed."""
 
 
 class FencedStore(ObjectStore[Any]):
@@ -157,7 +161,7 @@ class FencedStore(ObjectStore[Any]):
     async def delete_dir(self, prefix: str) -> None:
         """Leave the folder, for the same reason."""
 
-    def _overtaken(self) -> StoreBusyError:
+    def _overtaken(self) -> OvertakenError:
         reason = "another run has written there meanwhile"
         fix = "run again: what is stored stays, and only what is missing is computed"
-        return StoreBusyError("store", value=f"{self._name}/{self._key}", reason=reason, fix=fix)
+        return OvertakenError("store", value=f"{self._name}/{self._key}", reason=reason, fix=fix)

@@ -43,6 +43,7 @@ __all__ = [
     "Holder",
     "Lease",
     "chunk_range",
+    "chunks_text",
     "holders_of",
     "leased",
     "seconds_to_wait",
@@ -232,6 +233,17 @@ class Lease:
                 return False
             return self._swap(tag, others, is_free=False)
 
+    def narrow(self, chunks: ChunkRange) -> None:
+        """Let go of all chunks but these, at the latest when the hold is next confirmed."""
+        self._aim(chunks)
+        for _ in range(_RENEWALS):
+            if self.renew() or self.lost_to is not None:
+                return
+
+    def _aim(self, chunks: ChunkRange) -> None:
+        with self._turn:
+            self.chunks, self._me = chunks, replace(self._me, chunks=chunks)
+
     def release(self) -> None:
         """Let go: the entry is removed."""
         with self._turn:
@@ -292,14 +304,36 @@ class Lease:
         while (holder := self.acquire()) is not None:
             left = end - self.clock()
             if left <= 0:
-                raise self._busy(holder, f"is writing {_chunks_text(holder.chunks)}")
+                raise self._busy(holder, f"is writing {chunks_text(holder.chunks)}")
             sleep(min(_LOOK_S, left))
 
+    def choose(
+        self, wanted: Callable[[], ChunkRange], seconds: float, *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        """Acquire the chunks that are wanted, which may change until they are held. Raises StoreBusyError."""
+        end = self.clock() + seconds
 
-def _chunks_text(chunks: ChunkRange) -> str:
+        def look(seconds: float) -> None:
+            sleep(seconds)
+            self._aim(wanted())
+
+        while True:
+            self._aim(wanted())
+            self.wait_for(max(0.0, end - self.clock()), sleep=look)
+            with contextlib.ExitStack() as otherwise:
+                otherwise.callback(self.release)
+                if wanted() == self.chunks:
+                    otherwise.pop_all()
+                    return
+
+
+def chunks_text(chunks: ChunkRange) -> str:
+    """Name some chunks after a verb."""
     start, stop = chunks
     if chunks == ALL_CHUNKS:
         return "to it"
+    if stop == start + 1:
+        return f"its chunk {start}"
     return f"its chunks from {start} on" if stop is None else f"its chunks {start} to {stop - 1}"
 
 
@@ -307,11 +341,13 @@ def _chunks_text(chunks: ChunkRange) -> str:
 def leased(
     location: Location,
     *,
-    chunks: ChunkRange = ALL_CHUNKS,
+    chunks: ChunkRange | Callable[[], ChunkRange] = ALL_CHUNKS,
     wait: float = 0.0,
     guard: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
     """Hold the chunks of a store for as long as a run takes; the lease is renewed in a thread of its own.
+
+    Which chunks those are may depend on what other runs do meanwhile: then a function says it.
 
     Raises StoreBusyError, at once or after `wait` seconds, and StoreError where nothing can be written; and whatever
     `guard` raises, which is called every two seconds of waiting.
@@ -322,9 +358,10 @@ def leased(
         time.sleep(seconds)
 
     _warn_of_locks(location)
-    lease = Lease(lease_cell(location), location.name, chunks)
+    wanted = chunks if callable(chunks) else lambda: chunks
+    lease = Lease(lease_cell(location), location.name)
     with explained("store", location.name, "choose a place where a folder can be made and written"):
-        lease.wait_for(wait, sleep=sleep)
+        lease.choose(wanted, wait, sleep=sleep)
     is_over = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, is_over), name="rs-embed-dask lease", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rs_embed_dask.show.tables import Section, counted, page_html, page_text, seconds_text
 from rs_embed_dask.store.document import MAP, Location, kind_of, now
 from rs_embed_dask.store.layout import Status
-from rs_embed_dask.store.lease import TERM_S, Holder, holders_of
+from rs_embed_dask.store.lease import ALL_CHUNKS, TERM_S, Holder, chunks_text, holders_of
 from rs_embed_dask.store.map_status import block_reasons
 from rs_embed_dask.store.map_store import MapStore
 from rs_embed_dask.store.status import FAILURES, reasons, shown_model
@@ -108,7 +108,7 @@ class LiveStatus:
 
     @property
     def _people(self) -> list[str]:
-        return [f"{one.who or 'somebody'} since {one.since}" for one in self.holders]
+        return [f"{one.who or 'somebody'} since {one.since}{_part_text(one)}" for one in self.holders]
 
     def _sections(self) -> list[Section]:
         facts = [("state", self.state), ("done", ", ".join(self._facts)), ("looked at", self.at)]
@@ -133,6 +133,10 @@ class LiveStatus:
             "holders": people,
             "problems": list(self.problems),
         }
+
+
+def _part_text(holder: Holder) -> str:
+    return "" if holder.chunks == ALL_CHUNKS else f", {chunks_text(holder.chunks)}"
 
 
 def look(path: Target, *, since: LiveStatus | None = None) -> LiveStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.map_layout import MapGroup, MapLayout
     from rs_embed_dask.store.services import StorageOptions
 
-__all__ = ["open_map"]
+__all__ = ["SOURCE", "open_map"]
+
+SOURCE: Final = "source"
+"""Where the root of a tree says, by its encoding, which place it was opened from."""
 
 
 def open_map(path: Target, *, storage_options: StorageOptions | None = None) -> xr.DataTree:
@@ -55,7 +58,9 @@ def open_map(path: Target, *, storage_options: StorageOptions | None = None) -> 
     >>> open_map("county.zarr")["galileo-nano"]["utm31"].embedding.isel(time=0)  # doctest: +SKIP
     """
     view = MapStore.open(located(path, storage_options))
-    nodes = {"/": xr.Dataset(attrs={"request": view.request, "receipt": view.receipt})}
+    root = xr.Dataset(attrs={"request": view.request, "receipt": view.receipt})
+    root.encoding[SOURCE] = view.location
+    nodes = {"/": root}
     for label in view.labels:
         table = view.positions(label)
         facts = view.document.metadata[label]["attributes"]

@@ -12,7 +12,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from zarr.storage import StorePath
 
-from rs_embed_dask.errors import StoreError
+from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
 from rs_embed_dask.store.fence import fenced
@@ -23,6 +23,7 @@ from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_writer import StoredBlock
 from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.swap import cell_of, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Set as AbstractSet
@@ -329,10 +330,14 @@ class MapStore(MapView):
         with self._changing() as (inside, document):
             self._renew(keep_positions(inside, document, label, table=table, attrs=attrs))
 
-    def keep_scores(self, label: str, content: bytes) -> None:
-        """Write the sums that a model's scores are made from, in place of those that were there."""
+    def keep_scores(self, label: str, content: bytes, *, over: bytes | None) -> None:
+        """Write the sums that a model's scores are made from, in place of those that were read or written before."""
         self._check_writable()
-        self._location.write(self.scores_key(label), content)
+        key = self.scores_key(label)
+        if not exchange(cell_of(self._location, key), content, over=over):
+            fix = "run again: what is stored stays, and only what is missing is computed"
+            where, reason = f"{self._location.name}/{key}", "another run has written there meanwhile"
+            raise StoreBusyError("store", value=where, reason=reason, fix=fix)
 
     def update_receipt(self, **parts: Any) -> None:
         """Add to the receipt or replace parts of it. Only the client calls this."""

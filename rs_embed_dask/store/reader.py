@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.services import StorageOptions
-    from rs_embed_dask.store.store import StoreView
+    from rs_embed_dask.store.view import StoreView
 
 __all__ = ["item_grid", "items_frame", "open_store", "tree_of"]
 

@@ -17,7 +17,7 @@ from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import CENSUS, DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
 
 if TYPE_CHECKING:
-    from rs_embed_dask.store.store import StoreView
+    from rs_embed_dask.store.view import StoreView
 
 __all__ = [
     "FAILURES",

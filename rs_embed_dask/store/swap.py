@@ -23,7 +23,17 @@ from rs_embed_dask.errors import StoreBusyError
 from rs_embed_dask.store.durable import PARTIAL, locked_file
 from rs_embed_dask.store.target import GUARD, Location, explained
 
-__all__ = ["LostAnswerError", "NumberedFiles", "ObjectKey", "SwapCell", "Tag", "cell_of", "lease_cell", "locked"]
+__all__ = [
+    "LostAnswerError",
+    "NumberedFiles",
+    "ObjectKey",
+    "SwapCell",
+    "Tag",
+    "cell_of",
+    "exchange",
+    "lease_cell",
+    "locked",
+]
 
 Tag: TypeAlias = Any
 """What tells one value of a cell from another; opaque to everyone but the cell."""
@@ -94,6 +104,7 @@ class NumberedFiles:
 
 
 _KEPT: Final = 3
+_TRIES: Final = 20
 _SERVICE_FIX: Final = "check the credentials, and that the service is there and the bucket can be written"
 
 
@@ -175,6 +186,21 @@ class LockedKey:
 def cell_of(location: Location, key: str) -> SwapCell:
     """Return the cell of one key of a store."""
     return LockedKey(location, key) if location.service is None else ObjectKey(location.service, key)
+
+
+def exchange(cell: SwapCell, content: bytes, *, over: bytes | None) -> bool:
+    """Replace a value that is still what it was (None: there was none); return whether the new one is there."""
+    for _ in range(_TRIES):
+        found = cell.read()
+        value, tag = (None, None) if found is None else found
+        if value == content:  # written by a put whose answer was lost
+            return True
+        if value != over:
+            return False
+        with contextlib.suppress(LostAnswerError):
+            if cell.swap(tag, content) is not None:
+                return True
+    return False
 
 
 def lease_cell(location: Location) -> SwapCell:

@@ -20,8 +20,8 @@ from rs_embed_dask.store.document import MAP, ROOT_KEY, Document, Location, kind
 from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.lease import ALL_CHUNKS, leased, seconds_to_wait
 from rs_embed_dask.store.map_store import MapView
-from rs_embed_dask.store.store import StoreView
 from rs_embed_dask.store.target import located
+from rs_embed_dask.store.view import StoreView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

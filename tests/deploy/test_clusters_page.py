@@ -61,7 +61,7 @@ KUBECTL = {
 }
 HELM = {"--repo", "--version", "--namespace", "--create-namespace", "--values"}
 DOCKER = {
-    "build": {"--file", "--target", "--tag"},
+    "build": {"--file", "--build-arg", "--tag"},
     "push": set(),
     "compose": {"--file", "--build", "--detach", "--scale"},
 }
@@ -128,8 +128,10 @@ def docker(words):
             check_command(words[6:])
     for tag in after(words, "--tag") + (words[2:] if words[1] == "push" else []):
         assert tag in IMAGES
-    for target in after(words, "--target"):
-        assert f"FROM base AS {target}\n" in (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    for argument in after(words, "--build-arg"):
+        name, _, torch = argument.partition("=")
+        assert name == "TORCH"
+        assert f"FROM base AS {torch}\n" in (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 
 
 def apptainer(words):
@@ -184,7 +186,7 @@ def test_commands_name_what_exists(line):
         "kubectl scale daskworkergroup rs-embed-dask-readers --replicas=3",
         "helm install hub daskhub --repo https://helm.dask.org --values deploy/kubernetes/values-daskhub.yaml",
         "docker compose --file deploy/compose.yml logs notebok",
-        "docker build --file deploy/Dockerfile --target gpu --tag rs-embed-dask:0.2.0-cpu .",
+        "docker build --file deploy/Dockerfile --build-arg TORCH=gpu --tag rs-embed-dask:0.2.0-cpu .",
         "dask worker tcp://workstation:8786 --resource GPU=1 --nthread 8 --unknown",
         "rs-embed-dask embed fields.geojson --modle rcf",
         'pip install "rs-embed-dask[cuda]"',

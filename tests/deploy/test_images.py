@@ -37,7 +37,7 @@ def stages(tmp_path):
     """The instructions of each stage of the Dockerfile, by its name."""
     parser = DockerfileParser(path=str(tmp_path / "Dockerfile"))
     parser.content = DOCKERFILE
-    found = {}
+    found = {"ARG": []}  # before the first stage
     for step in parser.structure:
         if step["instruction"] == "FROM":
             found[step["value"].split()[-1]] = []
@@ -81,20 +81,19 @@ def test_the_lint_notices(line, broken, rule):
     assert rule in said
 
 
-def test_both_targets_are_one_image_but_for_the_build_of_torch(tmp_path):
+def test_both_images_are_one_but_for_the_build_of_torch(tmp_path):
+    """Each way to torch is variables alone; what follows is there once, for either."""
     found = stages(tmp_path)
-    assert list(found) == ["base", "cpu", "cuda"]
-    kept = {
-        name: [(i, v) for i, v in found[name] if i not in {"FROM", "ARG"} and not v.startswith("NVIDIA")]
-        for name in ("cpu", "cuda")
-    }
-    assert kept["cpu"] == kept["cuda"]
-    last = dict(kept["cpu"])
-    assert last["USER"] == "1000:1000"
-    assert json.loads(last["HEALTHCHECK"].partition("CMD ")[2]) == ["rs-embed-dask", "--version"]
+    assert list(found) == ["ARG", "base", "cpu", "cuda", "${TORCH}"]
+    assert found["ARG"] == [("ARG", "TORCH=cpu")]
     for name in ("cpu", "cuda"):
         assert found[name][0] == ("FROM", f"base AS {name}")
-        assert not [v for i, v in found[name] if i == "RUN" and v.startswith("apt")]
+        assert {instruction for instruction, _ in found[name][1:]} == {"ENV"}
+    assert found["cpu"][1] == ("ENV", "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu")
+    last = dict(found["${TORCH}"])
+    assert last["USER"] == "1000:1000"
+    assert json.loads(last["HEALTHCHECK"].partition("CMD ")[2]) == ["rs-embed-dask", "--version"]
+    assert not [value for instruction, value in found["${TORCH}"] if instruction == "RUN" and value.startswith("apt")]
 
 
 def test_images_that_are_built_upon_are_exact():
@@ -113,16 +112,12 @@ def test_the_images_are_installed_as_make_setup_installs():
     makefile = installs((ROOT / "Makefile").read_text("utf-8"))
     torch, package = makefile
     assert torch == ["-c", "constraints.txt", "torch"]
-    for text, count in ((DOCKERFILE, 4), (DEFINITION, 2)):
-        found = installs(text)
-        assert len(found) == count
-        for number, install in enumerate(found):
-            if number % 2 == 0:
-                assert install == torch
-            else:
-                assert install[:-1] == package[:-1]
-                extras = re.fullmatch(r"\.\[([\w,-]+)\]", install[-1])[1].split(",")
-                assert set(extras) <= PROJECT["optional-dependencies"].keys() - {"dev"}
+    for text in (DOCKERFILE, DEFINITION):
+        first, install = installs(text)
+        assert first == torch
+        assert install[:-1] == package[:-1]
+        extras = re.fullmatch(r"\.\[([\w,-]+)\]", install[-1])[1].split(",")
+        assert set(extras) <= PROJECT["optional-dependencies"].keys() - {"dev"}
 
 
 def test_what_is_copied_is_there_and_let_through():
@@ -163,7 +158,7 @@ def test_services_are_one_image_without_rights():
     services = COMPOSE["services"]
     assert set(services) == {"scheduler", "readers", "embedders", "notebook"}
     for service in services.values():
-        assert service["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile", "target": "cpu"}
+        assert service["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile", "args": {"TORCH": "cpu"}}
         assert service["image"] == f"rs-embed-dask:{PROJECT['version']}-cpu"
         assert service["cap_drop"] == ["ALL"]
         assert "privileged" not in service

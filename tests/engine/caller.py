@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from pathlib import Path
 
 from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
+from rs_embed_dask.engine.report import ChunkDone, RunStarted
 from rs_embed_dask.errors import StoreBusyError
 
 SPAN = rs.TemporalSpec.range("2022-06-01", "2022-07-01")
@@ -20,18 +24,32 @@ def place(number):
 def call(out, numbers, client, **options):
     provider = rs.open_provider("synthetic", seed=3)
     places = [place(number) for number in numbers]
-    return rs.compute_embeddings(
-        places, MODEL, SPAN, out=out, provider=provider, client=client, progress=False, chunk_items=4, **options
-    )
+    settings = {"provider": provider, "progress": False, "chunk_items": 4} | options
+    return rs.compute_embeddings(places, MODEL, SPAN, out=out, client=client, **settings)
 
 
-def main(out, first, stop, wait):
+def part_of(text, out):
+    """The options of part K of N, which says when it has begun; the first stands still with its first chunk stored."""
+    number, count = map(int, text.split("/"))
+
+    def progress(event):
+        if isinstance(event, RunStarted):
+            Path(f"{out}.begun-{number}").touch()
+        if isinstance(event, ChunkDone) and number == 1:
+            print("stored", flush=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return {"part": (number, count), "progress": progress}
+
+
+def main(out, first, stop, wait, part=""):
     with (
         LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         try:
-            call(out, range(int(first), int(stop)), client, wait=float(wait))
+            options = part_of(part, out) if part else {}
+            call(out, range(int(first), int(stop)), client, wait=float(wait), **options)
         except StoreBusyError as error:
             print("busy:", error, flush=True)
         else:

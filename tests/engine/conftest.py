@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
@@ -10,6 +15,8 @@ from tests.engine.fakes import threads
 from tests.services.earth.fixtures import earth, earth_process
 
 __all__ = ["earth", "earth_process"]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +48,32 @@ def killable(nannies):
     with Client(nannies, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         yield client
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start calls of `tests.engine.caller` as processes; all are ended at the end."""
+    started = []
+
+    def begin(out, first, stop, wait=0.0, *, part=""):
+        command = [sys.executable, "-m", "tests.engine.caller", str(out), str(first), str(stop), str(wait), part]
+        with (tmp_path / f"{len(started)}.log").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 @pytest.fixture(autouse=True)

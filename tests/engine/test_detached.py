@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from zarr.storage import MemoryStore
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine import detached
+from rs_embed_dask.engine.leaving import LeavingWorker
 from rs_embed_dask.engine.watch import current_workers
 from rs_embed_dask.errors import (
     EngineError,
@@ -37,13 +38,14 @@ SEED = {"seed": 3}
 
 @dataclass(frozen=True)
 class Held(Faulty):
-    """A provider that reads the last place, of the third chunk, once a file is there."""
+    """A provider that reads what lies far east, such as the last place, of the third chunk, once a file is there."""
 
     go: str = ""
+    east: float = 4 + (COUNT - 1.5) * 0.05
     name = "held"
 
     def cube(self, read):
-        if read.grid.center_lonlat[0] > 4 + (COUNT - 1.5) * 0.05:
+        if read.grid.center_lonlat[0] > self.east:
             until(Path(self.go).exists)
         return self.provider.cube(read)
 
@@ -95,11 +97,14 @@ def n_ok(out):
 
 def driver_of(client, run):
     """The address of the worker that has a run's driver."""
-    (address,) = [
-        at for at, keys in client.processing().items() if any(str(key).startswith(detached.DRIVER) for key in keys)
-    ]
+    (address,) = drivers(client)
     assert run.status().state == "running"
     return address
+
+
+def drivers(client):
+    """The addresses of the workers that have the driver of a run."""
+    return [at for at, keys in client.processing().items() if any(str(key).startswith(detached.DRIVER) for key in keys)]
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +118,16 @@ def assert_whole(out, undisturbed):
     store = Store.open(out)
     assert store.counts() == {MODEL: {Status.OK: COUNT}}
     np.testing.assert_array_equal(store.values(MODEL, "embedding"), undisturbed)
+
+
+def test_a_part_is_submitted_and_the_rest_computed_elsewhere(connect, threads_client, undisturbed, tmp_path):
+    out, provider = tmp_path / "run.zarr", rs.open_provider("synthetic", **SEED)
+    run = submitted(out, connect(), provider, part=(2, 2))
+    assert run.wait(timeout=120).state == "stopped"
+    assert Store.open(out).counts()[MODEL] == {Status.PENDING: CHUNK, Status.OK: 2 * CHUNK}
+    call(out, range(COUNT), threads_client, part=(1, 2))
+    assert run.status().state == "complete"
+    np.testing.assert_array_equal(Store.open(out).values(MODEL, "embedding"), undisturbed)
 
 
 def test_who_submits_may_leave_and_another_gets_the_result(connect, held, go, undisturbed, tmp_path):
@@ -146,6 +161,25 @@ def test_a_driver_whose_worker_is_killed_goes_on_elsewhere(connect, held, go, un
     until(lambda: [one.owner for one in run.status().holders] not in ([], [holder.owner]))
     go.touch()
     assert run.wait(120).state == "complete"
+    assert_whole(out, undisturbed)
+
+
+def test_a_driver_whose_worker_leaves_in_order_goes_on_elsewhere(held, go, undisturbed, tmp_path):
+    out, resources = tmp_path / "run.zarr", {"FETCH": 4, "EMBED": 1}
+    how = {"processes": False, "worker_class": LeavingWorker, "resources": resources, "protocol": "tcp"}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=6, dashboard_address="127.0.0.1:0", **how) as cluster,
+        Client(cluster.scheduler_address, set_as_default=False) as client,
+    ):
+        run = submitted(out, client, held)
+        until(lambda: n_ok(out) == FIRST)
+        address = driver_of(client, run)
+        (leaver,) = (worker for worker in cluster.workers.values() if worker.address == address)
+        cluster.loop.add_callback(leaver.close_gracefully)
+        until(lambda: drivers(client) not in ([], [address]))
+        go.touch()
+        assert run.wait(120).state == "complete"
+        until(lambda: leaver.status.name == "closed")
     assert_whole(out, undisturbed)
 
 
@@ -227,16 +261,46 @@ def test_a_driver_that_loses_each_worker_ends_the_run(connect, threads_client, t
     until(lambda: len(current_workers(client)) == 2)
 
 
-def test_a_map_is_submitted_by_the_same_verb(connect, tmp_path):
-    region, client = rs.BBox(2.0, 50.9, 2.02, 50.91), connect()
-    options = {"provider": rs.open_provider("synthetic", **SEED), "preview": False}
-    run = rs.submit(rs.compute_map, region, MODEL, SPAN, out=tmp_path / "map.zarr", client=client, **options)
+MAP = {"models": MODEL, "temporal": SPAN, "preview": False}
+REGION, BETWEEN = rs.BBox(2.0, 50.9, 2.02, 50.91), 2.0
+"""Two blocks, and a meridian between their centres."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed_map(threads_client, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "map.zarr"
+    provider = rs.open_provider("synthetic", **SEED)
+    return vectors(rs.compute_map(REGION, out=out, client=threads_client, progress=False, provider=provider, **MAP))
+
+
+def vectors(tree):
+    """All vectors of a map, which has some."""
+    values = tree[MODEL]["utm31"]["embedding"].to_numpy()
+    assert np.isfinite(values).any()
+    return values
+
+
+def test_a_map_is_submitted_by_the_same_verb(connect, undisturbed_map, tmp_path):
+    client, out = connect(), tmp_path / "map.zarr"
+    provider = rs.open_provider("synthetic", **SEED)
+    end = rs.submit(rs.compute_map, REGION, out=out, client=client, provider=provider, **MAP).wait(120)
+    assert (end.state, end.unit, end.done, end.total) == ("complete", "block", 2, 2)
+    np.testing.assert_array_equal(vectors(rs.open_map(out)), undisturbed_map)
+
+
+def test_a_map_that_is_cancelled_between_its_blocks_is_continued(connect, held, go, undisturbed_map, tmp_path):
+    client, out = connect(), tmp_path / "map.zarr"
+    late = replace(held, east=BETWEEN)
+    run = rs.submit(rs.compute_map, REGION, out=out, client=client, provider=late, **MAP)
+    until(lambda: out.exists() and run.status().done == 1)
+    run.cancel()
     end = run.wait(120)
-    assert (end.state, end.unit, end.done) == ("complete", "block", end.total)
-    alone = rs.compute_map(region, MODEL, SPAN, out=tmp_path / "alone.zarr", client=client, progress=False, **options)
-    tree = rs.open_map(tmp_path / "map.zarr")
-    np.testing.assert_array_equal(tree[MODEL]["utm31"]["embedding"], alone[MODEL]["utm31"]["embedding"])
-    assert np.isfinite(tree[MODEL]["utm31"]["embedding"]).any()
+    assert (end.state, end.done, end.total, end.holders) == ("stopped", 1, 2, ())
+    go.touch()
+    report = rs.resume(out, provider=held.provider, client=client, progress=False)
+    assert (report.counts, report.is_over) == ({MODEL: {Status.OK: 1}}, True)
+    assert not rs.verify(out).damages
+    np.testing.assert_array_equal(vectors(rs.open_map(out)), undisturbed_map)
 
 
 @pytest.mark.parametrize(

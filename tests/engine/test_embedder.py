@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from rs_embed_dask.engine import embedder
-from rs_embed_dask.engine.embedder import Embedder, EmbedInput
+from rs_embed_dask.engine.embedder import Embedder, EmbedInput, items_within
 from rs_embed_dask.errors import WeightsError
 from rs_embed_dask.specs import InputPrep, OutputSpec
 
@@ -60,6 +62,23 @@ def test_batches_form_from_what_is_queued_when_the_device_is_free(model, actor):
     assert [one.result for one in done] == [(x, "pooled") for x in range(8)]
     assert sum(one.share for one in done) == pytest.approx(3)
     assert len(model.threads) == 1
+
+
+def test_a_batch_of_a_slow_device_lasts_two_seconds(model, actor, monkeypatch):
+    """Items of 0.7 s: after the first, two a batch."""
+    clock = SimpleNamespace(perf_counter=lambda: 0.7 * sum(map(len, model.batches)), monotonic=time.monotonic)
+    monkeypatch.setattr(embedder, "time", clock)
+    first = actor.submit(sample(0))
+    assert model.entered.wait(10)
+    rest = [actor.submit(sample(x)) for x in range(1, 6)]
+    model.go.set()
+    assert [future.result(10).seconds for future in (first, *rest)] == pytest.approx([0.7] * 6)
+    assert model.batches == [[0], [1, 2], [3, 4], [5]]
+
+
+@pytest.mark.parametrize(("item_s", "count"), [(0.0, 32), (0.0625, 32), (0.0626, 31), (0.7, 2), (2.0, 1), (90.0, 1)])
+def test_items_within_two_seconds(item_s, count):
+    assert items_within(2.0, item_s, at_most=32) == count
 
 
 def test_samples_of_another_output_are_another_batch(model, actor):

@@ -42,6 +42,15 @@ def test_halves_follow_each_other_and_the_chunk_ends_once():
     assert jobs.take(is_idle=True) is None
 
 
+def test_parts_follow_each_other_in_order():
+    jobs = Jobs(np.array([7]))
+    part = jobs.take(is_idle=True).first(2, (0, 1, 2, 3, 4))
+    assert part == Job(7, rows=(0, 1), rest=((2, 3, 4),))
+    jobs.finish(part)
+    second = jobs.take(is_idle=False)
+    assert (second.rows, second.rest, jobs.left) == ((2, 3, 4), (), 1)
+
+
 def test_halves_of_a_suspect_stay_suspect():
     half = Job(1, is_suspect=True).halves((4, 6))
     assert half.is_suspect

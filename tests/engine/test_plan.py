@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import rs_embed_dask as rs
+from rs_embed_dask.engine.inputs import input_facts
 from rs_embed_dask.engine.plan import Sizes, make_plan
+from rs_embed_dask.engine.recipe import choose
 from rs_embed_dask.engine.request import Request
 from rs_embed_dask.errors import PlanError, SpecError, UnknownNameError
 from rs_embed_dask.imagery.dates import Frames
+from rs_embed_dask.providers.earth_engine.provider import EarthEngine
 from rs_embed_dask.providers.stac.planetary_computer import PlanetaryComputer
 from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs import (
@@ -59,6 +63,37 @@ def test_two_modalities_are_two_reads():
     assert [sensor for sensor, _, _ in reads(made)] == ["sentinel-2-l2a", "sentinel-1-rtc"]
     assert made.recipe.needs("galileo-nano-s1-s2")[0][1].modality == "s2"
     assert made.recipe.models[0].nbytes == 4_160_000
+
+
+def test_what_is_read_in_place_of_a_cards_first_choice_is_said():
+    there = plan(["galileo:nano:s1+s2"], PlanetaryComputer())
+    assert there.outlook.instead == (
+        "galileo-nano-s1-s2: sentinel-2-l2a in place of sentinel-2-l1c, which planetary_computer does not have",
+        "galileo-nano-s1-s2: sentinel-1-rtc in place of sentinel-1-grd, which planetary_computer does not have",
+    )
+    assert "instead" in str(there)
+    assert plan(["galileo"]).outlook.instead == ()  # the synthetic landscape has all
+    chosen = plan(["galileo"], sensors=SensorSpec("sentinel-2-l2a"))
+    assert chosen.outlook.instead == ("galileo: sentinel-2-l2a in place of sentinel-2-l1c, as asked for",)
+    facts = [input_facts(one)["inputs"]["s2"] for one in choose(chosen.request)]
+    assert [(one["sensor"], one["in_place_of"]) for one in facts] == [("sentinel-2-l2a", "sentinel-2-l1c")]
+
+
+@pytest.mark.parametrize("model", ["galileo", "presto", "satmaepp:s2_10b_vitl8"])
+def test_a_level_that_is_asked_for_is_read_or_refused(model):
+    spec = ModelSpec.of(model)
+    for level, sensor in (("L1C", "sentinel-2-l1c"), ("L2A", "sentinel-2-l2a")):
+        asked = replace(spec, options={"level": level})
+        made = plan([asked], EarthEngine())
+        assert reads(made)[0][0] == sensor
+        assert made.outlook.instead == ()
+        (facts,) = (input_facts(one)["inputs"] for one in choose(made.request))
+        assert all("in_place_of" not in one for one in facts.values())
+    assert reads(plan([replace(spec, options={"level": "L2A"})], PlanetaryComputer()))[0][0] == "sentinel-2-l2a"
+    with pytest.raises(PlanError, match=r"sentinel-2-l1c.*none of its sensors.*or leave level out"):
+        plan([replace(spec, options={"level": "L1C"})], PlanetaryComputer())
+    with pytest.raises(SpecError, match="use one of 'any', 'L1C', 'L2A'"):
+        plan([replace(spec, options={"level": "L3"})])
 
 
 def test_the_request_goes_before_the_card():

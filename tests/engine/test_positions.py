@@ -123,6 +123,22 @@ def test_the_table_is_in_the_store_and_what_was_done_is_said(removed):
     assert store.request["output"]["positions"] == "auto"
 
 
+def test_parts_remove_what_one_of_them_has_measured(removed, compute, tmp_path):
+    """The first to decide measures over all items; the other, of whose own there are too few, measures in vain."""
+    out, options = tmp_path / "parts.zarr", {"models": ["patterned", "plain"], "chunk_items": 16}
+
+    def second_runs_first(event):
+        if isinstance(event, RunStarted):
+            compute(range(COUNT), "auto", out, part=(2, 2), **options)
+
+    compute(range(COUNT), "auto", out, part=(1, 2), progress=second_runs_first, **options)
+    store, whole = Store.open(out), Store.open(removed)
+    assert store.table("patterned").windows == COUNT
+    assert store.receipt["positions"] == whole.receipt["positions"]
+    for label in store.labels:
+        np.testing.assert_array_equal(vectors(out, label), vectors(removed, label))
+
+
 def test_what_positions_do_not_explain_is_kept(removed):
     statement = "positions kept: they explain 0 % of the variance, not more than 1 %"
     assert Store.open(removed).receipt["positions"]["plain"]["statement"] == statement

@@ -57,7 +57,8 @@ def test_without_receipts_every_time_is_unknown_and_the_plan_says_what_makes_it_
     times = Times.of(WORK, CREW)
     assert times == Times(unknown=("here s2", "a on cpu"))
     assert time_text(times, CREW) == (
-        "unknown: no run on this machine has measured here s2; a on cpu yet; any run does, one of a few places too"
+        "unknown: no run on this machine has measured here s2; a on cpu yet; "
+        "any run in which it happens does, one of a few places too"
     )
     made = rs.plan(rs.PointBuffer(4.5, 50.7, 160), "rcf", SPAN, provider="synthetic")
     figures = made.to_dict()["figures"]
@@ -65,6 +66,12 @@ def test_without_receipts_every_time_is_unknown_and_the_plan_says_what_makes_it_
     assert "time unknown" in repr(made)
     assert "unknown: no run on this machine has measured synthetic sentinel-2-l2a; rcf" in str(made).replace("\n", " ")
     assert (figures["reads"], figures["store_bytes"], figures["decoded_bytes"]) == (1, 2048, 32 * 32 * 10 * 5)
+
+
+def test_a_model_that_no_run_has_loaded_is_named_where_it_has_embedded(file):
+    write(file, **{"read here s2": 0.5, "embed a on cpu": 0.1})
+    assert Times.of(WORK, CREW).unknown == ("loading a on cpu",)
+    assert Times.of(WORK, replace(CREW, loaded=frozenset(WORK.models))).unknown == ()
 
 
 def test_times_follow_from_the_rates(file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +15,22 @@ from zarr.storage import MemoryStore
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.driver import Driver, Jobs, run_plan
-from rs_embed_dask.engine.report import ChunkDone, ChunkLost, ItemFailed, ModelLoaded, Retried, RunFinished, RunStarted
+from rs_embed_dask.engine.embedder import is_resident, release
+from rs_embed_dask.engine.estimate import Figures
+from rs_embed_dask.engine.graph import SharedValue, read_task
+from rs_embed_dask.engine.receipts import Times
+from rs_embed_dask.engine.report import (
+    ChunkDone,
+    ChunkLost,
+    ChunkReceipt,
+    ItemFailed,
+    ModelLoaded,
+    Retried,
+    RunFinished,
+    RunReport,
+    RunStarted,
+)
+from rs_embed_dask.engine.stages import Unit
 from rs_embed_dask.engine.watch import InFlight, Options
 from rs_embed_dask.errors import EngineError, StoreError, WeightsError
 from rs_embed_dask.store import Status, Store
@@ -49,6 +65,47 @@ def test_a_run_stores_every_item_once_and_counts_it(threads_client, tmp_path):
     assert kinds.count(ChunkDone) == 3
     assert kinds.count(ModelLoaded) == 1
     assert [event.left for event in events if isinstance(event, ChunkDone)] == [2, 1, 0]
+
+
+def test_chunks_that_take_long_are_written_in_parts(threads_client, tmp_path, monkeypatch):
+    """At 2.5 s an item, two are written at once: what a killed worker loses is seconds of work."""
+    monkeypatch.setattr(RunReport, "item_seconds", 2.5)
+    events = []
+    plan = plan_of(Places(20), Numbers())
+    store = store_of(plan, tmp_path / "run.zarr")
+    report = run_plan(plan, store, threads_client, options=Options(progress=events.append))
+    np.testing.assert_array_equal(values(store), expected(20))
+    done = [event for event in events if isinstance(event, ChunkDone)]
+    assert [event.items for event in done] == [2] * 10
+    assert sorted(event.chunk for event in done) == [0] * 4 + [1] * 4 + [2] * 2
+    assert done[-1].left == 0
+    assert (report.chunks, report.totals.reads) == (3, 20)
+    assert not rs.verify(tmp_path / "run.zarr").damages
+
+
+def test_what_an_item_takes_is_known_from_earlier_runs_and_then_from_this_one():
+    report = RunReport(replace(Figures.nothing(), items=4, times=Times(embed_seconds=6.0)))
+    assert report.item_seconds == 1.5
+    receipt = ChunkReceipt(
+        0, counts={"means": Counter({Status.OK: 3, Status.NO_DATA: 1}), "other": Counter({Status.OK: 4})}
+    )
+    receipt.totals.embed_seconds = {"means": 3.0, "other": 5.0}
+    receipt.totals.batches = {"means": 1.0, "other": 1.0}
+    report.add(receipt)
+    assert report.item_seconds == 2.0
+    assert RunReport(Figures.nothing()).item_seconds == 0.0
+
+
+def test_a_worker_that_reads_and_embeds_loads_its_models_meanwhile(threads_client):
+    """By its resources: what a task needs that embeds, and the workers have EMBED, not GPU."""
+    recipe = plan_of(Places(1), Numbers()).recipe
+    unit, parcel = Unit(0, Places(1)[0], recipe.labels), SharedValue.of(recipe)
+    (visit,), ((_, key),) = recipe.visits(recipe.labels), [(entry.label, entry.key) for entry in recipe.models]
+    for needed, is_loaded in (("GPU",), False), (("EMBED",), True), ((), True):
+        release()
+        (read,) = threads_client.submit(read_task, parcel, unit, visit, needed, pure=False).result()
+        assert (read.status, is_resident(key)) == (Status.OK, is_loaded)
+    release()
 
 
 def test_quality_is_stored_beside_the_vectors(threads_client, tmp_path):

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,34 +10,6 @@ from rs_embed_dask.errors import StoreBusyError, StoreError, UnknownNameError
 from rs_embed_dask.store import Location, Status, Store, leased
 from tests.engine.caller import MODEL, call
 from tests.engine.fakes import until
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start calls as processes; all are ended at the end."""
-    started = []
-
-    def begin(out, first, stop, wait=0.0):
-        command = [sys.executable, "-m", "tests.engine.caller", str(out), str(first), str(stop), str(wait)]
-        with (tmp_path / f"{len(started)}.log").open("w") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def said(process):

@@ -488,7 +488,9 @@ def test_a_prefix_of_vectors_is_kept_where_the_model_was_trained_for_it(threads_
     ask = {"provider": "synthetic", "client": threads_client, "dtype": "float32", "progress": False}
     with pytest.raises(PlanError, match="not trained for that"):
         rs.compute_map(WEST, MODELS[1], SPAN, out=tmp_path / "cut.zarr", dims=9, **ask)
-    card = replace(models.card("bandstats"), id="prefix_bandstats", aliases=(), prefix_dims=(9,))
+    own = models.card("bandstats")
+    variants = tuple(replace(one, prefix_dims=(9,)) for one in own.variants)
+    card = replace(own, id="prefix_bandstats", aliases=(), variants=variants)
     rs.register_model(card, models.factory("bandstats"))
     trained = {**MODELS[1], "id": card.id}
     with pytest.raises(PlanError, match="first 9 numbers"):

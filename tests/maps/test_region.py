@@ -11,10 +11,10 @@ import shapely
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import Rect, lattice_for, lattice_of
-from rs_embed_dask.maps.outline import moved
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.specs import BBox, Polygon
 from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.specs.outline import moved
 
 UTM31 = "EPSG:32631"
 LAEA = "EPSG:3035"

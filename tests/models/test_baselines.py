@@ -1,9 +1,11 @@
-"""The two models that need no weights: their answers can be worked out by hand."""
+"""The three models that need no weights: their answers can be worked out by hand."""
 
 import numpy as np
 import pytest
+from pyproj import Transformer
 
-from rs_embed_dask.errors import SpecError, WeightsError
+import rs_embed_dask as rs
+from rs_embed_dask.errors import ModelInputError, SpecError, WeightsError
 from rs_embed_dask.inference.loading import load_model
 from rs_embed_dask.models.rcf import filters_from_images
 from rs_embed_dask.specs import InputPrep, OutputSpec
@@ -153,3 +155,66 @@ class TestBandStatistics:
 
     def test_bands_are_the_cards(self):
         assert bandstats().inputs[0].bands == TEN
+
+
+PLACE = rs.BBox(5.90, 49.99, 5.91, 50.00)
+YEAR = rs.TemporalSpec.year(2022)
+
+
+def location(where, **options):
+    return rs.get_embedding(rs.ModelSpec("location", options=options), where, YEAR, output="grid", provider="synthetic")
+
+
+def by_hand(field, scales):
+    """The waves of a field's pixels, each from pyproj and the definition."""
+    columns, rows = np.meshgrid(field.x, field.y)
+    lon, lat = Transformer.from_crs(field.attrs["crs"], "EPSG:4326", always_xy=True).transform(columns, rows)
+    turns = [2**k * np.deg2rad(angle) for k in range(scales) for angle in (lon, lat)]
+    return np.stack([wave(angle) for angle in turns for wave in (np.sin, np.cos)])
+
+
+class TestLocation:
+    def test_by_hand(self):
+        field = location(PLACE).data
+        assert field.shape[0] == 64
+        assert field.values == pytest.approx(by_hand(field, 16), abs=1e-6)
+        assert location(PLACE, scales=2).data.values == pytest.approx(field.values[:8])
+        pooled = rs.get_embedding("location", PLACE, YEAR, provider="synthetic").data
+        assert pooled == pytest.approx(field.values.mean((1, 2), dtype=float), abs=1e-4)  # the box has half pixels
+
+    def test_an_array_that_states_its_place_gives_what_a_place_does(self):
+        field = location(PLACE).data
+        array = field[:3].rename(dim="band").assign_attrs(crs=field.attrs["crs"])
+        model = load_model("location", device="cpu")
+        given = model.embed(array, output=GRID)
+        assert given.data.values == pytest.approx(field.values, abs=2e-5)
+        assert np.array_equal(given.data.x, field.x)
+        assert model.embed(array).data == pytest.approx(field.values.mean((1, 2), dtype=float), abs=2e-5)
+        largest = model.embed(array, output=OutputSpec.pooled("max")).data
+        assert largest == pytest.approx(field.values.max((1, 2)), abs=2e-5)
+        with pytest.raises(ModelInputError, match=r"nothing states where they lie.*get_embedding"):
+            model.embed(np.ones((3, 4, 4)))
+
+    def test_a_cube_gives_what_its_grid_does(self):
+        model = load_model("location", device="cpu", scales=3)
+        given = model.embed(cube(scene(2, 10, 8), frames=months(2)), output=GRID)
+        assert given.data.values == pytest.approx(by_hand(given.data, 3), abs=1e-6)
+
+    def test_the_antimeridian_is_no_edge(self):
+        field = location(rs.BBox(179.99, -17.01, -179.99, -17.0, crs="EPSG:4326")).data
+        steps = np.abs(np.diff(field.values, axis=2)).max((1, 2))
+        assert (steps < 2 ** np.repeat(np.arange(16), 4) * np.deg2rad(1.5e-4) + 1e-6).all()  # 10 m are 1e-4 degrees
+
+    def test_how_many_scales(self):
+        for count in (0, 25):
+            with pytest.raises(SpecError, match="use 1 to 24"):
+                rs.plan([PLACE], [rs.ModelSpec("location", options={"scales": count})], YEAR)
+            with pytest.raises(SpecError, match="use 1 to 24"):
+                load_model("location", scales=count)
+
+    def test_nothing_is_asked(self):
+        told = str(rs.plan([PLACE], ["location"], YEAR))
+        assert "location from the coordinates" in told
+        assert "0 requests" in told
+        assert rs.can_run(PLACE, 2022, models=["location"]).models == ("location",)
+        assert rs.load_model("location").weights_info["source"] == "none"

@@ -155,7 +155,7 @@ def test_options_change_inputs():
     assert inputs.resolved({"scale": "raw"}).steps == (Clip(0, 1),)
     assert inputs.resolved({"scale": "raw"}).size_px == 96
     assert inputs.resolved({"scale": "card"}).resize == Resize("bicubic")
-    cut = inputs.resolved({"bands": ("green",)})
+    cut = inputs.only(("green",), "")
     assert cut.steps[0] == Standard((2.0,), (4.0,))
     assert cut.values("wavelength_um") == (0.56,)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs_embed_dask.errors import ModelInputError, UnknownNameError
+from rs_embed_dask.errors import ModelInputError, SpecError, UnknownNameError
 from rs_embed_dask.models import card
 from rs_embed_dask.models.positions import sincos
 from rs_embed_dask.models.thor import GROUPS, _centres
@@ -143,3 +143,32 @@ def test_every_published_band_has_a_kernel():
     known = [name for _, bands in GROUPS for name in bands.values()]
     assert len(known) == len(set(known)) == 46
     assert {metres for metres, _ in GROUPS} == {10, 20, 60, 240, 480, 960}
+
+
+@pytest.mark.parametrize("patch", card("thor").options[1].choices)
+def test_every_side_of_a_token_that_the_authors_take(patch):
+    model, image = plain(patch_px=patch), pixels("thor", "s2", 2 * patch)["s2"]
+    assert model.embed(image, output=GRID).shape == (32, 2, 2)
+    found = card("thor").grid_shape(ModelSpec("thor", options={"patch_px": patch}), (200, 200), InputPrep.resize())
+    assert found[0] % 2 == 0
+    assert abs(found[0] * patch - 200) <= patch
+
+
+def test_sentinel_3_comes_as_arrays_each_group_on_its_own_grid():
+    model = plain(modality="olci+slstr+slstr_bt", patch_px=4)
+    images = {"olci": np.full((1, 21, 16, 16), 5000.0), "slstr": np.full((1, 6, 8, 8), 2500.0)}
+    images["slstr_bt"] = np.full((1, 3, 4, 4), 290.0)
+    batch = model.prepare([Sample({name: image.astype(np.float32) for name, image in images.items()})])
+    seen = {name: image[0, 0, :, 0, 0].tolist() for name, image in batch.images.items()}
+    assert seen["olci"][0] == pytest.approx((0.5 - 0.41836) / 0.271155, rel=1e-5)
+    assert seen["olci"][20] == pytest.approx((0.5 - 0.380989) / 0.209298, rel=1e-5)
+    assert seen["slstr"][3] == pytest.approx((0.25 - 0.010942) / 0.030842, rel=1e-5)
+    assert seen["slstr_bt"][2] == pytest.approx((290 - 277.117165) / 21.526558, rel=1e-5)
+    tokens = model.tokens(batch)
+    assert tokens.extra["tokens"].shape == (1, 3 * 16 + 4 + 1, 32)
+    assert tokens.patches.shape == (1, 4, 4, 5, 32)
+    assert model.embed(images).shape == (32,)
+    warmer = images | {"slstr_bt": images["slstr_bt"] + 5}
+    assert not np.allclose(model.embed(warmer).data, model.embed(images).data, atol=1e-4)
+    with pytest.raises(SpecError, match="no provider serves it"):
+        card("thor").inputs_for(ModelSpec("thor", modality="olci"), frozenset({"sentinel-2-l2a"}))

@@ -39,6 +39,15 @@ def test_random_weights_are_the_same_everywhere(galileo):
     assert one["norm.weight"][:3].tolist() == pytest.approx([1.02563, 1.08863, 1.01104], abs=1e-5)
 
 
+def test_no_first_values_are_drawn_where_weights_replace_them(monkeypatch):
+    """Drawing them on the meta device would import PyTorch's compiler, which takes seconds."""
+    monkeypatch.setattr(torch.Tensor, "normal_", None)
+    monkeypatch.setattr(torch.Tensor, "uniform_", None)
+    with pytest.raises(TypeError, match="not callable"):
+        torch.nn.Embedding(2, 3)
+    assert load_model("galileo:nano", weights="random").encoder.norm.weight.device.type == "cpu"
+
+
 def test_restricted_terms_must_be_accepted(tmp_path, small):
     torch.save(small, tmp_path / "a.pt")
     with pytest.raises(LicenceError, match=r"CC-BY-NC-4.0.*accept_licence=True"):

@@ -96,6 +96,8 @@ def compared_with(case: Case) -> str:
     commit = str(told.get("commit", ""))[:7]
     at = told.get("version") or told.get("package") or told["repo"] + (f" at {commit}" if commit else "")
     note = f" ({told['note']})" if "note" in told else ""
+    if "files" in told:
+        return f"{at}, {'; '.join(told['files'].values())}{note}"
     return f"{at}, {told['file']}: {told['class']}{note}"
 
 

@@ -15,7 +15,7 @@ from rs_embed_dask.engine.graph import ChunkTask, GraphMaker
 from rs_embed_dask.engine.plan import Sizes, make_plan
 from rs_embed_dask.engine.recipe import ProductEntry, Recipe
 from rs_embed_dask.engine.request import Request
-from rs_embed_dask.engine.stages import Unit, read_product
+from rs_embed_dask.engine.stages import Unit, product_parts, read_products
 from rs_embed_dask.engine.watch import Placement
 from rs_embed_dask.errors import ProviderError, SpecError, TransientError
 from rs_embed_dask.imagery.grid import grid_for
@@ -85,12 +85,13 @@ def test_products_alone(processes, three, tmp_path):
 
 
 def test_beside_encoders_as_grids(workers, three, tmp_path):
-    models = ["bandstats", *three, "rcf"]
+    models = ["bandstats", *three, "rcf", "location"]
     options = {"provider": Synthetic(seed=2), "output": rs.OutputSpec.grid(scale_m=10), "client": workers}
     places = [LAND, rs.PointBuffer(301040.0, 5770500.0, 40, crs="EPSG:32631")]
     tree = rs.compute_embeddings(places, models, SUMMER, out=tmp_path / "run.zarr", progress=False, **options)
-    assert set(tree.children) == {"items", "bandstats", "gse_annual", "tessera", "copernicus", "rcf"}
-    for label in ("bandstats", "gse_annual", "tessera", "copernicus", "rcf"):
+    labels = {"bandstats", "gse_annual", "tessera", "copernicus", "rcf", "location"}
+    assert set(tree.children) == {"items", *labels}
+    for label in labels:
         assert statuses(tree, label) == ["OK", "OK"]
     whole = rs.get_embedding(three[0], spatial=LAND, temporal=YEAR, output=rs.OutputSpec.grid()).data
     assert whole.shape == (64, 11, 15)
@@ -99,6 +100,9 @@ def test_beside_encoders_as_grids(workers, three, tmp_path):
     np.testing.assert_array_equal(small[:, :8, :8], whole.values[:, 2:10, 3:11])
     assert np.isnan(small[:, 8:]).all()
     assert tree["copernicus"]["embedding"].shape == (2, 4, 11, 15)
+    assert rs.verify(tmp_path / "run.zarr").is_sound
+    alone = rs.get_embedding("location", spatial=LAND, temporal=YEAR, output=rs.OutputSpec.grid()).data
+    np.testing.assert_array_equal(tree["location"]["embedding"].values[0, :, :11, :15], alone.values)
 
 
 def test_six_encoders_and_three_products_in_one_store(workers, three, tmp_path):
@@ -225,7 +229,8 @@ def tried(reader, tries=3):
     entry = ProductEntry("faulty", reader, 2, pooling="mean")
     recipe = Recipe(Synthetic(), (), (), OutputSpec.pooled(), RetryPolicy(tries), products=(entry,))
     waits = []
-    return read_product(recipe, Item(0, TILE, YEAR, "a"), "faulty", sleep=waits.append), waits
+    (read,) = read_products(recipe, [Item(0, TILE, YEAR, "a")], "faulty", sleep=waits.append)
+    return read, waits
 
 
 def test_a_product_of_ones_own(monkeypatch):
@@ -258,6 +263,58 @@ def test_faults_that_do_not_pass_are_written_down():
         found, _ = tried(Faulty(error))
         assert (found.outcome.status, found.tries) == (Status.READ_FAILED, 1)
         assert expected in found.outcome.reason
+
+
+class Many(Faulty):
+    """A reader of several places at once, which has no vector west of the first tile and knows one span."""
+
+    places_at_once = 4
+
+    def __init__(self, *errors):
+        super().__init__(*errors)
+        self.asked = []
+
+    def read_many(self, grids, temporal):
+        self.asked.append((len(grids), temporal))
+        if any(grid.center_lonlat[0] > 20 for grid in grids):
+            raise ProviderError("file", reason="damaged", fix="again")
+        return [self.read(grid, temporal) for grid in grids]
+
+
+def many(reader):
+    return Recipe(
+        Synthetic(),
+        (),
+        (),
+        OutputSpec.pooled(),
+        RetryPolicy(2),
+        products=(ProductEntry("m", reader, 2, pooling="mean"),),
+    )
+
+
+def test_places_of_one_span_are_read_together():
+    reader, other = Many(), rs.TemporalSpec.year(2023)
+    units = [Unit(k, Item(k, TILE, other if k % 3 == 0 else YEAR, str(k)), ("m",)) for k in range(10)]
+    parts = [[unit.row for unit in part] for _, part in product_parts(many(reader), units)]
+    assert parts == [[0, 3, 6, 9], [1, 2, 4, 5], [7, 8]]
+    reads = read_products(many(reader), [units[row].item for row in parts[1]], "m")
+    assert reader.asked == [(4, YEAR)]
+    assert [read.outcome.data.tolist() for read in reads] == [[1.0, 1.0]] * 4
+
+
+def test_one_place_at_fault_does_not_fail_the_others():
+    reader, far = Many(), rs.PointBuffer(25.0, 50.0, 80)
+    reads = read_products(many(reader), [Item(k, p, YEAR, str(k)) for k, p in enumerate((TILE, far, TILE))], "m")
+    assert [count for count, _ in reader.asked] == [3, 1, 1, 1]
+    assert [read.outcome.status for read in reads] == [Status.OK, Status.READ_FAILED, Status.OK]
+    assert "damaged" in reads[1].outcome.reason
+
+
+def test_a_fault_that_lasts_is_not_asked_of_each_place():
+    reader = Many(passing(), passing())
+    reads = read_products(many(reader), [Item(k, TILE, YEAR, str(k)) for k in range(3)], "m", sleep=lambda _: None)
+    assert [count for count, _ in reader.asked] == [3, 3]
+    assert {(read.outcome.status, read.tries) for read in reads} == {(Status.READ_FAILED, 2)}
 
 
 # -------------------------------------------------------------------------------- what differs

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rs_embed_dask.providers.geotiff import runs
 from rs_embed_dask.providers.kept import ByteCache, Piece, keeping_bytes, kept_bytes
+from rs_embed_dask.providers.ranges import runs
 
 FILE = ("https://example.org/file.tif", 10_000_000)
 STEP = 1_000_000

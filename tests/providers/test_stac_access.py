@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError
-from rs_embed_dask.providers import http, retry
+from rs_embed_dask.providers import geotiff, http, retry
 from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access, PlanetaryComputerTokens, read_range
+from rs_embed_dask.providers.ranges import MOST_GAP
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.providers.stac.read import labelled
 from tests.services.faults import BUSY, FaultPlan, Happening
@@ -45,13 +46,17 @@ def noisy(name="S2A_1"):
     return s2_scene(name, "2022-06-01T10:00:00", bands=("B02",), layers=[layer("B04", NOISE)])
 
 
-def test_r26_two_requests_a_block_and_one_token(azure):
+def test_r26_two_requests_a_block_and_one_token(azure, monkeypatch):
     service = azure(noisy())
+    monkeypatch.setattr(geotiff, "worthwhile_gap", lambda href: 0)
     got = pixels(b04(service), SIGNED)
     np.testing.assert_array_equal(got, NOISE[10:14, 20:25])
     assert service.counts() == {"token": 1, "range": 2}
     pixels(b04(service), SIGNED, rows=(500, 530))  # two rows of blocks; the head is known by now
     assert service.counts() == {"token": 1, "range": 4}
+    monkeypatch.setattr(geotiff, "worthwhile_gap", lambda href: MOST_GAP)
+    np.testing.assert_array_equal(pixels(b04(service), SIGNED, rows=(510, 520)), NOISE[510:520, 20:25])
+    assert service.counts() == {"token": 1, "range": 5}  # what lies between the rows was read too
 
 
 def test_r26_a_small_file_is_one_request(azure):

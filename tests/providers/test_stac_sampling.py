@@ -116,7 +116,7 @@ def test_r09_blocks_of_any_size_give_the_whole_bit_for_bit(tmp_path, size):
     url = written(tmp_path / "a.tif", values, (10, 0, 291_400, 0, -10, 5_710_900), crs="EPSG:32632")
     bounds = (708_000, 5_709_500, 708_600, 5_710_100)
     whole = seen(url, "EPSG:32631", bounds, 10.0)
-    pieced = np.full_like(whole, -1)
+    pieced = np.full(whole.shape, -1.0)
     for row in range(0, 60, size):
         for column in range(0, 60, size):
             window = Window(column, row, min(size, 60 - column), min(size, 60 - row))

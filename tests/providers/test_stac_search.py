@@ -12,7 +12,7 @@ from rs_embed_dask.errors import AccessError, ProviderError, TransientError
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.imagery.sensor_types import PropertyNames
-from rs_embed_dask.providers.retry import RetryPolicy
+from rs_embed_dask.providers.retry import RetryPolicy, deadline
 from rs_embed_dask.providers.stac.items import newest, parse_item, touches
 from rs_embed_dask.providers.stac.search import Query, find
 from tests.services.catalog import Scene
@@ -119,6 +119,22 @@ def test_passing_faults_of_the_api_are_retried(plain):
     service = plain(*days(1), rule=FaultPlan([Happening(Fault(status=503), kinds=("search",), times=2)]))
     assert ids(ask(service)) == ["S2A_01"]
     assert service.counts() == {"landing": 1, "search 503": 2, "search": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(status=503, body=b""), "it answered 503, after 1 attempt"),
+        (Fault(status=503, body=b"busy"), "it answered 503: busy, after 1 attempt"),
+        (Fault(is_silent=True), r"it sent nothing more within 0\.[234] s, after 1 attempt"),
+        (Fault(drip_s=5.0), r"it sent nothing more within 0\.[234] s, after 1 attempt"),
+    ],
+    ids=["empty", "worded", "silent", "breaks off"],
+)
+def test_a_fault_is_said_in_words_and_seconds(plain, fault, reason):
+    service = plain(*days(1), rule=FaultPlan([Happening(fault, kinds=("search",))]))
+    with pytest.raises(TransientError, match=reason), deadline(0.25):
+        ask(service, retry=RetryPolicy(attempts=1))
 
 
 def test_an_api_that_is_not_there_is_transient(new_process):

@@ -11,8 +11,9 @@ from rasterio.enums import ColorInterp
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.providers import geotiff
-from rs_embed_dask.providers.geotiff import open_geotiff, runs
+from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
+from rs_embed_dask.providers.ranges import runs
 from rs_embed_dask.providers.tiff import NotTiffError, read_layout
 from tests.services.fixtures import forget_heads
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
@@ -12,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from rs_embed_dask.providers import addresses, geotiff, http
+from rs_embed_dask.providers import addresses, geotiff, heads, http
 from rs_embed_dask.providers.stac import search
 from tests.services.scenes import catalogue
 from tests.services.service import Service
@@ -20,10 +21,12 @@ from tests.services.service import Service
 
 def forget_heads():
     geotiff._HEADS._files.clear()
+    shutil.rmtree(heads.user_folder() / "heads", ignore_errors=True)
 
 
 def forget_answers():
     search._ANSWERS._answers.clear()
+    search._AREAS.clear()
     search._client.cache_clear()
 
 
@@ -34,6 +37,7 @@ def forget_everything():
     addresses._proxy.cache_clear()
     addresses._pinned.cache_clear()
     addresses._pools.cache_clear()
+    http._PACES._of.clear()
     http._TOKENS._tokens.clear()
     http._TOKENS._failures.clear()
     http._client().TOKEN_CACHE.clear()

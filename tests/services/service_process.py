@@ -54,6 +54,8 @@ def obey(service: Service, command: dict[str, Any]) -> Any:
             return dict(service.counts())
         case {"ask": "bytes"}:
             return service.bytes_sent()
+        case {"ask": "file bytes"}:
+            return service.bytes_sent(lambda call: call.kind in {"range", "whole"})
         case {"ask": "calls"}:
             return [
                 {"kind": c.kind, "method": c.method, "path": c.path, "byte_range": c.byte_range}

@@ -14,8 +14,9 @@ from zarr.core.sync import sync
 from zarr.storage import ObjectStore
 
 from rs_embed_dask.errors import StoreBusyError, StoreError
-from rs_embed_dask.store import Location, Status, Store, fence, target as target_module
-from rs_embed_dask.store.fence import FencedStore, stamped_frame, stamped_json
+from rs_embed_dask.store import Location, Status, Store, fence, store as store_module, target as target_module
+from rs_embed_dask.store.document import Document
+from rs_embed_dask.store.fence import FencedStore, OvertakenError, stamped_frame, stamped_json
 from rs_embed_dask.store.shards import blank_status, decoded_status
 from tests.store.lease_schedules import Run
 from tests.store.samples import GRID, POOLED, assert_same, content, fill_store, make_items, make_result, make_store
@@ -218,6 +219,28 @@ def test_an_overtaken_writer_is_refused(monkeypatch, tmp_path):
         with pytest.raises(StoreBusyError, match="another run has written there meanwhile"):
             document.save(inside)
     assert Store.open(target).receipt == {"a": 1}
+
+
+def test_who_changes_the_receipt_and_is_overtaken_begins_again(monkeypatch):
+    target = place_of(FencedStore, monkeypatch)
+    make_store(target)
+    store, load, left = Store.open(target, "r+"), Document.load, [1, 1]
+
+    def overtaken(location):
+        document = load(location)
+        if location.storage is not target and left:
+            Store.open(target, "r+").update_receipt(**{f"other {left.pop()} {len(left)}": True})
+        return document
+
+    monkeypatch.setattr(Document, "load", overtaken)
+    monkeypatch.setattr(store_module, "_PAUSE_S", 0.0)
+    store.update_receipt(mine=True)
+    assert Store.open(target).receipt == store.receipt == {"other 1 1": True, "other 1 0": True, "mine": True}
+    monkeypatch.setattr(store_module, "_TRIES", 1)
+    left.append(2)
+    with pytest.raises(OvertakenError):
+        store.update_receipt(more=True)
+    assert Store.open(target).receipt.keys() == store.receipt.keys() | {"other 2 0"}
 
 
 def test_an_object_store_holds_what_a_folder_holds(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from obstore.store import MemoryStore as ObjectMemory
@@ -162,6 +163,60 @@ def test_ranges_that_overlap_exclude_each_other():
         other.release()
 
 
+class Refusing(MemoryCell):
+    """A cell whose swaps are refused so many times, as where others change it too."""
+
+    refusals = 0
+
+    def swap(self, tag, content):
+        if self.refusals:
+            self.refusals -= 1
+            return None
+        return super().swap(tag, content)
+
+
+def test_what_a_lease_lets_go_of_is_free(tmp_path):
+    cell, at = Refusing(), [0.0]
+    first = lease_of(cell, at)
+    assert first.acquire() is None
+    cell.refusals = 2
+    first.narrow((0, 3))
+    assert [one["chunks"] for one in entries(cell)] == [[0, 3]]
+    assert lease_of(cell, at, chunks=(2, 4)).acquire().owner == first._me.owner
+    second = lease_of(cell, at, chunks=(3, None))
+    assert second.acquire() is None
+    assert first.renew()
+    assert sorted(one["chunks"] for one in entries(cell)) == [[0, 3], [3, None]]
+
+
+def test_what_is_wanted_may_change_while_it_is_waited_for():
+    cell, at, wanted = MemoryCell(), [0.0], [ALL_CHUNKS]
+    first, second = lease_of(cell, at), lease_of(cell, at)
+    assert first.acquire() is None
+
+    def sleep(seconds):
+        at[0] += seconds
+        first.narrow((0, 3))
+        wanted[0] = (3, 6)
+
+    second.choose(lambda: wanted[0], 10, sleep=sleep)
+    assert at[0] == 2.0
+    assert sorted(one["chunks"] for one in entries(cell)) == [[0, 3], [3, 6]]
+
+
+def test_what_is_wanted_no_more_once_it_is_held_is_let_go():
+    cell, at = MemoryCell(), [0.0]
+    answers = iter([ALL_CHUNKS, (0, 2), (0, 2), (0, 2)])
+    lease = lease_of(cell, at)
+    lease.choose(lambda: next(answers), 0)
+    assert [one["chunks"] for one in entries(cell)] == [[0, 2]]
+    lease.release()
+    answers = iter([ALL_CHUNKS])
+    with pytest.raises(StopIteration):
+        lease.choose(lambda: next(answers), 0)
+    assert entries(cell) == []
+
+
 def test_the_second_run_is_told_who_and_since_when(tmp_path):
     location = Location.of(tmp_path / "run.zarr")
     with leased(location), pytest.raises(StoreBusyError) as caught, leased(location):
@@ -249,11 +304,10 @@ def test_a_process_is_named_so_that_no_other_is(monkeypatch):
 
 
 def test_the_lease_is_renewed_in_a_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr("rs_embed_dask.store.lease.TERM_S", 0.06)
+    monkeypatch.setattr("rs_embed_dask.store.lease.Lease", partial(Lease, term_s=0.06))
     location = Location.of(tmp_path / "run.zarr")
     cell = lease_cell(location)
-    with leased(location) as lease:
-        lease.term_s = 0.06
+    with leased(location):
         first = cell.read()
         for _ in range(2000):
             if cell.read() != first:

@@ -66,6 +66,26 @@ def grown(target):
     return MapStore.open(target)
 
 
+def assert_scores_of_an_overtaken_run_stay_out(store):
+    store.keep_scores("tiny", b"first", over=None)
+    store.keep_scores("tiny", b"first", over=None)  # as after an answer that was lost
+    store.keep_scores("tiny", b"second", over=b"first")
+    for late in (None, b"first"):
+        with pytest.raises(StoreBusyError, match=r"tiny/scores\.npz.*another run has written there meanwhile"):
+            store.keep_scores("tiny", b"late", over=late)
+    assert store.scores("tiny") == b"second"
+
+
+def test_scores_of_an_overtaken_run_stay_out_of_a_folder(tmp_path):
+    assert_scores_of_an_overtaken_run_stay_out(make_map(tmp_path / "map.zarr"))
+
+
+def test_scores_of_an_overtaken_run_stay_out_of_a_service(service):
+    store = make_map(place_at(service, "map.zarr"))
+    service.rates = FAULTS
+    assert_scores_of_an_overtaken_run_stay_out(store)
+
+
 def blocks_of(store):
     return {
         key: block_content(store, key)

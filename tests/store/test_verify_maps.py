@@ -57,7 +57,7 @@ def whole(tmp_path_factory):
     store.keep_positions("tiny", np.ones((3, 4, 4), "float32"))
     archive = path.parent / "scores.npz"
     np.savez(archive, sums=np.arange(100.0))
-    store.keep_scores("tiny", archive.read_bytes())
+    store.keep_scores("tiny", archive.read_bytes(), over=None)
     return path
 
 

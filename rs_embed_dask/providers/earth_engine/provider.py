@@ -1,5 +1,7 @@
 """Google Earth Engine, read with its own client and xee: composited there, one request per place.
 
+Of a product, up to 64 small places are read by one request (`sheet`).
+
 Grids, sizes and band names are computed here; only pixels are requested from the service. All frames of a place,
 and all models' frames where they read the same sensor, travel in one request as long as it fits the 48 MiB that the
 service allows, and in the fewest pieces beyond.
@@ -23,9 +25,10 @@ from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import added_sensors, sensor as sensor_named, sources_of
 from rs_embed_dask.providers.addresses import plain_address
 from rs_embed_dask.providers.earth_engine.catalogue import CATALOGUE, stated_collection
-from rs_embed_dask.providers.earth_engine.orders import BYTES_PER_VALUE, LIMIT_BYTES, Settings
-from rs_embed_dask.providers.earth_engine.read import lazy_cubes, plan_orders, scenes_of
+from rs_embed_dask.providers.earth_engine.orders import BYTES_PER_VALUE, EXTRA_BANDS, LIMIT_BYTES, Settings
+from rs_embed_dask.providers.earth_engine.read import lazy_cubes, order_of, plan_orders, scenes_of, values_of
 from rs_embed_dask.providers.earth_engine.session import EXTRA, EarthAccess, credentials_of, open_session
+from rs_embed_dask.providers.earth_engine.sheet import MOST_PLACES, replies_of, requests_of
 from rs_embed_dask.providers.registry import Check, Estimate, load
 from rs_embed_dask.providers.retry import RetryPolicy
 from rs_embed_dask.specs.base import choice, whole
@@ -73,6 +76,10 @@ def annual_embedding(grid: Grid, year: int, *, provider: Provider) -> npt.NDArra
     """
     vectors: npt.NDArray[np.float32] = load(provider, annual_read(grid, year)).values[0]
     return vectors
+
+
+def _product_read(collection: str, bands: tuple[str, ...], grid: Grid, *, span: Span) -> Read:
+    return replace(annual_read(grid, span.start.year), sensor=sensor_named(collection).id, bands=bands)
 
 
 _BYTES_ON_THE_WIRE: Final = 4
@@ -138,6 +145,7 @@ class EarthEngine:
     catalogue: str = CATALOGUE
 
     name: ClassVar[str] = "earth_engine"
+    places_at_once: ClassVar[int] = MOST_PLACES
 
     def __post_init__(self, patience: RetryPolicy | Mapping[str, Any] | None) -> None:
         object.__setattr__(self, "retry", RetryPolicy.of(self.retry if patience is None else patience))
@@ -205,10 +213,23 @@ class EarthEngine:
 
     def product(self, collection: str, bands: tuple[str, ...], grid: Grid, *, span: Span) -> npt.NDArray[np.float32]:
         """Read some bands of a product for the year of a span: (D, H, W), NaN where there are none."""
-        read = annual_read(grid, span.start.year)
-        cube = load(self, replace(read, sensor=sensor_named(collection).id, bands=bands))
-        vectors: npt.NDArray[np.float32] = cube.values[0]
+        vectors: npt.NDArray[np.float32] = load(self, _product_read(collection, bands, grid, span=span)).values[0]
         return vectors
+
+    def products(
+        self, collection: str, bands: tuple[str, ...], grids: Sequence[Grid], *, span: Span
+    ) -> list[npt.NDArray[np.float32]]:
+        """Read the same bands and year at several places, up to 64 of them by one request."""
+        reads = [_product_read(collection, bands, grid, span=span) for grid in grids]
+        orders = [order_of(self.settings, read) for read in reads]
+        return [
+            self.product(collection, bands, read.grid, span=span) if reply is None else values_of(read, order, reply)
+            for read, order, reply in zip(reads, orders, replies_of(orders), strict=True)
+        ]
+
+    def requests_of(self, shape: tuple[int, int], bands: int) -> float:
+        """Return how many requests a place of a product takes, or its share of one."""
+        return requests_of(shape, bands + EXTRA_BANDS, self.limit_bytes)
 
     def estimate(self, read: Read) -> Estimate:
         """Estimate the cost of a read without a request: the requests are exact."""

@@ -40,7 +40,17 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers.earth_engine.session import EarthAccess
     from rs_embed_dask.specs.fetch import FetchSpec
 
-__all__ = ["ask", "lazy_cubes", "order_task", "pixel_grid", "plan_orders", "scenes_of"]
+__all__ = [
+    "ask",
+    "fetched",
+    "lazy_cubes",
+    "order_of",
+    "order_task",
+    "pixel_grid",
+    "plan_orders",
+    "scenes_of",
+    "values_of",
+]
 
 
 def order_task(order: Order) -> npt.NDArray[np.float32]:
@@ -82,21 +92,24 @@ def _named(order: Order) -> str:
 
 
 def _pixels(order: Order) -> npt.NDArray[np.float32]:
-    """Read an order through xee's store, which has its metadata already and so requests none."""
+    return fetched(image_of(order, order.settings.table(order.sensor)), order.grid, depth=order.depth)
+
+
+def fetched(image: Any, grid: Grid, *, depth: int) -> npt.NDArray[np.float32]:
+    """Request an image of so many bands through xee's store, which has its metadata already and so requests none."""
     import ee
 
-    rows, cols = order.grid.shape
-    image = image_of(order, order.settings.table(order.sensor))
+    rows, cols = grid.shape
     store = _store()(
         ee.ImageCollection([image]),
-        crs=order.grid.crs,
-        crs_transform=order.grid.transform,
+        crs=grid.crs,
+        crs_transform=grid.transform,
         shape_2d=(cols, rows),
         getitem_kwargs={"max_retries": 0, "initial_delay": 0},
     )
-    pixels: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(order.grid), dtype=np.float32)
-    if pixels.shape != (order.depth, rows, cols):
-        raise ValueError(f"{pixels.shape} values arrived where {(order.depth, rows, cols)} were requested")
+    pixels: npt.NDArray[np.float32] = store.image_to_array(image, grid=pixel_grid(grid), dtype=np.float32)
+    if pixels.shape != (depth, rows, cols):
+        raise ValueError(f"{pixels.shape} values arrived where {(depth, rows, cols)} were requested")
     return pixels.astype(np.float32, copy=False)
 
 
@@ -168,6 +181,17 @@ class EarthPlace(NamedTuple):
     run: int
     offset: int
     layer: OrderLayer
+
+
+def order_of(settings: Settings, read: Read) -> Order:
+    """Return the order of a whole read."""
+    return Order.of(settings, read, layers_of(read, settings.table(read.sensor), plain=settings.plain))
+
+
+def values_of(read: Read, order: Order, reply: Reply) -> Reply:
+    """Take the first frame of a read from the reply to its order, in canonical units: (B, H, W)."""
+    values: Reply = _values(read, order)(reply, places=[EarthPlace(0, 0, order.layers[0])])[0]
+    return values
 
 
 def plan_orders(settings: Settings, reads: Sequence[Read]) -> tuple[Cut, tuple[OrderLayer, ...]]:

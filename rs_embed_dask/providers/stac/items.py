@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+import shapely.errors
+import shapely.geometry
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -81,6 +83,8 @@ class StacItem:
 
     fault: ProviderError | None = field(default=None, compare=False)
     """Why it cannot be understood; it then has no assets, and lies anywhere in what was searched."""
+    outline: shapely.Geometry | None = field(default=None, compare=False)
+    """Its footprint in degrees, by which catalogues search; None where it states none that can be used."""
 
     def first(self, names: Iterable[str]) -> Any:
         """Return the first property of `names` that is there, or None."""
@@ -114,7 +118,16 @@ def parse_item(item: Mapping[str, Any], *, collection: str = "") -> StacItem:
         box=(west, south, east + TURN if east < west else east, north),
         properties={k: v for k, v in properties.items() if isinstance(v, str | int | float | bool)},
         assets=assets,
+        outline=_stated_outline(item.get("geometry")),
     )
+
+
+def _stated_outline(geometry: Any) -> shapely.Geometry | None:
+    try:
+        outline = shapely.geometry.shape(geometry)
+    except (shapely.errors.ShapelyError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    return outline if outline.is_valid and not outline.is_empty else None
 
 
 def _crc(assets: Mapping[str, Asset]) -> int:

@@ -20,7 +20,7 @@ from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.geotiff import GeoTiff, TiffTile, label, open_geotiff
 from rs_embed_dask.providers.http import Access
-from rs_embed_dask.providers.nearest import Indices, TiffBlock, nearest_pixels
+from rs_embed_dask.providers.nearest import Gather, TiffBlock, gathered
 from rs_embed_dask.providers.stac.assets import INDEX, Layer, asset_for
 from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 
@@ -51,8 +51,11 @@ class AssetReader:
     crs: str
     access: Access = field(repr=False)
 
-    def read(self, window: Window, **_: object) -> npt.NDArray[np.float32]:
-        """Return a window of the grid as float32, shape (H, W): raw numbers, NaN where there are none, or `LOST`."""
+    def read(self, window: Window, **_: object) -> npt.NDArray[Any]:
+        """Return a window of the grid, shape (H, W): raw numbers, NaN where there are none, or `LOST`.
+
+        Where there are numbers everywhere they are of the file's own type; the stack converts them to float32.
+        """
         try:
             return self._pixels(window)
         except TransientError:
@@ -63,30 +66,26 @@ class AssetReader:
             self.access.state.lose(label(self.url.partition(URL_INDEX)[0]).partition(OF_ITEM)[2], fault)
         return np.full((int(window.height), int(window.width)), LOST, np.float32)
 
-    def _pixels(self, window: Window) -> npt.NDArray[np.float32]:
-        file, band, rows, columns = self._under(self._block(window))
-        out = np.full((int(window.height), int(window.width)), np.nan, np.float32)
-        inside = (rows >= 0) & (rows < file.layout.height) & (columns >= 0) & (columns < file.layout.width)
-        if not inside.any():
-            return out
-        rows, columns = np.broadcast_arrays(rows, columns)
-        rows, columns = rows[inside], columns[inside]
-        pixels = file.read(band, _bounds(rows), _bounds(columns), access=self.access)
-        out[inside] = pixels[rows - rows.min(), columns - columns.min()]
-        return out
+    def _pixels(self, window: Window) -> npt.NDArray[Any]:
+        file, band, under = self._under(self._block(window))
+        if under is None:
+            return np.full((int(window.height), int(window.width)), np.nan, np.float32)
+        raw, missing = file.numbers(band, under.rows, under.columns, access=self.access, take=under.take)
+        if under.outside is not None:
+            missing = under.outside if missing is None else missing | under.outside
+        if missing is None or not missing.any():
+            return raw
+        pixels = raw.astype(np.float32)
+        pixels[missing] = np.nan
+        return pixels
 
     def tiles(self, block: TiffBlock) -> tuple[GeoTiff, list[TiffTile]]:
         """Return the file, and which of its tiles a read of a block takes."""
-        file, band, rows, columns = self._under(block)
-        there = (rows >= 0) & (rows < file.layout.height), (columns >= 0) & (columns < file.layout.width)
-        if rows.shape == columns.shape:  # else each axis stands for itself
-            there = (there[0] & there[1],) * 2
-        if not (there[0].any() and there[1].any()):
-            return file, []
-        return file, file.tiles(band, _bounds(rows[there[0]]), _bounds(columns[there[1]]), limits=self.access.limits)
+        file, band, under = self._under(block)
+        return file, [] if under is None else file.tiles(band, under.rows, under.columns, limits=self.access.limits)
 
-    def _under(self, block: TiffBlock) -> tuple[GeoTiff, int, Indices, Indices]:
-        """Return the file, its band, and which of its rows and columns lie under a block, or would."""
+    def _under(self, block: TiffBlock) -> tuple[GeoTiff, int, Gather | None]:
+        """Return the file, its band, and which of its pixels lie under a block, if any do."""
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
@@ -97,7 +96,8 @@ class AssetReader:
                 reason=f"the file has {file.bands} bands" + (f", not {band}" if index else ""),
                 fix="name the band by its position, as in {'red': 'visual#1'}",
             )
-        return file, band, *nearest_pixels(block, file.crs, file.transform)
+        shape = file.layout.height, file.layout.width
+        return file, band, gathered(block, file.crs, transform=file.transform, shape=shape)
 
     def _block(self, window: Window) -> TiffBlock:
         assert self.spec is not None
@@ -112,11 +112,6 @@ class AssetReader:
 
     def close(self) -> None:
         """Do nothing: a read leaves nothing open."""
-
-
-def _bounds(indices: Indices) -> tuple[int, int]:
-    """Return the first, and the one after the last."""
-    return int(indices.min()), int(indices.max()) + 1
 
 
 def reader(crs: str, access: Access) -> functools.partial[AssetReader]:

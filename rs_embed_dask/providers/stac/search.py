@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from urllib.parse import quote
 import pystac_client
 import pystac_client.exceptions
 import requests
+import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.imagery.dates import Span
@@ -29,13 +30,16 @@ from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.reach import no_connection
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
+from rs_embed_dask.providers.stac.areas import Areas
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
 from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, page_fault, pages, search_step
+from rs_embed_dask.providers.stac.query import Query
 
 __all__ = ["Query", "document", "find", "sample"]
 
 PAGE: Final = 250
 MOST_ANSWERS: Final = 256
+MOST_ITEMS: Final = 50_000
 ANSWER_LASTS_S: Final = 600.0
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
@@ -53,23 +57,10 @@ MOST_ANSWER_BYTES: Final = 2**25
 """Of one unpacked answer; a full page of the most talkative catalogues takes a third of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to look for. Frozen and hashable: the same query is asked once."""
-
-    url: str
-    collections: tuple[str, ...]
-    boxes: tuple[Box, ...]
-    span: Span
-    cloud: str | None = None
-    most_cloud: float | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy, compare=False)
-    keyed: KeyedLinks | None = None
-
-
 def find(query: Query) -> tuple[StacItem, ...]:
     """Return the items that answer a query, each once, in order of time and id."""
-    return _ANSWERS.get(query)
+    area = _AREAS.around(query)
+    return _ANSWERS.get(query) if area is None else _AREAS.among(area, _ANSWERS.get(area), query.boxes[0])
 
 
 def sample(
@@ -125,11 +116,15 @@ class _Answers:
         with self._guard:
             self._answers[query] = answer
             self._answers.move_to_end(query)
-            while len(self._answers) > MOST_ANSWERS:
+            while len(self._answers) > 1 and self._is_full():
                 self._answers.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        return len(self._answers) > MOST_ANSWERS or sum(len(a) for _, a in self._answers.values()) > MOST_ITEMS
 
 
 _ANSWERS: Final = _Answers()
+_AREAS: Final = Areas()
 
 
 def _ask(query: Query) -> tuple[StacItem, ...]:
@@ -177,14 +172,14 @@ class _Requests:
     def _once(self, step: SearchStep, fault: Callable[[Mapping[str, Any]], str]) -> Mapping[str, Any]:
         body: dict[str, Any] = {"json" if step.method == "POST" else "params": step.parameters}
         timeouts = CONNECT_S, self._retry.timeout_s
-        retry_after_s = None
+        retry_after_s, asked = None, time.monotonic()
         try:
             with self._session.request(
                 step.method, step.href, headers=step.headers, timeout=timeouts, stream=True, **body
             ) as answer:
                 content, is_cut = body_of(answer.iter_content(PIECE_BYTES), MOST_ANSWER_BYTES)
         except requests.RequestException as error:
-            reason = no_connection(error) or f"{type(error).__name__}: {error}"
+            reason = no_connection(error) or _broken(error, time.monotonic() - asked)
         else:
             if is_cut:
                 reason = f"its answer is longer than {MOST_ANSWER_BYTES} bytes"
@@ -200,9 +195,17 @@ class _Requests:
                 refusal.status_code = answer.status_code
                 raise refusal
             else:
-                reason = f"it answered {answer.status_code}: {_text(content)}"
+                reason = f"it answered {answer.status_code}: {_text(content)}".removesuffix(": ")
                 retry_after_s = asked_wait_s(answer.headers.get("Retry-After"))
         raise _later(self._url, reason, retry_after_s)
+
+
+def _broken(error: requests.RequestException, seconds: float) -> str:
+    """Say how a request broke off; a timeout names the seconds that were left for it, which may be fewer than set."""
+    causes = (error, *error.args)
+    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.ReadTimeoutError) for cause in causes):
+        return f"it sent nothing more within {seconds:.1f} s"
+    return f"{type(error).__name__}: {error}"
 
 
 def _text(content: bytes) -> str:

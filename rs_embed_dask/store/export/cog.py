@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,18 +16,20 @@ from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import whole
 from rs_embed_dask.store.export.colours import NO_COLOUR, basis_of, painted
 from rs_embed_dask.store.export.items import any_fields, any_tree, file_safe, is_run
+from rs_embed_dask.store.export.palette import palette_of
 from rs_embed_dask.store.export.preview import stored_basis
 from rs_embed_dask.store.export.whole import whole_file
 from rs_embed_dask.store.map_store import MapStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import xarray as xr
     from numpy.typing import NDArray
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.export.fields import MapField
+    from rs_embed_dask.store.export.palette import Palette
     from rs_embed_dask.store.export.pca import Pca
 
     _Pixels = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -44,7 +48,7 @@ _PIXEL: Final = 16  # a GeoTIFF's tiles have sides of multiples of 16 pixels
 def to_cog(
     source: xr.DataTree | Target,
     path: str | Path,
-    dims: str | Sequence[int] = PCA,
+    dims: str | Sequence[int] | None = None,
     *,
     model: str | Sequence[str] | None = None,
     group: str | None = None,
@@ -59,7 +63,9 @@ def to_cog(
     path : path
         A file that ends in ``.tif``, for a map of one model, group and span, or a folder, for any: its files are
         called ``MODEL_GROUP_START_END.tif``, and those of a run ``MODEL_ID_START_END.tif``.
-    dims : "pca", "all" or list of int, default "pca"
+    dims : "pca", "all" or list of int, optional
+        Default: ``"pca"``; of a map of classes one byte per token, 1 for the first class and 0 where there is none,
+        with the names and colours of the classes; of other maps that were made of one, all bands, with their names.
         ``"pca"``: three bytes per token, 1 to 255 with 0 where there is no vector, of the first three principal
         components; those of the map's preview where `source` is a path and `build_preview` was called, else of a
         sample of all fields written. ``"all"``, or numbers of dimensions from 0: float32, NaN where there is no
@@ -74,9 +80,10 @@ def to_cog(
     Returns
     -------
     list of Path
-        The files: zstd, tiled, with overviews of means, nodata, and the bands' names. Tags say the model, the span,
-        what was done with positions, and whether the weights were random. With GDAL 3.11 or later the bands of a tile
-        lie side by side (``INTERLEAVE=TILE``); before, each pixel's lie together.
+        The files: zstd, tiled, with overviews of means (of classes: of the most frequent), nodata, and the bands'
+        names. Tags say the model, the span, what was done with positions, whether the weights were random, and the
+        names of classes. With GDAL 3.11 or later the bands of a tile lie side by side (``INTERLEAVE=TILE``); before,
+        each pixel's lie together.
 
     Raises
     ------
@@ -96,19 +103,41 @@ def to_cog(
     tree, target = any_tree(source), Path(path).expanduser()
     fields = any_fields(tree, model, group, span=span)
     files = _files(fields, target)
-    bases = _bases(fields, None if source is tree or is_run(tree) else source) if _is_pca(dims) else {}
+    coloured = [one for one in fields if _is_coloured(one, dims)]
+    bases = _bases(coloured, None if source is tree or is_run(tree) else source) if coloured else {}
     for one, file in zip(fields, files, strict=True):
-        if _is_pca(dims):
-            _write(one, file, _COLOURS, partial(painted, basis=bases[one.label]), dtype="uint8")
-        else:
-            chosen = _chosen(dims, one.dim)
-            names = [f"dimension {number}" for number in chosen]
-            _write(one, file, names, partial(_some, chosen=chosen), dtype="float32")
+        _write(one, file, _look(one, dims, bases))
     return files
 
 
-def _is_pca(dims: object) -> bool:
-    return isinstance(dims, str) and dims == PCA
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a file holds of a field."""
+
+    names: Sequence[str]
+    pixels: _Pixels
+    dtype: str
+    palette: Palette | None = None
+
+
+def _is_coloured(field: MapField, dims: str | Sequence[int] | None) -> bool:
+    return not field.derived if dims is None else isinstance(dims, str) and dims == PCA
+
+
+def _look(field: MapField, dims: str | Sequence[int] | None, bases: Mapping[str, Pca]) -> _Look:
+    if _is_coloured(field, dims):
+        return _Look(_COLOURS, partial(painted, basis=bases[field.label]), "uint8")
+    if dims is None and field.classes:
+        return _Look(["class"], _numbered, "uint8", palette_of([field]))
+    chosen = _chosen("all" if dims is None else dims, field.dim)
+    bands = field.derived.get("bands") or [f"dimension {number}" for number in range(field.dim)]
+    return _Look([str(bands[number]) for number in chosen], partial(_some, chosen=chosen), "float32")
+
+
+def _numbered(bands: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the numbers of classes from 1, and 0 where there is none; (1, rows, columns)."""
+    numbers = bands[:1] + 1
+    return np.where(np.isfinite(numbers), numbers, NO_COLOUR).astype(np.uint8)
 
 
 def _chosen(dims: str | Sequence[int], dim: int) -> list[int]:
@@ -151,21 +180,29 @@ def _some(vectors: NDArray[np.float32], chosen: list[int]) -> NDArray[np.float32
     return vectors[chosen]
 
 
-def _write(field: MapField, file: Path, names: Sequence[str], pixels: _Pixels, *, dtype: str) -> None:
+def _write(field: MapField, file: Path, look: _Look) -> None:
     """Write a plain tiled file window by window, and copy it to the one that is wanted, which GDAL does in tiles."""
     import rasterio
     from rasterio.shutil import copy
 
     with whole_file(file) as partial, _scratch(file) as plain, rasterio.Env():
-        with rasterio.open(plain, "w", **_plain(field, len(names), dtype)) as image:
-            for number, name in enumerate(names, start=1):
+        with rasterio.open(plain, "w", **_plain(field, look)) as image:
+            for number, name in enumerate(look.names, start=1):
                 image.set_band_description(number, name)
             image.update_tags(**_tags(field))
+            if look.palette is not None:
+                image.write_colormap(1, _table(look.palette))
             side = image.block_shapes[0][0]
             for rows, cols in field.windows(-(-max(field.side, side) // side) * side):
                 window = ((rows.start, rows.stop), (cols.start, cols.stop))
-                image.write(pixels(field.read((rows, cols))), window=window)
-        copy(plain, partial, driver="COG", **_cog(len(names), np.dtype(dtype).itemsize))
+                image.write(look.pixels(field.read((rows, cols))), window=window)
+        copy(plain, partial, driver="COG", **_cog(len(look.names), np.dtype(look.dtype).itemsize, look.palette))
+
+
+def _table(palette: Palette) -> dict[int, tuple[int, ...]]:
+    """Return the colour table of classes from 1; 0 is transparent."""
+    colours = np.rint(palette.table * 255).astype(int).tolist()
+    return {NO_COLOUR: (0, 0, 0, 0)} | {number: (*rgb, 255) for number, rgb in enumerate(colours, start=1)}
 
 
 @contextmanager
@@ -178,20 +215,20 @@ def _scratch(file: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _plain(field: MapField, bands: int, dtype: str) -> dict[str, Any]:
+def _plain(field: MapField, look: _Look) -> dict[str, Any]:
     import rasterio
 
     rows, cols = field.shape
     side = -(-field.side // _PIXEL) * _PIXEL
     return {
         "driver": "GTiff",
-        "count": bands,
+        "count": len(look.names),
         "height": rows,
         "width": cols,
-        "dtype": dtype,
+        "dtype": look.dtype,
         "crs": rasterio.crs.CRS.from_user_input(field.crs),
         "transform": rasterio.Affine(*field.transform),
-        "nodata": NO_COLOUR if dtype == "uint8" else float("nan"),
+        "nodata": NO_COLOUR if look.dtype == "uint8" else float("nan"),
         "tiled": True,
         "blockxsize": side,
         "blockysize": side,
@@ -199,10 +236,10 @@ def _plain(field: MapField, bands: int, dtype: str) -> dict[str, Any]:
         "compress": "zstd",
         "zstd_level": 1,
         "bigtiff": "if_safer",
-    } | ({"photometric": "rgb"} if dtype == "uint8" else {})
+    } | ({"photometric": "rgb"} if look.names == _COLOURS else {})
 
 
-def _cog(bands: int, size: int) -> dict[str, Any]:
+def _cog(bands: int, size: int, palette: Palette | None = None) -> dict[str, Any]:
     """Return options of the COG driver; a tile that holds every band must fit in a request."""
     import rasterio
 
@@ -211,11 +248,13 @@ def _cog(bands: int, size: int) -> dict[str, Any]:
     per_pixel = size * (1 if by_tile else bands)
     side = next((side for side in _TILE_SIDES if per_pixel * side**2 <= _LARGEST_TILE), _TILE_SIDES[-1])
     options = {"compress": "zstd", "predictor": "yes", "blocksize": side, "bigtiff": "if_safer"}
-    options |= {"resampling": "average", "overview_resampling": "average", "overviews": "ignore_existing"}
+    way = "average" if palette is None else "mode"  # there is nothing between two classes
+    options |= {"resampling": way, "overview_resampling": way, "overviews": "ignore_existing"}
     return options | ({"interleave": "tile"} if by_tile else {})
 
 
 def _tags(field: MapField) -> dict[str, str]:
     facts = {"MODEL": field.label, "GROUP": field.group, "SPAN": f"{field.start}/{field.end}"}
     facts |= {"WEIGHTS": "random"} if field.is_random else {}
+    facts |= {"CLASSES": json.dumps(field.classes)} if field.classes else {}
     return facts | ({"POSITIONS": field.positions} if field.positions else {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from rs_embed_dask.store.export.pca import MOST_SAMPLES, fit_pca
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from rs_embed_dask.store.export.fields import MapField
     from rs_embed_dask.store.export.pca import Pca
 
-__all__ = ["NO_COLOUR", "basis_of", "halved", "painted", "sampled"]
+__all__ = ["NO_COLOUR", "Colouring", "basis_of", "halved", "painted", "sampled"]
 
 NO_COLOUR: Final = 0
 """The byte of a token without a vector; colours are 1 to 255."""
@@ -51,7 +51,14 @@ def basis_of(fields: Sequence[MapField]) -> Pca:
     return fit_pca(sampled(fields))
 
 
-def painted(vectors: NDArray[np.float32], basis: Pca) -> NDArray[np.uint8]:
+class Colouring(Protocol):
+    """What gives colours to vectors: a `Pca`, or the `Palette` of a map of classes or values."""
+
+    def colours(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Return colours from 0 to 1, (..., dim) to (..., 3); NaN where there is none."""
+
+
+def painted(vectors: NDArray[np.float32], basis: Colouring) -> NDArray[np.uint8]:
     """Return the colours of vectors (dim, rows, columns) as (3, rows, columns)."""
     colours = np.moveaxis(basis.colours(np.moveaxis(vectors, 0, -1)), -1, 0)
     there = np.isfinite(colours).all(axis=0)

@@ -85,6 +85,17 @@ class MapField:
         """What was done with the positions of the windows, in a sentence; empty where there was nothing to do."""
         return str(self._receipt("positions").get("statement", ""))
 
+    @property
+    def derived(self) -> Mapping[str, Any]:
+        """What the bands are, where they were derived from a map of embeddings; empty for embeddings."""
+        found: Mapping[str, Any] = self.made_by.get("model", {}).get("derived") or {}
+        return found
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that the first band numbers from 0, of a map of classes."""
+        return tuple(self.derived.get("classes", ()))
+
     def _receipt(self, name: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.made_by.get("receipt", {}).get(name, {}).get(self.label) or {}
         return found

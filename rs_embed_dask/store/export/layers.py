@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rs_embed_dask.store.export.colours import Colouring
     from rs_embed_dask.store.export.fields import MapField
-    from rs_embed_dask.store.export.pca import Pca
     from rs_embed_dask.store.map_store import MapView
 
 __all__ = ["Layer", "layers_of"]
@@ -57,8 +57,8 @@ class Layer:
 
 
 def layers_of(
-    fields: Sequence[MapField], view: MapView | None, *, basis: Pca | None, most: int
-) -> tuple[list[Layer], Pca]:
+    fields: Sequence[MapField], view: MapView | None, *, basis: Colouring | None, most: int
+) -> tuple[list[Layer], Colouring]:
     """Return the layers of fields of one model and span, of at most about `most` cells a side, and their basis.
 
     They are read from the store's preview if it has one and no other basis is given, else made from the vectors.
@@ -79,7 +79,7 @@ def _stored(view: MapView, field: MapField, halvings: int) -> Layer:
     return Layer(np.asarray(rgb), level.crs, level.transform, 2 ** int(level.group))
 
 
-def _made(field: MapField, basis: Pca, halvings: int) -> Layer:
+def _made(field: MapField, basis: Colouring, halvings: int) -> Layer:
     """Colour a field window by window; cells cannot be larger than a window."""
     side, (rows, cols) = field.side, field.shape
     factor = 1

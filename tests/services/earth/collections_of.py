@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from dataclasses import replace
 
-from tests.services.earth.values import Collection, EarthError, Image, Rectangle, Reducer, Span
+from tests.services.earth.values import Collection, EarthError, Image, Projection, Rectangle, Reducer, Span
 
 FUNCTIONS = {}
 
@@ -28,8 +28,8 @@ def millis(value):
 
 # ---------------------------------------------------------- geometries
 @function("Projection")
-def projection(crs):
-    return crs
+def projection(crs, transform=None):
+    return crs if transform is None else Projection(crs, tuple(transform))
 
 
 @function("GeometryConstructors.Rectangle")

@@ -14,7 +14,7 @@ class Expression:
     """
 
     def __init__(self, body, functions, context):
-        self.nodes, self.root = body["values"], body["result"]
+        self.body, self.nodes, self.root = body, body["values"], body["result"]
         self.functions, self.context = functions, context
         self.done, self.open = {}, {}
 
@@ -64,9 +64,18 @@ class Expression:
                 return {key: self.of(value, scope) for key, value in values.items()}
             case {"functionDefinitionValue": {"argumentNames": names, "body": body}}:
                 return lambda *given: self.named(body, {**scope, **dict(zip(names, given, strict=True))})
+            case {"functionInvocationValue": {"functionName": "Image.changeProj", "arguments": given}}:
+                return self.moved(scope=scope, **given)
             case {"functionInvocationValue": {"functionName": name} as call}:
                 return self.called(name, {k: self.of(v, scope) for k, v in call.get("arguments", {}).items()})
         raise EarthError(f"emulator: a node with {sorted(node)} is not emulated")
+
+    def moved(self, input, srcProj, dstProj, scope):
+        """Work an image out on the ground that the pixels of a request come from."""
+        if scope:
+            raise EarthError("emulator: changeProj within a function is not emulated")
+        source, target = (self.of(each, scope) for each in (srcProj, dstProj))
+        return Expression(self.body, self.functions, self.context.moved(source, target)).of(input, {})
 
     def called(self, name, given):
         function = self.functions.get(name)

@@ -131,6 +131,20 @@ def update_mask(image, mask, context=None):
     return replace(image, bands=tuple(masked(band, by) for band, by in pairs(image, mask)))
 
 
+@function("Image.clip")
+def clip(input, geometry, context=None):
+    if geometry.crs != context.place.crs:
+        raise EarthError("emulator: a clip in another projection than the request's is not emulated")
+    x, y = context.place.centres
+    left, bottom, right, top = geometry.bounds
+    inside = (x > left) & (x < right) & (y > bottom) & (y < top)
+
+    def clipped(band):
+        return Band(band.name, band.dtype, lambda: (band.pixels[0], band.pixels[1] & inside))
+
+    return replace(input, bands=tuple(clipped(band) for band in input.bands))
+
+
 @function("Image.unmask")
 def unmask(input, value=0, sameFootprint=True, context=None):
     if sameFootprint:

@@ -140,7 +140,7 @@ class Earth:
         if body.get("fileFormat") != "NPY":
             raise EarthError(f"emulator: the format {body.get('fileFormat')} is not emulated")
         place = place_of(body["grid"])
-        context = SimpleNamespace(place=place, collection=lambda name: self.collection(name, place))
+        context = self.context(place)
         image = pixels.as_image(Expression(body["expression"], FUNCTIONS, context).value(), context)
         if not image.bands:
             raise EarthError("Image has no bands.")
@@ -157,6 +157,13 @@ class Earth:
         held = io.BytesIO()
         np.save(held, made, allow_pickle=False)
         return held.getvalue(), "application/octet-stream"
+
+    def context(self, place):
+        return SimpleNamespace(
+            place=place,
+            collection=lambda name: self.collection(name, place),
+            moved=lambda source, target: self.context(place.moved(source, target)),
+        )
 
     def collection(self, name, place=None):
         if name not in self.scenes:

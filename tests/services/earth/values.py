@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 
 class EarthError(Exception):
@@ -31,6 +32,21 @@ class Place:
         a, _, c, _, e, f = self.transform
         rows, cols = np.indices(self.shape)
         return c + a * (cols + 0.5), f + e * (rows + 0.5)
+
+    def moved(self, source, target):
+        """Return the pixels of one projection that have the columns and rows that these have in another."""
+        if target.crs != self.crs:
+            raise EarthError("emulator: pixels moved to another projection than the request's are not emulated")
+        here = Affine(*source.transform) * ~Affine(*target.transform) * Affine(*self.transform)
+        return Place(source.crs, tuple(here)[:6], self.shape)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A reference system with pixels."""
+
+    crs: str
+    transform: tuple[float, ...]
 
 
 class Band:
