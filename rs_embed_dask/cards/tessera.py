@@ -5,6 +5,8 @@ from rs_embed_dask.preprocess.inputs import Option
 
 _PRODUCT = Product("https://data.source.coop/tessera/tessera", "see the repository of the data", 10.0, (2017, 2025))
 
+_BETAS, _PREFIXES = ("beta1", "beta2"), (16, 32, 64)
+
 CARD = Card(
     id="tessera",
     title="TESSERA",
@@ -15,7 +17,14 @@ CARD = Card(
     source="https://github.com/ucam-eo/geotessera",
     product=_PRODUCT,
     inputs=(),
-    variants=(Variant("v1", 128), Variant("v1.1-cam", 128)),
+    variants=(
+        Variant("v1", 128),
+        Variant("v1.1-cam", 128),
+        *(
+            Variant(f"v2-{beta}", 128, config=(("folder", f"v2-2B-L~{beta}"),), prefix_dims=_PREFIXES)
+            for beta in _BETAS
+        ),
+    ),
     default_variant="v1",
     patch_px=1,
     outputs=vectors(
@@ -30,7 +39,9 @@ CARD = Card(
     notes=(
         "A vector is its bytes times the pixel's scale; missing unless 0 < scale < 1, and where the landmask is 0.",
         "Pixels lie on multiples of 10 m, outward from the corner that the landmask's transform gives.",
-        "Vectors of different versions cannot be compared. The Zarr stores and v2 are not read.",
+        "Vectors of different versions cannot be compared, nor those of two betas of v2.",
+        "The Zarr stores are not read, so v1.1-dclimate, which is published as one alone, is not offered.",
+        "To compute v2 at other places and seasons: the model `tessera_encoder`, variant v2-large.",
         "files='auto' fetches a tile whole where it is small or a quarter of its rows is needed, else rows of it.",
         "Whole files are checked by the registry's sha256 where it has one, rows by the file's size.",
         "A span must lie in one calendar year.",

@@ -166,7 +166,8 @@ def make(card: Card, spec: ModelSpec, provider: object = None) -> Tessera:  # no
     """Make the reader of a request."""
     options = card.chosen(spec.options)
     variant = card.variant_for(spec)
-    return Tessera(mirror_of(options), card.years, variant.name, files=str(options["files"]))
+    version = str(dict(variant.config).get("folder", variant.name))
+    return Tessera(mirror_of(options), card.years, version, files=str(options["files"]))
 
 
 @dataclass(frozen=True)

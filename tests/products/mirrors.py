@@ -70,7 +70,7 @@ def gse_mirror(folder, kind="parquet", **profile):
 
 
 # -------------------------------------------------------------------------------------------------------------- tessera
-def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True):
+def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True, version="v1"):
     """Tiles of the sample in the layout of a release."""
     facts, arrays = sample("tessera")
     new = layout == "0.11"
@@ -80,7 +80,7 @@ def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True):
     for name in tiles:
         tile = facts["tiles"][name]
         grid = tile["grid_name"]
-        top = folder / ("npy/v1" if new else "v1/global_0.1_degree_representation") / str(tile["year"]) / grid
+        top = folder / (f"npy/{version}" if new else "v1/global_0.1_degree_representation") / str(tile["year"]) / grid
         top.mkdir(parents=True, exist_ok=True)
         np.save(top / f"{grid}.npy", arrays[f"{name}/quantized"])
         np.save(top / f"{grid}_scales.npy", arrays[f"{name}/scales"])
@@ -101,7 +101,7 @@ def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True):
         table = pd.DataFrame(rows)
         if new:
             table = table.rename(columns={"file_size": "grid_size"}).drop(columns=["hash", "scales_hash"])
-        table.to_parquet(folder / ("npy/v1/manifest.parquet" if new else "v1/registry.parquet"))
+        table.to_parquet(folder / (f"npy/{version}/manifest.parquet" if new else "v1/registry.parquet"))
     return folder
 
 
