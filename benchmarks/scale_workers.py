@@ -17,6 +17,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -85,8 +86,13 @@ class Farm(Server):
         """Write a chunk, each item with its own numbers."""
         return await asyncio.get_running_loop().run_in_executor(self.writers, self.write_now, chunk)
 
+    @cached_property
+    def store(self):
+        """The store, which is there once there is something to write."""
+        return Store.open(self.out, "r+")
+
     def write_now(self, chunk):
-        store = Store.open(self.out, "r+")
+        store = self.store
         span = store.span(chunk)
         rows = np.arange(*span)
         result = ChunkResult(
