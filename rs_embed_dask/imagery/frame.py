@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -250,17 +252,25 @@ def make_frame(
     n, layers, height, width = whole.shape
     in_strips = n > 1 and recipe.how != "clearest"
     step = min(height, max(1, _VALUES_AT_ONCE // (n * layers * width))) if in_strips else height
-    strips = [
-        _composited(whole.strip(slice(top, top + step)), scenes, recipe, present) for top in range(0, height, step)
-    ]
-    if len(strips) == 1:
-        return strips[0]
+
+    def strip_at(top: int) -> FramePixels:
+        return _composited(whole.strip(slice(top, top + step)), scenes, recipe, present)
+
+    if step >= height:
+        return strip_at(0)
+    strips = list(_threads().map(strip_at, range(0, height, step)))
     values, n_obs = np.empty((len(recipe.bands), height, width), np.float32), np.empty((height, width), np.uint16)
     for top, strip in zip(range(0, height, step), strips, strict=True):
         rows = slice(top, top + step)
         values[:, rows], n_obs[rows] = strip.values, strip.n_obs
     used = np.add.reduce([strip.used for strip in strips])
     return FramePixels(values, n_obs, used, strips[0].lost)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads that composite strips: one for each core, for all frames of this process."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rs-strip")
 
 
 def _composited(

@@ -34,6 +34,7 @@ class Paces:
     """How the servers answer that this process has asked, the newest answers counting most."""
 
     _WEIGHT: Final = 0.125
+    _WEIGHT_OF_WAITS: Final = 1 / 64
     _TELLING_BYTES: Final = 2**16
 
     def __init__(self) -> None:
@@ -43,10 +44,12 @@ class Paces:
         """Take in an answer; short ones say little about the rate."""
         if n_bytes < self._TELLING_BYTES or body_s <= 0:
             return
-        new, known = Pace(wait_s, n_bytes / body_s), self._of.get(server)
-        share = self._WEIGHT
-        self._of[server] = (
-            new if known is None else Pace(*(a + share * (b - a) for a, b in zip(known, new, strict=True)))
+        rate = n_bytes / body_s
+        known = self._of.get(server, Pace(wait_s, rate))
+        # what a busy moment adds to the wait, asking less often does not save: it falls at once and rises slowly
+        weight = 1.0 if wait_s < known.wait_s else self._WEIGHT_OF_WAITS
+        self._of[server] = Pace(
+            known.wait_s + weight * (wait_s - known.wait_s), known.rate + self._WEIGHT * (rate - known.rate)
         )
 
     def gap(self, server: str) -> int:
