@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rs_embed_dask.analysis.blocks import one_model, opened
@@ -29,6 +30,7 @@ def search(
     k: int = 10,
     model: str | None = None,
     span: int | str | None = None,
+    codes: str | Path | None = None,
     client: Client | None = None,
 ) -> gpd.GeoDataFrame:
     """Find the places of a run, or the tokens of a map, whose vectors are most like some examples.
@@ -52,6 +54,10 @@ def search(
         The model; needed where there are several.
     span : int or str, optional
         Only this span: its number along ``time`` of a map, its number or name in a run. Default: all of them.
+    codes : path, optional
+        Of a map: a folder with int8 codes of its vectors, made by the first call with it. They say of each vector how
+        large its cosine can be at most; the few that may be among the best are read and compared. The result is the
+        same. It pays beyond some ten million vectors of float16 or float32 that are searched again and again.
     client : distributed.Client, optional
         Compare on its workers, chunk by chunk. Default: in this process, a chunk at a time.
 
@@ -70,6 +76,8 @@ def search(
         If there is no such model, item or span.
     SpecError
         If an example is none, or examples cancel each other.
+    StoreMismatchError
+        If `codes` are of another map, or of what it was before more was computed.
 
     Warns
     -----
@@ -88,7 +96,8 @@ def search(
     tree = opened(run)
     searched = Searched.of(tree, one_model(tree, model), span)
     _warn_of_positions(tree, searched.label, searched.fields)
-    return searched.find(like, negatives, k=k, client=client)
+    place = None if codes is None else Path(codes).expanduser()
+    return searched.find(like, negatives, k=k, client=client, codes=place)
 
 
 def _warn_of_positions(tree: xr.DataTree, label: str, fields: tuple[Any, ...]) -> None:
@@ -296,7 +305,8 @@ def change(
     >>> rs.change(rs.compute_embeddings("fields.gpkg", "rcf", years, out="run.zarr"))["z"]  # doctest: +SKIP
     """
     from rs_embed_dask.analysis.change import BANDS, Seasons, changes_of_run
-    from rs_embed_dask.analysis.derived import Derivation, MapSource
+    from rs_embed_dask.analysis.derived import Derivation
+    from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.errors import SpecError
     from rs_embed_dask.store.export.items import is_run
 
@@ -365,7 +375,7 @@ def classes(
     >>> rs.classes("east.zarr", "east-classes.zarr", like="west-classes.zarr")  # doctest: +SKIP
     """
     from rs_embed_dask.analysis.clusters import LABEL, Clusters
-    from rs_embed_dask.analysis.derived import MapSource
+    from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.errors import SpecError
     from rs_embed_dask.specs.base import whole
     from rs_embed_dask.store.export.fields import fields_of

@@ -88,14 +88,12 @@ def row_portions(table: xr.DataArray) -> Iterator[Portion]:
         yield Portion((table[rows].data.T,), 0, (rows,))
 
 
-def field_portions(fields: Sequence[MapField], *, together: bool = False) -> Iterator[Portion]:
-    """Go through fields block by block; `together` takes all spans of a group at once, each of one shape."""
-    groups: dict[Any, list[MapField]] = {}
-    for at, field in enumerate(fields):
-        groups.setdefault((field.label, field.group) if together else at, []).append(field)
-    for number, spans in enumerate(groups.values()):
-        for window in spans[0].windows():
-            yield Portion(tuple(one.vectors[:, window[0], window[1]].data for one in spans), number, window)
+def field_portions(fields: Sequence[MapField]) -> Iterator[Portion]:
+    """Go through fields block by block; blocks that hold no vector are left out where the field knows them."""
+    for number, field in enumerate(fields):
+        windows = field.windows() if field.status is None else (window for *_, window in field.blocks())
+        for window in windows:
+            yield Portion((field.vectors[:, window[0], window[1]].data,), number, window)
 
 
 def computed(
@@ -123,7 +121,7 @@ def computed(
                 vectors = compute(*portion.vectors)
             yield portion, function(*vectors, number=portion.number, window=portion.window, **portion.given)
         return
-    held = client.scatter(function, hash=False)  # sent once: a fitted forest has megabytes
+    held = client.scatter(function, hash=False, broadcast=True)  # once to each worker: a fitted forest has megabytes
     room = _AHEAD * max(1, sum(client.nthreads().values()))
     flying: deque[tuple[Portion, Any]] = deque()
     for portion in portions:

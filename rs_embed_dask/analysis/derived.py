@@ -15,8 +15,7 @@ from rs_embed_dask.analysis.blocks import Portion, computed
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.specs.base import text
 from rs_embed_dask.store import Asked, BlockKey, BlockResult, BlockSet, Location, MapLayout, MapStore, Status, leased
-from rs_embed_dask.store.export.fields import fields_of, map_tree
-from rs_embed_dask.store.map_reader import SOURCE, open_map
+from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.receipt import build_receipt, check_request
 
 if TYPE_CHECKING:
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
+    from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.store import Target
     from rs_embed_dask.store.export.fields import MapField
 
-__all__ = ["BandsOf", "Derivation", "MapSource", "digest_of"]
+__all__ = ["BandsOf", "Derivation", "digest_of"]
 
 BandsOf: TypeAlias = Callable[..., Any]
 """``(*vectors) -> (bands, rows, columns)`` of each span; or of all at once ``-> (spans, bands, rows, columns)``."""
@@ -43,23 +43,6 @@ def digest_of(*values: Any) -> str:
     for value in values:
         digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True, eq=False)
-class MapSource:
-    """The fields of one model of a map, and the store that they are in."""
-
-    view: MapStore
-    fields: tuple[MapField, ...]
-
-    @classmethod
-    def of(cls, source: xr.DataTree | Target, label: str, span: int | None = None) -> MapSource:
-        """Choose a model's fields. Raises SpecError where the tree does not say where its store is."""
-        tree = map_tree(source)
-        if SOURCE not in tree.encoding:
-            fix = "give what compute_map or open_map returned, or the map's path"
-            raise SpecError("map", value=label, reason="the tree does not say which store it is of", fix=fix)
-        return cls(MapStore.open(tree.encoding[SOURCE]), tuple(fields_of(tree, label, span=span)))
 
 
 @dataclass(frozen=True, eq=False)

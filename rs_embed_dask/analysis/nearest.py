@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.analysis.blocks import Portion
 
-__all__ = ["Nearest", "mean_direction", "nearest", "normed"]
+__all__ = ["MARGIN", "Nearest", "mean_direction", "nearest", "normed"]
 
-_MARGIN: Final = 1e-5
+MARGIN: Final = 1e-5
 """More than cosines in float32 are off by: what may be among the best is computed again in float64."""
 
 
@@ -67,7 +67,7 @@ def _best(
     there = np.flatnonzero(np.isfinite(cosines))
     if len(there) > k:
         least = np.partition(cosines[there], len(there) - k)[len(there) - k]
-        there = there[cosines[there] >= least - _MARGIN]
+        there = there[cosines[there] >= least - MARGIN]
     exact = normed(values[:, there].T) @ query
     order = np.argsort(-exact, kind="stable")[:k]
     inside = np.unravel_index(there[order], shape)

@@ -10,7 +10,8 @@ import numpy as np
 
 from rs_embed_dask.analysis.blocks import one_model, opened, vectors_of
 from rs_embed_dask.analysis.colours import class_colours
-from rs_embed_dask.analysis.derived import Derivation, MapSource, digest_of
+from rs_embed_dask.analysis.derived import Derivation, digest_of
+from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.analysis.training import TrainingSet
 from rs_embed_dask.errors import RsEmbedError, SpecError, StoreError
 from rs_embed_dask.specs.ground import WGS84

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.analysis.blocks import field_portions, row_portions, vectors_of
+from rs_embed_dask.analysis.codes import Codes
 from rs_embed_dask.analysis.examples import Examples
 from rs_embed_dask.analysis.nearest import nearest
+from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.base import whole
 from rs_embed_dask.specs.ground import WGS84, project
@@ -19,6 +21,7 @@ from rs_embed_dask.store.tables import outlines, place_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import geopandas as gpd
     import xarray as xr
@@ -59,12 +62,24 @@ class Searched:
             fields = [one for one in fields if one.time in kept]
         return cls(tree, label, np.empty(0, np.int64), None, tuple(fields))
 
-    def find(self, like: Any, negatives: Any, *, k: int, client: Client | None) -> gpd.GeoDataFrame:
+    def find(
+        self, like: Any, negatives: Any, *, k: int, client: Client | None, codes: Path | None = None
+    ) -> gpd.GeoDataFrame:
         """Return the k places whose vectors are nearest to the examples, the nearest first."""
         k = whole("k", k, low=1, high=MOST)
         query = Examples(self.tree, self.rows, self.table, self._places).query(like, negatives)
-        found = nearest(query, self._portions(), k, client=client)
+        if codes is None:
+            found = nearest(query, self._portions(), k, client=client)
+        else:
+            found = Codes.at(codes, self._source, client=client).nearest(query, k, client=client)
         return self._items(found) if self.table is not None else self._tokens(found)
+
+    @property
+    def _source(self) -> MapSource:
+        if is_run(self.tree):
+            fix = "leave codes= out"
+            raise SpecError("codes", value=self.label, reason="codes are of maps that are in a store", fix=fix)
+        return replace(MapSource.of(self.tree, self.label), fields=self.fields)
 
     @property
     def _places(self) -> tuple[MapField, ...]:

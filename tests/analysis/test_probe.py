@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
-from distributed import Client
 from rio_cogeo.cogeo import cog_validate
 
 import rs_embed_dask as rs
@@ -121,9 +120,8 @@ def test_the_same_call_goes_on_and_another_is_refused(kinds, mapped, folder, sid
         rs.resume(str(path))
 
 
-def test_a_cluster_makes_the_same_map(kinds, mapped, folder, sides):
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
-        other = kinds[1].predict(mapped, str(folder / "again.zarr"), client=client)
+def test_a_cluster_makes_the_same_map(kinds, mapped, folder, sides, client):
+    other = kinds[1].predict(mapped, str(folder / "again.zarr"), client=client)
     for group in ("utm31", "utm32"):
         np.testing.assert_array_equal(other["probe"][group].embedding, sides["probe"][group].embedding)
 

@@ -6,7 +6,6 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from distributed import Client
 
 import rs_embed_dask as rs
 from rs_embed_dask.errors import SpecError, StoreError, UnknownNameError
@@ -83,11 +82,10 @@ def _of(path, like):
     return rs.search(path, shapely.Point(*like), model="codes", k=4)["x"]
 
 
-def test_a_cluster_gives_the_same(mapped, run):
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
-        for source, query, options in ((mapped, np.ones(6), {"model": "codes"}), (run, "place-2", {})):
-            there = rs.search(source, query, k=9, client=client, **options)
-            assert there.equals(rs.search(source, query, k=9, **options))
+def test_a_cluster_gives_the_same(mapped, run, client):
+    for source, query, options in ((mapped, np.ones(6), {"model": "codes"}), (run, "place-2", {})):
+        there = rs.search(source, query, k=9, client=client, **options)
+        assert there.equals(rs.search(source, query, k=9, **options))
 
 
 def test_items_are_found_by_id_place_vector_and_examples(run):

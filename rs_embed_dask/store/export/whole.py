@@ -1,8 +1,9 @@
-"""Files that appear only when they are complete."""
+"""Files and folders that appear only when they are complete."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from rs_embed_dask.store.document import explained
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["whole_file"]
+__all__ = ["whole_file", "whole_folder"]
 
 
 @contextlib.contextmanager
@@ -25,3 +26,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill beside the one that is wanted, and put it in its place at the end; remove it on failure."""
+    partial = path.with_name(f".{path.name}.partial")
+    with explained("folder", str(path), "check that the folder above it exists, and the disk's space"):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
