@@ -237,13 +237,14 @@ def probe(
     >>> probe = rs.probe("fields.zarr", "crop", model="rcf")  # doctest: +SKIP
     >>> rs.to_cog(probe.predict("county.zarr", "crops.zarr"), "crops.tif")  # doctest: +SKIP
     """
-    from rs_embed_dask.analysis.probe import KINDS, fitted, learning
+    from rs_embed_dask.analysis.probe import KINDS, fitted
     from rs_embed_dask.analysis.search import Searched
     from rs_embed_dask.analysis.training import TrainingSet
+    from rs_embed_dask.analysis.vectors import needed
     from rs_embed_dask.errors import SpecError
     from rs_embed_dask.specs.base import choice
 
-    learning("pipeline")
+    needed("sklearn.pipeline")
     if kind is not None:
         choice("kind", kind, KINDS)
     tree = opened(run)

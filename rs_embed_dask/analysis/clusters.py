@@ -9,7 +9,8 @@ import numpy as np
 
 from rs_embed_dask.analysis.derived import Derivation, digest_of
 from rs_embed_dask.analysis.nearest import normed
-from rs_embed_dask.analysis.probe import UNCERTAINTY, learning
+from rs_embed_dask.analysis.probe import UNCERTAINTY
+from rs_embed_dask.analysis.vectors import needed
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.store.export.colours import sampled
 from rs_embed_dask.store.export.pca import fit_pca
@@ -42,7 +43,7 @@ class Clusters:
         if len(np.unique(rows, axis=0)) < count:
             reason = f"the sample has {len(np.unique(rows, axis=0))} different vectors"
             raise SpecError("k", value=count, reason=reason, fix="ask for fewer classes")
-        means = learning("cluster").MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096)
+        means = needed("sklearn.cluster").MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096)
         sizes = np.bincount(means.fit_predict(rows), minlength=count)
         middles = means.cluster_centers_[np.argsort(-sizes, kind="stable")].astype(np.float32)
         shares = fit_pca(rows).colours(middles)  # alike classes have alike colours

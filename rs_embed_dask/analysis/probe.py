@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field as attribute
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +12,8 @@ from rs_embed_dask.analysis.colours import class_colours
 from rs_embed_dask.analysis.derived import Derivation, digest_of
 from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.analysis.training import TrainingSet
-from rs_embed_dask.errors import RsEmbedError, SpecError, StoreError
+from rs_embed_dask.analysis.vectors import needed
+from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.specs.ground import WGS84
 from rs_embed_dask.store.export.items import is_run
 from rs_embed_dask.store.tables import outlines, place_index
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.document import Target
 
-__all__ = ["FOREST", "KINDS", "LABEL", "LOGISTIC", "RIDGE", "Probe", "fitted", "learning"]
+__all__ = ["FOREST", "KINDS", "LABEL", "LOGISTIC", "RIDGE", "Probe", "fitted"]
 
 RIDGE, LOGISTIC, FOREST = "ridge", "logistic", "forest"
 KINDS: Final = (RIDGE, LOGISTIC, FOREST)
@@ -35,15 +35,6 @@ UNCERTAINTY: Final = "uncertainty"
 _ALPHAS: Final = tuple(10.0 ** (half / 2) for half in range(-8, 13))
 _TREES: Final = 200
 _MOST_CLASSES: Final = 255
-
-
-def learning(name: str) -> Any:
-    """Import a part of scikit-learn. Raises RsEmbedError where it is not installed."""
-    try:
-        return importlib.import_module(f"sklearn.{name}")
-    except ModuleNotFoundError as error:
-        fix = "pip install 'rs-embed-dask[analysis]'"
-        raise RsEmbedError("analysis", reason="scikit-learn is not installed", fix=fix) from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -223,8 +214,8 @@ def fitted(label: str, labelled: TrainingSet, kind: str | None) -> Probe:
     if len(classes) > _MOST_CLASSES:
         reason = f"{len(classes)} classes are more than {_MOST_CLASSES}"
         raise SpecError("labels", value=labelled.target, reason=reason, fix="give numbers, or merge classes")
-    scaler = learning("preprocessing").StandardScaler()
-    estimator = learning("pipeline").make_pipeline(scaler, _regressor(kind, classes))
+    scaler = needed("sklearn.preprocessing").StandardScaler()
+    estimator = needed("sklearn.pipeline").make_pipeline(scaler, _regressor(kind, classes))
     estimator.fit(labelled.vectors, labelled.labels)
     digest = digest_of(kind, label, labelled.vectors, *map(str, labelled.labels.tolist()))
     count, dim = labelled.vectors.shape
@@ -234,11 +225,11 @@ def fitted(label: str, labelled: TrainingSet, kind: str | None) -> Probe:
 
 def _regressor(kind: str, classes: tuple[str, ...]) -> Any:
     if kind == RIDGE:
-        return learning("linear_model").RidgeCV(alphas=_ALPHAS)
+        return needed("sklearn.linear_model").RidgeCV(alphas=_ALPHAS)
     if kind == LOGISTIC:
-        return learning("linear_model").LogisticRegression(max_iter=1000)
+        return needed("sklearn.linear_model").LogisticRegression(max_iter=1000)
     name = "RandomForestClassifier" if classes else "RandomForestRegressor"
-    return getattr(learning("ensemble"), name)(n_estimators=_TREES, random_state=0)
+    return getattr(needed("sklearn.ensemble"), name)(n_estimators=_TREES, random_state=0)
 
 
 def _spread(kind: str, estimator: Any, labelled: TrainingSet) -> _RidgeSpread | None:

@@ -490,12 +490,11 @@ def test_a_prefix_of_vectors_is_kept_where_the_model_was_trained_for_it(threads_
     with pytest.raises(PlanError, match="not trained for that"):
         rs.compute_map(WEST, MODELS[1], SPAN, out=tmp_path / "cut.zarr", dims=9, **ask)
     own = models.card("bandstats")
-    variants = tuple(replace(one, prefix_dims=(9,)) for one in own.variants)
-    card = replace(own, id="prefix_bandstats", aliases=(), variants=variants)
+    kept = tuple(replace(one, prefix_dims=(9,)) for one in own.variants)
+    card = replace(own, id="prefix_bandstats", aliases=(), variants=kept)
     rs.register_model(card, models.factory("bandstats"))
-    trained = {**MODELS[1], "id": card.id}
     with pytest.raises(PlanError, match="first 9 numbers"):
-        rs.plan_map(WEST, trained, SPAN, provider="synthetic", dims=8)
-    tree = rs.compute_map(WEST, trained, SPAN, out=tmp_path / "cut.zarr", dims=9, **ask)
+        rs.plan_map(WEST, {**MODELS[1], "id": card.id}, SPAN, provider="synthetic", dims=8)
+    tree = rs.compute_map(WEST, {**MODELS[1], "id": card.id}, SPAN, out=tmp_path / "cut.zarr", dims=9, **ask)
     whole = open_map(western[0])["bandstats"]["utm31"].embedding.values
     np.testing.assert_allclose(tree[card.id]["utm31"].embedding.values, whole[:, :9], rtol=1e-6, atol=1e-6)
