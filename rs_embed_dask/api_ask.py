@@ -259,7 +259,7 @@ def probe(
 
 def change(
     run: xr.DataTree | Target,
-    out: str | None = None,
+    out: Target | None = None,
     *,
     model: str | None = None,
     client: Client | None = None,
@@ -325,7 +325,7 @@ def change(
 
 def classes(
     map: xr.DataTree | Target,  # noqa: A002 - what it is of
-    out: str,
+    out: Target,
     *,
     k: int = 12,
     like: xr.DataTree | Target | None = None,

@@ -300,7 +300,7 @@ def test_embed_then_resume_has_nothing_to_do(shell, tmp_path, scheduler, monkeyp
 
 
 def test_a_store_at_a_service_is_reached_by_options_alone(shell, tmp_path, scheduler):
-    """Every command that takes a store; `map` is the only one that makes another kind."""
+    """Commands that make, follow, continue and ask what lies there."""
     service = ObjectService()
     url, box = (f"s3://{service.bucket}/{name}.zarr" for name in ("run", "box"))
     words = [word for name, value in service.options().items() for word in ("--storage-option", f"{name}={value}")]
@@ -318,6 +318,11 @@ def test_a_store_at_a_service_is_reached_by_options_alone(shell, tmp_path, sched
             assert shell("resume", store, "--cluster", scheduler, "--quiet", *words) == (0, "", "")
         assert shell("export", url, tmp_path / "run.parquet", "-f", "geoparquet", *words)[0] == 0
         assert (tmp_path / "run.parquet").stat().st_size > 0
+        code, out, _ = shell("search", url, "--like", "4.35,50.85", "-k", 2, *words)
+        assert (code, len(out.splitlines())) == (0, 3)
+        assert shell("classes", box, "-k", 2, "--out", f"{box}.classes", *words)[:2] == (0, f"{box}.classes\n")
+        code, out, _ = shell("status", f"{box}.classes", "--json", *words)
+        assert (code, json.loads(out)["counts"]) == (0, {"classes": {"ok": 1}})
     finally:
         service.close()
 

@@ -114,7 +114,7 @@ class Probe:
     def predict(
         self,
         source: xr.DataTree | Target,
-        out: str | None = None,
+        out: Target | None = None,
         *,
         span: int | None = None,
         client: Client | None = None,

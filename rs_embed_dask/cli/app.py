@@ -28,6 +28,7 @@ from rs_embed_dask.cli.options import (
 )
 from rs_embed_dask.cli.watch import show_run
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
+from rs_embed_dask.store.target import located
 
 __all__ = ["app", "main"]
 
@@ -335,7 +336,9 @@ def export(  # noqa: PLR0913  each is an option
 
 
 @app.command()
-def benchmark(
+@taking(StorageOptions)
+def benchmark(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
     stores: Annotated[list[str], typer.Argument(metavar="STORE...", help="Paths or URLs of stores of places.")],
     *,
     label: Annotated[list[str], typer.Option("--label", "-l", help="Column of the places. Can be repeated.")],
@@ -348,7 +351,9 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Predict labels from the vectors of stores, beside baselines."""
-    told = rs.benchmark(stores, label, probes=probe or None, folds=read.folds_from(fold))
+    storage = read.storage_from(service)
+    runs = [located(store, storage) for store in stores]
+    told = rs.benchmark(runs, label, probes=probe or None, folds=read.folds_from(fold))
     if html is not None:
         told.to_html(html)
     if json:

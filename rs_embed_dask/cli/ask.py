@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 import rs_embed_dask as rs
-from rs_embed_dask.cli import show
+from rs_embed_dask.cli import request as read, show
+from rs_embed_dask.cli.options import StorageOptions, taking
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+    from rs_embed_dask.store import Location
 
 __all__ = ["asking"]
 
@@ -31,7 +35,9 @@ _PAIR = 2
 
 
 @asking.command()
+@taking(StorageOptions)
 def search(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
     store: Asked,
     *,
     like: Annotated[list[str], typer.Option(help="LON,LAT or an item's id; repeat it for several.")],
@@ -43,12 +49,14 @@ def search(  # noqa: PLR0913  each is an option
 ) -> None:
     """Find the items of a run, or the tokens of a map, whose vectors are most like some examples."""
     examples, others = ([_example(one) for one in given] for given in (like, unlike or []))
-    found = rs.search(store, examples, negatives=others or None, k=k, model=model, span=span)
+    found = rs.search(_place(store, service), examples, negatives=others or None, k=k, model=model, span=span)
     _give(found, out)
 
 
 @asking.command()
-def zonal(
+@taking(StorageOptions)
+def zonal(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
     map_path: MapPath,
     polygons: Annotated[Path, typer.Argument(help="Vector file with polygons, in any reference system.")],
     *,
@@ -59,11 +67,13 @@ def zonal(
 ) -> None:
     """Compute means or sums of a map over polygons, each token by the exact share of it that lies inside."""
     way = cast("Literal['mean', 'sum']", stat)
-    _give(rs.zonal(map_path, str(polygons), stat=way, model=model or None, span=span), out)
+    _give(rs.zonal(_place(map_path, service), str(polygons), stat=way, model=model or None, span=span), out)
 
 
 @asking.command()
+@taking(StorageOptions)
 def probe(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
     store: Asked,
     labels: Annotated[str, typer.Argument(help="A column of the run's places; of a map, a file with labelled places.")],
     *,
@@ -78,18 +88,21 @@ def probe(  # noqa: PLR0913  each is an option
     from rs_embed_dask.specs.places import read_frame
     from rs_embed_dask.store.export.items import is_run
 
-    given: Any = labels if is_run(opened(store)) else read_frame(labels)
-    fitted = rs.probe(store, given, model=model, kind=cast("Literal['ridge'] | None", kind), column=column)
+    source, other = _place(store, service), _place(target, service, is_beside=True)
+    given: Any = labels if is_run(opened(source)) else read_frame(labels)
+    fitted = rs.probe(source, given, model=model, kind=cast("Literal['ridge'] | None", kind), column=column)
     show.text(fitted)
-    if is_run(opened(target)):
-        _give(cast("gpd.GeoDataFrame", fitted.predict(target)), Path(out))
+    if is_run(opened(other)):
+        _give(cast("gpd.GeoDataFrame", fitted.predict(other)), Path(out))
         return
-    fitted.predict(target, out)
+    fitted.predict(other, _place(out, service, is_beside=True))
     show.text(out)
 
 
 @asking.command()
+@taking(StorageOptions)
 def change(
+    service: StorageOptions,
     store: Asked,
     *,
     out: Annotated[str, typer.Option("--out", "-o", help="The new map; of a run, a file as of `search`.")],
@@ -99,15 +112,18 @@ def change(
     from rs_embed_dask.analysis.blocks import opened
     from rs_embed_dask.store.export.items import is_run
 
-    if is_run(opened(store)):
-        _give(cast("gpd.GeoDataFrame", rs.change(store, model=model)), Path(out))
+    source = _place(store, service)
+    if is_run(opened(source)):
+        _give(cast("gpd.GeoDataFrame", rs.change(source, model=model)), Path(out))
         return
-    rs.change(store, out, model=model)
+    rs.change(source, _place(out, service, is_beside=True), model=model)
     show.text(out)
 
 
 @asking.command()
-def classes(
+@taking(StorageOptions)
+def classes(  # noqa: PLR0913  each is an option
+    service: StorageOptions,
     map_path: MapPath,
     *,
     out: NewMap,
@@ -117,8 +133,15 @@ def classes(
     span: Span = None,
 ) -> None:
     """Sort the tokens of a map into classes of alike vectors."""
-    rs.classes(map_path, out, k=k, like=like, model=model, span=span)
+    same = None if like is None else _place(like, service, is_beside=True)
+    new = _place(out, service, is_beside=True)
+    rs.classes(_place(map_path, service), new, k=k, like=same, model=model, span=span)
     show.text(out)
+
+
+def _place(store: str, service: StorageOptions, *, is_beside: bool = False) -> str | Location:
+    """Return where a store is, with the options of its service; one beside it may be a folder, which has none."""
+    return store if is_beside and "://" not in store else located(store, read.storage_from(service))
 
 
 def _example(word: str) -> str | tuple[float, float]:
