@@ -94,7 +94,10 @@ def test_settings_are_json_where_they_can_be():
 
 
 def test_the_whole_request():
-    request = read.request_from(changed(resolution_m=20.0, mask="none", sensor="sentinel-2-l2a", prep="tile"))
+    request = read.request_from(
+        changed(resolution_m=20.0, mask="none", sensor="sentinel-2-l2a", prep="tile", chunk_items=5)
+    )
+    assert request.keywords["chunk_items"] == 5
     assert request.places == [PointBuffer(4.35, 50.85, buffer_m=500)]
     assert request.span == TemporalSpec.year(2022)
     assert [spec.id for spec in request.models] == ["rcf"]

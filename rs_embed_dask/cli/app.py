@@ -28,7 +28,6 @@ from rs_embed_dask.cli.options import (
 )
 from rs_embed_dask.cli.watch import show_run
 from rs_embed_dask.errors import EngineError, PlanError, ProviderError, RsEmbedError
-from rs_embed_dask.store.target import located
 
 __all__ = ["app", "main"]
 
@@ -351,8 +350,7 @@ def benchmark(  # noqa: PLR0913  each is an option
     json: Json = False,
 ) -> None:
     """Predict labels from the vectors of stores, beside baselines."""
-    storage = read.storage_from(service)
-    runs = [located(store, storage) for store in stores]
+    runs = [read.place_from(store, service) for store in stores]
     told = rs.benchmark(runs, label, probes=probe or None, folds=read.folds_from(fold))
     if html is not None:
         told.to_html(html)

@@ -11,12 +11,9 @@ import rs_embed_dask as rs
 from rs_embed_dask.cli import request as read, show
 from rs_embed_dask.cli.options import StorageOptions, taking
 from rs_embed_dask.errors import SpecError
-from rs_embed_dask.store.target import located
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-    from rs_embed_dask.store import Location
 
 __all__ = ["asking"]
 
@@ -49,7 +46,7 @@ def search(  # noqa: PLR0913  each is an option
 ) -> None:
     """Find the items of a run, or the tokens of a map, whose vectors are most like some examples."""
     examples, others = ([_example(one) for one in given] for given in (like, unlike or []))
-    found = rs.search(_place(store, service), examples, negatives=others or None, k=k, model=model, span=span)
+    found = rs.search(read.place_from(store, service), examples, negatives=others or None, k=k, model=model, span=span)
     _give(found, out)
 
 
@@ -67,7 +64,7 @@ def zonal(  # noqa: PLR0913  each is an option
 ) -> None:
     """Compute means or sums of a map over polygons, each token by the exact share of it that lies inside."""
     way = cast("Literal['mean', 'sum']", stat)
-    _give(rs.zonal(_place(map_path, service), str(polygons), stat=way, model=model or None, span=span), out)
+    _give(rs.zonal(read.place_from(map_path, service), str(polygons), stat=way, model=model or None, span=span), out)
 
 
 @asking.command()
@@ -88,14 +85,14 @@ def probe(  # noqa: PLR0913  each is an option
     from rs_embed_dask.specs.places import read_frame
     from rs_embed_dask.store.export.items import is_run
 
-    source, other = _place(store, service), _place(target, service, is_beside=True)
+    source, other = read.place_from(store, service), read.place_from(target, service, is_beside=True)
     given: Any = labels if is_run(opened(source)) else read_frame(labels)
     fitted = rs.probe(source, given, model=model, kind=cast("Literal['ridge'] | None", kind), column=column)
     show.text(fitted)
     if is_run(opened(other)):
         _give(cast("gpd.GeoDataFrame", fitted.predict(other)), Path(out))
         return
-    fitted.predict(other, _place(out, service, is_beside=True))
+    fitted.predict(other, read.place_from(out, service, is_beside=True))
     show.text(out)
 
 
@@ -112,11 +109,11 @@ def change(
     from rs_embed_dask.analysis.blocks import opened
     from rs_embed_dask.store.export.items import is_run
 
-    source = _place(store, service)
+    source = read.place_from(store, service)
     if is_run(opened(source)):
         _give(cast("gpd.GeoDataFrame", rs.change(source, model=model)), Path(out))
         return
-    rs.change(source, _place(out, service, is_beside=True), model=model)
+    rs.change(source, read.place_from(out, service, is_beside=True), model=model)
     show.text(out)
 
 
@@ -133,15 +130,10 @@ def classes(  # noqa: PLR0913  each is an option
     span: Span = None,
 ) -> None:
     """Sort the tokens of a map into classes of alike vectors."""
-    same = None if like is None else _place(like, service, is_beside=True)
-    new = _place(out, service, is_beside=True)
-    rs.classes(_place(map_path, service), new, k=k, like=same, model=model, span=span)
+    same = None if like is None else read.place_from(like, service, is_beside=True)
+    new = read.place_from(out, service, is_beside=True)
+    rs.classes(read.place_from(map_path, service), new, k=k, like=same, model=model, span=span)
     show.text(out)
-
-
-def _place(store: str, service: StorageOptions, *, is_beside: bool = False) -> str | Location:
-    """Return where a store is, with the options of its service; one beside it may be a folder, which has none."""
-    return store if is_beside and "://" not in store else located(store, read.storage_from(service))
 
 
 def _example(word: str) -> str | tuple[float, float]:

@@ -131,6 +131,9 @@ class OutputOptions:
     prep: Annotated[str, _model(help="How images are fitted to the network: auto (native scale), resize or tile.")] = (
         "auto"
     )
+    chunk_items: Annotated[
+        int | None, _model(min=1, help="Places of one chunk of a new store. Default: by their number and size.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers import Provider
     from rs_embed_dask.providers.checks import Trial
     from rs_embed_dask.specs import BBox, ModelSpec, OutputSpec, PointBuffer, Polygon, TemporalSpec
+    from rs_embed_dask.store import Location
 
 __all__ = [
     "CliMap",
@@ -38,6 +39,7 @@ __all__ = [
     "folds_from",
     "map_from",
     "part_from",
+    "place_from",
     "product_from",
     "provider_from",
     "request_from",
@@ -79,7 +81,7 @@ def request_from(options: CliOptions) -> CliRequest:
         places,
         models,
         span,
-        keywords | {"ids": options.id_column, "buffer_m": options.buffer},
+        keywords | {"ids": options.id_column, "buffer_m": options.buffer, "chunk_items": options.chunk_items},
     )
 
 
@@ -382,6 +384,13 @@ def storage_from(options: StorageOptions) -> dict[str, str] | None:
             # it is not repeated, for it may be a secret
             raise SpecError(option, value="...", reason="it is not NAME=VALUE", fix=fix)
     return {name: value for name, _, value in (text.partition("=") for text in options.storage_option)} or None
+
+
+def place_from(store: str, options: StorageOptions, *, is_beside: bool = False) -> str | Location:
+    """Return where a store is, with the options of its service; one beside it may be a folder, which has none."""
+    from rs_embed_dask.store.target import located
+
+    return store if is_beside and "://" not in store else located(store, storage_from(options))
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:
