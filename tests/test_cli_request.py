@@ -8,7 +8,7 @@ import json
 import pytest
 
 from rs_embed_dask.cli import request as read
-from rs_embed_dask.cli.options import CliMapOptions, CliOptions, PlaceOptions, TimeOptions
+from rs_embed_dask.cli.options import CliMapOptions, CliOptions, PlaceOptions, StorageOptions, TimeOptions
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs import BBox, FetchSpec, ModelSpec, OutputSpec, PointBuffer, TemporalSpec
 
@@ -30,6 +30,13 @@ def test_points_and_boxes_come_after_the_file(tmp_path):
         PointBuffer(4.35, 50.85, buffer_m=500),
         BBox(4.3, 50.8, 4.4, 50.9),
     ]
+
+
+def test_options_of_a_service_are_texts():
+    words = ["account_name=1234", "allow_http=true", "endpoint=http://host/a=b"]
+    texts = {"account_name": "1234", "allow_http": "true", "endpoint": "http://host/a=b"}
+    assert read.storage_from(StorageOptions(words)) == texts
+    assert read.storage_from(StorageOptions()) is None
 
 
 def test_a_year_or_a_range():

@@ -373,15 +373,15 @@ def provider_from(options: ProviderOptions) -> Provider | str:
     return "auto"
 
 
-def storage_from(options: StorageOptions) -> dict[str, Any] | None:
-    """Read ``--storage-option``; None where none is given."""
+def storage_from(options: StorageOptions) -> dict[str, str] | None:
+    """Read ``--storage-option``, whose values are texts, such as the name of an account; None where none is given."""
     option, example = "--storage-option", "region=eu-central-1"
     for text in options.storage_option:
         if not text.partition("=")[0].isidentifier() or "=" not in text:
             fix = f"write for example {option} {example}"
             # it is not repeated, for it may be a secret
             raise SpecError(option, value="...", reason="it is not NAME=VALUE", fix=fix)
-    return dict(setting(text) for text in options.storage_option) or None
+    return {name: value for name, _, value in (text.partition("=") for text in options.storage_option)} or None
 
 
 def setting(text: str, *, option: str = "--provider-option", example: str = "seed=7") -> tuple[str, Any]:

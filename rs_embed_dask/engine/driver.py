@@ -177,6 +177,8 @@ _JOB_S: Final = 5.0
 """Device time after which results are written: what is in memory is lost with its worker."""
 # Near the best, which is the root of what a write costs, a tenth of a second, times what lies between two losses of a
 # worker, five minutes; for as jobs overlap, a worker loses about one. Chunks that take less are written at once.
+_JOB_ITEMS: Final = 2
+"""Items that a device has at least, where there are fewer chunks than devices: one in hand, and the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,15 +267,17 @@ class Driver:
             batch_items=items_within(BATCH_S, self.report.item_seconds, at_most=self._plan.recipe.batch_items),
         )
 
-    @property
-    def _job_items(self) -> int:
-        """About how many items of a chunk are written at once."""
-        return items_within(_JOB_S, self.report.item_seconds, at_most=self._store.chunk_items)
+    def _job_items(self, chunks: int) -> int:
+        """Return about how many items of a chunk are written at once, where so many chunks are left."""
+        most = self._store.chunk_items
+        # Parts of a chunk follow one another, so that a few chunks in short parts would leave many devices idle.
+        busy = -(-_JOB_ITEMS * self.watch.look().embedders // max(1, chunks))
+        return max(items_within(_JOB_S, self.report.item_seconds, at_most=most), min(busy, most))
 
     def _fill(self, jobs: Jobs) -> None:
         """Submit jobs while there is room in the window."""
         self._options.guard()
-        limit = self._limit(self._job_items)
+        limit = self._limit(self._job_items(jobs.left))
         while len(self._flying) < limit and not any(flight.job.is_suspect for flight in self._flying.values()):
             job = jobs.take(is_idle=not self._flying)
             if job is None:
@@ -285,7 +289,7 @@ class Driver:
         if not units:
             jobs.finish(job)
             return
-        if (parts := round(len(units) / self._job_items)) > 1:
+        if (parts := round(len(units) / self._job_items(jobs.left))) > 1:
             count = -(-len(units) // parts)
             job, units = job.first(count, tuple(unit.row for unit in units)), units[:count]
         chunk, held = ChunkTask(job.chunk, self._options.only), self._held_for(units)

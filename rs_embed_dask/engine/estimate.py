@@ -167,7 +167,7 @@ class Figures(Timed):
             items=round(self.items * share),
             chunks=chunks,
             reads=round(self.reads * share),
-            batches={label: -round(-count * shares.get(label, 0.0)) for label, count in self.batches.items()},
+            batches={label: _whole(count * shares.get(label, 0.0)) for label, count in self.batches.items()},
             work=self.work.part(shares),
             **{name: getattr(self, name) * share for name in names},
         )
@@ -175,6 +175,11 @@ class Figures(Timed):
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON."""
         return self.timed_dict(vars(self))
+
+
+def _whole(batches: float) -> int:
+    """Round up, since a batch that is not full is one too; a product of fractions may be off in its last digit."""
+    return math.ceil(round(batches, 6))
 
 
 _SAMPLES: Final = 16

@@ -9,7 +9,7 @@ from rs_embed_dask.engine.ids import check_known
 from rs_embed_dask.engine.plan import Plan, Sizes, StoredItems, make_plan
 from rs_embed_dask.engine.position_plan import check_given, settled_positions
 from rs_embed_dask.engine.recipe import choose
-from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.errors import StoreError, StoreMismatchError
 from rs_embed_dask.specs.places import check_places
 from rs_embed_dask.specs.positions import REMOVED
 from rs_embed_dask.store import (
@@ -75,9 +75,14 @@ def new_plan(
     out: Target, items: ItemColumns, request: Request, *, sizes: Sizes, part: Part | None = None
 ) -> Plan | None:
     """Plan a store that is not there yet. Every refusal comes before anything is written, the lease included."""
-    if Store.exists(out):
-        return None
-    Store.check_vacant(out)
+    try:
+        if Store.exists(out):
+            return None
+        Store.check_vacant(out)
+    except StoreError:
+        if Store.exists(out):  # another run has made it meanwhile, as parts do that begin at once
+            return None
+        raise
     check_places(items.places)
     plan = make_plan(items, request, sizes=sizes)
     _chunks(part, plan.figures.chunks)

@@ -98,8 +98,9 @@ def check_address(url: str, what: str = "") -> None:
 
 def open_service(url: str, options: ServiceOptions) -> Any:
     """Open an object store; credentials come from the environment of each process, never from URL or options."""
-    config = {name: value for name, value in options if name not in _CLIENT}
-    client = {name: value if isinstance(value, bool) else f"{value}" for name, value in options if name in _CLIENT}
+    # Numbers become texts, for obstore takes none.
+    told = {name: value if isinstance(value, bool) else f"{value}" for name, value in options}
+    client = {name: told.pop(name) for name in _CLIENT & told.keys()}
     # Only where some are given: options of the client replace those of the environment (AWS_ALLOW_HTTP and the like).
     more = {"client_options": client} if client else {}
-    return import_module("obstore.store").from_url(url, config=config, retry_config=_RETRY, **more)
+    return import_module("obstore.store").from_url(url, config=told, retry_config=_RETRY, **more)

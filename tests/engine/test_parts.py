@@ -94,6 +94,19 @@ def test_two_parts_of_one_process_hold_their_leases_at_once(threads_client, whol
     assert_whole(out, whole)
 
 
+def test_a_part_looks_for_room_just_as_another_has_made_the_store(threads_client, whole, tmp_path, monkeypatch):
+    out, look = tmp_path / "run.zarr", Store.check_vacant
+
+    def looked_at_too_late(target):
+        monkeypatch.setattr(Store, "check_vacant", look)
+        call(out, range(COUNT), threads_client, part=(1, 2))
+        look(target)
+
+    monkeypatch.setattr(Store, "check_vacant", looked_at_too_late)
+    call(out, range(COUNT), threads_client, part=(2, 2))
+    assert_whole(out, whole)
+
+
 @pytest.fixture(scope="module")
 def begun(threads_client, tmp_path_factory):
     """A store of which the second of two parts is computed."""

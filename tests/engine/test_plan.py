@@ -191,6 +191,7 @@ def test_the_price_is_scaled_from_a_few_places():
     assert figures.decoded_bytes == 1000 * 8 * 8 * 10 * 5
     assert figures.store_bytes == 1000 * 512 * 4
     assert plan("rcf", PlanetaryComputer()).figures.requests > 100
+    assert [figures.part({"rcf": items / 1000}, 1).batches["rcf"] for items in (0, 1, 500, 501)] == [0, 1, 16, 17]
 
 
 def test_a_plan_asks_no_provider_and_loads_no_torch(monkeypatch):

@@ -68,19 +68,30 @@ def test_a_run_stores_every_item_once_and_counts_it(threads_client, tmp_path):
 
 
 def test_chunks_that_take_long_are_written_in_parts(threads_client, tmp_path, monkeypatch):
-    """At 2.5 s an item, two are written at once: what a killed worker loses is seconds of work."""
-    monkeypatch.setattr(RunReport, "item_seconds", 2.5)
+    """At 1.25 s an item, four are written at once: what a killed worker loses is seconds of work."""
+    monkeypatch.setattr(RunReport, "item_seconds", 1.25)
     events = []
     plan = plan_of(Places(20), Numbers())
     store = store_of(plan, tmp_path / "run.zarr")
     report = run_plan(plan, store, threads_client, options=Options(progress=events.append))
     np.testing.assert_array_equal(values(store), expected(20))
     done = [event for event in events if isinstance(event, ChunkDone)]
-    assert [event.items for event in done] == [2] * 10
-    assert sorted(event.chunk for event in done) == [0] * 4 + [1] * 4 + [2] * 2
+    assert [event.items for event in done] == [4] * 5
+    assert sorted(event.chunk for event in done) == [0, 0, 1, 1, 2]
     assert done[-1].left == 0
     assert (report.chunks, report.totals.reads) == (3, 20)
     assert not rs.verify(tmp_path / "run.zarr").damages
+
+
+def test_parts_are_longer_where_chunks_are_fewer_than_devices(threads_client, tmp_path, monkeypatch):
+    """At 5 s an item one would be written at once, and the parts of the only chunk follow one another."""
+    monkeypatch.setattr(RunReport, "item_seconds", 5.0)
+    events = []
+    plan = plan_of(Places(8), Numbers())
+    run_plan(plan, store_of(plan, tmp_path / "run.zarr"), threads_client, options=Options(progress=events.append))
+    (started,) = [event for event in events if isinstance(event, RunStarted)]
+    assert (started.workers, started.chunks) == (2, 1)
+    assert [event.items for event in events if isinstance(event, ChunkDone)] == [4, 4]
 
 
 def test_what_an_item_takes_is_known_from_earlier_runs_and_then_from_this_one():

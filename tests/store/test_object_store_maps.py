@@ -15,6 +15,7 @@ from rs_embed_dask.store import Location, Status, Store, leased, open_store, sta
 from rs_embed_dask.store.map_layout import Asked, BlockKey
 from rs_embed_dask.store.map_reader import open_map
 from rs_embed_dask.store.map_store import MapStore
+from rs_embed_dask.store.services import open_service
 from rs_embed_dask.store.target import located
 from tests.services.object_store import ObjectService
 from tests.services.other_stores import AzureService, GoogleService
@@ -233,6 +234,11 @@ def test_options_that_no_service_has_are_refused():
         located("s3://bucket/a", "eu-central-1")
     with pytest.raises(StoreError, match="not a text, a number"):
         located("s3://bucket/a", {"region": ["eu-central-1"]})
+
+
+def test_a_number_is_told_as_a_text():
+    opened = open_service("az://container/a", (("account_name", 1234), ("timeout", "5s")))
+    assert (opened.config["account_name"], opened.client_options) == ("1234", {"timeout": "5s"})
 
 
 def test_options_travel_with_the_place():
