@@ -84,10 +84,10 @@ def extent_text(extent: Extent) -> str:
 
 def _instead(request: Request, chosen: Sequence[Chosen]) -> Iterator[str]:
     """Say which models read another sensor than their card's first choice, and why."""
-    available = request.provider.sensors()
     for one in chosen:
         for read, first in one.first_choices.items():
-            why = "as asked for" if first in available else f"which {request.provider.name} does not have"
+            is_there = first in request.provider.sensors()
+            why = "as asked for" if is_there else f"which {request.provider.name} does not have"
             yield f"{one.spec.label}: {read} in place of {first}, {why}"
 
 

@@ -144,7 +144,7 @@ def test_positions_that_were_kept_are_told_with_their_share(tmp_path):
     sums = ScoreSums.of(Tiling(window=2, stride=2, block=SIDE), Rect(0, 0, SIDE, SIDE), np.tile(corners, (1, 2, 2)))
     book = ScoreBook()
     book.add(BlockScore(sums, ZoneSample.none(), None), "utm31/0", (0, 0))
-    store.keep_scores("float", book.to_bytes())
+    store.keep_scores("float", book.to_bytes(), over=None)
     store.update_receipt(positions={"float": {"removed": True, "statement": "positions removed, as asked"}})
     rs.search(path, np.ones(6), k=1)  # warns of nothing
     store.update_receipt(positions={"float": {"removed": False, "statement": "positions kept, as asked"}})

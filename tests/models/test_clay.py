@@ -108,7 +108,7 @@ def test_platforms_have_their_own_numbers():
     assert seen[0].item() == pytest.approx(0, abs=1e-5)
     assert seen[1].item() == pytest.approx((13_705 - 13_310) / 9408, abs=1e-5)
     assert card("clay").resolved_inputs(ModelSpec("clay", modality="landsat"))[0].resolution_m == 30
-    with pytest.raises(SpecError, match=r"clay: modality naip.*no provider serves it"):
+    with pytest.raises(SpecError, match=r"clay: modality naip.*the provider has none of its sensors"):
         card("clay").inputs_for(ModelSpec("clay", modality="naip"), frozenset({"sentinel-2-l2a"}))
 
 

@@ -248,3 +248,11 @@ def test_students_with_scaled_keys_have_blocks_of_their_own_names():
     names = set(model.encoder.state_dict())
     assert "s2_backbone.transformer_encoder.0.q_norm.weight" in names
     assert np.isfinite(grid(model, pixels())).all()
+
+
+@pytest.mark.parametrize("variant", ["v2-nano", "v1.1-mpc", "v1.0-qat"])
+def test_half_of_the_bits_is_the_same_direction(variant):
+    exact, cast = (grid(small(variant, dtype=dtype), pixels()) for dtype in ("float32", "bfloat16"))
+    assert not np.array_equal(exact, cast)
+    lengths = np.linalg.norm(exact, axis=-1) * np.linalg.norm(cast, axis=-1)
+    assert ((exact * cast).sum(axis=-1) / lengths).min() >= 0.999

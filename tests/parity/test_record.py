@@ -14,6 +14,7 @@ from tests.parity.compare import Row
 RECORDED = json.loads(record.RECORD.read_text("utf-8"))["models"]
 MODELS = sorted(adapters.ADAPTERS)
 CLAIM = re.compile(r"([a-z ]+?) within (\d(?:\.\d+)?e-\d+)")
+OF_PIXELS = {"tessera_encoder"}  # its authors pool nothing, so it has no vectors of images to compare
 COMMAND = "run `python -m tests.parity ../shared/models --models {} --write docs/parity.json`"
 
 
@@ -24,7 +25,7 @@ class TestEveryModel:
         entry = RECORDED[model]
         assert entry["cases"] >= len(read_cases(NUMBERS, [model])) > 0
         assert entry["outputs"] >= entry["cases"]
-        assert {"vectors", "tokens"} <= set(entry["error"])
+        assert wanted(model) <= set(entry["error"])
         assert 0 < entry["of_allowance"] <= 1
         assert entry["compared_with"]
 
@@ -37,11 +38,15 @@ class TestEveryModel:
         text, error = card(model).parity, RECORDED[model]["error"]
         claims = [(words, float(figure)) for words, figure in CLAIM.findall(text)]
         told = {kind for words, _ in claims for kind in kinds(words)}
-        assert told == {"vectors", "tokens"}
+        assert told == wanted(model)
         for words, figure in claims:
             assert figure >= max(error[kind] for kind in kinds(words)), f"{text}: the record has {error}"
         assert ("bit for bit" in text) <= (error.get("input") == 0)
         assert ("real" in text) == RECORDED[model]["real_weights"]
+
+
+def wanted(model):
+    return {"tokens"} if model in OF_PIXELS else {"vectors", "tokens"}
 
 
 def kinds(words):

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_hex
+from matplotlib.image import imread
 
 from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.imagery.grid import grid_for
@@ -143,7 +144,8 @@ def test_the_overview_lays_three_panels_over_the_same_ground(store, tmp_path):
     assert {axes.get_xlim() for axes in figure.axes} == {(499_680.0, 502_240.0)}
     assert [axes.get_title().split(":")[0] for axes in figure.axes] == ["the scene", "grids", "grids"]
     figure.savefig(tmp_path / "run.png", dpi=60)
-    assert (tmp_path / "run.png").stat().st_size > 10_000
+    picture = imread(tmp_path / "run.png")  # its bytes differ between processors, its colours do not
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 200
 
 
 def test_the_overview_without_a_scene_has_two_panels(store):
