@@ -75,7 +75,8 @@ def decode(parts: Sequence[bytes], indexes: list[int] | None, window: Window) ->
 
     As many threads decode at a time as there are cores; more would only hold more memory.
     """
-    file = _files().get()
+    files = _files()  # once: threads that come first at the same moment may have made several
+    file = files.get()
     try:
         file.seek(0)
         for part in parts:
@@ -86,7 +87,7 @@ def decode(parts: Sequence[bytes], indexes: list[int] | None, window: Window) ->
         if len(file) > LARGEST_KEPT:
             file.close()
             file = MemoryFile(ext=".tif")
-        _files().put(file)
+        files.put(file)
 
 
 @functools.cache

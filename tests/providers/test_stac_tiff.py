@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError
-from rs_embed_dask.providers import geotiff
+from rs_embed_dask.providers import excerpt, geotiff
 from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.ranges import runs
@@ -210,3 +211,23 @@ def test_damaged_pixels_name_the_file(tmp_path):
     path.write_bytes(whole)
     with pytest.raises(ProviderError, match="asset B04: its pixels cannot be decoded"):
         open_geotiff(f"{path}#asset%20B04", access=Access()).read(1, (0, 300), (0, 300), access=Access())
+
+
+def test_a_file_in_memory_goes_back_to_where_it_came_from(tmp_path, monkeypatch):
+    """Threads that decode first, at the same moment, may have queues of their own: none must wait at another's."""
+    path = tmp_path / "a.tif"
+    place = {"crs": "EPSG:32631", "transform": rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)}
+    profile = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint16", **place}
+    values = np.arange(256, dtype="uint16").reshape(16, 16)
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(values, 1)
+    queues = [excerpt._files.__wrapped__() for _ in range(2)]
+    sizes = [each.qsize() for each in queues]
+    coming = iter(queues)
+    monkeypatch.setattr(excerpt, "_files", lambda: next(coming))
+    pixels = excerpt.decode([path.read_bytes()], [1], Window(2, 3, 4, 5))
+    np.testing.assert_array_equal(pixels[0], values[3:8, 2:6])
+    assert [each.qsize() for each in queues] == sizes
+    with pytest.raises(rasterio.errors.RasterioError):
+        excerpt.decode([b"no TIFF"], [1], Window(0, 0, 1, 1))
+    assert [each.qsize() for each in queues] == sizes
