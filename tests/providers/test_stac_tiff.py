@@ -216,7 +216,7 @@ def test_damaged_pixels_name_the_file(tmp_path):
 def test_a_file_in_memory_goes_back_to_where_it_came_from(tmp_path, monkeypatch):
     """Threads that decode first, at the same moment, may have queues of their own: none must wait at another's."""
     path = tmp_path / "a.tif"
-    place = {"crs": "EPSG:32631", "transform": rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)}
+    place = {"crs": "EPSG:32631", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
     profile = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint16", **place}
     values = np.arange(256, dtype="uint16").reshape(16, 16)
     with rasterio.open(path, "w", **profile) as target:
