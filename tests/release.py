@@ -1,9 +1,9 @@
 """Builds the wheel, installs it in clean environments and uses it there: ``python -m tests.release``.
 
 The first Python on this machine that the package is for gets the wheel with the versions of constraints.txt, which are
-for that one, and all get it with the newest that its bounds allow (``--all``: both for all). There, without extras, in
-an empty folder, every module that needs no extra is imported, and two places are embedded, stored, and read back by
-plain xarray and by the command line.
+for that one, and all get it with the newest that its bounds allow (``--all``: both for all); of torch the tested one,
+for its newest brings gigabytes of libraries for GPUs. There, without extras, in an empty folder, every module that
+needs no extra is imported, and two places are embedded, stored, and read back by plain xarray and by the command line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PYTHONS = tuple(line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line)
-VERSIONS = {"tested": ("-c", str(ROOT / "constraints.txt")), "newest": ("--upgrade",)}
+CONSTRAINTS = ROOT / "constraints.txt"
+(TORCH,) = (line for line in CONSTRAINTS.read_text("utf-8").splitlines() if line.startswith("torch=="))
+VERSIONS = {"tested": ("-c", str(CONSTRAINTS)), "newest": ("--upgrade", TORCH)}
 USE = """
 import importlib, pkgutil
 import numpy as np, xarray as xr
