@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rs_embed_dask.analysis.blocks import one_model, opened
+from rs_embed_dask.analysis.blocks import one_model
+from rs_embed_dask.store.export.items import any_tree, is_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def search(
     """
     from rs_embed_dask.analysis.search import Searched
 
-    tree = opened(run)
+    tree = any_tree(run)
     searched = Searched.of(tree, one_model(tree, model), span)
     _warn_of_positions(tree, searched.label, searched.fields)
     place = None if codes is None else Path(codes).expanduser()
@@ -247,7 +248,7 @@ def probe(
     needed("sklearn.pipeline")
     if kind is not None:
         choice("kind", kind, KINDS)
-    tree = opened(run)
+    tree = any_tree(run)
     chosen = Searched.of(tree, one_model(tree, model), span)
     if chosen.table is not None:
         return fitted(chosen.label, TrainingSet.of_run(tree, chosen.table, labels), kind)
@@ -309,9 +310,8 @@ def change(
     from rs_embed_dask.analysis.derived import Derivation
     from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.errors import SpecError
-    from rs_embed_dask.store.export.items import is_run
 
-    tree = opened(run)
+    tree = any_tree(run)
     label = one_model(tree, model)
     if is_run(tree):
         return changes_of_run(tree, label)
@@ -382,9 +382,9 @@ def classes(
     from rs_embed_dask.store.export.fields import fields_of
 
     count = whole("k", k, low=2, high=255)
-    label = one_model(opened(map), model)
+    label = one_model(any_tree(map), model)
     source = MapSource.of(map, label, span)
-    found = Clusters.fitted(source.fields, count) if like is None else Clusters.of(fields_of(opened(like))[0])
+    found = Clusters.fitted(source.fields, count) if like is None else Clusters.of(fields_of(any_tree(like))[0])
     if found.middles.shape[1] != source.fields[0].dim:
         reason = f"its classes are of vectors of {found.middles.shape[1]} numbers, and those of {label} have others"
         raise SpecError("like", value=LABEL, reason=reason, fix="give a map of classes of the same model")

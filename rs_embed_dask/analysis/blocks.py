@@ -13,7 +13,7 @@ from dask.base import compute
 from dask.delayed import delayed
 
 from rs_embed_dask.errors import StoreError
-from rs_embed_dask.store.export.items import any_fields, any_tree, is_run
+from rs_embed_dask.store.export.items import any_fields, is_run
 from rs_embed_dask.store.tables import model_labels
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client, Future
 
-    from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.export.fields import MapField, Window
 
-__all__ = ["Portion", "computed", "field_portions", "one_model", "opened", "row_portions", "vectors_of"]
+__all__ = ["Portion", "computed", "field_portions", "one_model", "row_portions", "vectors_of"]
 
 _T = TypeVar("_T")
 _ROWS: Final = 4096
@@ -52,11 +51,6 @@ class Portion:
     number: int
     window: Window | tuple[slice]
     given: Mapping[str, Any] = attribute(default_factory=dict)
-
-
-def opened(source: xr.DataTree | Target) -> xr.DataTree:
-    """Return a run or a map as a tree."""
-    return any_tree(source)
 
 
 def one_model(tree: xr.DataTree, model: str | None) -> str:

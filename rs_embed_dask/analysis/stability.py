@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
-from rs_embed_dask.analysis.vectors import is_embedded, items_of, opened, vectors_of
+from rs_embed_dask.analysis.vectors import is_embedded, items_of, vectors_of
 from rs_embed_dask.errors import SpecError, StoreError, UnknownNameError
 from rs_embed_dask.show.tables import Section, page_html, page_text
+from rs_embed_dask.store.reader import tree_of
 from rs_embed_dask.store.tables import vector_labels
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def stability(
     import pandas as pd
 
     named = runs if isinstance(runs, Mapping) and not isinstance(runs, xr.DataTree) else {"": runs}
-    trees = {str(name): opened(run) for name, run in named.items()}
+    trees = {str(name): tree_of(run) for name, run in named.items()}
     rows, short = [], 0
     for model, labels in _models(trees, models).items():
         made = [one for name, tree in trees.items() for one in _conditions(name, tree, labels[name], unchanged)]

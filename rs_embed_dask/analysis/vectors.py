@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from os import PathLike, fspath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from rs_embed_dask.store.document import Target
 
-__all__ = ["EARTH_M", "is_embedded", "items_of", "needed", "opened", "runs_of", "sphere_m", "vectors_of"]
+__all__ = ["EARTH_M", "is_embedded", "items_of", "needed", "runs_of", "sphere_m", "vectors_of"]
 
 EARTH_M: Final = 6_371_008.8
 """The mean radius of the Earth, in metres."""
@@ -40,21 +38,16 @@ def needed(module: str) -> ModuleType:
         raise RsEmbedError("analysis", reason=f"{name} is not installed", fix=fix) from error
 
 
-def opened(run: xr.DataTree | Target) -> xr.DataTree:
-    """Return a run as a tree, from a path too."""
-    return tree_of(fspath(run) if isinstance(run, PathLike) else run)
-
-
 def runs_of(runs: Any) -> dict[str, tuple[xr.DataTree, str]]:
     """Name every model of one run, of several, or of a mapping of names to runs: its run and its label there.
 
     A label that several runs have is named after its run: ``name/label``.
     """
     if isinstance(runs, Mapping) and not isinstance(runs, xr.DataTree):  # a tree is a mapping too
-        named = {str(name): opened(run) for name, run in runs.items()}
+        named = {str(name): tree_of(run) for name, run in runs.items()}
     else:
         listed = list(runs) if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
-        named = {str(number): opened(run) for number, run in enumerate(listed, 1)}
+        named = {str(number): tree_of(run) for number, run in enumerate(listed, 1)}
     pairs = [(name, label) for name, tree in named.items() for label in vector_labels(tree)]
     labels = [label for _, label in pairs]
     return {label if labels.count(label) == 1 else f"{name}/{label}": (named[name], label) for name, label in pairs}

@@ -81,15 +81,14 @@ def probe(  # noqa: PLR0913  each is an option
     model: Model = None,
 ) -> None:
     """Fit a small model to the labels of some places, and predict those of a map or of another run."""
-    from rs_embed_dask.analysis.blocks import opened
     from rs_embed_dask.specs.places import read_frame
-    from rs_embed_dask.store.export.items import is_run
+    from rs_embed_dask.store.export.items import any_tree, is_run
 
     source, other = read.place_from(store, service), read.place_from(target, service, is_beside=True)
-    given: Any = labels if is_run(opened(source)) else read_frame(labels)
+    given: Any = labels if is_run(any_tree(source)) else read_frame(labels)
     fitted = rs.probe(source, given, model=model, kind=cast("Literal['ridge'] | None", kind), column=column)
     show.text(fitted)
-    if is_run(opened(other)):
+    if is_run(any_tree(other)):
         _give(cast("gpd.GeoDataFrame", fitted.predict(other)), Path(out))
         return
     fitted.predict(other, read.place_from(out, service, is_beside=True))
@@ -106,11 +105,10 @@ def change(
     model: Model = None,
 ) -> None:
     """Measure how much each place differs from its own other years."""
-    from rs_embed_dask.analysis.blocks import opened
-    from rs_embed_dask.store.export.items import is_run
+    from rs_embed_dask.store.export.items import any_tree, is_run
 
     source = read.place_from(store, service)
-    if is_run(opened(source)):
+    if is_run(any_tree(source)):
         _give(cast("gpd.GeoDataFrame", rs.change(source, model=model)), Path(out))
         return
     rs.change(source, read.place_from(out, service, is_beside=True), model=model)
