@@ -360,6 +360,27 @@ def test_one_command_draws_all_figures_from_an_export(run, files, folder, capsys
         assert imread(folder / "out" / f"{name}.png").std() > 0.05  # not blank
 
 
+def test_without_an_export_the_vectors_are_computed(run, table, files, folder, monkeypatch, capsys):
+    asked = {}
+
+    def compute(spatials, models, temporal, **options):
+        asked.update(options, spatials=spatials, models=[spec.label for spec in models], temporal=temporal)
+        return run
+
+    monkeypatch.setattr(rs, "compute_embeddings", compute)
+    given = {"yields": files[0], "areas": files[1], "outline": files[2], "provider": "synthetic", "buffer-m": 320}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+    parsed = study.options("about").parse_args([*arguments, f"--out={folder}", "--models", "bandstats", "satvision"])
+    assert study.Study(parsed).run is run
+    assert asked["models"] == ["bandstats"]
+    assert asked["temporal"] == rs.TemporalSpec.range("2019-06-01", "2019-08-01")
+    assert asked["ids"] == [str(code) for code in table.index]
+    first = rs.PointBuffer(table["lon"].iloc[0], table["lat"].iloc[0], buffer_m=320)
+    assert asked["spatials"][0] == first
+    assert (asked["provider"], asked["out"]) == ("synthetic", folder / "vectors.zarr")
+    assert "without satvision: no provider serves it. Fix: " in capsys.readouterr().out
+
+
 def test_what_is_refused_ends_the_command_with_its_reason(files, folder, capsys):
     with pytest.raises(SystemExit):
         study.draw(
