@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as theirs
+from sklearn.ensemble import RandomForestRegressor
 
 import rs_embed_dask as rs
 from rs_embed_dask.analysis import folds as folds_module
@@ -250,3 +253,19 @@ def test_what_cannot_be_benchmarked_is_said(landscape, tmp_path):
     far = made_run(tmp_path / "far.zarr", {"b": np.ones((3, 2))}, LONLAT[:3] + 5)
     with pytest.raises(StoreError, match="km apart"):
         rs.benchmark([landscape, far], "linear")
+
+
+def test_forests_leave_the_filters_of_warnings_as_they_were(monkeypatch):
+    """Threads of scikit-learn 1.9 set them aside at once and may leave none, after which every tree would warn."""
+    original = RandomForestRegressor.fit
+
+    def careless(self, *given):
+        grown = original(self, *given)
+        warnings.resetwarnings()
+        return grown
+
+    monkeypatch.setattr(RandomForestRegressor, "fit", careless)
+    before, numbers = list(warnings.filters), np.arange(12.0)
+    assert before
+    predicted("regression", "forest", Lesson(numbers[:, None], numbers, numbers[:, None], 0))
+    assert warnings.filters == before
