@@ -48,7 +48,7 @@ CARD = Card(
     inputs=(
         _inputs("s2", _S2, "reflectance_e4", Divide(10_000), sensors=_LEVELS, groups=_GROUPS, when=OF_LEVEL),
         _inputs("s1", "vv vh", "db", Standard((-25.0,) * 2, (25.0,) * 2), sensors="sentinel-1-grd sentinel-1-rtc"),
-        _inputs("era5", "temperature_2m total_precipitation", "K, m", Standard((272.15, 0.0), (35.0, 0.03))),
+        _inputs("era5", "temperature_2m total_precipitation", "kelvin, m", Standard((272.15, 0.0), (35.0, 0.03))),
         _inputs("srtm", "elevation slope", "m, degrees", Standard((0.0, 0.0), (2000.0, 50.0))),
         _inputs("dw", "label", "class"),
     ),

@@ -15,12 +15,14 @@ __all__ = [
     "EMBEDDING",
     "KELVIN",
     "METRES",
+    "PERCENT",
     "RADIANCE",
     "REFLECTANCE",
     "STATED",
     "Band",
     "Bits",
     "Mask",
+    "OwnNumbers",
     "PropertyNames",
     "Scaling",
     "Sensor",
@@ -29,10 +31,13 @@ __all__ = [
     "plain_band_name",
 ]
 
-Unit = Literal["reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"]
+Unit = Literal[
+    "reflectance_e4", "db", "kelvin", "percent", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"
+]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
 KELVIN: Final[Unit] = "kelvin"
+PERCENT: Final[Unit] = "percent"
 EMBEDDING: Final[Unit] = "embedding"
 STATED: Final[Unit] = "stated"
 METRES: Final[Unit] = "m"
@@ -60,8 +65,8 @@ class Band:
         The agency's name, for example ``B04``.
     resolution_m : float
         Native pixel size in metres.
-    unit : {"reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"}
-        The canonical unit in cubes; ``stated`` is the one that its catalogue gives.
+    unit : str
+        The canonical unit in cubes, one of `Unit`; ``stated`` is the one that its catalogue gives.
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.
     aliases : tuple of str
@@ -117,6 +122,14 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnNumbers:
+    """Properties in which each scene states a band's scale and offset: ``(raw - offset) * scale``."""
+
+    scale: str
+    offset: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scaling:
     """How the values of a source are converted to working units: ``raw * scale + offset``.
 
@@ -126,21 +139,25 @@ class Scaling:
         Applied to the raw values. Defaults: 1 and 0.
     offset_rule : {"none", "s2_baseline"}
         ``s2_baseline`` subtracts 1000 from every scene whose own processing baseline is 04.00 or later.
-    encoding : {"linear", "db"}
-        With ``db`` the raw values are decibels; they are composited as linear power.
+    encoding : {"linear", "db", "radiance"}
+        With ``db`` the raw values are decibels; they are composited as linear power. With ``radiance`` they are those
+        of an emissive channel of MODIS, composited as they are; cubes hold brightness temperatures.
     nodata : float, optional
         The raw value that means missing, whether or not the file declares it.
     above, at_most : float, optional
         Raw values at or below `above`, or greater than `at_most`, are missing.
+    own : OwnNumbers, optional
+        How each scene states its numbers; `scale` and `offset` apply to what comes of them.
     """
 
     scale: float = 1.0
     offset: float = 0.0
     offset_rule: Literal["none", "s2_baseline"] = "none"
-    encoding: Literal["linear", "db"] = "linear"
+    encoding: Literal["linear", "db", "radiance"] = "linear"
     nodata: float | None = None
     above: float | None = None
     at_most: float | None = None
+    own: OwnNumbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +328,7 @@ class Source:
     Parameters
     ----------
     provider, sensor, collection : str
-        Who serves which sensor under which collection id.
+        Who serves which sensor under which collection id; empty where users name a collection of their own.
     assets : tuple of (str, tuple of str)
         For each common name the asset (or band) names that carry it; the first present counts.
     scalings : tuple of (str, Scaling)

@@ -12,11 +12,25 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEGREES", "LEVEL", "MASKED", "OF_LEVEL", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = [
+    "DEGREES",
+    "LEVEL",
+    "MASKED",
+    "OF_LEVEL",
+    "PERCENT_KELVIN",
+    "RECTANGLE",
+    "Inputs",
+    "ModelInput",
+    "Option",
+    "Scalar",
+    "When",
+]
 
 Scalar = str | int | float | bool | tuple[str, ...]
 DEGREES: Final = "degrees"
 """The unit of what is worked out from where pixels lie: degrees east and north of the place's centre."""
+PERCENT_KELVIN: Final = "percent, kelvin"
+"""The units of a modality whose bands have different ones."""
 
 
 MASKED: Final = {
@@ -177,6 +191,11 @@ class Inputs:
     def values(self, name: str) -> tuple[float, ...]:
         """Return the side values of the bands by name, for example ``"wavelength_um"``."""
         return dict(self.per_band)[name]
+
+    @property
+    def units(self) -> frozenset[str]:
+        """The units of its bands."""
+        return frozenset(self.unit.split(", "))
 
     @property
     def resize(self) -> Resize:

@@ -186,6 +186,7 @@ def whole(operation):
 
 for name, operation, dtype in (
     ("add", np.add, None),
+    ("subtract", np.subtract, None),
     ("multiply", np.multiply, None),
     ("eq", np.equal, BOOL),
     ("neq", np.not_equal, BOOL),
