@@ -55,7 +55,7 @@ NO = {
     "span": (["satmae"], 2021, "no scene lies in the span; there are 2022-06-05 to 2022-06-05", "another span"),
     "end": (["satmae"], ("2022-06-04", "2022-06-05"), "no scene lies in the span", "another span"),
     "product": (["tessera"], 2022, "published, not computed from pixels", "a place and a year"),
-    "array": (["satvision"], JUNE, "no provider serves it", "Model.embed"),
+    "array": (["satvision"], JUNE, "no public catalogue has MOD021KM", "give arrays"),
 }
 
 
@@ -123,7 +123,7 @@ def test_it_prints_and_travels():
     told = rs.can_run(PLACE, 2022, models=["satmae", "satvision"], provider="synthetic")
     assert str(told).splitlines()[0] == "1 model can run"
     assert "not searched" in str(told)
-    assert "no provider serves it" in told._repr_html_()
+    assert "no public catalogue has MOD021KM" in told._repr_html_()
     assert json.loads(json.dumps(told.to_dict()))[0]["model"] == "satmae"
 
 

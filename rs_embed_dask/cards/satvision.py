@@ -1,7 +1,7 @@
 """SatVision-TOA: the facts."""
 
 from rs_embed_dask.cards.card import Card, Variant, Weights, vectors
-from rs_embed_dask.preprocess.inputs import RECTANGLE, Inputs, Option
+from rs_embed_dask.preprocess.inputs import PERCENT_KELVIN, RECTANGLE, Inputs, Option
 from rs_embed_dask.preprocess.steps import MinMax, Resize, names
 
 # Percent to 0..1 in the reflective bands, kelvin to about 0..1 in the others.
@@ -39,12 +39,13 @@ CARD = Card(
     inputs=(
         Inputs(
             "modis",
-            sensors=(),
+            sensors=("modis-l1b",),
             bands=names("B01 B02 B03 B06 B07 B21 B26 B27 B28 B29 B30 B31 B32 B33"),
-            unit="percent_kelvin",
+            unit=PERCENT_KELVIN,
             steps=(_SCALE, Resize(antialias=True)),
             resolution_m=1000,
             size_px=128,
+            composite="mosaic",
         ),
     ),
     options=(
@@ -54,10 +55,12 @@ CARD = Card(
     ),
     parity="the authors' code, shrunken and the giant block by block: vectors and grids within 2e-6",
     notes=(
-        "Pass arrays to Model.embed: top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness",
-        "temperature in kelvin (B21, B27 to B33).",
+        "Arrays hold top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness temperature in",
+        "kelvin (B21, B27 to B33).",
         "`rs_embed_dask.imagery.modis_l1b.percent_kelvin` makes both of the integers that MOD021KM stores.",
-        "No provider serves MOD021KM: Earth Engine's catalogue has no such collection, though rs-embed names one.",
+        "No public catalogue has MOD021KM: Earth Engine's has no such collection, though rs-embed names one.",
+        "Images of your own on Earth Engine are read by EarthEngine(collections={'modis-l1b': ...}): see its page.",
+        "Name one day as the span: the authors' images are of one day, clouds included. Of more, the newest is on top.",
         "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
         "10.4 GB in float32. The file also holds DeepSpeed's state: if it is refused, convert it to safetensors.",
         "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, untested.",

@@ -19,7 +19,8 @@ CARD = Card(
     inputs=(),
     variants=(
         Variant("v1", 128),
-        Variant("v1.1-cam", 128),
+        Variant("v1.1-cam", 128, config=(("zarr", "v1.1"),)),
+        Variant("v1.1-dclimate", 128, config=(("folder", ""),)),
         *(
             Variant(f"v2-{beta}", 128, config=(("folder", f"v2-2B-L~{beta}"),), prefix_dims=_PREFIXES)
             for beta in _BETAS
@@ -33,14 +34,21 @@ CARD = Card(
         grid="the decoded vector under the centre of each pixel",
     ),
     options=_PRODUCT.options(
-        Option("files", "auto", ("auto", "ranges", "whole"), "fetch rows of a tile, or tiles whole, by sha256"),
+        Option(
+            "files",
+            "auto",
+            ("auto", "ranges", "whole", "zarr"),
+            "rows of tiles, tiles whole, by sha256, or Zarr stores",
+        ),
     ),
     parity="exact: the decoded pixels, mosaic and seam of the reference sample",
     notes=(
         "A vector is its bytes times the pixel's scale; missing unless 0 < scale < 1, and where the landmask is 0.",
         "Pixels lie on multiples of 10 m, outward from the corner that the landmask's transform gives.",
         "Vectors of different versions cannot be compared, nor those of two betas of v2.",
-        "The Zarr stores are not read, so v1.1-dclimate, which is published as one alone, is not offered.",
+        "files='zarr' reads a Zarr store of the mirror (zarr/v1 and so on), where a scale of NaN means water or not",
+        "embedded, and infinity not computed yet. v1.1-dclimate is published so alone, and read so without it.",
+        "v1.1-cam and v1.1-dclimate do not mix: they are variants, and a registry that lists both in one is refused.",
         "To compute v2 at other places and seasons: the model `tessera_encoder`, variant v2-large.",
         "files='auto' fetches a tile whole where it is small or a quarter of its rows is needed, else rows of it.",
         "Whole files are checked by the registry's sha256 where it has one, rows by the file's size.",

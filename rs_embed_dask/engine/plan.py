@@ -109,7 +109,9 @@ class Plan:
         ]
         for group in self.recipe.groups:
             labels = ", ".join(dict.fromkeys(need.label for need in group.needs))
-            where = f"{group.sensor}{f', {group.fetch.orbit}' if group.fetch.orbit else ''} at {group.resolution_m:g} m"
+            named = dict(getattr(self.request.provider, "collections", ())).get(group.sensor)
+            sensor = f"{group.sensor} ({named})" if named else group.sensor
+            where = f"{sensor}{f', {group.fetch.orbit}' if group.fetch.orbit else ''} at {group.resolution_m:g} m"
             rows.append(("read", f"{where}: {', '.join(group.bands)} for {labels}"))
         rows += [("read", f"{entry.label} from {entry.reader.place}") for entry in self.recipe.products]
         for layout in self.layouts:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["EMISSIVE", "REFLECTIVE", "percent_kelvin"]
+__all__ = ["EMISSIVE", "LARGEST", "REFLECTIVE", "brightness", "percent_kelvin"]
 
 REFLECTIVE: Final = ("B01", "B02", "B03", "B06", "B07", "B26")
 # by band: its effective wavenumber per centimetre, and the slope and intercept of its temperature (README of the model)
@@ -27,7 +27,8 @@ EMISSIVE: Final = {
     "B32": (831.5399, 0.9997256, 0.07181833),
     "B33": (748.3394, 0.9999160, 0.01972608),
 }
-_LARGEST: Final = 32_767  # larger numbers say why there is none: fill, saturation, a dead detector
+LARGEST: Final = 32_767
+"""The largest stored integer that is a number; others say why there is none: fill, saturation, a dead detector."""
 _PLANCK: Final = 6.62607015e-34
 _LIGHT: Final = 299_792_458.0
 _BOLTZMANN: Final = 1.380649e-23
@@ -76,8 +77,13 @@ def _calibrated(
     if name not in scales or name not in offsets:
         fix = "give the granule's own, attributes of its data sets"
         raise ModelInputError(f"calibration of {name}", reason="its scale or offset is missing", fix=fix)
-    values = (np.where(raw <= _LARGEST, raw, np.nan) - offsets[name]) * scales[name]
-    return np.asarray(100 * values if name in REFLECTIVE else _temperature(values, *EMISSIVE[name]), np.float32)
+    values = (np.where(raw <= LARGEST, raw, np.nan) - offsets[name]) * scales[name]
+    return np.asarray(100 * values, np.float32) if name in REFLECTIVE else brightness(name, values)
+
+
+def brightness(name: str, radiance: NDArray[Any]) -> NDArray[np.float32]:
+    """Turn the radiances of an emissive channel (W m-2 sr-1 um-1) into kelvin, NaN where they are not positive."""
+    return np.asarray(_temperature(np.asarray(radiance, np.float64), *EMISSIVE[name]), np.float32)
 
 
 def _temperature(radiance: NDArray[np.float64], wavenumber: float, slope: float, intercept: float) -> NDArray[Any]:

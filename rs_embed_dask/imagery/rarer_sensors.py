@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from rs_embed_dask.imagery.modis_l1b import EMISSIVE, LARGEST, REFLECTIVE
 from rs_embed_dask.imagery.sensor_types import (
     BYTE,
     COLUMN,
     DIGITAL,
+    KELVIN,
     METRES,
+    PERCENT,
     RADIANCE,
+    SLOPE,
     Band,
     Bits,
     Mask,
+    OwnNumbers,
     PropertyNames,
     Scaling,
     Sensor,
@@ -60,6 +66,13 @@ _LEVEL_1: Final = Sensor(
     default_mask="qa_pixel",
     aliases=("LANDSAT/LC08/C02/T1", "LANDSAT/LC09/C02/T1"),
 )
+_LEVEL_1B: Final = tuple(
+    Band(name, name, 1000, KELVIN if name in EMISSIVE else PERCENT) for name in sorted({*REFLECTIVE, *EMISSIVE})
+)
+_WEATHER: Final = (
+    Band("temperature_2m", "temperature_2m", 11_132, KELVIN),
+    Band("total_precipitation", "total_precipitation_sum", 11_132, METRES),
+)
 _OLCI: Final = tuple(Band(f"oa{n:02}", f"Oa{n:02}_radiance", 300, RADIANCE) for n in range(1, 22))
 
 RARER_SENSORS: Final = (
@@ -70,12 +83,33 @@ RARER_SENSORS: Final = (
         still=True,
     ),
     _other(
+        *("srtm", "SRTM, surface heights and slopes"),
+        (Band("elevation", "elevation", 30, METRES), Band("slope", "slope", 30, SLOPE)),
+        "USGS/SRTMGL1_003",
+        days=3650,
+        still=True,
+    ),
+    _other(
+        *("era5-land-monthly", "ERA5-Land: temperature, and precipitation of a day, means of months", _WEATHER),
+        "ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        days=30.4,
+        monthly=True,
+    ),
+    _other(
         *("naip", "NAIP, aerial photographs of the United States", _bands("red green blue nir", 1, BYTE)),
         "USDA/NAIP/DOQQ",
         days=730,
     ),
     _LEVEL_1,
     _other("sentinel-3-olci", "Sentinel-3 OLCI, radiances", _OLCI, "COPERNICUS/S3/OLCI", days=1.5),
+    _other(
+        "modis-l1b",
+        "MODIS Level-1B at 1 km (MOD021KM), calibrated",
+        _LEVEL_1B,
+        "MOD021KM",
+        "MODIS/061/MOD021KM",
+        days=1,
+    ),
     *(
         _other(
             *(f"sentinel-5p-{gas}", f"Sentinel-5P, column of {gas.upper()}", (Band(gas, name, 1113.2, COLUMN),)),
@@ -91,6 +125,14 @@ def _on_earth_engine(of: Sensor, *scalings: tuple[str, Scaling], names: tuple[st
     """Return how Earth Engine serves a sensor: under its only alias, bands by the agency's names or others."""
     assets = tuple((b.common, (name,)) for b, name in zip(of.bands, names or [b.name for b in of.bands], strict=True))
     return Source("earth_engine", of.id, of.aliases[0], assets, scalings, properties=_NOTHING)
+
+
+def _calibration(band: Band) -> Scaling:
+    """Return how the stored integers of MOD021KM become percent or radiance: by each image's own properties."""
+    own = OwnNumbers(f"{band.name}_scale", f"{band.name}_offset")
+    if band.unit == KELVIN:
+        return Scaling(encoding="radiance", at_most=LARGEST, own=own)
+    return Scaling(scale=100, at_most=LARGEST, own=own)
 
 
 _BY_ID: Final = {of.id: of for of in RARER_SENSORS}
@@ -109,6 +151,8 @@ RARER_SOURCES: Final = (
         bytes_per_px=1.0,
     ),
     _on_earth_engine(_BY_ID["cop-dem-glo-30"]),
+    replace(_on_earth_engine(_BY_ID["srtm"]), is_image=True, heights="elevation"),
+    _on_earth_engine(_BY_ID["era5-land-monthly"], ("total_precipitation", Scaling(monthly=True))),
     _on_earth_engine(_BY_ID["naip"], names=("R", "G", "B", "N")),
     Source(
         *("earth_engine", "landsat-c2-l1", "LANDSAT/LC08/C02/T1"),
@@ -123,4 +167,10 @@ RARER_SOURCES: Final = (
         *((band.common, Scaling(scale=step)) for band, step in zip(_OLCI, _OLCI_STEPS, strict=True)),
     ),
     *(_on_earth_engine(_BY_ID[f"sentinel-5p-{gas}"]) for gas in _GASES),
+    Source(
+        *("earth_engine", "modis-l1b", ""),
+        tuple((band.common, (band.name,)) for band in _LEVEL_1B),
+        tuple((band.common, _calibration(band)) for band in _LEVEL_1B),
+        properties=_NOTHING,
+    ),
 )

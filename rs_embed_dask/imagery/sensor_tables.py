@@ -460,5 +460,9 @@ NOT_SERVED: Final = {
         "it does not serve Level-1C",
         "read sentinel-2-l2a, or sentinel-2-l1c from earth_engine or from files",
     ),
+    "modis-l1b": (
+        "no public catalogue has MOD021KM, Earth Engine's neither",
+        "name images of your own, EarthEngine(collections={'modis-l1b': 'projects/...'}), or give arrays",
+    ),
 }
 """Why a provider lacks a sensor that users ask it for, and what to do."""

@@ -15,12 +15,15 @@ __all__ = [
     "EMBEDDING",
     "KELVIN",
     "METRES",
+    "PERCENT",
     "RADIANCE",
     "REFLECTANCE",
+    "SLOPE",
     "STATED",
     "Band",
     "Bits",
     "Mask",
+    "OwnNumbers",
     "PropertyNames",
     "Scaling",
     "Sensor",
@@ -29,13 +32,28 @@ __all__ = [
     "plain_band_name",
 ]
 
-Unit = Literal["reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"]
+Unit = Literal[
+    "reflectance_e4",
+    "db",
+    "kelvin",
+    "percent",
+    "embedding",
+    "stated",
+    "m",
+    "degrees",
+    "byte",
+    "dn",
+    "radiance",
+    "mol_m2",
+]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
 KELVIN: Final[Unit] = "kelvin"
+PERCENT: Final[Unit] = "percent"
 EMBEDDING: Final[Unit] = "embedding"
 STATED: Final[Unit] = "stated"
 METRES: Final[Unit] = "m"
+SLOPE: Final[Unit] = "degrees"
 BYTE: Final[Unit] = "byte"
 DIGITAL: Final[Unit] = "dn"
 RADIANCE: Final[Unit] = "radiance"
@@ -60,8 +78,8 @@ class Band:
         The agency's name, for example ``B04``.
     resolution_m : float
         Native pixel size in metres.
-    unit : {"reflectance_e4", "db", "kelvin", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"}
-        The canonical unit in cubes; ``stated`` is the one that its catalogue gives.
+    unit : str
+        The canonical unit in cubes, one of `Unit`; ``stated`` is the one that its catalogue gives.
     wavelength_um : float, optional
         Centre wavelength in micrometres; None for radar.
     aliases : tuple of str
@@ -117,6 +135,14 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnNumbers:
+    """Properties in which each scene states a band's scale and offset: ``(raw - offset) * scale``."""
+
+    scale: str
+    offset: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scaling:
     """How the values of a source are converted to working units: ``raw * scale + offset``.
 
@@ -126,21 +152,28 @@ class Scaling:
         Applied to the raw values. Defaults: 1 and 0.
     offset_rule : {"none", "s2_baseline"}
         ``s2_baseline`` subtracts 1000 from every scene whose own processing baseline is 04.00 or later.
-    encoding : {"linear", "db"}
-        With ``db`` the raw values are decibels; they are composited as linear power.
+    encoding : {"linear", "db", "radiance"}
+        With ``db`` the raw values are decibels; they are composited as linear power. With ``radiance`` they are those
+        of an emissive channel of MODIS, composited as they are; cubes hold brightness temperatures.
     nodata : float, optional
         The raw value that means missing, whether or not the file declares it.
     above, at_most : float, optional
         Raw values at or below `above`, or greater than `at_most`, are missing.
+    own : OwnNumbers, optional
+        How each scene states its numbers; `scale` and `offset` apply to what comes of them.
+    monthly : bool
+        Whether the raw values are sums over a month, of which a day's share is taken.
     """
 
     scale: float = 1.0
     offset: float = 0.0
     offset_rule: Literal["none", "s2_baseline"] = "none"
-    encoding: Literal["linear", "db"] = "linear"
+    encoding: Literal["linear", "db", "radiance"] = "linear"
     nodata: float | None = None
     above: float | None = None
     at_most: float | None = None
+    own: OwnNumbers | None = None
+    monthly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +202,8 @@ class Sensor:
         Other names of the sensor: collection ids at each provider.
     still : bool
         Whether its layers hold at all times, whatever their date: they are the same in every frame.
+    monthly : bool
+        Whether each layer holds for a calendar month: a frame has that of the month of its middle.
     elsewhere : tuple of (str, str)
         Bands that users expect here and where to find them, for the error message.
     """
@@ -183,6 +218,7 @@ class Sensor:
     default_mask: str = "none"
     aliases: tuple[str, ...] = ()
     still: bool = False
+    monthly: bool = False
     elsewhere: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -311,13 +347,17 @@ class Source:
     Parameters
     ----------
     provider, sensor, collection : str
-        Who serves which sensor under which collection id.
+        Who serves which sensor under which collection id; empty where users name a collection of their own.
     assets : tuple of (str, tuple of str)
         For each common name the asset (or band) names that carry it; the first present counts.
     scalings : tuple of (str, Scaling)
         By common name or by canonical unit; the common name wins.
     masks : tuple of (str, str)
         For each mask rule that can be served, the asset that it reads.
+    is_image : bool
+        Whether the collection is one image of Earth Engine.
+    heights : str
+        The band of heights of which Earth Engine works out another, ``slope``.
     more_collections : tuple of str
         Further collections with the same tables (Landsat 9 beside Landsat 8).
     mask_collections : tuple of (str, str)
@@ -336,6 +376,8 @@ class Source:
     assets: tuple[tuple[str, tuple[str, ...]], ...]
     scalings: tuple[tuple[str, Scaling], ...]
     masks: tuple[tuple[str, str], ...] = ()
+    is_image: bool = False
+    heights: str = ""
     more_collections: tuple[str, ...] = ()
     mask_collections: tuple[tuple[str, str], ...] = ()
     properties: PropertyNames = field(default_factory=PropertyNames)

@@ -19,6 +19,7 @@ __all__ = [
     "Unit",
     "add_sensor",
     "added_sensors",
+    "is_public",
     "mask_of",
     "sensor",
     "sensors",
@@ -86,6 +87,11 @@ def sources_of(provider: str) -> tuple[Source, ...]:
     return tuple(each for each in SOURCES if each.provider == provider)
 
 
+def is_public(name: str) -> bool:
+    """Whether a catalogue has a sensor, and not only collections that users make and name."""
+    return any(each.collection for each in SOURCES if each.sensor == name)
+
+
 def source(provider: str, name: str) -> Source:
     """Find how a provider serves a sensor."""
     served = sources_of(provider)
@@ -100,7 +106,7 @@ def source(provider: str, name: str) -> Source:
     for each in candidates:
         if each.sensor == sensor_id and each.provider == provider:
             return each
-    listed = ", ".join(dict.fromkeys(each.sensor for each in served))
+    listed = ", ".join(dict.fromkeys(each.sensor for each in served if each.collection))
     reason, fix = NOT_SERVED.get(
         sensor_id, ("it does not serve this sensor", f"use one of {listed}, or another provider")
     )

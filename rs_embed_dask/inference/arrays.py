@@ -18,7 +18,7 @@ from rs_embed_dask.imagery.grid import centres
 from rs_embed_dask.imagery.labels import Labelled, read_labels
 from rs_embed_dask.imagery.sensor_types import REFLECTANCE
 from rs_embed_dask.imagery.sensors import sensor, source
-from rs_embed_dask.preprocess.inputs import DEGREES
+from rs_embed_dask.preprocess.inputs import DEGREES, PERCENT_KELVIN
 from rs_embed_dask.preprocess.samples import Sample, from_cubes
 from rs_embed_dask.specs.accepted import DayLike
 from rs_embed_dask.specs.when import day
@@ -226,7 +226,7 @@ def _in_unit(plane: Plane, band: Band | None, of: Sensor | None, inputs: Inputs)
         raise ModelInputError(what, value=str(raw.dtype), reason=doubt[0], fix=doubt[1])
     offsets = np.zeros(len(values), np.float32)
     canonical = finish(scaled(values[:, None], scaling, offsets), [band])[:, 0]  # (T, H, W)
-    if inputs.unit == "percent_kelvin" and band.unit == REFLECTANCE:
+    if inputs.unit == PERCENT_KELVIN and band.unit == REFLECTANCE:
         canonical /= np.float32(100)
     return canonical
 
@@ -240,7 +240,7 @@ def _guess_unit(values: NDArray[np.float32], inputs: Inputs, what: str) -> None:
             reason = f"half of them are at most {middle:g}; reflectance x 10 000 is needed"
             fix = "multiply by 10 000, or state attrs['units'] = 'reflectance' on a DataArray"
             raise ModelInputError(what, reason=reason, fix=fix)
-    if inputs.unit == "percent_kelvin" and finite.size:
+    if inputs.unit == PERCENT_KELVIN and finite.size:
         peaks = np.array([np.nanmax(band, initial=0) for band in np.moveaxis(values, 2, 0)])
         dark = peaks[peaks < 150]  # a temperature is above, a reflectance below
         if dark.size and 0 < dark.max() <= 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from rs_embed_dask.imagery.sensors import is_public
 from rs_embed_dask.models import all_cards
 from rs_embed_dask.pages.wording import lengths, modality_texts
 from rs_embed_dask.show.tables import table_html, table_text
@@ -44,9 +45,9 @@ def list_models() -> ModelList:
     -------
     list of dict
         Shown as a table. One row per model: ``id``, ``title``, ``variants``, ``inputs`` (sets of modalities),
-        ``arrays_only`` (the inputs that no provider serves), ``params_m`` (millions of parameters, by variant), ``dim``
-        (embedding dimension, by variant), ``licence`` of the weights ("none needed" where there are none) or of a
-        product's vectors, ``code_licence``, ``parity``.
+        ``arrays_only`` (the inputs that no public collection serves), ``params_m`` (millions of parameters, by
+        variant), ``dim`` (embedding dimension, by variant), ``licence`` of the weights ("none needed" where there are
+        none) or of a product's vectors, ``code_licence``, ``parity``.
 
     Examples
     --------
@@ -64,7 +65,9 @@ def _row(card: Card) -> dict[str, Any]:
         "title": card.title,
         "variants": [variant.name for variant in card.variants],
         "inputs": list(modality_texts(card)),
-        "arrays_only": [one.modality for one in card.inputs if not one.sensors and card.product is None],
+        "arrays_only": [
+            one.modality for one in card.inputs if not any(map(is_public, one.sensors)) and card.product is None
+        ],
         "params_m": {variant.name: variant.params for variant in card.variants},
         "dim": lengths(card, card.poolings[0]),
         "licence": ", ".join(dict.fromkeys(terms)),
@@ -74,7 +77,7 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def inputs_text(row: Mapping[str, Any]) -> str:
-    """Name the inputs of a row of `list_models`, and which of them no provider serves."""
+    """Name the inputs of a row of `list_models`, and which of them no public collection serves."""
     alone = row["arrays_only"]
     return ", ".join(f"{name} (arrays)" if name in alone else name for name in row["inputs"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
-from rs_embed_dask.imagery.sensors import sensor, sources_of
+from rs_embed_dask.imagery.sensors import is_public, sensor, sources_of
 from rs_embed_dask.models import card as card_of
 from rs_embed_dask.pages import wording as words
 from rs_embed_dask.preprocess.inputs import DEGREES
@@ -43,7 +43,7 @@ def example(card: Card) -> str:
     first = inputs[0]
     side = first.size_px or min(first.max_px or FREE_PX, FREE_PX)
     start = [*IMPORTS, f"model = {_spec(card)}", _output(card)]
-    if not all(one.sensors for one in inputs):
+    if not all(any(map(is_public, one.sensors)) for one in inputs):
         return "\n".join([*start, *_arrays(card, inputs, side, name="embedding"), _shape(card)])
     buffer = side * first.resolution_m / 2
     lines = [
@@ -131,6 +131,7 @@ ROUTES: Final = {
     "earth_engine": "earth_engine",
 }
 COARSE_M: Final = 1000.0
+NAMED: Final = "a collection of your own, by `collections=`; no public one has it"
 EVERYTHING: Final = "files and synthetic have it too"
 READ: Final = "its vectors are read, not computed"
 PLACED: Final = "its vectors are worked out from coordinates, without imagery"
@@ -323,7 +324,7 @@ def _sensors_text(inputs: Inputs) -> str:
     had: dict[str, dict[str, str]] = {source.sensor: {} for name in ROUTES for source in sources_of(name)}
     for name, route in ROUTES.items():
         for source in sources_of(name):
-            had[source.sensor].setdefault(route, source.collection)
+            had[source.sensor].setdefault(route, source.collection or NAMED)
     each = (
         f"`{name}` ({', '.join(f'{route}: {collection}' for route, collection in had[name].items())})"
         if name in had

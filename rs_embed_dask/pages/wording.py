@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from rs_embed_dask.preprocess.inputs import DEGREES, MASKED
+from rs_embed_dask.preprocess.inputs import DEGREES, MASKED, PERCENT_KELVIN
 from rs_embed_dask.preprocess.steps import (
     Byte,
     Clip,
@@ -60,7 +60,7 @@ UNITS: Final = {
     "byte": "8-bit values, 0 to 255",
     "m": "metres",
     DEGREES: "degrees from the place's centre",
-    "percent_kelvin": "percent reflectance or kelvin by band",
+    PERCENT_KELVIN: "percent reflectance or kelvin by band",
 }
 FEW: Final = 4
 SNAP_PX: Final = 8

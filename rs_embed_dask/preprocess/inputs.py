@@ -12,11 +12,25 @@ from rs_embed_dask.preprocess.steps import Resize, Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEGREES", "LEVEL", "MASKED", "OF_LEVEL", "RECTANGLE", "Inputs", "ModelInput", "Option", "Scalar", "When"]
+__all__ = [
+    "DEGREES",
+    "LEVEL",
+    "MASKED",
+    "OF_LEVEL",
+    "PERCENT_KELVIN",
+    "RECTANGLE",
+    "Inputs",
+    "ModelInput",
+    "Option",
+    "Scalar",
+    "When",
+]
 
 Scalar = str | int | float | bool | tuple[str, ...]
 DEGREES: Final = "degrees"
 """The unit of what is worked out from where pixels lie: degrees east and north of the place's centre."""
+PERCENT_KELVIN: Final = "percent, kelvin"
+"""The units of a modality whose bands have different ones."""
 
 
 MASKED: Final = {
@@ -33,7 +47,8 @@ class Option:
     """A named choice of the user: ``load_model("galileo", patch_px=4)``."""
 
     # `choices` are the accepted values (empty: any of the default's type, restricted to multiples of `multiple`
-    # where that is set); `config` also passes the value to the encoder's constructor.
+    # where that is set); `config` also passes the value to the encoder's constructor; `variants` are those that it
+    # changes (empty: all).
 
     name: str
     default: Scalar
@@ -41,6 +56,7 @@ class Option:
     doc: str = ""
     config: bool = False
     multiple: int = 0
+    variants: tuple[str, ...] = ()
 
     def check(self, value: Scalar, model: str) -> Scalar:
         """Return the value in the default's type, or raise SpecError."""
@@ -177,6 +193,11 @@ class Inputs:
     def values(self, name: str) -> tuple[float, ...]:
         """Return the side values of the bands by name, for example ``"wavelength_um"``."""
         return dict(self.per_band)[name]
+
+    @property
+    def units(self) -> frozenset[str]:
+        """The units of its bands."""
+        return frozenset(self.unit.split(", "))
 
     @property
     def resize(self) -> Resize:

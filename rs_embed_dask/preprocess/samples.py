@@ -81,7 +81,7 @@ def from_cubes(
             what = f"bands of {inputs.modality}"
             raise ModelInputError(what, value=cube.read.bands, reason=f"no {absent[0]}", fix=fix)
         chosen = cube.select(bands=inputs.bands)
-        if set(chosen.units) != {inputs.unit}:
+        if not inputs.units.issuperset(chosen.units):
             what, reason = f"unit of {inputs.modality}", f"the model takes {inputs.unit}"
             raise ModelInputError(what, value=chosen.units, reason=reason, fix="convert it first")
         pixels[inputs.modality] = chosen.values

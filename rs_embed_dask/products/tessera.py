@@ -13,10 +13,11 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from rs_embed_dask.errors import NoImageryError
+from rs_embed_dask.errors import NoImageryError, SpecError
 from rs_embed_dask.imagery.grid import Grid, grid_for
-from rs_embed_dask.products.field import ProductField, mosaic, year_of
+from rs_embed_dask.products.field import ProductField, Reader, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, Npy, damaged, download, mirror_of, open_npy
+from rs_embed_dask.products.tessera_zarr import DIM, TesseraZarr, decoded
 from rs_embed_dask.providers.geotiff import GeoTiff, open_geotiff
 from rs_embed_dask.providers.http import AbsentError
 from rs_embed_dask.providers.registry import Estimate
@@ -145,29 +146,43 @@ class Registry:
 @functools.lru_cache(maxsize=8)
 def registry_of(mirror: Mirror, version: str, year: int) -> Registry | None:
     """Read a mirror's registry, once per process; None where it has none, so that tiles are found by trying."""
-    more = ("hash", "scales_hash", "file_size", "grid_size", "scales_size")
+    more = ("hash", "scales_hash", "file_size", "grid_size", "scales_size", "variant")
     for layout in LAYOUTS:
         rows = mirror.table(layout.registry.format(version=version), needs=("lon", "lat"), more=more, year=year)
         if rows is not None:
+            _check_variant(rows, version, mirror.base_url)
             lon, lat = (np.rint(rows[axis].astype(float) * 100).astype(np.int64) for axis in ("lon", "lat"))
             return Registry(layout, rows, lon * _SPREAD + lat)
     return None
 
 
-DIM: Final = 128
-LARGEST_SCALE: Final = 1.0
+def _check_variant(rows: Table, version: str, where: str) -> None:
+    """Refuse a registry that lists tiles of another variant of a version, whose vectors mean something else."""
+    stated = {str(one).lower() for one in rows.get("variant", ())}
+    others = sorted(one for one in stated if one in set(_STATED.values()) - {_STATED.get(version)})
+    if version in _STATED and others:
+        reason = f"it lists tiles of {', '.join(others)} under {version}, and their vectors cannot be mixed"
+        raise SpecError("tessera registry", value=where, reason=reason, fix="name a mirror that has each by itself")
+
+
+_STATED: Final = {"v1.1-cam": "cambridge", "v1.1-dclimate": "dclimate"}
 _PIXEL_M: Final = 10.0
 _EXACT: Final = 1e-6
 _SMALL: Final = 4 * 2**20
 _MUCH: Final = 0.25
 
 
-def make(card: Card, spec: ModelSpec, provider: object = None) -> Tessera:  # noqa: ARG001 - the door of every product
-    """Make the reader of a request."""
-    options = card.chosen(spec.options)
-    variant = card.variant_for(spec)
-    version = str(dict(variant.config).get("folder", variant.name))
-    return Tessera(mirror_of(options), card.years, version, files=str(options["files"]))
+def make(card: Card, spec: ModelSpec, provider: object = None) -> Reader:  # noqa: ARG001 - the door of every product
+    """Make the reader of a request: of tiles, or of a Zarr store where it is asked for or there is nothing else."""
+    options, variant = card.chosen(spec.options), card.variant_for(spec)
+    config = dict(variant.config)
+    folder, files, mirror = str(config.get("folder", variant.name)), str(options["files"]), mirror_of(options)
+    if files == "zarr" or (files == "auto" and not folder):
+        return TesseraZarr(mirror, card.years, f"zarr/{config.get('zarr') or folder or variant.name}")
+    if not folder:
+        fix = "leave files out, or use 'zarr'"
+        raise SpecError(f"{card.id} {variant.name}: files", value=files, reason="it has no tiles", fix=fix)
+    return Tessera(mirror, card.years, folder, files=files)
 
 
 @dataclass(frozen=True)
@@ -303,6 +318,5 @@ class _TesseraTile:
         )
         land = self.landmask.read(1, (first, stop), (left, right), access=self.reader.mirror.access)
         scale = scales if scales.ndim > 1 else scales[:, None]  # (n, 1) or (n, 128)
-        good = (scale > 0) & (scale < LARGEST_SCALE) & (land[rows - first, columns - left] != 0)[:, None]
-        vectors = np.where(good, stored.astype(np.float32) * np.where(good, scale, 0), np.nan).astype(np.float32)
-        return vectors.T
+        on_land = (land[rows - first, columns - left] != 0)[:, None]
+        return decoded(stored, np.where(on_land, scale, np.float32(np.nan))).T

@@ -35,7 +35,13 @@ MODALITIES = [
     *(("anysat", name) for name in ("s2", "s1-asc", "l8", "s1+aerial", "spot", "naip")),
 ]
 SIDE = {"place": (3.0, 51.0)}
-RANGES = {"reflectance_e4": (200, 4000), "db": (-25, -5), "K, m": (0, 290), "class": (0, 9), "standardised": (-2, 2)}
+RANGES = {
+    "reflectance_e4": (200, 4000),
+    "db": (-25, -5),
+    "kelvin, m": (0, 290),
+    "class": (0, 9),
+    "standardised": (-2, 2),
+}
 DAYS = ["2022-03-05", "2022-07-17", "2022-11-20", "2021-01-11"]
 
 

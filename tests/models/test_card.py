@@ -48,7 +48,7 @@ class TestEveryCard:
             for name in inputs.sensors:
                 known = sensor(name)
                 assert set(inputs.bands) <= set(known.band_names)
-                assert {known.band(band).unit for band in inputs.bands} == {inputs.unit}
+                assert {known.band(band).unit for band in inputs.bands} == inputs.units
 
     def test_has_sizes_of_whole_patches(self, found):
         for inputs in found.inputs:

@@ -39,8 +39,8 @@ def test_fractions_are_refused():
     assert np.isfinite(small("satvision").embed(image).data).all()
 
 
-def test_no_provider_has_it():
-    with pytest.raises(SpecError, match=r"no provider serves it.*give arrays"):
+def test_no_public_catalogue_has_it():
+    with pytest.raises(SpecError, match=r"no public catalogue has MOD021KM.*collections=.*give arrays"):
         card("satvision").inputs_for(ModelSpec("satvision"), frozenset({"modis-09a1"}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rs_embed_dask.products import mirror
+from rs_embed_dask.products import mirror, tessera_zarr, zarr_mirror
 from rs_embed_dask.products.tessera import registry_of
 from tests.products import mirrors
 from tests.services.fixtures import forget_heads
@@ -17,6 +17,7 @@ def served(tmp_path_factory):
     mirrors.gse_mirror(top / "gse")
     mirrors.tessera_mirror(top / "new")
     mirrors.tessera_mirror(top / "old", layout="0.7")
+    mirrors.tessera_zarr(top / "new")
     mirrors.copernicus_mirror(top / "copernicus")
     mirrors.copernicus_mirror(top / "full", empty=False)
     with mirrors.Mirror(top) as server:
@@ -29,6 +30,8 @@ def new_process():
     mirror._size.cache_clear()
     mirror._table.cache_clear()
     registry_of.cache_clear()
+    tessera_zarr.forget_zones()
+    zarr_mirror.forget_indexes()
     forget_heads()
 
 

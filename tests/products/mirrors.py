@@ -14,7 +14,9 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import rasterio
+import zarr
 from affine import Affine
+from zarr.codecs import BloscCodec
 
 from tests.services import blobs
 
@@ -70,8 +72,8 @@ def gse_mirror(folder, kind="parquet", **profile):
 
 
 # -------------------------------------------------------------------------------------------------------------- tessera
-def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True, version="v1"):
-    """Tiles of the sample in the layout of a release."""
+def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True, version="v1", **stated):
+    """Tiles of the sample in the layout of a release; `stated` are more columns of its registry."""
     facts, arrays = sample("tessera")
     new = layout == "0.11"
     masks = folder / ("landmasks/v1" if new else "v1/global_0.1_degree_tiff_all")
@@ -98,10 +100,39 @@ def tessera_mirror(folder, layout="0.11", tiles="ABDC", registry=True, version="
             file.write(arrays[f"{name}/landmask"], 1)
         rows.append(_registry_row(top / grid, tile))
     if registry:
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows).assign(**stated)
         if new:
             table = table.rename(columns={"file_size": "grid_size"}).drop(columns=["hash", "scales_hash"])
         table.to_parquet(folder / (f"npy/{version}/manifest.parquet" if new else "v1/registry.parquet"))
+    return folder
+
+
+def tessera_zarr(folder, name="v1", zones=None, **attributes):
+    """Tiles of the sample as a Zarr store of the published layout, with a margin of pixels that were never written."""
+    facts, arrays = sample("tessera")
+    root = zarr.create_group(folder / "zarr" / name, attributes=facts["zarr"]["root_attributes"])
+    for zone, tiles in (zones or {"utm31": "ABD", "utm32": "C"}).items():
+        bounds = np.array([facts["tiles"][tile]["bounds_on_pixel_grid"] for tile in tiles])
+        left, top = bounds[:, 0].min() - 640, bounds[:, 3].max() + 320
+        rows, columns = (64 * (int(side // 640) + 2) for side in (top - bounds[:, 1].min(), bounds[:, 2].max() - left))
+        about = {"proj:code": f"EPSG:326{zone[3:]}", "spatial:transform": [10.0, 0.0, left, 0.0, -10.0, top]}
+        group = root.create_group(zone, attributes=about | attributes)
+        made = {
+            "embeddings": ((1, 128, rows, columns), "int8", 0, (1, 128, 32, 32), (1, 128, 64, 64)),
+            "scales": ((1, rows, columns), "float32", np.inf, (1, 32, 32), (1, 64, 64)),
+        }
+        for array, (shape, dtype, fill, chunks, shards) in made.items():
+            options = {"compressors": BloscCodec(cname="zstd"), "chunks": chunks, "shards": shards}
+            made[array] = group.create_array(array, shape=shape, dtype=dtype, fill_value=fill, **options)
+        group.create_array("time", data=np.array([YEAR], "int32"))
+        for tile in tiles:
+            x, y = facts["tiles"][tile]["pixel_grid_left_top"]
+            at = (
+                slice(int(top - y) // 10, int(top - y) // 10 + 24),
+                slice(int(x - left) // 10, int(x - left) // 10 + 18),
+            )
+            made["embeddings"][0, :, *at] = arrays[f"{tile}/quantized"].transpose(2, 0, 1)
+            made["scales"][0, *at] = arrays[f"{tile}/scales"]
     return folder
 
 

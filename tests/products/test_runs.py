@@ -340,7 +340,7 @@ def test_cards_say_where_vectors_are_published():
     listed = {row["id"]: row for row in rs.list_models()}
     assert [listed[name]["dim"] for name in ("gse", "tessera", "copernicus")] == [
         {"v1": 64},
-        dict.fromkeys(("v1", "v1.1-cam", "v2-beta1", "v2-beta2"), 128),
+        dict.fromkeys(("v1", "v1.1-cam", "v1.1-dclimate", "v2-beta1", "v2-beta2"), 128),
         {"v1": 768},
     ]
     assert "2017 to 2025" in str(rs.describe_model("gse_annual"))

@@ -10,7 +10,7 @@ import pytest
 from pyproj import Transformer
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import NoImageryError, ProviderError, UnknownNameError
+from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.products.tessera import Cell, cells_under
 from tests.products import mirrors
 
@@ -104,11 +104,6 @@ def test_each_version_is_read_from_its_own_folder_and_no_other(tmp_path, version
     np.testing.assert_array_equal(found.data.values, decoded("A"))
     with pytest.raises(NoImageryError, match="no tile of 2024"):
         rs.get_embedding(other, spatial=A_BOX, temporal=YEAR, output=GRID)
-
-
-def test_a_version_that_is_published_otherwise_alone_is_refused():
-    with pytest.raises(UnknownNameError, match=r"v1\.1-dclimate"):
-        rs.get_embedding(rs.ModelSpec("tessera", variant="v1.1-dclimate"), spatial=A_BOX, temporal=YEAR)
 
 
 def test_a_folder_into_which_geotessera_put_tiles(tmp_path):

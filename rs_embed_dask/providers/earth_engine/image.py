@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.imagery.sensors import Mask, Source
+    from rs_embed_dask.imagery.sensors import Mask, Scaling, Source
     from rs_embed_dask.providers.earth_engine.orders import Look, Order
 
 __all__ = ["collection_of", "image_of", "region_of"]
@@ -51,7 +51,7 @@ def collection_of(order: Order, look: Look, source: Source) -> Any:
     """Return the scenes of an order: by place, time, cloud cover, and for radar by mode, polarisation and orbit."""
     import ee
 
-    scenes = ee.ImageCollection(source.collection)
+    scenes = ee.ImageCollection([ee.Image(source.collection)] if source.is_image else source.collection)
     for more in source.more_collections:
         scenes = scenes.merge(ee.ImageCollection(more))
     scenes = scenes.filterBounds(region_of(order.grid))
@@ -120,10 +120,12 @@ def _cleaning(look: Look, source: Source, since: int, step: int, hours: int) -> 
 
     def clean(element: Any) -> Any:
         scene = ee.Image(element)
+        if source.heights:
+            scene = scene.addBands(ee.Terrain.slope(scene.select([source.heights])))
         raw = scene.select(assets, list(look.bands)).toFloat()
         if masked is not None:
             raw = raw.updateMask(_clear(scene.select([masked[1]]), masked[0]))
-        whole = _valid(raw, look, source)
+        whole = _valid(scene, raw, look, source=source)
         time = ee.Number(scene.get(_TIME))
         day = ee.Image.constant(time.subtract(start_ms).divide(step_ms).floor()).toFloat().rename([_DAY])
         cleaned = whole.addBands(day.updateMask(whole.mask().select([0])))
@@ -164,24 +166,47 @@ def _none_of(image: Any, numbers: Sequence[int]) -> Any:
     return reduce(lambda one, other: one.And(other), [image.neq(number) for number in numbers])
 
 
-def _valid(raw: Any, look: Look, source: Source) -> Any:
+def _valid(scene: Any, raw: Any, look: Look, *, source: Source) -> Any:
     """Mask values outside the valid range; a pixel counts where all bands of its scene do, as in every provider."""
     import ee
 
     of = sensor(source.sensor)
     scalings = [source.scaling(of.band(band)) for band in look.bands]
+    own = any(scaling.own for scaling in scalings)
     valid = raw
     for test in ("nodata", "above", "at_most"):
         limits = [getattr(scaling, test) for scaling in scalings]
-        if look.plain or all(limit is None for limit in limits):
+        if (look.plain and not own) or all(limit is None for limit in limits):
             continue
         # a number that no band has, where a band has no such limit
         filled = [{"nodata": -1e9, "above": -1e9, "at_most": 1e9}[test] if n is None else n for n in limits]
         one = filled[0] if len(set(filled)) == 1 else filled
         valid = valid.updateMask({"nodata": raw.neq, "above": raw.gt, "at_most": raw.lte}[test](one))
+    valid = _physical(scene, valid, scalings)
     if look.plain or len(look.bands) == 1:
         return valid
     return valid.updateMask(valid.mask().reduce(ee.Reducer.min()))
+
+
+def _physical(scene: Any, valid: Any, scalings: Sequence[Scaling]) -> Any:
+    """Return numbers in the units that each scene states itself, and a day's share of the sums over a month."""
+    import ee
+
+    own = [scaling.own for scaling in scalings if scaling.own is not None]
+    if own:
+        offsets, scales = (
+            ee.Image.constant(ee.List([ee.Number(scene.get(getattr(one, name))) for one in own]))
+            for name in ("offset", "scale")
+        )
+        valid = valid.subtract(offsets).multiply(scales).toFloat()
+        # no temperature follows from a radiance that is not positive
+        valid = valid.updateMask(valid.gt([0 if scaling.encoding == "radiance" else -1e9 for scaling in scalings]))
+    if any(scaling.monthly for scaling in scalings):
+        first = ee.Date(scene.get(_TIME))
+        days = first.advance(1, "month").difference(first, "day")
+        shares = ee.List([days if scaling.monthly else 1 for scaling in scalings])
+        valid = valid.divide(ee.Image.constant(shares)).toFloat()
+    return valid
 
 
 def _passes(scenes: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.grid import Window
+from rs_embed_dask.imagery.sensor_tables import NOT_SERVED
 from rs_embed_dask.imagery.sensors import mask_of, sensor as sensor_named, source
 from rs_embed_dask.providers.earth_engine.session import EarthAccess
 from rs_embed_dask.specs.base import Record
@@ -93,6 +94,7 @@ class Settings(Record):
     any_mode: bool = False
     passes: str = "once"
     limit_bytes: int = LIMIT_BYTES
+    collections: tuple[tuple[str, str], ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -102,13 +104,19 @@ class Settings(Record):
     @property
     def pixel_options(self) -> tuple[object, ...]:
         """The settings that pixels depend on."""
-        return "earth_engine", self.radar, self.orbit, self.any_mode, self.passes
+        return "earth_engine", self.radar, self.orbit, self.any_mode, self.passes, self.collections
 
     def table(self, name: str) -> Source:
         """Return how Earth Engine serves a sensor: Sentinel-1 comes from another collection in linear power."""
         of = sensor_named(name)
         linear = of.kind == "radar" and of.id == "sentinel-1-grd" and self.radar == "linear"
-        return source("earth_engine", _LINEAR_RADAR if linear else name)
+        table = source("earth_engine", _LINEAR_RADAR if linear else name)
+        if named := dict(self.collections).get(of.id):
+            return replace(table, collection=named, more_collections=())
+        if not table.collection:
+            reason, fix = NOT_SERVED[of.id]
+            raise SpecError("sensor at earth_engine", value=of.id, reason=reason, fix=fix)
+        return table
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle values without names, for one travels in every task."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import ProviderError
+from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene
-from rs_embed_dask.imagery.sensors import added_sensors, sensor as sensor_named, sources_of
+from rs_embed_dask.imagery.sensors import added_sensors, sensor as sensor_named, source, sources_of
 from rs_embed_dask.providers.addresses import plain_address
 from rs_embed_dask.providers.earth_engine.catalogue import CATALOGUE, stated_collection
 from rs_embed_dask.providers.earth_engine.orders import BYTES_PER_VALUE, EXTRA_BANDS, LIMIT_BYTES, Settings
@@ -82,6 +83,7 @@ def _product_read(collection: str, bands: tuple[str, ...], grid: Grid, *, span: 
     return replace(annual_read(grid, span.start.year), sensor=sensor_named(collection).id, bands=bands)
 
 
+_COLLECTION: Final = re.compile(r"[\w.:-]+(/[\w.:-]+)+")
 _BYTES_ON_THE_WIRE: Final = 4
 _LEAST_BYTES: Final = 16 * 16 * 1024 * BYTES_PER_VALUE
 
@@ -114,6 +116,10 @@ class EarthEngine:
         Most bytes of one request, as the service counts them.
     threads
         Requests that one read keeps in flight where it needs several.
+    collections
+        Your own collection for a sensor, by its name: images with the bands, numbers and properties that the public
+        collection has, as ``{"sentinel-2-l2a": "projects/me/assets/s2"}``. The only way to ``modis-l1b``, which no
+        public collection has: see ``docs/earth_engine.md`` for what its images have to hold.
     catalogue
         Address of the public data catalogue, which says what the numbers of other collections mean.
 
@@ -143,6 +149,7 @@ class EarthEngine:
     limit_bytes: int = LIMIT_BYTES
     threads: int = 4
     catalogue: str = CATALOGUE
+    collections: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
 
     name: ClassVar[str] = "earth_engine"
     places_at_once: ClassVar[int] = MOST_PLACES
@@ -156,6 +163,11 @@ class EarthEngine:
         whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
         whole("EarthEngine.threads", self.threads, low=1, high=256)
         plain_address("EarthEngine.catalogue", self.catalogue, fix="leave it out")
+        named = {sensor_named(name).id: collection for name, collection in dict(self.collections).items()}
+        object.__setattr__(self, "collections", tuple(sorted(named.items())))
+        for sensor_id, collection in named.items():
+            source(self.name, sensor_id)  # which refuses a sensor without a table
+            _check_collection(sensor_id, collection)
         _ = self.access  # which validates its fields
 
     @property
@@ -166,7 +178,8 @@ class EarthEngine:
     @property
     def settings(self) -> Settings:
         """What its requests depend on."""
-        return Settings(self.access, self.radar, self.orbit, self.any_mode, self.passes, self.limit_bytes)
+        own = tuple(dict(self.collections).items())
+        return Settings(self.access, self.radar, self.orbit, self.any_mode, self.passes, self.limit_bytes, own)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -175,7 +188,8 @@ class EarthEngine:
 
     def sensors(self) -> frozenset[str]:
         """Return the ids of the sensors that it serves."""
-        return frozenset(each.sensor for each in sources_of(self.name)) | added_sensors(self.name)
+        public = frozenset(each.sensor for each in sources_of(self.name) if each.collection)
+        return public | frozenset(dict(self.collections)) | added_sensors(self.name)
 
     def collection(self, name: str) -> StatedCollection:
         """Return what the public data catalogue states of a collection; of other assets nothing is known."""
@@ -245,6 +259,8 @@ class EarthEngine:
         default = EarthEngine()
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != getattr(default, name)}
+        if self.collections:
+            plain["collections"] = dict(self.collections)
         if "retry" in plain:
             plain["retry"] = asdict(self.retry)
         return {"name": self.name, **plain}
@@ -265,6 +281,12 @@ class EarthEngine:
         """Pickle what differs from the defaults only, for one travels in every task."""
         options = self.describe()
         return _rebuilt, ({name: value for name, value in options.items() if name != "name"},)
+
+
+def _check_collection(sensor_id: str, collection: object) -> None:
+    if not isinstance(collection, str) or not _COLLECTION.fullmatch(collection):
+        fix = "give the id of an image collection, such as projects/my-project/assets/my-images"
+        raise SpecError(f"EarthEngine.collections: {sensor_id}", value=collection, reason="it is no id", fix=fix)
 
 
 def _rebuilt(options: dict[str, Any]) -> EarthEngine:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.imagery.frame import finish
+from rs_embed_dask.imagery.modis_l1b import brightness
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB
 from rs_embed_dask.imagery.sensors import sensor as sensor_named
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.imagery.dates import Span
     from rs_embed_dask.imagery.grid import Grid
+    from rs_embed_dask.imagery.sensors import Band
     from rs_embed_dask.providers.earth_engine.session import EarthAccess
     from rs_embed_dask.specs.fetch import FetchSpec
 
@@ -253,25 +255,35 @@ def _place(layer: OrderLayer, whole: Order, pieces: Cut) -> EarthPlace:
 
 
 def _values(read: Read, whole: Order) -> partial[Reply]:
-    """Bind the table's scale and offset, which turn raw numbers into canonical units; power becomes decibels."""
+    """Bind what turns raw numbers into canonical units: scale and offset, decibels of power, kelvin of radiance."""
     of, source = sensor_named(read.sensor), whole.settings.table(read.sensor)
     bands = tuple(of.band(band) for band in read.bands)
     scalings = [source.scaling(band) for band in bands]
     scales = tuple(scaling.scale for scaling in scalings)
     offsets = tuple(scaling.offset for scaling in scalings)
     in_power = any(band.unit == DB for band in bands) and all(scaling.encoding == "linear" for scaling in scalings)
-    return partial(_finished, scales=scales, offsets=offsets, bands=bands if in_power else ())
+    emissive = tuple((i, bands[i].name) for i, scaling in enumerate(scalings) if scaling.encoding == "radiance")
+    power = bands if in_power else ()
+    return partial(_finished, scales=scales, offsets=offsets, power=power, emissive=emissive)
 
 
 def _finished(
-    reply: Reply, *, places: Sequence[EarthPlace], scales: Sequence[float], offsets: Sequence[float], bands: Any
+    reply: Reply,
+    *,
+    places: Sequence[EarthPlace],
+    scales: Sequence[float],
+    offsets: Sequence[float],
+    power: Sequence[Band],
+    emissive: Sequence[tuple[int, str]],
 ) -> Reply:
     raw = np.stack([reply[at.offset : at.offset + len(scales)] for at in places])  # (T, B, H, W)
     if any(scale != 1 for scale in scales):
         raw *= np.asarray(scales, np.float32)[:, None, None]
     if any(offsets):
         raw += np.asarray(offsets, np.float32)[:, None, None]
-    return finish(raw, bands) if bands else raw
+    for i, name in emissive:
+        raw[:, i] = brightness(name, raw[:, i])
+    return finish(raw, power) if power else raw
 
 
 def _counts(reply: Reply, *, places: Sequence[EarthPlace]) -> npt.NDArray[np.uint16]:

@@ -126,6 +126,12 @@ def modis(time, *, left=0.0, top=5_800_000.0):
     return [Scene(MODIS, time[:10].replace("-", "_"), millis(time), bands)]
 
 
+def modis_l1b(time, numbers, *, properties, collection="projects/me/assets/mod021km"):
+    """An image of stored integers of MOD021KM, by band patterns or arrays (160 x 160 km), with its own properties."""
+    bands = {name: tile("brussels", 1000, each, side_m=160_000.0) for name, each in numbers.items()}
+    return [Scene(collection, f"MOD_{time.replace(':', '')}", millis(time), bands, properties)]
+
+
 def layers(collection, time, **about):
     """An image of 30 m pixels: a band for each pair of a lowest and a highest number; the rest are properties."""
     ranges = {name: value for name, value in about.items() if isinstance(value, tuple)}
