@@ -168,6 +168,17 @@ def test_rasters_on_another_grid_are_refused(tmp_path, changes, reason):
     assert spam.read(good, "H").numbers.tolist() == [3000.0]
 
 
+def test_a_geotransform_of_six_digits_is_spams(tmp_path):
+    """Over the 4,320 columns of the globe it is off by 0.02 of a cell."""
+    wide = np.full((1, spam.COLUMNS), np.nan)
+    wide[0, -1] = 3000.0
+    path = layer(tmp_path / made.AREA_NAME, wide, transform=Affine(0.083333, 0, -180, 0, -0.083333, 41))
+    assert spam.read(path, "H").numbers.index.tolist() == [spam.grid_code(179.97, 40.97)]
+    path = layer(tmp_path / made.AREA_NAME, wide, transform=Affine(0.08333, 0, -180, 0, -0.08333, 41))
+    with pytest.raises(SpecError, match="are not SPAM's cells"):
+        spam.read(path, "H")
+
+
 def test_contents_that_are_swapped_under_the_right_names_are_refused(tmp_path, files):
     made.write_layer(tmp_path / made.YIELD_NAME, values(files[1]))
     made.write_layer(tmp_path / made.AREA_NAME, values(files[0]))
