@@ -42,9 +42,9 @@ def test_the_list_has_every_modality_and_length():
     assert rows["galileo"]["inputs"] == ["s2", "s1", "s2+s1"]
     assert rows["bandstats"]["dim"] == {"default": 90}
     assert rows["satvision"]["arrays_only"] == ["modis"]
-    assert rows["presto"]["arrays_only"] == ["era5", "srtm", "dw"]
+    assert rows["presto"]["arrays_only"] == ["dw"]
     assert rows["clay"]["arrays_only"] == rows["location"]["arrays_only"] == []
-    assert "s2, s1, era5 (arrays), srtm (arrays), dw (arrays)" in listing.inputs_text(rows["presto"])
+    assert "s2, s1, era5, srtm, dw (arrays)" in listing.inputs_text(rows["presto"])
     assert rows["rcf"]["licence"] == "none needed, your images'"
     assert rows["clay"]["dim"] == {"v1.5": 1024, "v1": 768}
     assert rows["prithvi"]["params_m"]["tiny-TL"] == 5.6

@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from rs_embed_dask.analysis.nearest import Nearest
     from rs_embed_dask.store.export.fields import MapField
 
-__all__ = ["MOST", "Searched", "positions_kept"]
+__all__ = ["MOST", "TOKEN_COLUMNS", "Searched", "positions_kept", "token_place"]
 
 MOST: Final = 1_000_000
 """As many may be asked for at once: the best so far are kept in memory."""
+
+TOKEN_COLUMNS: Final = ("group", "span", "x", "y", "crs", "lon", "lat")
+"""What is said of each token that is found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +104,19 @@ class Searched:
     def _tokens(self, found: Nearest) -> gpd.GeoDataFrame:
         import geopandas as gpd
 
-        rows = [_token(self.fields[number], row, col) for number, row, col in found.places.tolist()]
-        names = ("group", "span", "x", "y", "crs", "lon", "lat")
-        columns: dict[str, Any] = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+        rows = [token_place(self.fields[number], row, col) for number, row, col in found.places.tolist()]
+        columns: dict[str, Any] = {name: [row[name] for row in rows] for name in TOKEN_COLUMNS}
         points = gpd.points_from_xy(columns["lon"], columns["lat"], crs=WGS84)
         return gpd.GeoDataFrame(columns | {"score": found.scores}, geometry=points)
 
 
-def _token(field: MapField, row: int, col: int) -> tuple[Any, ...]:
+def token_place(field: MapField, row: int, col: int) -> dict[str, Any]:
+    """Say where the middle of a token lies, and of which span it is."""
     width, _, left, _, height, top = field.transform
     x, y = left + width * (col + 0.5), top + height * (row + 0.5)
     lon, lat = (float(one[0]) for one in project(field.crs, WGS84, [x], [y]))
-    return field.group, f"{field.start}/{field.end}", x, y, field.crs, lon, lat
+    span = f"{field.start}/{field.end}"
+    return {"group": field.group, "span": span, "x": x, "y": y, "crs": field.crs, "lon": lon, "lat": lat}
 
 
 def _rows(tree: xr.DataTree, span: int | str | None) -> NDArray[np.int64]:

@@ -50,7 +50,7 @@ CARD = Card(
         Option("kernel_px", 3, (1, 3, 5, 7, 9, 11), "side of a filter", config=True),
         Option("patch_px", 8, doc="side of a grid's cell", config=True),
         Option("bias", 1.0, doc="what a response must exceed", config=True),
-        Option("seed", 0, doc="seed of the filters", config=True),
+        Option("seed", 0, doc="of the filters", config=True),
     ),
     notes=(
         "Nothing is trained and nothing is downloaded; equal seeds give equal vectors on every machine.",

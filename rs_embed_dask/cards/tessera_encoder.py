@@ -142,7 +142,9 @@ CARD = Card(
             "dimensions", 0, (0, 16, 32, 64), "keep the first numbers of a v2 student's vector; 0: all", config=True
         ),
         Option("rounding", "none", ("none", "int8"), "give code times scale of the authors' 8-bit files", config=True),
-        Option("seed", 0, doc="of the dates that v1.0 draws at random", config=True),
+        Option(
+            "seed", 0, doc="of the dates that v1.0 draws at random", config=True, variants=("v1.0-qat", "v1.0-early")
+        ),
     ),
     parity="the authors' code: grids within 1e-6, codes of int8 equal",
     notes=(

@@ -31,7 +31,7 @@ _OWN_SCENES: Final = ("files", "synthetic")
 
 @dataclass(frozen=True)
 class Outlook:
-    """Where and when, frames by model, other sensors than a card's first, bands masked, spans nobody has, faults."""
+    """Where and when, frames by model, sensors in place of others, bands masked, seeds, spans nobody has, faults."""
 
     extent: Extent | None = None
     frames: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +39,7 @@ class Outlook:
     faults: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -54,7 +55,8 @@ class Outlook:
         own_scenes = request.provider.name in _OWN_SCENES
         missing = () if own_scenes else tuple(dict.fromkeys(_missing(chosen, spans)))
         faults = tuple(str(fault) for fault in _faults(chosen, is_here=True))
-        return cls(extent, frames, missing, faults, tuple(_instead(request, chosen)), tuple(_masked(chosen)))
+        instead, masked, seeds = tuple(_instead(request, chosen)), tuple(_masked(chosen)), tuple(_seeds(chosen))
+        return cls(extent, frames, missing, faults, instead, masked, seeds)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield what a plan prints."""
@@ -63,6 +65,7 @@ class Outlook:
         yield from (("frames", f"{label}: {text}") for label, text in self.frames.items())
         yield from (("instead", text) for text in self.instead)
         yield from (("masked", text) for text in self.masked)
+        yield from (("random", text) for text in self.seeds)
         yield from (("missing", text) for text in self.missing)
         yield from (("fault", text) for text in self.faults)
 
@@ -97,6 +100,15 @@ def _masked(chosen: Sequence[Chosen]) -> Iterator[str]:
         rule = MASKED.get(one.card.variant_for(one.spec).masks or one.card.masks, "")
         for modality, bands in one.masked.items():
             yield f"{one.spec.label}: {', '.join(bands)} of {modality}: {rule}"
+
+
+def _seeds(chosen: Sequence[Chosen]) -> Iterator[str]:
+    """Say from which seed a model draws what it draws at random."""
+    for one in chosen:
+        variant, values = one.card.variant_for(one.spec).name, one.card.chosen(one.spec.options)
+        for option in one.card.options:
+            if option.name == "seed" and variant in (option.variants or (variant,)):
+                yield f"{one.spec.label}: seed {values[option.name]}, {option.doc}"
 
 
 def _missing(chosen: Sequence[Chosen], spans: Sequence[TemporalSpec]) -> Iterator[str]:

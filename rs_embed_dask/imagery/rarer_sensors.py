@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from rs_embed_dask.imagery.modis_l1b import EMISSIVE, LARGEST, REFLECTIVE
@@ -13,6 +14,7 @@ from rs_embed_dask.imagery.sensor_types import (
     METRES,
     PERCENT,
     RADIANCE,
+    SLOPE,
     Band,
     Bits,
     Mask,
@@ -67,6 +69,10 @@ _LEVEL_1: Final = Sensor(
 _LEVEL_1B: Final = tuple(
     Band(name, name, 1000, KELVIN if name in EMISSIVE else PERCENT) for name in sorted({*REFLECTIVE, *EMISSIVE})
 )
+_WEATHER: Final = (
+    Band("temperature_2m", "temperature_2m", 11_132, KELVIN),
+    Band("total_precipitation", "total_precipitation_sum", 11_132, METRES),
+)
 _OLCI: Final = tuple(Band(f"oa{n:02}", f"Oa{n:02}_radiance", 300, RADIANCE) for n in range(1, 22))
 
 RARER_SENSORS: Final = (
@@ -75,6 +81,19 @@ RARER_SENSORS: Final = (
         "COPERNICUS/DEM/GLO30",
         days=3650,
         still=True,
+    ),
+    _other(
+        *("srtm", "SRTM, surface heights and slopes"),
+        (Band("elevation", "elevation", 30, METRES), Band("slope", "slope", 30, SLOPE)),
+        "USGS/SRTMGL1_003",
+        days=3650,
+        still=True,
+    ),
+    _other(
+        *("era5-land-monthly", "ERA5-Land: temperature, and precipitation of a day, means of months", _WEATHER),
+        "ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        days=30.4,
+        monthly=True,
     ),
     _other(
         *("naip", "NAIP, aerial photographs of the United States", _bands("red green blue nir", 1, BYTE)),
@@ -132,6 +151,8 @@ RARER_SOURCES: Final = (
         bytes_per_px=1.0,
     ),
     _on_earth_engine(_BY_ID["cop-dem-glo-30"]),
+    replace(_on_earth_engine(_BY_ID["srtm"]), is_image=True, heights="elevation"),
+    _on_earth_engine(_BY_ID["era5-land-monthly"], ("total_precipitation", Scaling(monthly=True))),
     _on_earth_engine(_BY_ID["naip"], names=("R", "G", "B", "N")),
     Source(
         *("earth_engine", "landsat-c2-l1", "LANDSAT/LC08/C02/T1"),

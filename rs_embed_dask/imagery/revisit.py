@@ -89,6 +89,7 @@ _FIRST_DAY: Final = {
     "hls2-l30": dt.date(2013, 4, 11),
     "hls2-s30": dt.date(2015, 11, 28),
     "modis-09a1": dt.date(2000, 2, 18),
+    "modis-l1b": dt.date(2000, 2, 24),
 }
 """By the beginning of a sensor's id."""
 

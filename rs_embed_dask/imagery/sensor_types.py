@@ -18,6 +18,7 @@ __all__ = [
     "PERCENT",
     "RADIANCE",
     "REFLECTANCE",
+    "SLOPE",
     "STATED",
     "Band",
     "Bits",
@@ -32,7 +33,18 @@ __all__ = [
 ]
 
 Unit = Literal[
-    "reflectance_e4", "db", "kelvin", "percent", "embedding", "stated", "m", "byte", "dn", "radiance", "mol_m2"
+    "reflectance_e4",
+    "db",
+    "kelvin",
+    "percent",
+    "embedding",
+    "stated",
+    "m",
+    "degrees",
+    "byte",
+    "dn",
+    "radiance",
+    "mol_m2",
 ]
 REFLECTANCE: Final[Unit] = "reflectance_e4"
 DB: Final[Unit] = "db"
@@ -41,6 +53,7 @@ PERCENT: Final[Unit] = "percent"
 EMBEDDING: Final[Unit] = "embedding"
 STATED: Final[Unit] = "stated"
 METRES: Final[Unit] = "m"
+SLOPE: Final[Unit] = "degrees"
 BYTE: Final[Unit] = "byte"
 DIGITAL: Final[Unit] = "dn"
 RADIANCE: Final[Unit] = "radiance"
@@ -148,6 +161,8 @@ class Scaling:
         Raw values at or below `above`, or greater than `at_most`, are missing.
     own : OwnNumbers, optional
         How each scene states its numbers; `scale` and `offset` apply to what comes of them.
+    monthly : bool
+        Whether the raw values are sums over a month, of which a day's share is taken.
     """
 
     scale: float = 1.0
@@ -158,6 +173,7 @@ class Scaling:
     above: float | None = None
     at_most: float | None = None
     own: OwnNumbers | None = None
+    monthly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +202,8 @@ class Sensor:
         Other names of the sensor: collection ids at each provider.
     still : bool
         Whether its layers hold at all times, whatever their date: they are the same in every frame.
+    monthly : bool
+        Whether each layer holds for a calendar month: a frame has that of the month of its middle.
     elsewhere : tuple of (str, str)
         Bands that users expect here and where to find them, for the error message.
     """
@@ -200,6 +218,7 @@ class Sensor:
     default_mask: str = "none"
     aliases: tuple[str, ...] = ()
     still: bool = False
+    monthly: bool = False
     elsewhere: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -335,6 +354,10 @@ class Source:
         By common name or by canonical unit; the common name wins.
     masks : tuple of (str, str)
         For each mask rule that can be served, the asset that it reads.
+    is_image : bool
+        Whether the collection is one image of Earth Engine.
+    heights : str
+        The band of heights of which Earth Engine works out another, ``slope``.
     more_collections : tuple of str
         Further collections with the same tables (Landsat 9 beside Landsat 8).
     mask_collections : tuple of (str, str)
@@ -353,6 +376,8 @@ class Source:
     assets: tuple[tuple[str, tuple[str, ...]], ...]
     scalings: tuple[tuple[str, Scaling], ...]
     masks: tuple[tuple[str, str], ...] = ()
+    is_image: bool = False
+    heights: str = ""
     more_collections: tuple[str, ...] = ()
     mask_collections: tuple[tuple[str, str], ...] = ()
     properties: PropertyNames = field(default_factory=PropertyNames)

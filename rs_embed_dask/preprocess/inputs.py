@@ -47,7 +47,8 @@ class Option:
     """A named choice of the user: ``load_model("galileo", patch_px=4)``."""
 
     # `choices` are the accepted values (empty: any of the default's type, restricted to multiples of `multiple`
-    # where that is set); `config` also passes the value to the encoder's constructor.
+    # where that is set); `config` also passes the value to the encoder's constructor; `variants` are those that it
+    # changes (empty: all).
 
     name: str
     default: Scalar
@@ -55,6 +56,7 @@ class Option:
     doc: str = ""
     config: bool = False
     multiple: int = 0
+    variants: tuple[str, ...] = ()
 
     def check(self, value: Scalar, model: str) -> Scalar:
         """Return the value in the default's type, or raise SpecError."""

@@ -27,7 +27,7 @@ from rs_embed_dask.errors import (
 )
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
-from rs_embed_dask.imagery.still import in_every_frame, over_all_time
+from rs_embed_dask.imagery.still import as_held, in_every_frame
 from rs_embed_dask.providers.assemble import computed_cube
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
@@ -187,11 +187,11 @@ def load(provider: Provider, read: Read, *, threads: int | None = None) -> Cube:
 def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None = None) -> list[Cube | ProviderError]:
     """Read several cubes of one place and sensor together: what they share is read once, where the provider can."""
     # A cube without pixels is the error that says why: there was no imagery, or none that could be read.
-    timeless = [over_all_time(read) for read in reads]
+    held = [as_held(read) for read in reads]
     try:
         with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
-            lazy = _lazy_all(provider, timeless)
-            cubes = _cubes(lazy, timeless, threads or int(getattr(provider, "threads", _THREADS)))
+            lazy = _lazy_all(provider, held)
+            cubes = _cubes(lazy, held, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:

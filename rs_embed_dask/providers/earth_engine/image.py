@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rs_embed_dask.imagery.grid import Grid
-    from rs_embed_dask.imagery.sensors import Mask, Source
+    from rs_embed_dask.imagery.sensors import Mask, Scaling, Source
     from rs_embed_dask.providers.earth_engine.orders import Look, Order
 
 __all__ = ["collection_of", "image_of", "region_of"]
@@ -51,7 +51,7 @@ def collection_of(order: Order, look: Look, source: Source) -> Any:
     """Return the scenes of an order: by place, time, cloud cover, and for radar by mode, polarisation and orbit."""
     import ee
 
-    scenes = ee.ImageCollection(source.collection)
+    scenes = ee.ImageCollection([ee.Image(source.collection)] if source.is_image else source.collection)
     for more in source.more_collections:
         scenes = scenes.merge(ee.ImageCollection(more))
     scenes = scenes.filterBounds(region_of(order.grid))
@@ -120,6 +120,8 @@ def _cleaning(look: Look, source: Source, since: int, step: int, hours: int) -> 
 
     def clean(element: Any) -> Any:
         scene = ee.Image(element)
+        if source.heights:
+            scene = scene.addBands(ee.Terrain.slope(scene.select([source.heights])))
         raw = scene.select(assets, list(look.bands)).toFloat()
         if masked is not None:
             raw = raw.updateMask(_clear(scene.select([masked[1]]), masked[0]))
@@ -170,7 +172,7 @@ def _valid(scene: Any, raw: Any, look: Look, *, source: Source) -> Any:
 
     of = sensor(source.sensor)
     scalings = [source.scaling(of.band(band)) for band in look.bands]
-    own = [scaling.own for scaling in scalings if scaling.own is not None]
+    own = any(scaling.own for scaling in scalings)
     valid = raw
     for test in ("nodata", "above", "at_most"):
         limits = [getattr(scaling, test) for scaling in scalings]
@@ -180,6 +182,17 @@ def _valid(scene: Any, raw: Any, look: Look, *, source: Source) -> Any:
         filled = [{"nodata": -1e9, "above": -1e9, "at_most": 1e9}[test] if n is None else n for n in limits]
         one = filled[0] if len(set(filled)) == 1 else filled
         valid = valid.updateMask({"nodata": raw.neq, "above": raw.gt, "at_most": raw.lte}[test](one))
+    valid = _physical(scene, valid, scalings)
+    if look.plain or len(look.bands) == 1:
+        return valid
+    return valid.updateMask(valid.mask().reduce(ee.Reducer.min()))
+
+
+def _physical(scene: Any, valid: Any, scalings: Sequence[Scaling]) -> Any:
+    """Return numbers in the units that each scene states itself, and a day's share of the sums over a month."""
+    import ee
+
+    own = [scaling.own for scaling in scalings if scaling.own is not None]
     if own:
         offsets, scales = (
             ee.Image.constant(ee.List([ee.Number(scene.get(getattr(one, name))) for one in own]))
@@ -188,9 +201,12 @@ def _valid(scene: Any, raw: Any, look: Look, *, source: Source) -> Any:
         valid = valid.subtract(offsets).multiply(scales).toFloat()
         # no temperature follows from a radiance that is not positive
         valid = valid.updateMask(valid.gt([0 if scaling.encoding == "radiance" else -1e9 for scaling in scalings]))
-    if look.plain or len(look.bands) == 1:
-        return valid
-    return valid.updateMask(valid.mask().reduce(ee.Reducer.min()))
+    if any(scaling.monthly for scaling in scalings):
+        first = ee.Date(scene.get(_TIME))
+        days = first.advance(1, "month").difference(first, "day")
+        shares = ee.List([days if scaling.monthly else 1 for scaling in scalings])
+        valid = valid.divide(ee.Image.constant(shares)).toFloat()
+    return valid
 
 
 def _passes(scenes: Any) -> Any:

@@ -97,6 +97,21 @@ def formatted(date, format):
     return dt.datetime.fromtimestamp(date / 1000, dt.UTC).strftime("%Y-%m-%d")
 
 
+@function("Date.advance")
+def advanced(date, delta, unit, timeZone=None):
+    when = dt.datetime.fromtimestamp(date / 1000, dt.UTC)
+    if unit != "month" or delta != 1:
+        raise EarthError(f"emulator: to advance by {delta} {unit} is not emulated")
+    return millis(when.replace(year=when.year + when.month // 12, month=when.month % 12 + 1).isoformat())
+
+
+@function("Date.difference")
+def difference(date, start, unit):
+    if unit != "day":
+        raise EarthError(f"emulator: differences in {unit} are not emulated")
+    return (date - start) / 86_400_000
+
+
 @function("DateRange")
 def date_range(start, end):
     return Span(millis(start), millis(end))
@@ -111,6 +126,11 @@ def within(leftValue, rightField):
 @function("ImageCollection.load")
 def load(id, context=None):
     return context.collection(id)
+
+
+@function("Image.load")
+def load_image(id, version=None, context=None):
+    return context.collection(id).images[0]
 
 
 @function("ImageCollection.fromImages")

@@ -188,6 +188,7 @@ for name, operation, dtype in (
     ("add", np.add, None),
     ("subtract", np.subtract, None),
     ("multiply", np.multiply, None),
+    ("divide", np.true_divide, "<f8"),
     ("eq", np.equal, BOOL),
     ("neq", np.not_equal, BOOL),
     ("gt", np.greater, BOOL),
@@ -212,6 +213,22 @@ def reduce_bands(image, reducer):
         return np.where(valid, values, np.inf).min(0), valid.any(0)
 
     return replace(image, bands=(Band("min", dtype, make),))
+
+
+@function("Terrain.slope")
+def slope(input, context=None):
+    """Degrees, by central differences of the four neighbours on the pixels of the request."""
+    (band,) = input.bands
+    step = abs(context.place.transform[0])
+
+    def make():
+        (west, a), (east, b), (north, c), (south, d) = (
+            band.beside(rows, columns) for rows, columns in ((0, -1), (0, 1), (-1, 0), (1, 0))
+        )
+        rise = np.hypot((east - west.astype(float)) / (2 * step), (south - north.astype(float)) / (2 * step))
+        return np.degrees(np.arctan(rise)), a & b & c & d
+
+    return replace(input, bands=(Band("slope", "<f4", make),))
 
 
 # ---------------------------------------------------------- composites

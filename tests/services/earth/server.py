@@ -174,7 +174,8 @@ class Earth:
 
 def bands_of(scene, place):
     def band(name, raster):
-        return Band(name, raster.dtype, lambda: raster.at(place.crs, *place.centres))
+        beside = lambda rows, columns: raster.at(place.crs, *place.shifted(rows, columns).centres)
+        return Band(name, raster.dtype, lambda: raster.at(place.crs, *place.centres), beside)
 
     return tuple(band(name, raster) for name, raster in scene.bands.items())
 

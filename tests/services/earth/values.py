@@ -33,6 +33,10 @@ class Place:
         rows, cols = np.indices(self.shape)
         return c + a * (cols + 0.5), f + e * (rows + 0.5)
 
+    def shifted(self, rows, columns):
+        """Return the pixels so many rows and columns away."""
+        return Place(self.crs, tuple(Affine(*self.transform) * Affine.translation(columns, rows))[:6], self.shape)
+
     def moved(self, source, target):
         """Return the pixels of one projection that have the columns and rows that these have in another."""
         if target.crs != self.crs:
@@ -52,15 +56,16 @@ class Projection:
 class Band:
     """One band: a name, a NumPy type, and a function that makes values and mask once."""
 
-    def __init__(self, name: str, dtype: Any, make: Callable[[], tuple[np.ndarray, np.ndarray]]):
+    def __init__(self, name: str, dtype: Any, make: Callable[[], tuple[np.ndarray, np.ndarray]], beside: Any = None):
         self.name, self.dtype, self._make = name, np.dtype(dtype), make
+        self.beside = beside  # of a stored band: its pixels so many rows and columns away
 
     @cached_property
     def pixels(self):
         return self._make()
 
     def named(self, name):
-        return Band(name, self.dtype, lambda: self.pixels)
+        return Band(name, self.dtype, lambda: self.pixels, self.beside)
 
 
 @dataclass(frozen=True, eq=False)
