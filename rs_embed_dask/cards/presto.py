@@ -61,7 +61,7 @@ CARD = Card(
         "Any set of modalities may be combined, as in modality='s2+s1'; what is missing at a pixel and step is hidden.",
         "The place is always part of the vector, one for all pixels of an item; months are those of frames' middles.",
         "A pixel without any measurement gets the vector of its place alone.",
-        "Only Earth Engine serves `era5` (temperature and precipitation of a month's mean day) and `srtm`, whose slopes",
+        "Only Earth Engine has `era5` (temperature and precipitation of a month's mean day) and `srtm`, whose slopes",
         "it works out on the pixels that are read, of 10 m, as the authors did: steps between heights of 30 m.",
         "Labels of Dynamic World come as arrays: `dw` (0 to 8, 9 for none). No public STAC has ERA5-Land or slopes.",
         "Pretraining saw Sentinel-2 L1C; where a provider has L2A only, that is read, and the plan and receipt say so.",
