@@ -91,7 +91,8 @@ CARD = Card(
         "A pixel always counts as 10 m, so read at 10 m; above max_px an image is resized: prefer tiles.",
         "grid='dense' has one vector per pixel of a series, a tenth of an image's (an eighth of naip's): length 1,536.",
         "The authors lay the sub-patches of aerial images cell by cell, not row by row: grids here are in place.",
-        "Any set of modalities will do, but all bands of each: the authors' code has no rule for a missing band.",
+        "Any set of modalities will do, and of arrays some of those named: the others are left out, as the authors do.",
+        "All bands of each are needed: there is no rule for a missing band. A place needs imagery of each.",
         "aerial, spot, naip and l8 come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
     ),
     deviations=(

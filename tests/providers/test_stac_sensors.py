@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import ProviderError, SpecError
+from rs_embed_dask.errors import PlanError, ProviderError, SpecError
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.stac.provider import StacProvider
@@ -211,6 +211,14 @@ def test_the_four_bands_of_an_aerial_photograph_lie_in_one_file(plain):
     got = cube(service, read("nir", "red", sensor="naip", **COARSE))
     np.testing.assert_array_equal(got.values[0], values[[3, 0], 10:30, 10:30].astype(np.float32))
     assert got.units == ("byte", "byte")
+
+
+@pytest.mark.parametrize("modality", ["s3", "s5p_no2"])
+def test_swaths_are_refused_with_the_reason(modality):
+    spec, place = rs.ModelSpec("copernicusfm", modality=modality, weights="random"), rs.PointBuffer(4.5, 51, 500)
+    for name in ("planetary_computer", "earth_search"):
+        with pytest.raises(PlanError, match=r"NetCDF swaths, .*which are no rasters.*earth_engine, or give arrays"):
+            rs.plan([place], [spec], rs.TemporalSpec.year(2022), provider=name)
 
 
 def test_what_serves_them_is_said_before_a_read():
