@@ -33,7 +33,8 @@ def _demo(numbers: str, **more: Any) -> When:
 def _inputs(name: str, bands: str, unit: str, *when: When, fold: int = 1, dense: int = 1, **more: Any) -> Inputs:
     """Return one modality; `fold` of its pixels make 10 m, `dense` of them a sub-patch."""
     more |= {"max_px": 32 * fold, "fold": fold, "resolution_m": 10 / fold, "apart": True}
-    more |= {"when": (*when, When("grid", "dense", (("patch_px", dense),))), "frames": Frames("fixed", 8)}
+    more |= {"when": (*when, When("grid", "dense", (("patch_px", dense),)))}
+    more["frames"] = Frames("fixed", 8) if fold == 1 else Frames()  # images have no time
     return Inputs(name, more.pop("sensors", ()), names(bands), unit=unit, **more)
 
 
@@ -67,11 +68,11 @@ CARD = Card(
         ),
         _inputs("s1", "vv vh", "db", _LINEAR, _demo(_S1), sensors=_RADAR, steps=(Linear(), Ratio(), Resize())),
         _inputs("s1-asc", "vv vh", "db", sensors=_RADAR),
-        _inputs("l8", "B8 B1 B2 B3 B4 B5 B6 B7 B9 B10 B11", "dn"),
+        _inputs("l8", "B8 B1 B2 B3 B4 B5 B6 B7 B9 B10 B11", "dn", sensors=("landsat-c2-l1",)),
         _inputs("aerial", "nir red green blue", "byte", _demo(_AERIAL), fold=50, dense=10),
         _inputs("aerial-flair", "nir red green blue elevation", "byte", fold=50, dense=10),
         _inputs("spot", "red green blue", "byte", fold=10, dense=10),
-        _inputs("naip", "red green blue nir", "byte", fold=8, dense=8),
+        _inputs("naip", "red green blue nir", "byte", fold=8, dense=8, sensors=("naip",)),
     ),
     options=(
         Option("patch_px", 1, tuple(range(1, 33)), "side of a patch in units of 10 m", config=True),
@@ -91,8 +92,11 @@ CARD = Card(
         "A pixel always counts as 10 m, so read at 10 m; above max_px an image is resized: prefer tiles.",
         "grid='dense' has one vector per pixel of a series, a tenth of an image's (an eighth of naip's): length 1,536.",
         "The authors lay the sub-patches of aerial images cell by cell, not row by row: grids here are in place.",
-        "Any set of modalities will do, but all bands of each: the authors' code has no rule for a missing band.",
-        "aerial, spot, naip and l8 come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
+        "Any set of modalities will do, and of arrays some of those named: the others are left out, as the authors do.",
+        "All bands of each are needed: there is no rule for a missing band. A place needs imagery of each.",
+        "aerial and spot come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
+        "l8 is Landsat Level-1, the only one with these eleven bands; the authors name no level. Read beside s2, naip",
+        "lies on pixels of its own, up to 5 m off.",
     ),
     deviations=(
         "rs-embed pools by the mean of patches, its grid is the dense one, and it always resizes to 24 x 24 pixels.",

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.imagery.sensor_tables import NOT_SERVED
-from rs_embed_dask.imagery.sensors import is_public
+from rs_embed_dask.imagery.sensor_tables import NOT_SERVED, PRODUCTS
 from rs_embed_dask.preprocess.geometry import fit_image
 from rs_embed_dask.preprocess.inputs import Inputs, ModelInput, Option, Scalar, When
 from rs_embed_dask.preprocess.steps import Byte, Clip, Divide, Multiply, Resize, Step
@@ -343,7 +342,7 @@ class Card:
                 fix = fix if inputs.sensors else "give arrays to Model.embed, or choose another modality"
                 only = inputs.sensors[0] if len(inputs.sensors) == 1 else "none"
                 has_mission = any(name.startswith(only.rpartition("-")[0]) for name in available)
-                if has_mission or not is_public(only):  # it lacks this product of the mission alone, or all lack it
+                if has_mission or only in PRODUCTS:  # it lacks this product of the mission alone, or so do others
                     reason, fix = NOT_SERVED.get(only, (reason, fix))
                 raise SpecError(f"{self.id}: modality {inputs.modality}", value=inputs.sensors, reason=reason, fix=fix)
             model_inputs.append(ModelInput.of(inputs, sensor))

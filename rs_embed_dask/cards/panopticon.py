@@ -52,6 +52,7 @@ CARD = Card(
     ),
     parity="the authors' code: vectors and grids within 1e-6",
     notes=(
+        "Images are square here; the authors' code takes rectangles of whole tokens too.",
         "Modalities may be combined, as in modality='s2+s1': their channels are joined at each place.",
         "Trained on Sentinel-2 L1C (s2l1c). Planetary Computer has L2A only (s2), which has no band B10.",
         "Statistics: fMoW-Sentinel's for Sentinel-2, EuroSAT-SAR's for Sentinel-1. None for HH, HV or other sensors.",

@@ -63,7 +63,7 @@ CARD = Card(
         "Name one day as the span: the authors' images are of one day, clouds included. Of more, the newest is on top.",
         "B21, not B20: the same wavelength in another range. Reflectances given as fractions are refused.",
         "10.4 GB in float32. The file also holds DeepSpeed's state: if it is refused, convert it to safetensors.",
-        "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths: a proposal, untested.",
+        "GOES ABI channels 2 3 1 5 6 7 4 9 10 11 12 14 15 16 lie at the same wavelengths, untested: not read here.",
     ),
     deviations=(
         "rs-embed orders bands 1,2,3,26,6,20,7,27,28,29,31,32,33,34: wrong in eight places, two of them never seen.",

@@ -23,7 +23,7 @@ from rs_embed_dask.imagery.sensor_types import (
     Source,
 )
 
-__all__ = ["NOT_SERVED", "SENSORS", "SOURCES"]
+__all__ = ["NOT_SERVED", "PRODUCTS", "SENSORS", "SOURCES"]
 
 _S2_CIRRUS: Final = Band("cirrus", "B10", 60, wavelength_um=1.3735)
 _S2: Final = (
@@ -193,6 +193,8 @@ SENSORS: Final[tuple[Sensor, ...]] = (
     *RARER_SENSORS,
 )
 
+PRODUCTS: Final = frozenset(sensor.id for sensor in SENSORS if sensor.kind == "product")
+"""Sensors that neither files nor the synthetic landscape stand for."""
 
 _Assets = tuple[tuple[str, tuple[str, ...]], ...]
 _BANDS: Final = {sensor.id: sensor.bands for sensor in SENSORS}
@@ -451,7 +453,13 @@ SOURCES: Final[tuple[Source, ...]] = (
     *(_any_name_source("synthetic", sensor, scalings) for sensor, scalings in _SCALINGS.items()),
 )
 
+_SWATHS: Final = (
+    "catalogues have Sentinel-3 and Sentinel-5P as NetCDF swaths, numbers without a grid, which are no rasters",
+    "read it from earth_engine, or give arrays to Model.embed",
+)
+
 NOT_SERVED: Final = {
+    **dict.fromkeys((one.id for one in RARER_SENSORS if one.id.startswith(("sentinel-3", "sentinel-5p"))), _SWATHS),
     "sentinel-1-grd": (
         "catalogues serve GRD as uncalibrated amplitudes without a coordinate system, which are not backscatter",
         "read sentinel-1-rtc, or sentinel-1-grd from earth_engine, which calibrates it",

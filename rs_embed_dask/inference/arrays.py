@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.preprocess.inputs import Inputs
 
 __all__ = ["DatesLike", "PixelsLike", "PlacesOf", "SideInputs", "checked", "embedding"]
-__all__ += ["fewer_bands", "labelled", "samples"]
+__all__ += ["fewer_bands", "labelled", "present", "samples"]
 
 _Pixels: TypeAlias = np.ndarray[Any, Any] | xr.DataArray | xr.Dataset | Cube
 _Dates: TypeAlias = Sequence[DayLike]
@@ -71,6 +71,12 @@ def samples(data: object, modalities: Sequence[Inputs], side: SideInputs) -> tup
 def _by_modality(data: object, modalities: Sequence[Inputs]) -> Mapping[Any, Any]:
     bands = isinstance(data, xr.Dataset) and any(inputs.modality not in data for inputs in modalities)
     return data if isinstance(data, Mapping) and not bands else {modalities[0].modality: data}
+
+
+def present(data: object, modalities: Sequence[Inputs]) -> tuple[Inputs, ...]:
+    """Return the modalities of which there are arrays; all of them where there is none."""
+    by_modality = _by_modality(data, modalities)
+    return tuple(inputs for inputs in modalities if inputs.modality in by_modality) or tuple(modalities)
 
 
 def fewer_bands(data: object, modalities: Sequence[Inputs]) -> tuple[str, ...]:

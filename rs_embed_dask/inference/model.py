@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rs_embed_dask.errors import ModelError, RsEmbedError, SpecError
+from rs_embed_dask.errors import ModelError, ModelInputError, RsEmbedError, SpecError
 from rs_embed_dask.imagery.coverage import coverage_of
 from rs_embed_dask.inference import arrays
 from rs_embed_dask.inference.device import Transfer, choose_device, placed
@@ -107,8 +107,8 @@ class Model:
         data : array, DataArray, Cube, or dict of those by modality
             (B, H, W), (T, B, H, W) or (N, T, B, H, W) in canonical units: reflectance x 10 000, dB, kelvin; NaN is
             missing. Bands in the card's order, or named by a DataArray's ``band`` coordinate or a Dataset's variables;
-            of models that mask the others, some of the bands, by name. Missing values, scale, offset and unit that
-            those state are honoured (``docs/your-data.md``).
+            of models that mask the others, some of the bands, by name; of those that take any modalities together, some
+            of these. Missing values, scale, offset and unit that they state are honoured (``docs/your-data.md``).
         output : OutputSpec
             One vector, or a grid.
         prep : InputPrep, optional
@@ -153,7 +153,7 @@ class Model:
         about = {
             "model": self.card.id,
             "variant": self.card.variant_for(self.spec).name,
-            "modality": "+".join(inputs.modality for inputs in self.inputs),
+            "modality": "+".join(inputs.modality for inputs in masking.inputs),
             "output": self.card.named(output).to_dict(),
             "weights": self.weights_info,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -191,15 +191,24 @@ class Model:
         return [arrays.checked(sample) for sample in samples]
 
     def _masking(self, data: object) -> Model:
-        """Return this model or, with a warning, one that masks the bands that a named array lacks."""
-        bands = arrays.fewer_bands(data, self.inputs) if self.card.masks else ()
-        if not bands:
+        """Return this model or, with a warning, one without the modalities, or the bands, that are not there."""
+        there = arrays.present(data, self.inputs) if self.card.together else self.inputs
+        bands = arrays.fewer_bands(data, there)
+        if bands and not (self.card.masks or self.card.any_bands):
+            lacking = next(band for one in there for band in one.bands if band not in bands)
+            reason = f"no {lacking}, and the authors' code has no rule for a missing band"
+            raise ModelInputError(f"bands of {self.card.id}", value=bands, reason=reason, fix=f"give {lacking} too")
+        if not bands and there == self.inputs:
             return self
         other = copy(self)
-        other.inputs = self.card.only(self.inputs, bands, self.spec)
+        other.inputs = self.card.only(there, bands, self.spec) if bands else there
+        left = [f"{one.modality}: {MASKED['drop']}; modality=" for one in self.inputs if one not in there]
         masked = ", ".join(f"{', '.join(one.masked)} of {one.modality}" for one in other.inputs if one.masked)
-        how = MASKED[next(one.masking for one in other.inputs if one.masking)]
-        warnings.warn(f"{self.card.id}: {masked}: {how}; bands= of load_model says so", UserWarning, stacklevel=3)
+        if masked:
+            how = MASKED[next(one.masking for one in other.inputs if one.masking)]
+            left.append(f"{masked}: {how}; bands=")
+        for text in left:
+            warnings.warn(f"{self.card.id}: {text} of load_model says so", UserWarning, stacklevel=3)
         return other
 
     def _input_facts(self, sample: Sample, prep: InputPrep) -> dict[str, object]:

@@ -208,6 +208,26 @@ def test_what_does_not_fit_is_refused():
         small("anysat", patch_px=2, size_px=3).embed(pixels("anysat", "s2", 3), **SIDE)
 
 
+def test_modalities_of_which_there_are_no_arrays_are_left_out_as_by_the_authors():
+    both, alone = small("anysat", modality="s2+s1"), small("anysat", modality="s2")
+    shared = {name: value for name, value in both.encoder.state_dict().items() if not name.startswith("projector_s1")}
+    alone.encoder.load_state_dict(shared)
+    images = pixels("anysat", "s2+s1", 4)
+    with pytest.warns(UserWarning, match=r"anysat: s1: left out; modality= of load_model says so"):
+        found = both.embed({"s2": images["s2"]}, output=CLS, **SIDE)
+    np.testing.assert_allclose(found.data, alone.embed(images["s2"], output=CLS, **SIDE).data, atol=1e-6)
+    assert not np.allclose(found.data, both.embed(images, output=CLS, **SIDE).data, atol=1e-4)
+    assert found.meta["modality"] == "s2"
+    with pytest.raises(ModelInputError, match="s2 is not there"):
+        small("anysat", modality="s2").embed({"s1": images["s1"]}, output=CLS, **SIDE)
+
+
+def test_a_band_that_is_missing_is_refused_with_the_reason():
+    model, labelled = small("anysat"), cube(pixels("anysat", "s2", 2)["s2"]).to_xarray()
+    with pytest.raises(ModelInputError, match=r"no swir22, and the authors' code has no rule for a missing band"):
+        model.embed(labelled.isel(band=slice(9)), output=CLS)
+
+
 def test_many_pixels_and_patches_go_in_parts(monkeypatch):
     model, image = small("anysat", patch_px=2), pixels("anysat", "s2", 4)
     whole = model.embed(image, output=GRID, **SIDE).data

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import rs_embed_dask as rs
-from rs_embed_dask.errors import ProviderError, SpecError
-from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.errors import PlanError, ProviderError, SpecError
+from rs_embed_dask.imagery.grid import Grid, grid_for
+from rs_embed_dask.models import card
 from rs_embed_dask.providers import load
 from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.specs.ground import WGS84, project
+from tests.models import series_families
 from tests.services.catalog import Scene
 from tests.services.fixtures import forget_answers
 from tests.services.reads import JULY, JUNE, cube, only, provider, read
@@ -213,6 +216,40 @@ def test_the_four_bands_of_an_aerial_photograph_lie_in_one_file(plain):
     assert got.units == ("byte", "byte")
 
 
+def test_anysat_sees_one_square_in_two_resolutions(plain):
+    values = np.random.default_rng(0).integers(20, 200, (4, 1200, 1200), dtype=np.uint8)
+    bands = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+    ramps = [layer(name, 1000 + np.arange(14_400).reshape(120, 120) % 5000 + n) for n, name in enumerate(bands)]
+    service = plain(
+        s2_scene("a", "2022-06-05T10:00:00", bands=(), layers=ramps),
+        Scene("m", "naip", when("2022-06-05"), "EPSG:32631", (layer("image", values, pixel=1.0, dtype="uint8"),)),
+    )
+    centre = project("EPSG:32631", WGS84, CORNER[0] + 600, CORNER[1] - 600)
+    place, inputs = rs.PointBuffer(*map(float, centre), 40), {one.modality: one for one in card("anysat").inputs}
+    cubes = {}
+    for name, of in (("s2", "sentinel-2-l2a"), ("naip", "naip")):
+        where = grid_for(place, inputs[name].resolution_m)
+        cubes[name] = cube(service, read(*inputs[name].bands, where=where, sensor=of, mask="none"))
+    columns, rows = ((cubes["naip"].read.grid.xs - CORNER[0]) // 1, (CORNER[1] - cubes["naip"].read.grid.ys) // 1)
+    np.testing.assert_array_equal(
+        cubes["naip"].values[0], values[:, rows.astype(int)[:, None], columns.astype(int)].astype(np.float32)
+    )
+    model = series_families.small("anysat", modality="s2+naip")
+    both = model.embed(cubes, output=rs.OutputSpec.grid())
+    assert both.data.shape == (64, 8, 8)
+    with pytest.warns(UserWarning, match="naip: left out"):
+        alone = model.embed({"s2": cubes["s2"]}, output=rs.OutputSpec.grid())
+    assert np.abs(both.data.values - alone.data.values).max() > 1e-3
+
+
+@pytest.mark.parametrize("modality", ["s3", "s5p_no2"])
+def test_swaths_are_refused_with_the_reason(modality):
+    spec, place = rs.ModelSpec("copernicusfm", modality=modality, weights="random"), rs.PointBuffer(4.5, 51, 500)
+    for name in ("planetary_computer", "earth_search"):
+        with pytest.raises(PlanError, match=r"NetCDF swaths, .*which are no rasters.*earth_engine, or give arrays"):
+            rs.plan([place], [spec], rs.TemporalSpec.year(2022), provider=name)
+
+
 def test_what_serves_them_is_said_before_a_read():
     served = {
         ("terramind", "dem"): {"planetary_computer", "earth_engine"},
@@ -226,7 +263,9 @@ def test_what_serves_them_is_said_before_a_read():
         ("presto", "dw"): set(),
         ("fomo", "dem"): set(),
         ("thor", "olci"): set(),
-        ("anysat", "naip"): set(),
+        ("anysat", "naip"): {"planetary_computer", "earth_engine"},
+        ("anysat", "l8"): {"earth_engine"},
+        ("anysat", "spot"): set(),
         ("satvision", "modis"): set(),
     }
     told = rs.can_run(rs.PointBuffer(-100.0, 40.0, 500), 2022, models=sorted({model for model, _ in served}))
