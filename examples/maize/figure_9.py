@@ -29,7 +29,6 @@ def figure_9(asked, _):
     for prep in ("resize", "tile"):
         options = {"provider": asked.source, "output": "grid", "prep": prep}
         with sixteen.resizing():
-            print(rs.plan(sixteen.PLACE, [spec], sixteen.SPAN, **options))
             grids[prep] = rs.get_embedding(spec, sixteen.PLACE, sixteen.SPAN, **options)
     return drawn(label, grids, asked.scene())
 
@@ -58,7 +57,7 @@ def drawn(label, grids, scene):
     pca = fit_pca(np.concatenate([field.values.reshape(-1, field.sizes["dim"]) for field in fields.values()]))
     tile = fields["resize"].sizes["x"]  # of a scaled image the network sees one tile
     (starts, kept), transform = layout(fields["tile"].sizes["x"], tile), fields["tile"].attrs["transform"]
-    figure = new_figure(13, 5.6)
+    figure = new_figure(10.2, 4.6)
     panels = figure.subplots(1, 3)
     draw_scene(panels[0], scene)
     outline(panels[0], [(start, start + tile) for start in starts], transform, inset_m=APART_M)

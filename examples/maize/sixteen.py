@@ -89,20 +89,26 @@ class Sixteen:
             raise ModelError("model", value=spec.id, reason=reason, fix="allow more, by --largest")
         at_hand(of, spec)
 
+    def tell(self):
+        """Print which models cannot run, with what to do, and what is read for the others."""
+        able, absent = self.judged
+        for label, error in absent.items():
+            print(f"without {label}: {error}")
+        if able:
+            with resizing():
+                print(rs.plan(PLACE, list(able.values()), SPAN, provider=self.source, output="grid", prep="resize"))
+
     def computed(self, out):
         """Grids of the models that can run, by name, and of the others a text that says why; `out` is the store."""
         able, absent = self.judged
-        specs = list(able.values())
-        for label, error in absent.items():
-            print(f"without {label}: {error}")
         if not able:
             fix = "fetch weights (rs-embed-dask weights fetch ID), name other models, or use --made"
             raise ModelError("models", value=list(absent), reason="none of them can run here", fix=fix)
         asked = {"provider": self.source, "output": "grid", "prep": "resize"}
         with resizing():
-            print(rs.plan(PLACE, specs, SPAN, **asked))
-            run = rs.compute_embeddings(PLACE, specs, SPAN, out=out, progress=False, client=self.client, **asked)
-        print(rs.status(out))
+            run = rs.compute_embeddings(
+                PLACE, list(able.values()), SPAN, out=out, progress=False, client=self.client, **asked
+            )
         blank = {label: reason_of(error) for label, error in absent.items()}
         found = {label: grid_or_reason(run, label) for label in able} | blank
         return {label: found[label] for label in (self.spec(name).label for name in self.models)}
@@ -166,7 +172,9 @@ def draw(name, figure, about, arguments=None, models=MODELS):
     parser, told = command(about, arguments)
     told.out.mkdir(parents=True, exist_ok=True)
     try:
-        drawn = figure(asked_of(told, models), told.out)
+        asked = asked_of(told, models)
+        asked.tell()
+        drawn = figure(asked, told.out)
     except RsEmbedError as error:
         parser.error(str(error))
     path = told.out / f"{name}.png"
