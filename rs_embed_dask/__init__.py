@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         status,
         verify,
     )
-    from rs_embed_dask.api_ask import change, classes, probe, search, zonal
+    from rs_embed_dask.api_ask import change, classes, explore, probe, search, zonal
     from rs_embed_dask.api_few import can_run, get_embedding, get_embeddings_batch, inspect_input
     from rs_embed_dask.api_maps import compute_map, map_scores, open_map, plan_map
     from rs_embed_dask.api_submit import submit
@@ -84,7 +84,7 @@ _HOMES = {
         "status",
         "verify",
     ),
-    "rs_embed_dask.api_ask": ("change", "classes", "probe", "search", "zonal"),
+    "rs_embed_dask.api_ask": ("change", "classes", "explore", "probe", "search", "zonal"),
     "rs_embed_dask.api_few": ("can_run", "get_embedding", "get_embeddings_batch", "inspect_input"),
     "rs_embed_dask.api_maps": ("compute_map", "map_scores", "open_map", "plan_map"),
     "rs_embed_dask.api_submit": ("submit",),
@@ -149,6 +149,7 @@ __all__ = [
     "compute_map",
     "coordbench",
     "describe_model",
+    "explore",
     "export",
     "export_batch",
     "fetch_weights",

@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import xarray as xr
+
 from rs_embed_dask.analysis.blocks import one_model
 from rs_embed_dask.store.export.items import any_tree, is_run
 
@@ -13,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import geopandas as gpd
-    import xarray as xr
     from distributed import Client
 
+    from rs_embed_dask.analysis.explorer import Explorer
     from rs_embed_dask.analysis.probe import Probe
     from rs_embed_dask.specs.places import PlacesLike
     from rs_embed_dask.store.document import Target
 
-__all__ = ["change", "classes", "probe", "search", "zonal"]
+__all__ = ["change", "classes", "explore", "probe", "search", "zonal"]
 
 
 def search(
@@ -125,6 +127,92 @@ def _lattice(tree: xr.DataTree, label: str) -> float | None:
         return None
     scores = scores_frame(MapStore.open(tree.encoding[SOURCE])).to_dict("index")[label]
     return float(scores["lattice"]) if scores["tokens"] else None
+
+
+def explore(
+    map: xr.DataTree | Target,  # noqa: A002 - what is shown
+    *,
+    model: str | None = None,
+    span: int = 0,
+    k: int = 10,
+    codes: str | Path | None = None,
+    client: Client | None = None,
+    height: int = 560,
+    basemap: Any = None,
+) -> Explorer:
+    """Show a map in a notebook: its colours, the vector of a click, what is like it, and what is like marked places.
+
+    A click shows the token that it lies in, with its vector and its status, and finds the `k` most like it. *Like this*
+    and *Not this* mark that token as a positive or a negative, and find what is like the marks by the rule of `search`;
+    pressed again they take the mark off. *Save* writes marks and what was found as GeoJSON. All travels through the
+    notebook's own connection to its kernel: no server is started, and nothing is fetched from elsewhere.
+
+    Colours come in tiles of 512 pixels, of what is in view. A tile reads of each zone that it touches one window of the
+    preview, of the zoom that fits: at most about 1,500 x 1,500 cells, 7 MB. While it is made it takes some 40 MB (two
+    zones), and up to six are made at once, whatever the size of the map. The picture alone is warped to Web Mercator,
+    each pixel by the cell that its middle lies in; vectors are read from the store as they are. A click reads one
+    token's chunks, a search all vectors of the span, a block at a time, and tiles wait for it: give `codes` or `client`
+    for large maps.
+
+    Parameters
+    ----------
+    map : DataTree, path or URL
+        What `compute_map` or `open_map` returned, or a map's path. Of a path with a preview (`build_preview`) the
+        preview is shown; else up to 4,194,304 tokens are read once and coloured in memory, three bytes each and a
+        third more.
+    model : str, optional
+        The model; needed where there are several.
+    span : int, default 0
+        The span, by its number along ``time``.
+    k : int, default 10
+        How many are found at once.
+    codes, client
+        As `search`.
+    height : int, default 560
+        Of the map, in pixels.
+    basemap : lonboard.basemap.MaplibreBasemap, optional
+        What lies below, which the browser fetches from its provider. Default: nothing, so that it works offline.
+
+    Returns
+    -------
+    Explorer
+        A notebook shows it. ``.state`` has the clicked ``token``, the ``marks`` and what was ``found``.
+
+    Raises
+    ------
+    RsEmbedError
+        If lonboard, ipywidgets or pmtiles, of the extra ``explore``, is not installed.
+    StoreError
+        If there are several models.
+    UnknownNameError
+        If there is no such model.
+    SpecError
+        If it is a run of places or a map of classes or values, there is no such span or no vector, or the map has more
+        tokens than are coloured in memory and no preview.
+
+    Notes
+    -----
+    Web Mercator ends at 85 degrees. Where zones meet, ground up to half a token from the border may lie in no token:
+    the picture shows it in the colour of the nearest, and a click there finds none.
+
+    Examples
+    --------
+    >>> import rs_embed_dask as rs
+    >>> explorer = rs.explore("county.zarr")  # doctest: +SKIP
+    >>> explorer.state.table().to_file("marks.geojson")  # doctest: +SKIP
+    """
+    from rs_embed_dask.analysis.exploration import Exploration
+    from rs_embed_dask.analysis.explorer import Explorer, checked_extra
+    from rs_embed_dask.specs.base import whole
+    from rs_embed_dask.store import MapStore
+    from rs_embed_dask.store.export.web_tiles import WebTiles
+
+    checked_extra()
+    tall = whole("height", height, low=100, high=10_000)
+    place = None if codes is None else Path(codes).expanduser()
+    state = Exploration.of(any_tree(map), model, span=span, k=k, codes=place, client=client)
+    view = None if isinstance(map, xr.DataTree) else MapStore.open(map)
+    return Explorer(state, WebTiles.of(state.searched.fields, view), height=tall, basemap=basemap)
 
 
 def zonal(

@@ -27,7 +27,13 @@ def kinds(cell):
 
 
 def test_there_are_notebooks():
-    names = ["01_first_embeddings", "02_compare_models", "03_region_to_map"]
+    names = [
+        "01_first_embeddings",
+        "02_compare_models",
+        "03_region_to_map",
+        "04_maize_yield",
+        "05_label_search_map_change",
+    ]
     assert [found.stem for found in PATHS] == names
 
 

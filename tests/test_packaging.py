@@ -126,7 +126,7 @@ def test_public_names_are_the_same_whatever_was_imported_before(steps):
 
 def test_the_extras_are_those_that_the_documents_name():
     named = """
-    analysis bench dev docs earth_engine gpu hub kubernetes notebook object-store plot slurm
+    analysis bench dev docs earth_engine explore gpu hub kubernetes notebook object-store plot slurm
     """
     assert set(named.split()) == set(PROJECT["optional-dependencies"])
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.export.fields import MapField
 
-__all__ = ["Examples", "token_at"]
+__all__ = ["Examples", "cells_at", "token_at", "token_vector"]
 
 _PAIR = 2
 _FIX = "give a place, an item's id, a vector, or a list of these"
@@ -112,8 +112,8 @@ class Examples:
         return _known(name, _mean(np.concatenate(parts)), given)
 
 
-def token_at(fields: Sequence[MapField], lon: float, lat: float) -> NDArray[np.float64]:
-    """Return the vector of the token that a point lies in, of each span that has one; (spans, dim)."""
+def cells_at(fields: Sequence[MapField], lon: float, lat: float) -> list[tuple[MapField, int, int]]:
+    """Return the fields that a point lies in, and the row and column of its cell in each."""
     found = []
     for field in fields:
         x, y = (float(one[0]) for one in project(WGS84, field.crs, [lon], [lat]))
@@ -122,9 +122,20 @@ def token_at(fields: Sequence[MapField], lon: float, lat: float) -> NDArray[np.f
         width, _, left, _, height, top = field.transform
         row, col = int(np.floor((y - top) / height)), int(np.floor((x - left) / width))
         if 0 <= row < field.shape[0] and 0 <= col < field.shape[1]:
-            vector = field.read((slice(row, row + 1), slice(col, col + 1)))[:, 0, 0]
-            found += [vector] if np.isfinite(vector).all() else []
-    return np.array(found, np.float64).reshape(-1, fields[0].dim)
+            found.append((field, row, col))
+    return found
+
+
+def token_at(fields: Sequence[MapField], lon: float, lat: float) -> NDArray[np.float64]:
+    """Return the vector of the token that a point lies in, of each span that has one; (spans, dim)."""
+    vectors = [token_vector(*cell) for cell in cells_at(fields, lon, lat)]
+    there = [vector for vector in vectors if np.isfinite(vector).all()]
+    return np.array(there, np.float64).reshape(-1, fields[0].dim)
+
+
+def token_vector(field: MapField, row: int, col: int) -> NDArray[np.float32]:
+    """Read the vector of one token; NaN where there is none; (dim,)."""
+    return field.read((slice(row, row + 1), slice(col, col + 1)))[:, 0, 0]
 
 
 def _is_frame(given: Any) -> bool:

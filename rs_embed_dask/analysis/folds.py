@@ -27,6 +27,7 @@ _BINS: Final = 20
 _WEAKEST: Final = 0.1
 _RANGES: Final = 3.0  # an exponential correlation has fallen to 5 % at three lengths
 _FEWEST_BLOCKS: Final = 2 * _FOLDS
+_ONE_PLACE: Final = ("there is one place", "give labels of more places, or folds='years'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +70,15 @@ def folds_of(scheme: str, setting: Any, task: Task, *, items: pd.DataFrame, seed
 def _random(setting: Any, _: Task, items: pd.DataFrame, random: np.random.Generator) -> Folds:
     count = whole("folds['random']", _FOLDS if setting is None else setting, low=2, high=1000)
     group = _codes(_ids(items))  # the spans of a place stay together
+    _check("random", group, *_ONE_PLACE)
     return Folds("random", _dealt(group, count, random), group, f"random: {count} folds of places")
 
 
 def _blocks(setting: Any, task: Task, items: pd.DataFrame, random: np.random.Generator) -> Folds:
     lon, lat = items["lon"].to_numpy(), items["lat"].to_numpy()
+    _check("blocks", _codes(_ids(items)), *_ONE_PLACE)
     if setting is not None:
-        side, why = number("folds['blocks']", setting, fix="give metres"), "as given"
-        if side <= 0:
-            raise SpecError("folds['blocks']", value=setting, reason="a block has a side", fix="give metres")
+        side, why = _side("blocks", setting, "give metres"), "as given"
     else:
         side, why = _chosen_side(task, lon, lat)
     group = _block_codes(lon, lat, side)
@@ -90,19 +91,20 @@ def _blocks(setting: Any, task: Task, items: pd.DataFrame, random: np.random.Gen
 
 
 def _chosen_side(task: Task, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[float, str]:
-    """Choose blocks of three correlation lengths, or the largest that leave ten of them."""
+    """Choose blocks of three correlation lengths, or the largest that leave ten of them, or one a place."""
+    fewest = min(_FEWEST_BLOCKS, len(np.unique([lon, lat], axis=1).T))
     length = correlation_m(sphere_m(lon, lat), _standard(task))
-    if length == 0:
-        return _spacing(lon, lat), "twice the median distance of neighbours: the labels are not correlated in space"
-    side = wanted = _RANGES * length
-    while len(np.unique(_block_codes(lon, lat, side))) < _FEWEST_BLOCKS:
+    wanted = _RANGES * length if length else _spacing(lon, lat)
+    of = "three times" if length else "twice the median distance of neighbours"
+    told = f"the labels' correlation length is {length / 1000:.3g} km" if length else "the labels are not correlated"
+    side = wanted
+    while len(np.unique(_block_codes(lon, lat, side))) < fewest:
         side *= 0.9
-    told = f"the labels' correlation length is {length / 1000:.3g} km"
-    return side, f"three times: {told}" if side == wanted else f"the largest that leave {_FEWEST_BLOCKS}; {told}"
+    return side, f"{of if side == wanted else f'the largest that leave {fewest}'}: {told}"
 
 
 def _degrees(setting: Any, _: Task, items: pd.DataFrame, random: np.random.Generator) -> Folds:
-    side = number("folds['degrees']", 10.0 if setting is None else setting, fix="give degrees")
+    side = _side("degrees", 10.0 if setting is None else setting, "give degrees")
     cells = np.floor(items[["lon", "lat"]].to_numpy() / side).astype("int64")
     group = np.unique(cells, axis=0, return_inverse=True)[1].ravel()
     _check("degrees", group, f"{side:g} degree blocks hold all places", "give smaller ones: folds={'degrees': DEGREES}")
@@ -203,6 +205,13 @@ def _dealt(group: NDArray[np.int64], count: int, random: np.random.Generator) ->
         totals[fold[one]] += sizes[one]
     dealt: NDArray[np.int64] = fold[group]
     return dealt
+
+
+def _side(scheme: str, setting: Any, fix: str) -> float:
+    side = number(f"folds['{scheme}']", setting, fix=fix)
+    if side <= 0:
+        raise SpecError(f"folds['{scheme}']", value=setting, reason="a block has a side", fix=fix)
+    return side
 
 
 def _check(scheme: str, group: NDArray[np.int64], reason: str, fix: str) -> None:

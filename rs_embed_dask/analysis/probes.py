@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -89,13 +90,20 @@ def _logistic(lesson: Lesson) -> NDArray[np.float64]:
 
 
 def _forest_values(lesson: Lesson) -> NDArray[np.float64]:
-    make = needed("sklearn.ensemble").RandomForestRegressor(_TREES, random_state=lesson.seed, n_jobs=-1)
-    return np.asarray(make.fit(lesson.train, lesson.target).predict(lesson.test))
+    return np.asarray(_grown(needed("sklearn.ensemble").RandomForestRegressor, lesson))
 
 
 def _forest_classes(lesson: Lesson) -> NDArray[np.float64]:
-    make = needed("sklearn.ensemble").RandomForestClassifier(_TREES, random_state=lesson.seed, n_jobs=-1)
-    return np.asarray(make.fit(lesson.train, lesson.target).predict(lesson.test), dtype="float64")
+    return np.asarray(_grown(needed("sklearn.ensemble").RandomForestClassifier, lesson), dtype="float64")
+
+
+def _grown(kind: Any, lesson: Lesson) -> Any:
+    """Grow a forest and ask it. Its threads set Python's warning filters aside at once, so they are put back here."""
+    forest = kind(_TREES, random_state=lesson.seed, n_jobs=-1)
+    with warnings.catch_warnings():
+        forest.fit(lesson.train, lesson.target)
+    with warnings.catch_warnings():
+        return forest.predict(lesson.test)
 
 
 def _mean_value(lesson: Lesson) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.base import whole
 from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.specs.positions import OWN_SURROUNDINGS
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.export.items import any_fields, is_run
 from rs_embed_dask.store.tables import outlines, place_index
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
     from rs_embed_dask.analysis.nearest import Nearest
     from rs_embed_dask.store.export.fields import MapField
 
-__all__ = ["MOST", "Searched", "positions_kept"]
+__all__ = ["MOST", "TOKEN_COLUMNS", "Searched", "positions_kept", "token_place"]
 
 MOST: Final = 1_000_000
 """As many may be asked for at once: the best so far are kept in memory."""
+
+TOKEN_COLUMNS: Final = ("group", "span", "x", "y", "crs", "lon", "lat")
+"""What is said of each token that is found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +104,19 @@ class Searched:
     def _tokens(self, found: Nearest) -> gpd.GeoDataFrame:
         import geopandas as gpd
 
-        rows = [_token(self.fields[number], row, col) for number, row, col in found.places.tolist()]
-        names = ("group", "span", "x", "y", "crs", "lon", "lat")
-        columns: dict[str, Any] = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+        rows = [token_place(self.fields[number], row, col) for number, row, col in found.places.tolist()]
+        columns: dict[str, Any] = {name: [row[name] for row in rows] for name in TOKEN_COLUMNS}
         points = gpd.points_from_xy(columns["lon"], columns["lat"], crs=WGS84)
         return gpd.GeoDataFrame(columns | {"score": found.scores}, geometry=points)
 
 
-def _token(field: MapField, row: int, col: int) -> tuple[Any, ...]:
+def token_place(field: MapField, row: int, col: int) -> dict[str, Any]:
+    """Say where the middle of a token lies, and of which span it is."""
     width, _, left, _, height, top = field.transform
     x, y = left + width * (col + 0.5), top + height * (row + 0.5)
     lon, lat = (float(one[0]) for one in project(field.crs, WGS84, [x], [y]))
-    return field.group, f"{field.start}/{field.end}", x, y, field.crs, lon, lat
+    span = f"{field.start}/{field.end}"
+    return {"group": field.group, "span": span, "x": x, "y": y, "crs": field.crs, "lon": lon, "lat": lat}
 
 
 def _rows(tree: xr.DataTree, span: int | str | None) -> NDArray[np.int64]:
@@ -134,5 +139,5 @@ def _number(span: int | str | None) -> int | None:
 
 def positions_kept(fields: tuple[MapField, ...]) -> str:
     """Return what was done about the positions of windows if they are still in the vectors, else an empty text."""
-    first = fields[0] if fields else None
-    return "" if first is None or not first.positions.startswith("positions kept") else first.positions
+    told = fields[0].positions if fields else ""
+    return told if told.startswith("positions kept") and OWN_SURROUNDINGS not in told else ""

@@ -214,8 +214,9 @@ def _is_unchanged(items: pd.DataFrame, unchanged: str | Sequence[str] | None) ->
             fix = "give a column of true and false"
             raise SpecError("unchanged", value=unchanged, reason="it is not true or false", fix=fix)
         return column.to_numpy().astype(bool)
+    known = set(items["id"])
     for one in unchanged:
-        if one not in set(items["id"]):
+        if one not in known:
             raise UnknownNameError.among("unchanged", one, items["id"])
     return items["id"].isin([*unchanged]).to_numpy()
 

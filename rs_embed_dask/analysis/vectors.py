@@ -28,14 +28,14 @@ EARTH_M: Final = 6_371_008.8
 """The mean radius of the Earth, in metres."""
 
 
-def needed(module: str) -> ModuleType:
-    """Import a module of the extra ``analysis``, or say in one sentence how to install it."""
+def needed(module: str, extra: str = "analysis") -> ModuleType:
+    """Import a module of an extra, or say in one sentence how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         name = {"sklearn": "scikit-learn"}.get(module.partition(".")[0], module.partition(".")[0])
-        fix = "pip install 'rs-embed-dask[analysis]'"
-        raise RsEmbedError("analysis", reason=f"{name} is not installed", fix=fix) from error
+        fix = f"pip install 'rs-embed-dask[{extra}]'"
+        raise RsEmbedError(extra, reason=f"{name} is not installed", fix=fix) from error
 
 
 def runs_of(runs: Any) -> dict[str, tuple[xr.DataTree, str]]:

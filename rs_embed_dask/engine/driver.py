@@ -15,6 +15,7 @@ import numpy as np
 from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
+from rs_embed_dask.engine.areas import RunAreas
 from rs_embed_dask.engine.clusters import check_reach, client_for
 from rs_embed_dask.engine.embedder import BATCH_S, items_within
 from rs_embed_dask.engine.estimate import Figures
@@ -22,7 +23,7 @@ from rs_embed_dask.engine.graph import ChunkTask, GraphMaker, put_results
 from rs_embed_dask.engine.measuring import GROUP, Measured, keep_settled, measure
 from rs_embed_dask.engine.position_plan import settled_positions
 from rs_embed_dask.engine.progress import listeners_for
-from rs_embed_dask.engine.reading import error_line, is_fatal, is_lost
+from rs_embed_dask.engine.reading import RunBoard, error_line, is_fatal, is_lost
 from rs_embed_dask.engine.receipts import keep
 from rs_embed_dask.engine.report import (
     ChunkDone,
@@ -191,18 +192,29 @@ class _Flight:
     started: float
 
 
+_NOWHERE: Final = RunAreas()
+
+
 class Driver:
     """One run on one cluster."""
 
     def __init__(
-        self, plan: Plan, store: Store, client: Client, *, options: Options, listeners: tuple[Listener, ...]
+        self,
+        plan: Plan,
+        store: Store,
+        client: Client,
+        *,
+        options: Options,
+        listeners: tuple[Listener, ...],
+        areas: RunAreas = _NOWHERE,
     ) -> None:
         self._plan = plan
         self._store = store
         self._client: Any = client
         self._options = options
         self._listeners = listeners
-        self._graphs = GraphMaker(plan.recipe, store)
+        self._areas = areas
+        self._graphs = GraphMaker(plan.recipe, store, areas=areas)
         self._held: dict[int, tuple[frozenset[str], Any]] = {}
         self._flying: dict[object, _Flight] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -245,7 +257,7 @@ class Driver:
         measured = Measured()
         if unknown:
             output = replace(self._plan.recipe.output, positions=AUTO)  # embedders then return whole windows too
-            graphs = GraphMaker(replace(self._plan.recipe, output=output), store)
+            graphs = GraphMaker(replace(self._plan.recipe, output=output), store, areas=self._areas)
             measured = measure(self._client, unknown, watch=self.watch, graphs=graphs, at_once=self._limit(GROUP))
         self._options.guard()
         keep_settled(store, plans, measured)
@@ -255,7 +267,7 @@ class Driver:
         self.report.positions = {label: one.decision.statement for label, one in settled.items()}
         own = {row: held for row, held in measured.held.items() if start <= row // store.chunk_items < (stop or np.inf)}
         self._held = own  # what other runs write is embedded there again
-        self._graphs = GraphMaker(self._plan.recipe, store, removed)
+        self._graphs = GraphMaker(self._plan.recipe, store, removed, areas=self._areas)
 
     # ------------------------------------------------------------------------------------------------------- submission
     def _limit(self, items: int) -> int:
@@ -398,11 +410,15 @@ class Driver:
         jobs.put(job.again(is_suspect=is_suspect))
 
     def _cancel(self) -> None:
-        """Cancel all that is in flight."""
+        """Cancel all that is in flight, and let the scheduler forget what was found in the run's areas."""
         futures = [flight.future for flight in self._flying.values()]
         self._flying.clear()
-        if futures and self._client.status == "running":
+        if self._client.status != "running":
+            return
+        if futures:
             self._client.cancel(futures, asynchronous=False)
+        if self._areas.name:
+            RunBoard(self._areas.name).clear(self._client)
 
 
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
@@ -418,7 +434,9 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         listeners = (*listeners_for(chosen.progress, stack), *chosen.listeners)
         connected = client_for(client, stack)
         check_reach(store.location, connected, comes_back=True)
-        driver = Driver(plan, store, connected, options=chosen, listeners=listeners)
+        open_rows = np.unique(np.concatenate(list(rows.values())))
+        areas = RunAreas.within(store, open_rows) if plan.recipe.groups else RunAreas()
+        driver = Driver(plan, store, connected, options=chosen, listeners=listeners, areas=areas)
         crew = crew_of(connected, plan.recipe, watch=driver.watch)
         driver.report.figures = left.on(crew)
         # Before the first read: a worker that is paused because its memory is full never resumes.

@@ -17,8 +17,9 @@ from dask.tokenize import tokenize
 from distributed import secede
 from distributed.protocol import pickle as dask_pickle
 
+from rs_embed_dask.engine.areas import RunAreas, SearchArea
 from rs_embed_dask.engine.positions import PositionSums
-from rs_embed_dask.engine.reading import CubeRead, share_caps
+from rs_embed_dask.engine.reading import CubeRead, share_caps, with_searches
 from rs_embed_dask.engine.report import ChunkReceipt, Retried
 from rs_embed_dask.engine.stages import (
     Outcome,
@@ -102,12 +103,14 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
-def read_task(recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str]) -> list[CubeRead]:
+def read_task(
+    recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str], area: SearchArea | None = None
+) -> list[CubeRead]:
     """Read one collection for one item; a worker with the resources `embed` loads its models meanwhile."""
     share_caps()
     opened: Recipe = recipe.open()
     load_meanwhile(opened, unit.labels, embed)
-    return read_unit(opened, unit, visit)
+    return with_searches(lambda: read_unit(opened, unit, visit), area)
 
 
 def embed_task(
@@ -120,6 +123,7 @@ def embed_task(
     for visit, results in zip(visits, reads, strict=True):
         embedded.receipt.totals.add_visit(results)
         first = results[0]
+        embedded.receipt.searches += first.searches
         if first.tries > 1:
             sensor = opened.groups[visit[0]].sensor
             embedded.receipt.retried.append(Retried(unit.item.index, sensor, first.tries, first.fault))
@@ -174,6 +178,7 @@ def gather_task(
     for one in items:
         receipt.totals.add(one.receipt.totals)
         receipt.retried += one.receipt.retried
+        receipt.searches += one.receipt.searches
         receipt.weights |= one.receipt.weights
     results = {}
     for label in opened.labels:
@@ -223,6 +228,8 @@ class GraphMaker:
     store: Store
     removed: Mapping[str, PositionTable] = field(default_factory=dict)
     """What is taken from each model's grids."""
+    areas: RunAreas = field(default_factory=RunAreas)
+    """Where one search serves many items."""
     parcel: SharedValue = field(init=False)
     store_parcel: SharedValue | None = field(init=False)
     tables: SharedValue | None = field(init=False)
@@ -307,7 +314,7 @@ class GraphMaker:
             visits = self.recipe.visits(unit.labels)
             keys: list[_Key] = [(f"rs-read-{self.token}", *where, unit.item.index, visit[0]) for visit in visits]
             for key, visit in zip(keys, visits, strict=True):
-                reads[key] = (read_task, self.parcel, unit, visit, embed)
+                reads[key] = (read_task, self.parcel, unit, visit, embed, self.areas.at(unit.item.index))
             embeds[(f"rs-embed-{self.token}", *where, unit.item.index)] = (embed_task, self.parcel, unit, visits, keys)
         return reads, embeds
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
-from distributed import Semaphore, get_worker
+from distributed import Semaphore, get_client, get_worker
 from distributed.core import Status as WorkerStatus
 
 from rs_embed_dask.engine.framing import SINGLE, dated, with_pixels
@@ -30,12 +30,16 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.providers import load_all
 from rs_embed_dask.providers.registry import share_by
 from rs_embed_dask.providers.retry import GaveUpError, retried, tell_waits
+from rs_embed_dask.providers.vicinity import SearchMade, Vicinity, noting, within
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.store import Status
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from distributed import Client
+
+    from rs_embed_dask.engine.areas import SearchArea
     from rs_embed_dask.imagery.cube import Cube, Read
     from rs_embed_dask.imagery.dates import Frames
     from rs_embed_dask.providers import Provider
@@ -48,6 +52,7 @@ __all__ = [
     "WAITS",
     "CubeRead",
     "ReadResult",
+    "RunBoard",
     "error_line",
     "is_fatal",
     "is_lost",
@@ -55,6 +60,7 @@ __all__ = [
     "refused",
     "share_caps",
     "with_retries",
+    "with_searches",
 ]
 
 PLUGIN_FAULTS: Final = (
@@ -156,18 +162,51 @@ class _Lease:
     is_acquired: bool = field(default=False)
 
     def __enter__(self) -> None:
-        try:
+        with _answering(self.semaphore.name):
             self.semaphore.register()
             self.is_acquired = bool(self.semaphore.acquire())
-        except OSError as error:
-            fix = "try again; if the scheduler is gone, resume the run on a new cluster"
-            raise TransientError(self.semaphore.name, reason="the scheduler did not answer", fix=fix) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.is_acquired:
             self.semaphore.release()
+
+
+@dataclass(frozen=True)
+class RunBoard:
+    """What the processes of a run have found for each other, kept by the scheduler until the run ends."""
+
+    run: str
+
+    def get(self, name: str) -> Any:
+        """Return what was found under a name; None where nothing was."""
+        with _answering("what other processes found"):
+            return get_client().get_dataset(self._named(name), default=None)
+
+    def put(self, name: str, answer: Any) -> None:
+        """Keep what was found."""
+        with _answering("what other processes found"):
+            get_client().publish_dataset(answer, name=self._named(name), override=True)
+
+    def clear(self, client: Client) -> None:
+        """Forget all of the run."""
+        with suppress(OSError):  # a scheduler that is gone has forgotten it
+            for name in client.list_datasets():
+                if str(name).startswith(self._named("")):
+                    client.unpublish_dataset(name)
+
+    def _named(self, name: str) -> str:
+        return f"rs-embed-dask {self.run} {name}"
+
+
+@contextmanager
+def _answering(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        fix = "try again; if the scheduler is gone, resume the run on a new cluster"
+        raise TransientError(what, reason="the scheduler did not answer", fix=fix) from error
 
 
 Value = TypeVar("Value")
@@ -189,6 +228,7 @@ class ReadResult(Generic[Value]):
     tries: int = 1
     fault: str = ""
     seconds: float = 0.0
+    searches: tuple[SearchMade, ...] = ()
 
     @property
     def may_succeed_later(self) -> bool:
@@ -204,6 +244,14 @@ class ReadResult(Generic[Value]):
 
 
 CubeRead: TypeAlias = "ReadResult[Cube]"
+
+
+def with_searches(read: Callable[[], list[CubeRead]], area: SearchArea | None) -> list[CubeRead]:
+    """Read in an area of a run; the first result tells what was searched for."""
+    board = RunBoard(area.shared) if area is not None and area.shared else None
+    with within(None if area is None else Vicinity(area.box, board)), noting() as made:
+        first, *others = read()
+    return [replace(first, searches=tuple(made)), *others]
 
 
 def refused(error: SpecError) -> CubeRead:

@@ -17,6 +17,7 @@ from rs_embed_dask.store.document import now
 if TYPE_CHECKING:
     from rs_embed_dask.engine.reading import CubeRead
     from rs_embed_dask.engine.stages import Outcome, ProductRead, Unit
+    from rs_embed_dask.providers.vicinity import SearchMade
 
 __all__ = [
     "ChunkDone",
@@ -32,6 +33,7 @@ __all__ = [
     "RunFinished",
     "RunReport",
     "RunStarted",
+    "SearchesMade",
     "Waiting",
     "WorkerLost",
     "emit",
@@ -212,6 +214,7 @@ class ChunkReceipt:
     retried: list[Retried] = field(default_factory=list)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     totals: RunCounts = field(default_factory=RunCounts)
+    searches: list[SearchMade] = field(default_factory=list)
 
     def add_outcome(self, unit: Unit, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""
@@ -220,6 +223,40 @@ class ChunkReceipt:
         if outcome.status in {Status.READ_FAILED, Status.MODEL_FAILED, Status.INVALID}:
             item = unit.item
             self.failed.append(ItemFailed(item.index, item.id, label, outcome.status, outcome.reason))
+
+
+_MOST_NAMED: Final = 100
+
+
+@dataclass
+class SearchesMade:
+    """What the catalogues of a run were asked.
+
+    Attributes
+    ----------
+    searches, pages, items : int
+        How many, how many pages they had, and how much they listed.
+    named : list of SearchMade
+        The first hundred of them.
+    """
+
+    searches: int = 0
+    pages: int = 0
+    items: int = 0
+    named: list[SearchMade] = field(default_factory=list)
+
+    def add(self, made: Sequence[SearchMade]) -> None:
+        """Count some."""
+        self.searches += len(made)
+        self.pages += sum(one.pages for one in made)
+        self.items += sum(one.items for one in made)
+        self.named += made[: _MOST_NAMED - len(self.named)]
+
+    def after(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Write as JSON, behind what earlier runs of the store have kept."""
+        totals = {name: kept.get(name, 0) + getattr(self, name) for name in ("searches", "pages", "items")}
+        named = [*kept.get("named", ()), *(one._asdict() for one in self.named)]
+        return totals | {"named": named[:_MOST_NAMED]}
 
 
 _EMBEDDED: Final = (Status.OK, Status.PARTIAL)
@@ -247,6 +284,8 @@ class RunReport:
         Path, digest and licence of the weights by model, for the store's receipt.
     totals : RunCounts
         Reads, bytes, batches, times.
+    searches : SearchesMade
+        What catalogues were asked, for the store's receipt.
     chunks : int
         Chunks that were written, each at once or in parts.
     lost : int
@@ -272,6 +311,7 @@ class RunReport:
     failed: int = 0
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     totals: RunCounts = field(default_factory=RunCounts)
+    searches: SearchesMade = field(default_factory=SearchesMade)
     _written: set[int] = field(default_factory=set, repr=False)
     lost: int = 0
     workers_lost: int = 0
@@ -285,6 +325,7 @@ class RunReport:
         """Count a chunk that was written."""
         self._written.add(receipt.chunk)
         self.totals.add(receipt.totals)
+        self.searches.add(receipt.searches)
         self.weights.update(receipt.weights)
         self.failed += len(receipt.failed)
         self.failures += receipt.failed[: _MOST_FAILURES - len(self.failures)]

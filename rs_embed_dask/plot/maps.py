@@ -41,12 +41,16 @@ class MapEntry:
 
 
 def entries_of(
-    source: Target | StoreView | Mapping[str, Embedding | xr.DataArray], labels: Iterable[str] | None
+    source: Target | StoreView | Mapping[str, Embedding | xr.DataArray | str], labels: Iterable[str] | None
 ) -> tuple[tuple[MapEntry, ...], str]:
     """Return the models to show, and a suitable reference system."""
     if isinstance(source, Mapping):
-        fields = {name: _located(name, source[name]) for name in _chosen(source, labels)}
-        entries = tuple(_in_memory(name, field, source[name]) for name, field in fields.items())
+        shown = {name: source[name] for name in _chosen(source, labels)}
+        fields = {name: _located(name, one) for name, one in shown.items() if not isinstance(one, str)}
+        if not fields:
+            fix = "give at least one georeferenced grid"
+            raise SpecError("compare", value=list(shown), reason="none of them has a grid", fix=fix)
+        entries = tuple(_in_memory(name, fields.get(name), one) for name, one in shown.items())
         return entries, next(iter(fields.values())).rio.crs.to_string()
     view = opened(source)
     return tuple(_stored(view, name) for name in _chosen(view.labels, labels)), places_of(view, None)[1]
@@ -96,7 +100,9 @@ def _located(label: str, embedding: Embedding | xr.DataArray) -> xr.DataArray:
     return turned
 
 
-def _in_memory(label: str, field: xr.DataArray, embedding: Embedding | xr.DataArray) -> MapEntry:
+def _in_memory(label: str, field: xr.DataArray | None, embedding: Embedding | xr.DataArray | str) -> MapEntry:
+    if field is None:
+        return MapEntry(label, str(embedding), random=False, draw=None)
     weights = embedding.meta.get("weights") if isinstance(embedding, Embedding) else None
     random = bool(isinstance(weights, Mapping) and weights.get("random"))
     about = _cells(field.shape[:2], _affine(field), field.rio.crs.to_string())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ _TITLES_IN: Final = 0.58
 _MARGIN_IN: Final = 0.7
 _NARROWEST_IN: Final = 2.0
 _GREY: Final = "0.35"
+_LETTERS: Final = 40  # in a line of a blank panel
 
 
 def overview(
@@ -74,7 +76,7 @@ def overview(
 
 
 def compare(
-    fields: Target | StoreView | Mapping[str, Embedding | xr.DataArray],
+    fields: Target | StoreView | Mapping[str, Embedding | xr.DataArray | str],
     labels: Iterable[str] | None = None,
     *,
     scene: SceneImage | xr.DataArray | None = None,
@@ -89,8 +91,9 @@ def compare(
 
     Parameters
     ----------
-    fields : str, path-like, Store, or mapping of str to Embedding or DataArray
+    fields : str, path-like, Store, or mapping of str to Embedding, DataArray or str
         The store of a run with all models, or georeferenced grids (dim, y, x) by name, as `get_embedding` gives them.
+        A text in place of a grid says why there is none: its panel is blank but for this reason.
     labels : sequence of str, optional
         The models, in order; all by default.
     scene : SceneImage or xarray.DataArray, optional
@@ -110,7 +113,7 @@ def compare(
     Raises
     ------
     SpecError, UnknownNameError
-        If there is no model, an unknown label, or a grid without georeferencing.
+        If there is no model, none with a grid, an unknown label, or a grid without georeferencing.
     """
     entries, own = entries_of(fields, labels)
     ground = scene_of(scene)
@@ -134,7 +137,9 @@ def _draw(axes: Axes, entry: MapEntry, crs: str) -> None:
     if entry.draw is None:
         axes.set_facecolor("0.95")
         _name(axes, entry.label, "")
-        axes.text(0.5, 0.5, entry.about, transform=axes.transAxes, ha="center", va="center", wrap=True, fontsize=8)
+        words = textwrap.fill(entry.about, _LETTERS)
+        written = axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+        written.set_in_layout(False)
         return
     fitted = entry.draw(axes, crs)
     _name(axes, entry.label, f"{entry.about}, {fitted.explained.sum():.0%} of variance")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,7 @@ from rs_embed_dask.specs.ground import WGS84, project, side_text
 from rs_embed_dask.store.export.colours import NO_COLOUR
 from rs_embed_dask.store.export.fields import fields_of, map_tree
 from rs_embed_dask.store.export.layers import layers_of
+from rs_embed_dask.store.export.mosaic import mosaic
 from rs_embed_dask.store.export.palette import palette_of
 from rs_embed_dask.store.export.pca import Pca
 from rs_embed_dask.store.map_store import MapStore
@@ -36,7 +37,6 @@ RANDOM: Final = "Random weights, nothing trained: these colours show geometry, n
 
 _MOST: Final = 1200
 _LINE: Final = 90
-_NEAR, _FAR = 0.55, 1.15  # tokens
 _FINER: Final = 4  # pixels per token's side, where lattices that lie askew meet
 
 
@@ -145,7 +145,7 @@ def _picture(layers: Sequence[Layer]) -> tuple[str, tuple[float, float, float, f
     cols, rows = (max(1, int(np.ceil(length / size - 1e-6))) for length in (right - left, top - bottom))
     extent = (left, left + cols * size, top - rows * size, top)
     x, y = np.meshgrid(left + (np.arange(cols) + 0.5) * size, top - (np.arange(rows) + 0.5) * size)
-    rgb = _mosaic([one for one, _ in edges], crs, x, y)
+    rgb = mosaic([one for one, _ in edges], crs, x=x, y=y)
     alpha = np.where((rgb != NO_COLOUR).any(axis=0), 255, 0).astype(np.uint8)
     return crs, extent, np.moveaxis(np.concatenate([rgb, alpha[None]]), 0, -1)
 
@@ -158,47 +158,3 @@ def _common(edges: Sequence[tuple[Layer, NDArray[np.float64]]]) -> str:
     away = (lon - lon[0] + 180.0) % 360.0 - 180.0
     middle = (lon[0] + (away.min() + away.max()) / 2 + 180.0) % 360.0 - 180.0
     return f"+proj=laea +lat_0={(lat.min() + lat.max()) / 2:.4f} +lon_0={middle:.4f} +datum=WGS84 +units=m +type=crs"
-
-
-def _mosaic(layers: Sequence[Layer], crs: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the colours of pixels: of the first layer that has one there; (3, rows, columns)."""
-    places = [_moved(crs, one.crs, x, y) for one in layers]
-    rgb = np.full((3, *x.shape), NO_COLOUR, np.uint8)
-    for one, (own_x, own_y) in zip(layers, places, strict=True):
-        rgb = np.where(rgb == NO_COLOUR, one.at(own_x, own_y), rgb)
-    blank = (rgb == NO_COLOUR).all(axis=0)
-    if len(layers) > 1 and blank.any():
-        rgb[:, blank] = _between(layers, [(own_x[blank], own_y[blank]) for own_x, own_y in places])
-    return rgb
-
-
-def _moved(source: str, target: str, x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if source == target:
-        return x, y
-    own_x, own_y = project(source, target, x.ravel(), y.ravel())
-    return own_x.reshape(x.shape), own_y.reshape(x.shape)
-
-
-def _between(layers: Sequence[Layer], places: Sequence[tuple[Any, Any]]) -> NDArray[np.uint8]:
-    """Return the colours of pixels where zones meet.
-
-    A token belongs to the zone of its centre, so that ground beside the border may lie in a token of each zone which
-    the other owns. The strip is at most a token wide: such a pixel has coloured tokens of two zones beside it, one of
-    them within half a token, whose colour it takes.
-    """
-    filled = np.full((3, *places[0][0].shape), NO_COLOUR, np.uint8)
-    for across, up in ((1, 0), (0, 1)):  # borders of zones run north, those of the polar caps along a parallel
-        count, colours = np.zeros(filled.shape[1:], int), np.full_like(filled, NO_COLOUR)
-        for one, (x, y) in zip(layers, places, strict=True):
-            near, far = (_beside(one, (x, y), reach * across, reach * up) for reach in (_NEAR, _FAR))
-            count += ((near != NO_COLOUR) | (far != NO_COLOUR)).any(axis=0)
-            colours = np.where(colours == NO_COLOUR, near, colours)
-        filled = np.where((filled == NO_COLOUR) & (count > 1), colours, filled)
-    return filled
-
-
-def _beside(layer: Layer, place: tuple[Any, Any], across: float, up: float) -> NDArray[np.uint8]:
-    """Return the colours of the tokens on either side of some points, so many tokens away; those of the first side."""
-    size = abs(layer.transform[0])
-    first, second = (layer.at(place[0] + turn * across * size, place[1] + turn * up * size) for turn in (-1, 1))
-    return np.where(first == NO_COLOUR, second, first)

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AUTO", "KEPT", "MEASURED", "MODES", "PASSED", "REMOVED", "PositionTable", "positions_given"]
+__all__ = [
+    "AUTO",
+    "KEPT",
+    "MEASURED",
+    "MODES",
+    "OWN_SURROUNDINGS",
+    "PASSED",
+    "REMOVED",
+    "PositionTable",
+    "positions_given",
+]
 
 AUTO: Final = "auto"
 KEPT: Final = "kept"
@@ -30,6 +40,8 @@ REMOVED: Final = "removed"
 MODES: Final = (AUTO, REMOVED, KEPT)
 MEASURED: Final = "measured"
 PASSED: Final = "passed"
+OWN_SURROUNDINGS: Final = "computed from its own surroundings"
+"""What is said of models without windows, whose vectors have no positions that could be kept."""
 
 _AXES: Final = 3
 _OFF_CENTRE: Final = 1e-3

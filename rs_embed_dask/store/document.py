@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.checksum import json_checksum
@@ -30,15 +31,13 @@ __all__ = [
     "ROOT_KEY",
     "Document",
     "Location",
+    "RootDocument",
     "Target",
     "explained",
     "group_document",
     "is_as_written",
     "kind_of",
-    "marked",
     "now",
-    "of_kind",
-    "ready",
 ]
 
 COPY_KEY: Final = "zarr.json.copy"
@@ -92,13 +91,7 @@ def kind_of(location: Location) -> str:
     return PLACES
 
 
-def marked(location: Location, kind: str) -> _Marked | None:
-    """Read the root document, its attributes and our mark in them, of a store of a kind; None if there is none."""
-    content = location.read(ROOT_KEY)
-    return None if content is None else of_kind(content, location, kind)
-
-
-def of_kind(content: bytes, location: Location, kind: str) -> _Marked:
+def _of_kind(content: bytes, location: Location, kind: str) -> _Marked:
     """Understand a root document of a kind."""
     parts = _understood(content, location)
     there = parts[2].get("kind", PLACES)
@@ -126,73 +119,65 @@ def _understood(content: bytes, location: Location) -> _Marked:
     return data, attributes, mark
 
 
-class _HasState(Protocol):
+class _Labelled(Protocol):
     @property
-    def is_ready(self) -> bool: ...
+    def label(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
-_D = TypeVar("_D", bound=_HasState)
+_L = TypeVar("_L", bound=_Labelled)
 
 
-def ready(document: _D | None, location: Location) -> _D:
-    """Refuse a document that is not there, or whose store was never finished."""
-    if document is None:
-        reason = "there is no store at this place"
-        fix = "check the path, or run a request with out= this path"
-        raise StoreError("store", value=location.name, reason=reason, fix=fix)
-    if not document.is_ready:
-        reason = "it is being made, or its making was cut short: it holds no result yet"
-        fix = "wait for the run that makes it; if there is none, run the request again"
-        raise StoreError("store", value=location.name, reason=reason, fix=fix)
-    return document
+@dataclass(frozen=True, kw_only=True)
+class RootDocument(ABC, Generic[_L]):
+    """What the root documents of all stores hold: the models, the request, the receipt, and the metadata of arrays."""
 
-
-@dataclass(frozen=True)
-class Document:
-    """The content of the root document."""
-
-    chunk_items: int
-    item_rows: int
-    n_items: int = 0
-    layouts: tuple[ModelLayout, ...] = ()
+    layouts: tuple[_L, ...] = ()
     request: dict[str, Any] = field(default_factory=dict)
     receipt: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
     is_ready: bool = False
-    items_digest: str = ""
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    title: ClassVar[str]
 
     @property
-    def n_chunks(self) -> int:
-        """Number of chunks of each model."""
-        return -(-self.n_items // self.chunk_items)
+    @abstractmethod
+    def _mark(self) -> dict[str, Any]:
+        """What identifies a store of this kind, and its sizes."""
 
-    def layout(self, label: str) -> ModelLayout:
+    @property
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        """The metadata in the order in which they are written."""
+        return self.metadata
+
+    @classmethod
+    @abstractmethod
+    def _parsed(cls, mark: dict[str, Any], models: list[dict[str, Any]], **common: Any) -> Self:
+        """Make a document of its mark and models, and of what all kinds have."""
+
+    def layout(self, label: str) -> _L:
         """Find a model by its label."""
         for one in self.layouts:
             if one.label == label:
                 return one
         labels = ", ".join(one.label for one in self.layouts) or "none"
-        raise StoreError("label", value=label, reason="the store has no such model", fix=f"use one of: {labels}")
+        reason = f"the {self.noun} has no such model"
+        raise StoreError("label", value=label, reason=reason, fix=f"use one of: {labels}")
 
     def to_bytes(self) -> bytes:
         """Serialise the document as JSON."""
-        mark = {
-            "layout": LAYOUT_VERSION,
-            "state": _READY if self.is_ready else _CREATING,
-            "n_items": self.n_items,
-            "chunk_items": self.chunk_items,
-            "item_rows": self.item_rows,
-            "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
-        }
-        mark |= {"items_digest": self.items_digest} if self.items_digest else {}
+        mark = {"layout": LAYOUT_VERSION, "state": _READY if self.is_ready else _CREATING}
+        mark |= self._mark | {"models": [one.to_dict() | {"attrs": {}} for one in self.layouts]}
         times = {"created": self.created, "updated": self.updated}
-        attributes = {"title": "embeddings of remote-sensing foundation models", **times, MARK: mark}
-        attributes |= {"request": self.request, "receipt": self.receipt}
+        attributes = {"title": self.title, **times, MARK: mark, "request": self.request, "receipt": self.receipt}
         content = group_document(attributes)
         if self.is_ready:
-            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self.metadata}
+            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": self._listed}
             mark["checksum"] = json_checksum(content)
         return json.dumps(content, indent=1).encode()
 
@@ -208,48 +193,75 @@ class Document:
     @classmethod
     def stamped(cls, content: bytes | None, mark: str) -> bytes:
         """Put a mark into the content of the root document, or begin one."""
-        return stamped_json(cls(chunk_items=1, item_rows=1).to_bytes() if content is None else content, mark)
+        return stamped_json(cls().to_bytes() if content is None else content, mark)
 
     @classmethod
-    def load(cls, location: Location) -> Document:
-        """Read the root document of a store."""
-        return ready(cls.find(location), location)
+    def load(cls, location: Location) -> Self:
+        """Read the root document of a store. Raises StoreError where there is none, or it was never finished."""
+        document = cls.find(location)
+        if document is None:
+            reason = "there is no store at this place"
+            fix = "check the path, or run a request with out= this path"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        if not document.is_ready:
+            reason = "it is being made, or its making was cut short: it holds no result yet"
+            fix = "wait for the run that makes it; if there is none, run the request again"
+            raise StoreError("store", value=location.name, reason=reason, fix=fix)
+        return document
 
     @classmethod
-    def find(cls, location: Location) -> Document | None:
+    def find(cls, location: Location) -> Self | None:
         """Read the root document if there is one, ready or not."""
         content = location.read(ROOT_KEY)
         return None if content is None else cls.of(content, location)
 
     @classmethod
-    def of(cls, content: bytes, location: Location) -> Document:
+    def of(cls, content: bytes, location: Location) -> Self:
         """Understand a root document."""
-        data, attributes, mark = of_kind(content, location, PLACES)
+        data, attributes, mark = _of_kind(content, location, cls.kind)
         try:
-            return cls._parsed(data, attributes, mark)
+            is_ready = mark["state"] == _READY
+            metadata = data["consolidated_metadata"]["metadata"] if is_ready else {}
+            sizes = mark["models"] if is_ready else ()
+            models = [one | {"attrs": metadata[one["label"]]["attributes"]["model"]} for one in sizes]
+            common = {name: attributes[name] for name in ("request", "receipt", "created", "updated")}
+            return cls._parsed(mark, models, metadata=metadata, is_ready=is_ready, **common)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"its {ROOT_KEY} lacks or garbles {error}"
-            fix = "restore the file, or make the store anew"
+            fix = f"restore the file, or make the {cls.noun} anew"
             raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
 
+
+@dataclass(frozen=True, kw_only=True)
+class Document(RootDocument[ModelLayout]):
+    """The root document of a store of places."""
+
+    chunk_items: int = 1
+    item_rows: int = 1
+    n_items: int = 0
+    items_digest: str = ""
+
+    kind: ClassVar[str] = PLACES
+    noun: ClassVar[str] = "store"
+    title: ClassVar[str] = "embeddings of remote-sensing foundation models"
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks of each model."""
+        return -(-self.n_items // self.chunk_items)
+
+    @property
+    def _mark(self) -> dict[str, Any]:
+        mark = {"n_items": self.n_items, "chunk_items": self.chunk_items, "item_rows": self.item_rows}
+        return mark | ({"items_digest": self.items_digest} if self.items_digest else {})
+
     @classmethod
-    def _parsed(cls, data: dict[str, Any], attributes: dict[str, Any], mark: dict[str, Any]) -> Document:
-        is_ready = mark["state"] == _READY
-        metadata = data["consolidated_metadata"]["metadata"] if is_ready else {}
-        layouts = []
-        for sizes in mark["models"] if is_ready else ():
-            group = metadata[sizes["label"]]["attributes"]
-            layouts.append(ModelLayout.from_dict(sizes | {"attrs": group["model"]}))
+    def _parsed(cls, mark: dict[str, Any], models: list[dict[str, Any]], **common: Any) -> Self:
         return cls(
+            layouts=tuple(map(ModelLayout.from_dict, models)),
             chunk_items=int(mark["chunk_items"]),
             item_rows=int(mark["item_rows"]),
             n_items=int(mark["n_items"]),
-            layouts=tuple(layouts),
-            request=attributes["request"],
-            receipt=attributes["receipt"],
-            metadata=metadata,
-            created=attributes["created"],
-            updated=attributes["updated"],
-            is_ready=is_ready,
             items_digest=str(mark.get("items_digest", "")),
+            **common,
         )

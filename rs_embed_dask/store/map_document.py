@@ -6,56 +6,37 @@ As with places, what is made or added becomes visible when this one key is repla
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from rs_embed_dask.errors import StoreError, StoreMismatchError
-from rs_embed_dask.store.checksum import json_checksum
-from rs_embed_dask.store.document import COPY_KEY, MAP, MARK, ROOT_KEY, group_document, now, of_kind, ready
-from rs_embed_dask.store.fence import stamped_json
-from rs_embed_dask.store.layout import LAYOUT_VERSION
+from rs_embed_dask.store.document import MAP, RootDocument
 from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_layout import MapGroup, MapLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.map_layout import Asked, TimeSpan
 
 __all__ = ["MapDocument", "Wanted"]
-
-_CREATING = "creating"
-_READY = "ready"
 
 Wanted: TypeAlias = "Mapping[tuple[str, str], Mapping[int, BlockSet]]"
 """The blocks that were asked for, by label and group, and by the number of the span."""
 
 
-@dataclass(frozen=True)
-class MapDocument:
-    """The content of the root document."""
+@dataclass(frozen=True, kw_only=True)
+class MapDocument(RootDocument[MapLayout]):
+    """The root document of a map."""
 
-    layouts: tuple[MapLayout, ...] = ()
     groups: Mapping[str, tuple[MapGroup, ...]] = field(default_factory=dict)
     spans: tuple[TimeSpan, ...] = ()
     wanted: Wanted = field(default_factory=dict)
-    request: dict[str, Any] = field(default_factory=dict)
-    receipt: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
-    created: str = field(default_factory=now)
-    updated: str = field(default_factory=now)
-    is_ready: bool = False
 
-    def layout(self, label: str) -> MapLayout:
-        """Find a model by its label."""
-        for one in self.layouts:
-            if one.label == label:
-                return one
-        labels = ", ".join(one.label for one in self.layouts) or "none"
-        raise StoreError("label", value=label, reason="the map has no such model", fix=f"use one of: {labels}")
+    kind: ClassVar[str] = MAP
+    noun: ClassVar[str] = "map"
+    title: ClassVar[str] = "maps of embeddings of remote-sensing foundation models"
 
     def group(self, label: str, name: str) -> MapGroup:
         """Find a group of a model."""
@@ -86,82 +67,28 @@ class MapDocument:
             groups[label] = tuple(listed)
         return replace(self, spans=tuple(spans), layouts=tuple(layouts), groups=groups, wanted=dict(wanted))
 
-    def to_bytes(self) -> bytes:
-        """Write the document."""
-        mark = {
-            "layout": LAYOUT_VERSION,
+    @property
+    def _mark(self) -> dict[str, Any]:
+        return {
             "kind": MAP,
-            "state": _READY if self.is_ready else _CREATING,
             "spans": [[first.isoformat(), stop.isoformat()] for first, stop in self.spans],
-            "models": [one.to_dict() | {"attrs": {}} for one in self.layouts],
             "groups": {label: [one.to_dict() for one in groups] for label, groups in self.groups.items()},
             "asked": _grouped(self.wanted),
         }
-        times = {"created": self.created, "updated": self.updated}
-        attributes = {"title": "maps of embeddings of remote-sensing foundation models", **times, MARK: mark}
-        attributes |= {"request": self.request, "receipt": self.receipt}
-        content = group_document(attributes)
-        if self.is_ready:
-            # Sorted by group, for Zarr loses children of a group that are not listed one after the other.
-            listed = dict(sorted(self.metadata.items(), key=lambda one: one[0].split("/")))
-            content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": listed}
-            mark["checksum"] = json_checksum(content)
-        return json.dumps(content, indent=1).encode()
 
-    def save(self, location: Location) -> Self:
-        """Replace the root document with this one: the moment at which a change becomes visible."""
-        saved = replace(self, updated=now())
-        content = saved.to_bytes()
-        location.write(ROOT_KEY, content)
-        if self.is_ready:
-            location.write(COPY_KEY, content)
-        return saved
+    @property
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        # Sorted by group, for Zarr loses children of a group that are not listed one after the other.
+        return dict(sorted(self.metadata.items(), key=lambda one: one[0].split("/")))
 
     @classmethod
-    def stamped(cls, content: bytes | None, mark: str) -> bytes:
-        """Put a mark into the content of the root document, or begin one."""
-        return stamped_json(cls().to_bytes() if content is None else content, mark)
-
-    @classmethod
-    def load(cls, location: Location) -> MapDocument:
-        """Read the root document of a map."""
-        return ready(cls.find(location), location)
-
-    @classmethod
-    def find(cls, location: Location) -> MapDocument | None:
-        """Read the root document if there is one, ready or not."""
-        content = location.read(ROOT_KEY)
-        return None if content is None else cls.of(content, location)
-
-    @classmethod
-    def of(cls, content: bytes, location: Location) -> MapDocument:
-        """Understand the root document of a map."""
-        data, attributes, mark = of_kind(content, location, MAP)
-        try:
-            return cls._parsed(data, attributes, mark)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"its {ROOT_KEY} lacks or garbles {error}"
-            fix = "restore the file, or make the map anew"
-            raise StoreError("store", value=location.name, reason=reason, fix=fix) from error
-
-    @classmethod
-    def _parsed(cls, data: dict[str, Any], attributes: dict[str, Any], mark: dict[str, Any]) -> MapDocument:
-        is_ready = mark["state"] == _READY
-        metadata = data["consolidated_metadata"]["metadata"] if is_ready else {}
-        models = mark["models"] if is_ready else []
+    def _parsed(cls, mark: dict[str, Any], models: list[dict[str, Any]], **common: Any) -> Self:
         return cls(
-            layouts=tuple(
-                MapLayout.from_dict(one | {"attrs": metadata[one["label"]]["attributes"]["model"]}) for one in models
-            ),
+            layouts=tuple(map(MapLayout.from_dict, models)),
             groups={label: tuple(map(MapGroup.from_dict, groups)) for label, groups in mark["groups"].items()},
             spans=tuple((dt.date.fromisoformat(first), dt.date.fromisoformat(stop)) for first, stop in mark["spans"]),
             wanted=_spread(mark["asked"]),
-            request=attributes["request"],
-            receipt=attributes["receipt"],
-            metadata=metadata,
-            created=attributes["created"],
-            updated=attributes["updated"],
-            is_ready=is_ready,
+            **common,
         )
 
 

@@ -14,10 +14,10 @@ from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Section, counted, page_html, page_text
 from rs_embed_dask.specs.ground import side_text
 from rs_embed_dask.store.document import MAP, Location, kind_of
-from rs_embed_dask.store.layout import RETRYABLE, Status
+from rs_embed_dask.store.layout import Status
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_store import MapStore
-from rs_embed_dask.store.status import FAILURES, StatusReport, reason_pattern, shown_counts, shown_model
+from rs_embed_dask.store.status import FAILURES, Outcomes, StatusReport, reason_pattern, shown_counts, shown_model
 from rs_embed_dask.store.store import Store
 from rs_embed_dask.store.target import located
 
@@ -49,7 +49,7 @@ class BlockReasons:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MapStatus:
+class MapStatus(Outcomes):
     """The outcome of every block of a map, at the time of the call.
 
     Parameters
@@ -75,16 +75,6 @@ class MapStatus:
     def n_blocks(self) -> int:
         """Number of blocks, over all models, groups and spans."""
         return sum(sum(counts.values()) for counts in self.counts.values())
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no block is pending for any model."""
-        return not any(counts.get(Status.PENDING) for counts in self.counts.values())
-
-    @property
-    def n_retryable(self) -> int:
-        """Number of failures that another try may fix, over all models."""
-        return sum(counts.get(code, 0) for counts in self.counts.values() for code in RETRYABLE)
 
     @property
     def positions(self) -> dict[str, str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import zarr
@@ -15,6 +14,7 @@ from zarr.storage import StorePath
 from rs_embed_dask.errors import StoreBusyError, StoreError
 from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.document import ROOT_KEY, Location, explained
+from rs_embed_dask.store.document_view import DocumentStore, DocumentView
 from rs_embed_dask.store.fence import fenced
 from rs_embed_dask.store.layout import POSITIONS, UNDONE, Status
 from rs_embed_dask.store.map_arrays import claim_map, fill_map, keep_positions, map_vacancy, top_up
@@ -37,51 +37,10 @@ _STATUS: Final = "status"
 _SCORES: Final = "scores.npz"
 
 
-class MapView:
+class MapView(DocumentView[MapDocument]):
     """A map as a reader sees it."""
 
-    def __init__(self, location: Location, document: MapDocument | None = None) -> None:
-        self._location = location
-        self._document_read = document
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._location.name!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_location": self._location, "_document_read": None, "_arrays": {}}
-
-    @property
-    def document(self) -> MapDocument:
-        """The root document."""
-        if self._document_read is None:
-            self._document_read = MapDocument.load(self._location)
-        return self._document_read
-
-    @property
-    def location(self) -> Location:
-        """The place."""
-        return self._location
-
-    @property
-    def target(self) -> Target:
-        """The place: an absolute path, a URL or a Zarr store object."""
-        return self._location.target
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The request."""
-        return self.document.request
-
-    @property
-    def receipt(self) -> dict[str, Any]:
-        """What it was made with."""
-        return self.document.receipt
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of the models, in the order they were added."""
-        return tuple(one.label for one in self.document.layouts)
+    documents = MapDocument
 
     @property
     def spans(self) -> tuple[TimeSpan, ...]:
@@ -201,12 +160,14 @@ class MapView:
         return None if mean is None or "table" not in facts else PositionTable.from_dict(facts["table"], mean)
 
 
-class MapStore(MapView):
+class MapStore(MapView, DocumentStore[MapDocument]):
     """A map that is written: made or opened by its class methods.
 
     It is small and picklable (its place and mode only) where its place is a path or a URL. Any process writes any
     block, each block one at a time; one client at a time adds spans, models and regions.
     """
+
+    repair = "restore it from a copy, or make the map anew"
 
     @classmethod
     def create(
@@ -240,36 +201,6 @@ class MapStore(MapView):
         with fenced(location, ROOT_KEY, MapDocument.stamped) as inside:
             document = fill_map(inside, claim_map(inside), asked, request=request, receipt=receipt or {})
         return cls(location, document)
-
-    @classmethod
-    def open(cls, target: Target, mode: Literal["r", "r+"] = "r") -> Self:
-        """Open a map and check that its arrays are there.
-
-        Raises
-        ------
-        StoreError
-            If there is no map, or if it is another program's, of another layout, half made or lacks an array.
-        """
-        if mode not in {"r", "r+"}:
-            reason = "a store is opened to read or to read and write"
-            raise StoreError("mode", value=mode, reason=reason, fix="use 'r' or 'r+'")
-        location = Location.of(target, read_only=mode == "r")
-        # Read as a reader: a writer's storage would make the folder of a mistyped path.
-        reading = replace(location, read_only=True)
-        document = MapDocument.load(reading)
-        missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
-        if missing:
-            reason, fix = f"{len(missing)} of its arrays are missing", "restore it from a copy, or make the map anew"
-            raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
-        if mode == "r+":
-            location.leftovers(remove=True)
-        return cls(location, document)
-
-    @classmethod
-    def exists(cls, target: Target) -> bool:
-        """Return whether there is a finished map at a place. Raises StoreError if there is something else."""
-        found = MapDocument.find(Location.of(target, read_only=True))
-        return found is not None and found.is_ready
 
     def write_block(self, key: BlockKey, result: BlockResult) -> None:
         """Write one block: idempotent, whole, the status last. Raises StoreError if it does not fit."""
@@ -348,19 +279,3 @@ class MapStore(MapView):
         """Change what the root document lists: the metadata of groups and arrays by path."""
         with self._changing() as (inside, document):
             self._renew(replace(document, metadata=change(dict(document.metadata))).save(inside))
-
-    @contextmanager
-    def _changing(self) -> Iterator[tuple[Location, MapDocument]]:
-        """Give the root document as it is now, and a place where it can be replaced."""
-        self._check_writable()
-        with fenced(self._location, ROOT_KEY, MapDocument.stamped) as inside:
-            yield inside, MapDocument.load(inside)
-
-    def _renew(self, document: MapDocument) -> None:
-        self._document_read = document
-        self._arrays = {}
-
-    def _check_writable(self) -> None:
-        if self._location.read_only:
-            fix = "open it with mode='r+'"
-            raise StoreError("store", value=self._location.name, reason="it was opened for reading", fix=fix)

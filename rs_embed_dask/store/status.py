@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILURES",
     "FrameGaps",
+    "Outcomes",
     "ReasonCount",
     "SceneCensus",
     "StatusReport",
@@ -251,8 +252,24 @@ def _dates(days: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.where(has_date, dates, np.datetime64("NaT", "ns"))
 
 
+class Outcomes:
+    """How many items or blocks of each model have which status."""
+
+    counts: dict[str, dict[Status, int]]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is pending for any model."""
+        return not any(counts.get(Status.PENDING) for counts in self.counts.values())
+
+    @property
+    def n_retryable(self) -> int:
+        """Number of failures that another try may fix, over all models."""
+        return sum(counts.get(code, 0) for counts in self.counts.values() for code in RETRYABLE)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class StatusReport:
+class StatusReport(Outcomes):
     """The outcome of every item of a store, at the time of the call.
 
     Parameters
@@ -287,16 +304,6 @@ class StatusReport:
     def n_items(self) -> int:
         """Number of items."""
         return self.store.n_items
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no item is pending for any model."""
-        return not any(counts.get(Status.PENDING) for counts in self.counts.values())
-
-    @property
-    def n_retryable(self) -> int:
-        """Number of failures that another try may fix, over all models."""
-        return sum(counts.get(code, 0) for counts in self.counts.values() for code in RETRYABLE)
 
     @cached_property
     def table(self) -> pd.DataFrame:

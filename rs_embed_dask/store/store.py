@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from rs_embed_dask.errors import StoreBusyError, StoreError
+from rs_embed_dask.errors import StoreBusyError
 from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.arrays import add_models, append_items, claim, fill, put_table, vacancy
 from rs_embed_dask.store.columns import by_group, put_columns
 from rs_embed_dask.store.document import ROOT_KEY, Document, Location
+from rs_embed_dask.store.document_view import DocumentStore
 from rs_embed_dask.store.fence import OvertakenError, fenced
 from rs_embed_dask.store.layout import POSITIONS, Status
 from rs_embed_dask.store.receipt import plain
@@ -23,7 +23,7 @@ from rs_embed_dask.store.view import StoreView
 from rs_embed_dask.store.writer import check_result, status_fence, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+    from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.layout import ChunkResult, Item, ModelLayout
@@ -34,12 +34,14 @@ _TRIES: Final = 20
 _PAUSE_S: Final = 0.5
 
 
-class Store(StoreView):
+class Store(StoreView, DocumentStore[Document]):
     """One Zarr v3 group: items, one group per model, and the receipt.
 
     A store is opened or created by its class methods. It is small and picklable (its place and mode only) where its
     place is a path or a URL. Any number of processes may write to it: each write is fenced against the others.
     """
+
+    repair = "verify the store with repair=True, or restore it from a copy"
 
     @classmethod
     def create(
@@ -82,50 +84,8 @@ class Store(StoreView):
         return cls(location, document)
 
     @classmethod
-    def open(cls, target: Target, mode: Literal["r", "r+"] = "r") -> Self:
-        """Open a store and check that its arrays are there.
-
-        Parameters
-        ----------
-        target : str, path-like or zarr store
-            Its place.
-        mode : {"r", "r+"}, default "r"
-            Read only, or read and write.
-
-        Raises
-        ------
-        StoreError
-            If there is no store, or if it is another program's, has another layout, is incomplete or lacks an array, or
-            if its numbers cannot be right.
-        """
-        if mode not in {"r", "r+"}:
-            reason = "a store is opened to read or to read and write"
-            raise StoreError("mode", value=mode, reason=reason, fix="use 'r' or 'r+'")
-        location = Location.of(target, read_only=mode == "r")
-        # Opened read-only at first: writable storage would create the folder of a mistyped path.
-        reading = replace(location, read_only=True)
-        document = Document.load(reading)
-        missing = reading.missing([f"{path}/{ROOT_KEY}" for path in document.metadata])
-        if missing:
-            fix = "verify the store with repair=True, or restore it from a copy"
-            reason = f"{len(missing)} of its arrays are missing"
-            raise StoreError("store", value=f"{location.name}/{missing[0]}", reason=reason, fix=fix)
-        check_document(reading, document)
-        if mode == "r+":
-            location.leftovers(remove=True)
-        return cls(location, document)
-
-    @classmethod
-    def exists(cls, target: Target) -> bool:
-        """Return whether there is a finished store at a place.
-
-        Raises
-        ------
-        StoreError
-            If there is a root document that is not ours.
-        """
-        document = Document.find(Location.of(target, read_only=True))
-        return document is not None and document.is_ready
+    def _check(cls, location: Location, document: Document) -> None:
+        check_document(location, document)
 
     @classmethod
     def check_vacant(cls, target: Target) -> None:
@@ -268,18 +228,6 @@ class Store(StoreView):
                 if not left:
                     raise
                 time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311  so that two do not overtake each other for ever
-
-    @contextmanager
-    def _changing(self) -> Iterator[tuple[Location, Document]]:
-        """Give the root document as it is now, and a place where it can be replaced."""
-        self._check_writable()
-        with fenced(self._location, ROOT_KEY, Document.stamped) as inside:
-            yield inside, Document.load(inside)
-
-    def _check_writable(self) -> None:
-        if self._location.read_only:
-            fix = "open it with mode='r+'"
-            raise StoreError("store", value=self._location.name, reason="it was opened for reading", fix=fix)
 
 
 def _are_dicts(*values: object) -> bool:

@@ -12,6 +12,7 @@ from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.specs.positions import PositionTable
 from rs_embed_dask.store.columns import differing_columns
 from rs_embed_dask.store.document import ITEMS, Document, explained
+from rs_embed_dask.store.document_view import DocumentView
 from rs_embed_dask.store.items import ItemColumns, ItemMatch, continued, decoded_items, matched, rows_of, strange_rows
 from rs_embed_dask.store.layout import POSITIONS, STATUS, UNDONE, Status
 from rs_embed_dask.store.lease import ALL_CHUNKS
@@ -22,99 +23,50 @@ from rs_embed_dask.store.writer import Chunk, read_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set as AbstractSet
 
-    from rs_embed_dask.store.document import Location, Target
     from rs_embed_dask.store.layout import Item, ModelLayout
     from rs_embed_dask.store.lease import ChunkRange
 
 __all__ = ["StoreView"]
 
 
-class StoreView:
-    """A store as a reader sees it."""
+class StoreView(DocumentView[Document]):
+    """A store of places as a reader sees it."""
 
-    def __init__(self, location: Location, document: Document | None = None) -> None:
-        self._location = location
-        self._document_read = document
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._location.name!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_location": self._location, "_document_read": None, "_arrays": {}}
-
-    @property
-    def _document(self) -> Document:
-        if self._document_read is None:
-            self._document_read = Document.load(self._location)
-        return self._document_read
-
-    def reload(self) -> None:
-        """Look at what other runs have changed meanwhile."""
-        self._renew(Document.load(self._location))
-
-    def _renew(self, document: Document) -> None:
-        self._document_read = document
-        self._arrays.clear()
-
-    @property
-    def location(self) -> Location:
-        """The place."""
-        return self._location
-
-    @property
-    def target(self) -> Target:
-        """The place: an absolute path, a URL or a Zarr store object."""
-        return self._location.target
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The request."""
-        return self._document.request
-
-    @property
-    def receipt(self) -> dict[str, Any]:
-        """What the store was made with."""
-        return self._document.receipt
+    documents = Document
 
     @property
     def created(self) -> str:
         """When the store was created, UTC."""
-        return self._document.created
+        return self.document.created
 
     @property
     def updated(self) -> str:
         """When items, models or the receipt last changed, UTC."""
-        return self._document.updated
+        return self.document.updated
 
     @property
     def n_items(self) -> int:
         """Number of items."""
-        return self._document.n_items
+        return self.document.n_items
 
     @property
     def chunk_items(self) -> int:
         """Rows of one chunk."""
-        return self._document.chunk_items
+        return self.document.chunk_items
 
     @property
     def n_chunks(self) -> int:
         """Number of chunks of each model."""
-        return self._document.n_chunks
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of the models, in the order they were added."""
-        return tuple(layout.label for layout in self._document.layouts)
+        return self.document.n_chunks
 
     @property
     def layouts(self) -> tuple[ModelLayout, ...]:
         """The models."""
-        return self._document.layouts
+        return self.document.layouts
 
     def layout(self, label: str) -> ModelLayout:
         """Find a model by its label."""
-        return self._document.layout(label)
+        return self.document.layout(label)
 
     def span(self, chunk: int) -> tuple[int, int]:
         """First row of a chunk and the row after its last."""
@@ -142,7 +94,7 @@ class StoreView:
 
     def match_items(self, items: Iterable[Item]) -> ItemMatch:
         """Compare a request's items with the store's, by place and span."""
-        digest, count = self._document.items_digest, self.n_items
+        digest, count = self.document.items_digest, self.n_items
         # A million keys take seconds, and most calls that find a store ask for what it was made from, or for more.
         if digest and isinstance(items, ItemColumns):
             first = items if len(items) == count else items.take(slice(0, count))
@@ -159,12 +111,12 @@ class StoreView:
 
     def differing_columns(self, items: ItemColumns, rows: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """Return the columns of a request that the store lacks, or has with other values in these rows."""
-        return differing_columns(self._location, self._document, items.columns, rows=rows)
+        return differing_columns(self._location, self.document, items.columns, rows=rows)
 
     def chunk(self, chunk: int, label: str, *, keys: np.ndarray[Any, Any] | None = None) -> Chunk:
         """Find the arrays of one chunk and model, and read the keys of its items unless they are given."""
         layout, span = self.layout(label), self.span(chunk)
-        names = [field.name for field in layout.fields if f"{label}/{field.name}" in self._document.metadata]
+        names = [field.name for field in layout.fields if f"{label}/{field.name}" in self.document.metadata]
         arrays = {name: self._array(label, name) for name in names}
         own = self.values(ITEMS, "key", span) if keys is None else keys[slice(*span)]
         return Chunk(arrays, layout, *span, self._location.name, own)
@@ -180,7 +132,7 @@ class StoreView:
 
     def _all_rows(self, group: str, name: str) -> np.ndarray[Any, Any] | None:
         """Read a whole array of small chunks at once, which Zarr takes a millisecond each for; None if it must."""
-        document = self._document
+        document = self.document
         if group == ITEMS and name in {"key", "id"}:
             keys = [f"{ITEMS}/{name}/c/{shard}" for shard in range(-(-self.n_items // document.item_rows))]
             shards, chunks = self._location.read_all(keys), document.item_rows // self.chunk_items
@@ -197,15 +149,15 @@ class StoreView:
 
     def has(self, group: str, name: str) -> bool:
         """Return whether there is an array: stores of earlier versions lack some."""
-        return f"{group}/{name}" in self._document.metadata
+        return f"{group}/{name}" in self.document.metadata
 
     def _array(self, group: str, name: str) -> zarr.Array[Any]:
         path = f"{group}/{name}"
         if path in self._arrays:
             return self._arrays[path]
         if group != ITEMS:
-            self._document.layout(group)
-        metadata = self._document.metadata
+            self.document.layout(group)
+        metadata = self.document.metadata
         if path not in metadata:
             names = ", ".join(one.partition("/")[2] for one in metadata if one.startswith(f"{group}/"))
             raise StoreError("array", value=path, reason="the store has no such array", fix=f"use one of {names}")

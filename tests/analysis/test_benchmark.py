@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as theirs
+from sklearn.ensemble import RandomForestRegressor
 
 import rs_embed_dask as rs
 from rs_embed_dask.analysis import folds as folds_module
 from rs_embed_dask.analysis.metrics import Scoring, scored
 from rs_embed_dask.analysis.probes import PROBES, Lesson, predicted
 from rs_embed_dask.analysis.tasks import label_table, task_of
-from rs_embed_dask.analysis.vectors import sphere_m
+from rs_embed_dask.analysis.vectors import items_of, sphere_m
 from rs_embed_dask.errors import SpecError, StoreError, UnknownNameError
 from rs_embed_dask.specs import TemporalSpec
+from rs_embed_dask.store.reader import tree_of
 from tests.analysis.made import made_run
 
 SIDE, STEP, LENGTH_M = 12, 0.02, 15_000.0
@@ -220,6 +224,24 @@ def test_years_and_spans_of_a_place_stay_together(tmp_path):
     assert set(folds) == {1}
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_places_of_many_years_are_divided_or_refused(tmp_path, count):
+    random = np.random.default_rng(9)
+    years = tuple(TemporalSpec.year(year) for year in range(2010, 2022))
+    vectors = random.normal(size=(count * len(years), 3))
+    run = made_run(tmp_path / "f.zarr", {"a": vectors}, LONLAT[:count], spans=years)
+    index = items_of(tree_of(run)).index
+    labels = pd.Series(random.normal(size=len(index)), index=index, name="y")
+    for scheme in ("random", "blocks"):
+        if count == 1:
+            with pytest.raises(SpecError, match="there is one place"):
+                rs.benchmark(run, labels, probes="knn", folds=scheme)
+        else:
+            told = rs.benchmark(run, labels, probes="knn", folds=scheme)
+            assert set(told.table["groups"]) == {count}
+    assert np.isfinite(rs.benchmark(run, labels, probes="knn", folds="years").scores["value"]).all()
+
+
 def test_labels_are_found_by_id_and_by_place(landscape):
     items = anywhere(np.array([4.0, 5.0]), np.array([50.0, 51.0]))
     by_place = label_table(pd.DataFrame({"lon": [5.0, 4.000001], "lat": [51.0, 50.0], "y": [2.0, 1.0]}), items)
@@ -247,6 +269,25 @@ def test_what_cannot_be_benchmarked_is_said(landscape, tmp_path):
         rs.benchmark(landscape, "linear", probes="knn", folds="years")
     with pytest.raises(SpecError, match="hold all places"):
         rs.benchmark(landscape, "linear", probes="knn", folds={"blocks": 1e7})
+    for scheme, side in {"blocks": 0, "degrees": -1}.items():
+        with pytest.raises(SpecError, match="a block has a side"):
+            rs.benchmark(landscape, "linear", probes="knn", folds={scheme: side})
     far = made_run(tmp_path / "far.zarr", {"b": np.ones((3, 2))}, LONLAT[:3] + 5)
     with pytest.raises(StoreError, match="km apart"):
         rs.benchmark([landscape, far], "linear")
+
+
+def test_forests_leave_the_filters_of_warnings_as_they_were(monkeypatch):
+    """Threads of scikit-learn 1.9 set them aside at once and may leave none, after which every tree would warn."""
+    original = RandomForestRegressor.fit
+
+    def careless(self, *given):
+        grown = original(self, *given)
+        warnings.resetwarnings()
+        return grown
+
+    monkeypatch.setattr(RandomForestRegressor, "fit", careless)
+    before, numbers = list(warnings.filters), np.arange(12.0)
+    assert before
+    predicted("regression", "forest", Lesson(numbers[:, None], numbers, numbers[:, None], 0))
+    assert warnings.filters == before

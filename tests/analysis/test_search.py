@@ -14,6 +14,7 @@ from rs_embed_dask.maps.scores import ScoreSums
 from rs_embed_dask.maps.scoring import BlockScore, ScoreBook, ZoneSample
 from rs_embed_dask.maps.windows import Tiling
 from rs_embed_dask.specs.ground import project
+from rs_embed_dask.specs.positions import OWN_SURROUNDINGS
 from tests.analysis.samples import FLOAT, ZONES, random_map, random_run
 from tests.store.map_samples import SIDE, make_map, square
 from tests.store.samples import GRID, fill_store, make_store
@@ -147,6 +148,11 @@ def test_positions_that_were_kept_are_told_with_their_share(tmp_path):
     store.keep_scores("float", book.to_bytes(), over=None)
     store.update_receipt(positions={"float": {"removed": True, "statement": "positions removed, as asked"}})
     rs.search(path, np.ones(6), k=1)  # warns of nothing
+    without = (
+        f"positions kept: every token is {OWN_SURROUNDINGS}"  # there are no windows whose positions could be in it
+    )
+    store.update_receipt(positions={"float": {"removed": False, "statement": without}})
+    rs.search(path, np.ones(6), k=1)
     store.update_receipt(positions={"float": {"removed": False, "statement": "positions kept, as asked"}})
     told = r"tokens of float \(positions kept, as asked\), and explain 100\.0% of what varies in this map"
     with pytest.warns(UserWarning, match=told):

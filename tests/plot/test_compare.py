@@ -180,3 +180,15 @@ def test_what_cannot_be_compared_says_why(store):
         compare({"nowhere": xr.DataArray(np.zeros((2, 3, 3)), dims=("dim", "y", "x"))})
     with pytest.raises(SpecError, match="columns"):
         compare(store, ["fine"], columns=0)
+
+
+def test_a_text_in_place_of_a_grid_is_a_blank_panel_that_says_it(store):
+    grid = item_grid(store, "fine", 0)
+    figure = compare({"away": "its weights are not on this machine: they are restricted", "fine": grid}, scene=SCENE)
+    assert titles(figure) == ["the scene", "away", "fine"]
+    away = figure.axes[1]
+    assert away.texts[-1].get_text() == "its weights are not on this machine:\nthey are restricted"
+    assert not away.collections
+    assert (*away.get_xlim(), *away.get_ylim()) == EXTENT
+    with pytest.raises(SpecError, match=r"none of them has a grid\. Fix: give at least one"):
+        compare({"away": "no weights"})

@@ -25,15 +25,18 @@ import urllib3
 
 from rs_embed_dask.errors import AccessError, ProviderError, TransientError, redact
 from rs_embed_dask.imagery.dates import Span
+from rs_embed_dask.providers import vicinity
 from rs_embed_dask.providers.addresses import JudgedAdapter, absolute, joined, judge
 from rs_embed_dask.providers.connections import PIECE_BYTES, body_of
 from rs_embed_dask.providers.http import KeyedLinks
 from rs_embed_dask.providers.reach import no_connection
+from rs_embed_dask.providers.registry import gate
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, RetryPolicy, asked_wait_s, retried
 from rs_embed_dask.providers.stac.areas import Areas
 from rs_embed_dask.providers.stac.items import WORLD, Box, StacItem, distinct, parse_item
 from rs_embed_dask.providers.stac.pages import Ask, SearchStep, landing_fault, page_fault, pages, search_step
 from rs_embed_dask.providers.stac.query import Query
+from rs_embed_dask.providers.vicinity import SearchMade
 
 __all__ = ["Query", "document", "find", "sample"]
 
@@ -41,6 +44,8 @@ PAGE: Final = 250
 MOST_ANSWERS: Final = 256
 MOST_ITEMS: Final = 50_000
 ANSWER_LASTS_S: Final = 600.0
+SEARCHES_AT_ONCE: Final = 16
+"""Areas of one run that its processes search at a time, together."""
 # an item that lies across the antimeridian may be listed on either side of it; the widest tiles here reach so far
 NEAR_ANTIMERIDIAN_DEG: Final = 12.0
 SLIVER_DEG: Final = 1e-3
@@ -59,8 +64,15 @@ MOST_ANSWER_BYTES: Final = 2**25
 
 def find(query: Query) -> tuple[StacItem, ...]:
     """Return the items that answer a query, each once, in order of time and id."""
-    area = _AREAS.around(query)
+    area = _planned(query) or _AREAS.around(query)
     return _ANSWERS.get(query) if area is None else _AREAS.among(area, _ANSWERS.get(area), query.boxes[0])
+
+
+def _planned(query: Query) -> Query | None:
+    """Return the search for the area that a run has planned around a place."""
+    area = vicinity.current()
+    is_inside = area is not None and len(query.boxes) == 1 and area.holds(query.boxes[0])
+    return replace(query, boxes=(area.box,), board=area.board) if area is not None and is_inside else None
 
 
 def sample(
@@ -105,7 +117,7 @@ class _Answers:
             with lock:
                 stored = self._answers.get(query)
                 if stored is None or time.monotonic() - stored[0] > ANSWER_LASTS_S:
-                    stored = (time.monotonic(), _ask(query))
+                    stored = (time.monotonic(), _asked_by_one(query))
                     self._keep(query, stored)
                 return stored[1]
         finally:
@@ -127,16 +139,35 @@ _ANSWERS: Final = _Answers()
 _AREAS: Final = Areas()
 
 
+def _asked_by_one(query: Query) -> tuple[StacItem, ...]:
+    """Ask, or take the answer that another process of the run has left, or is about to."""
+    if query.board is None:
+        return _ask(query)
+    with gate(f"searches {int(query.digest, 16) % SEARCHES_AT_ONCE}", 1):
+        items: tuple[StacItem, ...] | None = query.board.get(query.digest)
+        if items is None:
+            items = _ask(query)
+            query.board.put(query.digest, items)
+    return items
+
+
 def _ask(query: Query) -> tuple[StacItem, ...]:
     fault: ProviderError
+    boxes = _sides(query.boxes)
     try:
-        listed = [item for box in _sides(query.boxes) for item in _search(query, box)]
+        answers = [page for box in boxes for page in _search(query, box)]
     except pystac_client.exceptions.APIError as error:
         fault = _failed(query, getattr(error, "status_code", None), str(error))
     else:
-        items = (_understood(item, query) for item in listed)
+        _note(query, boxes, answers)
+        items = (_understood(item, query) for page in answers for item in page)
         return distinct(item for item in items if item.fault or _fits(item, query))
     raise fault
+
+
+def _note(query: Query, boxes: tuple[Box, ...], answers: list[list[Any]]) -> None:
+    days, listed = (str(query.span.start), str(query.span.end)), sum(map(len, answers))
+    vicinity.note(SearchMade(query.url, query.collections, boxes, *days, items=listed, pages=len(answers)))
 
 
 def _understood(item: Any, query: Query) -> StacItem:
@@ -234,13 +265,13 @@ def _line(text: str) -> str:
     return redact(" ".join(text.split()))[:200]
 
 
-def _search(query: Query, box: Box) -> list[Any]:
-    """Return the items that an API lists for a box, page after page; by GET where it does not take a POST."""
+def _search(query: Query, box: Box) -> list[list[Any]]:
+    """Return the pages of items that an API lists for a box; by GET where it does not take a POST."""
     ask, step, filters = _client(query.url, query.retry, query.keyed)
     for method in dict.fromkeys((step.method, "GET")):
         first = replace(step, method=method, parameters=_parameters(query, box, method, filters=filters))
         try:
-            return [item for page in pages(first, ask) for item in page]
+            return list(pages(first, ask))
         except pystac_client.exceptions.APIError as error:
             if method == "GET" or getattr(error, "status_code", None) not in WITHOUT_POST:
                 raise
