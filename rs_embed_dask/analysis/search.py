@@ -15,6 +15,7 @@ from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.base import whole
 from rs_embed_dask.specs.ground import WGS84, project
+from rs_embed_dask.specs.positions import NO_WINDOWS
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.export.items import any_fields, is_run
 from rs_embed_dask.store.tables import outlines, place_index
@@ -138,5 +139,5 @@ def _number(span: int | str | None) -> int | None:
 
 def positions_kept(fields: tuple[MapField, ...]) -> str:
     """Return what was done about the positions of windows if they are still in the vectors, else an empty text."""
-    first = fields[0] if fields else None
-    return "" if first is None or not first.positions.startswith("positions kept") else first.positions
+    told = fields[0].positions if fields else ""
+    return told if told.startswith("positions kept") and NO_WINDOWS not in told else ""

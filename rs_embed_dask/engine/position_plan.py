@@ -11,7 +11,7 @@ from rs_embed_dask.engine.positions import FIRST_ITEMS, LEAST, OF_ITEMS, Decisio
 from rs_embed_dask.errors import PlanError, SpecError, StoreError, StoreMismatchError
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs import PointBuffer
-from rs_embed_dask.specs.positions import KEPT, MEASURED, MODES, PASSED, REMOVED, PositionTable
+from rs_embed_dask.specs.positions import KEPT, MEASURED, MODES, NO_WINDOWS, PASSED, REMOVED, PositionTable
 from rs_embed_dask.store import ItemColumns, MapView, Status, Store
 from rs_embed_dask.store.document import MAP, Location, kind_of
 
@@ -127,7 +127,7 @@ def _has_windows(one: Chosen) -> bool:
 
 def _without_windows(label: str, *, is_refused: bool) -> PositionPlan:
     """Keep what has no windows; refuse it where positions are to be removed from every model."""
-    why = "every vector is computed from its own surroundings, or was published"
+    why = f"every vector is {NO_WINDOWS}, or was published"
     if is_refused:
         fix = "use positions='auto', which leaves such models as they are, or leave the model out"
         raise PlanError(f"positions of {label}", value=REMOVED, reason=f"its tokens have none: {why}", fix=fix)

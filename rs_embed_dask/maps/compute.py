@@ -30,6 +30,7 @@ from rs_embed_dask.maps.request import MapRun
 from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
+from rs_embed_dask.specs.positions import NO_WINDOWS
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.accessor import REPORT
 from rs_embed_dask.store.document import now
@@ -245,7 +246,7 @@ class _Making:
     def _decision(self, one: MapModel, table: PositionTable | None, mode: str) -> Decision:
         if self._run.has_windows(one):
             return decide(table, mode)
-        return Decision(False, "positions kept: every token is computed from its own surroundings")
+        return Decision(False, f"positions kept: every token is {NO_WINDOWS}")
 
     def _lattices(self, work: MapPass) -> dict[str, Lattice]:
         group = MapGroup.from_dict(work.lattice.to_dict())

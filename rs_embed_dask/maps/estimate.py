@@ -24,6 +24,7 @@ from rs_embed_dask.maps.stream import bands
 from rs_embed_dask.maps.windows import BlockIndex
 from rs_embed_dask.providers.handed import HandsOn
 from rs_embed_dask.show.tables import counted
+from rs_embed_dask.specs.positions import NO_WINDOWS
 
 if TYPE_CHECKING:
     from rs_embed_dask.engine.recipe import ReadGroup
@@ -175,7 +176,7 @@ def _first_windows(run: MapRun, one: MapModel, works: Mapping[str, MapPass]) -> 
 def _positions(run: MapRun, one: MapModel, first: int) -> str:
     """Say what will happen to positions, in the words of `decide` where that is known."""
     if not run.has_windows(one):
-        return "kept: every token is computed from its own surroundings"
+        return f"kept: every token is {NO_WINDOWS}"
     if not _needs_first(run, one):
         return decide(run.tables.get(one.label), run.wanted.mode).statement.removeprefix("positions ")
     how = "removed, as asked" if run.wanted.mode == "removed" else "removed where they explain more than 1 %"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AUTO", "KEPT", "MEASURED", "MODES", "PASSED", "REMOVED", "PositionTable", "positions_given"]
+__all__ = ["AUTO", "KEPT", "MEASURED", "MODES", "NO_WINDOWS", "PASSED", "REMOVED", "PositionTable", "positions_given"]
 
 AUTO: Final = "auto"
 KEPT: Final = "kept"
@@ -30,6 +30,8 @@ REMOVED: Final = "removed"
 MODES: Final = (AUTO, REMOVED, KEPT)
 MEASURED: Final = "measured"
 PASSED: Final = "passed"
+NO_WINDOWS: Final = "computed from its own surroundings"
+"""How it is said of a model that its vectors have no place in a window, which could be in them."""
 
 _AXES: Final = 3
 _OFF_CENTRE: Final = 1e-3

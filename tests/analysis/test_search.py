@@ -147,6 +147,9 @@ def test_positions_that_were_kept_are_told_with_their_share(tmp_path):
     store.keep_scores("float", book.to_bytes(), over=None)
     store.update_receipt(positions={"float": {"removed": True, "statement": "positions removed, as asked"}})
     rs.search(path, np.ones(6), k=1)  # warns of nothing
+    surroundings = "positions kept: every token is computed from its own surroundings"
+    store.update_receipt(positions={"float": {"removed": False, "statement": surroundings}})
+    rs.search(path, np.ones(6), k=1)  # nor here: there are no windows
     store.update_receipt(positions={"float": {"removed": False, "statement": "positions kept, as asked"}})
     told = r"tokens of float \(positions kept, as asked\), and explain 100\.0% of what varies in this map"
     with pytest.warns(UserWarning, match=told):
