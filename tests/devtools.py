@@ -106,23 +106,6 @@ class Page:
             " return [b.x, b.y, b.width, b.height]; })()"
         )
 
-    def click(self, x, y):
-        """Move the mouse to a point; a frame later, press and release it.
-
-        Both at once: while a page draws slowly, what comes one after the other is taken for a long press.
-        """
-        self.js(
-            f"""(async () => {{
-              const [x, y] = [{x}, {y}], target = document.elementFromPoint(x, y);
-              const at = {{clientX: x, clientY: y, bubbles: true, pointerType: 'mouse', pointerId: 1, isPrimary: true}};
-              const act = (kind, more) => target.dispatchEvent(new PointerEvent('pointer' + kind, {{...at, ...more}}));
-              act('move', {{button: -1, buttons: 0}});
-              await new Promise(requestAnimationFrame);
-              act('down', {{button: 0, buttons: 1}});
-              act('up', {{button: 0, buttons: 0}});
-            }})()"""
-        )
-
     def press(self, text):
         """Click the button with this text."""
         self.js(f"[...document.querySelectorAll('button')].find(b => b.innerText === {json.dumps(text)}).click()")

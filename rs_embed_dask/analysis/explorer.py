@@ -110,6 +110,7 @@ class Explorer:
         self._tiles, self._colours = tiles, _layer(tiles)
         view = dict(zip(("longitude", "latitude", "zoom"), view_of(tiles, height), strict=True))
         options: dict[str, Any] = {"basemap": basemap, "view_state": view, "show_side_panel": False}
+        options["_has_click_handlers"] = True  # from the start: what is sent while a page still loads may be lost
         self.map = _offline_map()([self._colours], height=height, **options)
         self.map.on_click(lambda place: self.click(*place))
         self._told, self._listed = ipywidgets.HTML(_NO_MAP), ipywidgets.HTML()
