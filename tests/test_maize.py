@@ -267,7 +267,9 @@ def test_models_that_cannot_run_are_told_with_the_reason(table, tmp_path):
     assert [spec.id for spec in able] == ["bandstats"]
     assert "the file is not on this machine" in reasons["prithvi-tiny-TL"]
     assert "licence" in reasons["satmae"]
-    assert "no provider serves it" in reasons["satvision"]
+    (verdict,) = rs.can_run(vectors.places(table)[:1], models=["satvision"], provider="synthetic").verdicts
+    assert not verdict.ok
+    assert reasons["satvision"] == f"{verdict.reason}. Fix: {verdict.fix}"
     _, reasons = vectors.judged(table, "synthetic", ["satmae"], accept_licence=True)
     assert "the file is not on this machine" in reasons["satmae"]
     untrained = rs.ModelSpec("prithvi", variant="tiny-TL", weights="random")
@@ -389,7 +391,9 @@ def test_without_an_export_the_vectors_are_computed(run, table, files, folder, m
     first = rs.PointBuffer(table["lon"].iloc[0], table["lat"].iloc[0], buffer_m=320)
     assert asked["spatials"][0] == first
     assert (asked["provider"], asked["out"]) == ("synthetic", folder / "vectors.zarr")
-    assert "without satvision: no provider serves it. Fix: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "without satvision: " in said
+    assert "with bandstats\n" in said
 
 
 def test_what_is_refused_ends_the_command_with_its_reason(files, folder, capsys):

@@ -107,12 +107,7 @@ class Plan:
             ("items", f"{self._items_text()} in {counted(figures.chunks, 'chunk')} of {self.chunk_items}"),
             *([("provider", self.request.provider.name)] if self.recipe.groups else []),
         ]
-        for group in self.recipe.groups:
-            labels = ", ".join(dict.fromkeys(need.label for need in group.needs))
-            named = dict(getattr(self.request.provider, "collections", ())).get(group.sensor)
-            sensor = f"{group.sensor} ({named})" if named else group.sensor
-            where = f"{sensor}{f', {group.fetch.orbit}' if group.fetch.orbit else ''} at {group.resolution_m:g} m"
-            rows.append(("read", f"{where}: {', '.join(group.bands)} for {labels}"))
+        rows += [("read", self.recipe.read_text(group)) for group in self.recipe.groups]
         rows += [("read", f"{entry.label} from {entry.reader.place}") for entry in self.recipe.products]
         for layout in self.layouts:
             shape = (layout.dim, *(layout.grid_shape or ()))

@@ -172,6 +172,13 @@ class Recipe:
         """The models by label."""
         return {entry.label: entry for entry in self.models}
 
+    def read_text(self, group: ReadGroup) -> str:
+        """Say what a group reads, for which models, and from which collection where the provider has its own."""
+        named = dict(getattr(self.provider, "collections", ())).get(group.sensor)
+        orbit = f", {group.fetch.orbit}" if group.fetch.orbit else ""
+        where = f"{group.sensor}{f' ({named})' if named else ''}{orbit} at {group.resolution_m:g} m"
+        return f"{where}: {', '.join(group.bands)} for {', '.join(dict.fromkeys(need.label for need in group.needs))}"
+
     def services(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Return the hosts that every read for some models asks."""
         needed = frozenset(labels)

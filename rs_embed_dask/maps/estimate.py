@@ -27,7 +27,6 @@ from rs_embed_dask.show.tables import counted
 from rs_embed_dask.specs.positions import OWN_SURROUNDINGS
 
 if TYPE_CHECKING:
-    from rs_embed_dask.engine.recipe import ReadGroup
     from rs_embed_dask.maps.lattice import Lattice
     from rs_embed_dask.maps.passes import MapModel
     from rs_embed_dask.maps.request import MapRun
@@ -214,13 +213,9 @@ def _sources(run: MapRun, labels: tuple[str, ...]) -> tuple[str, ...]:
     groups = [run.recipe.groups[number].only(labels) for visit in run.recipe.visits(labels) for number in visit]
     products = [entry for label, entry in run.recipe.product.items() if label in labels]
     return (
-        *(f"{one.sensor} at {one.resolution_m:g} m: {', '.join(one.bands)} for {_users(one)}" for one in groups),
+        *map(run.recipe.read_text, groups),
         *(f"{one.label} from {one.reader.place}" for one in products),
     )
-
-
-def _users(group: ReadGroup) -> str:
-    return ", ".join(dict.fromkeys(need.label for need in group.needs))
 
 
 def _shared(provider: Provider, read: Read, lattice: Lattice, *, tile: BlockIndex, blocks: int) -> Estimate:

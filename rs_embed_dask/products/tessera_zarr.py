@@ -125,7 +125,7 @@ class TesseraZarr:
             for number in zones_of(np.arange(math.floor(west), math.floor(east) + 1.0)).tolist()
         )
         tiles = [
-            _ZoneTile(number, zone, zone.years.index(year))
+            _ZoneTile(number, zone, zone.years.index(year), self.place)
             for number in numbers
             if (zone := _zone(self.mirror, self.folder, number)) is not None and year in zone.years
         ]
@@ -150,6 +150,7 @@ class _ZoneTile:
     number: int
     zone: TesseraZone
     at: int
+    place: str
 
     is_final = True
 
@@ -178,7 +179,11 @@ class _ZoneTile:
         top, left = int(rows.min()), int(columns.min())
         window = slice(top, int(rows.max()) + 1), slice(left, int(columns.max()) + 1)
         here = rows - top, columns - left
-        scale = self.zone.scales[self.at, *window][here]
-        if not ((scale > 0) & (scale < LARGEST_SCALE)).any():
-            return np.full((DIM, len(rows)), np.nan, np.float32)
-        return decoded(self.zone.embeddings[self.at, :, *window][:, *here], scale)
+        try:
+            scale = self.zone.scales[self.at, *window][here]
+            if not ((scale > 0) & (scale < LARGEST_SCALE)).any():
+                return np.full((DIM, len(rows)), np.nan, np.float32)
+            stored = self.zone.embeddings[self.at, :, *window][:, *here]
+        except (ValueError, RuntimeError) as error:  # of the library, about what a shard holds
+            raise damaged(f"{self.place}/{self.name}", f"a shard of it cannot be decoded ({error})") from error
+        return decoded(stored, scale)

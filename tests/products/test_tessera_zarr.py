@@ -171,6 +171,18 @@ def test_a_group_that_is_no_such_group_is_refused(tmp_path, attributes):
         rs.get_embedding(from_zarr(tmp_path), spatial=A_BOX, temporal=YEAR)
 
 
+@pytest.mark.parametrize("part", [slice(100, 400), slice(-40, None)], ids=["a chunk", "the index"])
+def test_a_damaged_shard_is_told(tmp_path, part):
+    mirrors.tessera_zarr(tmp_path, "v1", {"utm31": "A"})
+    for shard in (tmp_path / "zarr/v1/utm31/embeddings/c").rglob("*"):
+        if shard.is_file():
+            data = bytearray(shard.read_bytes())
+            data[part] = bytes(byte ^ 0xFF for byte in data[part])
+            shard.write_bytes(bytes(data))
+    with pytest.raises(ProviderError, match=r"utm31.*a shard of it cannot be decoded"):
+        rs.get_embedding(from_zarr(tmp_path), spatial=A_BOX, temporal=YEAR)
+
+
 def test_a_group_without_its_arrays_is_refused(tmp_path):
     zarr.create_group(tmp_path / "zarr" / "v1").create_group("utm31")
     with pytest.raises(ProviderError, match="no such group"):

@@ -59,15 +59,15 @@ def test_frames_of_one_month_share_its_layer(earth, months):
     assert earth.counts("pixels") == 1
 
 
-def heights(earth):
+def heights():
     """A plane that rises by 1 m in 10 m to the east, and by 2 m to the south, 30 m a pixel."""
     rows, columns = np.mgrid[:200, :200]
     plane = Raster(CRS, (30.0, 0, LEFT, 0, -30.0, TOP), (200, 200), (3 * columns + 6 * rows).astype("<i2"), "<i2")
-    earth.serve([Scene(SRTM, "SRTMGL1_003", world.millis("2000-02-11"), {"elevation": plane})])
+    return Scene(SRTM, "SRTMGL1_003", world.millis("2000-02-11"), {"elevation": plane})
 
 
 def test_slopes_are_those_of_the_heights_on_the_pixels_that_are_read(earth):
-    heights(earth)
+    earth.serve([heights()])
     coarse = spot(size=(6, 7), pixel=30.0)
     wanted = read(coarse, ("elevation", "slope"), sensor="srtm", frames=(Span("2022-06-01", "2022-07-01"),))
     cube = load(earth.provider(), wanted)
@@ -92,3 +92,19 @@ def test_presto_reads_both_and_hides_what_is_not_there(earth, months):
     assert {("era5", "earth_engine"), ("srtm", "earth_engine")} <= runs
     with pytest.raises(PlanError, match="none of its sensors"):
         rs.plan([place], [model], span, provider="planetary_computer")
+
+
+def test_presto_joins_imagery_weather_and_heights(earth):
+    """Each from its own collection, in frames of months; what is left out changes the vector."""
+    scenes = [world.s2("brussels", day)[0] for day in ("2022-06-05T10:30:00", "2022-07-05T10:30:00")]
+    earth.serve(scenes, [weather(month, rain) for month, rain in RAIN.items()], [heights()])
+    place, span = rs.PointBuffer(4.47, 51.42, 30), rs.TemporalSpec.range("2022-06-01", "2022-08-01")
+    fetch, found = rs.FetchSpec(mask="none"), {}
+    for modality in ("s2", "s2+era5", "s2+era5+srtm"):
+        model = rs.ModelSpec("presto", modality=modality, options={"level": "L2A"}, weights="random", device="cpu")
+        made = rs.get_embedding(model, place, span, provider=earth.provider(), fetch=fetch)
+        assert made.meta["status"] == "ok"
+        found[modality] = np.asarray(made.data)
+    assert np.isfinite(list(found.values())).all()
+    steps = np.diff(list(found.values()), axis=0)
+    assert (np.abs(steps).max(1) > 1e-3).all()

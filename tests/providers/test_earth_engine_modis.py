@@ -151,6 +151,8 @@ def test_the_pixels_suit_the_model_and_the_plan_names_the_collection(earth, gran
     spec, span = rs.ModelSpec("satvision", weights="random"), rs.TemporalSpec.range("2022-06-02", "2022-06-03")
     planned = rs.plan([rs.PointBuffer(5.0, 50.9, 64_000)], [spec], span, provider=mine(earth))
     assert f"modis-l1b ({OWN}) at 1000 m" in " ".join(str(planned).split())
+    mapped = rs.plan_map(rs.BBox(4.9, 50.8, 5.1, 51.0), spec, span, provider=mine(earth))
+    assert f"modis-l1b ({OWN}) at 1000 m" in " ".join(str(mapped).split())
     assert planned.request.to_dict()["provider"]["collections"] == {"modis-l1b": OWN}
 
 
