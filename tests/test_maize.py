@@ -168,6 +168,17 @@ def test_rasters_on_another_grid_are_refused(tmp_path, changes, reason):
     assert spam.read(good, "H").numbers.tolist() == [3000.0]
 
 
+def test_a_geotransform_of_six_digits_is_spams(tmp_path):
+    """Over the 4,320 columns of the globe it is off by 0.02 of a cell."""
+    wide = np.full((1, spam.COLUMNS), np.nan)
+    wide[0, -1] = 3000.0
+    path = layer(tmp_path / made.AREA_NAME, wide, transform=Affine(0.083333, 0, -180, 0, -0.083333, 41))
+    assert spam.read(path, "H").numbers.index.tolist() == [spam.grid_code(179.97, 40.97)]
+    path = layer(tmp_path / made.AREA_NAME, wide, transform=Affine(0.08333, 0, -180, 0, -0.08333, 41))
+    with pytest.raises(SpecError, match="are not SPAM's cells"):
+        spam.read(path, "H")
+
+
 def test_contents_that_are_swapped_under_the_right_names_are_refused(tmp_path, files):
     made.write_layer(tmp_path / made.YIELD_NAME, values(files[1]))
     made.write_layer(tmp_path / made.AREA_NAME, values(files[0]))
@@ -256,7 +267,9 @@ def test_models_that_cannot_run_are_told_with_the_reason(table, tmp_path):
     assert [spec.id for spec in able] == ["bandstats"]
     assert "the file is not on this machine" in reasons["prithvi-tiny-TL"]
     assert "licence" in reasons["satmae"]
-    assert "no provider serves it" in reasons["satvision"]
+    (verdict,) = rs.can_run(vectors.places(table)[:1], models=["satvision"], provider="synthetic").verdicts
+    assert not verdict.ok
+    assert reasons["satvision"] == f"{verdict.reason}. Fix: {verdict.fix}"
     _, reasons = vectors.judged(table, "synthetic", ["satmae"], accept_licence=True)
     assert "the file is not on this machine" in reasons["satmae"]
     untrained = rs.ModelSpec("prithvi", variant="tiny-TL", weights="random")
@@ -358,6 +371,29 @@ def test_one_command_draws_all_figures_from_an_export(run, files, folder, capsys
     assert "bands" in said
     for name in ("figure_4", "figure_5", "figure_7", "figure_8"):
         assert imread(folder / "out" / f"{name}.png").std() > 0.05  # not blank
+
+
+def test_without_an_export_the_vectors_are_computed(run, table, files, folder, monkeypatch, capsys):
+    asked = {}
+
+    def compute(spatials, models, temporal, **options):
+        asked.update(options, spatials=spatials, models=[spec.label for spec in models], temporal=temporal)
+        return run
+
+    monkeypatch.setattr(rs, "compute_embeddings", compute)
+    given = {"yields": files[0], "areas": files[1], "outline": files[2], "provider": "synthetic", "buffer-m": 320}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+    parsed = study.options("about").parse_args([*arguments, f"--out={folder}", "--models", "bandstats", "satvision"])
+    assert study.Study(parsed).run is run
+    assert asked["models"] == ["bandstats"]
+    assert asked["temporal"] == rs.TemporalSpec.range("2019-06-01", "2019-08-01")
+    assert asked["ids"] == [str(code) for code in table.index]
+    first = rs.PointBuffer(table["lon"].iloc[0], table["lat"].iloc[0], buffer_m=320)
+    assert asked["spatials"][0] == first
+    assert (asked["provider"], asked["out"]) == ("synthetic", folder / "vectors.zarr")
+    said = capsys.readouterr().out
+    assert "without satvision: " in said
+    assert "with bandstats\n" in said
 
 
 def test_what_is_refused_ends_the_command_with_its_reason(files, folder, capsys):

@@ -36,9 +36,8 @@ def counted(chosen, *, state=STATE, least_ha=LEAST_HA):
         return f"{said}; the paper's are in Illinois, with more than 2,500 ha"
     if len(chosen) == PAPER_COUNT:
         return f"{said}, as in the paper"
-    return (
-        f"{said}; WARNING: the paper has {PAPER_COUNT}. Fix: check the outline, or use SPAM's tables, which name states"
-    )
+    fix = "check the files and the outline; SPAM's tables name each cell's state"
+    return f"{said}; WARNING: the paper has {PAPER_COUNT}. Fix: {fix}"
 
 
 def _inside(table, states, state, outline):

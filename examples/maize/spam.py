@@ -23,7 +23,7 @@ YEAR, VERSION, EXTENT, CROP, TECH = "2020", "V2r0", "global", "MAIZ", "A"
 KINDS = {"A": "physical area", "H": "harvested area", "P": "production", "Y": "yield"}
 TECHS = {"A": "all technologies", "I": "irrigated", "R": "rainfed"}
 PER_DEGREE, COLUMNS, ROWS = 12, 4320, 2160
-NEAR = 1e-4  # of a cell: what eight digits of a file's geotransform leave open
+NEAR = 0.1  # of a cell, over the whole globe: some geotransforms have six digits
 UNITS = {"H": {"ha": 1.0}, "Y": {"mt/ha": 1.0, "t/ha": 1.0, "kg/ha": 0.001}}
 # Between the two lies no median of maize: the world's poorest fields give some 300 kg/ha, the richest some 20 t/ha.
 MOST_TONNES, LEAST_KILOGRAMS = 50.0, 100.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.analysis.exploration import Exploration, Role, Token
     from rs_embed_dask.store.export.web_tiles import WebTiles
 
-__all__ = ["Explorer", "checked_extra"]
+__all__ = ["Explorer", "checked_extra", "view_of"]
 
 _LOOKS: Final = {
     FOUND: PinLook(6.0, (255, 255, 255)),
@@ -108,7 +108,7 @@ class Explorer:
 
         self.state = state
         self._tiles, self._colours = tiles, _layer(tiles)
-        view = dict(zip(("longitude", "latitude", "zoom"), _view(tiles, height), strict=True))
+        view = dict(zip(("longitude", "latitude", "zoom"), view_of(tiles, height), strict=True))
         options: dict[str, Any] = {"basemap": basemap, "view_state": view, "show_side_panel": False}
         self.map = _offline_map()([self._colours], height=height, **options)
         self.map.on_click(lambda place: self.click(*place))
@@ -129,7 +129,10 @@ class Explorer:
         cautions = "".join(f"<br>{escape(one)}" for one in self.state.cautions)
         heading = ipywidgets.HTML(_text_box(f"<b>{escape(self.state.label)}</b>{cautions}"))
         box = {"width": f"{_PANEL_PX}px", "height": f"{height}px", "overflow": "auto", "padding": "0 0 0 12px"}
-        return ipywidgets.VBox([heading, *rows, self._told, self._listed], layout=box | {"flex": "0 0 auto"})
+        parts = (heading, *rows, self._told, self._listed)
+        for one in parts:
+            one.layout.flex = "0 0 auto"  # else long lists press the others flat
+        return ipywidgets.VBox(parts, layout=box | {"flex": "0 0 auto"})
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.widget._repr_mimebundle_(**options)
@@ -210,7 +213,7 @@ def _layer(tiles: WebTiles | PinTiles) -> Any:
     return lonboard.RasterLayer.from_pmtiles(archive, pickable=False)
 
 
-def _view(tiles: WebTiles, height: int) -> tuple[float, float, float]:
+def view_of(tiles: WebTiles, height: int) -> tuple[float, float, float]:
     """Return longitude, latitude and zoom that show the whole map."""
     (lon, lat), (width, tall) = tiles.middle, tiles.size
     fits = (math.log2(px / TILE_PX / share) for px, share in ((_WIDE_PX, width), (height, tall)))

@@ -185,9 +185,10 @@ def _finish(figure: Figure, panels: Sequence[Axes], columns: int, crs: str) -> N
 
 
 def _warning(entries: Sequence[MapEntry]) -> str:
-    """Name the panels whose network has random weights."""
-    random = [entry.label for entry in entries if entry.random]
+    """Name the panels whose network has random weights, if there are others."""
+    drawn = [entry for entry in entries if entry.draw is not None]
+    random = [entry.label for entry in drawn if entry.random]
     if not random:
         return ""
-    which = "" if len(random) == len(entries) else f" ({', '.join(random)})"
+    which = "" if len(random) == len(drawn) else f" ({', '.join(random)})"
     return f"Random weights{which}, nothing trained: these colours show geometry, not meaning"
