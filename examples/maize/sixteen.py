@@ -81,7 +81,7 @@ class Sixteen:
         of = card(spec.id)
         if self.made and of.kind == "product":
             reason = "its vectors are published, not computed; there are none of a made landscape"
-            raise ModelError("model", value=spec.id, reason=reason, fix="leave made out")
+            raise ModelError("model", value=spec.id, reason=reason, fix="leave --made out")
         rs.plan(PLACE, [spec], SPAN, provider=self.source, output="grid")
         size = of.variant(spec.variant).params
         if size > self.largest:

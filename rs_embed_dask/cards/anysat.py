@@ -95,8 +95,8 @@ CARD = Card(
         "Any set of modalities will do, and of arrays some of those named: the others are left out, as the authors do.",
         "All bands of each are needed: there is no rule for a missing band. A place needs imagery of each.",
         "aerial and spot come as arrays; alos, l7 and modis, which fail beside others upstream: left out.",
-        "l8 is Landsat Level-1, the only one with these eleven bands; the authors name no level. Read beside s2, naip",
-        "lies on pixels of its own, up to 5 m off.",
+        "l8 is Landsat Level-1, the only one with these eleven bands; the authors name no level.",
+        "Read beside s2, naip lies on pixels of its own, up to 5 m off.",
     ),
     deviations=(
         "rs-embed pools by the mean of patches, its grid is the dense one, and it always resizes to 24 x 24 pixels.",

@@ -87,8 +87,8 @@ CARD = Card(
         "Days are counted from 1970; the date is the middle of the span. Elevation was dated 2015-01-01.",
         "The area of a patch is that of the pixels read, not resized. What is unknown becomes a learned token.",
         "s5p_no2, _co, _o3, _so2 and dem are identified by a name, whose vector is in a separate file: language=PATH.",
-        "s3 are radiances: digital numbers times the OLCI factors. Only Earth Engine serves s3 and s5p: others have",
-        "NetCDF swaths, which are no rasters.",
+        "s3 are radiances: digital numbers times the OLCI factors.",
+        "Only Earth Engine serves s3 and s5p: others have NetCDF swaths, which are no rasters.",
     ),
     deviations=("rs-embed has no such model.",),
 )

@@ -55,8 +55,7 @@ CARD = Card(
     ),
     parity="the authors' code, shrunken and the giant block by block: vectors and grids within 2e-6",
     notes=(
-        "Arrays hold top-of-atmosphere reflectance in percent (B01 B02 B03 B06 B07 B26) and brightness temperature in",
-        "kelvin (B21, B27 to B33).",
+        "Arrays: B01 B02 B03 B06 B07 B26 in percent of reflectance at the top of the atmosphere; B21, B27 to B33 in K.",
         "`rs_embed_dask.imagery.modis_l1b.percent_kelvin` makes both of the integers that MOD021KM stores.",
         "No public catalogue has MOD021KM: Earth Engine's has no such collection, though rs-embed names one.",
         "Images of your own on Earth Engine are read by EarthEngine(collections={'modis-l1b': ...}): see its page.",

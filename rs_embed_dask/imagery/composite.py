@@ -8,6 +8,7 @@ depends on the order in which scenes are given.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -44,18 +45,42 @@ def median(layers: npt.NDArray[np.float32], observed: npt.NDArray[np.bool_]) -> 
 
 def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Return the median along the first axis, ignoring values that are not kept."""
-    ranked = np.where(keep, values, np.float32(np.nan))
-    ranked.sort(axis=0)  # NaN sorts last
-    last = len(values) - 1
-    full = bool(keep.all()) and not np.isnan(ranked[last]).any()
-    if full:
+    there, last = keep & ~np.isnan(values), len(values) - 1
+    ranked = _sorted(np.where(there, values, np.float32(np.inf)))
+    if there.all():
         low, high = ranked[last // 2], ranked[len(values) // 2]
     else:
-        count = (~np.isnan(ranked)).sum(0)
-        low = np.take_along_axis(ranked, np.maximum((count - 1) // 2, 0)[None], 0)[0]
-        high = np.take_along_axis(ranked, np.minimum(count // 2, last)[None], 0)[0]
+        count, layers = there.sum(0), np.stack(ranked)
+        low = np.take_along_axis(layers, np.maximum((count - 1) // 2, 0)[None], 0)[0]
+        high = np.take_along_axis(layers, np.minimum(count // 2, last)[None], 0)[0]
+        np.copyto(low, np.float32(np.nan), where=count == 0)
     middle: npt.NDArray[np.float32] = low * np.float32(0.5) + high * np.float32(0.5)
     return middle
+
+
+def _sorted(layers: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """Sort along the first axis, in their place: whole layers are compared, which is quicker than lanes."""
+    ranked, spare = list(layers), np.empty_like(layers[0])
+    for low, high in _comparisons(len(ranked)):
+        first, second = ranked[low], ranked[high]
+        ranked[low] = np.minimum(first, second, out=spare)
+        np.maximum(first, second, out=second)
+        spare = first
+    return ranked
+
+
+@lru_cache(maxsize=64)
+def _comparisons(n: int) -> tuple[tuple[int, int], ...]:
+    """Return which pairs to put in order so that `n` layers are sorted: Batcher's odd-even merges."""
+    steps = [1 << bit for bit in range((n - 1).bit_length())]
+    return tuple(
+        (low, low + distance)
+        for side in steps
+        for distance in reversed([step for step in steps if step <= side])
+        for start in range(distance % side, n - distance, 2 * distance)
+        for low in range(start, min(start + distance, n - distance))
+        if low // (2 * side) == (low + distance) // (2 * side)
+    )
 
 
 Floats = npt.NDArray[np.float32]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.composite import composite_frame
+from rs_embed_dask.imagery.packed import PackedRaw
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensor_types import DB, Band, Mask, Scaling, Source
 from rs_embed_dask.imagery.sensors import mask_of, sensor
@@ -43,7 +44,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_VALUES_AT_ONCE: Final = 1 << 20  # small enough to stay in the cache
+_VALUES_AT_ONCE: Final = 1 << 19  # small enough to stay in the cache
 
 LOST: Final = np.float32(-3.0e38)
 """Fills the raw layer of a scene whose file could not be read. No file holds this number."""
@@ -225,17 +226,31 @@ def recipe_for(read: Read, source: Source, others: tuple[tuple[str, Source], ...
 class RawParts:
     """Raw values (N, A, H, W) in the parts in which they were read: rows of parts that share scenes, side by side."""
 
-    parts: Sequence[Sequence[Raw]]
+    parts: Sequence[Sequence[Raw | PackedRaw]]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Scenes, layers, rows and columns."""
-        n, layers = sum(len(row[0]) for row in self.parts), sum(part.shape[1] for part in self.parts[0])
+        n, layers = sum(row[0].shape[0] for row in self.parts), sum(part.shape[1] for part in self.parts[0])
         return n, layers, *self.parts[0][0].shape[2:]
 
     def strip(self, rows: slice) -> Raw:
         """Return a copy of some rows of all."""
-        return np.concatenate([np.concatenate([part[:, :, rows] for part in row], axis=1) for row in self.parts])
+        n, layers, height, width = self.shape
+        kind = np.result_type(*(part.dtype for row in self.parts for part in row))
+        strip = np.empty((n, layers, len(range(height)[rows]), width), kind)
+        first = 0
+        for row in self.parts:
+            layer, scenes = 0, slice(first, first + row[0].shape[0])
+            for part in row:
+                place = strip[scenes, layer : layer + part.shape[1]]
+                if isinstance(part, PackedRaw):
+                    part.copy_rows(rows, place)
+                else:
+                    place[:] = part[:, :, rows]
+                layer += part.shape[1]
+            first = scenes.stop
+        return strip
 
 
 def make_frame(

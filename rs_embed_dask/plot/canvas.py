@@ -46,7 +46,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
-        self.savefig(buffer, format="png")
+        self.savefig(buffer, format="png", dpi=self.dpi)  # else as it was made, whatever `set_dpi` says
         return buffer.getvalue()
 
 

@@ -149,6 +149,7 @@ def _is_self(link: Mapping[str, Any]) -> bool:
     return link.get("rel") == "self" and isinstance(link.get("href"), str)
 
 
+@functools.lru_cache(maxsize=1024)
 def _host(address: str) -> str:
     """Return the host as the library that connects reads it."""
     try:

@@ -20,6 +20,7 @@ from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.composite import frame_of
 from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, RawParts, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
+from rs_embed_dask.imagery.packed import packed
 from rs_embed_dask.imagery.scenes import Scene, ordered
 
 if TYPE_CHECKING:
@@ -81,17 +82,23 @@ def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: d
     if recipe.how == "clearest":
         parts = {t: part.rechunk({2: -1, 3: -1}) for t, part in parts.items()}
     plan = _Plan(read, frames, next(iter(parts.values())).chunks[2:])
-    name = _fresh("frame")
+    name, halves = _fresh("frame"), _fresh("packed")
     tasks: dict[_Keys, Any] = {}
+    waiting: dict[_Keys, Any] = {}
     layers: dict[str, tuple[Any, set[str]]] = {}
     for t, part in parts.items():
         make = partial(_stacked, scenes=frames[t], recipe=recipe)
         down, across = (range(n) for n in part.numblocks[:2])
         for i, j, _ in plan.windows:
-            tasks[name, t, i, j] = (make, [[(part.name, n, a, i, j) for a in across] for n in down])
+            keys: list[list[_Keys]] = [[(part.name, n, a, i, j) for a in across] for n in down]
+            if len(frames[t]) > 1:  # they wait for each other
+                waiting.update({(halves, *key): (packed, key) for row in keys for key in row})
+                keys = [[(halves, *key) for key in row] for row in keys]
+            tasks[name, t, i, j] = (make, keys)
         graph = part.dask
         layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
-    layers[name] = tasks, {part.name for part in parts.values()}
+    names = {part.name for part in parts.values()}
+    layers |= {halves: (waiting, names), name: (tasks, {*names, halves})}
     return plan.dataset(name, layers)
 
 

@@ -60,9 +60,14 @@ def nearest_pixels(block: TiffBlock, crs: str, transform: Affine) -> tuple[Indic
     else:
         if x.ndim == 1:
             x, y = np.meshgrid(x, y)
-        columns = x * inverse.a + y * inverse.b + inverse.c
-        rows = x * inverse.d + y * inverse.e + inverse.f
-    return np.floor(rows + ROUNDING_PX).astype(np.int64), np.floor(columns + ROUNDING_PX).astype(np.int64)
+        columns = (x * inverse.a + y * inverse.b if inverse.b else x * inverse.a) + inverse.c
+        rows = (x * inverse.d + y * inverse.e if inverse.d else y * inverse.e) + inverse.f
+    return _floor(rows), _floor(columns)
+
+
+def _floor(places: Coordinates) -> Indices:
+    places += ROUNDING_PX
+    return np.floor(places, out=places).astype(np.int64)
 
 
 def pixels_under(
@@ -113,6 +118,9 @@ def gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int,
 
 def _gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int, int]) -> Gather | None:
     rows, columns = nearest_pixels(block, crs, transform)
+    first, last = _bounds(rows), _bounds(columns)
+    if first[0] >= 0 and first[1] <= shape[0] and last[0] >= 0 and last[1] <= shape[1]:
+        return _gather(rows, columns, first, last, None)
     there = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
     is_apart = rows.shape != columns.shape  # each axis stands for itself
     if not is_apart:
@@ -120,13 +128,26 @@ def _gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int
     if not (there[0].any() and there[1].any()):
         return None
     first, last = _bounds(rows[there[0]]), _bounds(columns[there[1]])
-    down, across = (np.clip(axis, a, b - 1) - a for axis, (a, b) in ((rows, first), (columns, last)))
+    rows, columns = (np.clip(axis, a, b - 1) for axis, (a, b) in ((rows, first), (columns, last)))
     inside = there[0] & there[1]
-    outside = None if inside.all() else ~inside
-    if is_apart:
-        return Gather(first, last, (down.ravel(), across.ravel()), None, outside)
-    at = down * (last[1] - last[0]) + across
-    return Gather(first, last, None, at, outside)
+    return _gather(rows, columns, first, last, None if inside.all() else ~inside)
+
+
+def _gather(
+    rows: Indices,
+    columns: Indices,
+    first: tuple[int, int],
+    last: tuple[int, int],
+    outside: npt.NDArray[np.bool_] | None,
+) -> Gather:
+    """Count places in the window of `first` and `last` rows and columns."""
+    rows -= first[0]
+    columns -= last[0]
+    if rows.shape != columns.shape:  # each axis stands for itself
+        return Gather(first, last, (rows.ravel(), columns.ravel()), None, outside)
+    rows *= last[1] - last[0]
+    rows += columns
+    return Gather(first, last, None, rows, outside)
 
 
 def _bounds(indices: Indices) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, TypeVar
 
 __all__ = ["LEAST_GAP", "MOST_GAP", "Paces", "Run", "at_once", "runs"]
 
-LEAST_GAP: Final = 2**18
-MOST_GAP: Final = 2**21
+LEAST_GAP: Final = 2**16
+MOST_GAP: Final = 2**18
 AT_ONCE: Final = 16
 
 Run = tuple[int, int]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from rs_embed_dask.errors import UnknownNameError
-from rs_embed_dask.imagery.composite import composite_frame, frame_of, median
+from rs_embed_dask.imagery.composite import _sorted, composite_frame, frame_of, median
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations, ordered, solar_day
 from rs_embed_dask.specs.fetch import COMPOSITES
@@ -227,3 +227,10 @@ def test_every_composite_lies_among_its_observations(data, how):
         assert np.isnan(value) == (valid.size == 0)
         assert valid.size == 0 or valid.min() <= value <= valid.max()
     assert used.sum() == (seen.sum() if how == "median" else (seen > 0).sum())
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_comparisons_sort_any_number_of_layers(n):
+    every = np.array(list(itertools.product((0, 1), repeat=n)), np.float32).T.reshape(n, 1, -1)
+    # what sorts all zeros and ones sorts everything
+    np.testing.assert_array_equal(np.stack(_sorted(every.copy())), np.sort(every, axis=0))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -164,9 +166,13 @@ def test_vectors_of_many_places_share_one_view(tmp_path):
 
 
 def test_a_notebook_shows_the_figure(store):
-    png = compare(store, ["fine"])._repr_png_()
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    assert len(png) > 5_000
+    figure = compare(store, ["fine"])
+    width, height = figure.get_size_inches()
+    for dpi in (100, 50):
+        figure.set_dpi(dpi)
+        png = figure._repr_png_()
+        assert png[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">II", png[16:24]) == (int(width * dpi), int(height * dpi))
 
 
 def test_what_cannot_be_compared_says_why(store):

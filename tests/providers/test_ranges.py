@@ -11,7 +11,7 @@ from rs_embed_dask.providers.ranges import LEAST_GAP, MOST_GAP, Paces, at_once, 
 
 @pytest.mark.parametrize(
     ("wait_s", "bytes_per_s", "expected"),
-    [(0.05, 20e6, 1_000_000), (0.001, 20e6, LEAST_GAP), (0.2, 100e6, MOST_GAP)],
+    [(0.01, 20e6, 200_000), (0.001, 20e6, LEAST_GAP), (0.2, 100e6, MOST_GAP)],
     ids=["as long as a request", "a near server", "a far and wide one"],
 )
 def test_a_gap_is_read_that_takes_no_longer_than_a_request(wait_s, bytes_per_s, expected):
@@ -24,16 +24,16 @@ def test_a_gap_is_read_that_takes_no_longer_than_a_request(wait_s, bytes_per_s, 
 
 def test_the_newest_answers_count_most_and_short_ones_not():
     paces = Paces()
-    paces.note("a", wait_s=0.01, body_s=0.1, n_bytes=10_000_000)
-    assert paces.gap("a") == 1_000_000
-    paces.note("a", wait_s=0.01, body_s=1e-9, n_bytes=1000)
-    assert paces.gap("a") == 1_000_000
-    paces.note("a", wait_s=0.018, body_s=0.1, n_bytes=10_000_000)
-    assert paces.gap("a") == pytest.approx(1_012_500, abs=1)  # a longer wait may be that of a busy moment
-    paces.note("a", wait_s=0.005, body_s=0.1, n_bytes=10_000_000)
-    assert paces.gap("a") == 500_000
-    paces.note("a", wait_s=0.005, body_s=0.1, n_bytes=18_000_000)
-    assert paces.gap("a") == pytest.approx(550_000, abs=1)  # an eighth of the way
+    paces.note("a", wait_s=0.02, body_s=0.1, n_bytes=1_000_000)
+    assert paces.gap("a") == 200_000
+    paces.note("a", wait_s=0.02, body_s=1e-9, n_bytes=1000)
+    assert paces.gap("a") == 200_000
+    paces.note("a", wait_s=0.036, body_s=0.1, n_bytes=1_000_000)
+    assert paces.gap("a") == pytest.approx(202_500, abs=1)  # a longer wait may be that of a busy moment
+    paces.note("a", wait_s=0.01, body_s=0.1, n_bytes=1_000_000)
+    assert paces.gap("a") == 100_000
+    paces.note("a", wait_s=0.01, body_s=0.1, n_bytes=1_800_000)
+    assert paces.gap("a") == pytest.approx(110_000, abs=1)  # an eighth of the way
 
 
 def test_runs_are_joined_over_gaps_up_to_the_limit():

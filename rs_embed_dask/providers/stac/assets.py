@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,12 @@ _RESOLUTION: Final = re.compile(r"_\d+m$", re.IGNORECASE)
 
 def format_of(asset: Asset) -> str:
     """Return what an asset is if it is certainly not a GeoTIFF, else nothing."""
-    media, ending = asset.media.lower(), PurePosixPath(urlsplit(asset.href).path).suffix.lower()
+    return _format(asset.media, asset.href)
+
+
+@functools.lru_cache(maxsize=4096)  # each asset of a scene is asked about again and again
+def _format(media: str, href: str) -> str:
+    media, ending = media.lower(), PurePosixPath(urlsplit(href).path).suffix.lower()
     if _TIFF.search(media) or _TIFF.search(ending):
         return ""
     return next((name for text in (media, ending) for pattern, name in _FORMATS if pattern.search(text)), "")

@@ -267,12 +267,18 @@ def _footprint_touches(asset: Asset, grid: Grid) -> bool | None:
     """Return whether the footprint that a file is said to have touches a grid; None where nothing is said."""
     if asset.crs is None or asset.box is None:
         return None
-    x, y = project(grid.crs, asset.crs, *_outline(grid))
+    bounds = _bounds_in(grid, asset.crs)
+    return None if bounds is None else _overlap(bounds, asset.box)
+
+
+@functools.lru_cache(maxsize=64)
+def _bounds_in(grid: Grid, crs: str) -> Box | None:
+    """Return the box in a system that holds a grid; None where the system does not reach it."""
+    x, y = project(grid.crs, crs, *_edges(grid.bounds))
     finite = np.isfinite(x) & np.isfinite(y)
     if not finite.any():
         return None
-    bounds = float(x[finite].min()), float(y[finite].min()), float(x[finite].max()), float(y[finite].max())
-    return _overlap(bounds, asset.box)
+    return float(x[finite].min()), float(y[finite].min()), float(x[finite].max()), float(y[finite].max())
 
 
 def _box_touches(item: StacItem, grid: Grid) -> bool:
@@ -301,10 +307,6 @@ def _agree(asset: Asset, box: Box) -> bool:
         and lat.min() <= box[1] + slack_y
         and lat.max() >= box[3] - slack_y
     )
-
-
-def _outline(grid: Grid) -> tuple[Any, Any]:
-    return _edges(grid.bounds)
 
 
 def _edges(box: Box) -> tuple[Any, Any]:
