@@ -176,7 +176,7 @@ class _Kept:
             return value
 
 
-_KEPT: Final = _Kept(2**26)
+_KEPT: Final = _Kept(2**27)  # three resolutions of a scene in another zone, under a place of 20 km
 _PLANES: Final = _Kept(2**26)
 
 
