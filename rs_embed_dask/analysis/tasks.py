@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["CLASSES", "NUMBERS", "LabelTable", "Task", "checked", "label_table", "task_of", "tasks_of"]
+__all__ = ["CLASSES", "NUMBERS", "LabelTable", "Task", "checked", "known_labels", "label_table", "task_of", "tasks_of"]
 
 NUMBERS: Final = "regression"
 CLASSES: Final = "classification"
@@ -68,19 +68,28 @@ def task_of(name: str, values: Any, **facts: Any) -> Task:
 
     column = pd.Series(values).reset_index(drop=True)
     known = np.flatnonzero(column.notna() & (column.astype(str) != ""))
-    own = column.iloc[known]
-    kind = pd.api.types.infer_dtype(own)
+    values = known_labels(name, column.iloc[known])
+    if values.dtype.kind == "f":
+        return checked(Task(name, known, values, **facts))
+    codes, classes = pd.factorize(values, sort=True)
+    return checked(Task(name, known, codes.astype("int64"), tuple(classes), **facts))
+
+
+def known_labels(name: str, column: pd.Series) -> NDArray[Any]:
+    """Return labels, none of them missing, as float64, or as texts (object) where they are classes."""
+    import pandas as pd
+
+    kind = pd.api.types.infer_dtype(column)
     if kind in _NUMBER_KINDS:
-        numbers = own.to_numpy("float64")
+        numbers = column.to_numpy("float64")
         if not np.isfinite(numbers).all():
             reason, fix = "a label is infinite", "correct it, or make it missing (NaN)"
             raise SpecError("labels", value=name, reason=reason, fix=fix)
-        return checked(Task(name, known, numbers, **facts))
+        return numbers
     if kind not in (*_CLASS_KINDS, "empty"):
         reason = f"its values are {kind}; numbers are regressed, and texts, booleans and categories are classes"
         raise SpecError("labels", value=name, reason=reason, fix="convert it with astype, or leave it out")
-    codes, classes = pd.factorize(own.astype(str), sort=True)
-    return checked(Task(name, known, codes.astype("int64"), tuple(map(str, classes)), **facts))
+    return np.array([str(one) for one in column], dtype=object)
 
 
 def checked(task: Task, having: str = "a label") -> Task:
