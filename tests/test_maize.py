@@ -298,7 +298,11 @@ def test_an_outline_is_the_polygons_of_any_vector_file(tmp_path, files, table):
     with_hole.iloc[:1].to_file(tmp_path / "line.gpkg")
     (tmp_path / "text.geojson").write_text("nothing")
     (tmp_path / "table.csv").write_text("lon,lat\n-89,40\n")
-    for name, reason in (("line.gpkg", "no polygon"), ("table.csv", "no polygon"), ("text.geojson", "cannot read")):
+    for name, reason in (
+        ("line.gpkg", "no polygon"),
+        ("table.csv", "without geom"),
+        ("text.geojson", "cannot read"),
+    ):
         with pytest.raises(SpecError, match=rf"outline.*{name}.*{reason}.*Fix: give a file of the state's polygons"):
             cells.read_outline(tmp_path / name)
     with pytest.raises(SpecError, match="No such file"):

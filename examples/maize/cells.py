@@ -63,15 +63,16 @@ def read_outline(path):
         frame = read_frame(str(path))
     except SpecError as error:
         raise SpecError("outline", value=str(path), reason=error.reason, fix=fix) from error
-    kinds = frame.geom_type if isinstance(frame, gpd.GeoDataFrame) else pd.Series(index=frame.index, dtype=str)
-    polygons = frame[kinds.isin(["Polygon", "MultiPolygon"])]
-    if polygons.empty:
-        raise SpecError("outline", value=Path(path).name, reason="there is no polygon in it", fix=fix)
-    if polygons.crs is None:
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise SpecError("outline", value=Path(path).name, reason="it is a table without geometries", fix=fix)
+    if frame.crs is None:
         reason = "it states no reference system"
         raise SpecError("outline", value=Path(path).name, reason=reason, fix="give a file that does")
-    valid = polygons.geometry.make_valid(method="structure", keep_collapsed=False)  # a side may cross another
-    return valid.to_crs("EPSG:4326").union_all()
+    parts = frame.geometry.make_valid().explode()  # a side may cross another
+    polygons = parts[parts.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if polygons.empty:
+        raise SpecError("outline", value=Path(path).name, reason="there is no polygon in it", fix=fix)
+    return polygons.to_crs("EPSG:4326").union_all()
 
 
 def _within(shape, table):
