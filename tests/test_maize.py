@@ -10,7 +10,7 @@ import rasterio
 from matplotlib.image import imread
 from pyproj import Geod
 from rasterio import Affine
-from shapely.geometry import box
+from shapely.geometry import LineString, Polygon, box
 
 import rs_embed_dask as rs
 from examples.maize import __main__ as everything, cells, made, pictures, spam, study, vectors
@@ -239,6 +239,76 @@ def test_tables_that_were_changed_are_refused(tmp_path):
         spam.read(path, "Y")
 
 
+@pytest.mark.parametrize("name", [made.AREA_NAME, "spam2020V2r0_global_H_TA.csv"])
+def test_what_is_no_raster_or_table_is_refused(tmp_path, files, name):
+    path = tmp_path / name
+    for content in (b"", b"not what the name says", files[1].read_bytes()[:700]):
+        path.write_bytes(content)
+        with pytest.raises(SpecError, match=r"it (cannot be read|has no column).*Fix: "):
+            spam.read(path, "H")
+
+
+def test_a_table_of_another_encoding_is_read_or_refused(tmp_path):
+    rows = [(-89 + STEP / 2, 40 + STEP / 2, "US", "Illinois", 9.5), (-73 + STEP / 2, 46.3, "CA", "Québec", 7.0)]
+    path = listed(tmp_path, "Y", rows, unit="mt/ha")
+    text = path.read_text(encoding="utf-8-sig")
+    path.write_text(text, encoding="cp1252")
+    assert spam.read(path, "Y").numbers.tolist() == [9.5]
+    path.write_text(text, encoding="utf-16")
+    with pytest.raises(SpecError, match="it has no column grid_code"):
+        spam.read(path, "Y")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("MAIZ_A", "n.d.", r"TA\.csv, MAIZ_A n\.d\.': it is not a finite number"),
+        ("MAIZ_A", np.inf, "MAIZ_A inf': it is not a finite number"),
+        ("MAIZ_A", -1.0, "it has the value -1, which"),
+        ("grid_code", None, "grid_code nan': it is not a finite number"),
+        ("x", "west", "x west': it is not a finite number"),
+        ("unit", None, "its unit is missing, mt/ha"),
+        ("FIPS0", "BR", "no row of the country US has a number of maize"),
+    ],
+)
+def test_a_table_with_something_else_among_its_numbers_is_refused(tmp_path, column, value, reason):
+    row = (-89 + STEP / 2, 40 + STEP / 2, "US", "Illinois", 9.5)
+    path = listed(tmp_path, "Y", [row, (row[0] + STEP, *row[1:])], unit="mt/ha")
+    frame = pd.read_csv(path).astype(object)
+    frame.loc[slice(None) if column == "FIPS0" else 1, column] = value
+    frame.to_csv(path, index=False)
+    with pytest.raises(SpecError, match=reason):
+        spam.read(path, "Y")
+
+
+def test_an_outline_is_the_polygons_of_any_vector_file(tmp_path, files, table):
+    (state,) = gpd.read_file(files[2]).geometry
+    west, south, east, north = state.bounds
+    crossed = Polygon([(west, south), (east, north), (east, south), (west, north)])
+    hole = box(west + 2 * STEP, south + 2 * STEP, west + 4 * STEP, south + 4 * STEP)
+    with_hole = gpd.GeoDataFrame(geometry=[LineString(state.exterior), state.difference(hole)], crs="EPSG:4326")
+    with_hole.to_crs("EPSG:3857").to_file(tmp_path / "hole.gpkg")
+    chosen = cells.chosen_cells(*files[:2], outline=tmp_path / "hole.gpkg")
+    points = gpd.GeoSeries(gpd.points_from_xy(table["lon"], table["lat"]))
+    assert chosen.index.tolist() == table.index[~points.within(hole).to_numpy()].tolist()
+    drawn = pictures.places_map(chosen, cells.read_outline(tmp_path / "hole.gpkg"))
+    assert len(drawn.axes[0].lines) == 2  # the border, and that of the hole
+    gpd.GeoDataFrame(geometry=[crossed, state], crs="EPSG:4326").to_file(tmp_path / "crossed.gpkg")
+    assert len(cells.chosen_cells(*files[:2], outline=tmp_path / "crossed.gpkg")) == len(table)
+    with_hole.iloc[:1].to_file(tmp_path / "line.gpkg")
+    (tmp_path / "text.geojson").write_text("nothing")
+    (tmp_path / "table.csv").write_text("lon,lat\n-89,40\n")
+    for name, reason in (
+        ("line.gpkg", "no polygon"),
+        ("table.csv", "without geom"),
+        ("text.geojson", "cannot read"),
+    ):
+        with pytest.raises(SpecError, match=rf"outline.*{name}.*{reason}.*Fix: give a file of the state's polygons"):
+            cells.read_outline(tmp_path / name)
+    with pytest.raises(SpecError, match="No such file"):
+        cells.read_outline(tmp_path / "missing.gpkg")
+
+
 def test_the_count_is_said_and_compared_with_the_papers(table):
     assert cells.counted(range(991)) == "991 places with more than 2,500 ha of maize, as in the paper"
     assert "WARNING: the paper has 991" in cells.counted(table)
@@ -404,3 +474,16 @@ def test_what_is_refused_ends_the_command_with_its_reason(files, folder, capsys)
             ["--yields", str(files[1]), "--areas", str(files[0]), "--out", str(folder / "c")],
         )
     assert "yield and area are swapped" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_and_what_is_no_export_are_refused(files, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    given = ["--yields", str(files[0]), "--areas", str(files[1]), "--outline", str(files[2])]
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(SystemExit):
+            study.draw(everything.FIGURES, "about", [*given, "--out", str(out)])
+        assert "Fix: name a folder that can be made and written to" in capsys.readouterr().err
+    np.savez(tmp_path / "foreign.npz", a=np.ones(3))
+    for export, reason in ((tmp_path / "no.npz", "there is no export"), (tmp_path / "foreign.npz", "no manifest")):
+        with pytest.raises(SpecError, match=rf"{reason}.*Fix: give the \.npz or \.nc that rs-embed wrote"):
+            vectors.imported(export)

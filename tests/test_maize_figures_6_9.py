@@ -115,7 +115,7 @@ def test_no_provider_has_what_satvision_reads():
 
 
 def test_each_panel_of_figure_6_has_its_own_colours(sixth, out):
-    run = rs.open_store(out / "figure_6.zarr")
+    run = rs.open_store(out / "figure_6_made.zarr")
     for panel in sixth.axes:
         if meshes(panel):
             vectors = rows(run.rs.grid(0, panel.get_title(loc="left")))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from examples.maize import spam
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.places import read_frame
 
 STATE, LEAST_HA, PAPER_COUNT = "Illinois", 2500.0, 991
 
@@ -47,7 +48,7 @@ def _inside(table, states, state, outline):
         reason = "rasters do not say which state a cell lies in"
         fix = f"give a vector file of {state} (the Census Bureau's cartographic boundaries have it), or SPAM's tables"
         raise SpecError("outline", value=None, reason=reason, fix=fix)
-    found = states.reindex(table.index).str.strip().str.casefold() == state.casefold()
+    found = states.reindex(table.index).str.strip().str.casefold() == state.strip().casefold()
     if not found.any():
         raise SpecError(
             "state", value=state, reason="no cell of the table lies in it", fix="give it as ADM1_NAME has it"
@@ -56,12 +57,22 @@ def _inside(table, states, state, outline):
 
 
 def read_outline(path):
-    """Read the features of a vector file as one outline in longitude and latitude."""
-    frame = gpd.read_file(Path(path))
+    """Read the polygons of a vector file as one outline in longitude and latitude."""
+    fix = "give a file of the state's polygons, such as the Census Bureau's"
+    try:
+        frame = read_frame(str(path))
+    except SpecError as error:
+        raise SpecError("outline", value=str(path), reason=error.reason, fix=fix) from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise SpecError("outline", value=Path(path).name, reason="it is a table without geometries", fix=fix)
     if frame.crs is None:
         reason = "it states no reference system"
         raise SpecError("outline", value=Path(path).name, reason=reason, fix="give a file that does")
-    return frame.to_crs("EPSG:4326").union_all()
+    parts = frame.geometry.make_valid().explode()  # a side may cross another
+    polygons = parts[parts.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if polygons.empty:
+        raise SpecError("outline", value=Path(path).name, reason="there is no polygon in it", fix=fix)
+    return polygons.to_crs("EPSG:4326").union_all()
 
 
 def _within(shape, table):

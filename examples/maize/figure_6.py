@@ -14,7 +14,7 @@ COLUMNS = 6
 
 
 def figure_6(asked, out):
-    fields = asked.computed(out / "figure_6.zarr")
+    fields = asked.computed(out / ("figure_6_made.zarr" if asked.made else "figure_6.zarr"))
     title = MADE if asked.made else TITLE
     columns = min(COLUMNS, len(fields) + 1)
     return plot.compare(fields, scene=asked.scene(), columns=columns, title=title)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from matplotlib.patches import Patch
+from shapely import get_parts
 
 from examples.maize import spam
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.plot.canvas import new_figure
+from rs_embed_dask.store.target import explained
 
 UNIT = "t/ha"
 COLOURS = {"random": "#3b7ea1", "blocks": "#d9822b"}
@@ -14,6 +19,22 @@ WORDS = {"random": "random places held out", "blocks": "spatial blocks held out"
 LEAST_R2 = -0.5  # far below zero a bar says no more than that the mean is better
 BEST = 3
 PLACE_ONLY = ("location", "nearest label", "mean")
+
+
+def made_folder(path):
+    """Make the folder of the figures, before anything else is done."""
+    fix = "name a folder that can be made and written to"
+    with explained("out", str(path), fix):
+        path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise SpecError("out", value=str(path), reason="it cannot be written to", fix=fix)
+
+
+def saved(figure, path):
+    """Write a figure as PNG."""
+    with explained("figure", str(path), "name another folder"):
+        figure.savefig(path, dpi=110)
+    print(path)
 
 
 def places_map(table, outline=None):
@@ -143,8 +164,8 @@ def draw_cells(axes, codes, values, *, outline=None, **style):
     lon = np.arange(column.min(), column.max() + 2) / spam.PER_DEGREE - 180
     lat = 90 - np.arange(row.min(), row.max() + 2) / spam.PER_DEGREE
     shown = axes.pcolormesh(lon, lat, image, **style)
-    for part in getattr(outline, "geoms", [outline] if outline is not None else []):
-        axes.plot(*part.exterior.xy, color="0.3", linewidth=0.9)
+    for line in [] if outline is None else get_parts(outline.boundary):  # of holes too
+        axes.plot(*line.xy, color="0.3", linewidth=0.9)
     axes.set_facecolor("0.88")  # cells that are none of the places
     axes.set_aspect(1 / np.cos(np.radians(lat.mean())))
     axes.set(xlabel="longitude", ylabel="latitude")

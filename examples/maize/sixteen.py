@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import rs_embed_dask as rs
+from examples.maize import pictures
 from rs_embed_dask import plot
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import LicenceError, ModelError, RsEmbedError, WeightsError
@@ -170,13 +171,10 @@ def asked_of(told, models=MODELS):
 def draw(name, figure, about, arguments=None, models=MODELS):
     """Draw a figure, a function of what is asked and the folder of its stores, into a PNG file."""
     parser, told = command(about, arguments)
-    told.out.mkdir(parents=True, exist_ok=True)
     try:
+        pictures.made_folder(told.out)
         asked = asked_of(told, models)
         asked.tell()
-        drawn = figure(asked, told.out)
+        pictures.saved(figure(asked, told.out), told.out / f"{name}.png")
     except RsEmbedError as error:
         parser.error(str(error))
-    path = told.out / f"{name}.png"
-    drawn.savefig(path, dpi=110)
-    print(path)

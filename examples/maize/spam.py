@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import rasterio
+from pandas.errors import EmptyDataError, ParserError
+from rasterio.errors import RasterioIOError
 
 from rs_embed_dask.errors import SpecError
 
@@ -72,13 +74,17 @@ def read(path, kind):
     if not path.is_file():
         fix = "download it; docs/maize.md says where"
         raise SpecError(KINDS[kind], value=path.name, reason="there is no such file", fix=fix)
-    return _table(path, kind) if path.suffix == ".csv" else _raster(path, kind)
+    try:
+        return _table(path, kind) if path.suffix == ".csv" else _raster(path, kind)
+    except (RasterioIOError, EmptyDataError, ParserError) as error:
+        reason, fix = f"it cannot be read ({error})", "download it again; what is there is damaged or something else"
+        raise SpecError(KINDS[kind], value=path.name, reason=reason, fix=fix) from error
 
 
 def check_name(path, named, kind):
     """Refuse a file whose name says that it holds another quantity, crop, technology, version or extent."""
     wanted = f"spam2020_V2r0_global_{kind}_MAIZ_A.tif or spam2020V2r0_global_{kind}_TA.csv"
-    fix = f"give {wanted}"
+    fix = f"give {wanted}, unpacked and by that name"
     if named is None:
         reason = "its name is not one of SPAM's, so what it holds is not known"
         raise SpecError(KINDS[kind], value=path.name, reason=reason, fix=fix)
@@ -141,30 +147,43 @@ def _unit_of(path, kind, values):
 
 def _table(path, kind):
     column = f"{CROP}_{TECH}"
-    header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    # as bytes of a Windows table too: districts abroad have accents, and only COUNTRY's are looked at
+    encoding = {"encoding": "utf-8-sig", "encoding_errors": "replace"}
+    header = pd.read_csv(path, nrows=0, **encoding).columns
     missing = [name for name in (*TABLE_COLUMNS, column) if name not in header]
     if missing:
         reason = f"it has no column {', '.join(missing)}"
         raise SpecError(KINDS[kind], value=path.name, reason=reason, fix="give SPAM's table as it is")
     texts = dict.fromkeys(("FIPS0", "ADM1_NAME", "unit"), str)
-    # as bytes of a Windows table too: districts abroad have accents, and only COUNTRY's are looked at
-    table = pd.read_csv(
-        path, usecols=[*TABLE_COLUMNS, column], dtype=texts, encoding="utf-8-sig", encoding_errors="replace"
-    )
+    table = pd.read_csv(path, usecols=[*TABLE_COLUMNS, column], dtype=texts, low_memory=False, **encoding)
     table = table[(table["FIPS0"] == COUNTRY) & table[column].notna()]
-    units = sorted(set(table["unit"].str.strip()))
+    if table.empty:
+        reason = f"no row of the country {COUNTRY} has a number of maize"
+        raise SpecError(KINDS[kind], value=path.name, reason=reason, fix="give SPAM's table as it is")
+    units = sorted(set(table["unit"].fillna("missing").str.strip()))
     if len(units) != 1 or units[0] not in UNITS[kind]:
-        reason = f"its unit is {', '.join(units) or 'of no row'}"
+        reason = f"its unit is {', '.join(units)}"
         raise SpecError(KINDS[kind], value=path.name, reason=reason, fix=f"one of {', '.join(UNITS[kind])} is known")
-    codes = pd.Index(table["grid_code"].astype("int64"), name="grid_code")
-    wrong = codes != grid_code(table["x"], table["y"])
+    numbers = {name: _numbers(path, kind, table[name]) for name in ("grid_code", "x", "y", column)}
+    codes = pd.Index(numbers["grid_code"].astype("int64"), name="grid_code")
+    wrong = codes != grid_code(numbers["x"], numbers["y"])
     if wrong.any():
         value = f"{path.name}, grid_code {codes[wrong][0]}"
         raise SpecError(
             KINDS[kind], value=value, reason="its x and y lie in another cell", fix="give SPAM's table as it is"
         )
     states = pd.Series(table["ADM1_NAME"].to_numpy(), index=codes)
-    return _layer(path, kind, pd.Series(table[column].to_numpy("float64"), index=codes), units[0], states=states)
+    return _layer(path, kind, pd.Series(numbers[column], index=codes), units[0], states=states)
+
+
+def _numbers(path, kind, column):
+    """The numbers of a column, each of which must be one."""
+    found = pd.to_numeric(column, errors="coerce").to_numpy("float64")
+    wrong = ~np.isfinite(found)
+    if wrong.any():
+        value = f"{path.name}, {column.name} {column[wrong].iloc[0]}"
+        raise SpecError(KINDS[kind], value=value, reason="it is not a finite number", fix="give SPAM's table as it is")
+    return found
 
 
 def _layer(path, kind, values, unit, *, states=None):
@@ -172,7 +191,8 @@ def _layer(path, kind, values, unit, *, states=None):
     if not values.index.is_unique:
         value = f"{path.name}, grid_code {values.index[values.index.duplicated()][0]}"
         raise SpecError(KINDS[kind], value=value, reason="two rows are of this cell", fix="give SPAM's table as it is")
-    if len(values) and (values.min() < 0 or not np.isfinite(values).all()):
-        reason = f"it has the value {values.min():g}, which its metadata does not call missing"
+    wrong = values[(values < 0) | ~np.isfinite(values)]
+    if len(wrong):
+        reason = f"it has the value {wrong.min():g}, which its metadata does not call missing"
         raise SpecError(KINDS[kind], value=path.name, reason=reason, fix="give SPAM's file as it is")
     return Layer(values * UNITS[kind][unit], unit, states)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import rs_embed_dask as rs
-from examples.maize import cells, vectors
+from examples.maize import cells, pictures, vectors
 from rs_embed_dask.errors import RsEmbedError
 
 FOLDS = {"random": 4, "blocks": None}  # a quarter is held out at a time, as in the paper; blocks by correlation length
@@ -87,11 +87,9 @@ def draw(figures, about, arguments=None):
     """Draw figures, functions of a study by name, into PNG files."""
     parser = options(about)
     study = Study(parser.parse_args(arguments))
-    study.asked.out.mkdir(parents=True, exist_ok=True)
     try:
+        pictures.made_folder(study.asked.out)
         for name, figure in figures.items():
-            path = study.asked.out / f"{name}.png"
-            figure(study).savefig(path, dpi=110)
-            print(path)
+            pictures.saved(figure(study), study.asked.out / f"{name}.png")
     except RsEmbedError as error:
         parser.error(str(error))

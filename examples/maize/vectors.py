@@ -11,7 +11,7 @@ import pandas as pd
 
 import rs_embed_dask as rs
 from examples.maize import spam
-from rs_embed_dask.errors import SpecError, WeightsError
+from rs_embed_dask.errors import RsEmbedError, SpecError, WeightsError
 from rs_embed_dask.models import card
 from rs_embed_dask.models.weights import at_hand
 
@@ -68,7 +68,13 @@ def computed(table, models, *, out, provider, buffer_m=BUFFER_M, **options):
 def imported(export):
     """The vectors of an export of rs-embed (`.npz`, `.nc` or a folder of items with their manifests)."""
     with tempfile.TemporaryDirectory() as folder:
-        return rs.import_export(export, Path(folder) / "imported.zarr", temporal=SPAN).load()
+        try:
+            return rs.import_export(export, Path(folder) / "imported.zarr", temporal=SPAN).load()
+        except RsEmbedError:
+            raise
+        except (OSError, ValueError) as error:  # as of rs-embed's own load_export
+            fix = "give the .npz or .nc that rs-embed wrote, with its .json beside it, or a folder of items"
+            raise SpecError("export", value=str(export), reason=str(error), fix=fix) from error
 
 
 def codes(run):

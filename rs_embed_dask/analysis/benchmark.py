@@ -25,9 +25,9 @@ from rs_embed_dask.analysis.probes import (
     probes_of,
 )
 from rs_embed_dask.analysis.shared import SharedPlaces, shared_places
-from rs_embed_dask.analysis.tasks import CLASSES, LabelTable, Task, label_table, tasks_of
+from rs_embed_dask.analysis.tasks import CLASSES, LabelTable, Task, checked, label_table, tasks_of
 from rs_embed_dask.errors import SpecError, StoreError
-from rs_embed_dask.specs.base import whole
+from rs_embed_dask.specs.base import several, whole
 from rs_embed_dask.store.tables import unfolded
 
 if TYPE_CHECKING:
@@ -122,10 +122,11 @@ def benchmark(
     import pandas as pd
 
     whole("seed", seed, low=0, high=_SEED_RANGE)
-    counts = sorted({whole("curve", one, low=1, high=10**9) for one in curve})
+    numbers = several("curve", curve, fix="give numbers of labels, such as (10, 100)")
+    counts = sorted({whole("curve", one, low=1, high=10**9) for one in numbers})
     shared = shared_places(runs)
     asked = _asked(shared, labels, probes, folds)
-    tasks = [task.only(shared.complete) for task in asked.tasks]
+    tasks = [checked(task.only(shared.complete), "a label and a vector of every model") for task in asked.tasks]
     matrices = _matrices(shared)
     jobs = list(_jobs(tasks, asked, list(matrices), counts=counts, seed=seed))
     # One after another: scikit-learn sets Python's warnings aside in ways that threads would mix up.

@@ -11,7 +11,7 @@ import numpy as np
 
 from rs_embed_dask.analysis.vectors import EARTH_M, needed, sphere_m
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.base import number, whole
+from rs_embed_dask.specs.base import number, several, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,14 +47,17 @@ class Folds:
 
 def schemes_of(folds: Sequence[str] | Mapping[str, Any] | str) -> dict[str, Any]:
     """Return the schemes with their settings; None where a scheme is to choose for itself."""
-    given = {folds: None} if isinstance(folds, str) else folds
-    schemes = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
-    for name in schemes:
-        if name not in SCHEMES:
+    fix = f"name some of {', '.join(SCHEMES)}"
+    names = several("folds", folds, fix=fix)
+    if not names:
+        raise SpecError("folds", value=folds, reason="nothing is held out", fix=fix)
+    for name in names:
+        if not isinstance(name, str) or name not in SCHEMES:
             raise UnknownNameError.among("folds", name, SCHEMES)
-    if schemes.get("regions", "") is None:
-        fix = "give folds={'regions': COLUMN}"
-        raise SpecError("folds", value="regions", reason="it needs the column that names the regions", fix=fix)
+    schemes = dict(folds) if isinstance(folds, Mapping) else dict.fromkeys(names)
+    if not isinstance(schemes.get("regions", ""), str):
+        reason, fix = "it needs the column that names the regions", "give folds={'regions': COLUMN}"
+        raise SpecError("folds['regions']", value=schemes["regions"], reason=reason, fix=fix)
     return schemes
 
 
@@ -76,7 +79,8 @@ def _random(setting: Any, _: Task, items: pd.DataFrame, random: np.random.Genera
 
 def _blocks(setting: Any, task: Task, items: pd.DataFrame, random: np.random.Generator) -> Folds:
     lon, lat = items["lon"].to_numpy(), items["lat"].to_numpy()
-    _check("blocks", _codes(_ids(items)), *_ONE_PLACE)
+    if len(_points(lon, lat)) == 1:
+        raise SpecError("folds", value="blocks", reason=_ONE_PLACE[0], fix=_ONE_PLACE[1])
     if setting is not None:
         side, why = _side("blocks", setting, "give metres"), "as given"
     else:
@@ -92,7 +96,7 @@ def _blocks(setting: Any, task: Task, items: pd.DataFrame, random: np.random.Gen
 
 def _chosen_side(task: Task, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[float, str]:
     """Choose blocks of three correlation lengths, or the largest that leave ten of them, or one a place."""
-    fewest = min(_FEWEST_BLOCKS, len(np.unique([lon, lat], axis=1).T))
+    fewest = min(_FEWEST_BLOCKS, len(_points(lon, lat)))
     length = correlation_m(sphere_m(lon, lat), _standard(task))
     wanted = _RANGES * length if length else _spacing(lon, lat)
     of = "three times" if length else "twice the median distance of neighbours"
@@ -166,8 +170,9 @@ def correlation_m(points: NDArray[np.float64], values: NDArray[np.float64]) -> f
         return float(((means - terms @ fit) ** 2).sum())
 
     least, most = np.log(max(middles[0] / 2, 1e-3)), np.log(apart.max())
-    found = optimize.minimize_scalar(misfit, bounds=(least, most), method="bounded")
-    return float(np.exp(found.x)) if means[0] > _WEAKEST else 0.0
+    if means[0] <= _WEAKEST or least >= most:
+        return 0.0
+    return float(np.exp(optimize.minimize_scalar(misfit, bounds=(least, most), method="bounded").x))
 
 
 def _standard(task: Task) -> NDArray[np.float64]:
@@ -178,8 +183,14 @@ def _standard(task: Task) -> NDArray[np.float64]:
     return standard
 
 
+def _points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distinct places, to a millimetre; (n, 3)."""
+    points: NDArray[np.float64] = np.unique(sphere_m(lon, lat).round(3), axis=0)
+    return points
+
+
 def _spacing(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> float:
-    points = np.unique(sphere_m(lon, lat), axis=0)
+    points = _points(lon, lat)
     apart, _ = needed("scipy.spatial").KDTree(points).query(points, k=2)
     return 2 * float(np.median(apart[:, 1]))
 

@@ -13,6 +13,7 @@ from rs_embed_dask.analysis.tasks import CLASSES, NUMBERS
 from rs_embed_dask.analysis.vectors import needed, sphere_m
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.preprocess.waves import waves
+from rs_embed_dask.specs.base import several
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,10 +139,11 @@ def probes_of(names: Sequence[str] | str | None, kinds: set[str]) -> dict[str, t
     """Choose the probes of each kind of task: those named that it has, or the usual ones."""
     if names is None:
         return dict(USUAL)
-    chosen = (names,) if isinstance(names, str) else tuple(names)
+    known = sorted({name for of_kind in PROBES.values() for name in of_kind})
+    chosen = tuple(several("probes", names, fix=f"name some of {', '.join(known)}"))
     for name in chosen:
-        if not any(name in of_kind for of_kind in PROBES.values()):
-            raise UnknownNameError.among("probes", name, {name for of_kind in PROBES.values() for name in of_kind})
+        if name not in known:
+            raise UnknownNameError.among("probes", name, known)
     found = {kind: tuple(name for name in chosen if name in of_kind) for kind, of_kind in PROBES.items()}
     for kind in kinds:
         if not found[kind]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["CLASSES", "NUMBERS", "LabelTable", "Task", "label_table", "task_of", "tasks_of"]
+__all__ = ["CLASSES", "NUMBERS", "LabelTable", "Task", "checked", "known_labels", "label_table", "task_of", "tasks_of"]
 
 NUMBERS: Final = "regression"
 CLASSES: Final = "classification"
@@ -23,6 +23,8 @@ CLASSES: Final = "classification"
 _PLACE_COLUMNS: Final = ("lon", "lat", "id", "span", "geometry", "start", "end")
 _SAME_PLACE_M: Final = 1.0
 _FEWEST: Final = 10
+_NUMBER_KINDS: Final = ("floating", "integer", "mixed-integer-float", "decimal")  # as pandas' infer_dtype names them
+_CLASS_KINDS: Final = ("string", "boolean", "categorical")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +68,39 @@ def task_of(name: str, values: Any, **facts: Any) -> Task:
 
     column = pd.Series(values).reset_index(drop=True)
     known = np.flatnonzero(column.notna() & (column.astype(str) != ""))
-    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if len(known) < _FEWEST:
+    values = known_labels(name, column.iloc[known])
+    if values.dtype.kind == "f":
+        return checked(Task(name, known, values, **facts))
+    codes, classes = pd.factorize(values, sort=True)
+    return checked(Task(name, known, codes.astype("int64"), tuple(classes), **facts))
+
+
+def known_labels(name: str, column: pd.Series) -> NDArray[Any]:
+    """Return labels, none of them missing, as float64, or as texts (object) where they are classes."""
+    import pandas as pd
+
+    kind = pd.api.types.infer_dtype(column)
+    if kind in _NUMBER_KINDS:
+        numbers = column.to_numpy("float64")
+        if not np.isfinite(numbers).all():
+            reason, fix = "a label is infinite", "correct it, or make it missing (NaN)"
+            raise SpecError("labels", value=name, reason=reason, fix=fix)
+        return numbers
+    if kind not in (*_CLASS_KINDS, "empty"):
+        reason = f"its values are {kind}; numbers are regressed, and texts, booleans and categories are classes"
+        raise SpecError("labels", value=name, reason=reason, fix="convert it with astype, or leave it out")
+    return np.array([str(one) for one in column], dtype=object)
+
+
+def checked(task: Task, having: str = "a label") -> Task:
+    """Refuse a task of too few places, or whose labels are all the same."""
+    if len(task.target) < _FEWEST:
         fix = "give labels of the run's places: a column of theirs, or a table with their ids, or with lon and lat"
-        raise SpecError("labels", value=name, reason=f"{len(known)} places have a label, fewer than 10", fix=fix)
-    if is_number:
-        numbers = column.iloc[known].to_numpy("float64")
-        if np.ptp(numbers) == 0:
-            raise SpecError("labels", value=name, reason="all labels are the same", fix="leave this column out")
-        return Task(name, known, numbers, **facts)
-    codes, classes = pd.factorize(column.iloc[known].astype(str), sort=True)
-    if len(classes) < 2:  # noqa: PLR2004 - one class is nothing to tell apart
-        raise SpecError("labels", value=name, reason="all labels are the same", fix="leave this column out")
-    return Task(name, known, codes.astype("int64"), tuple(map(str, classes)), **facts)
+        reason = f"{len(task.target)} places have {having}, fewer than {_FEWEST}"
+        raise SpecError("labels", value=task.name, reason=reason, fix=fix)
+    if np.ptp(task.target) == 0:
+        raise SpecError("labels", value=task.name, reason="all labels are the same", fix="leave this column out")
+    return task
 
 
 def label_table(labels: Any, items: pd.DataFrame) -> LabelTable:
@@ -97,8 +119,12 @@ def label_table(labels: Any, items: pd.DataFrame) -> LabelTable:
     if not isinstance(labels, pd.DataFrame):
         fix = "give names of the places' columns, a pandas Series or DataFrame, or rs.coordbench(folder)"
         raise SpecError("labels", value=labels, reason="it is no table of labels", fix=fix)
+    labels = labels.set_axis(labels.columns.map(str), axis=1)
+    if not labels.columns.is_unique:
+        value = labels.columns[labels.columns.duplicated()][0]
+        raise SpecError("labels", value=value, reason="two columns have this name", fix="rename one of them")
     found = _aligned(labels, items)
-    names = tuple(str(name) for name in labels.columns if name not in _PLACE_COLUMNS)
+    names = tuple(name for name in labels.columns if name not in _PLACE_COLUMNS)
     rest = items[[name for name in items.columns if name not in names]]
     joined = pd.DataFrame({name: found[name].array for name in names}, index=items.index)
     return LabelTable(pd.concat([rest, joined], axis=1), names)
@@ -121,8 +147,15 @@ def _aligned(labels: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 def _at_places(labels: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     """Find the row of labels within a metre of each item."""
+    import pandas as pd
+
     trees = needed("scipy.spatial")
-    tree = trees.KDTree(sphere_m(labels["lon"].to_numpy("float64"), labels["lat"].to_numpy("float64")))
+    lonlat = labels[["lon", "lat"]].apply(pd.to_numeric, errors="coerce").to_numpy("float64")
+    wrong = np.flatnonzero(~np.isfinite(lonlat).all(axis=1))
+    if len(wrong):
+        reason, fix = "its lon and lat are not finite numbers", "correct or leave out such rows"
+        raise SpecError("labels", value=f"row {wrong[0]}", reason=reason, fix=fix)
+    tree = trees.KDTree(sphere_m(*lonlat.T))
     points = sphere_m(items["lon"].to_numpy(), items["lat"].to_numpy())
     _, rows = tree.query(points, distance_upper_bound=_SAME_PLACE_M)
     return labels.reset_index(drop=True).reindex(np.where(rows < len(labels), rows, -1))

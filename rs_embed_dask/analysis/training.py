@@ -11,6 +11,7 @@ import shapely
 
 from rs_embed_dask.analysis.areas import areas_of
 from rs_embed_dask.analysis.examples import token_at
+from rs_embed_dask.analysis.tasks import known_labels
 from rs_embed_dask.analysis.zones import area_sums
 from rs_embed_dask.errors import SpecError, UnknownNameError
 from rs_embed_dask.specs.ground import WGS84
@@ -51,10 +52,7 @@ class TrainingSet:
 
         column = pd.Series(np.asarray(labels, dtype=object) if getattr(labels, "dtype", None) == "T" else labels)
         kept = np.isfinite(vectors).all(axis=1) & (column.notna() & (column.astype(str) != "")).to_numpy()
-        types = pd.api.types
-        is_number = types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
-        values = column[kept].to_numpy(dtype="float64" if is_number else object)
-        values = values if is_number else np.array([str(one) for one in values], dtype=object)
+        values = known_labels(target, column[kept])
         if len(set(values.tolist())) < _FEWEST:
             reason = f"{int(kept.sum())} of {len(vectors)} have a vector and a label, and not two different labels"
             raise SpecError("labels", value=target, reason=reason, fix="give labels of more places")
@@ -96,7 +94,7 @@ class TrainingSet:
 
 def _vectors(fields: Sequence[MapField], frame: gpd.GeoDataFrame) -> NDArray[np.float64]:
     vectors = np.full((len(frame), fields[0].dim), np.nan)
-    is_point = np.array([isinstance(one, shapely.Point) for one in frame.geometry])
+    is_point = np.array([isinstance(one, shapely.Point) for one in frame.geometry], dtype=bool)
     if (~is_point).any():
         _, areas = areas_of(frame[~is_point])
         vectors[~is_point] = area_sums(fields, areas).means

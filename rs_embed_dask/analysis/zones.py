@@ -10,7 +10,9 @@ import numpy as np
 import shapely
 
 from rs_embed_dask.analysis.blocks import Portion, computed
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.imagery.coverage import covered_cells
+from rs_embed_dask.store.columns import SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +70,10 @@ def zone_table(
     import geopandas as gpd
     import pandas as pd
 
+    for name in _added(fields):
+        if name in (*table.columns, *table.index.names):
+            fix = f"rename or drop it: frame.drop(columns={name!r}), of an index frame.reset_index(drop=True)"
+            raise SpecError("polygons", value=name, reason="they have this column, which is added, already", fix=fix)
     spans = dict.fromkeys((one.start, one.end) for one in fields)
     parts = []
     for start, end in spans:
@@ -76,12 +82,21 @@ def zone_table(
             chosen = [one for one in fields if (one.label, one.start, one.end) == (label, start, end)]
             if chosen:
                 sums = area_sums(chosen, areas, client=client)
-                columns[f"{label}_tokens"] = sums.tokens
+                columns[_count(label)] = sums.tokens
                 values = sums.means if stat == MEAN else sums.totals
                 columns |= dict(zip(_names(chosen[0]), values.T, strict=True))
-        numbers = pd.DataFrame(columns, index=table.index).assign(span=f"{start}/{end}")
-        parts.append(table.join(numbers).set_index("span", append=True))
+        numbers = pd.DataFrame(columns, index=table.index).assign(**{SPAN: f"{start}/{end}"})
+        parts.append(pd.concat([table, numbers], axis=1).set_index(SPAN, append=True))  # an index may repeat itself
     return gpd.GeoDataFrame(pd.concat(parts), geometry=table.geometry.name, crs=table.crs)
+
+
+def _count(label: str) -> str:
+    return f"{label}_tokens"
+
+
+def _added(fields: Sequence[MapField]) -> list[str]:
+    """Name the columns that the table of the areas gets."""
+    return [SPAN, *(name for field in fields for name in (_count(field.label), *_names(field)))]
 
 
 def _names(field: MapField) -> list[str]:

@@ -28,6 +28,7 @@ LARGEST_SCALE: Final = 1.0
 _PIXEL_M: Final = 10.0
 _ZONES: Final = 60
 _ZONE_DEGREES: Final = 6
+_TRANSFORM: Final = 6
 _CHUNK_PX: Final = 32
 _INDEX_BYTES: Final = 2**18
 
@@ -66,13 +67,17 @@ def _zone(mirror: Mirror, folder: str, number: int) -> TesseraZone | None:
             MirroredZarr(mirror, folder), path=name, mode="r", zarr_format=3, use_consolidated=False
         )
         found: dict[str, Any] = {one: group[one] for one in ("embeddings", "scales", "time")}
+        return _parsed(found, dict(group.attrs), number)
     except FileNotFoundError:
         return None
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:  # whatever is there instead
         raise damaged(mirror.href(f"{folder}/{name}"), f"it is no such group ({error})") from error
+
+
+def _parsed(found: dict[str, Any], attrs: dict[str, Any], number: int) -> TesseraZone:
+    """Return the zone that arrays and attributes hold. Raises ValueError, or what Python does, where they hold none."""
     embeddings, scales = found["embeddings"], found["scales"]
     years, (rows, columns) = tuple(int(year) for year in found["time"][:]), embeddings.shape[-2:]
-    attrs: dict[str, Any] = dict(group.attrs)
     steps = [float(number) for number in attrs.get("spatial:transform", ())]
     is_whole = (
         embeddings.shape == (len(years), DIM, rows, columns)
@@ -80,9 +85,10 @@ def _zone(mirror: Mirror, folder: str, number: int) -> TesseraZone | None:
         and (embeddings.dtype, scales.dtype) == (np.int8, np.float32)
         and attrs.get("proj:code") == f"EPSG:{32600 + number}"
         and steps[:2] + steps[3:5] == [_PIXEL_M, 0.0, 0.0, -_PIXEL_M]
+        and len(steps) == _TRANSFORM
     )
     if not is_whole:
-        raise damaged(mirror.href(f"{folder}/{name}"), "its arrays, projection or pixels are not those of the format")
+        raise ValueError("its arrays, projection or pixels are not those of the format")
     return TesseraZone(embeddings, scales, years, f"EPSG:{32600 + number}", Affine(*steps))
 
 
@@ -186,4 +192,5 @@ class _ZoneTile:
             stored = self.zone.embeddings[self.at, :, *window][:, *here]
         except (ValueError, RuntimeError) as error:  # of the library, about what a shard holds
             raise damaged(f"{self.place}/{self.name}", f"a shard of it cannot be decoded ({error})") from error
-        return decoded(stored, scale)
+        is_there = stored.any(axis=0)  # zeros throughout fill a chunk that is not there; a vector has a direction
+        return decoded(stored, np.where(is_there, scale, 0))

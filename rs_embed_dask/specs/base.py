@@ -8,7 +8,7 @@ import json
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
@@ -16,7 +16,7 @@ from rs_embed_dask.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["Record", "as_mapping", "choice", "flag", "number", "positive", "renamed", "text", "whole"]
+__all__ = ["Record", "as_mapping", "choice", "flag", "number", "positive", "renamed", "several", "text", "whole"]
 
 _T = TypeVar("_T")
 
@@ -32,6 +32,15 @@ def number(what: str, value: object, *, fix: str = "give a number") -> float:
     if not math.isfinite(real):
         raise SpecError(what, value=value, reason="the number is not finite", fix=fix)
     return real + 0.0  # turns -0.0 into 0.0: they compare equal but would get different tokens
+
+
+def several(what: str, value: Any, *, fix: str) -> list[Any]:
+    """Return what is listed, one text being a list of itself; refuse what is no list."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise SpecError(what, value=value, reason=f"expected a list, got {type(value).__name__}", fix=fix)
+    return list(value)
 
 
 def positive(what: str, value: object, *, at_most: float = math.inf, unit: str = "", fix: str = "") -> float:

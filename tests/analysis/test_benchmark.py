@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 import rs_embed_dask as rs
 from rs_embed_dask.analysis import folds as folds_module
+from rs_embed_dask.analysis.folds import folds_of
 from rs_embed_dask.analysis.metrics import Scoring, scored
 from rs_embed_dask.analysis.probes import PROBES, Lesson, predicted
 from rs_embed_dask.analysis.tasks import label_table, task_of
@@ -275,6 +277,60 @@ def test_what_cannot_be_benchmarked_is_said(landscape, tmp_path):
     far = made_run(tmp_path / "far.zarr", {"b": np.ones((3, 2))}, LONLAT[:3] + 5)
     with pytest.raises(StoreError, match="km apart"):
         rs.benchmark([landscape, far], "linear")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"folds": 5}, "folds = 5: expected a list, got int"),
+        ({"folds": {}}, "nothing is held out"),
+        ({"folds": [["random"]]}, "unknown name"),
+        ({"folds": {"regions": ["land"]}}, "needs the column that names the regions"),
+        ({"probes": True}, "probes = True: expected a list, got bool"),
+        ({"curve": 5}, "curve = 5: expected a list, got int"),
+    ],
+)
+def test_settings_of_another_type_are_refused(landscape, asked, reason):
+    with pytest.raises((SpecError, UnknownNameError), match=reason):
+        rs.benchmark(landscape, "linear", **({"probes": "knn"} | asked))
+
+
+def test_labels_are_numbers_or_classes_whatever_holds_them():
+    assert task_of("v", pd.Series([1, 2.5, None] * 6, dtype=object)).kind == "regression"
+    assert task_of("v", pd.Series([Decimal(1), Decimal(2)] * 5)).target.tolist() == [1.0, 2.0] * 5
+    assert task_of("v", pd.Series([True, None, False] * 6, dtype=object)).classes == ("False", "True")
+    assert task_of("v", pd.array(["a", "b", None] * 6, dtype="string")).classes == ("a", "b")
+    for other in (pd.Series([1, "a"] * 5), pd.Series(pd.date_range("2020", periods=12)), pd.Series([1j, 2] * 6)):
+        with pytest.raises(SpecError, match=r"its values are .*numbers are regressed.*Fix: convert it"):
+            task_of("v", other)
+    with pytest.raises(SpecError, match="a label is infinite"):
+        task_of("v", [*range(12), np.inf])
+
+
+def test_tables_of_labels_with_odd_columns_are_read_or_refused():
+    items = anywhere(np.array([4.0, 5.0]), np.array([50.0, 51.0]))
+    numbered = label_table(pd.DataFrame({"id": ["1"], 7: [2.0]}), items)
+    assert numbered.names == ("7",)
+    with pytest.raises(SpecError, match="'7': two columns have this name"):
+        label_table(pd.DataFrame([[1.0, 2.0]], columns=[7, "7"], index=["1"]), items)
+    for lon in (np.nan, "west"):
+        with pytest.raises(SpecError, match="row 1': its lon and lat are not finite numbers"):
+            label_table(pd.DataFrame({"lon": [4.0, lon], "lat": 50.0, "y": 1.0}), items)
+
+
+def test_labels_of_places_without_vectors_do_not_count(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(14, 3))
+    vectors[:5] = np.nan
+    run = made_run(tmp_path / "f.zarr", {"a": vectors}, LONLAT[:14], columns={"y": np.arange(14.0)})
+    with pytest.raises(SpecError, match="9 places have a label and a vector of every model, fewer than 10"):
+        rs.benchmark(run, "y", probes="knn", folds="random")
+
+
+@pytest.mark.parametrize("other", [5.0, np.nextafter(5, 6), 365.0])
+def test_places_at_one_point_make_no_blocks(other):
+    items = anywhere(np.where(np.arange(12) < 6, 5.0, other), 45.0)
+    with pytest.raises(SpecError, match="there is one place"):
+        folds_of("blocks", None, task_of("y", np.arange(12.0)), items=items, seed=0)
 
 
 def test_forests_leave_the_filters_of_warnings_as_they_were(monkeypatch):

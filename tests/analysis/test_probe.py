@@ -202,6 +202,13 @@ def test_what_cannot_be_fitted_or_predicted_is_said(run, mapped, kinds, folder, 
         rs.probe(path, kinds[2], kind="logistic")
     with pytest.raises(SpecError, match="not two different labels"):
         rs.probe(path, ["a"] * 60)
+    with pytest.raises(SpecError, match="a label is infinite"):
+        rs.probe(path, [1.0, np.inf] * 30)
+    with pytest.raises(SpecError, match="its values are mixed-integer; numbers are regressed"):
+        rs.probe(path, [1, "a"] * 30)
+    nowhere = gpd.GeoDataFrame({"crop": []}, geometry=[], crs="EPSG:4326")
+    with pytest.raises(SpecError, match="0 of 0 have a vector and a label"):
+        rs.probe(mapped, nowhere, model="float")
     with pytest.raises(SpecError, match="places on a map are needed"):
         rs.probe(mapped, ["a"], model="float")
     with pytest.raises(SpecError, match="a map is written to a store"):

@@ -135,6 +135,20 @@ def test_blocks_that_no_polygon_touches_are_not_read(tmp_path):
     assert rs.zonal(str(tmp_path / "map.zarr"), inside)["float_tokens"].iloc[0] == pytest.approx(0.81, abs=1e-3)
 
 
+def test_the_rows_of_polygons_are_kept_whatever_their_index(mapped):
+    x, y = corner()
+    cells = [shapely.box(x + left, y - 20_000, x + left + 10_000, y - 10_000) for left in (0, 10_000, 20_000)]
+    frame = gpd.GeoDataFrame({"name": ["a", "b", "c"]}, geometry=cells, crs="EPSG:32631", index=[0, 0, 1])
+    told = rs.zonal(mapped, frame, span=0)
+    assert told["name"].tolist() == ["a", "b", "c"]
+    wanted = rs.zonal(mapped, frame.reset_index(drop=True), span=0)
+    np.testing.assert_array_equal(told.drop(columns="geometry"), wanted.drop(columns="geometry"))
+    with pytest.raises(SpecError, match="'span': they have this column, which is added, already"):
+        rs.zonal(mapped, wanted)
+    with pytest.raises(SpecError, match=r"'float_tokens': they have this column.*Fix: rename or drop it"):
+        rs.zonal(mapped, wanted.reset_index(drop=True))
+
+
 def test_what_is_no_polygon_is_refused(mapped):
     with pytest.raises(SpecError, match="'row 0': its geometry is a Point"):
         rs.zonal(mapped, gpd.GeoSeries([shapely.Point(0, 0)], crs="EPSG:4326"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_rows_of_the_south_lie_below_0_of_the_northern_projection(tmp_path):
     group = zarr.create_group(tmp_path / "zarr" / "v1").create_group(
         "utm19", attributes={"proj:code": "EPSG:32619", "spatial:transform": [10.0, 0, 3e5, 0, -10.0, -3_699_000.0]}
     )
-    codes = np.arange(32 * 32, dtype=np.int64).reshape(32, 32) % 120
+    codes = np.arange(32 * 32, dtype=np.int64).reshape(32, 32) % 120 + 1
     group.create_array("embeddings", data=np.broadcast_to(codes, (1, 128, 32, 32)).astype("int8"))
     group.create_array("scales", data=np.full((1, 32, 32), 0.5, "float32"))
     group.create_array("time", data=np.array([2024], "int32"))
@@ -163,7 +164,12 @@ def test_a_registry_that_lists_the_other_variant_is_refused(tmp_path):
 # -------------------------------------------------------------------------------------------------------------- damage
 @pytest.mark.parametrize(
     "attributes",
-    [{"proj:code": "EPSG:32731"}, {"spatial:transform": [20.0, 0, 0, 0, -20.0, 0]}, {"spatial:transform": []}],
+    [
+        {"proj:code": "EPSG:32731"},
+        {"spatial:transform": [20.0, 0, 0, 0, -20.0, 0]},
+        {"spatial:transform": []},
+        {"spatial:transform": [10.0, 0, 0, 0, -10.0]},
+    ],
 )
 def test_a_group_that_is_no_such_group_is_refused(tmp_path, attributes):
     mirrors.tessera_zarr(tmp_path, "v1", {"utm31": "A"}, **attributes)
@@ -180,6 +186,28 @@ def test_a_damaged_shard_is_told(tmp_path, part):
             data[part] = bytes(byte ^ 0xFF for byte in data[part])
             shard.write_bytes(bytes(data))
     with pytest.raises(ProviderError, match=r"utm31.*a shard of it cannot be decoded"):
+        rs.get_embedding(from_zarr(tmp_path), spatial=A_BOX, temporal=YEAR)
+
+
+@pytest.mark.parametrize(
+    "values", [np.array(2024, "int32"), np.array([np.nan]), np.array(["2024-01-01"], "datetime64[s]"), None]
+)
+def test_a_group_with_something_else_for_years_is_refused(tmp_path, values):
+    mirrors.tessera_zarr(tmp_path, "v1", {"utm31": "A"})
+    group = zarr.open_group(tmp_path / "zarr/v1/utm31", mode="r+")
+    del group["time"]
+    if values is None:
+        group.create_group("time")
+    else:
+        group.create_array("time", data=values)
+    with pytest.raises(ProviderError, match=r"utm31.*it is no such group"):
+        rs.get_embedding(from_zarr(tmp_path), spatial=A_BOX, temporal=YEAR)
+
+
+def test_vectors_whose_chunk_is_not_there_are_missing_and_not_zero(tmp_path):
+    mirrors.tessera_zarr(tmp_path, "v1", {"utm31": "A"})
+    shutil.rmtree(tmp_path / "zarr/v1/utm31/embeddings/c")
+    with pytest.raises(NoImageryError, match="no vector at any of its pixels"):
         rs.get_embedding(from_zarr(tmp_path), spatial=A_BOX, temporal=YEAR)
 
 

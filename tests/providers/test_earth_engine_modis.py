@@ -136,6 +136,13 @@ def test_without_a_collection_nothing_is_offered_and_the_fix_is_said(earth):
         ({"modis-l1b": 3}, SpecError, "it is no id"),
         ({"sentinel-1-rtc": "projects/me/rtc"}, SpecError, "does not serve"),
         ({"modis-l2": "projects/me/l2"}, UnknownNameError, "modis-l1b"),
+        (
+            {"s2": "projects/me/a", "sentinel-2-l2a": "projects/me/b"},
+            SpecError,
+            "several names here.*Fix: name it",
+        ),
+        ("projects/me/assets/s2", SpecError, "it is no mapping of a sensor to a collection"),
+        (5, SpecError, "it is no mapping of a sensor to a collection"),
     ],
 )
 def test_names_are_checked(named, error, said):

@@ -163,7 +163,7 @@ class EarthEngine:
         whole("EarthEngine.limit_bytes", self.limit_bytes, low=_LEAST_BYTES, high=LIMIT_BYTES)
         whole("EarthEngine.threads", self.threads, low=1, high=256)
         plain_address("EarthEngine.catalogue", self.catalogue, fix="leave it out")
-        named = {sensor_named(name).id: collection for name, collection in dict(self.collections).items()}
+        named = _own_collections(self.collections)
         object.__setattr__(self, "collections", tuple(sorted(named.items())))
         for sensor_id, collection in named.items():
             source(self.name, sensor_id)  # which refuses a sensor without a table
@@ -281,6 +281,25 @@ class EarthEngine:
         """Pickle what differs from the defaults only, for one travels in every task."""
         options = self.describe()
         return _rebuilt, ({name: value for name, value in options.items() if name != "name"},)
+
+
+def _own_collections(given: Any) -> dict[str, Any]:
+    """Return the collection named for each sensor, by its id; refuse two for one."""
+    try:
+        pairs = [(sensor_named(name).id, collection) for name, collection in dict(given).items()]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        fix = "give {'sentinel-2-l2a': 'projects/my-project/assets/my-images'}"
+        reason = "it is no mapping of a sensor to a collection"
+        raise SpecError("EarthEngine.collections", value=given, reason=reason, fix=fix) from error
+    for sensor_id, _ in pairs:
+        chosen = [collection for other, collection in pairs if other == sensor_id]
+        if len(chosen) > 1:
+            reason = "one sensor has several names here"
+            what = f"EarthEngine.collections: {sensor_id}"
+            raise SpecError(what, value=chosen, reason=reason, fix="name it once")
+    return dict(pairs)
 
 
 def _check_collection(sensor_id: str, collection: object) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.specs.base import several
 from rs_embed_dask.specs.ground import unit_m
 from rs_embed_dask.store.layout import Status
 from rs_embed_dask.store.map_reader import open_map
@@ -153,9 +154,11 @@ def fields_of(
     """
     labels = {name: node for name, node in tree.children.items() if _groups(node)}
     if not labels:
-        reason, fix = "it holds no maps of embeddings", "give what compute_map or open_map returned, or a map's path"
+        reason = "it holds no maps of embeddings, or nothing of them is computed yet"
+        fix = "give what compute_map or open_map returned, or a map's path; rs.status says what is computed"
         raise SpecError("map", value=", ".join(tree.children) or "an empty tree", reason=reason, fix=fix)
-    chosen = list(labels) if model is None else [model] if isinstance(model, str) else list(dict.fromkeys(model))
+    named = list(labels) if model is None else several("model", model, fix=f"use some of {', '.join(labels)}")
+    chosen = list(dict.fromkeys(named))
     for name in chosen:
         if name not in labels:
             raise UnknownNameError.among("model", name, labels)
