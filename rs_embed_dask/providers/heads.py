@@ -91,6 +91,7 @@ class HeadFolder:
             if self._until_look >= 0:
                 return
             self._until_look = min(_LOOK_EVERY, self._most) - 1
-        ages = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:  # closed too where one of them is removed meanwhile
+            ages = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
         for _, path in ages[: max(0, len(ages) - self._most)]:
             Path(path).unlink(missing_ok=True)

@@ -65,6 +65,15 @@ def test_no_more_than_so_many_are_kept_the_newest(folder):
     assert folder.get(f"{URL}?0") is None
 
 
+def test_a_file_that_goes_while_ages_are_looked_at_leaves_nothing_open(folder):
+    folder.put(URL, Piece(0, b"II*", 1))
+    for number in range(8):
+        (user_folder() / "heads" / f"gone{number}").symlink_to("nowhere")  # as a name whose file was just removed
+    for number in range(4):
+        folder.put(f"{URL}?{number}", Piece(0, b"II*", number))  # warns of nothing
+    assert folder.get(f"{URL}?3").size == 3
+
+
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file in its place")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
