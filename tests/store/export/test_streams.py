@@ -56,6 +56,13 @@ def peak_of(call):
 def test_four_times_the_items_take_no_more_memory(stores, tmp_path, in_parts, name, file):
     first, second = stores
     rs.export(first, name, tmp_path / f"imports-{file}")
-    small = peak_of(lambda: rs.export(first, name, tmp_path / f"small-{file}"))
-    large = peak_of(lambda: rs.export(second, name, tmp_path / f"large-{file}"))
+
+    def peak(run, path):
+        return peak_of(lambda: rs.export(run, name, path))
+
+    # The least of three: threads that other tests have left running are counted too.
+    small, large = (
+        min(peak(run, tmp_path / f"{size}-{turn}-{file}") for turn in range(3))
+        for size, run in (("small", first), ("large", second))
+    )
     assert large - small < 3 * CHUNK_BYTES, "what 6 chunks more hold"
