@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from rs_embed_dask.errors import StoreError
 from rs_embed_dask.store.document import ITEMS
-from rs_embed_dask.store.export.whole import whole_file
+from rs_embed_dask.store.export.payload import write_netcdf
 from rs_embed_dask.store.reader import tree_of
 from rs_embed_dask.store.tables import model_labels
 
@@ -54,12 +52,7 @@ def to_netcdf(run: xr.DataTree | Target, path: str | Path, *, model: str | Seque
     >>> import rs_embed_dask as rs
     >>> rs.to_netcdf("run.zarr", "run.nc")  # doctest: +SKIP
     """
-    if importlib.util.find_spec("netCDF4") is None:
-        reason = "the library netCDF4 is not installed"
-        raise StoreError("export", value=str(path), reason=reason, fix="pip install netCDF4")
     tree = tree_of(run)
     groups = {name: tree[name].to_dataset() for name in (ITEMS, *model_labels(tree, model))}
-    chosen = xr.DataTree.from_dict({"/": tree.to_dataset(), **groups})
-    with whole_file(path) as partial:
-        chosen.to_netcdf(partial, engine="netcdf4")
+    write_netcdf(xr.DataTree.from_dict({"/": tree.to_dataset(), **groups}), path)
     return Path(path).expanduser()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -28,12 +29,12 @@ __all__ = [
     "ENDINGS",
     "Arrays",
     "array_entry",
-    "check_netcdf",
     "now",
     "produced_by",
     "sanitised",
     "state_of",
     "summary",
+    "write_netcdf",
     "write_payload",
 ]
 
@@ -92,11 +93,17 @@ def summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {"total_models": len(entries), "failed_models": failed, "ok_models": len(entries) - failed}
 
 
-def check_netcdf(path: object) -> None:
-    """Refuse to write netCDF where netCDF4 is not installed."""
+def write_netcdf(data: xr.Dataset | xr.DataTree, file: str | Path) -> None:
+    """Write a netCDF-4 file, chunk by chunk.
+
+    One chunk is read while another is written, by threads of this process: the library writes one at a time, so more
+    threads would only hold more chunks, and the processes of a cluster may not see the file.
+    """
     if importlib.util.find_spec("netCDF4") is None:
         reason = "the library netCDF4 is not installed"
-        raise StoreError("export", value=str(path), reason=reason, fix="pip install netCDF4")
+        raise StoreError("export", value=str(file), reason=reason, fix="pip install netCDF4")
+    with whole_file(file) as partial, dask.config.set(scheduler="threads", num_workers=2):
+        data.to_netcdf(partial, engine="netcdf4")
 
 
 def write_payload(
@@ -146,7 +153,6 @@ def _blocks(array: NDArray[Any] | xr.DataArray) -> Iterator[NDArray[Any]]:
 
 
 def _write_netcdf(file: str, arrays: Arrays, manifest: Mapping[str, Any]) -> None:
-    check_netcdf(file)
     sizes: dict[str, int] = {}
     variables = {
         key: (_dims(key, array.shape, sizes), array if isinstance(array, np.ndarray) else array.data)
@@ -155,9 +161,7 @@ def _write_netcdf(file: str, arrays: Arrays, manifest: Mapping[str, Any]) -> Non
     attrs: dict[str, Any] = {"Conventions": "CF-1.8", "history": "rs-embed-dask, in the layout of rs-embed"}
     attrs |= {name: str(manifest[name]) for name in ("created_at", "backend", "device") if manifest.get(name)}
     attrs |= {name: int(manifest[name]) for name in ("n_items",) if name in manifest}
-    data = xr.Dataset(variables, attrs=attrs)
-    with whole_file(file) as partial:
-        data.to_netcdf(partial, engine="netcdf4")
+    write_netcdf(xr.Dataset(variables, attrs=attrs), file)
 
 
 def _dims(key: str, shape: tuple[int, ...], sizes: dict[str, int]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import dask
 import pyarrow as pa
 import pytest
 
@@ -16,7 +17,7 @@ LARGE = ModelLayout("large", dim=4096, dtype="float32", attrs={"card": {"id": "l
 CHUNK = 16
 CHUNK_BYTES = CHUNK * LARGE.dim * 4
 FILES = {"geoparquet": "run.parquet", "neuco-csv": "run.csv", "rs-embed": "folder"}
-CASES = [*FILES.items(), ("rs-embed", "run.npz"), ("rs-embed", "run.nc")]
+CASES = [*FILES.items(), ("rs-embed", "run.npz"), ("rs-embed", "run.nc"), ("netcdf", "run.nc")]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,12 @@ def stores(tmp_path_factory):
 
 @pytest.fixture
 def in_parts(monkeypatch):
+    """Small parts, on a machine of 16 cores."""
     monkeypatch.setattr(geoparquet, "_GROUP_BYTES", CHUNK_BYTES)
     monkeypatch.setattr(geoparquet, "_READ_BYTES", CHUNK_BYTES)
     monkeypatch.setattr(neuco, "_ROWS", CHUNK)
+    with dask.config.set(num_workers=16):
+        yield
 
 
 def peak_of(call):
