@@ -449,6 +449,5 @@ def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunR
     report = run_plan(todo, store, client, options=options)
     if report.chunks:
         weights = {"weights": report.weights} if report.weights else {}
-        searches = report.searches.after(store.receipt.get("searches", {}))
-        store.update_receipt(**{REPORT: report.against_plan.to_dict()}, **weights, searches=searches)
+        store.update_receipt(**{REPORT: report.against_plan.to_dict()}, **weights, searches=report.searches.after)
     return report

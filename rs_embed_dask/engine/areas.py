@@ -1,15 +1,15 @@
-"""Which places of a run lie so close together that one search of a catalogue serves them all.
+"""Which places of a run, or tiles of a map, lie so close together that one search of a catalogue serves them all.
 
-Places of the same span are divided where nothing lies between them, else evenly, until each part is at most about
+Those of the same span are divided where most is empty between them, else evenly, until each part is at most about
 130 km wide and high: a square of 100 km, wherever it begins, is one part. A part of four places or more is an area,
-with a margin for the imagery around places; fewer places are searched for one by one.
+with a margin for the imagery around places; fewer places are searched for one by one. Tiles are an area however few.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 from uuid import uuid4
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from rs_embed_dask.providers.vicinity import Box
     from rs_embed_dask.store import Store
 
-__all__ = ["FEWEST_PLACES", "RunAreas", "SearchArea", "dense_parts"]
+__all__ = ["FEWEST_PLACES", "REACH_DEG", "RunAreas", "SearchArea", "dense_parts"]
 
 FEWEST_PLACES: Final = 4
 _MOST_SHARED: Final = 256
 """Areas whose answers are kept for all processes of a run, a megabyte each at most; the others each asks for itself."""
 _SIDE_DEG: Final = 1.2
-_GAP_DEG: Final = 0.2
-_REACH_DEG: Final = 0.1
+REACH_DEG: Final = 0.1
+"""How far imagery reaches around a place, in degrees of latitude."""
+
 _NEAR_POLE_DEG: Final = 80.0
 _NEAR_ANTIMERIDIAN_DEG: Final = 167.0
 
@@ -36,17 +37,18 @@ _Rows: TypeAlias = "NDArray[np.int64]"
 
 
 class SearchArea(NamedTuple):
-    """The box of an area, and the name of the run whose processes share what is found there, if they do."""
+    """Where a read lies: in which run, in the box of which area if in any, and whether its processes share answers."""
 
-    box: Box
-    shared: str = ""
+    run: str = ""
+    box: Box | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class RunAreas:
     """The areas of a run, and which item lies in which."""
 
-    name: str = ""
+    name: str = field(default_factory=lambda: uuid4().hex[:12])
     boxes: tuple[Box, ...] = ()
     items: _Rows | None = None
     """In ascending order; only those that lie in an area."""
@@ -60,41 +62,50 @@ class RunAreas:
         return cls.of(rows, np.column_stack([lon, lat]), np.column_stack([start, end]))
 
     @classmethod
-    def of(cls, items: _Rows, centres: NDArray[np.float64], spans: NDArray[Any]) -> Self:
-        """Find the areas of items by longitude and latitude, (n, 2), and first and last day, (n, 2)."""
+    def of(
+        cls,
+        items: _Rows,
+        centres: NDArray[np.float64],
+        spans: NDArray[Any],
+        *,
+        reach_deg: float = REACH_DEG,
+        fewest: int = FEWEST_PLACES,
+    ) -> Self:
+        """Find the areas of items by longitude and latitude, (n, 2), and what tells their spans apart, (n, k)."""
         order = np.lexsort(spans.T)
         changes = np.flatnonzero((spans[order[1:]] != spans[order[:-1]]).any(axis=1)) + 1
         parts = [
             part
             for same in np.split(order, changes)
-            if len(same) >= FEWEST_PLACES
-            for part in dense_parts(centres, same)
+            for part in dense_parts(centres, same, reach_deg=reach_deg, fewest=fewest)
         ]
         if not parts:
             return cls()
         rows = np.concatenate(parts)
         numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         sort = np.argsort(items[rows])
-        boxes = tuple(_around(centres[part]) for part in parts)
-        return cls(uuid4().hex[:12], boxes, items[rows][sort], numbers[sort])
+        boxes = tuple(_around(centres[part], reach_deg) for part in parts)
+        return cls(boxes=boxes, items=items[rows][sort], numbers=numbers[sort])
 
-    def at(self, item: int) -> SearchArea | None:
-        """Return the area of an item; None for one that is searched alone."""
+    def at(self, item: int) -> SearchArea:
+        """Return where an item lies; one that is searched alone has no box."""
         if self.items is None or self.numbers is None:
-            return None
+            return SearchArea(self.name)
         at = int(np.searchsorted(self.items, item))
         if at == len(self.items) or self.items[at] != item:
-            return None
+            return SearchArea(self.name)
         number = int(self.numbers[at])
-        return SearchArea(self.boxes[number], self.name if number < _MOST_SHARED else "")
+        return SearchArea(self.name, self.boxes[number], number < _MOST_SHARED)
 
 
-def dense_parts(centres: NDArray[np.float64], rows: _Rows) -> Iterator[_Rows]:
+def dense_parts(
+    centres: NDArray[np.float64], rows: _Rows, *, reach_deg: float = REACH_DEG, fewest: int = FEWEST_PLACES
+) -> Iterator[_Rows]:
     """Yield the rows of each area."""
     parts = [rows]
     while parts:
         part = parts.pop()
-        if len(part) < FEWEST_PLACES:
+        if len(part) < fewest:
             continue
         low, high = centres[part].min(axis=0), centres[part].max(axis=0)
         scale = np.array([math.cos(math.radians(min(abs(low[1] + high[1]) / 2, _NEAR_POLE_DEG))), 1.0])
@@ -104,19 +115,20 @@ def dense_parts(centres: NDArray[np.float64], rows: _Rows) -> Iterator[_Rows]:
                 yield part
             continue
         axis = int(np.argmax(sides))
-        cut = _apart(centres[part], scale) or _evenly(centres[part, axis], math.ceil(sides[axis] / _SIDE_DEG))
+        cut = _apart(centres[part], scale, 2 * reach_deg) or _evenly(
+            centres[part, axis], math.ceil(sides[axis] / _SIDE_DEG)
+        )
         parts += [part[some] for some in cut]
 
 
-def _apart(centres: NDArray[np.float64], scale: NDArray[np.float64]) -> list[_Rows]:
-    """Divide places where a strip between them is empty; nothing where there is none."""
-    for axis in (0, 1):
-        order = np.argsort(centres[:, axis])
-        gaps = np.diff(centres[order, axis]) * scale[axis]
-        cuts = np.flatnonzero(gaps > _GAP_DEG) + 1
-        if len(cuts):
-            return np.split(order, cuts)
-    return []
+def _apart(centres: NDArray[np.float64], scale: NDArray[np.float64], gap_deg: float) -> list[_Rows]:
+    """Divide places at the widest of the empty strips between them; nothing where there is none."""
+    order = np.argsort(centres, axis=0)
+    gaps = np.diff(np.take_along_axis(centres, order, axis=0), axis=0) * scale
+    axis = int(np.argmax(gaps.max(axis=0)))
+    # Those half as wide at least, so that sparse places take few rounds.
+    cuts = np.flatnonzero(gaps[:, axis] > max(gap_deg, gaps[:, axis].max() / 2)) + 1
+    return np.split(order[:, axis], cuts) if len(cuts) else []
 
 
 def _evenly(along: NDArray[np.float64], count: int) -> list[_Rows]:
@@ -126,9 +138,9 @@ def _evenly(along: NDArray[np.float64], count: int) -> list[_Rows]:
     return [np.flatnonzero(strip == number) for number in range(count)]
 
 
-def _around(centres: NDArray[np.float64]) -> Box:
+def _around(centres: NDArray[np.float64], reach_deg: float) -> Box:
     """Return the box around places, with a margin for the imagery around each of them."""
     (west, south), (east, north) = centres.min(axis=0), centres.max(axis=0)
-    wide = _REACH_DEG / math.cos(math.radians(max(abs(south), abs(north))))
-    sides = west - wide, south - _REACH_DEG, east + wide, north + _REACH_DEG
+    wide = reach_deg / math.cos(math.radians(max(abs(south), abs(north))))
+    sides = west - wide, south - reach_deg, east + wide, north + reach_deg
     return tuple(round(float(side), 6) for side in sides)  # type: ignore[return-value]

@@ -410,15 +410,11 @@ class Driver:
         jobs.put(job.again(is_suspect=is_suspect))
 
     def _cancel(self) -> None:
-        """Cancel all that is in flight, and let the scheduler forget what was found in the run's areas."""
+        """Cancel all that is in flight."""
         futures = [flight.future for flight in self._flying.values()]
         self._flying.clear()
-        if self._client.status != "running":
-            return
-        if futures:
+        if futures and self._client.status == "running":
             self._client.cancel(futures, asynchronous=False)
-        if self._areas.name:
-            RunBoard(self._areas.name).clear(self._client)
 
 
 def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Options | None = None) -> RunReport:
@@ -453,6 +449,7 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         )
         emit(listeners, started)
         driver.watch.services = plan.recipe.services(label for label, pending in todo.items() if len(pending))
+        stack.enter_context(RunBoard(areas.name).hearing(connected, driver.report.searches.add))
         report = driver.run(Jobs(chunks))
         keep(left.work, crew, report.spent)
         return report

@@ -19,7 +19,7 @@ from distributed.protocol import pickle as dask_pickle
 
 from rs_embed_dask.engine.areas import RunAreas, SearchArea
 from rs_embed_dask.engine.positions import PositionSums
-from rs_embed_dask.engine.reading import CubeRead, share_caps, with_searches
+from rs_embed_dask.engine.reading import CubeRead, searching, share_caps
 from rs_embed_dask.engine.report import ChunkReceipt, Retried
 from rs_embed_dask.engine.stages import (
     Outcome,
@@ -103,14 +103,18 @@ class EmbeddedItem:
     receipt: ChunkReceipt = field(default_factory=lambda: ChunkReceipt(-1))
 
 
+_NOWHERE: Final = SearchArea()
+
+
 def read_task(
-    recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str], area: SearchArea | None = None
+    recipe: SharedValue, unit: Unit, visit: Visit, embed: Sequence[str], area: SearchArea = _NOWHERE
 ) -> list[CubeRead]:
     """Read one collection for one item; a worker with the resources `embed` loads its models meanwhile."""
     share_caps()
     opened: Recipe = recipe.open()
     load_meanwhile(opened, unit.labels, embed)
-    return with_searches(lambda: read_unit(opened, unit, visit), area)
+    with searching(area):
+        return read_unit(opened, unit, visit)
 
 
 def embed_task(
@@ -123,7 +127,6 @@ def embed_task(
     for visit, results in zip(visits, reads, strict=True):
         embedded.receipt.totals.add_visit(results)
         first = results[0]
-        embedded.receipt.searches += first.searches
         if first.tries > 1:
             sensor = opened.groups[visit[0]].sensor
             embedded.receipt.retried.append(Retried(unit.item.index, sensor, first.tries, first.fault))
@@ -178,7 +181,6 @@ def gather_task(
     for one in items:
         receipt.totals.add(one.receipt.totals)
         receipt.retried += one.receipt.retried
-        receipt.searches += one.receipt.searches
         receipt.weights |= one.receipt.weights
     results = {}
     for label in opened.labels:

@@ -58,9 +58,9 @@ __all__ = [
     "is_lost",
     "read_pixels",
     "refused",
+    "searching",
     "share_caps",
     "with_retries",
-    "with_searches",
 ]
 
 PLUGIN_FAULTS: Final = (
@@ -189,15 +189,40 @@ class RunBoard:
         with _answering("what other processes found"):
             get_client().publish_dataset(answer, name=self._named(name), override=True)
 
-    def clear(self, client: Client) -> None:
-        """Forget all of the run."""
-        with suppress(OSError):  # a scheduler that is gone has forgotten it
-            for name in client.list_datasets():
-                if str(name).startswith(self._named("")):
-                    client.unpublish_dataset(name)
+    def tell(self, made: Sequence[SearchMade]) -> None:
+        """Tell who drives the run what a task of it has asked."""
+        get_worker().log_event(SEARCHES, [self.run, [list(one) for one in made]])
+
+    @contextmanager
+    def hearing(self, client: Client, heard: Callable[[Sequence[SearchMade]], None]) -> Iterator[None]:
+        """Hear what the tasks of the run ask, and let the scheduler forget in the end what they have found."""
+        _HEARD[self.run] = heard
+        client.subscribe_topic(SEARCHES, _hear)
+        try:
+            yield
+        finally:
+            del _HEARD[self.run]
+            with suppress(OSError):  # a scheduler that is gone has forgotten it
+                for name in client.list_datasets() if client.status == "running" else ():
+                    if str(name).startswith(self._named("")):
+                        client.unpublish_dataset(name)
 
     def _named(self, name: str) -> str:
         return f"rs-embed-dask {self.run} {name}"
+
+
+SEARCHES: Final = "rs-embed-dask: searches"
+"""The topic of a scheduler on which workers say what they have asked catalogues: of which run, and what."""
+
+_HEARD: Final[dict[str, Callable[[Sequence[SearchMade]], None]]] = {}
+"""Who hears of the searches of each run that this process drives: a client has one handler of a topic."""
+
+
+def _hear(event: tuple[float, Any]) -> None:
+    # What a task says comes to the client before its result does: both take the same way, in order.
+    run, made = event[1]
+    if run in _HEARD:
+        _HEARD[run]([SearchMade(*one) for one in made])
 
 
 @contextmanager
@@ -228,7 +253,6 @@ class ReadResult(Generic[Value]):
     tries: int = 1
     fault: str = ""
     seconds: float = 0.0
-    searches: tuple[SearchMade, ...] = ()
 
     @property
     def may_succeed_later(self) -> bool:
@@ -246,12 +270,17 @@ class ReadResult(Generic[Value]):
 CubeRead: TypeAlias = "ReadResult[Cube]"
 
 
-def with_searches(read: Callable[[], list[CubeRead]], area: SearchArea | None) -> list[CubeRead]:
-    """Read in an area of a run; the first result tells what was searched for."""
-    board = RunBoard(area.shared) if area is not None and area.shared else None
-    with within(None if area is None else Vicinity(area.box, board)), noting() as made:
-        first, *others = read()
-    return [replace(first, searches=tuple(made)), *others]
+@contextmanager
+def searching(area: SearchArea) -> Iterator[None]:
+    """Let a task read in an area of a run, and tell who drives it what was asked, whatever comes of it."""
+    board = RunBoard(area.run)
+    vicinity = None if area.box is None else Vicinity(area.box, board if area.is_shared else None)
+    with within(vicinity), noting() as made:
+        try:
+            yield
+        finally:
+            if made:
+                board.tell(made)
 
 
 def refused(error: SpecError) -> CubeRead:

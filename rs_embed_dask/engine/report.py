@@ -214,7 +214,6 @@ class ChunkReceipt:
     retried: list[Retried] = field(default_factory=list)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     totals: RunCounts = field(default_factory=RunCounts)
-    searches: list[SearchMade] = field(default_factory=list)
 
     def add_outcome(self, unit: Unit, label: str, outcome: Outcome) -> None:
         """Count one item of one model."""
@@ -253,7 +252,7 @@ class SearchesMade:
         self.named += made[: _MOST_NAMED - len(self.named)]
 
     def after(self, kept: Mapping[str, Any]) -> dict[str, Any]:
-        """Write as JSON, behind what earlier runs of the store have kept."""
+        """Write as JSON, behind what other runs of the store have kept."""
         totals = {name: kept.get(name, 0) + getattr(self, name) for name in ("searches", "pages", "items")}
         named = [*kept.get("named", ()), *(one._asdict() for one in self.named)]
         return totals | {"named": named[:_MOST_NAMED]}
@@ -325,7 +324,6 @@ class RunReport:
         """Count a chunk that was written."""
         self._written.add(receipt.chunk)
         self.totals.add(receipt.totals)
-        self.searches.add(receipt.searches)
         self.weights.update(receipt.weights)
         self.failed += len(receipt.failed)
         self.failures += receipt.failed[: _MOST_FAILURES - len(self.failures)]

@@ -16,11 +16,13 @@ from rs_embed_dask.engine.graph import SharedValue
 from rs_embed_dask.engine.outlook import check_faults
 from rs_embed_dask.engine.positions import Decision, decide
 from rs_embed_dask.engine.progress import listeners_for
+from rs_embed_dask.engine.reading import RunBoard
 from rs_embed_dask.engine.receipts import keep
 from rs_embed_dask.engine.report import ChunkDone, RunFinished, RunStarted, emit
 from rs_embed_dask.engine.warm import crew_of, warm_up
 from rs_embed_dask.engine.watch import Options, Watch
 from rs_embed_dask.maps.acquired import dated_recipe
+from rs_embed_dask.maps.areas import in_areas
 from rs_embed_dask.maps.estimate import plan_of
 from rs_embed_dask.maps.first import FirstPass, measure
 from rs_embed_dask.maps.graph import MapJob
@@ -30,6 +32,7 @@ from rs_embed_dask.maps.request import MapRun
 from rs_embed_dask.maps.stream import MEMORY_IF_UNKNOWN, FirstReads, MapCluster, stream
 from rs_embed_dask.maps.topup import store_for
 from rs_embed_dask.maps.writer import MapWriter
+from rs_embed_dask.providers.vicinity import noting
 from rs_embed_dask.specs.positions import OWN_SURROUNDINGS
 from rs_embed_dask.store import Location, MapStore, leased
 from rs_embed_dask.store.accessor import REPORT
@@ -108,8 +111,8 @@ def _has_previews(store: MapStore) -> bool:
 def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Options, plan: MapPlan | None) -> MapReport:
     todo = [(models, list(run.pending(store, models, only=options.only))) for models in run.passes]
     by_label: Counter[str] = Counter()
-    for _, works in todo:
-        for work, _ in works:
+    for _, listed in todo:
+        for work, _ in listed:
             by_label.update({label: len(blocks) for label, blocks in work.wanted.items()})
     left = by_label.total()
     report = MapReport(store.location.name, left=left)
@@ -127,7 +130,9 @@ def _computed(run: MapRun, store: MapStore, *, client: Connection, options: Opti
         crew = crew_of(connected, run.recipe, watch=watch)
         report.plan = (plan or plan_of(run)).part(by_label).on(crew)
         emit(listeners, RunStarted(report.store, left, left, by_label, workers, page, report.plan, unit="block"))
-        _Making(run, store, report, where=(connected, watch), listeners=listeners, options=options).run(todo)
+        areas, works = in_areas(todo)
+        stack.enter_context(RunBoard(areas.name).hearing(connected, report.searches.add))
+        _Making(run, store, report, where=(connected, watch), listeners=listeners, options=options).run(works)
     keep(report.plan.work, crew, report.spent)
     options.guard()
     store.update_receipt(**{REPORT: report.against_plan.to_dict()})
@@ -188,7 +193,8 @@ class _Making:
         self._scores.keep()
         losses = {label: {"mean": one.mean, "worst": one.worst} for label, one in report.losses.items()}
         kept = {"weights": report.weights, "losses": losses, "scores": self._scores.facts}
-        store.update_receipt(**{name: store.receipt.get(name, {}) | new for name, new in kept.items() if new})
+        merged = {name: store.receipt.get(name, {}) | new for name, new in kept.items() if new}
+        store.update_receipt(**merged, searches=report.searches.after)
 
     def _done(self, group: str, time: int, receipt: BlockReceipt) -> None:
         self._guard()
@@ -240,7 +246,9 @@ class _Making:
     def _job(self, work: MapPass, number: int) -> MapJob:
         """Return what the tasks of a pass need to know; its frames are those of the map, whoever asks first."""
         temporal = self._temporals[number]
-        recipe = dated_recipe(self._run.recipe, self._store, work, temporal=temporal)
+        with noting() as made:
+            recipe = dated_recipe(self._run.recipe, self._store, work, temporal=temporal)
+        self._report.searches.add(made)
         return MapJob(recipe, work.lattice, temporal, tuple(work.wanted))
 
     def _decision(self, one: MapModel, table: PositionTable | None, mode: str) -> Decision:

@@ -95,7 +95,7 @@ def _submit(
     if pixels is None:
         pixels = (f"rs-map-first-pixels-{token}", *tile)
         handed = _first_bytes(cluster, part, tile, held=held, reads=reads)
-        reads[pixels] = (pixels_task, shared, source, handed, tuple(placement.embed))
+        reads[pixels] = (pixels_task, shared, work.read_area(tile), handed, tuple(placement.embed))
     area = inside_area(work, one, source)
     embeds = {sums: (positions_task, shared, one.label, area, [pixels])}
     layers = {

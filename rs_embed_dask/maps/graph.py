@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import secede
 
-from rs_embed_dask.engine.reading import share_caps
+from rs_embed_dask.engine.reading import searching, share_caps
 from rs_embed_dask.engine.stages import load_meanwhile
 from rs_embed_dask.maps.pieces import PixelPart, ReadArea, first_bytes, read_piece
 from rs_embed_dask.maps.precision import Loss
@@ -104,7 +104,8 @@ def bytes_task(job: SharedValue, area: ReadArea) -> HandedBytes:
     """Fetch the compressed bytes that begin in a rectangle of pixels; whatever fails, the read meets."""
     share_caps()
     opened: MapJob = job.open()
-    return first_bytes(opened.recipe, opened.lattice, opened.labels, area=area, temporal=opened.temporal)
+    with searching(area.search):
+        return first_bytes(opened.recipe, opened.lattice, opened.labels, area=area, temporal=opened.temporal)
 
 
 def hand_on_task(handed: Sequence[HandedBytes], source: Rect, side: str, most_bytes: int) -> HandedBytes:
@@ -113,7 +114,7 @@ def hand_on_task(handed: Sequence[HandedBytes], source: Rect, side: str, most_by
     return (together.to_the_right if side == "right" else together.below)(extent, most_bytes)
 
 
-def pixels_task(job: SharedValue, source: Rect, handed: Sequence[HandedBytes], embed: Sequence[str]) -> PixelPart:
+def pixels_task(job: SharedValue, area: ReadArea, handed: Sequence[HandedBytes], embed: Sequence[str]) -> PixelPart:
     """Read a rectangle of pixels, once for all models, from the bytes that are there and whatever is missing.
 
     A worker with the resources `embed` loads the models meanwhile.
@@ -121,8 +122,8 @@ def pixels_task(job: SharedValue, source: Rect, handed: Sequence[HandedBytes], e
     share_caps()
     opened: MapJob = job.open()
     load_meanwhile(opened.recipe, opened.labels, embed)
-    with keeping_bytes(HandedBytes.joined(handed).cache()):
-        part = read_piece(opened.recipe, opened.lattice, opened.labels, rect=source, temporal=opened.temporal)
+    with keeping_bytes(HandedBytes.joined(handed).cache()), searching(area.search):
+        part = read_piece(opened.recipe, opened.lattice, opened.labels, rect=area.rect, temporal=opened.temporal)
     return replace(part, seconds=part.seconds + sum(one.seconds for one in handed))
 
 
@@ -282,7 +283,7 @@ class TileGraph:
                     strips[key] = takers
         if tile in self.there:
             return self.there[tile]
-        reads[pixels] = (pixels_task, self.job, source, handed, embed)
+        reads[pixels] = (pixels_task, self.job, self.work.read_area(tile), handed, embed)
         return pixels
 
     def _cut(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from rs_embed_dask.engine.areas import RunAreas
 from rs_embed_dask.errors import PlanError
 from rs_embed_dask.maps.lattice import LONLAT, Lattice, Rect
 from rs_embed_dask.maps.pieces import ReadArea
 from rs_embed_dask.maps.tiles import TileArea
-from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling
+from rs_embed_dask.maps.windows import BlockIndex, Tiles, Tiling, tile_number
 from rs_embed_dask.providers.handed import Before
 from rs_embed_dask.specs import BBox, OutputSpec
 from rs_embed_dask.specs.ground import DEGREE_M, WGS84, side_text
@@ -163,11 +164,17 @@ class MapPass:
         With equal blocks and margins.
     wanted : mapping of str to frozenset of BlockIndex
         By label; the blocks to be computed.
+    areas : RunAreas
+        Where one search of a catalogue serves many tiles, of all passes of a map.
+    number : int
+        Of this pass among them.
     """
 
     lattice: Lattice
     models: tuple[MapModel, ...]
     wanted: Mapping[str, frozenset[BlockIndex]]
+    areas: RunAreas = field(default_factory=RunAreas, repr=False)
+    number: int = 0
 
     @cached_property
     def tiles(self) -> dict[str, Tiles]:
@@ -200,9 +207,10 @@ class MapPass:
         return Rect(min(tops), min(lefts), max(bottoms), max(rights))
 
     def read_area(self, tile: BlockIndex) -> ReadArea:
-        """Return the pixels that a tile reads, and which neighbours read before it."""
+        """Return the pixels that a tile reads, which neighbours read before it, and in which area it lies."""
         left, above = BlockIndex(tile.row, tile.col - 1), BlockIndex(tile.row - 1, tile.col)
-        return ReadArea(self.source(tile), Before(left in self.every_tile, above in self.every_tile))
+        before = Before(left in self.every_tile, above in self.every_tile)
+        return ReadArea(self.source(tile), before, self.areas.at(tile_number(self.number, *tile)))
 
     def area(self, label: str, tile: BlockIndex) -> TileArea:
         """Return what a tile computes for one model."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from rs_embed_dask.engine.areas import SearchArea
 from rs_embed_dask.engine.reading import PLUGIN_FAULTS, CubeRead, read_pixels
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.cube import Cube, Dates, Read
@@ -27,10 +28,11 @@ _MISSING: Final = (Status.OK, Status.NO_DATA)
 
 @dataclass(frozen=True)
 class ReadArea:
-    """A rectangle of a pixel lattice that a task reads, and whether there are tasks on its left and above it."""
+    """A rectangle of a pixel lattice that a task reads, which tasks come before it, and in which area it lies."""
 
     rect: Rect
     before: Before
+    search: SearchArea
 
 
 @dataclass(frozen=True, eq=False)

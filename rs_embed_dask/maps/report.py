@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rs_embed_dask.engine.receipts import Spent, Work
+from rs_embed_dask.engine.report import SearchesMade
 from rs_embed_dask.maps.precision import Loss
 from rs_embed_dask.show.against import PlanReport
 from rs_embed_dask.show.tables import counted, seconds_text, table_html, table_text
@@ -41,6 +42,8 @@ class MapReport:
         What storing the vectors has cost.
     weights : dict
         Path, digest and licence of the weights by model.
+    searches : SearchesMade
+        What catalogues were asked, for the map's receipt.
     lost : dict
         Blocks that were lost each time, with the last reason.
     workers_lost : int
@@ -66,6 +69,7 @@ class MapReport:
     read_seconds: float = 0.0
     losses: dict[str, Loss] = field(default_factory=dict)
     weights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    searches: SearchesMade = field(default_factory=SearchesMade)
     lost: dict[tuple[str, BlockIndex], str] = field(default_factory=dict)
     workers_lost: int = 0
     seconds: float = 0.0

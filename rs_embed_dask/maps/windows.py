@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import gcd
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rs_embed_dask.errors import SpecError
 from rs_embed_dask.maps.lattice import Rect
@@ -20,7 +20,7 @@ from rs_embed_dask.specs.base import number, whole
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CORNER", "LEFT", "TOP", "BlockIndex", "Tiles", "Tiling", "share_of"]
+__all__ = ["CORNER", "LEFT", "TOP", "BlockIndex", "Tiles", "Tiling", "share_of", "tile_number"]
 
 
 class BlockIndex(NamedTuple):
@@ -35,6 +35,15 @@ TOP: Final = (-1, 0)
 LEFT: Final = (0, -1)
 EARLIER: Final = (CORNER, TOP, LEFT)
 """Where what reaches into a block comes from, in the order in which sums are added: equal bits whatever the region."""
+
+
+_BITS: Final = 24
+_MIDDLE: Final = 1 << (_BITS - 1)  # rows and columns may be below zero
+
+
+def tile_number(work: int, row: Any, col: Any) -> Any:
+    """Return the number of a tile, or those of many as arrays, among the tiles of all passes of a map."""
+    return (work << 2 * _BITS) + ((row + _MIDDLE) << _BITS) + col + _MIDDLE
 
 
 def share_of(overlap: object) -> float:

@@ -22,7 +22,7 @@ from rs_embed_dask.store.map_blocks import BlockSet
 from rs_embed_dask.store.map_document import MapDocument
 from rs_embed_dask.store.map_layout import BlockKey
 from rs_embed_dask.store.map_writer import StoredBlock
-from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.receipt import plain, settled
 from rs_embed_dask.store.swap import cell_of, exchange
 
 if TYPE_CHECKING:
@@ -271,9 +271,10 @@ class MapStore(MapView, DocumentStore[MapDocument]):
             raise StoreBusyError("store", value=where, reason=reason, fix=fix)
 
     def update_receipt(self, **parts: Any) -> None:
-        """Add to the receipt or replace parts of it. Only the client calls this."""
+        """Add to the receipt or replace parts of it, also by a function of what is there. Only the client calls it."""
         with self._changing() as (inside, document):
-            self._renew(replace(document, receipt=document.receipt | plain(parts)).save(inside))
+            old = document.receipt
+            self._renew(replace(document, receipt=old | plain(settled(parts, old))).save(inside))
 
     def relist(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Change what the root document lists: the metadata of groups and arrays by path."""

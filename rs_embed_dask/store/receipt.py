@@ -26,6 +26,7 @@ __all__ = [
     "plain",
     "request_digest",
     "settings_digest",
+    "settled",
     "strict_json",
 ]
 
@@ -99,6 +100,11 @@ def _short(text: str) -> int:
         reason = f"the integer {text[:20]}... is longer than 64 bits"
         raise ValueError(reason)
     return number
+
+
+def settled(entries: Mapping[str, Any], receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return entries of a receipt; one that is a function is made of what the receipt has, or of an empty one."""
+    return {name: one(receipt.get(name, {})) if callable(one) else one for name, one in entries.items()}
 
 
 def plain(data: Any) -> Any:

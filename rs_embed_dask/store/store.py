@@ -17,7 +17,7 @@ from rs_embed_dask.store.document import ROOT_KEY, Document, Location
 from rs_embed_dask.store.document_view import DocumentStore
 from rs_embed_dask.store.fence import OvertakenError, fenced
 from rs_embed_dask.store.layout import POSITIONS, Status
-from rs_embed_dask.store.receipt import plain
+from rs_embed_dask.store.receipt import plain, settled
 from rs_embed_dask.store.validity import check_document
 from rs_embed_dask.store.view import StoreView
 from rs_embed_dask.store.writer import check_result, status_fence, write_rows
@@ -178,11 +178,15 @@ class Store(StoreView, DocumentStore[Document]):
                 self._renew(put_columns(inside, document, columns, rows=rows))
 
     def update_receipt(self, **entries: Any) -> None:
-        """Add to the receipt; an entry that is a dictionary keeps what it has, any other is replaced."""
-        added = plain(entries)
+        """Add to the receipt; an entry that is a dictionary keeps what it has, any other is replaced.
+
+        A function makes the entry of the one that is there, an empty one if there is none, so that what several runs
+        add up at the same moment is the sum of all.
+        """
 
         def merge(inside: Location, document: Document) -> Document:
             old = document.receipt
+            added = plain(settled(entries, old))
             merged = {name: old[name] | new for name, new in added.items() if _are_dicts(old.get(name), new)}
             return replace(document, receipt=old | added | merged).save(inside)
 

@@ -10,16 +10,18 @@ from distributed import Client, LocalCluster
 
 import rs_embed_dask as rs
 from rs_embed_dask.engine.areas import FEWEST_PLACES, RunAreas
-from rs_embed_dask.engine.reading import ReadResult, RunBoard, with_searches
+from rs_embed_dask.engine.reading import RunBoard, searching
 from rs_embed_dask.engine.report import SearchesMade
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.providers.stac.provider import StacProvider
 from rs_embed_dask.providers.vicinity import SearchMade
 from rs_embed_dask.specs import FetchSpec
-from rs_embed_dask.store import Store
+from rs_embed_dask.store import MapStore, Store
 from tests.services.fixtures import new_process, plain
 from tests.services.scenes import s2_scene
+from tests.store.map_samples import make_map
+from tests.store.samples import make_store
 
 __all__ = ["new_process", "plain"]
 
@@ -52,18 +54,12 @@ def scenes():
 
 
 def found(provider, places, area_of):
-    """How many scenes there are at places, and the searches that it took."""
-    counts, made = [], []
+    """How many scenes there are at places."""
+    counts = []
     for place, area in zip(places, area_of, strict=True):
-        where, fetch = grid_for(place, 10), FetchSpec()
-
-        def read(where=where, fetch=fetch):
-            return [ReadResult(provider.search("sentinel-2-l2a", where, Span.of(JUNE), fetch=fetch))]
-
-        (result,) = with_searches(read, area)
-        counts.append(len(result.value))
-        made += result.searches
-    return counts, made
+        with searching(area):
+            counts.append(len(provider.search("sentinel-2-l2a", grid_for(place, 10), Span.of(JUNE), fetch=FetchSpec())))
+    return counts
 
 
 def test_a_thousand_places_of_a_square_are_one_search_for_two_processes(plain):
@@ -72,17 +68,17 @@ def test_a_thousand_places_of_a_square_are_one_search_for_two_processes(plain):
     own, provider = areas(centres), StacProvider(service.url, source="planetary_computer")
     where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "processes": True}
     with LocalCluster(n_workers=2, threads_per_worker=2, **where) as cluster, Client(cluster) as client:
-        workers = list(client.nthreads())
-        futures = []
-        for number, rows in enumerate(np.array_split(np.arange(1000), 8)):
-            given = places_of(centres[rows]), [own.at(row) for row in rows]
-            futures.append(client.submit(found, provider, *given, workers=workers[number % 2]))
-        counts, made = zip(*client.gather(futures), strict=True)
-        assert client.list_datasets()  # what the processes share
-        RunBoard(own.name).clear(client)
+        workers, made = list(client.nthreads()), []
+        with RunBoard(own.name).hearing(client, made.extend):
+            futures = []
+            for number, rows in enumerate(np.array_split(np.arange(1000), 8)):
+                given = places_of(centres[rows]), [own.at(row) for row in rows]
+                futures.append(client.submit(found, provider, *given, workers=workers[number % 2]))
+            counts = client.gather(futures)
+            assert client.list_datasets()  # what the processes share
         assert not client.list_datasets()
     assert service.counts()["search"] == 3  # pages of the seven items
-    (search,) = [one for each in made for one in each]
+    (search,) = made
     assert (search.items, search.pages, search.collections) == (7, 3, ("sentinel-2-l2a",))
     listed = [n for each in counts for n in each]
     assert listed[::100] == [7] * 10
@@ -106,11 +102,13 @@ def test_the_receipt_names_the_searches_of_a_run(plain, threads_client, tmp_path
     assert not threads_client.list_datasets()
 
 
-def test_a_place_whose_imagery_reaches_beyond_its_area_is_searched_for_alone(plain):
+def test_a_place_whose_imagery_reaches_beyond_its_area_is_searched_for_alone(plain, threads_client):
     service, centres = plain(*scenes()), square(FEWEST_PLACES, side_deg=0.01)
     own, provider = areas(centres), StacProvider(service.url, source="planetary_computer")
     wide = rs.PointBuffer(*map(float, centres[0]), 20_000)
-    _, made = found(provider, [wide, *places_of(centres[1:])], [own.at(row) for row in range(FEWEST_PLACES)])
+    given, made = ([wide, *places_of(centres[1:])], [own.at(row) for row in range(FEWEST_PLACES)]), []
+    with RunBoard(own.name).hearing(threads_client, made.extend):
+        threads_client.submit(found, provider, *given).result()
     assert len(made) == 2
     assert made[0].boxes != made[1].boxes == own.boxes
 
@@ -137,8 +135,8 @@ def test_areas_of_places(centres, count):
     assert len(own.boxes) == count
     for row in range(0, len(centres), 97):
         area = own.at(row)
-        assert (area is not None) == bool(count)
-        if area is not None:
+        assert (area.box is not None) == bool(count)
+        if area.box is not None:
             west, south, east, north = area.box
             assert west < centres[row, 0] < east
             assert south < centres[row, 1] < north
@@ -152,7 +150,7 @@ def test_each_span_has_its_own_areas_where_it_has_enough_places():
     assert len(own.boxes) == 2
     assert own.at(0) != own.at(9)
     days[9] = spans(1, days=90)
-    assert [areas(centres, days).at(row) for row in range(6, 10)] == [None] * 4
+    assert [areas(centres, days).at(row).box for row in range(6, 10)] == [None] * 4
 
 
 def test_only_the_first_hundred_searches_are_named():
@@ -168,3 +166,16 @@ def test_only_the_first_hundred_searches_are_named():
     assert [one["start"] for one in kept["named"]] == [str(day) for day in range(100)]
     assert made.after(kept)["searches"] == 300
     assert len(made.after(kept)["named"]) == 100
+
+
+@pytest.mark.parametrize(("kind", "sample"), [(Store, make_store), (MapStore, make_map)], ids=["places", "map"])
+def test_what_two_runs_of_a_store_have_asked_is_added_up_whoever_ends_first(kind, sample, tmp_path):
+    sample(tmp_path / "store.zarr")
+    runs = [kind.open(tmp_path / "store.zarr", mode="r+") for _ in range(2)]  # both know a receipt without searches
+    for day, run in enumerate(runs):
+        made = SearchesMade()
+        made.add([SearchMade("https://example.org", ("c",), ((0.0, 0.0, 1.0, 1.0),), str(day), "end", 2, 1)])
+        run.update_receipt(searches=made.after)
+    kept = kind.open(tmp_path / "store.zarr").receipt["searches"]
+    assert [one["start"] for one in kept.pop("named")] == ["0", "1"]
+    assert kept == {"searches": 2, "pages": 2, "items": 4}

@@ -60,9 +60,9 @@ class StacProvider:
     """Reads cloud-optimised GeoTIFFs that a STAC API lists.
 
     A small value without connections or credentials: workers make those when they read. Searches are kept for ten
-    minutes; one serves all places of an area that a run has planned or, without one, of a cell of about 100 km from
-    its fourth place on. Heads of files are kept for the life of the process, those of remote files in the user's cache
-    folder.
+    minutes; one serves all places of an area that a run or map has planned or, without one, of a cell of about 100 km
+    from its fourth place on. Heads of files are kept for the life of the process, those of remote files in the user's
+    cache folder.
 
     Parameters
     ----------
