@@ -443,11 +443,11 @@ def _drive(
 
 
 def _run(todo: Plan, store: Store, client: Connection, options: Options) -> RunReport:
-    """Compute what is left, and record in the receipt weights, searches, and how it compares with the plan."""
+    """Compute what is left, and record in the receipt weights, and how it compares with the plan."""
     from rs_embed_dask.engine.driver import run_plan
 
     report = run_plan(todo, store, client, options=options)
     if report.chunks:
         weights = {"weights": report.weights} if report.weights else {}
-        store.update_receipt(**{REPORT: report.against_plan.to_dict()}, **weights, searches=report.searches.after)
+        store.update_receipt(**{REPORT: report.against_plan.to_dict()}, **weights)
     return report

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Set as AbstractSet
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -449,10 +449,20 @@ def run_plan(plan: Plan, store: Store, client: Connection = None, *, options: Op
         )
         emit(listeners, started)
         driver.watch.services = plan.recipe.services(label for label, pending in todo.items() if len(pending))
-        stack.enter_context(RunBoard(areas.name).hearing(connected, driver.report.searches.add))
-        report = driver.run(Jobs(chunks))
+        with _searches_kept(driver.report, store), RunBoard(areas.name).hearing(connected, driver.report.searches.add):
+            report = driver.run(Jobs(chunks))
         keep(left.work, crew, report.spent)
         return report
+
+
+@contextmanager
+def _searches_kept(report: RunReport, store: Store) -> Iterator[None]:
+    """Add to the receipt what catalogues were asked, however the run ends."""
+    try:
+        yield
+    finally:
+        if report.searches.searches:
+            store.update_receipt(searches=report.searches.after)
 
 
 def is_finished(store: Store, only: AbstractSet[Status] | None = None, *, chunks: ChunkRange = ALL_CHUNKS) -> bool:

@@ -194,7 +194,8 @@ class _Making:
         losses = {label: {"mean": one.mean, "worst": one.worst} for label, one in report.losses.items()}
         kept = {"weights": report.weights, "losses": losses, "scores": self._scores.facts}
         merged = {name: store.receipt.get(name, {}) | new for name, new in kept.items() if new}
-        store.update_receipt(**merged, searches=report.searches.after)
+        asked = {"searches": report.searches.after} if report.searches.searches else {}
+        store.update_receipt(**merged, **asked)
 
     def _done(self, group: str, time: int, receipt: BlockReceipt) -> None:
         self._guard()

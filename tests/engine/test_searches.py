@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 import rs_embed_dask as rs
 from rs_embed_dask.engine.areas import FEWEST_PLACES, RunAreas
 from rs_embed_dask.engine.reading import RunBoard, searching
-from rs_embed_dask.engine.report import SearchesMade
+from rs_embed_dask.engine.report import ChunkDone, SearchesMade
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.grid import grid_for
 from rs_embed_dask.providers.stac.provider import StacProvider
@@ -101,6 +101,19 @@ def test_the_receipt_names_the_searches_of_a_run(plain, threads_client, tmp_path
     assert west < square(12)[:, 0].min() < square(12)[:, 0].max() < east
     assert south < square(12)[:, 1].min() < square(12)[:, 1].max() < north
     assert not threads_client.list_datasets()
+
+
+def test_a_run_that_is_stopped_leaves_its_searches_in_the_receipt(plain, threads_client, tmp_path):
+    service, out = plain(*scenes()), tmp_path / "run.zarr"
+    asked = {"provider": StacProvider(service.url, source="planetary_computer"), "out": out, "client": threads_client}
+
+    def stop(event):
+        if isinstance(event, ChunkDone):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rs.compute_embeddings(places_of(square(4)), ["bandstats"], JUNE, progress=stop, chunk_items=1, **asked)
+    assert Store.open(out).receipt["searches"]["searches"] == service.counts()["search"] == 1
 
 
 def test_a_place_whose_imagery_reaches_beyond_its_area_is_searched_for_alone(plain, threads_client):
