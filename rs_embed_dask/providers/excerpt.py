@@ -20,6 +20,7 @@ import rasterio
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
     NUMBERS,
@@ -82,12 +83,18 @@ def decode(parts: Sequence[bytes], indexes: list[int] | None, window: Window) ->
         for part in parts:
             file.write(part)
         with rasterio.Env(**QUIET), file.open(driver="GTiff") as source:
-            return np.asarray(source.read(indexes, window=window))
+            shape = len(indexes or source.indexes), int(window.height), int(window.width)
+            return np.asarray(source.read(indexes, window=window, out=scratch(shape, _numbers(source.dtypes[0]))))
     finally:
         if len(file) > LARGEST_KEPT:
             file.close()
             file = MemoryFile(ext=".tif")
         files.put(file)
+
+
+def _numbers(stated: str) -> str:
+    """Return the type of the numbers that are read: NumPy has no complex integers."""
+    return "complex64" if stated.startswith("complex_int") else stated
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
 from rs_embed_dask.providers.heads import HeadFolder
 from rs_embed_dask.providers.http import Access, read_range, worthwhile_gap
@@ -98,8 +99,8 @@ class GeoTiff:
         if take is not None:
             raw, empty = take(raw), None if empty is None else take(empty)
         if self.nodata is not None and not np.isnan(self.nodata):
-            missing: npt.NDArray[np.bool_] = raw == self.nodata
-            empty = missing if empty is None else empty | missing
+            missing: npt.NDArray[np.bool_] = np.equal(raw, self.nodata, out=scratch(raw.shape, np.bool_))
+            empty = missing if empty is None else np.logical_or(missing, empty, out=missing)
         return raw, empty
 
     def _seen(

@@ -19,6 +19,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.scratch import scratch
 
 __all__ = ["Coordinates", "Gather", "Indices", "TiffBlock", "gathered", "mover", "nearest_pixels", "pixels_under"]
 
@@ -103,10 +104,15 @@ class Gather:
 
     def take(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the pixels of a block out of those of its window, anything where the file has none."""
+        # none lies outside the window; of the modes that do not check first, which copies, "clip" is one
         if self.axes is not None:
-            return window.take(self.axes[0], axis=0).take(self.axes[1], axis=1)
+            rows, columns = self.axes
+            rowwise = scratch((len(rows), window.shape[1]), window.dtype)
+            np.take(window, rows, axis=0, out=rowwise, mode="clip")
+            taken = scratch((len(rows), len(columns)), window.dtype)
+            return np.take(rowwise, columns, axis=1, out=taken, mode="clip")
         assert self.at is not None
-        return window.ravel().take(self.at)
+        return np.take(window.ravel(), self.at, out=scratch(self.at.shape, window.dtype), mode="clip")
 
 
 def gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int, int]) -> Gather | None:
