@@ -43,7 +43,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_VALUES_AT_ONCE: Final = 1 << 21  # a strip that is sorted quickly, and costs little beside its calls
+_VALUES_AT_ONCE: Final = 1 << 20  # a strip that is sorted quickly, and costs little beside its calls
 
 # ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0

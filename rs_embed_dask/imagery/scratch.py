@@ -29,7 +29,7 @@ class _Lent:
 
 
 class Lender:
-    """Memory that nobody holds, up to so many bytes, in pieces whose sizes are powers of two."""
+    """Memory that nobody holds, up to so many bytes, in pieces that are at most a quarter larger than asked for."""
 
     # The garbage collector may give memory back within any other call of the same thread, so there is no lock here:
     # the steps are such that each leaves a whole state.
@@ -51,7 +51,8 @@ class Lender:
         n_bytes = math.prod(shape) * kind.itemsize
         if not self._LEAST <= n_bytes <= self._most:
             return np.empty(shape, kind)
-        size = 1 << (n_bytes - 1).bit_length()
+        step = 1 << (n_bytes - 1).bit_length() - 3
+        size = -(-n_bytes // step) * step
         try:
             memory = self._free[size].pop()
         except IndexError:
@@ -68,7 +69,7 @@ class Lender:
                 return
 
 
-_LENDER: Final = Lender(2**26)
+_LENDER: Final = Lender(2**25)
 
 
 def scratch(shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
