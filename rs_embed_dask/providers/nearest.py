@@ -86,12 +86,12 @@ class Gather:
     """Which pixels of a file lie under a block: a window of it, and where in the window each pixel of the block lies.
 
     Either `at` counts the window's pixels row by row, for each pixel of the block, or `axes` are the window's rows and
-    columns under those of the block, where the two have one system.
+    columns under those of the block, where the two have one system: a slice where each follows the last.
     """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
-    axes: tuple[Indices, Indices] | None
+    axes: tuple[Indices | slice, Indices | slice] | None
     at: Indices | None
     outside: npt.NDArray[np.bool_] | None
     """Where the file has no pixel; None where it has all."""
@@ -100,17 +100,19 @@ class Gather:
     def nbytes(self) -> int:
         """Bytes that it holds."""
         held = (*(self.axes or ()), self.at, self.outside)
-        return sum(array.nbytes for array in held if array is not None)
+        return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
 
     def take(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the pixels of a block out of those of its window, anything where the file has none."""
         # none lies outside the window; of the modes that do not check first, which copies, "clip" is one
         if self.axes is not None:
-            rows, columns = self.axes
-            rowwise = scratch((len(rows), window.shape[1]), window.dtype)
-            np.take(window, rows, axis=0, out=rowwise, mode="clip")
-            taken = scratch((len(rows), len(columns)), window.dtype)
-            return np.take(rowwise, columns, axis=1, out=taken, mode="clip")
+            for axis, of in enumerate(self.axes):
+                if isinstance(of, slice):
+                    window = window[of] if axis == 0 else window[:, of]
+                    continue
+                shape = (len(of), window.shape[1]) if axis == 0 else (window.shape[0], len(of))
+                window = np.take(window, of, axis=axis, out=scratch(shape, window.dtype), mode="clip")
+            return window
         assert self.at is not None
         return np.take(window.ravel(), self.at, out=scratch(self.at.shape, window.dtype), mode="clip")
 
@@ -150,10 +152,15 @@ def _gather(
     rows -= first[0]
     columns -= last[0]
     if rows.shape != columns.shape:  # each axis stands for itself
-        return Gather(first, last, (rows.ravel(), columns.ravel()), None, outside)
+        return Gather(first, last, (_sliced(rows.ravel()), _sliced(columns.ravel())), None, outside)
     rows *= last[1] - last[0]
     rows += columns
     return Gather(first, last, None, rows, outside)
+
+
+def _sliced(indices: Indices) -> Indices | slice:
+    """Return a slice in place of indices of which each follows the last."""
+    return slice(int(indices[0]), int(indices[-1]) + 1) if (np.diff(indices) == 1).all() else indices
 
 
 def _bounds(indices: Indices) -> tuple[int, int]:
