@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.imagery.scenes import Scene, observations
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.imagery.sensor_types import PropertyNames
 from rs_embed_dask.specs.base import choice
 from rs_embed_dask.specs.fetch import COMPOSITES
@@ -26,7 +27,7 @@ _VALUES_AT_ONCE: Final = 1 << 20  # small enough that the sort stays in the cach
 
 
 def median(layers: npt.NDArray[np.float32], observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the median over the observed layers of each pixel, band by band; one layer becomes it in its place."""
+    """Return the median over the observed layers of each pixel, band by band; the layers are worked on in place."""
     # Unlike `numpy.nanmedian` it is vectorised over pixels and does not warn where nothing is observed.
     n, n_bands, height, width = layers.shape
     if n == 1:
@@ -39,28 +40,31 @@ def median(layers: npt.NDArray[np.float32], observed: npt.NDArray[np.bool_]) -> 
     step = max(1, _VALUES_AT_ONCE // (n * n_bands))
     for start in range(0, height * width, step):
         part = slice(start, start + step)
-        out[:, part] = _median(flat[:, :, part], keep[:, :, part])
+        _median(flat[:, :, part], keep[:, :, part], out[:, part])
     return out.reshape(n_bands, height, width)
 
 
-def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the median along the first axis, ignoring values that are not kept."""
-    there, last = keep & ~np.isnan(values), len(values) - 1
-    ranked = _sorted(np.where(there, values, np.float32(np.inf)))
-    if there.all():
+def _median(values: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_], out: npt.NDArray[np.float32]) -> None:
+    """Write the median along the first axis, ignoring values that are not kept."""
+    there, last, half = np.isnan(values, out=scratch(values.shape, np.bool_)), len(values) - 1, np.float32(0.5)
+    is_whole = np.greater(keep, there, out=there).all()  # kept, and not NaN
+    if not is_whole:
+        np.copyto(values, np.float32(np.inf), where=~there)
+    ranked = _sorted(values)
+    if is_whole:
         low, high = ranked[last // 2], ranked[len(values) // 2]
     else:
         count, layers = there.sum(0), np.stack(ranked)
         low = np.take_along_axis(layers, np.maximum((count - 1) // 2, 0)[None], 0)[0]
         high = np.take_along_axis(layers, np.minimum(count // 2, last)[None], 0)[0]
         np.copyto(low, np.float32(np.nan), where=count == 0)
-    middle: npt.NDArray[np.float32] = low * np.float32(0.5) + high * np.float32(0.5)
-    return middle
+    np.multiply(low, half, out=out)
+    out += np.multiply(high, half, out=scratch(high.shape, np.float32))
 
 
 def _sorted(layers: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
     """Sort along the first axis, in their place: whole layers are compared, which is quicker than lanes."""
-    ranked, spare = list(layers), np.empty_like(layers[0])
+    ranked, spare = list(layers), scratch(layers.shape[1:], np.float32)
     for low, high in _comparisons(len(ranked)):
         first, second = ranked[low], ranked[high]
         ranked[low] = np.minimum(first, second, out=spare)
@@ -104,7 +108,10 @@ def composite_frame(
     present: Bools | None = None,
     names: PropertyNames = _NAMES,
 ) -> tuple[Floats, Counts, npt.NDArray[np.int64]]:
-    """Composite the scenes of one frame: the image, its observation counts, and pixels used per scene."""
+    """Composite the scenes of one frame: the image, its observation counts, and pixels used per scene.
+
+    The stack is worked on in its place.
+    """
     choice("composite", how, COMPOSITES)
     _, n_bands, height, width = stack.shape
     used = np.zeros(len(scenes), np.int64)
@@ -113,19 +120,19 @@ def composite_frame(
         return np.full((n_bands, height, width), np.nan, np.float32), np.zeros((height, width), np.uint16), used
     valid = _valid(stack, present)  # (N, H, W)
     layers, origin = _merge(stack, valid, groups)  # (G, B, H, W), (G, H, W)
-    observed = origin >= 0
+    observed = np.greater(origin, 0, out=scratch(origin.shape, np.bool_))
     if how == "median":
         gave = origin
         values = median(layers, observed)
     else:
         values, gave = _first(layers, origin, _ranking(observed, how))
-    used += np.bincount(gave.ravel() + 1, minlength=len(scenes) + 1)[1:]
+    used += np.bincount(gave.ravel(), minlength=len(scenes) + 1)[1:]
     return values, observed.sum(0, dtype=np.uint16), used
 
 
 def _valid(stack: Floats, present: Bools | None) -> Bools:
     """Return where each scene has a complete observation: all bands that it has, at least one, are finite."""
-    whole: Bools = np.isfinite(stack)
+    whole: Bools = np.isfinite(stack, out=scratch(stack.shape, np.bool_))
     if present is not None:
         whole |= ~present[:, :, None, None]
     valid: Bools = np.logical_and.reduce(whole, axis=1)
@@ -135,19 +142,23 @@ def _valid(stack: Floats, present: Bools | None) -> Bools:
 
 
 def _merge(stack: Floats, valid: Bools, groups: Sequence[Sequence[int]]) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Merge each group into one layer: the pixels of its first scene, gaps filled from the next."""
+    """Merge each group into one layer: the pixels of its first scene, gaps filled from the next.
+
+    Beside it is which scene gave each pixel, counted from 1; 0 where none did.
+    """
     if all(len(members) == 1 for members in groups):
         order = np.array([members[0] for members in groups])
         in_order = bool((order == np.arange(len(stack))).all())
-        layers = stack if in_order else stack[order]
-        return layers, np.where(valid if in_order else valid[order], order[:, None, None], -1)
+        there = valid if in_order else valid[order]
+        origin = np.multiply(there, order[:, None, None] + 1, out=scratch(there.shape, np.int64))
+        return stack if in_order else stack[order], origin
     layers = np.full((len(groups), *stack.shape[1:]), np.nan, np.float32)
-    origin = np.full((len(groups), *stack.shape[2:]), -1, np.int64)
+    origin = np.zeros((len(groups), *stack.shape[2:]), np.int64)
     for g, members in enumerate(groups):
         for i in members:
-            take = valid[i] & (origin[g] < 0)
+            take = valid[i] & (origin[g] == 0)
             layers[g][:, take] = stack[i][:, take]
-            origin[g][take] = i
+            origin[g][take] = i + 1
     return layers, origin
 
 
@@ -164,9 +175,9 @@ def _first(
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Take each pixel from the first layer in the ranking that has it."""
     values = np.full(layers.shape[1:], np.nan, np.float32)
-    gave = np.full(origin.shape[1:], -1, np.int64)
+    gave = np.zeros(origin.shape[1:], np.int64)
     for g in ranking:
-        take = (origin[g] >= 0) & (gave < 0)
+        take = (origin[g] > 0) & (gave == 0)
         values[:, take] = layers[g][:, take]
         gave[take] = origin[g][take]
     return values, gave

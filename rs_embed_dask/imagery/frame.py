@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.imagery.composite import composite_frame
-from rs_embed_dask.imagery.packed import PackedRaw
+from rs_embed_dask.imagery.layers import LOST, RawLayers
 from rs_embed_dask.imagery.scenes import Scene
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.imagery.sensor_types import DB, Band, Mask, Scaling, Source
 from rs_embed_dask.imagery.sensors import mask_of, sensor
 
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Read
 
 __all__ = [
-    "LOST",
     "FramePixels",
     "FrameRecipe",
     "Raw",
-    "RawParts",
     "baseline_in",
     "baseline_of",
     "finish",
@@ -44,10 +43,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_VALUES_AT_ONCE: Final = 1 << 19  # small enough to stay in the cache
-
-LOST: Final = np.float32(-3.0e38)
-"""Fills the raw layer of a scene whose file could not be read. No file holds this number."""
+_VALUES_AT_ONCE: Final = 1 << 20  # a strip that is sorted quickly, and costs little beside its calls
 
 # ESA adds 1000 to all digital numbers since processing baseline 04.00 (January 2022).
 _S2_OFFSET: Final = -1000.0
@@ -95,14 +91,12 @@ def scaling_fault(scene: Scene, recipe: FrameRecipe) -> ProviderError | None:
 
 def _missing(raw: npt.NDArray[Any], scaling: Scaling) -> Bools | None:
     """Return where raw values are missing; None if the scaling defines no missing values."""
-    tests = []
-    if scaling.nodata is not None:
-        tests.append(raw == scaling.nodata)
-    if scaling.above is not None:
-        tests.append(raw <= scaling.above)
-    if scaling.at_most is not None:
-        tests.append(raw > scaling.at_most)
-    return np.logical_or.reduce(tests) if tests else None
+    missing = None
+    for test, limit in ((np.equal, scaling.nodata), (np.less_equal, scaling.above), (np.greater, scaling.at_most)):
+        if limit is not None:
+            flags = test(raw, limit, out=scratch(raw.shape, np.bool_))
+            missing = flags if missing is None else np.logical_or(missing, flags, out=missing)
+    return missing
 
 
 def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats, *, may_change: bool = False) -> Floats:
@@ -119,7 +113,7 @@ def scaled(raw: npt.NDArray[Any], scaling: Scaling, offsets: Floats, *, may_chan
     if missing is not None:
         np.copyto(out, np.float32(np.nan), where=missing)
     if raw.dtype.kind == "f":
-        np.copyto(out, np.float32(np.nan), where=np.isinf(out))
+        np.copyto(out, np.float32(np.nan), where=np.isinf(out, out=scratch(out.shape, np.bool_)))
     return out
 
 
@@ -222,64 +216,45 @@ def recipe_for(read: Read, source: Source, others: tuple[tuple[str, Source], ...
     return FrameRecipe(source, bands, mask, tuple(assets), how, read.grid.center_lonlat[0], others)
 
 
-@dataclass(frozen=True, eq=False)
-class RawParts:
-    """Raw values (N, A, H, W) in the parts in which they were read: rows of parts that share scenes, side by side."""
-
-    parts: Sequence[Sequence[Raw | PackedRaw]]
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Scenes, layers, rows and columns."""
-        n, layers = sum(row[0].shape[0] for row in self.parts), sum(part.shape[1] for part in self.parts[0])
-        return n, layers, *self.parts[0][0].shape[2:]
-
-    def strip(self, rows: slice) -> Raw:
-        """Return a copy of some rows of all."""
-        n, layers, height, width = self.shape
-        kind = np.result_type(*(part.dtype for row in self.parts for part in row))
-        strip = np.empty((n, layers, len(range(height)[rows]), width), kind)
-        first = 0
-        for row in self.parts:
-            layer, scenes = 0, slice(first, first + row[0].shape[0])
-            for part in row:
-                place = strip[scenes, layer : layer + part.shape[1]]
-                if isinstance(part, PackedRaw):
-                    part.copy_rows(rows, place)
-                else:
-                    place[:] = part[:, :, rows]
-                layer += part.shape[1]
-            first = scenes.stop
-        return strip
-
-
 def make_frame(
-    raw: Raw | RawParts,
+    raw: Raw | RawLayers,
     scenes: Sequence[Scene],
     recipe: FrameRecipe,
     *,
-    present: npt.NDArray[np.bool_] | None = None,
+    present: Bools | None = None,
+    into: Floats | None = None,
 ) -> FramePixels:
-    """Turn the raw values of the scenes of one frame into one image, without scenes of which a layer is lost."""
-    # In strips of rows: beside the raw values and the image there is never more than a little. The clearest scene is
-    # that of the whole image, and one scene becomes the image.
-    whole = raw if isinstance(raw, RawParts) else RawParts([[raw]])
-    n, layers, height, width = whole.shape
-    in_strips = n > 1 and recipe.how != "clearest"
-    step = min(height, max(1, _VALUES_AT_ONCE // (n * layers * width))) if in_strips else height
+    """Turn the raw values of the scenes of one frame into one image, without scenes of which a layer is lost.
 
-    def strip_at(top: int) -> FramePixels:
-        return _composited(whole.strip(slice(top, top + step)), scenes, recipe, present)
+    The image is written `into` an array (B, H, W) where there is one.
+    """
+    # In strips of rows: beside the raw values and the image there is never more than a little. The clearest of some
+    # scenes is that of the whole image.
+    n, layers, height, width = raw.shape
+    step = height if n > 1 and recipe.how == "clearest" else max(1, _VALUES_AT_ONCE // (n * layers * width))
+    values = np.empty((len(recipe.bands), height, width), np.float32) if into is None else into
+    n_obs = np.empty((height, width), np.uint16)
 
-    if step >= height:
-        return strip_at(0)
-    strips = list(_threads().map(strip_at, range(0, height, step)))
-    values, n_obs = np.empty((len(recipe.bands), height, width), np.float32), np.empty((height, width), np.uint16)
-    for top, strip in zip(range(0, height, step), strips, strict=True):
+    def strip_at(top: int) -> tuple[npt.NDArray[np.int64], Bools]:
         rows = slice(top, top + step)
+        strip = _composited(_strip(raw, rows), scenes, recipe, present)
         values[:, rows], n_obs[rows] = strip.values, strip.n_obs
-    used = np.add.reduce([strip.used for strip in strips])
-    return FramePixels(values, n_obs, used, strips[0].lost)
+        return strip.used, strip.lost
+
+    tops = range(0, height, step)
+    # frames of one scene are many, and then each has a thread of its own
+    strips = list((_threads().map if n > 1 and len(tops) > 1 else map)(strip_at, tops))
+    return FramePixels(values, n_obs, np.add.reduce([used for used, _ in strips]), strips[0][1])
+
+
+def _strip(raw: Raw | RawLayers, rows: slice) -> Raw:
+    """Return a copy of some rows of raw values."""
+    if isinstance(raw, RawLayers):
+        return raw.strip(rows)
+    part = raw[:, :, rows]
+    strip = scratch(part.shape, part.dtype)
+    strip[:] = part
+    return strip
 
 
 @cache

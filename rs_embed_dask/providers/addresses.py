@@ -158,6 +158,7 @@ def _host(address: str) -> str:
         return ""
 
 
+@functools.lru_cache(maxsize=1024)
 def _written_scope(host: str) -> str | None:
     """Return the scope of a host that is written as a number, in any form that connects, or as localhost; else None."""
     if host == "localhost" or host.endswith(".localhost"):

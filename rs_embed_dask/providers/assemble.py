@@ -1,6 +1,6 @@
 """From scenes to a lazy cube: one Dask task per frame and block of the grid, from raw numbers to pixels.
 
-A provider fetches the raw numbers of some scenes on a grid (`Fetch`), or returns a lazy stack of them; what
+A provider fetches the raw numbers of some scenes on a grid (`Fetch`), or returns a lazy table of them; what
 follows is the same for all (`recipe`).
 """
 
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 
 from rs_embed_dask.errors import NoImageryError, ProviderError
 from rs_embed_dask.imagery.composite import frame_of
-from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, RawParts, make_frame, present_in, recipe_for
+from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
-from rs_embed_dask.imagery.packed import packed
+from rs_embed_dask.imagery.layers import RawLayer, RawLayers
 from rs_embed_dask.imagery.scenes import Scene, ordered
 
 if TYPE_CHECKING:
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTES",
+    "PLACE",
     "REFUSED",
     "STATE",
+    "Cut",
     "Fetch",
     "FramePixels",
     "FrameRecipe",
+    "PixelPlace",
     "computed_cube",
     "lazy_cube",
     "make_frame",
     "raw_cube",
     "recipe_for",
+    "uncut",
 ]
 
 Fetch = Callable[[Sequence[Scene], "Grid", tuple[tuple[str, ...], ...]], Raw]
@@ -54,10 +59,38 @@ REFUSED: Final = "refused"
 """In a lazy cube's encoding: why the provider left out scenes before it read anything, a sequence of errors."""
 NOTES: Final = "notes"
 """In a lazy cube's encoding: what its metadata contradict each other about, one text for each scene."""
+PLACE: Final = "place"
+"""In a lazy cube's encoding: the `PixelPlace` of its pixels."""
 STATE: Final = "state"
 """In a lazy cube's encoding: the `ReadState` that knows why scenes were lost while they were read."""
+Cut = tuple[int, ...]
+"""Sizes of the blocks along an axis of a grid, in pixels."""
 _BLOCK_PX: Final = 1024
 _Keys = tuple[Any, ...]
+
+
+class PixelPlace:
+    """The array of a cube's pixels, where the process that builds the cube computes it too: frames arise in it."""
+
+    def __init__(self) -> None:
+        self.pixels: npt.NDArray[np.float32] | None = None
+
+    def frame(self, t: int, window: Window) -> npt.NDArray[np.float32] | None:
+        """Return the place of a frame's block (B, H, W), if there is one."""
+        if self.pixels is None:
+            return None
+        rows, columns = (slice(a, a + n) for a, n in zip((window.row, window.col), window.shape, strict=True))
+        return self.pixels[t, :, rows, columns]
+
+    def __setitem__(self, at: Any, block: npt.NDArray[np.float32]) -> None:
+        """Take a block that was computed, unless it arose in its place."""
+        assert self.pixels is not None
+        here = self.pixels[at]
+        if not np.may_share_memory(here, block):
+            here[:] = block
+
+    def __reduce__(self) -> tuple[type[PixelPlace], tuple[()]]:
+        return PixelPlace, ()
 
 
 def lazy_cube(
@@ -74,36 +107,35 @@ def lazy_cube(
     return plan.dataset(name, {name: (tasks, set())})
 
 
-def raw_cube(read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: da.Array) -> xr.Dataset:
-    """Build the lazy cube of a read from a lazy stack of raw numbers, as stackstac makes one."""
-    frames = _by_frame(read, scenes)
+def raw_cube(
+    read: Read, recipe: FrameRecipe, *, scenes: Sequence[Scene], raw: da.Array, cuts: tuple[Cut, Cut]
+) -> xr.Dataset:
+    """Build the lazy cube of a read from a lazy table of `RawLayer` (N, A, I, J): scenes, layers, blocks of the grid.
+
+    A layer that is not there is None or NaN.
+    """
+    plan = _Plan(read, _by_frame(read, scenes), cuts)
     at = {scene.id: i for i, scene in enumerate(scenes)}
-    parts = {t: _rows(raw, [at[s.id] for s in members]) for t, members in enumerate(frames) if members}
-    if recipe.how == "clearest":
-        parts = {t: part.rechunk({2: -1, 3: -1}) for t, part in parts.items()}
-    plan = _Plan(read, frames, next(iter(parts.values())).chunks[2:])
-    name, halves = _fresh("frame"), _fresh("packed")
+    name, place, needs = _fresh("frame"), PixelPlace(), set[str]()
     tasks: dict[_Keys, Any] = {}
-    waiting: dict[_Keys, Any] = {}
     layers: dict[str, tuple[Any, set[str]]] = {}
-    for t, part in parts.items():
-        make = partial(_stacked, scenes=frames[t], recipe=recipe)
+    for t, members in plan.with_scenes:
+        part = _rows(raw, [at[scene.id] for scene in members])
+        make = partial(_stacked, scenes=members, recipe=recipe, place=place)
         down, across = (range(n) for n in part.numblocks[:2])
-        for i, j, _ in plan.windows:
-            keys: list[list[_Keys]] = [[(part.name, n, a, i, j) for a in across] for n in down]
-            if len(frames[t]) > 1:  # they wait for each other
-                waiting.update({(halves, *key): (packed, key) for row in keys for key in row})
-                keys = [[(halves, *key) for key in row] for row in keys]
-            tasks[name, t, i, j] = (make, keys)
+        for i, j, window in plan.windows:
+            tasks[name, t, i, j] = (make, [[(part.name, n, a, i, j) for a in across] for n in down], t, window)
         graph = part.dask
         layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
-    names = {part.name for part in parts.values()}
-    layers |= {halves: (waiting, names), name: (tasks, {*names, halves})}
-    return plan.dataset(name, layers)
+        needs.add(part.name)
+    layers[name] = tasks, needs
+    cube = plan.dataset(name, layers)
+    cube.encoding[PLACE] = place
+    return cube
 
 
 def _rows(raw: da.Array, rows: list[int]) -> da.Array:
-    """Take some scenes out of a stack, without a copy where they lie side by side."""
+    """Take some scenes out of a table."""
     first, last = rows[0], rows[-1] + 1
     taken: da.Array = raw[first:last] if rows == list(range(first, last)) else raw[rows]
     return taken
@@ -113,20 +145,37 @@ def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameR
     return make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
 
 
-def _stacked(parts: list[list[Raw]], *, scenes: tuple[Scene, ...], recipe: FrameRecipe) -> FramePixels:
-    return make_frame(RawParts(parts), scenes, recipe, present=present_in(scenes, recipe))
+def _stacked(
+    table: list[list[npt.NDArray[np.object_]]],
+    t: int,
+    window: Window,
+    *,
+    scenes: tuple[Scene, ...],
+    recipe: FrameRecipe,
+    place: PixelPlace,
+) -> FramePixels:
+    nothing = RawLayer.filled(np.float32(np.nan), window.shape)
+    rows = np.concatenate([np.concatenate(row, axis=1) for row in table])[:, :, 0, 0]
+    layers = tuple(tuple(one if isinstance(one, RawLayer) else nothing for one in row) for row in rows)
+    present, into = present_in(scenes, recipe), place.frame(t, window)
+    return make_frame(RawLayers(layers), scenes, recipe, present=present, into=into)
 
 
 def _fresh(name: str) -> str:
     return f"{name}-{uuid4().hex}"
 
 
-def _cuts(shape: tuple[int, int], recipe: FrameRecipe, block_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _cuts(shape: tuple[int, int], recipe: FrameRecipe, block_px: int) -> tuple[Cut, Cut]:
     """Cut a grid into blocks; one block where the clearest scene is chosen for the whole of it."""
     if recipe.how == "clearest":
-        return (shape[0],), (shape[1],)
+        return uncut(shape)
     rows, cols = (tuple(min(block_px, side - start) for start in range(0, side, block_px)) for side in shape)
     return rows, cols
+
+
+def uncut(shape: tuple[int, int]) -> tuple[Cut, Cut]:
+    """Return the cuts that leave a grid whole."""
+    return (shape[0],), (shape[1],)
 
 
 def _by_frame(read: Read, scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
@@ -169,7 +218,7 @@ class _Plan:
 
     read: Read
     frames: list[tuple[Scene, ...]]
-    cuts: tuple[tuple[int, ...], tuple[int, ...]]
+    cuts: tuple[Cut, Cut]
 
     @property
     def with_scenes(self) -> list[tuple[int, tuple[Scene, ...]]]:

@@ -20,6 +20,7 @@ import rasterio
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.providers.tiff import (
     HEIGHT,
     NUMBERS,
@@ -82,12 +83,18 @@ def decode(parts: Sequence[bytes], indexes: list[int] | None, window: Window) ->
         for part in parts:
             file.write(part)
         with rasterio.Env(**QUIET), file.open(driver="GTiff") as source:
-            return np.asarray(source.read(indexes, window=window))
+            shape = len(indexes or source.indexes), int(window.height), int(window.width)
+            return np.asarray(source.read(indexes, window=window, out=scratch(shape, _numbers(source.dtypes[0]))))
     finally:
         if len(file) > LARGEST_KEPT:
             file.close()
             file = MemoryFile(ext=".tif")
         files.put(file)
+
+
+def _numbers(stated: str) -> str:
+    """Return the type of the numbers that are read: NumPy has no complex integers."""
+    return "complex64" if stated.startswith("complex_int") else stated
 
 
 @functools.cache
@@ -106,32 +113,41 @@ def _head(layout: TiffLayout, blocks: Blocks, *, band: int, places: Places) -> b
     for (row, column), (offset, length) in places.items():
         here = layout.plane(band), row - blocks.row, column - blocks.column
         counts[here], offsets[here] = length, offset
-    start = len(_directory_bytes(directory, _tags(layout, blocks, offsets, counts)))
-    tags = _tags(layout, blocks, np.where(counts > 0, offsets + np.uint64(start), 0), counts)
+    tags = _tags(layout, blocks, counts)
+    offsets[counts > 0] += np.uint64(_directory_length(directory, tags))
+    tags[TILE_OFFSETS if layout.tiled else STRIP_OFFSETS] = _entry(directory, offsets)
     return _directory_bytes(directory, tags)
 
 
-def _tags(layout: TiffLayout, blocks: Blocks, offsets: np.ndarray, counts: np.ndarray) -> dict[int, TiffEntry]:
-    """Return the large file's entries with size and blocks of the excerpt."""
+def _entry(directory: Directory, values: npt.ArrayLike) -> TiffEntry:
+    kind = LONG8 if directory.big else LONG
+    numbers = np.ravel(values).astype(directory.order + NUMBERS[kind])
+    return TiffEntry(kind, numbers.size, numbers.tobytes())
+
+
+def _tags(layout: TiffLayout, blocks: Blocks, counts: np.ndarray) -> dict[int, TiffEntry]:
+    """Return the large file's entries with the size of the excerpt and, as places of its blocks too, their lengths."""
     directory = layout.directory
     width = min(blocks.columns * layout.block_width, layout.width - blocks.column * layout.block_width)
     height = min(blocks.rows * layout.block_height, layout.height - blocks.row * layout.block_height)
-    kind = LONG8 if directory.big else LONG
-
-    def entry(*values: int) -> TiffEntry:
-        return TiffEntry(kind, len(values), np.array(values, directory.order + NUMBERS[kind]).tobytes())
-
     tags = {tag: original for tag, original in directory.entries.items() if tag not in POINTERS}
     places, lengths = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
-    tags |= {WIDTH: entry(width), HEIGHT: entry(height)}
-    tags |= {places: entry(*offsets.ravel()), lengths: entry(*counts.ravel())}
+    tags |= {WIDTH: _entry(directory, width), HEIGHT: _entry(directory, height)}
+    tags |= dict.fromkeys((places, lengths), _entry(directory, counts))
     if not layout.tiled:
-        tags[ROWS_PER_STRIP] = entry(layout.block_height)
+        tags[ROWS_PER_STRIP] = _entry(directory, layout.block_height)
     return dict(sorted(tags.items()))
 
 
+def _directory_length(directory: Directory, tags: Mapping[int, TiffEntry]) -> int:
+    """Return how long `_directory_bytes` is."""
+    head, number, size = (16, 8, 8) if directory.big else (8, 2, 4)
+    long = sum(len(entry.value) + len(entry.value) % 2 for entry in tags.values() if len(entry.value) > size)
+    return head + number + len(tags) * (4 + 2 * size) + size + long
+
+
 def _directory_bytes(directory: Directory, tags: Mapping[int, TiffEntry]) -> bytes:
-    """Return header, directory and long values of a file; its length does not depend on the values."""
+    """Return header, directory and long values of a file."""
     order, word = directory.order, "Q" if directory.big else "I"
     mark = b"II" if order == "<" else b"MM"
     if directory.big:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,10 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
+from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
 from rs_embed_dask.providers.heads import HeadFolder
-from rs_embed_dask.providers.http import Access, read_range, worthwhile_gap
+from rs_embed_dask.providers.http import Access, read_range, split_link, worthwhile_gap
 from rs_embed_dask.providers.kept import Piece
 from rs_embed_dask.providers.nearest import Coordinates, mover
 from rs_embed_dask.providers.ranges import Run, at_once, runs
@@ -98,8 +99,8 @@ class GeoTiff:
         if take is not None:
             raw, empty = take(raw), None if empty is None else take(empty)
         if self.nodata is not None and not np.isnan(self.nodata):
-            missing: npt.NDArray[np.bool_] = raw == self.nodata
-            empty = missing if empty is None else empty | missing
+            missing: npt.NDArray[np.bool_] = np.equal(raw, self.nodata, out=scratch(raw.shape, np.bool_))
+            empty = missing if empty is None else np.logical_or(missing, empty, out=missing)
         return raw, empty
 
     def _seen(
@@ -197,7 +198,7 @@ class GeoTiff:
         except NotTiffError as error:
             fault = str(error)
         if fault:
-            raise ProviderError(label(self.href), value=urldefrag(self.href).url, reason=fault, fix=_BEYOND)
+            raise ProviderError(label(self.href), value=split_link(self.href)[0], reason=fault, fix=_BEYOND)
 
     def _decoded(self, parts: list[bytes], band: int | None, window: Window) -> npt.NDArray[Any]:
         fault = ""
@@ -228,7 +229,7 @@ class _Heads:
 
     def once(self, href: str, read: Callable[[], GeoTiff]) -> GeoTiff:
         """Return a file that one thread opens, while others that need it wait for its outcome, a failure included."""
-        url, mine = urldefrag(href).url, Future[GeoTiff | None]()
+        url, mine = split_link(href)[0], Future[GeoTiff | None]()
         with self._lock:
             outcome = self._reading.setdefault(url, mine)
         if outcome is not mine:
@@ -251,22 +252,22 @@ class _Heads:
 
     def get(self, href: str) -> GeoTiff | None:
         with self._lock:
-            opened = self._files.get(urldefrag(href).url)
+            opened = self._files.get(split_link(href)[0])
             if opened is not None:
-                self._files.move_to_end(urldefrag(href).url)
+                self._files.move_to_end(split_link(href)[0])
             return opened
 
     def keep(self, opened: GeoTiff) -> None:
         with self._lock:
-            self._let_go(urldefrag(opened.href).url)
-            self._files[urldefrag(opened.href).url] = opened
+            self._let_go(split_link(opened.href)[0])
+            self._files[split_link(opened.href)[0]] = opened
             self._held += _head_bytes(opened)
             while len(self._files) > MOST_HEADS or self._held > MOST_HEAD_BYTES:
                 self._let_go(next(iter(self._files)))
 
     def drop(self, href: str) -> None:
         with self._lock:
-            self._let_go(urldefrag(href).url)
+            self._let_go(split_link(href)[0])
 
     def clear(self) -> None:
         """Forget all."""
@@ -319,10 +320,10 @@ def _opened(href: str, access: Access) -> GeoTiff:
     first = pieces[0]
     if first.is_of_whole and is_cut and first.data.startswith(TIFF):
         reason = f"the {first.size} bytes that arrived as the whole file are only its beginning"
-        raise TransientError(label(href), value=urldefrag(href).url, reason=reason, fix="try again later")
+        raise TransientError(label(href), value=split_link(href)[0], reason=reason, fix="try again later")
     if fault:
         fix = "only GeoTIFF assets are read; name the asset that is one"
-        raise ProviderError(label(href), value=urldefrag(href).url, reason=fault, fix=fix)
+        raise ProviderError(label(href), value=split_link(href)[0], reason=fault, fix=fix)
     file = _describe(href, layout, tuple(pieces))
     if len(pieces) > 1 or _holds_blocks(layout, first):
         return file
@@ -366,7 +367,7 @@ def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff
         return GeoTiff(href, crs, transform, nodata, bands, layout, head, alpha)
     raise ProviderError(
         label(href),
-        value=urldefrag(href).url,
+        value=split_link(href)[0],
         reason="the file has no coordinate system and transform (raw radar scenes have control points only)",
         fix="use a terrain-corrected collection, such as sentinel-1-rtc in place of sentinel-1-grd",
     )
@@ -400,4 +401,4 @@ def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
 
 def label(href: str) -> str:
     """Return what a link is called in messages."""
-    return unquote(urldefrag(href).fragment) or "file"
+    return unquote(split_link(href)[1]) or "file"

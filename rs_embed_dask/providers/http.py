@@ -54,6 +54,7 @@ __all__ = [
     "PlanetaryComputerTokens",
     "Signer",
     "read_range",
+    "split_link",
     "worthwhile_gap",
 ]
 
@@ -309,9 +310,16 @@ class Access:
     """A file that cannot be read fails the read; otherwise it costs its scene."""
 
 
+@functools.lru_cache(maxsize=4096)  # that of a file is asked for again and again
+def split_link(href: str) -> tuple[str, str]:
+    """Return an address, and the name that a link to it carries."""
+    url, name = urldefrag(href)
+    return url, name
+
+
 def read_range(href: str, start: int, length: int, *, access: Access, size: int | None = None) -> Piece:
     """Return `length` bytes of a file, of `size` if that is known, from `start` on, or fewer where the file ends."""
-    url, fragment = urldefrag(href)
+    url, fragment = split_link(href)
     what = unquote(fragment) or "file"
     judge(url, origin=access.origin or url, what=what)
     if urlsplit(url).scheme in {"http", "https"}:

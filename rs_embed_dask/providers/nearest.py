@@ -19,6 +19,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.scratch import scratch
 
 __all__ = ["Coordinates", "Gather", "Indices", "TiffBlock", "gathered", "mover", "nearest_pixels", "pixels_under"]
 
@@ -85,12 +86,12 @@ class Gather:
     """Which pixels of a file lie under a block: a window of it, and where in the window each pixel of the block lies.
 
     Either `at` counts the window's pixels row by row, for each pixel of the block, or `axes` are the window's rows and
-    columns under those of the block, where the two have one system.
+    columns under those of the block, where the two have one system: a slice where each follows the last.
     """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
-    axes: tuple[Indices, Indices] | None
+    axes: tuple[Indices | slice, Indices | slice] | None
     at: Indices | None
     outside: npt.NDArray[np.bool_] | None
     """Where the file has no pixel; None where it has all."""
@@ -99,14 +100,21 @@ class Gather:
     def nbytes(self) -> int:
         """Bytes that it holds."""
         held = (*(self.axes or ()), self.at, self.outside)
-        return sum(array.nbytes for array in held if array is not None)
+        return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
 
     def take(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the pixels of a block out of those of its window, anything where the file has none."""
+        # none lies outside the window; of the modes that do not check first, which copies, "clip" is one
         if self.axes is not None:
-            return window.take(self.axes[0], axis=0).take(self.axes[1], axis=1)
+            for axis, of in enumerate(self.axes):
+                if isinstance(of, slice):
+                    window = window[of] if axis == 0 else window[:, of]
+                    continue
+                shape = (len(of), window.shape[1]) if axis == 0 else (window.shape[0], len(of))
+                window = np.take(window, of, axis=axis, out=scratch(shape, window.dtype), mode="clip")
+            return window
         assert self.at is not None
-        return window.ravel().take(self.at)
+        return np.take(window.ravel(), self.at, out=scratch(self.at.shape, window.dtype), mode="clip")
 
 
 def gathered(block: TiffBlock, crs: str, *, transform: Affine, shape: tuple[int, int]) -> Gather | None:
@@ -144,10 +152,15 @@ def _gather(
     rows -= first[0]
     columns -= last[0]
     if rows.shape != columns.shape:  # each axis stands for itself
-        return Gather(first, last, (rows.ravel(), columns.ravel()), None, outside)
+        return Gather(first, last, (_sliced(rows.ravel()), _sliced(columns.ravel())), None, outside)
     rows *= last[1] - last[0]
     rows += columns
     return Gather(first, last, None, rows, outside)
+
+
+def _sliced(indices: Indices) -> Indices | slice:
+    """Return a slice in place of indices of which each follows the last."""
+    return slice(int(indices[0]), int(indices[-1]) + 1) if (np.diff(indices) == 1).all() else indices
 
 
 def _bounds(indices: Indices) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
 from rs_embed_dask.imagery.still import as_held, in_every_frame
-from rs_embed_dask.providers.assemble import computed_cube
+from rs_embed_dask.providers.assemble import PLACE, PixelPlace, computed_cube
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
 
@@ -225,7 +225,8 @@ def _cubes(
             if name in one
         ]
         arrays = [lazy[number][name].data for number, name in keys]  # type: ignore[index]
-        done |= zip(keys, _computed(arrays, threads), strict=True) if keys else {}
+        places = [lazy[number].encoding.get(PLACE) if name == "pixels" else None for number, name in keys]  # type: ignore[union-attr]
+        done |= zip(keys, _computed(arrays, places, threads), strict=True) if keys else {}
     return [
         one
         if isinstance(one, ProviderError)
@@ -234,7 +235,7 @@ def _cubes(
     ]
 
 
-def _computed(parts: list[Any], threads: int) -> list[Any]:
+def _computed(parts: list[Any], places: list[PixelPlace | None], threads: int) -> list[Any]:
     """Compute arrays together, each block into its place; a few tasks as they are: to start threads would cost more."""
     import dask.array as da
     import numpy as np
@@ -246,7 +247,11 @@ def _computed(parts: list[Any], threads: int) -> list[Any]:
         return list(compute(*parts, scheduler="threads", num_workers=threads))
     if len(graph) > _FEW_TASKS:
         whole = [np.empty(part.shape, part.dtype) for part in parts]
-        da.store(parts, whole, lock=False, scheduler="threads", num_workers=threads)
+        for array, place in zip(whole, places, strict=True):
+            if place is not None:
+                place.pixels = array
+        targets: list[Any] = [place or array for array, place in zip(whole, places, strict=True)]
+        da.store(parts, targets, lock=False, scheduler="threads", num_workers=threads)
         return whole
     results = local.get_sync(graph, [part.__dask_keys__() for part in parts])
     finals = (part.__dask_postcompute__() for part in parts)

@@ -1,4 +1,4 @@
-"""A frame from the parts in which it was read: strip by strip it is what it is at once, bit for bit."""
+"""A frame from the layers that were read: strip by strip it is what it is at once, bit for bit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from rs_embed_dask.imagery import frame
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.frame import LOST, RawParts, make_frame, recipe_for
+from rs_embed_dask.imagery.frame import make_frame, recipe_for
+from rs_embed_dask.imagery.layers import LOST, RawLayer, RawLayers
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.specs import FetchSpec
@@ -40,7 +41,7 @@ def raw(n):
 
 @pytest.mark.parametrize("how", ["median", "mosaic", "clearest"])
 @pytest.mark.parametrize("n", [1, 4])
-def test_parts_and_strips_give_the_whole_bit_for_bit(monkeypatch, how, n):
+def test_layers_and_strips_give_the_whole_bit_for_bit(monkeypatch, how, n):
     whole = raw(n)
     if n > 1:
         whole[2, 1] = LOST
@@ -48,8 +49,10 @@ def test_parts_and_strips_give_the_whole_bit_for_bit(monkeypatch, how, n):
     expected = make_frame(whole, scenes(n), recipe(how))
     np.testing.assert_array_equal(whole, kept)  # what others may hold too is not worked on
     monkeypatch.setattr(frame, "_VALUES_AT_ONCE", n * 3 * 9 * 2)
-    parts = RawParts([[whole[k : k + 1, :2], whole[k : k + 1, 2:]] for k in range(n)])
-    got = make_frame(parts, scenes(n), recipe(how))
+    layers = RawLayers(tuple(tuple(RawLayer(layer) for layer in scene) for scene in whole))
+    into = np.empty((2, 9, 9), np.float32)
+    got = make_frame(layers, scenes(n), recipe(how), into=into)
+    assert got.values is into
     for name in ("values", "n_obs", "used", "lost"):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
     assert got.lost.tolist() == [k == 2 for k in range(n)]
@@ -66,7 +69,7 @@ def test_the_clearest_scene_is_that_of_the_whole_image(monkeypatch):
     assert got.used.tolist() == [0, 81]
 
 
-@pytest.mark.parametrize(("how", "n", "strips"), [("median", 1, 1), ("clearest", 4, 1), ("median", 4, 9)])
+@pytest.mark.parametrize(("how", "n", "strips"), [("median", 1, 9), ("clearest", 4, 1), ("median", 4, 9)])
 def test_only_what_is_composited_pixel_by_pixel_is_made_in_strips(monkeypatch, how, n, strips):
     made, composited = [], frame._composited
     monkeypatch.setattr(frame, "_composited", lambda *given: made.append(1) or composited(*given))

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError, SpecError
 from rs_embed_dask.imagery.dates import Span
-from rs_embed_dask.imagery.frame import LOST, harmonise
+from rs_embed_dask.imagery.frame import harmonise
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.layers import LOST
 from rs_embed_dask.imagery.scenes import Scene, ordered
 from rs_embed_dask.imagery.sensor_types import DB, KELVIN, REFLECTANCE
 from rs_embed_dask.imagery.sensors import Scaling, Sensor, Source, mask_of, sensor as sensor_named, source as source_of

@@ -16,7 +16,7 @@ from rs_embed_dask.imagery.revisit import acquisition_days
 from rs_embed_dask.imagery.sensor_tables import SOURCES
 from rs_embed_dask.imagery.sensors import Source, added_sensors, sensor, source, sources_of
 from rs_embed_dask.providers.addresses import KEY, host_only, plain_address
-from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, FrameRecipe, raw_cube, recipe_for
+from rs_embed_dask.providers.assemble import NOTES, REFUSED, STATE, Cut, FrameRecipe, raw_cube, recipe_for, uncut
 from rs_embed_dask.providers.http import Access, KeyedLinks, PlainLinks, Signer
 from rs_embed_dask.providers.kept import ByteCache, kept_bytes
 from rs_embed_dask.providers.registry import Estimate, Scene, estimate_read, open_provider
@@ -361,14 +361,17 @@ class StacProvider:
         (table, second), grid = self._served(reads), reads[0].grid
         recipes, judged, faults, shared = self._sorted(reads, candidates)
         files = (asset for item in shared.items for asset in item.assets.values())
-        chunks = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
-        stack = partial(stack_items, layers=shared.layers, grid=grid, chunks=chunks, threads=self.threads)
+        if any(recipe.how == "clearest" for recipe in recipes):  # that scene is chosen for the whole grid
+            cuts = uncut(grid.shape)
+        else:
+            cuts = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
+        stack = partial(stack_items, layers=shared.layers, grid=grid, cuts=cuts, threads=self.threads)
         raw = stack_both(stack, shared.items, second=second, access=access)
         return [
             _counted(
                 fault
                 or _with_losses(
-                    self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe),
+                    self._cut(shared.part(raw, items, recipe.assets), read, items=items, recipe=recipe, cuts=cuts),
                     {REFUSED: refused, STATE: access.state, NOTES: contradictions(items, recipe, grid)},
                 ),
                 read,
@@ -397,9 +400,9 @@ class StacProvider:
         items = touching(self._find(table, (grid,), spanning(reads), FetchSpec()), grid)
         *_, shared = self._sorted(reads, items)
         links = ((item, link_to(item, names, grid)) for item in shared.items for names in shared.layers)
-        theirs = access if second is None else second.reached(access)
+        theirs, cuts = access if second is None else second.reached(access), uncut(grid.shape)
         readers = [
-            AssetReader(link, None, grid.crs, theirs if second is not None and second.owns(item.id) else access)
+            AssetReader(link, grid, cuts, theirs if second is not None and second.owns(item.id) else access)
             for item, link in links
             if link is not None
         ]
@@ -417,13 +420,13 @@ class StacProvider:
         return tuple(item for item, fault in faults if fault is None), refused
 
     def _cut(
-        self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe
+        self, raw: da.Array, read: Read, *, items: Sequence[StacItem], recipe: FrameRecipe, cuts: tuple[Cut, Cut]
     ) -> xr.Dataset | NoImageryError:
         table = self.table(read.sensor)
         asset_names = [name for names in recipe.assets for name in names]
         scenes = [scene_of(item, table.properties.cloud, asset_names) for item in items]
         try:
-            return raw_cube(read, recipe, scenes=scenes, raw=raw)
+            return raw_cube(read, recipe, scenes=scenes, raw=raw, cuts=cuts)
         except NoImageryError as nothing:
             return nothing
 

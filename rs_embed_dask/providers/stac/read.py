@@ -1,4 +1,4 @@
-"""From items to a lazy stack of raw numbers, built by stackstac and read by our own reader."""
+"""From items to a lazy table of raw numbers, laid out by stackstac and read by our own reader."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.errors import ProviderError, TransientError
-from rs_embed_dask.imagery.frame import LOST
 from rs_embed_dask.imagery.grid import Grid
+from rs_embed_dask.imagery.layers import LOST, RawLayer
+from rs_embed_dask.providers.assemble import Cut
 from rs_embed_dask.providers.geotiff import GeoTiff, TiffTile, label, open_geotiff
 from rs_embed_dask.providers.http import Access
 from rs_embed_dask.providers.nearest import Gather, TiffBlock, gathered
@@ -27,9 +28,8 @@ from rs_embed_dask.providers.stac.items import Asset, StacItem, touches
 if TYPE_CHECKING:
     import dask.array as da
     from rasterio.windows import Window
-    from stackstac.raster_spec import RasterSpec
 
-__all__ = ["AssetReader", "chunks_for", "labelled", "link_to", "reader", "stack_items"]
+__all__ = ["AssetReader", "chunks_for", "labelled", "link_to", "stack_items"]
 
 URL_INDEX: Final = "&index="
 OF_ITEM: Final = " of item "
@@ -47,37 +47,37 @@ class AssetReader:
     # Satisfies ``stackstac.reader_protocol.Reader``, whose constructor passes more than is needed here.
 
     url: str = field(repr=False)
-    spec: RasterSpec | None
-    crs: str
+    grid: Grid
+    cuts: tuple[Cut, Cut]
     access: Access = field(repr=False)
 
-    def read(self, window: Window, **_: object) -> npt.NDArray[Any]:
-        """Return a window of the grid, shape (H, W): raw numbers, NaN where there are none, or `LOST`.
+    def read(self, window: Window, **_: object) -> npt.NDArray[np.object_]:
+        """Return a block of the grid as a table (1, 1) of its `RawLayer`; `window` says which block it is.
 
-        Where there are numbers everywhere they are of the file's own type; the stack converts them to float32.
+        It is NaN everywhere where the file has nothing, and `LOST` where it cannot be read.
         """
+        block = self._block(int(window.row_off), int(window.col_off))
         try:
-            return self._pixels(window)
+            layer = self._layer(block)
         except TransientError:
             raise
         except ProviderError as fault:
             if self.access.is_strict:
                 raise
             self.access.state.lose(label(self.url.partition(URL_INDEX)[0]).partition(OF_ITEM)[2], fault)
-        return np.full((int(window.height), int(window.width)), LOST, np.float32)
+            layer = RawLayer.filled(LOST, block.shape)
+        table = np.empty((1, 1), object)
+        table[0, 0] = layer
+        return table
 
-    def _pixels(self, window: Window) -> npt.NDArray[Any]:
-        file, band, under = self._under(self._block(window))
+    def _layer(self, block: TiffBlock) -> RawLayer:
+        file, band, under = self._under(block)
         if under is None:
-            return np.full((int(window.height), int(window.width)), np.nan, np.float32)
+            return RawLayer.filled(np.float32(np.nan), block.shape)
         raw, missing = file.numbers(band, under.rows, under.columns, access=self.access, take=under.take)
         if under.outside is not None:
-            missing = under.outside if missing is None else missing | under.outside
-        if missing is None or not missing.any():
-            return raw
-        pixels = raw.astype(np.float32)
-        pixels[missing] = np.nan
-        return pixels
+            missing = under.outside if missing is None else np.logical_or(missing, under.outside, out=missing)
+        return RawLayer.of(raw, missing)
 
     def tiles(self, block: TiffBlock) -> tuple[GeoTiff, list[TiffTile]]:
         """Return the file, and which of its tiles a read of a block takes."""
@@ -99,31 +99,25 @@ class AssetReader:
         shape = file.layout.height, file.layout.width
         return file, band, gathered(block, file.crs, transform=file.transform, shape=shape)
 
-    def _block(self, window: Window) -> TiffBlock:
-        assert self.spec is not None
-        left, _, _, top = self.spec.bounds
+    def _block(self, down: int, across: int) -> TiffBlock:
+        (left, _, _, top), (rows, columns), a = self.grid.bounds, self.cuts, self.grid.transform
         return TiffBlock(
-            crs=self.crs,
+            crs=self.grid.crs,
             corner=(left, top),
-            resolution=tuple(self.spec.resolutions_xy),
-            offset=(int(window.row_off), int(window.col_off)),
-            shape=(int(window.height), int(window.width)),
+            resolution=(a[0], -a[4]),
+            offset=(sum(rows[:down]), sum(columns[:across])),
+            shape=(rows[down], columns[across]),
         )
 
     def close(self) -> None:
         """Do nothing: a read leaves nothing open."""
 
 
-def reader(crs: str, access: Access) -> functools.partial[AssetReader]:
-    """Return the ``reader=`` for `stackstac.stack` on a grid in `crs`."""
-    return functools.partial(_make, crs=crs, access=access)
+def _reader(*, url: str, grid: Grid, cuts: tuple[Cut, Cut], access: Access, **_: Any) -> AssetReader:
+    """Make the reader of a link; stackstac passes more than it needs."""
+    return AssetReader(url, grid, cuts, access)
 
 
-def _make(*, url: str, spec: RasterSpec, crs: str, access: Access, **_: Any) -> AssetReader:
-    return AssetReader(url, spec, crs, access)
-
-
-Cut = tuple[int, ...]
 LARGEST_PX: Final = 2048
 AIM_PX: Final = 1024
 WORTH_A_WARNING: Final = 1.25
@@ -207,16 +201,22 @@ def stack_items(
     grid: Grid,
     *,
     access: Access,
-    chunks: tuple[Cut, Cut],
+    cuts: tuple[Cut, Cut],
     threads: int,
 ) -> da.Array:
-    """Return the raw numbers of all layers of all items on a grid, to be read when computed."""
-    if not items:
-        return _missing((0, len(layers), *grid.shape), chunks)
+    """Return a table of `RawLayer` (N, A, I, J), to be read when computed: items, layers, and blocks of the grid.
+
+    To stackstac each block is one pixel, so that numbers stay as they are in the files: an array of pixels would have
+    one type for all, and four bytes for each.
+    """
+    import dask.array as da
+
+    shape, blocks = (len(items), len(layers)), (len(cuts[0]), len(cuts[1]))
     links = [[link_to(item, names, grid) for names in layers] for item in items]
-    plain = [_plain_item(str(n), row, grid) for n, row in enumerate(links)]
+    plain = [_plain_item(str(n), row, blocks) for n, row in enumerate(links)]
     if not any(item["assets"] for item in plain):
-        return _missing((len(items), len(layers), *grid.shape), chunks)
+        nothing: da.Array = da.full((*shape, *blocks), None, dtype=object, chunks=(-1, -1, 1, 1))
+        return nothing
     names = [str(n) for n in range(len(layers))]
     together = min(max(1, len(items) * len(layers) // (TASKS_PER_THREAD * threads)), len(layers))
     with _BUILDING, warnings.catch_warnings():
@@ -226,31 +226,24 @@ def stack_items(
             plain,
             assets=names,
             epsg=STAND_IN,
-            bounds=grid.bounds,
-            resolution=(grid.transform[0], -grid.transform[4]),
+            bounds=(0, 0, *blocks[::-1]),
+            resolution=1,
             snap_bounds=False,
-            chunksize=(1, together, *chunks),
-            dtype=np.dtype(np.float32),
-            fill_value=np.float32(np.nan),
+            chunksize=(1, together, 1, 1),
+            dtype=np.dtype(object),
+            fill_value=0,  # stands where a layer is not there
             rescale=False,
             sortby_date=False,
             xy_coords=False,
             properties=False,
             band_coords=False,
             errors_as_nodata=(),
-            reader=reader(grid.crs, access),
+            reader=functools.partial(_reader, grid=grid, cuts=cuts, access=access),
         )
-    # items and bands without any link were dropped: put them back in their places
-    lazy = lazy.assign_coords(time=lazy["id"].values).reindex(time=[i["id"] for i in plain], band=names)
-    stack: da.Array = lazy.data
-    return stack
-
-
-def _missing(shape: tuple[int, ...], chunks: tuple[Cut, Cut]) -> da.Array:
-    import dask.array as da
-
-    nothing: da.Array = da.full(shape, np.nan, dtype=np.float32, chunks=(-1, -1, *chunks))
-    return nothing
+    if lazy.shape[:2] != shape:  # items and bands without any link were dropped: put them back in their places
+        lazy = lazy.assign_coords(time=lazy["id"].values).reindex(time=[i["id"] for i in plain], band=names)
+    table: da.Array = lazy.data
+    return table
 
 
 @functools.cache
@@ -270,10 +263,10 @@ def link_to(item: StacItem, names: Layer, grid: Grid) -> str | None:
     return labelled(asset.href, f"asset {asset.name or name}{OF_ITEM}{item.id}", int(index) if index else asset.index)
 
 
-def _plain_item(name: str, links: Sequence[str | None], grid: Grid) -> dict[str, Any]:
-    """Return the little that stackstac needs of an item, placed on the whole grid; the reader knows better."""
+def _plain_item(name: str, links: Sequence[str | None], blocks: tuple[int, int]) -> dict[str, Any]:
+    """Return the little that stackstac needs of an item, placed on all blocks; the reader knows better."""
     return {
         "id": name,
-        "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": STAND_IN, "proj:bbox": grid.bounds},
+        "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": STAND_IN, "proj:bbox": (0, 0, *blocks[::-1])},
         "assets": {str(n): {"href": link} for n, link in enumerate(links) if link is not None},
     }

@@ -38,7 +38,7 @@ class Shared:
         return cls(tuple(sorted(items.values(), key=lambda item: (item.time, item.id))), tuple(layers))
 
     def part(self, raw: da.Array, items: Sequence[StacItem], layers: Sequence[Layer]) -> da.Array:
-        """Take one read's items and layers out of the stack: (n, a, H, W) of (N, A, H, W)."""
+        """Take one read's items and layers out of the table: (n, a, I, J) of (N, A, I, J)."""
         rows = {item.id: row for row, item in enumerate(self.items)}
         columns = {names: column for column, names in enumerate(self.layers)}
         taken = raw

@@ -1,0 +1,63 @@
+"""Raw numbers as they are in files, each with where they are missing, until they become a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rs_embed_dask.imagery.scratch import scratch
+
+__all__ = ["LOST", "RawLayer", "RawLayers"]
+
+LOST: Final = np.float32(-3.0e38)
+"""Fills the raw layer of a scene whose file could not be read. No file holds this number."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawLayer:
+    """Numbers of one file (H, W), and where they are missing, if anywhere, as bits along the last axis."""
+
+    numbers: npt.NDArray[Any]
+    missing: npt.NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None) -> RawLayer:
+        """Return numbers and where they are missing, packed."""
+        is_whole = missing is None or not missing.any()
+        return cls(numbers, None if is_whole else np.packbits(missing, axis=-1))  # type: ignore[arg-type]
+
+    @classmethod
+    def filled(cls, value: np.float32, shape: tuple[int, int]) -> RawLayer:
+        """Return one number everywhere, which takes no memory."""
+        return cls(np.broadcast_to(value, shape))
+
+    def copy_rows(self, rows: slice, into: npt.NDArray[np.float32]) -> None:
+        """Write some rows as 32-bit floats, NaN where they are missing."""
+        into[:] = self.numbers[rows]
+        if self.missing is not None:
+            bits = np.unpackbits(self.missing[rows], axis=-1, count=self.numbers.shape[-1])
+            np.copyto(into, np.float32(np.nan), where=bits.view(np.bool_))
+
+
+@dataclass(frozen=True, eq=False)
+class RawLayers:
+    """Layers of some scenes on one grid, scene by scene."""
+
+    layers: tuple[tuple[RawLayer, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Scenes, layers, rows and columns."""
+        return len(self.layers), len(self.layers[0]), *self.layers[0][0].numbers.shape
+
+    def strip(self, rows: slice) -> npt.NDArray[np.float32]:
+        """Return some rows of all, which are nobody else's."""
+        n, count, height, width = self.shape
+        strip = scratch((n, count, len(range(height)[rows]), width), np.float32)
+        for scene, own in zip(self.layers, strip, strict=True):
+            for layer, into in zip(scene, own, strict=True):
+                layer.copy_rows(rows, into)
+        return strip
