@@ -49,11 +49,12 @@ class Study:
             models, reasons = vectors.judged(
                 self.table, asked.provider, asked.models, accept_licence=asked.accept_licence
             )
-            for name, reason in reasons.items():
-                print(f"without {name}: {reason}")
+            tell(reasons)
             print(f"with {', '.join(spec.label for spec in models) or 'no model'}")
             out = asked.out / "vectors.zarr"
             run = vectors.computed(self.table, models, out=out, provider=asked.provider, buffer_m=asked.buffer_m)
+        run, reasons = vectors.able(run, self.table)
+        tell(reasons)
         print(vectors.joined(run, self.table))
         return run
 
@@ -63,6 +64,12 @@ class Study:
         found = predict(self.run, self.table)
         print(found)
         return found
+
+
+def tell(reasons):
+    """Print which models take no part, and why."""
+    for name, reason in reasons.items():
+        print(f"without {name}: {reason}")
 
 
 def options(about):

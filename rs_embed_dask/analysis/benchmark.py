@@ -126,7 +126,7 @@ def benchmark(
     counts = sorted({whole("curve", one, low=1, high=10**9) for one in numbers})
     shared = shared_places(runs)
     asked = _asked(shared, labels, probes, folds)
-    tasks = [checked(task.only(shared.complete), "a label and a vector of every model") for task in asked.tasks]
+    tasks = [checked(task.only(shared.complete), _having(shared)) for task in asked.tasks]
     matrices = _matrices(shared)
     jobs = list(_jobs(tasks, asked, list(matrices), counts=counts, seed=seed))
     # One after another: scikit-learn sets Python's warnings aside in ways that threads would mix up.
@@ -149,6 +149,14 @@ def _asked(shared: SharedPlaces, labels: Any, probes: Any, folds: Any) -> _Asked
     if not tasks:
         raise SpecError("labels", value=labels, reason="there is no column to predict", fix="give one besides regions")
     return _Asked(tasks, table.columns, schemes, probes_of(probes, {task.kind for task in tasks}))
+
+
+def _having(shared: SharedPlaces) -> str:
+    """Say what counts of a place, and which model has the fewest vectors where one lacks some."""
+    counts = {name: int(one.is_embedded.sum()) for name, one in shared.models.items()}
+    fewest = min(counts, key=counts.__getitem__)
+    lack = f" ({fewest} has {counts[fewest]:,} vectors)" if counts[fewest] < len(shared.items) else ""
+    return f"a label and a vector of every model{lack}"
 
 
 def _matrices(shared: SharedPlaces) -> dict[str, NDArray[Any]]:
