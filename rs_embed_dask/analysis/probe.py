@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.analysis.blocks import one_model, vectors_of
+from rs_embed_dask.analysis.blocks import check_client, one_model, vectors_of
 from rs_embed_dask.analysis.colours import class_colours
 from rs_embed_dask.analysis.derived import Derivation, digest_of
 from rs_embed_dask.analysis.sources import MapSource
@@ -15,6 +15,7 @@ from rs_embed_dask.analysis.training import TrainingSet
 from rs_embed_dask.analysis.vectors import needed
 from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.specs.ground import WGS84
+from rs_embed_dask.store.document import Location
 from rs_embed_dask.store.export.items import any_tree, is_run
 from rs_embed_dask.store.tables import outlines, place_index
 
@@ -146,6 +147,9 @@ class Probe:
         StoreError
             If the source has no vectors of the model, or `out` holds something else.
         """
+        check_client(client)
+        if out is not None:
+            Location.of(out)  # refuses what is no place
         tree = any_tree(source)
         label = one_model(tree, self.model)
         if is_run(tree):

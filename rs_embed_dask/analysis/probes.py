@@ -11,9 +11,9 @@ import numpy as np
 
 from rs_embed_dask.analysis.tasks import CLASSES, NUMBERS
 from rs_embed_dask.analysis.vectors import needed, sphere_m
-from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.preprocess.waves import waves
-from rs_embed_dask.specs.base import several
+from rs_embed_dask.specs.base import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,11 +139,7 @@ def probes_of(names: Sequence[str] | str | None, kinds: set[str]) -> dict[str, t
     """Choose the probes of each kind of task: those named that it has, or the usual ones."""
     if names is None:
         return dict(USUAL)
-    known = sorted({name for of_kind in PROBES.values() for name in of_kind})
-    chosen = tuple(several("probes", names, fix=f"name some of {', '.join(known)}"))
-    for name in chosen:
-        if name not in known:
-            raise UnknownNameError.among("probes", name, known)
+    chosen = named("probes", names, {name for of_kind in PROBES.values() for name in of_kind})
     found = {kind: tuple(name for name in chosen if name in of_kind) for kind, of_kind in PROBES.items()}
     for kind in kinds:
         if not found[kind]:

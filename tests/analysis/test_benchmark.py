@@ -283,8 +283,8 @@ def test_what_cannot_be_benchmarked_is_said(landscape, tmp_path):
     ("asked", "reason"),
     [
         ({"folds": 5}, "folds = 5: expected a list, got int"),
-        ({"folds": {}}, "nothing is held out"),
-        ({"folds": [["random"]]}, "unknown name"),
+        ({"folds": {}}, "nothing is named"),
+        ({"folds": [["random"]]}, "expected a name, got list"),
         ({"folds": {"regions": ["land"]}}, "needs the column that names the regions"),
         ({"probes": True}, "probes = True: expected a list, got bool"),
         ({"curve": 5}, "curve = 5: expected a list, got int"),
