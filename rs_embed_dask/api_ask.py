@@ -290,7 +290,8 @@ def probe(
 ) -> Probe:
     """Fit a small model to labelled vectors, to predict the labels of a run or a map.
 
-    Vectors are standardised. How right it is, is not asked here: predict places that it was not fitted to.
+    Vectors are standardised; a number that varies by no more than float32 rounds is left out. How right it is, is not
+    asked here: predict places that it was not fitted to.
 
     Parameters
     ----------

@@ -87,7 +87,8 @@ def benchmark(
     probes : str or list of str, optional
         ``"knn"`` (5 neighbours, standardised), ``"ridge"`` (21 strengths from 1e-4 to 1e6, chosen by leaving one
         out), ``"logistic"`` (7 costs from 1e-4 to 100, chosen by a fifth of the labels) and ``"forest"`` (100 trees).
-        Default: knn, ridge and forest for numbers; knn, logistic and forest for classes.
+        Default: knn, ridge and forest for numbers; knn, logistic and forest for classes. Vectors are standardised by
+        what is learnt from, where a number that varies by no more than float32 rounds counts as constant.
     folds : str, list of str, or mapping of str to setting, default ("random", "blocks")
         ``random``: 5 folds of places, or as many as set. ``blocks``: 5 folds of square blocks of so many metres;
         unset, three correlation lengths of the labels. ``degrees``: blocks of 10 degrees, or as set. ``regions``: each

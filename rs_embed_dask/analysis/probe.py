@@ -10,6 +10,7 @@ import numpy as np
 from rs_embed_dask.analysis.blocks import check_client, one_model, vectors_of
 from rs_embed_dask.analysis.colours import class_colours
 from rs_embed_dask.analysis.derived import Derivation, digest_of
+from rs_embed_dask.analysis.probes import standardiser
 from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.analysis.training import TrainingSet
 from rs_embed_dask.analysis.vectors import needed
@@ -218,9 +219,9 @@ def fitted(label: str, labelled: TrainingSet, kind: str | None) -> Probe:
     if len(classes) > _MOST_CLASSES:
         reason = f"{len(classes)} classes are more than {_MOST_CLASSES}"
         raise SpecError("labels", value=labelled.target, reason=reason, fix="give numbers, or merge classes")
-    scaler = needed("sklearn.preprocessing").StandardScaler()
-    estimator = needed("sklearn.pipeline").make_pipeline(scaler, _regressor(kind, classes))
-    estimator.fit(labelled.vectors, labelled.labels)
+    scaler, learner = standardiser(labelled.vectors), _regressor(kind, classes)
+    learner.fit(scaler.transform(labelled.vectors), labelled.labels)
+    estimator = needed("sklearn.pipeline").make_pipeline(scaler, learner)  # of parts that are fitted
     digest = digest_of(kind, label, labelled.vectors, *map(str, labelled.labels.tolist()))
     count, dim = labelled.vectors.shape
     spread = _spread(kind, estimator, labelled)

@@ -29,6 +29,7 @@ __all__ = [
     "place_waves",
     "predicted",
     "probes_of",
+    "standardiser",
 ]
 
 LOCATION: Final = "location"
@@ -51,10 +52,18 @@ class Lesson:
     seed: int = 0
 
 
+def standardiser(train: NDArray[Any]) -> Any:
+    """Fit what centres and scales; a number that varies by no more than float32 rounds is constant, and becomes 0."""
+    scaler = needed("sklearn.preprocessing").StandardScaler().fit(train)
+    rounding = np.finfo("float32").eps * np.abs(train).max(axis=0)
+    scaler.scale_ = np.where(np.sqrt(scaler.var_) > rounding, scaler.scale_, np.inf)
+    return scaler
+
+
 def _standardised(estimator: Any, lesson: Lesson) -> NDArray[np.float64]:
-    scaler = needed("sklearn.preprocessing").StandardScaler()
-    pipe = needed("sklearn.pipeline").make_pipeline(scaler, estimator)
-    return np.asarray(pipe.fit(lesson.train, lesson.target).predict(lesson.test), dtype="float64")
+    scaler = standardiser(lesson.train)
+    learnt = estimator.fit(scaler.transform(lesson.train), lesson.target)
+    return np.asarray(learnt.predict(scaler.transform(lesson.test)), dtype="float64")
 
 
 def _knn_values(lesson: Lesson) -> NDArray[np.float64]:
