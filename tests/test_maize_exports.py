@@ -1,4 +1,4 @@
-"""Models of an export of rs-embed that cannot be learnt from: which, and what is said of them."""
+"""Models of an export that cannot be learnt from, and what else a command refuses: which, and what is said of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import rs_embed_dask as rs
 from examples.maize import spam, study, vectors
-from rs_embed_dask.errors import SpecError
+from rs_embed_dask.errors import SpecError, UnknownNameError
 
 COUNT = 20
 
@@ -55,6 +55,20 @@ def test_each_is_printed_with_its_reason_and_the_others_are_learnt_from(table, e
     assert list(run.children) == ["items", "good", "torn"]
     told = rs.benchmark(run, vectors.labels(run, table), probes="ridge", folds="random")
     assert told.predictions.query("model == 'torn'")["id"].nunique() == COUNT - 1  # a number of one is missing
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"buffer_m": -5.0}, "buffer_m = -5.0"),
+        ({"models": ["galileo:none"]}, "galileo"),
+        ({"provider": "files"}, "--provider-option source=VALUE"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(wrong, reason):
+    usual = {"buffer_m": 2000.0, "models": None, "export": None, "provider": "synthetic", "provider_option": []}
+    with pytest.raises((SpecError, UnknownNameError), match=reason):
+        study.Study(argparse.Namespace(**usual | wrong)).check()
 
 
 def test_where_none_is_left_the_command_is_refused(table, export):
