@@ -19,16 +19,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import psutil
 
 from benchmarks.many_places import ROOT, Memory
+from benchmarks.scratch import scratch
 
 LABEL, MODEL = "rcf", {"id": "rcf", "options": {"features": 8}}
 
@@ -153,11 +152,11 @@ def check(out, items):
 
 def measure(options, items, *, workers, parts):
     """Run so many items on so many workers, in so many parts; return the figures."""
-    with tempfile.TemporaryDirectory(dir=options.scratch) as folder, ExitStack() as stack:
-        out, each = Path(folder) / "run.zarr", workers // parts
+    with scratch(options.scratch) as folder, ExitStack() as stack:
+        out, each = folder / "run.zarr", workers // parts
         sites = []
         for number in range(parts):
-            sites.append(Site(Path(folder) / f"site-{number}", options, workers=each, out=out))
+            sites.append(Site(folder / f"site-{number}", options, workers=each, out=out))
             stack.callback(sites[-1].close)
         assert [site.said(site.farm) for site in sites] == ["ready\n"] * parts
         names = [["--part", f"{number + 1}/{parts}"] if parts > 1 else [] for number in range(parts)]
@@ -196,7 +195,7 @@ def main():
     parser.add_argument("--read-s", type=float, default=0.1, help="mean seconds of a read")
     parser.add_argument("--slots", type=int, default=1, help="reads at once on a worker")
     parser.add_argument("--chunk-items", type=int, default=64)
-    parser.add_argument("--scratch", default=None, help="where the store is written")
+    parser.add_argument("--scratch", default=None, help="a folder to write the store in; made if absent")
     for name, kind in (("farm", int), ("drive", int), ("address", str), ("folder", str), ("scheduler", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     parser.add_argument("--part", help=argparse.SUPPRESS)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 from distributed import Client
 
 import rs_embed_dask as rs
+from benchmarks.scratch import scratch
 from rs_embed_dask.maps.lattice import lattice_for
 from rs_embed_dask.store import Asked, BlockKey, BlockResult, BlockSet, MapGroup, MapLayout, MapStore, Status
 
@@ -93,8 +93,8 @@ def main():
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        measure(Path(folder), options.vectors, options.dim, options.cores)
+    with scratch(options.folder) as folder:
+        measure(folder, options.vectors, options.dim, options.cores)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from zarr.storage import LocalStore
 
+from benchmarks.scratch import scratch
 from rs_embed_dask.specs import PointBuffer, TemporalSpec
 from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store, verify
 from rs_embed_dask.store.layout import STATUS
@@ -76,8 +76,8 @@ def main():
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; default: the temporary folder")
     options = parser.parse_args()
     for rows in options.items.split(","):
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            measure(Path(folder), int(rows), options.dim, options.chunks)
+        with scratch(options.folder) as folder:
+            measure(folder, int(rows), options.dim, options.chunks)
 
 
 if __name__ == "__main__":

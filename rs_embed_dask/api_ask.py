@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from rs_embed_dask.analysis.blocks import one_model
+from rs_embed_dask.analysis.blocks import check_client, one_model
 from rs_embed_dask.store.export.items import any_tree, is_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import geopandas as gpd
     from distributed import Client
@@ -78,7 +78,7 @@ def search(
     UnknownNameError
         If there is no such model, item or span.
     SpecError
-        If an example is none, or examples cancel each other.
+        If an example is none, examples cancel each other, or a setting is of another type.
     StoreMismatchError
         If `codes` are of another map, or of what it was before more was computed.
 
@@ -94,12 +94,14 @@ def search(
     >>> rs.search("county.zarr", like=(4.35, 50.85), k=100).to_file("like.geojson")  # doctest: +SKIP
     >>> rs.search("fields.zarr", like=["field-3", "field-8"], negatives=["field-5"])  # doctest: +SKIP
     """
+    from rs_embed_dask.analysis.codes import Codes
     from rs_embed_dask.analysis.search import Searched
 
+    check_client(client)
+    place = Codes.folder(codes)
     tree = any_tree(run)
     searched = Searched.of(tree, one_model(tree, model), span)
     _warn_of_positions(tree, searched.label, searched.fields)
-    place = None if codes is None else Path(codes).expanduser()
     return searched.find(like, negatives, k=k, client=client, codes=place)
 
 
@@ -188,7 +190,7 @@ def explore(
         If there is no such model.
     SpecError
         If it is a run of places or a map of classes or values, there is no such span or no vector, or the map has more
-        tokens than are coloured in memory and no preview.
+        tokens than are coloured in memory and no preview, or a setting is of another type.
 
     Notes
     -----
@@ -201,16 +203,18 @@ def explore(
     >>> explorer = rs.explore("county.zarr")  # doctest: +SKIP
     >>> explorer.state.table().to_file("marks.geojson")  # doctest: +SKIP
     """
+    from rs_embed_dask.analysis.codes import Codes
     from rs_embed_dask.analysis.exploration import Exploration
-    from rs_embed_dask.analysis.explorer import Explorer, checked_extra
+    from rs_embed_dask.analysis.explorer import Explorer, checked_basemap, checked_extra
     from rs_embed_dask.specs.base import whole
     from rs_embed_dask.store import MapStore
     from rs_embed_dask.store.export.web_tiles import WebTiles
 
     checked_extra()
+    checked_basemap(basemap)
+    check_client(client)
     tall = whole("height", height, low=100, high=10_000)
-    place = None if codes is None else Path(codes).expanduser()
-    state = Exploration.of(any_tree(map), model, span=span, k=k, codes=place, client=client)
+    state = Exploration.of(any_tree(map), model, span=span, k=k, codes=Codes.folder(codes), client=client)
     view = None if isinstance(map, xr.DataTree) else MapStore.open(map)
     return Explorer(state, WebTiles.of(state.searched.fields, view), height=tall, basemap=basemap)
 
@@ -270,6 +274,7 @@ def zonal(
     from rs_embed_dask.store.export.fields import fields_of, map_tree
 
     choice("stat", stat, (MEAN, SUM))
+    check_client(client)
     table, areas = areas_of(polygons)
     return zone_table(fields_of(map_tree(map), model, span=span), table, areas, stat=stat, client=client)
 
@@ -285,7 +290,8 @@ def probe(
 ) -> Probe:
     """Fit a small model to labelled vectors, to predict the labels of a run or a map.
 
-    Vectors are standardised. How right it is, is not asked here: predict places that it was not fitted to.
+    Vectors are standardised; a number that varies by no more than float32 rounds is left out. How right it is, is not
+    asked here: predict places that it was not fitted to.
 
     Parameters
     ----------
@@ -316,7 +322,7 @@ def probe(
     RsEmbedError
         If scikit-learn, of the extra ``analysis``, is not installed.
     SpecError
-        If there are not two different labels, or `kind` does not fit them.
+        If there are not two different labels, `kind` does not fit them, or a setting is of another type.
     UnknownNameError
         If there is no such model, column or kind.
 
@@ -331,11 +337,13 @@ def probe(
     from rs_embed_dask.analysis.training import TrainingSet
     from rs_embed_dask.analysis.vectors import needed
     from rs_embed_dask.errors import SpecError
-    from rs_embed_dask.specs.base import choice
+    from rs_embed_dask.specs.base import choice, text
 
     needed("sklearn.pipeline")
     if kind is not None:
         choice("kind", kind, KINDS)
+    if column is not None:
+        text("column", column, fix="name the column of the labels")
     tree = any_tree(run)
     chosen = Searched.of(tree, one_model(tree, model), span)
     if chosen.table is not None:
@@ -384,7 +392,7 @@ def change(
     Raises
     ------
     SpecError
-        If no span has its season in three other years, or `out` is missing.
+        If no span has its season in three other years, `out` is missing, or a setting is of another type.
     StoreError
         If there are several models, or items with grids.
 
@@ -398,7 +406,11 @@ def change(
     from rs_embed_dask.analysis.derived import Derivation
     from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.errors import SpecError
+    from rs_embed_dask.store.document import Location
 
+    check_client(client)
+    if out is not None:
+        Location.of(out)  # refuses what is no place
     tree = any_tree(run)
     label = one_model(tree, model)
     if is_run(tree):
@@ -455,7 +467,8 @@ def classes(
     RsEmbedError
         If scikit-learn, of the extra ``analysis``, is not installed.
     SpecError
-        If there are fewer different vectors than classes, or `like` has none, or those of another length.
+        If there are fewer different vectors than classes, `like` has none, or those of another length, or a setting is
+        of another type.
 
     Examples
     --------
@@ -467,9 +480,12 @@ def classes(
     from rs_embed_dask.analysis.sources import MapSource
     from rs_embed_dask.errors import SpecError
     from rs_embed_dask.specs.base import whole
+    from rs_embed_dask.store.document import Location
     from rs_embed_dask.store.export.fields import fields_of
 
     count = whole("k", k, low=2, high=255)
+    Location.of(out)  # refuses what is no place, before classes are sought
+    check_client(client)
     label = one_model(any_tree(map), model)
     source = MapSource.of(map, label, span)
     found = Clusters.fitted(source.fields, count) if like is None else Clusters.of(fields_of(any_tree(like))[0])

@@ -453,14 +453,16 @@ def test_without_an_export_the_vectors_are_computed(run, table, files, folder, m
     monkeypatch.setattr(rs, "compute_embeddings", compute)
     given = {"yields": files[0], "areas": files[1], "outline": files[2], "provider": "synthetic", "buffer-m": 320}
     arguments = [f"--{name}={value}" for name, value in given.items()]
-    parsed = study.options("about").parse_args([*arguments, f"--out={folder}", "--models", "bandstats", "satvision"])
-    assert study.Study(parsed).run is run
+    more = ["--provider-option=seed=7", f"--out={folder}", "--models", "bandstats", "satvision"]
+    parsed = study.options("about").parse_args([*arguments, *more])
+    assert study.Study(parsed).run.identical(run)
     assert asked["models"] == ["bandstats"]
     assert asked["temporal"] == rs.TemporalSpec.range("2019-06-01", "2019-08-01")
     assert asked["ids"] == [str(code) for code in table.index]
     first = rs.PointBuffer(table["lon"].iloc[0], table["lat"].iloc[0], buffer_m=320)
     assert asked["spatials"][0] == first
-    assert (asked["provider"], asked["out"]) == ("synthetic", folder / "vectors.zarr")
+    assert asked["provider"] == rs.open_provider("synthetic", seed=7)
+    assert asked["out"] == folder / "vectors.zarr"
     said = capsys.readouterr().out
     assert "without satvision: " in said
     assert "with bandstats\n" in said

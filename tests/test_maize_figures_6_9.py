@@ -9,11 +9,11 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 import rs_embed_dask as rs
-from examples.maize import sixteen
+from examples.maize import imagery, sixteen
 from examples.maize.figure_6 import figure_6
 from examples.maize.figure_9 import figure_9, layout
 from examples.maize.sixteen import PLACE, SPAN, Sixteen, reason_of
-from rs_embed_dask.errors import ModelError
+from rs_embed_dask.errors import ModelError, SpecError
 from rs_embed_dask.plot import fit_pca
 
 PUBLISHED = "its vectors are published, not computed; there are none of a made landscape"
@@ -173,10 +173,28 @@ def test_a_command_says_what_it_cannot_do(tmp_path, capsys):
     assert PUBLISHED in capsys.readouterr().err
     with pytest.raises(SystemExit):
         sixteen.draw("figure_6", figure_6, "", ["--provider", "files", "--out", str(tmp_path)])
-    assert "source" in capsys.readouterr().err
+    assert "Fix: give source=, on the command line --provider-option source=VALUE" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         sixteen.draw("figure_6", figure_6, "", ["--models", "galileo:nano", "--out", str(tmp_path)])
     told = capsys.readouterr()
     assert "without galileo-nano: galileo: weights" in told.out
     assert "none of them can run here. Fix: fetch weights" in told.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_advice_of_an_error_can_be_typed(tmp_path):
+    (tmp_path / "scenes").mkdir()
+    words = ["--provider", "files"]
+    for option in (f"source={tmp_path / 'scenes'}", "sensor=sentinel-2-l2a"):
+        with pytest.raises(SpecError, match=f"--provider-option {option.partition('=')[0]}="):
+            imagery.opened(sixteen.command("", words)[1])
+        words.append(f"--provider-option={option}")
+    asked = rs.open_provider("files", source=str(tmp_path / "scenes"), sensor="sentinel-2-l2a")
+    assert imagery.opened(sixteen.command("", words)[1]) == asked
+
+
+@pytest.mark.parametrize("largest", ["-5", "0", "nan", "inf"])
+def test_a_bound_that_is_none_is_refused(tmp_path, capsys, largest):
+    with pytest.raises(SystemExit):
+        sixteen.draw("figure_6", figure_6, "", ["--made", f"--largest={largest}", "--out", str(tmp_path)])
+    assert f"--largest = {float(largest)}: " in capsys.readouterr().err

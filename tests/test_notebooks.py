@@ -10,7 +10,7 @@ import pytest
 from tests import notebook_run
 
 PATHS = notebook_run.paths()
-LARGEST = 1_200_000
+LARGEST, LARGEST_OF = 900_000, {"04_maize_yield": 700_000}  # bytes
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -40,7 +40,7 @@ def test_there_are_notebooks():
 def test_outputs_are_committed_and_small(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert path.stat().st_size < LARGEST
+    assert path.stat().st_size < LARGEST_OF.get(path.stem, LARGEST)
     assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
     pictures = [data for cell in code_cells(notebook) for data in kinds(cell) if "image/png" in data]
     tables = [data for cell in code_cells(notebook) for data in kinds(cell) if "text/html" in data]

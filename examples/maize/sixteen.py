@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 import rs_embed_dask as rs
-from examples.maize import pictures
+from examples.maize import imagery, pictures
 from rs_embed_dask import plot
 from rs_embed_dask.embedding import Embedding
 from rs_embed_dask.errors import LicenceError, ModelError, RsEmbedError, WeightsError
 from rs_embed_dask.models import card
 from rs_embed_dask.models.weights import at_hand
+from rs_embed_dask.specs.base import positive
 
 PLACE = rs.PointBuffer(121.5, 31.2, buffer_m=2048)
 SPAN = rs.TemporalSpec.range("2022-06-01", "2022-09-01")
@@ -29,7 +30,6 @@ MODELS = (
 MADE_SEED = 14  # a landscape with a river there, as the real place has
 SMALLEST = {"thor": "tiny", "terramind": "tiny", "prithvi": "tiny-TL"}
 LARGEST_MADE = 30.0
-PROVIDERS = ("planetary_computer", "earth_engine", "files")
 RGB = rs.ModelSpec("rcf", options={"bands": ("red", "green", "blue")})
 
 
@@ -145,9 +145,7 @@ def grid_or_reason(run, label):
 def command(about, arguments=None):
     """The options of a figure's command line, and where the figure goes."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--provider", default=PROVIDERS[0], choices=PROVIDERS, help="where imagery comes from")
-    parser.add_argument("--project", help="the project of Earth Engine")
-    parser.add_argument("--source", type=Path, help="the folder of files, Sentinel-2 level 2A")
+    imagery.add_options(parser)
     parser.add_argument("--models", nargs="+", help="models, such as galileo:nano; default: those of the paper")
     parser.add_argument("--made", action="store_true", help="a made landscape and drawn weights: offline, no meaning")
     parser.add_argument("--largest", type=float, help="leave out models of more million parameters than this")
@@ -158,12 +156,10 @@ def command(about, arguments=None):
 
 def asked_of(told, models=MODELS):
     """What a command line asks for."""
-    provider = told.provider
-    if told.provider == "earth_engine":
-        provider = rs.open_provider("earth_engine", project=told.project)
-    if told.provider == "files":
-        provider = rs.open_provider("files", source=told.source, sensor="sentinel-2-l2a")
-    largest = told.largest or (LARGEST_MADE if told.made else float("inf"))
+    provider = told.provider if told.made else imagery.opened(told)
+    largest = LARGEST_MADE if told.made else float("inf")
+    if told.largest is not None:
+        largest = positive("--largest", told.largest, unit="million parameters")
     asked = {"made": told.made, "largest": largest, "accept_licence": told.accept_licence}
     return Sixteen(provider, tuple(told.models or models), **asked)
 

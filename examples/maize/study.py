@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import rs_embed_dask as rs
-from examples.maize import cells, pictures, vectors
+from examples.maize import cells, imagery, pictures, vectors
 from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.models import card
 
 FOLDS = {"random": 4, "blocks": None}  # a quarter is held out at a time, as in the paper; blocks by correlation length
 FOREST = "forest"
@@ -40,6 +41,19 @@ class Study:
         return None if self.asked.outline is None else cells.read_outline(self.asked.outline)
 
     @cached_property
+    def provider(self):
+        """Where imagery comes from."""
+        return imagery.opened(self.asked)
+
+    def check(self):
+        """Refuse a place, a model or a provider that cannot be, before anything is read or drawn."""
+        rs.PointBuffer(0, 0, buffer_m=self.asked.buffer_m)
+        for spec in map(rs.ModelSpec.of, self.asked.models or ()):
+            card(spec.id).variant_for(spec)
+        if self.asked.export is None:
+            self.provider  # noqa: B018 - opened once
+
+    @cached_property
     def run(self):
         """The vectors, of an export or computed."""
         asked = self.asked
@@ -47,13 +61,14 @@ class Study:
             run = vectors.imported(asked.export)
         else:
             models, reasons = vectors.judged(
-                self.table, asked.provider, asked.models, accept_licence=asked.accept_licence
+                self.table, self.provider, asked.models, accept_licence=asked.accept_licence
             )
-            for name, reason in reasons.items():
-                print(f"without {name}: {reason}")
+            tell(reasons)
             print(f"with {', '.join(spec.label for spec in models) or 'no model'}")
             out = asked.out / "vectors.zarr"
-            run = vectors.computed(self.table, models, out=out, provider=asked.provider, buffer_m=asked.buffer_m)
+            run = vectors.computed(self.table, models, out=out, provider=self.provider, buffer_m=asked.buffer_m)
+        run, reasons = vectors.able(run, self.table)
+        tell(reasons)
         print(vectors.joined(run, self.table))
         return run
 
@@ -63,6 +78,12 @@ class Study:
         found = predict(self.run, self.table)
         print(found)
         return found
+
+
+def tell(reasons):
+    """Print which models take no part, and why."""
+    for name, reason in reasons.items():
+        print(f"without {name}: {reason}")
 
 
 def options(about):
@@ -75,7 +96,7 @@ def options(about):
     parser.add_argument(
         "--export", type=Path, help="an export of rs-embed, whose vectors are taken instead of computed"
     )
-    parser.add_argument("--provider", default="planetary_computer", help="where imagery comes from")
+    imagery.add_options(parser)
     parser.add_argument("--models", nargs="+", help="models, such as galileo:nano; default: all that can run")
     parser.add_argument("--accept-licence", action="store_true", help="accept the licences of restricted weights")
     parser.add_argument("--buffer-m", type=float, default=vectors.BUFFER_M, help="half the side of a place, in metres")
@@ -88,6 +109,7 @@ def draw(figures, about, arguments=None):
     parser = options(about)
     study = Study(parser.parse_args(arguments))
     try:
+        study.check()
         pictures.made_folder(study.asked.out)
         for name, figure in figures.items():
             pictures.saved(figure(study), study.asked.out / f"{name}.png")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,15 @@ import pandas as pd
 
 import rs_embed_dask as rs
 from examples.maize import spam
+from rs_embed_dask.analysis.vectors import is_embedded
 from rs_embed_dask.errors import RsEmbedError, SpecError, WeightsError
 from rs_embed_dask.models import card
 from rs_embed_dask.models.weights import at_hand
+from rs_embed_dask.store.tables import model_labels, unfolded
 
 SPAN = rs.TemporalSpec.range("2019-06-01", "2019-08-01")
 BUFFER_M = 2000.0
+FEWEST = 10  # places with a vector, for `rs.benchmark` to learn from
 LOCATION = "location"  # a baseline of every benchmark, which makes it itself
 
 
@@ -67,7 +72,8 @@ def computed(table, models, *, out, provider, buffer_m=BUFFER_M, **options):
 
 def imported(export):
     """The vectors of an export of rs-embed (`.npz`, `.nc` or a folder of items with their manifests)."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "models without a vector were left out")  # `able` names them
         try:
             return rs.import_export(export, Path(folder) / "imported.zarr", temporal=SPAN).load()
         except RsEmbedError:
@@ -94,6 +100,30 @@ def labels(run, table):
         reason = "two items lie in this cell, so the same label would be learnt from and tested"
         raise SpecError("items", value=value, reason=reason, fix="keep one item of a cell")
     return found
+
+
+def able(run, table):
+    """The run with those models whose vectors can be learnt from, and for each of the others the reason."""
+    reasons = dict(unfolded(run.attrs["request"]).get("imported", {}).get("left_out", {}))
+    known = np.isfinite(labels(run, table).to_numpy())
+    found = {label: _lack(run, label, known) for label in model_labels(run)}
+    reasons |= {label: reason for label, reason in found.items() if reason}
+    if all(found.values()):
+        told = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
+        raise SpecError("models", value=[*reasons], reason=told, fix="give vectors of more of the places")
+    return run.drop_nodes([label for label, reason in found.items() if reason]), reasons
+
+
+def _lack(run, label, known):
+    """Why a model's vectors of the places with a label cannot be learnt from; empty where they can."""
+    if "y" in run[label]["embedding"].dims:
+        return "it holds a grid per item, and what is learnt from is one vector"
+    has = is_embedded(run, label)
+    count = int((has & known).sum())
+    if count >= FEWEST:
+        return ""
+    why = Counter(str(one) for one in run[label]["reason"].to_numpy()[known & ~has] if one).most_common(1)
+    return f"{count} places have a vector of it, fewer than {FEWEST}" + "".join(f" ({one})" for one, _ in why)
 
 
 def joined(run, table):

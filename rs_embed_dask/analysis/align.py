@@ -12,7 +12,7 @@ import numpy as np
 from rs_embed_dask.analysis.shared import SharedPlaces, shared_places
 from rs_embed_dask.errors import SpecError, StoreError, UnknownNameError
 from rs_embed_dask.show.tables import Section, page_html, page_text
-from rs_embed_dask.specs.base import number, whole
+from rs_embed_dask.specs.base import choice, number, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,9 +86,16 @@ class Alignment:
         SpecError
             If the vectors have another length.
         """
-        if (source, target) not in self.maps:
-            raise UnknownNameError.among("pair", f"{source} to {target}", [f"{a} to {b}" for a, b in self.maps])
-        found, given = self.maps[source, target], np.asarray(vectors, dtype="float64")
+        names = {name for pair in self.maps for name in pair}
+        pair = choice("source", source, names), choice("target", target, names)
+        if pair not in self.maps:
+            raise UnknownNameError.among("pair", " to ".join(pair), [f"{a} to {b}" for a, b in self.maps])
+        found = self.maps[pair]
+        try:
+            given = np.asarray(vectors, dtype="float64")
+        except (TypeError, ValueError) as error:
+            fix = f"give an array (n, {len(found.before)})"
+            raise SpecError("vectors", value=vectors, reason=f"they are no numbers ({error})", fix=fix) from error
         if given.ndim != 2 or given.shape[1] != len(found.before):  # noqa: PLR2004 - (n, dim)
             fix = f"give (n, {len(found.before)})"
             raise SpecError("vectors", value=given, reason=f"vectors of {source} have another shape", fix=fix)
@@ -158,14 +165,14 @@ def align(
     """
     import pandas as pd
 
-    if method not in _METHODS:
-        raise UnknownNameError.among("method", method, _METHODS)
+    choice("method", method, _METHODS)
+    whole("seed", seed, low=0, high=_SEED_RANGE)
     share = number("held_out", held_out, fix="give a share between 0 and 1")
     if not 0 < share < 1:
         raise SpecError("held_out", value=held_out, reason="it is a share", fix="give a share between 0 and 1")
     shared = shared_places(runs, models)
     check_pair(shared)
-    learnt, held = _divided(shared, share, whole("seed", seed, low=0, high=_SEED_RANGE))
+    learnt, held = _divided(shared, share, seed)
     matrices = {name: one.vectors(shared.complete).astype("float64") for name, one in shared.models.items()}
     pairs = list(itertools.permutations(matrices, 2))
     maps = {(a, b): _METHODS[method](matrices[a][learnt], matrices[b][learnt]) for a, b in pairs}

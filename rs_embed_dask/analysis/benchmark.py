@@ -87,7 +87,8 @@ def benchmark(
     probes : str or list of str, optional
         ``"knn"`` (5 neighbours, standardised), ``"ridge"`` (21 strengths from 1e-4 to 1e6, chosen by leaving one
         out), ``"logistic"`` (7 costs from 1e-4 to 100, chosen by a fifth of the labels) and ``"forest"`` (100 trees).
-        Default: knn, ridge and forest for numbers; knn, logistic and forest for classes.
+        Default: knn, ridge and forest for numbers; knn, logistic and forest for classes. Vectors are standardised by
+        what is learnt from, where a number that varies by no more than float32 rounds counts as constant.
     folds : str, list of str, or mapping of str to setting, default ("random", "blocks")
         ``random``: 5 folds of places, or as many as set. ``blocks``: 5 folds of square blocks of so many metres;
         unset, three correlation lengths of the labels. ``degrees``: blocks of 10 degrees, or as set. ``regions``: each
@@ -126,7 +127,7 @@ def benchmark(
     counts = sorted({whole("curve", one, low=1, high=10**9) for one in numbers})
     shared = shared_places(runs)
     asked = _asked(shared, labels, probes, folds)
-    tasks = [checked(task.only(shared.complete), "a label and a vector of every model") for task in asked.tasks]
+    tasks = [checked(task.only(shared.complete), _having(shared)) for task in asked.tasks]
     matrices = _matrices(shared)
     jobs = list(_jobs(tasks, asked, list(matrices), counts=counts, seed=seed))
     # One after another: scikit-learn sets Python's warnings aside in ways that threads would mix up.
@@ -149,6 +150,14 @@ def _asked(shared: SharedPlaces, labels: Any, probes: Any, folds: Any) -> _Asked
     if not tasks:
         raise SpecError("labels", value=labels, reason="there is no column to predict", fix="give one besides regions")
     return _Asked(tasks, table.columns, schemes, probes_of(probes, {task.kind for task in tasks}))
+
+
+def _having(shared: SharedPlaces) -> str:
+    """Say what counts of a place, and which model has the fewest vectors where one lacks some."""
+    counts = {name: int(one.is_embedded.sum()) for name, one in shared.models.items()}
+    fewest = min(counts, key=counts.__getitem__)
+    lack = f" ({fewest} has {counts[fewest]:,} vectors)" if counts[fewest] < len(shared.items) else ""
+    return f"a label and a vector of every model{lack}"
 
 
 def _matrices(shared: SharedPlaces) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ import dask
 from dask.base import compute
 from dask.delayed import delayed
 
-from rs_embed_dask.errors import StoreError
+from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.store.export.items import any_fields, is_run
 from rs_embed_dask.store.tables import model_labels
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rs_embed_dask.store.export.fields import MapField, Window
 
-__all__ = ["Portion", "computed", "field_portions", "one_model", "row_portions", "vectors_of"]
+__all__ = ["Portion", "check_client", "computed", "field_portions", "one_model", "row_portions", "vectors_of"]
 
 _T = TypeVar("_T")
 _ROWS: Final = 4096
@@ -51,6 +51,20 @@ class Portion:
     number: int
     window: Window | tuple[slice]
     given: Mapping[str, Any] = attribute(default_factory=dict)
+
+
+def check_client(client: object) -> None:
+    """Refuse what is no client, before anything is read."""
+    if client is None:
+        return
+    from distributed import Client
+
+    fix = "make it with distributed.Client(address), or leave it out"
+    if not isinstance(client, Client):
+        raise SpecError("client", value=client, reason="a distributed.Client is needed", fix=fix)
+    if client.asynchronous:
+        reason = "it is asynchronous, and this call waits"
+        raise SpecError("client", value="an asynchronous Client", reason=reason, fix=fix)
 
 
 def one_model(tree: xr.DataTree, model: str | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import dask.array as da
@@ -21,11 +20,13 @@ from rs_embed_dask.analysis.blocks import Portion, computed, field_portions
 from rs_embed_dask.analysis.nearest import MARGIN, Nearest, nearest, normed
 from rs_embed_dask.analysis.sources import stored_window
 from rs_embed_dask.errors import StoreMismatchError
+from rs_embed_dask.specs.base import local_path
 from rs_embed_dask.store.document import explained
 from rs_embed_dask.store.export.whole import whole_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from distributed import Client
     from numpy.typing import NDArray
@@ -46,6 +47,12 @@ class Codes:
     path: Path
     source: MapSource
     portions: tuple[Portion, ...]
+
+    @staticmethod
+    def folder(codes: object) -> Path | None:
+        """Return where codes are kept, of what a user gives for it; None where nothing is given."""
+        fix = "give a folder on this machine, or leave it out"
+        return None if codes is None else local_path("codes", codes, fix=fix)
 
     @classmethod
     def at(cls, path: Path, source: MapSource, *, client: Client | None = None) -> Self:

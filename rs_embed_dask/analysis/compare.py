@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.errors import StoreError
 from rs_embed_dask.show.tables import table_html, table_text
+from rs_embed_dask.specs.base import as_mapping, choice, named
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.reader import tree_of
 from rs_embed_dask.store.tables import model_labels, place_index, status_names
@@ -123,7 +124,7 @@ def compare(
     ------
     StoreError
         If a run cannot be read, no item or model is in both, items are not unique, or vectors differ in length.
-    UnknownNameError
+    SpecError, UnknownNameError
         If there is no such model or `on`.
 
     Examples
@@ -134,8 +135,7 @@ def compare(
     """
     import pandas as pd
 
-    if on not in _KEYS:
-        raise UnknownNameError.among("on", on, _KEYS)
+    choice("on", on, _KEYS)
     first, second = _tree(a), _tree(b)
     pairs = _pairs(first, second, models)
     left, right = (_keys(tree, _KEYS[on], name) for tree, name in ((first, "a"), (second, "b")))
@@ -164,8 +164,8 @@ def _tree(run: Any) -> xr.DataTree:
 def _pairs(first: xr.DataTree, second: xr.DataTree, models: Mapping[str, str] | None) -> dict[str, str]:
     ours, theirs = model_labels(first), model_labels(second)
     if models is not None:
-        model_labels(first, list(models)), model_labels(second, list(models.values()))
-        return dict(models)
+        as_mapping("models", models, fix="give labels of the first run with those of the second")
+        return dict(zip(named("models", models, ours), named("models", models.values(), theirs), strict=True))
     plain = {label.replace("_", "-"): label for label in theirs}  # keys of an export have no hyphens
     common = {label: label if label in theirs else plain.get(label.replace("_", "-")) for label in ours}
     if pairs := {one: other for one, other in common.items() if other is not None}:

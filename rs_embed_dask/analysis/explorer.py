@@ -15,7 +15,7 @@ import numpy as np
 from rs_embed_dask.analysis.exploration import FOUND, NEGATIVE, POSITIVE
 from rs_embed_dask.analysis.pins import PinLook, PinTiles
 from rs_embed_dask.analysis.vectors import needed
-from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.store.export.web_tiles import TILE_PX
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.analysis.exploration import Exploration, Role, Token
     from rs_embed_dask.store.export.web_tiles import WebTiles
 
-__all__ = ["Explorer", "checked_extra", "view_of"]
+__all__ = ["Explorer", "checked_basemap", "checked_extra", "view_of"]
 
 _LOOKS: Final = {
     FOUND: PinLook(6.0, (255, 255, 255)),
@@ -51,6 +51,15 @@ def checked_extra() -> None:
     """Refuse at once where the extra ``explore`` is not installed."""
     for module in ("lonboard", "ipywidgets", "pmtiles.tile"):
         needed(module, extra="explore")
+
+
+def checked_basemap(basemap: object) -> None:
+    """Refuse what is no map of lonboard's to lie below."""
+    from lonboard.basemap import MaplibreBasemap
+
+    if not isinstance(basemap, MaplibreBasemap | None):
+        fix = "give lonboard.basemap.MaplibreBasemap(), or leave it out"
+        raise SpecError("basemap", value=basemap, reason="it is no base map of lonboard's", fix=fix)
 
 
 @dataclass(frozen=True, eq=False)

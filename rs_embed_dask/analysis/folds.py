@@ -11,7 +11,7 @@ import numpy as np
 
 from rs_embed_dask.analysis.vectors import EARTH_M, needed, sphere_m
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.base import number, several, whole
+from rs_embed_dask.specs.base import named, number, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,13 +47,7 @@ class Folds:
 
 def schemes_of(folds: Sequence[str] | Mapping[str, Any] | str) -> dict[str, Any]:
     """Return the schemes with their settings; None where a scheme is to choose for itself."""
-    fix = f"name some of {', '.join(SCHEMES)}"
-    names = several("folds", folds, fix=fix)
-    if not names:
-        raise SpecError("folds", value=folds, reason="nothing is held out", fix=fix)
-    for name in names:
-        if not isinstance(name, str) or name not in SCHEMES:
-            raise UnknownNameError.among("folds", name, SCHEMES)
+    names = named("folds", folds, SCHEMES)
     schemes = dict(folds) if isinstance(folds, Mapping) else dict.fromkeys(names)
     if not isinstance(schemes.get("regions", ""), str):
         reason, fix = "it needs the column that names the regions", "give folds={'regions': COLUMN}"

@@ -10,8 +10,8 @@ import numpy as np
 
 from rs_embed_dask.analysis.align import check_pair
 from rs_embed_dask.analysis.shared import SharedPlaces, shared_places
-from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.base import positive, whole
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.base import as_mapping, choice, positive, whole
 from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.document import ITEMS, Location
 from rs_embed_dask.store.items import decoded_items
@@ -102,8 +102,8 @@ def fuse(
     >>> both = rs.fuse(["galileo.zarr", "prithvi.zarr"], "both.zarr", method="pca", dim=64)  # doctest: +SKIP
     >>> print(rs.benchmark(["galileo.zarr", "prithvi.zarr", "both.zarr"], "yield"))  # doctest: +SKIP
     """
-    if method not in _METHODS:
-        raise UnknownNameError.among("method", method, _METHODS)
+    choice("method", method, _METHODS)
+    place = Location.of(out)
     shared = shared_places(runs, models)
     check_pair(shared)
     fusion = _fitted(shared, method, _shares(shared, method, weights), dim)
@@ -111,7 +111,7 @@ def fuse(
     request = _request(shared, method, weights, fusion)
     receipt = build_receipt(request, weights={LABEL: {"official": False}})
     layout = ModelLayout(LABEL, size, attrs={"fused": request["fused"]})
-    with leased(Location.of(out)):
+    with leased(place):
         store = Store.create(
             out, items=_items(shared), models=[layout], request=request, chunk_items=_ROWS, receipt=receipt
         )
@@ -122,13 +122,13 @@ def fuse(
 
 
 def _shares(shared: SharedPlaces, method: str, weights: Mapping[str, float] | None) -> dict[str, float]:
-    given = dict.fromkeys(shared.models, 1.0) if weights is None else dict(weights)
+    fix = f"give a number for each of {', '.join(shared.models)}"
+    given = dict.fromkeys(shared.models, 1.0) if weights is None else as_mapping("weights", weights, fix=fix)
     if weights is not None and method == "concat":
         fix = "use method='weighted', or leave weights out"
         raise SpecError("weights", value=weights, reason="'concat' leaves the vectors as they are", fix=fix)
     for name in given:
-        if name not in shared.models:
-            raise UnknownNameError.among("weights", name, shared.models)
+        choice("weights", name, shared.models)
     if absent := [name for name in shared.models if name not in given]:
         raise SpecError("weights", value=weights, reason=f"{absent[0]} has none", fix="give every model a weight")
     found = {name: positive(f"weights[{name!r}]", given[name]) for name in shared.models}
@@ -141,6 +141,8 @@ def _fitted(shared: SharedPlaces, method: str, shares: Mapping[str, float], dim:
         raise SpecError("dim", value=dim, reason=f"of {method!r} it follows from the models", fix="use method='pca'")
     sizes = [one.dim for one in shared.models.values()]
     total = sum(sizes)
+    most = min(total, len(shared.complete) - 1)
+    count = min(128, most) if dim is None else whole("dim", dim, low=1, high=most)
     if method == "concat":
         return _Fusion(np.zeros(total), np.ones(total))
     mean = sum(block.sum(axis=0, dtype="float64") for block in _blocks(shared)) / len(shared.complete)
@@ -150,8 +152,6 @@ def _fitted(shared: SharedPlaces, method: str, shares: Mapping[str, float], dim:
     scaled = _Fusion(mean, np.repeat(factors, sizes))
     if method == "weighted":
         return scaled
-    most = min(total, len(shared.complete) - 1)
-    count = min(128, most) if dim is None else whole("dim", dim, low=1, high=most)
     spread = sum(part.T @ part for part in (scaled(block).astype("float64") for block in _blocks(shared)))
     values, vectors = np.linalg.eigh(spread)
     main = vectors[:, ::-1][:, :count]

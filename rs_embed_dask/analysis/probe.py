@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rs_embed_dask.analysis.blocks import one_model, vectors_of
+from rs_embed_dask.analysis.blocks import check_client, one_model, vectors_of
 from rs_embed_dask.analysis.colours import class_colours
 from rs_embed_dask.analysis.derived import Derivation, digest_of
+from rs_embed_dask.analysis.probes import standardiser
 from rs_embed_dask.analysis.sources import MapSource
 from rs_embed_dask.analysis.training import TrainingSet
 from rs_embed_dask.analysis.vectors import needed
 from rs_embed_dask.errors import SpecError, StoreError
 from rs_embed_dask.specs.ground import WGS84
+from rs_embed_dask.store.document import Location
 from rs_embed_dask.store.export.items import any_tree, is_run
 from rs_embed_dask.store.tables import outlines, place_index
 
@@ -146,6 +148,9 @@ class Probe:
         StoreError
             If the source has no vectors of the model, or `out` holds something else.
         """
+        check_client(client)
+        if out is not None:
+            Location.of(out)  # refuses what is no place
         tree = any_tree(source)
         label = one_model(tree, self.model)
         if is_run(tree):
@@ -214,9 +219,9 @@ def fitted(label: str, labelled: TrainingSet, kind: str | None) -> Probe:
     if len(classes) > _MOST_CLASSES:
         reason = f"{len(classes)} classes are more than {_MOST_CLASSES}"
         raise SpecError("labels", value=labelled.target, reason=reason, fix="give numbers, or merge classes")
-    scaler = needed("sklearn.preprocessing").StandardScaler()
-    estimator = needed("sklearn.pipeline").make_pipeline(scaler, _regressor(kind, classes))
-    estimator.fit(labelled.vectors, labelled.labels)
+    scaler, learner = standardiser(labelled.vectors), _regressor(kind, classes)
+    learner.fit(scaler.transform(labelled.vectors), labelled.labels)
+    estimator = needed("sklearn.pipeline").make_pipeline(scaler, learner)  # of parts that are fitted
     digest = digest_of(kind, label, labelled.vectors, *map(str, labelled.labels.tolist()))
     count, dim = labelled.vectors.shape
     spread = _spread(kind, estimator, labelled)

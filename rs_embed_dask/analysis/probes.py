@@ -11,9 +11,9 @@ import numpy as np
 
 from rs_embed_dask.analysis.tasks import CLASSES, NUMBERS
 from rs_embed_dask.analysis.vectors import needed, sphere_m
-from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.errors import SpecError
 from rs_embed_dask.preprocess.waves import waves
-from rs_embed_dask.specs.base import several
+from rs_embed_dask.specs.base import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ __all__ = [
     "place_waves",
     "predicted",
     "probes_of",
+    "standardiser",
 ]
 
 LOCATION: Final = "location"
@@ -51,10 +52,18 @@ class Lesson:
     seed: int = 0
 
 
+def standardiser(train: NDArray[Any]) -> Any:
+    """Fit what centres and scales; a number that varies by no more than float32 rounds is constant, and becomes 0."""
+    scaler = needed("sklearn.preprocessing").StandardScaler().fit(train)
+    rounding = np.finfo("float32").eps * np.abs(train).max(axis=0)
+    scaler.scale_ = np.where(np.sqrt(scaler.var_) > rounding, scaler.scale_, np.inf)
+    return scaler
+
+
 def _standardised(estimator: Any, lesson: Lesson) -> NDArray[np.float64]:
-    scaler = needed("sklearn.preprocessing").StandardScaler()
-    pipe = needed("sklearn.pipeline").make_pipeline(scaler, estimator)
-    return np.asarray(pipe.fit(lesson.train, lesson.target).predict(lesson.test), dtype="float64")
+    scaler = standardiser(lesson.train)
+    learnt = estimator.fit(scaler.transform(lesson.train), lesson.target)
+    return np.asarray(learnt.predict(scaler.transform(lesson.test)), dtype="float64")
 
 
 def _knn_values(lesson: Lesson) -> NDArray[np.float64]:
@@ -139,11 +148,7 @@ def probes_of(names: Sequence[str] | str | None, kinds: set[str]) -> dict[str, t
     """Choose the probes of each kind of task: those named that it has, or the usual ones."""
     if names is None:
         return dict(USUAL)
-    known = sorted({name for of_kind in PROBES.values() for name in of_kind})
-    chosen = tuple(several("probes", names, fix=f"name some of {', '.join(known)}"))
-    for name in chosen:
-        if name not in known:
-            raise UnknownNameError.among("probes", name, known)
+    chosen = named("probes", names, {name for of_kind in PROBES.values() for name in of_kind})
     found = {kind: tuple(name for name in chosen if name in of_kind) for kind, of_kind in PROBES.items()}
     for kind in kinds:
         if not found[kind]:

@@ -12,8 +12,8 @@ from rs_embed_dask.analysis.codes import Codes
 from rs_embed_dask.analysis.examples import Examples
 from rs_embed_dask.analysis.nearest import nearest
 from rs_embed_dask.analysis.sources import MapSource
-from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.base import whole
+from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.specs.ground import WGS84, project
 from rs_embed_dask.specs.positions import OWN_SURROUNDINGS
 from rs_embed_dask.store.document import ITEMS
@@ -124,10 +124,10 @@ def _rows(tree: xr.DataTree, span: int | str | None) -> NDArray[np.int64]:
     if span is None:
         return np.arange(tree[ITEMS].sizes["item"])
     names = list(dict.fromkeys(spans))
-    name = names[whole("span", span, low=0, high=len(names) - 1)] if isinstance(span, int) else span
-    if name not in names:
-        raise UnknownNameError.among("span", span, names)
-    return np.flatnonzero(spans == name)
+    if isinstance(span, str):
+        return np.flatnonzero(spans == choice("span", span, names))
+    fix = f"use one of {', '.join(names)}, or its number from 0"
+    return np.flatnonzero(spans == names[whole("span", span, low=0, high=len(names) - 1, fix=fix)])
 
 
 def _number(span: int | str | None) -> int | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rs_embed_dask.analysis.vectors import is_embedded, items_of, runs_of, sphere_m, vectors_of
-from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.base import named
 from rs_embed_dask.store.tables import unfolded
 
 if TYPE_CHECKING:
@@ -94,12 +95,9 @@ class SharedPlaces:
 def shared_places(runs: Any, models: Sequence[str] | None = None) -> SharedPlaces:
     """Find the places that all runs have, by id, and by id and span where a run has several spans of a place."""
     known = runs_of(runs)
-    chosen = list(known) if models is None else list(models)
-    for name in chosen:
-        if name not in known:
-            raise UnknownNameError.among("model", name, known)
-    if not chosen:
+    if not known:
         raise StoreError("runs", value=runs, reason="there is no model in them", fix="give a run with vectors")
+    chosen = list(known) if models is None else named("models", models, known)
     tables = {id(known[name][0]): items_of(known[name][0]) for name in chosen}
     keys = _keys(list(tables.values()))
     first, common = next(iter(tables)), _common(list(keys.values()))

@@ -13,6 +13,7 @@ import xarray as xr
 from rs_embed_dask.analysis.vectors import is_embedded, items_of, vectors_of
 from rs_embed_dask.errors import SpecError, StoreError, UnknownNameError
 from rs_embed_dask.show.tables import Section, page_html, page_text
+from rs_embed_dask.specs.base import choice, named, several
 from rs_embed_dask.store.reader import tree_of
 from rs_embed_dask.store.tables import vector_labels
 
@@ -144,8 +145,10 @@ def stability(
     """
     import pandas as pd
 
-    named = runs if isinstance(runs, Mapping) and not isinstance(runs, xr.DataTree) else {"": runs}
-    trees = {str(name): tree_of(run) for name, run in named.items()}
+    given = runs if isinstance(runs, Mapping) and not isinstance(runs, xr.DataTree) else {"": runs}
+    if not given:
+        raise SpecError("runs", value=runs, reason="there is none", fix="give a run, or several by name")
+    trees = {str(name): tree_of(run) for name, run in given.items()}
     rows, short = [], 0
     for model, labels in _models(trees, models).items():
         made = [one for name, tree in trees.items() for one in _conditions(name, tree, labels[name], unchanged)]
@@ -170,12 +173,10 @@ def _models(trees: Mapping[str, xr.DataTree], models: Sequence[str] | None) -> d
     if models is None and all(len(labels) == 1 for labels in own.values()):
         return {next(iter(own.values()))[0]: {name: labels[0] for name, labels in own.items()}}
     shared = [label for label in next(iter(own.values())) if all(label in labels for labels in own.values())]
-    for model in models or ():
-        if model not in shared:
-            raise UnknownNameError.among("models", model, shared)
     if not shared:
         raise StoreError("runs", value=", ".join(own), reason="no model is in all of them", fix="compute it in each")
-    return {model: dict.fromkeys(trees, model) for model in models or shared}
+    chosen = shared if models is None else named("models", models, shared)
+    return {model: dict.fromkeys(trees, model) for model in chosen}
 
 
 def _conditions(run: str, tree: xr.DataTree, label: str, unchanged: str | Sequence[str] | None) -> Iterator[_Condition]:
@@ -215,10 +216,8 @@ def _is_unchanged(items: pd.DataFrame, unchanged: str | Sequence[str] | None) ->
             raise SpecError("unchanged", value=unchanged, reason="it is not true or false", fix=fix)
         return column.to_numpy().astype(bool)
     known = set(items["id"])
-    for one in unchanged:
-        if one not in known:
-            raise UnknownNameError.among("unchanged", one, items["id"])
-    return items["id"].isin([*unchanged]).to_numpy()
+    listed = several("unchanged", unchanged, fix="give the name of a column, or ids")
+    return items["id"].isin([choice("unchanged", one, known) for one in listed]).to_numpy()
 
 
 def _factor(one: _Condition, other: _Condition) -> str:

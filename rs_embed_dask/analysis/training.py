@@ -14,6 +14,7 @@ from rs_embed_dask.analysis.examples import token_at
 from rs_embed_dask.analysis.tasks import known_labels
 from rs_embed_dask.analysis.zones import area_sums
 from rs_embed_dask.errors import SpecError, UnknownNameError
+from rs_embed_dask.specs.base import choice, several
 from rs_embed_dask.specs.ground import WGS84
 from rs_embed_dask.store.tables import label_columns, place_index
 
@@ -74,10 +75,11 @@ class TrainingSet:
         if isinstance(labels, pd.Series):
             by = index if labels.index.nlevels == index.nlevels else index.get_level_values("id")
             return cls.of("label" if labels.name is None else str(labels.name), vectors, labels.reindex(by).to_numpy())
-        if len(labels) != len(index):
-            reason = f"{len(labels)} labels for {len(index)} items"
-            raise SpecError("labels", value=len(labels), reason=reason, fix=_FIX)
-        return cls.of("label", vectors, list(labels))
+        listed = several("labels", labels, fix=_FIX)
+        if len(listed) != len(index):
+            reason = f"{len(listed)} labels for {len(index)} items"
+            raise SpecError("labels", value=len(listed), reason=reason, fix=_FIX)
+        return cls.of("label", vectors, listed)
 
     @classmethod
     def of_map(cls, fields: Sequence[MapField], frame: Any, column: str | None) -> TrainingSet:
@@ -85,11 +87,11 @@ class TrainingSet:
         if not (hasattr(frame, "geometry") and hasattr(frame, "columns")):
             fix = "give a GeoDataFrame of points or polygons with a column of labels"
             raise SpecError("labels", value=type(frame).__name__, reason="places on a map are needed", fix=fix)
-        others = [name for name in frame.columns if name != frame.geometry.name]
-        chosen = column or (others[0] if len(others) == 1 else None)
-        if chosen not in others:
-            raise UnknownNameError.among("column", chosen, others)
-        return cls.of(str(chosen), _vectors(fields, frame), frame[chosen].to_numpy())
+        others = {str(name): name for name in frame.columns if name != frame.geometry.name}
+        if column is None and len(others) != 1:
+            raise UnknownNameError.among("column", column, others)
+        chosen = next(iter(others)) if column is None else choice("column", column, others)
+        return cls.of(chosen, _vectors(fields, frame), frame[others[chosen]].to_numpy())
 
 
 def _vectors(fields: Sequence[MapField], frame: gpd.GeoDataFrame) -> NDArray[np.float64]:

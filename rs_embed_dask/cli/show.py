@@ -106,6 +106,9 @@ def status_dict(report: StatusReport | MapStatus, rows: Sequence[Mapping[str, ob
     whole: dict[str, Any] = {"counts": counts}
     if isinstance(report, StatusReport):
         whole["census"] = [asdict(one) for one in report.census]
+        if report.parts:
+            complete = [number for number, is_done in enumerate(report.parts, 1) if is_done]
+            whole["parts"] = {"count": len(report.parts), "complete": complete}
     return whole if rows is None else {**whole, report.what: list(rows)}
 
 

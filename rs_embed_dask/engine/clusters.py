@@ -23,6 +23,7 @@ from rs_embed_dask.engine.gpus import VISIBLE, gpus_here
 from rs_embed_dask.engine.job_queues import (
     EMBED_SLOTS as _EMBED_SLOTS,
     FETCH_SLOTS as _FETCH_SLOTS,
+    MOST,
     QUEUES,
     job_cluster,
 )
@@ -30,6 +31,7 @@ from rs_embed_dask.engine.pods import EMBEDDERS, PodPlan
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU, Workers
 from rs_embed_dask.errors import EngineError, SpecError, StoreError, UnknownNameError
 from rs_embed_dask.show.tables import counted
+from rs_embed_dask.specs.base import choice, whole
 from rs_embed_dask.store.document import Location
 
 if TYPE_CHECKING:
@@ -70,6 +72,12 @@ class LocalPlan:
     fetch_slots: int = _FETCH_SLOTS
     memory: int | None = None
     gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("fetch_slots", self.fetch_slots, low=1, high=MOST)
+        for name, least in {"processes": 1, "memory": 1, "gpus": 0}.items():
+            if (value := getattr(self, name)) is not None:
+                whole(name, value, low=least, high=sys.maxsize)
 
     def workers(self) -> list[dict[str, Any]]:
         """Keywords of each worker's nanny."""
@@ -212,9 +220,7 @@ def cluster(kind: str = "local", **options: Any) -> Any:
     >>> cpu = {"queue": "cpu", "cores": 4, "memory": "16GB"}
     >>> jobs = rs.cluster("slurm", workers=4, readers=8, reader_options=cpu, **gpu)  # doctest: +SKIP
     """
-    if kind not in _KINDS:
-        raise UnknownNameError.among("cluster", kind, _KINDS)
-    return _KINDS[kind](**options)
+    return _KINDS[choice("cluster", kind, _KINDS)](**options)
 
 
 def _local(**options: Any) -> SpecCluster:

@@ -16,14 +16,18 @@ from dask.utils import parse_bytes
 from rs_embed_dask.engine.leaving import LEAVING_ARGUMENTS
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU
 from rs_embed_dask.errors import SpecError
+from rs_embed_dask.specs.base import whole
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["EMBED_SLOTS", "FETCH_SLOTS", "QUEUES", "JobPlan", "JobQueue", "job_cluster"]
+__all__ = ["EMBED_SLOTS", "FETCH_SLOTS", "MOST", "QUEUES", "JobPlan", "JobQueue", "job_cluster"]
 
 FETCH_SLOTS: Final = 16
 EMBED_SLOTS: Final = 8
+MOST: Final = 1_000_000
+"""More workers, or slots of one, than anybody has."""
+
 _LEAST_LIFETIMES: Final = 4
 _STAGGER: Final = 0.05
 _MIB: Final = 2**20
@@ -214,11 +218,7 @@ class JobPlan:
     def __post_init__(self) -> None:
         least = {"workers": 1, "readers": 0, "gpus": 0, "fetch_slots": 1, "grace_s": 1}
         for name, smallest in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < smallest:
-                raise SpecError(
-                    name, value=value, reason="it is not a count", fix=f"give a whole number from {smallest}"
-                )
+            whole(name, getattr(self, name), low=smallest, high=MOST)
         if self.reader_options and not self.readers:
             value = dict(self.reader_options)
             raise SpecError("reader_options", value=value, reason="there are no such jobs", fix="give readers= too")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dask
 
+from rs_embed_dask.engine.job_queues import MOST
 from rs_embed_dask.engine.watch import EMBED, FETCH, GPU
+from rs_embed_dask.specs.base import whole
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -54,6 +56,11 @@ class PodPlan:
     jupyter: bool = False
     pod: Mapping[str, Any] = field(default_factory=dict)
     container: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        least = {"workers": 0, "readers": 0, "gpus": 0, "fetch_slots": 1, "embed_slots": 1}
+        for name, smallest in least.items():
+            whole(name, getattr(self, name), low=smallest, high=MOST)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> PodPlan:

@@ -171,8 +171,12 @@ class Tile(Protocol):
         """Return the decoded vectors (D, n) of n pixels, NaN where there is none."""
 
 
-def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Bring tiles to a grid."""
+def mosaic(
+    name: str, grid: Grid, tiles: Sequence[Tile], *, span: Span, dim: int, absent: tuple[str, str]
+) -> ProductField:
+    """Bring a product's tiles to a grid; where there is none, `absent` has the reason and the fix."""
+    if not tiles:
+        raise NoImageryError(f"{name}: place", value=grid.center_lonlat, reason=absent[0], fix=absent[1])
     # A pixel takes the vector under its centre: of the tile that it belongs to, or of the first other one that
     # has a vector there, where its own does not reach it or is not final. Nothing is interpolated, and no pixel
     # goes through two projections.
@@ -196,4 +200,4 @@ def mosaic(grid: Grid, tiles: Sequence[Tile], dim: int) -> tuple[NDArray[np.floa
             taken[taken] = there
             values[:, taken] = vectors[:, there]
             open_ &= ~(mine if is_own and tile.is_final else taken)
-    return values, tuple(used)
+    return ProductField(values, grid, span, tuple(used))

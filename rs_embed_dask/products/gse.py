@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -84,12 +84,9 @@ class Gse:
         if self.through is not None:
             return self._served(self.through.product(COLLECTION, BANDS, grid, span=span), grid, span)
         tiles = self._tiles(grid, year)
-        if not tiles:
-            reason = f"no tile of {year} touches it"
-            fix = "choose a place on land, or another year"
-            raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
-        values, names = mosaic(grid, tiles, len(BANDS))
-        return ProductField(values, grid, span, names, unit=self.unit)
+        absent = f"no tile of {year} touches it", "choose a place on land, or another year"
+        field = mosaic(self.name, grid, tiles, span=span, dim=len(BANDS), absent=absent)
+        return replace(field, unit=self.unit)
 
     @property
     def places_at_once(self) -> int:

@@ -215,12 +215,9 @@ class Tessera:
             raise NoImageryError(f"{self.name}: year", value=year, reason="the registry has no tile of it", fix=fix)
         cells = cells_under(grid.lonlat_boxes)
         tiles = [tile for cell in cells if (tile := self._tile(cell, year, registry)) is not None]
-        if not tiles:
-            reason = f"there is no tile of {year} for {', '.join(cell.name for cell in cells[:4])}"
-            fix = "choose a place or year that the registry lists"
-            raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
-        values, names = mosaic(grid, tiles, DIM)
-        return ProductField(values, grid, span, names)
+        reason = f"there is no tile of {year} for {', '.join(cell.name for cell in cells[:4])}"
+        absent = reason, "choose a place or year that the registry lists"
+        return mosaic(self.name, grid, tiles, span=span, dim=DIM, absent=absent)
 
     def estimate(self, grid: Grid) -> Estimate:
         """Estimate the cost of a read: the rows of about one tile, 93 kB each."""

@@ -11,7 +11,6 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.grid import Grid, grid_for
 from rs_embed_dask.products.field import ProductField, mosaic, year_of
 from rs_embed_dask.products.mirror import Mirror, damaged
@@ -135,12 +134,9 @@ class TesseraZarr:
             for number in numbers
             if (zone := _zone(self.mirror, self.folder, number)) is not None and year in zone.years
         ]
-        if not tiles:
-            reason = f"{self.place} has no {year} in zone {', '.join(map(str, numbers))}"
-            fix = "choose a place and year that the store has, or another variant or mirror"
-            raise NoImageryError(f"{self.name}: place", value=grid.center_lonlat, reason=reason, fix=fix)
-        values, names = mosaic(grid, tiles, DIM)
-        return ProductField(values, grid, span, names)
+        reason = f"{self.place} has no {year} in zone {', '.join(map(str, numbers))}"
+        absent = reason, "choose a place and year that the store has, or another variant or mirror"
+        return mosaic(self.name, grid, tiles, span=span, dim=DIM, absent=absent)
 
     def estimate(self, grid: Grid) -> Estimate:
         """Estimate the cost of a read: two chunks of 32 x 32 px for each such square, and the indexes of two shards."""

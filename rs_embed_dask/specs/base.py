@@ -9,6 +9,8 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
@@ -16,7 +18,20 @@ from rs_embed_dask.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["Record", "as_mapping", "choice", "flag", "number", "positive", "renamed", "several", "text", "whole"]
+__all__ = [
+    "Record",
+    "as_mapping",
+    "choice",
+    "flag",
+    "local_path",
+    "named",
+    "number",
+    "positive",
+    "renamed",
+    "several",
+    "text",
+    "whole",
+]
 
 _T = TypeVar("_T")
 
@@ -91,6 +106,26 @@ def choice(what: str, value: object, names: Collection[str]) -> str:
     return value
 
 
+def named(what: str, value: Any, names: Collection[str]) -> list[str]:
+    """Return the names that are listed, one text being a list of itself; each is among `names`."""
+    fix = f"use some of {', '.join(sorted(names))}"
+    listed = several(what, value, fix=fix)
+    if not listed:
+        raise SpecError(what, value=value, reason="nothing is named", fix=fix)
+    return [choice(what, one, names) for one in listed]
+
+
+def local_path(what: str, value: object, *, fix: str) -> Path:
+    """Return a path on this machine; ``~`` is the user's folder."""
+    if not isinstance(value, str | PathLike):
+        raise SpecError(what, value=value, reason=f"expected a path, got {type(value).__name__}", fix=fix)
+    given = str(value)
+    if not given or "://" in given:
+        reason = "it is a URL, and it must lie on this machine" if given else "the path is empty"
+        raise SpecError(what, value=given, reason=reason, fix=fix)
+    return Path(given).expanduser()
+
+
 def renamed(**names: str) -> Callable[[type[_T]], type[_T]]:
     """Let the fields of a dataclass be passed and read under a second name, that of rs-embed."""
 
@@ -129,11 +164,11 @@ def _plain(value: object) -> Any:
     return value
 
 
-def as_mapping(what: str, data: object) -> Mapping[str, Any]:
+def as_mapping(what: str, data: object, *, fix: str = "give what to_dict() returns") -> Mapping[str, Any]:
     """Return the data unchanged if it is a mapping."""
     if not isinstance(data, Mapping):
         reason = f"expected a dictionary, got {type(data).__name__}"
-        raise SpecError(what, value=data, reason=reason, fix="give what to_dict() returns")
+        raise SpecError(what, value=data, reason=reason, fix=fix)
     return data
 
 

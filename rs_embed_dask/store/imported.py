@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from rs_embed_dask.store.document import Target
     from rs_embed_dask.store.loaded import ExportResult, ModelResult
@@ -49,9 +51,11 @@ def import_export(
     Returns
     -------
     xarray.DataTree
-        As `open_store` returns it: ``/items`` and a group per model. An item without a vector has the status
-        ``no_data``, and the export's error as its reason. Saved inputs are left out. Grids have no coordinates: an
-        export does not state where they lie.
+        As `open_store` returns it: ``/items`` and a group per model. An item without a vector, or of whose vector a
+        number is missing or infinite, has the status ``no_data``, and the export's error as its reason. A model without
+        any vector is left out: a warning names it with the export's error, and so does the request of the store
+        (``imported``, ``left_out``). Saved inputs are left out. Grids have no coordinates: an export does not state
+        where they lie.
 
     Raises
     ------
@@ -72,19 +76,42 @@ def import_export(
     spans = _spans(loaded, temporal)
     ids = [str(one) for one in loaded.manifest.get("ids") or range(loaded.n_items)]
     items = [Item(n, _place(loaded.spatials[row]), spans[row], ids[row]) for n, row in enumerate(rows)]
-    models = {sanitised(name): one for name, one in loaded.models.items() if one.embeddings is not None}
+    models = {sanitised(name): one for name, one in loaded.models.items() if _has(one.embeddings).any()}
+    left_out = {
+        name: _why_none(one, _errors(loaded.manifest, name))
+        for name, one in loaded.models.items()
+        if sanitised(name) not in models
+    }
+    told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
     if not items or not models:
-        reason = "it has no item with a place" if not items else "no model has a vector, or grids differ in shape"
+        reason = f"no model has a vector; {told}" if items else "it has no item with a place"
         raise StoreError("export", value=str(path), reason=reason, fix="check the export's manifest")
     layouts = [_layout(label, one) for label, one in models.items()]
     chunk = min(_MOST_ROWS, *(max(1, _CHUNK_BYTES // (4 * one.embeddings[0].size)) for one in models.values()))  # type: ignore[index]
-    request = _request(loaded, models)
+    request = _request(loaded, models, left_out)
     receipt = build_receipt(request, weights={label: {"official": False} for label in models})
     with leased(Location.of(out)):
         store = Store.create(out, items=items, models=layouts, request=request, chunk_items=chunk, receipt=receipt)
         for label, one in models.items():
             _fill(store, label, one, rows=rows, errors=_errors(loaded.manifest, one.name))
+    if left_out:
+        warnings.warn(f"models without a vector were left out: {told}", UserWarning, stacklevel=2)
     return open_store(out)
+
+
+def _has(embeddings: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+    """Say which items have what can be used: every number of a vector, or any of a grid; (n,)."""
+    if embeddings is None:
+        return np.zeros(0, bool)
+    finite = np.isfinite(embeddings).reshape(len(embeddings), -1)
+    return np.asarray(finite.any(axis=1) if embeddings.ndim > len("nd") else finite.all(axis=1))
+
+
+def _why_none(one: ModelResult, errors: Mapping[int, str]) -> str:
+    """Say why a model has no vector."""
+    blank = "numbers of every vector are missing or infinite"
+    usual = "no item has one, or they differ in shape" if one.embeddings is None else blank
+    return one.error or next(iter(errors.values()), usual)
 
 
 def _place(place: Mapping[str, Any]) -> Any:
@@ -119,7 +146,7 @@ def _layout(label: str, one: ModelResult) -> ModelLayout:
     return ModelLayout(label, int(shape[1]), grid, attrs={"imported": "rs-embed", "name": one.name})
 
 
-def _request(loaded: ExportResult, models: Mapping[str, ModelResult]) -> dict[str, Any]:
+def _request(loaded: ExportResult, models: Mapping[str, ModelResult], left_out: Mapping[str, str]) -> dict[str, Any]:
     manifest = loaded.manifest
     told = {name: manifest.get(name) for name in ("created_at", "package_version", "backend", "device")}
     request: dict[str, Any] = plain(
@@ -127,7 +154,7 @@ def _request(loaded: ExportResult, models: Mapping[str, ModelResult]) -> dict[st
             "models": [{"label": label, "id": one.name} for label, one in models.items()],
             "output": manifest.get("output"),
             "provider": {"name": str(manifest.get("backend") or "unknown"), "rebuild": False},
-            "imported": {"layout": loaded.layout} | told,
+            "imported": {"layout": loaded.layout, "left_out": dict(left_out)} | told,
         }
     )
     return request
@@ -140,11 +167,11 @@ def _fill(store: Store, label: str, one: ModelResult, *, rows: Sequence[int], er
         first, stop = store.span(chunk)
         taken = list(rows[first:stop])
         block = vectors[taken]
-        has = np.isfinite(block).reshape(len(block), -1).any(axis=1)
+        has, some = _has(block), np.isfinite(block).reshape(len(block), -1).any(axis=1)
+        usual = np.where(some, "numbers of the export's vector are missing or infinite", "the export has no vector")
+        told = zip(taken, has, usual, strict=True)
+        reasons = ["" if there else errors.get(row, str(why)) for row, there, why in told]
         count = len(taken)
-        reasons = [
-            "" if there else errors.get(row, "the export has no vector") for row, there in zip(taken, has, strict=True)
-        ]
         result = ChunkResult(
             rows=np.arange(count),
             status=np.where(has, int(Status.OK), int(Status.NO_DATA)).astype("uint8"),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import numpy as np
+
 from rs_embed_dask.errors import SpecError, StoreMismatchError
 from rs_embed_dask.show.tables import counted
 from rs_embed_dask.store.document import Document, Location
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from rs_embed_dask.store.lease import ChunkRange, Lease
     from rs_embed_dask.store.store import Store
 
-__all__ = ["Part", "begin_part", "check_fixed", "held", "parts_record"]
+__all__ = ["Part", "begin_part", "check_fixed", "held", "parts_done", "parts_record"]
 
 _PARTS: Final = "parts"
 """The entry of the receipt."""
@@ -134,6 +136,15 @@ def _count(store: StoreView) -> int:
     record: dict[str, Any] = store.receipt.get(_PARTS, {})
     is_of_this = record.get("items") == store.n_items and record.get("models") == list(store.labels)
     return int(record["count"]) if is_of_this else 0
+
+
+def parts_done(store: StoreView) -> tuple[bool, ...]:
+    """Say of each part of a store, as it is now, whether nothing of it is pending; nothing where it has none."""
+    if not (count := _count(store)):
+        return ()
+    is_open = np.any([store.values(label, "status") == Status.PENDING for label in store.labels], axis=0)
+    firsts = [Part(number, count).chunks(store.n_chunks)[0] * store.chunk_items for number in range(1, count + 1)]
+    return tuple(not part.any() for part in np.split(is_open, firsts[1:]))
 
 
 def _is_pending(store: StoreView) -> bool:

@@ -15,6 +15,7 @@ from rs_embed_dask.errors import printable
 from rs_embed_dask.show.tables import Counts, Row, Section, ShareBar, counted, page_html, page_text
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import CENSUS, DONE, NO_DAY, RETRYABLE, STATUS_COLOURS, Status
+from rs_embed_dask.store.parts import parts_done
 
 if TYPE_CHECKING:
     from rs_embed_dask.store.view import StoreView
@@ -284,6 +285,8 @@ class StatusReport(Outcomes):
         Frames in which some item has no data.
     census : tuple of SceneCensus
         Days with scenes in the catalogue beside the passes that orbits promise, where both are known.
+    parts : tuple of bool
+        Of a store that is computed in parts, whether each is complete, in their order; empty for others.
     """
 
     store: StoreView
@@ -291,6 +294,7 @@ class StatusReport(Outcomes):
     failures: tuple[ReasonCount, ...]
     gaps: tuple[FrameGaps, ...]
     census: tuple[SceneCensus, ...] = ()
+    parts: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, store: StoreView) -> StatusReport:
@@ -298,7 +302,7 @@ class StatusReport(Outcomes):
         failures = [one for label in store.labels for one in reasons(store, label)]
         gaps = [one for label in store.labels for one in frame_gaps(store, label)]
         census = tuple(one for label in store.labels if (one := scene_census(store, label)) is not None)
-        return cls(store, store.counts(), tuple(failures), tuple(gaps), census)
+        return cls(store, store.counts(), tuple(failures), tuple(gaps), census, parts_done(store))
 
     @property
     def n_items(self) -> int:
@@ -340,6 +344,7 @@ class StatusReport(Outcomes):
         facts = (
             ("size", f"{counted(self.n_items, 'item')}, {counted(len(self.store.labels), 'model')}"),
             ("made", self.store.created),
+            *([("parts", _parts_text(self.parts))] if self.parts else []),
             ("state", self.next_step),
         )
         models = [shown_model(label, counts) for label, counts in self.counts.items()]
@@ -389,6 +394,15 @@ def shown_model(label: str, counts: dict[Status, int]) -> tuple[str, ShareBar, C
     """Return the row of a model: how much is done, and what became of it."""
     done = sum(count for code, count in counts.items() if code in DONE)
     return label, ShareBar(shown_counts(counts), done / max(1, sum(counts.values()))), shown_counts(counts)
+
+
+def _parts_text(parts: tuple[bool, ...]) -> str:
+    """Say how many parts there are, and which are complete."""
+    if all(parts):
+        return f"{len(parts)}, all complete"
+    numbers = [str(number) for number, is_done in enumerate(parts, 1) if is_done]
+    more = f" and {len(numbers) - _MOST_NAMES} more" if len(numbers) > _MOST_NAMES else ""
+    return f"{len(parts)}, complete: {', '.join(numbers[:_MOST_NAMES]) or 'none'}{more}"
 
 
 def _reason_row(one: ReasonCount) -> tuple[str, Counts, str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from rs_embed_dask.errors import StoreError, UnknownNameError
+from rs_embed_dask.errors import StoreError
+from rs_embed_dask.specs.base import choice, named
 from rs_embed_dask.store.columns import SPAN
 from rs_embed_dask.store.document import ITEMS
 from rs_embed_dask.store.layout import CHECKSUM, ITEM_FIELDS, Status
@@ -43,11 +44,7 @@ def model_labels(tree: xr.DataTree, model: str | Sequence[str] | None = None) ->
     labels = tuple(name for name in tree.children if name != ITEMS)
     if model is None:
         return labels
-    chosen = (model,) if isinstance(model, str) else tuple(model)
-    for name in chosen:
-        if name not in labels:
-            raise UnknownNameError.among("model", name, labels)
-    return chosen
+    return tuple(named("model", model, labels))
 
 
 def unfolded(value: Any) -> Any:
@@ -128,9 +125,9 @@ def table(
 ) -> pd.DataFrame:
     """Build the table of a run, with further columns of one value per item."""
     makers = {"wide": _wide, "long": _long}
-    if layout not in makers:
-        raise UnknownNameError.among("layout", layout, makers)
-    return makers[layout](tree, vector_labels(tree, model), label_columns(tree) | dict(extra or {}))
+    return makers[choice("layout", layout, makers)](
+        tree, vector_labels(tree, model), label_columns(tree) | dict(extra or {})
+    )
 
 
 def _wide(tree: xr.DataTree, labels: Sequence[str], columns: dict[str, np.ndarray[Any, Any]]) -> pd.DataFrame:

@@ -172,6 +172,20 @@ def test_every_probe_learns_what_is_plain_to_see(kind, probe):
     np.testing.assert_allclose(alone, 1)
 
 
+@pytest.mark.parametrize("probe", ["ridge", "knn"])
+def test_a_number_that_only_rounding_moves_is_constant(probe):
+    """Blown up to a spread of 1 it would decide alone: a held-out place that differs lies 400,000 deviations away."""
+    random = np.random.default_rng(0)
+    seen = random.normal(size=60)
+    steady = 0.3 + 2.0**-25 * random.integers(-1, 2, 60)  # half a unit in the last place of float32
+    points = np.stack([seen, steady], axis=1).astype("float32")
+    assert len(np.unique(points[:, 1])) == 3
+    target = seen + random.normal(scale=0.1, size=60)
+    (guess,) = predicted("regression", probe, Lesson(points, target, np.array([[0.5, 0.31]], "float32")))
+    (alone,) = predicted("regression", probe, Lesson(points[:, :1], target, np.array([[0.5]], "float32")))
+    assert guess == pytest.approx(alone, abs=1e-9)
+
+
 def test_ranks_are_means_over_tasks(told):
     ranks = told.ranks.query("folds == 'random'").set_index("model")["rank"]
     scores = told.scores.query("folds == 'random'").pivot_table(index="model", columns="task", values="value")
@@ -283,8 +297,8 @@ def test_what_cannot_be_benchmarked_is_said(landscape, tmp_path):
     ("asked", "reason"),
     [
         ({"folds": 5}, "folds = 5: expected a list, got int"),
-        ({"folds": {}}, "nothing is held out"),
-        ({"folds": [["random"]]}, "unknown name"),
+        ({"folds": {}}, "nothing is named"),
+        ({"folds": [["random"]]}, "expected a name, got list"),
         ({"folds": {"regions": ["land"]}}, "needs the column that names the regions"),
         ({"probes": True}, "probes = True: expected a list, got bool"),
         ({"curve": 5}, "curve = 5: expected a list, got int"),
@@ -322,7 +336,7 @@ def test_labels_of_places_without_vectors_do_not_count(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(14, 3))
     vectors[:5] = np.nan
     run = made_run(tmp_path / "f.zarr", {"a": vectors}, LONLAT[:14], columns={"y": np.arange(14.0)})
-    with pytest.raises(SpecError, match="9 places have a label and a vector of every model, fewer than 10"):
+    with pytest.raises(SpecError, match=r"9 places have a label and a vector of every model \(a has 9 vectors\)"):
         rs.benchmark(run, "y", probes="knn", folds="random")
 
 

@@ -75,6 +75,24 @@ def test_a_gpu_is_held_by_one_process_and_the_others_read(monkeypatch):
         LocalPlan(gpus=3).workers()
 
 
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        *(
+            ("local", {name: value})
+            for name in ("processes", "fetch_slots", "memory", "gpus")
+            for value in ("2", -1, 1.5)
+        ),
+        ("kubernetes", {"workers": "2"}),
+        (["local"], {}),
+    ],
+)
+def test_a_cluster_of_another_type_is_refused_before_anything_starts(kind, option):
+    with pytest.raises(SpecError, match=r"expected a (whole number|name), got|it must lie in") as refused:
+        clusters.cluster(kind, **option)
+    assert refused.value.what == next(iter(option), "cluster")
+
+
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
     monkeypatch.setattr(clusters, "gpus_here", lambda: tuple("01234567"))
     workers = LocalPlan().workers()

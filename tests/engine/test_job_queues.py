@@ -191,9 +191,9 @@ def test_memory_by_gpu_or_core_takes_the_place_of_memory(adapted):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, r"workers = 0: it is not a count. Fix: give a whole number from 1"),
-        ({"readers": -1}, r"readers = -1: it is not a count. Fix: give a whole number from 0"),
-        ({"gpus": 0.5}, r"gpus = 0.5: it is not a count"),
+        ({"workers": 0}, r"workers = 0: it must lie in \[1, 1000000\]"),
+        ({"readers": -1}, r"readers = -1: it must lie in \[0, 1000000\]"),
+        ({"gpus": 0.5}, r"gpus = 0.5: expected a whole number, got float"),
         ({"n_workers": 3}, r"n_workers = 3: jobs are counted by class. Fix: give workers= and readers="),
         ({"reader_options": {"cores": 2}}, r"reader_options = .*there are no such jobs. Fix: give readers= too"),
         ({"walltime": "soon"}, r"walltime = 'soon': it is not a time. Fix: write it as 04:00:00"),

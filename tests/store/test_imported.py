@@ -59,6 +59,26 @@ def test_items_without_a_vector_say_why(tmp_path):
     assert tree["items"]["end"].values[0] == np.datetime64("2022-01-01")
 
 
+def test_a_vector_with_missing_numbers_is_none_and_a_model_without_any_is_named(tmp_path):
+    arrays = {"one": np.array([[1, 2, 3], [1, np.inf, 3]]), "blank": np.full((2, 3), np.nan)}
+    entries = [{"model": name, "status": "ok", "embeddings": {"npz_key": name}} for name in arrays]
+    entries += [
+        {"model": "odd", "status": "ok", "embeddings": {"npz_keys": ["odd__0", "odd__1"]}},
+        {"model": "away", "status": "failed", "embeddings": None, "error": "no weights"},
+    ]
+    path = write(tmp_path, arrays | {"odd__0": np.ones(2), "odd__1": np.ones(3)}, models=entries)
+    with pytest.warns(UserWarning, match="models without a vector were left out: blank: numbers of every vector"):
+        tree = rs.import_export(path, tmp_path / "old.zarr")
+    assert list(tree.children) == ["items", "one"]
+    assert tree["one"]["status"].values.tolist() == [int(Status.OK), int(Status.NO_DATA)]
+    assert tree["one"]["reason"].values.tolist() == ["", "numbers of the export's vector are missing or infinite"]
+    assert Store.open(tmp_path / "old.zarr").request["imported"]["left_out"] == {
+        "blank": "numbers of every vector are missing or infinite",
+        "odd": "no item has one, or they differ in shape",
+        "away": "no weights",
+    }
+
+
 def test_a_run_comes_back_as_it_was(tmp_path):
     run = make_filled(tmp_path / "run.zarr", [POOLED])
     for name in ("run.npz", "run.nc", "items"):
@@ -75,7 +95,7 @@ def test_a_run_comes_back_as_it_was(tmp_path):
 
 def test_what_is_no_export_is_refused(tmp_path):
     entry = {"model": "prithvi", "status": "failed", "embeddings": None, "error": "x"}
-    with pytest.raises(StoreError, match="no model has a vector"):
+    with pytest.raises(StoreError, match="no model has a vector; prithvi: x"):
         rs.import_export(write(tmp_path, {}, models=[entry]), tmp_path / "old.zarr")
     vectors = {"embeddings__prithvi": np.ones((2, 3))}
     odd = write(tmp_path, vectors, models=[entry], spatials=[{"place": 1}, BOX])

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rs_embed_dask.cli import show
 from rs_embed_dask.specs import TemporalSpec
-from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Status, Store, status
+from rs_embed_dask.store import ChunkResult, Item, ModelLayout, Part, Status, Store, parts_record, status
 from rs_embed_dask.store.status import frame_gaps, frame_name, reasons
 from tests.store.samples import GRID, POOLED, fill_store, make_items, make_result, make_store
 
@@ -64,6 +65,24 @@ def test_counts(report):
     assert report.n_items == 12
     assert not report.is_finished
     assert report.n_retryable == 4
+
+
+def test_a_store_in_parts_says_how_many_and_which_are_complete(tmp_path):
+    store = make_store(tmp_path / "run.zarr", 10)
+    assert status(store.target).parts == ()
+    store.update_receipt(**parts_record(Part(1, 3), store.n_items, store.labels))
+    fill_store(store)
+    assert "3, all complete" in repr(status(store.target))
+    last = make_result(store, POOLED, 2, offsets=[1], status=Status.PENDING)  # chunks of 4: the last place
+    store.write_chunk(2, "galileo", last)
+    report = status(store.target)
+    assert report.parts == (True, True, False)
+    assert "3, complete: 1, 2" in repr(report)
+    assert "3, complete: 1, 2" in report._repr_html_()
+    assert show.status_dict(report, None)["parts"] == {"count": 3, "complete": [1, 2]}
+    store.write_chunk(0, "rcf", make_result(store, GRID, 0, offsets=[0], status=Status.PENDING))
+    store.write_chunk(1, "rcf", make_result(store, GRID, 1, offsets=[3], status=Status.PENDING))
+    assert "3, complete: none" in repr(status(store.target))
 
 
 def test_failures_are_grouped_by_reason(report):

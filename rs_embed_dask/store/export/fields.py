@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from rs_embed_dask.errors import SpecError, UnknownNameError
-from rs_embed_dask.specs.base import several
+from rs_embed_dask.specs.base import named, whole
 from rs_embed_dask.specs.ground import unit_m
 from rs_embed_dask.store.layout import Status
 from rs_embed_dask.store.map_reader import open_map
@@ -157,11 +157,7 @@ def fields_of(
         reason = "it holds no maps of embeddings, or nothing of them is computed yet"
         fix = "give what compute_map or open_map returned, or a map's path; rs.status says what is computed"
         raise SpecError("map", value=", ".join(tree.children) or "an empty tree", reason=reason, fix=fix)
-    named = list(labels) if model is None else several("model", model, fix=f"use some of {', '.join(labels)}")
-    chosen = list(dict.fromkeys(named))
-    for name in chosen:
-        if name not in labels:
-            raise UnknownNameError.among("model", name, labels)
+    chosen = list(dict.fromkeys(labels if model is None else named("model", model, labels)))
     fields: list[MapField] = []
     for label in chosen:
         groups = _groups(labels[label])
@@ -187,9 +183,9 @@ def _vectors(node: xr.DataTree) -> Any:
 def _spans(label: str, node: xr.DataTree, *, span: int | None, made_by: Mapping[str, Any]) -> Iterator[MapField]:
     data = node.to_dataset()
     count = data.sizes["time"]
-    if span is not None and not -count <= span < count:
+    if span is not None:
         fix = f"use 0 to {count - 1}, in the order of the map's time"
-        raise SpecError("span", value=span, reason=f"the map has {count} spans", fix=fix)
+        whole("span", span, low=-count, high=count - 1, fix=fix)
     crs = data.attrs.get("proj:code") or data.attrs["proj:wkt2"]
     for number in range(count) if span is None else [span % count]:
         start, end = (data[name].values[number].astype("M8[D]").item() for name in ("time", "time_end"))
