@@ -69,7 +69,7 @@ class Lender:
                 return
 
 
-_LENDER: Final = Lender(2**25)
+_LENDER: Final = Lender(3 * 2**23)
 
 
 def scratch(shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
