@@ -32,6 +32,7 @@ REACH_DEG: Final = 0.1
 
 _NEAR_POLE_DEG: Final = 80.0
 _NEAR_ANTIMERIDIAN_DEG: Final = 167.0
+_WHOLE_DEG: Final = 180.0
 
 _Rows: TypeAlias = "NDArray[np.int64]"
 
@@ -68,23 +69,29 @@ class RunAreas:
         centres: NDArray[np.float64],
         spans: NDArray[Any],
         *,
-        reach_deg: float = REACH_DEG,
+        reach_deg: float | NDArray[np.float64] = REACH_DEG,
         fewest: int = FEWEST_PLACES,
     ) -> Self:
-        """Find the areas of items by longitude and latitude, (n, 2), and what tells their spans apart, (n, k)."""
-        order = np.lexsort(spans.T)
-        changes = np.flatnonzero((spans[order[1:]] != spans[order[:-1]]).any(axis=1)) + 1
+        """Find the areas of items by longitude and latitude, (n, 2), and what tells their spans apart, (n, k).
+
+        Those around which imagery reaches farther, (n,), have areas of their own, so that the others stay small.
+        """
+        reach = np.broadcast_to(reach_deg, len(items))
+        order = np.lexsort((*spans.T, reach))
+        keys = (key[order] for key in (*spans.T, reach))
+        changes = np.flatnonzero(np.logical_or.reduce([key[1:] != key[:-1] for key in keys])) + 1
         parts = [
             part
             for same in np.split(order, changes)
-            for part in dense_parts(centres, same, reach_deg=reach_deg, fewest=fewest)
+            if len(same)
+            for part in dense_parts(centres, same, reach_deg=float(reach[same[0]]), fewest=fewest)
         ]
         if not parts:
             return cls()
         rows = np.concatenate(parts)
         numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         sort = np.argsort(items[rows])
-        boxes = tuple(_around(centres[part], reach_deg) for part in parts)
+        boxes = tuple(_around(centres[part], float(reach[part[0]])) for part in parts)
         return cls(boxes=boxes, items=items[rows][sort], numbers=numbers[sort])
 
     def at(self, item: int) -> SearchArea:
@@ -111,7 +118,8 @@ def dense_parts(
         scale = np.array([math.cos(math.radians(min(abs(low[1] + high[1]) / 2, _NEAR_POLE_DEG))), 1.0])
         sides = (high - low) * scale
         if (sides <= _SIDE_DEG).all():
-            if max(abs(low[1]), abs(high[1])) < _NEAR_POLE_DEG and max(-low[0], high[0]) < _NEAR_ANTIMERIDIAN_DEG:
+            is_far = max(abs(low[1]), abs(high[1])) < _NEAR_POLE_DEG and max(-low[0], high[0]) < _NEAR_ANTIMERIDIAN_DEG
+            if is_far and _is_of_the_globe(_around(centres[part], reach_deg)):
                 yield part
             continue
         axis = int(np.argmax(sides))
@@ -119,6 +127,12 @@ def dense_parts(
             centres[part, axis], math.ceil(sides[axis] / _SIDE_DEG)
         )
         parts += [part[some] for some in cut]
+
+
+def _is_of_the_globe(box: Box) -> bool:
+    """Return whether a catalogue can be asked for a box: large margins may reach over the antimeridian, or a pole."""
+    west, south, east, north = box
+    return west >= -_WHOLE_DEG and east <= _WHOLE_DEG and south >= -_WHOLE_DEG / 2 and north <= _WHOLE_DEG / 2
 
 
 def _apart(centres: NDArray[np.float64], scale: NDArray[np.float64], gap_deg: float) -> list[_Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +34,24 @@ class RawLayer:
     def filled(cls, value: np.float32, shape: tuple[int, int]) -> RawLayer:
         """Return one number everywhere, which takes no memory."""
         return cls(np.broadcast_to(value, shape))
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Sequence[RawLayer]]) -> RawLayer:
+        """Return blocks, row by row, as one layer, which is lost where one of them is."""
+        every = [block for row in blocks for block in row]
+        if len(every) == 1:
+            return every[0]
+        shape = sum(row[0].numbers.shape[0] for row in blocks), sum(block.numbers.shape[1] for block in blocks[0])
+        if any(block.numbers[0, 0] == LOST for block in every):
+            return cls.filled(LOST, shape)
+        numbers = np.block([[block.numbers for block in row] for row in blocks])
+        return cls.of(numbers, np.block([[block.gaps() for block in row] for row in blocks]))
+
+    def gaps(self) -> npt.NDArray[np.bool_]:
+        """Return where numbers are missing."""
+        if self.missing is None:
+            return np.broadcast_to(np.False_, self.numbers.shape)
+        return np.unpackbits(self.missing, axis=-1, count=self.numbers.shape[-1]).view(np.bool_)
 
     def copy_rows(self, rows: slice, into: npt.NDArray[np.float32]) -> None:
         """Write some rows as 32-bit floats, NaN where they are missing."""

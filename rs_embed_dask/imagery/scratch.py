@@ -32,7 +32,8 @@ class Lender:
     """Memory that nobody holds, up to so many bytes, in pieces that are at most a quarter larger than asked for."""
 
     # The garbage collector may give memory back within any other call of the same thread, so there is no lock here:
-    # the steps are such that each leaves a whole state.
+    # the steps are such that each leaves a whole state. Another thread may ask for a size that is new meanwhile, so
+    # sizes are listed at once: a list of numbers is nothing that starts the collector.
 
     _LEAST: Final = 2**15  # less than this comes from what the process holds anyway
 
@@ -43,7 +44,7 @@ class Lender:
     @property
     def nbytes(self) -> int:
         """Bytes that nobody holds."""
-        return sum(size * len(pieces) for size, pieces in tuple(self._free.items()))
+        return sum(size * len(self._free[size]) for size in list(self._free))
 
     def empty(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of any content, as `numpy.empty` does."""
@@ -64,7 +65,7 @@ class Lender:
         self._free[memory.size].append(memory)
         while self.nbytes > self._most:
             try:
-                self._free[max(size for size, pieces in tuple(self._free.items()) if pieces)].popleft()
+                self._free[max(size for size in list(self._free) if self._free[size])].popleft()
             except (IndexError, ValueError):  # another thread took the last
                 return
 

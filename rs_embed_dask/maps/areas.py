@@ -1,4 +1,7 @@
-"""In which area each tile of a map lies, over all its passes: models and zones that meet there share its search."""
+"""In which area each tile of a map lies, over all its passes: models and zones that meet there share its search.
+
+Tiles of more than about 20 km have areas of their own, so that the others are not searched for as far around.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def in_areas(todo: Works) -> tuple[RunAreas, Works]:
 
 
 def _areas(reading: Sequence[tuple[int, MapPass, int]]) -> RunAreas:
-    items, centres, spans = [], [], []
+    items, centres, spans, reach_deg = [], [], [], []
     for number, work, span in reading:
         tiles = np.array(work.order, np.int64)
         lonlat = _centres(work, tiles)
@@ -49,9 +52,10 @@ def _areas(reading: Sequence[tuple[int, MapPass, int]]) -> RunAreas:
         centres.append(lonlat[there])
         items.append(tile_number(number, *tiles[there].T))
         spans.append(np.full((len(items[-1]), 1), span))
-    reach_deg = max(REACH_DEG, *(math.sqrt(0.5) * _DISTORTED * _side(work) / DEGREE_M for _, work, _ in reading))
+        reach = max(REACH_DEG, math.sqrt(0.5) * _DISTORTED * _side(work) / DEGREE_M)
+        reach_deg.append(np.full(len(items[-1]), reach))
     listed = (np.concatenate(each) for each in (items, centres, spans))
-    return RunAreas.of(*listed, reach_deg=reach_deg, fewest=1)
+    return RunAreas.of(*listed, reach_deg=np.concatenate(reach_deg), fewest=1)
 
 
 def _side(work: MapPass) -> float:

@@ -112,9 +112,10 @@ def raw_cube(
 ) -> xr.Dataset:
     """Build the lazy cube of a read from a lazy table of `RawLayer` (N, A, I, J): scenes, layers, blocks of the grid.
 
-    A layer that is not there is None or NaN.
+    A layer that is not there is None or NaN. Where the clearest scene is chosen for the whole grid, blocks are joined.
     """
-    plan = _Plan(read, _by_frame(read, scenes), cuts)
+    own = uncut(read.grid.shape) if recipe.how == "clearest" else cuts
+    plan = _Plan(read, _by_frame(read, scenes), own)
     at = {scene.id: i for i, scene in enumerate(scenes)}
     name, place, needs = _fresh("frame"), PixelPlace(), set[str]()
     tasks: dict[_Keys, Any] = {}
@@ -122,9 +123,14 @@ def raw_cube(
     for t, members in plan.with_scenes:
         part = _rows(raw, [at[scene.id] for scene in members])
         make = partial(_stacked, scenes=members, recipe=recipe, place=place)
-        down, across = (range(n) for n in part.numblocks[:2])
+        down, across, *blocks = (range(n) for n in part.numblocks)
         for i, j, window in plan.windows:
-            tasks[name, t, i, j] = (make, [[(part.name, n, a, i, j) for a in across] for n in down], t, window)
+            rows, columns = blocks if own != cuts else ((i,), (j,))
+            tables = [
+                [[[[(part.name, n, a, k, m) for a in across] for n in down], cuts[0][k], cuts[1][m]] for m in columns]
+                for k in rows
+            ]
+            tasks[name, t, i, j] = (make, tables, t, window)
         graph = part.dask
         layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
         needs.add(part.name)
@@ -146,7 +152,7 @@ def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameR
 
 
 def _stacked(
-    table: list[list[npt.NDArray[np.object_]]],
+    tables: list[list[list[Any]]],
     t: int,
     window: Window,
     *,
@@ -154,11 +160,20 @@ def _stacked(
     recipe: FrameRecipe,
     place: PixelPlace,
 ) -> FramePixels:
-    nothing = RawLayer.filled(np.float32(np.nan), window.shape)
-    rows = np.concatenate([np.concatenate(row, axis=1) for row in table])[:, :, 0, 0]
-    layers = tuple(tuple(one if isinstance(one, RawLayer) else nothing for one in row) for row in rows)
+    parts = [[_layers(table, (height, width)) for table, height, width in row] for row in tables]
+    layers = tuple(
+        tuple(RawLayer.joined([[part[n][a] for part in row] for row in parts]) for a in range(len(parts[0][0][n])))
+        for n in range(len(scenes))
+    )
     present, into = present_in(scenes, recipe), place.frame(t, window)
     return make_frame(RawLayers(layers), scenes, recipe, present=present, into=into)
+
+
+def _layers(table: list[list[npt.NDArray[np.object_]]], shape: tuple[int, int]) -> list[list[RawLayer]]:
+    """Return the layers of a block of the grid, scene by scene."""
+    nothing = RawLayer.filled(np.float32(np.nan), shape)
+    rows = np.concatenate([np.concatenate(row, axis=1) for row in table])[:, :, 0, 0]
+    return [[one if isinstance(one, RawLayer) else nothing for one in row] for row in rows]
 
 
 def _fresh(name: str) -> str:

@@ -50,3 +50,15 @@ def test_strips_join_layers_of_any_type():
     whole = np.stack([np.stack([values for _, values in chosen[at : at + 3]]) for at in (0, 3)])
     for rows in (slice(0, 150), slice(10, 30), slice(140, 160)):
         np.testing.assert_array_equal(table.strip(rows), whole[:, :, rows])
+
+
+def test_blocks_of_any_type_are_joined_and_lost_where_one_is():
+    whole, gaps, part = (KINDS[name] for name in ("whole", "with gaps", "fractions"))
+    joined = RawLayer.joined([[whole[0], gaps[0]], [part[0], gaps[0]]])
+    back = np.empty((300, 140), np.float32)
+    joined.copy_rows(slice(None), back)
+    np.testing.assert_array_equal(back, np.block([[whole[1], gaps[1]], [part[1], gaps[1]]]))
+    lost = RawLayer.joined([[whole[0], KINDS["lost"][0]]])
+    assert lost.numbers.shape == (150, 140)
+    assert (lost.numbers == LOST).all()
+    assert RawLayer.joined([[whole[0]]]) is whole[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from itertools import count
 
 import numpy as np
+import pytest
 
 from rs_embed_dask.imagery.scratch import Lender
 
@@ -72,3 +75,27 @@ def test_threads_never_share_memory():
         thread.join()
     assert not faults
     assert 0 < lender.nbytes <= MEGABYTE
+
+
+@pytest.fixture
+def at_each_collection():
+    """Calls a function whenever the garbage collector starts, which is at every turn."""
+    threshold, called = gc.get_threshold(), []
+
+    def watch(call):
+        called.append(lambda phase, info: call() if phase == "start" else None)
+        gc.callbacks.append(called[0])
+        gc.set_threshold(1)
+
+    yield watch
+    gc.set_threshold(*threshold)
+    gc.callbacks.remove(called[0])
+
+
+def test_memory_is_counted_while_the_collector_runs_and_others_ask_for_new_sizes(at_each_collection):
+    lender, sizes = Lender(MEGABYTE), count(1)
+    held = [lender.empty((2**15 * n,), np.uint8) for n in range(1, 9)]
+    del held
+    at_each_collection(lambda: lender._free[-next(sizes)])  # as another thread that runs meanwhile
+    for _ in range(20):
+        assert lender.nbytes == 28 * 2**15  # all but the largest

@@ -11,9 +11,11 @@ import rs_embed_dask as rs
 from rs_embed_dask.engine.report import ChunkDone
 from rs_embed_dask.engine.request import request_of
 from rs_embed_dask.engine.watch import Options
-from rs_embed_dask.maps.compute import compute
+from rs_embed_dask.maps.areas import in_areas
+from rs_embed_dask.maps.compute import compute, made_map
 from rs_embed_dask.maps.region import Region
 from rs_embed_dask.maps.request import MapRequest, MapRun
+from rs_embed_dask.providers.vicinity import Vicinity
 from rs_embed_dask.store import MapStore, Status
 from tests.services.fixtures import forget_answers, new_process, plain
 from tests.services.scenes import s2_scene
@@ -108,3 +110,43 @@ def test_a_map_that_is_continued_adds_to_the_searches_of_its_receipt(plain, thre
     compute(run, out, client=threads_client)
     kept = MapStore.open(out).receipt["searches"]
     assert service.counts()["search"] == kept["searches"] == len(kept["named"]) == 3
+
+
+def areas_of(tmp_path, shape, models):
+    """The boxes of the areas of a map, and whether each tile lies in its own, by model."""
+    run = run_of(Nothing(), [shape], models)
+    with made_map(run, tmp_path / "map.zarr", wait=0) as (store, _):
+        areas, works = in_areas([(models, list(run.pending(store, models))) for models in run.passes])
+    inside = {}
+    for (work, _), *_ in (listed for _, listed in works):
+        for tile in work.order:
+            area = work.read_area(tile)
+            boxes = work.lattice.grid(area.rect).lonlat_boxes
+            inside[work.models[0].label] = area.search.box is not None and Vicinity(area.search.box).holds(*boxes)
+    return areas.boxes, inside
+
+
+class Nothing:
+    """A service that nobody asks."""
+
+    url = "http://127.0.0.1:9/api"
+
+
+def coarse(side):
+    """A model whose blocks are 1024 pixels wide."""
+    options = {"bands": ("red",), "patch_px": 16}
+    return rs.ModelSpec("bandstats", name=f"of_{side}_m", options=options, fetch=rs.FetchSpec(resolution_m=side))
+
+
+def test_a_model_with_large_blocks_does_not_widen_the_search_of_others(tmp_path):
+    boxes, inside = areas_of(tmp_path, SCENES, [MODELS[0], coarse(500)])
+    assert inside == {"of_10_m": True, "of_500_m": True}
+    small, large = sorted(boxes, key=lambda box: box[2] - box[0])
+    assert max(small[2] - small[0], small[3] - small[1]) < 0.5
+    assert large[3] - large[1] > 4.6  # a block is 512 km
+
+
+def test_blocks_from_which_a_search_would_reach_over_the_antimeridian_are_searched_for_alone(tmp_path):
+    boxes, inside = areas_of(tmp_path, shapely.box(165.88, 79.41, 165.9, 79.43), [MODELS[0], coarse(500)])
+    assert inside == {"of_10_m": True, "of_500_m": False}
+    assert [box[2] < 180 for box in boxes] == [True]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import rasterio
 
 from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.cube import Read
 from rs_embed_dask.imagery.dates import Span
 from rs_embed_dask.providers import SharesReads, load, load_all
 from rs_embed_dask.providers.stac.provider import StacProvider
+from rs_embed_dask.providers.stac.read import ReadAmplificationWarning
+from rs_embed_dask.providers.tiff import TiffLimits
 from rs_embed_dask.specs.fetch import FetchSpec
 from tests.services.fixtures import forget_everything
 from tests.services.scenes import grid, layer, s2_scene
@@ -77,3 +81,22 @@ def test_grids_of_other_pixels_share_the_search_and_the_bytes(plain):
     # centres of 30 m pixels from 480 m on: each third 10 m pixel from the 49th on
     centres = [np.roll(NOISE, day * 7, 0)[49:85:3, 49:85:3] for day in (3, 13)]
     assert np.array_equal(together[1].values[0, 0], np.median(centres, axis=0))
+
+
+@pytest.mark.parametrize("how", ["clearest", "median"])
+def test_the_clearest_scene_of_a_large_grid_is_read_in_parts_as_any_other(plain, how):
+    """A file whose blocks under the whole grid are more than one read may hold is read all the same, by others too."""
+    values = np.random.default_rng(4).integers(1, 9000, (200, 200))
+    service = plain(s2_scene("A", "2022-06-05T10:00:00", bands=(), scl=None, layers=[layer("B04", values)]))
+    (tif,) = (service.root / "blobs").rglob("B04.tif")
+    with rasterio.open(tif) as file:
+        profile = file.profile | {"driver": "GTiff", "blockxsize": 64, "blockysize": 64}
+    with rasterio.open(tif, "w", **profile) as file:
+        file.write(values[None])
+    limits = TiffLimits(read_bytes=9 * 64 * 64 * 2)  # of 16 blocks
+    ours = StacProvider(service.url, source="planetary_computer", chunk_px=100, limits=limits)
+    asked = grid(size=200, offset=(0.0, 0.0)), "sentinel-2-l2a", ("red",), (JUNE,)
+    with pytest.warns(ReadAmplificationWarning):
+        cubes = load_all(ours, [Read(*asked, FetchSpec(mask="none", composite=one)) for one in (how, "clearest")])
+    for cube in cubes:
+        np.testing.assert_array_equal(cube.values[0, 0], values)

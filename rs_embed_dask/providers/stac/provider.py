@@ -361,10 +361,7 @@ class StacProvider:
         (table, second), grid = self._served(reads), reads[0].grid
         recipes, judged, faults, shared = self._sorted(reads, candidates)
         files = (asset for item in shared.items for asset in item.assets.values())
-        if any(recipe.how == "clearest" for recipe in recipes):  # that scene is chosen for the whole grid
-            cuts = uncut(grid.shape)
-        else:
-            cuts = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
+        cuts = chunks_for(grid, files, block_px=table.block_px, chunk_px=self.chunk_px)
         stack = partial(stack_items, layers=shared.layers, grid=grid, cuts=cuts, threads=self.threads)
         raw = stack_both(stack, shared.items, second=second, access=access)
         return [

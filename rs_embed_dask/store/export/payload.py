@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -102,8 +101,9 @@ def write_netcdf(data: xr.Dataset | xr.DataTree, file: str | Path) -> None:
     if importlib.util.find_spec("netCDF4") is None:
         reason = "the library netCDF4 is not installed"
         raise StoreError("export", value=str(file), reason=reason, fix="pip install netCDF4")
-    with whole_file(file) as partial, dask.config.set(scheduler="threads", num_workers=2):
-        data.to_netcdf(partial, engine="netcdf4")
+    with whole_file(file) as partial:
+        # Dask's settings are those of the whole process: exports that overlap would leave theirs behind
+        data.to_netcdf(partial, engine="netcdf4", compute=False).compute(scheduler="threads", num_workers=2)
 
 
 def write_payload(
