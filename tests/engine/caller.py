@@ -24,13 +24,24 @@ WRITING = threading.RLock()
 """Held while this process has a lock of the store: one that stood still with it would stop all others."""
 
 
+MAY_WRITE = threading.Event()
+"""Cleared when this process is about to stand still, so that no other thread takes `WRITING` first, again and again."""
+
+
 def write_one_at_a_time():
-    locked = swap.locked
+    locked, mine = swap.locked, threading.local()
+    MAY_WRITE.set()
 
     @contextlib.contextmanager
     def guarded(*arguments, **options):
+        if not getattr(mine, "depth", 0):
+            MAY_WRITE.wait()
         with WRITING, locked(*arguments, **options):
-            yield
+            mine.depth = getattr(mine, "depth", 0) + 1
+            try:
+                yield
+            finally:
+                mine.depth -= 1
 
     fence.locked = swap.locked = guarded
 
@@ -55,8 +66,9 @@ def part_of(text, out):
         if isinstance(event, RunStarted):
             Path(f"{out}.begun-{number}").touch()
         if isinstance(event, ChunkDone) and number == 1:
-            print("stored", flush=True)
+            MAY_WRITE.clear()
             with WRITING:
+                print("stored", flush=True)
                 os.kill(os.getpid(), signal.SIGSTOP)
 
     return {"part": (number, count), "progress": progress}
@@ -64,7 +76,8 @@ def part_of(text, out):
 
 def main(out, first, stop, wait, part=""):
     with (
-        LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        # with one thread, some chunks are open when the first is stored
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         try:
