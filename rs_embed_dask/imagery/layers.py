@@ -47,18 +47,17 @@ class RawLayer:
         numbers = np.block([[block.numbers for block in row] for row in blocks])
         return cls.of(numbers, np.block([[block.gaps() for block in row] for row in blocks]))
 
-    def gaps(self) -> npt.NDArray[np.bool_]:
-        """Return where numbers are missing."""
+    def gaps(self, rows: slice = slice(None)) -> npt.NDArray[np.bool_]:
+        """Return where numbers are missing in some rows."""
         if self.missing is None:
-            return np.broadcast_to(np.False_, self.numbers.shape)
-        return np.unpackbits(self.missing, axis=-1, count=self.numbers.shape[-1]).view(np.bool_)
+            return np.broadcast_to(np.False_, self.numbers[rows].shape)
+        return np.unpackbits(self.missing[rows], axis=-1, count=self.numbers.shape[-1]).view(np.bool_)
 
     def copy_rows(self, rows: slice, into: npt.NDArray[np.float32]) -> None:
         """Write some rows as 32-bit floats, NaN where they are missing."""
         into[:] = self.numbers[rows]
         if self.missing is not None:
-            bits = np.unpackbits(self.missing[rows], axis=-1, count=self.numbers.shape[-1])
-            np.copyto(into, np.float32(np.nan), where=bits.view(np.bool_))
+            np.copyto(into, np.float32(np.nan), where=self.gaps(rows))
 
 
 @dataclass(frozen=True, eq=False)

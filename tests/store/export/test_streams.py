@@ -17,7 +17,7 @@ from rs_embed_dask.store.export import geoparquet, neuco
 from rs_embed_dask.store.export.payload import write_netcdf
 from tests.store.samples import REQUEST, make_items, make_result
 
-LARGE = ModelLayout("large", dim=4096, dtype="float32", attrs={"card": {"id": "large"}})
+LARGE = ModelLayout("large", dim=8192, dtype="float32", attrs={"card": {"id": "large"}})
 CHUNK = 16
 CHUNK_BYTES = CHUNK * LARGE.dim * 4
 FILES = {"geoparquet": "run.parquet", "neuco-csv": "run.csv", "rs-embed": "folder"}
@@ -26,9 +26,9 @@ CASES = [*FILES.items(), ("rs-embed", "run.npz"), ("rs-embed", "run.nc"), ("netc
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """A store of 2 chunks, and one of 8."""
+    """A store of 4 chunks, and one of 10: in both, two are written side by side."""
     folder, made = tmp_path_factory.mktemp("large"), []
-    for chunks in (2, 8):
+    for chunks in (4, 10):
         items, path = make_items(CHUNK * chunks), folder / f"{chunks}.zarr"
         store = Store.create(path, items=items, models=[LARGE], request=REQUEST, chunk_items=CHUNK)
         for chunk in range(chunks):
@@ -61,7 +61,7 @@ def peak_of(call):
 
 
 @pytest.mark.parametrize(("name", "file"), CASES, ids=["-".join(case) for case in CASES])
-def test_four_times_the_items_take_no_more_memory(stores, tmp_path, in_parts, name, file):
+def test_more_items_take_no_more_memory(stores, tmp_path, in_parts, name, file):
     first, second = stores
     rs.export(first, name, tmp_path / f"imports-{file}")
 
@@ -73,8 +73,7 @@ def test_four_times_the_items_take_no_more_memory(stores, tmp_path, in_parts, na
         min(peak(run, tmp_path / f"{size}-{turn}-{file}") for turn in range(3))
         for size, run in (("small", first), ("large", second))
     )
-    # Dask's notes of the tasks of 6 chunks are themselves as large as one or two
-    assert large - small < 4 * CHUNK_BYTES, "what 6 chunks more hold"
+    assert large - small < 3 * CHUNK_BYTES, "what 6 chunks more hold"
 
 
 def test_netcdf_is_written_without_a_setting_of_the_whole_process(tmp_path):
