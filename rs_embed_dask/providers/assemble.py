@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -27,21 +27,22 @@ from rs_embed_dask.imagery.scenes import Scene, ordered
 if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
+    from dask.highlevelgraph import HighLevelGraph
 
     from rs_embed_dask.imagery.cube import Cube, Dates, Read
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
 __all__ = [
+    "FRAMES",
     "NOTES",
-    "PLACE",
     "REFUSED",
     "STATE",
     "Cut",
     "Fetch",
     "FramePixels",
     "FrameRecipe",
-    "PixelPlace",
+    "FrameTasks",
     "computed_cube",
     "lazy_cube",
     "make_frame",
@@ -59,8 +60,8 @@ REFUSED: Final = "refused"
 """In a lazy cube's encoding: why the provider left out scenes before it read anything, a sequence of errors."""
 NOTES: Final = "notes"
 """In a lazy cube's encoding: what its metadata contradict each other about, one text for each scene."""
-PLACE: Final = "place"
-"""In a lazy cube's encoding: the `PixelPlace` of its pixels."""
+FRAMES: Final = "frames"
+"""In a lazy cube's encoding: the `FrameTasks` that it is made of."""
 STATE: Final = "state"
 """In a lazy cube's encoding: the `ReadState` that knows why scenes were lost while they were read."""
 Cut = tuple[int, ...]
@@ -69,28 +70,82 @@ _BLOCK_PX: Final = 1024
 _Keys = tuple[Any, ...]
 
 
-class PixelPlace:
-    """The array of a cube's pixels, where the process that builds the cube computes it too: frames arise in it."""
+class FramePlace:
+    """Where the frames of a cube arise in the process that builds the cube, if that computes it too."""
 
     def __init__(self) -> None:
         self.pixels: npt.NDArray[np.float32] | None = None
+        self.n_obs: npt.NDArray[np.uint16] | None = None
 
-    def frame(self, t: int, window: Window) -> npt.NDArray[np.float32] | None:
-        """Return the place of a frame's block (B, H, W), if there is one."""
-        if self.pixels is None:
-            return None
-        rows, columns = (slice(a, a + n) for a, n in zip((window.row, window.col), window.shape, strict=True))
-        return self.pixels[t, :, rows, columns]
+    def __reduce__(self) -> tuple[type[FramePlace], tuple[()]]:
+        return FramePlace, ()
 
-    def __setitem__(self, at: Any, block: npt.NDArray[np.float32]) -> None:
-        """Take a block that was computed, unless it arose in its place."""
-        assert self.pixels is not None
-        here = self.pixels[at]
-        if not np.may_share_memory(here, block):
-            here[:] = block
 
-    def __reduce__(self) -> tuple[type[PixelPlace], tuple[()]]:
-        return PixelPlace, ()
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """The part of it that belongs to a block of a frame."""
+
+    cube: FramePlace
+    t: int
+    window: Window
+
+    @property
+    def pixels(self) -> npt.NDArray[np.float32] | None:
+        """The place of the block's pixels (B, H, W), if there is one."""
+        return None if self.cube.pixels is None else self.cube.pixels[self.t, :, *self._slices]
+
+    def kept(self, frame: FramePixels) -> FramePixels:
+        """Return the block as it lies in its place, if there is one."""
+        values = self.pixels
+        if values is None or self.cube.n_obs is None:
+            return frame
+        n_obs = self.cube.n_obs[self.t, *self._slices]
+        if not np.may_share_memory(values, frame.values):
+            values[:] = frame.values
+        n_obs[:] = frame.n_obs
+        return replace(frame, values=values, n_obs=n_obs)
+
+    @property
+    def _slices(self) -> tuple[slice, slice]:
+        height, width = self.window.shape
+        return slice(self.window.row, self.window.row + height), slice(self.window.col, self.window.col + width)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTasks:
+    """The tasks that a lazy cube is made of, for the process that builds the cube and computes it too.
+
+    `keys` are those of the blocks of each frame that has scenes, `names` those of the arrays that are made of them.
+    """
+
+    graph: HighLevelGraph
+    keys: list[list[_Keys]]
+    names: dict[str, str]
+    shape: tuple[int, int, int, int]
+    without_scenes: list[int]
+    place: FramePlace
+
+    def fit(self, cube: xr.Dataset) -> bool:
+        """Tell whether a cube is as it was made: a provider may have changed it since."""
+        return all(getattr(cube[part].data, "name", None) == name for part, name in self.names.items())
+
+    def begin(self) -> None:
+        """Let frames arise in the arrays of the cube."""
+        t, _, height, width = self.shape
+        self.place.pixels, self.place.n_obs = np.empty(self.shape, np.float32), np.empty((t, height, width), np.uint16)
+        self.place.pixels[self.without_scenes], self.place.n_obs[self.without_scenes] = np.nan, 0
+
+    def end(self, frames: Sequence[list[FramePixels]]) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of the cube, of whose frames all tasks have ended."""
+        pixels, n_obs = self.place.pixels, self.place.n_obs
+        assert pixels is not None
+        assert n_obs is not None
+        self.place.pixels = self.place.n_obs = None
+        used, lost = (np.concatenate([merge(blocks) for blocks in frames]) for merge in (_used, _lost))
+        return {"pixels": pixels, "n_obs": n_obs, "used": used, "lost": lost}
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # another process did not build the cube
 
 
 def lazy_cube(
@@ -99,12 +154,13 @@ def lazy_cube(
     """Build the lazy cube of a read, one task per frame and block."""
     recipe = recipe_for(read, source)
     plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
-    name = _fresh("frame")
+    name, place = _fresh("frame"), FramePlace()
     tasks: dict[_Keys, Any] = {}
     for t, members in plan.with_scenes:
         for i, j, window in plan.windows:
-            tasks[name, t, i, j] = (partial(_fetched, fetch, members, read.grid.crop(window), recipe),)
-    return plan.dataset(name, {name: (tasks, set())})
+            grid, block = read.grid.crop(window), BlockPlace(place, t, window)
+            tasks[name, t, i, j] = (partial(_fetched, fetch, members, grid, recipe, block),)
+    return plan.dataset(name, {name: (tasks, set())}, place)
 
 
 def raw_cube(
@@ -117,63 +173,62 @@ def raw_cube(
     own = uncut(read.grid.shape) if recipe.how == "clearest" else cuts
     plan = _Plan(read, _by_frame(read, scenes), own)
     at = {scene.id: i for i, scene in enumerate(scenes)}
-    name, place, needs = _fresh("frame"), PixelPlace(), set[str]()
+    name, place, graph = _fresh("frame"), FramePlace(), raw.dask
+    chunk_of = [(n, row) for n, size in enumerate(raw.chunks[0]) for row in range(size)]
+    _, beside, down, across = map(range, raw.numblocks)
     tasks: dict[_Keys, Any] = {}
-    layers: dict[str, tuple[Any, set[str]]] = {}
     for t, members in plan.with_scenes:
-        part = _rows(raw, [at[scene.id] for scene in members])
-        make = partial(_stacked, scenes=members, recipe=recipe, place=place)
-        down, across, *blocks = (range(n) for n in part.numblocks)
+        chunks, rows_in = zip(*(chunk_of[at[scene.id]] for scene in members), strict=True)
+        make = partial(_stacked, scenes=members, rows_in=rows_in, recipe=recipe)
         for i, j, window in plan.windows:
-            rows, columns = blocks if own != cuts else ((i,), (j,))
+            rows, columns = (down, across) if own != cuts else ((i,), (j,))
             tables = [
-                [[[[(part.name, n, a, k, m) for a in across] for n in down], cuts[0][k], cuts[1][m]] for m in columns]
+                [[[[(raw.name, n, a, k, m) for a in beside] for n in chunks], cuts[0][k], cuts[1][m]] for m in columns]
                 for k in rows
             ]
-            tasks[name, t, i, j] = (make, tables, t, window)
-        graph = part.dask
-        layers.update({key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()})
-        needs.add(part.name)
-    layers[name] = tasks, needs
-    cube = plan.dataset(name, layers)
-    cube.encoding[PLACE] = place
-    return cube
+            tasks[name, t, i, j] = (partial(make, block=BlockPlace(place, t, window)), tables)
+    layers = {key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()}
+    return plan.dataset(name, layers | {name: (tasks, {raw.name})}, place)
 
 
-def _rows(raw: da.Array, rows: list[int]) -> da.Array:
-    """Take some scenes out of a table."""
-    first, last = rows[0], rows[-1] + 1
-    taken: da.Array = raw[first:last] if rows == list(range(first, last)) else raw[rows]
-    return taken
-
-
-def _fetched(fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameRecipe) -> FramePixels:
-    return make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
+def _fetched(
+    fetch: Fetch,
+    scenes: tuple[Scene, ...],
+    grid: Grid,
+    recipe: FrameRecipe,
+    block: BlockPlace,
+) -> FramePixels:
+    return block.kept(
+        make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
+    )
 
 
 def _stacked(
     tables: list[list[list[Any]]],
-    t: int,
-    window: Window,
     *,
     scenes: tuple[Scene, ...],
+    rows_in: tuple[int, ...],
     recipe: FrameRecipe,
-    place: PixelPlace,
+    block: BlockPlace,
 ) -> FramePixels:
-    parts = [[_layers(table, (height, width)) for table, height, width in row] for row in tables]
+    parts = [[_layers(table, rows_in, (height, width)) for table, height, width in row] for row in tables]
     layers = tuple(
         tuple(RawLayer.joined([[part[n][a] for part in row] for row in parts]) for a in range(len(parts[0][0][n])))
         for n in range(len(scenes))
     )
-    present, into = present_in(scenes, recipe), place.frame(t, window)
-    return make_frame(RawLayers(layers), scenes, recipe, present=present, into=into)
+    present = present_in(scenes, recipe)
+    return block.kept(make_frame(RawLayers(layers), scenes, recipe, present=present, into=block.pixels))
 
 
-def _layers(table: list[list[npt.NDArray[np.object_]]], shape: tuple[int, int]) -> list[list[RawLayer]]:
-    """Return the layers of a block of the grid, scene by scene."""
+def _layers(
+    table: list[list[npt.NDArray[np.object_]]], rows_in: tuple[int, ...], shape: tuple[int, int]
+) -> list[list[RawLayer]]:
+    """Return the layers of a block of the grid, scene by scene; each is a row in its chunks of the table."""
     nothing = RawLayer.filled(np.float32(np.nan), shape)
-    rows = np.concatenate([np.concatenate(row, axis=1) for row in table])[:, :, 0, 0]
-    return [[one if isinstance(one, RawLayer) else nothing for one in row] for row in rows]
+    return [
+        [one if isinstance(one, RawLayer) else nothing for chunk in chunks for one in chunk[row, :, 0, 0]]
+        for row, chunks in zip(rows_in, table, strict=True)
+    ]
 
 
 def _fresh(name: str) -> str:
@@ -250,7 +305,7 @@ class _Plan:
             for j, left in enumerate(lefts)
         ]
 
-    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
+    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]], place: FramePlace) -> xr.Dataset:
         """Join the tasks of all frames and blocks, keyed (frame_key, t, i, j), into one labelled, lazy cube."""
         import dask.array as da
         from dask.highlevelgraph import HighLevelGraph
@@ -269,9 +324,12 @@ class _Plan:
             **dict.fromkeys(("used", "lost"), (tuple(len(members) for _, members in self.with_scenes),)),
         }
         types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64, "lost": np.bool_}
-        return _labelled(
-            self.read, self.frames, {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
-        )
+        arrays = {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
+        keys = [[(frame_key, t, i, j) for i, j, _ in self.windows] for t, _ in self.with_scenes]
+        without = [t for t, members in enumerate(self.frames) if not members]
+        cube = _labelled(self.read, self.frames, arrays)
+        cube.encoding[FRAMES] = FrameTasks(graph, keys, names, arrays["pixels"].shape, without, place)
+        return cube
 
     def _parts(self, frame_key: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:
         """Return the tasks that take pixels, counts and the use of scenes out of what the frames' tasks return."""

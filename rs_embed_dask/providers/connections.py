@@ -50,8 +50,8 @@ class _BoundedStream(io.RawIOBase):
         left_s = time_left_s()
         if left_s <= 0:
             raise TimeoutError
-        if self._silence_s is not None:
-            self._sock.settimeout(min(self._silence_s, left_s))
+        if self._silence_s is not None and left_s < self._silence_s:
+            self._sock.settimeout(left_s)
         return cast("int | None", self._raw.readinto(buffer))
 
     def close(self) -> None:

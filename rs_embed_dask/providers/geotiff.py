@@ -7,7 +7,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.scratch import scratch
+from rs_embed_dask.providers.deflated import unpacked
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
 from rs_embed_dask.providers.heads import HeadFolder
 from rs_embed_dask.providers.http import Access, read_range, split_link, worthwhile_gap
@@ -138,10 +139,15 @@ class GeoTiff:
         whole = self.layout.offsets.shape[0] == 1
         decoded = []
         for plane in planes:
-            body, places = _body(spans[plane], pieces)
-            head = excerpt_head(self.layout, blocks, band=plane, places=places)
-            indexes = (None if whole else plane + 1) if band is None else band
-            decoded.append(self._decoded([head, *body], indexes, window))
+            data = [cut(pieces, *span[2:]) for span in spans[plane]]
+            picked = band - 1 if band is not None and whole else None
+            numbers = unpacked(self.layout, spans[plane], data, rows=rows, columns=columns, band=picked)
+            if numbers is None:
+                body, places = _body(spans[plane], pieces)
+                head = excerpt_head(self.layout, blocks, band=plane, places=places)
+                indexes = (None if whole else plane + 1) if band is None else band
+                numbers = self._decoded([head, *body], indexes, window)
+            decoded.append(numbers)
         return np.concatenate(decoded) if len(decoded) > 1 else decoded[0]
 
     def tiles(
@@ -354,14 +360,24 @@ def _placed(data: bytes) -> _Placed | None:
         return crs, source.transform, source.nodata, source.count, alpha
 
 
+def _placed_in_turn(data: bytes) -> _Placed | None:
+    """Return the same, from one thread for all: each that asks GDAL for a reference system opens their database."""
+    return _ground_thread().submit(_placed, data).result()
+
+
 # the bands of a scene, and its dates, have the same
-_placed_again = functools.lru_cache(maxsize=256)(_placed)
+_placed_again = functools.lru_cache(maxsize=256)(_placed_in_turn)
+
+
+@functools.cache
+def _ground_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="rs-ground")
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:
     """Return a file, with what only GDAL understands of it: coordinate system, transform and missing value."""
     data = specimen(layout) if layout.placed else b""
-    placed = None if not data else _placed_again(data) if len(data) < _USUAL_BYTES else _placed(data)
+    placed = None if not data else _placed_again(data) if len(data) < _USUAL_BYTES else _placed_in_turn(data)
     if placed is not None:
         crs, transform, nodata, bands, alpha = placed
         return GeoTiff(href, crs, transform, nodata, bands, layout, head, alpha)

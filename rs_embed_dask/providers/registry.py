@@ -28,7 +28,7 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
 from rs_embed_dask.imagery.still import as_held, in_every_frame
-from rs_embed_dask.providers.assemble import PLACE, PixelPlace, computed_cube
+from rs_embed_dask.providers.assemble import FRAMES, computed_cube
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
 
@@ -169,6 +169,7 @@ def _block_pixels(read: Read, source: Source, resolution_m: float) -> float:
     return blocks * px * px
 
 
+_PARTS: Final = ("pixels", "n_obs", "used", "days", "lost")
 _THREADS: Final = 8
 _FEW_TASKS: Final = 6
 _STATUS: Final = re.compile(
@@ -215,47 +216,46 @@ def _cubes(
     lazy: Sequence[xr.Dataset | ProviderError], reads: Sequence[Read], threads: int
 ) -> list[Cube | ProviderError]:
     """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
-    done: dict[tuple[int, str], Any] = {}
+    parts: dict[int, dict[str, Any]] = {}
     for grid in dict.fromkeys(read.grid for read in reads):
-        keys = [
-            (number, name)
+        there = {
+            number: one
             for number, one in enumerate(lazy)
             if not isinstance(one, ProviderError) and reads[number].grid == grid
-            for name in ("pixels", "n_obs", "used", "days", "lost")
-            if name in one
-        ]
-        arrays = [lazy[number][name].data for number, name in keys]  # type: ignore[index]
-        places = [lazy[number].encoding.get(PLACE) if name == "pixels" else None for number, name in keys]  # type: ignore[union-attr]
-        done |= zip(keys, _computed(arrays, places, threads), strict=True) if keys else {}
+        }
+        parts |= zip(there, _computed(list(there.values()), threads), strict=True)
     return [
-        one
-        if isinstance(one, ProviderError)
-        else computed_cube(one, read, {n: part for (k, n), part in done.items() if k == i})
-        for i, (one, read) in enumerate(zip(lazy, reads, strict=True))
+        one if isinstance(one, ProviderError) else computed_cube(one, read, parts[number])
+        for number, (one, read) in enumerate(zip(lazy, reads, strict=True))
     ]
 
 
-def _computed(parts: list[Any], places: list[PixelPlace | None], threads: int) -> list[Any]:
-    """Compute arrays together, each block into its place; a few tasks as they are: to start threads would cost more."""
-    import dask.array as da
-    import numpy as np
-    from dask import local
+def _computed(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
+    """Compute the arrays of cubes together: of those that are made of frames, the frames, each in its place."""
+    made = [tasks if (tasks := cube.encoding.get(FRAMES)) and tasks.fit(cube) else None for cube in cubes]
+    own = [tasks for tasks in made if tasks]
+    others = [cube for cube, tasks in zip(cubes, made, strict=True) if not tasks]
+    for tasks in own:
+        tasks.begin()
+    graph = {key: task for tasks in own for key, task in tasks.graph.items()}
+    frames = iter(_run(graph, [tasks.keys for tasks in own], threads) if own else ())
+    arrays = iter(_arrays(others, threads) if others else ())
+    return [tasks.end(next(frames)) if tasks else next(arrays) for tasks in made]
+
+
+def _run(graph: Mapping[Any, Any], keys: list[Any], threads: int) -> Any:
+    """Run tasks; a few in this thread: to start others would cost more."""
+    from dask import local, threaded
+
+    return local.get_sync(graph, keys) if len(graph) <= _FEW_TASKS else threaded.get(graph, keys, num_workers=threads)
+
+
+def _arrays(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
+    """Compute arrays of other kinds, which are held by whoever made them, or are Dask's."""
     from dask.base import compute
 
-    graph = {key: task for part in parts if hasattr(part, "dask") for key, task in part.dask.items()}
-    if not all(isinstance(part, da.Array) for part in parts):
-        return list(compute(*parts, scheduler="threads", num_workers=threads))
-    if len(graph) > _FEW_TASKS:
-        whole = [np.empty(part.shape, part.dtype) for part in parts]
-        for array, place in zip(whole, places, strict=True):
-            if place is not None:
-                place.pixels = array
-        targets: list[Any] = [place or array for array, place in zip(whole, places, strict=True)]
-        da.store(parts, targets, lock=False, scheduler="threads", num_workers=threads)
-        return whole
-    results = local.get_sync(graph, [part.__dask_keys__() for part in parts])
-    finals = (part.__dask_postcompute__() for part in parts)
-    return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
+    parts = [{part: cube[part].data for part in _PARTS if part in cube} for cube in cubes]
+    return list(compute(parts, scheduler="threads", num_workers=threads)[0])
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:

@@ -191,7 +191,7 @@ def _times_read(cut: Cut, first: float, step: float) -> float:
 
 # stackstac wants an EPSG code to place items; they are placed already, and the reader gets the true one
 STAND_IN: Final = 3857
-TASKS_PER_THREAD: Final = 4
+LEAST_ROUNDS: Final = 3
 _BUILDING: Final = threading.Lock()
 
 
@@ -218,7 +218,6 @@ def stack_items(
         nothing: da.Array = da.full((*shape, *blocks), None, dtype=object, chunks=(-1, -1, 1, 1))
         return nothing
     names = [str(n) for n in range(len(layers))]
-    together = min(max(1, len(items) * len(layers) // (TASKS_PER_THREAD * threads)), len(layers))
     with _BUILDING, warnings.catch_warnings():
         # affine 3 announces that `*` will go; stackstac 0.5.1 uses it
         warnings.filterwarnings("ignore", message="Use `@` matmul", category=PendingDeprecationWarning)
@@ -229,7 +228,7 @@ def stack_items(
             bounds=(0, 0, *blocks[::-1]),
             resolution=1,
             snap_bounds=False,
-            chunksize=(1, together, 1, 1),
+            chunksize=(1, _at_a_time(*shape, threads), 1, 1),
             dtype=np.dtype(object),
             fill_value=0,  # stands where a layer is not there
             rescale=False,
@@ -244,6 +243,20 @@ def stack_items(
         lazy = lazy.assign_coords(time=lazy["id"].values).reindex(time=[i["id"] for i in plain], band=names)
     table: da.Array = lazy.data
     return table
+
+
+def _at_a_time(n_items: int, n_layers: int, threads: int) -> int:
+    """Return how many layers of an item one task reads: the busiest thread has the fewest files, in the fewest tasks.
+
+    Threads take turns at least three times, so that one with slow files leaves the next ones to others.
+    """
+
+    def cost(layers: int) -> tuple[int, int]:
+        tasks = n_items * math.ceil(n_layers / layers)
+        return math.ceil(tasks / threads) * layers, tasks
+
+    most = n_items * n_layers // (LEAST_ROUNDS * threads)
+    return min(range(1, max(1, min(most, n_layers)) + 1), key=cost)
 
 
 @functools.cache
