@@ -31,8 +31,6 @@ TYPES: Final = {
 NONE, DIFFERENCES, FLOATS = 1, 2, 3
 LARGEST: Final = 2**22
 """Bytes of a block: as many are unpacked at a time as there are requests in flight."""
-SUMMING: Final = 0.35
-"""How long it takes to add up the differences of pixels over how long it takes to unpack them."""
 
 Span = tuple[int, int]
 
@@ -47,24 +45,25 @@ class _Part:
 
     @classmethod
     def of(cls, block: Block, layout: TiffLayout, rows: Span, columns: Span) -> _Part:
-        sides = (
-            (rows, block[0] * layout.block_height, layout.block_height),
-            (
-                columns,
-                block[1] * layout.block_width,
-                layout.block_width,
-            ),
-        )
-        (down, above), (across, before) = (
-            ((max(span[0] - begin, 0), min(span[1] - begin, size)), max(begin - span[0], 0))
-            for span, begin, size in sides
-        )
-        place = slice(above, above + down[1] - down[0]), slice(before, before + across[1] - across[0])
-        return cls(down, across, place)
+        down, into_rows = _overlap(rows, block[0], layout.block_height)
+        across, into_columns = _overlap(columns, block[1], layout.block_width)
+        return cls(down, across, (into_rows, into_columns))
+
+
+def _overlap(span: Span, index: int, size: int) -> tuple[Span, slice]:
+    """Return which pixels of a block lie in a span along one axis, and their place in the span."""
+    begin = index * size
+    first, last = max(span[0], begin), min(span[1], begin + size)
+    return (first - begin, last - begin), slice(first - span[0], last - span[0])
 
 
 def unpacked(
-    layout: TiffLayout, blocks: Sequence[Block], data: Sequence[bytes], *, rows: Span, columns: Span, band: int | None
+    layout: TiffLayout,
+    blocks: Sequence[tuple[Block, memoryview]],
+    *,
+    rows: Span,
+    columns: Span,
+    band: int | None,
 ) -> npt.NDArray[Any] | None:
     """Return the numbers of a window (B, H, W) of the blocks of a plane: of one of its bands (from 0), or of all.
 
@@ -73,14 +72,15 @@ def unpacked(
     kind, under = _kind(layout), layout.under(rows, columns)
     if kind is None or len(blocks) < under.rows * under.columns:  # blocks that are left out are nodata or 0
         return None
-    parts = [_Part.of(block, layout, rows, columns) for block in blocks]
-    if sum(part.rows[1] + SUMMING * (part.rows[1] - part.rows[0]) for part in parts) > len(parts) * layout.block_height:
+    parts = [_Part.of(block, layout, rows, columns) for block, _ in blocks]
+    # adding up differences and moving pixels takes at most as long as unpacking them
+    if sum(2 * part.rows[1] - part.rows[0] for part in parts) > len(parts) * layout.block_height:
         return None
     samples = layout.directory.number(SAMPLES, 1) if layout.offsets.shape[0] == 1 else 1
     bands = slice(None) if band is None else slice(band, band + 1)
     shape = len(range(samples)[bands]), rows[1] - rows[0], columns[1] - columns[0]
     numbers = scratch(shape, kind)
-    for part, body in zip(parts, data, strict=True):
+    for part, (_, body) in zip(parts, blocks, strict=True):
         lines, size = part.rows[1], layout.block_width * samples * kind.itemsize
         try:
             stream = zlib.decompressobj().decompress(body, lines * size)
@@ -115,7 +115,7 @@ def _kind(layout: TiffLayout) -> np.dtype[Any] | None:
 
 
 def _restored(stored: npt.NDArray[np.uint8], layout: TiffLayout, kind: np.dtype[Any], samples: int) -> npt.NDArray[Any]:
-    """Return the pixels (H, W, B) of rows of bytes, of which a predictor has left what is not foreseen."""
+    """Return the pixels (H, W, B) of rows of bytes, in which a predictor has left only what differs from it."""
     predictor, order = layout.directory.number(PREDICTOR, NONE), layout.directory.order
     shape = len(stored), layout.block_width, samples
     if predictor == FLOATS:  # differences of bytes, the most significant ones of a row first

@@ -139,9 +139,9 @@ class GeoTiff:
         whole = self.layout.offsets.shape[0] == 1
         decoded = []
         for plane in planes:
-            data = [cut(pieces, *span[2:]) for span in spans[plane]]
+            own = [(span, view(pieces, *span[2:])) for span in spans[plane]]
             picked = band - 1 if band is not None and whole else None
-            numbers = unpacked(self.layout, spans[plane], data, rows=rows, columns=columns, band=picked)
+            numbers = unpacked(self.layout, own, rows=rows, columns=columns, band=picked)
             if numbers is None:
                 body, places = _body(spans[plane], pieces)
                 head = excerpt_head(self.layout, blocks, band=plane, places=places)
@@ -169,7 +169,7 @@ class GeoTiff:
         """Fetch tiles; a piece each."""
         spans = [(tile.offset, tile.length) for tile in tiles]
         pieces, size = self._pieces(spans, replace(access, cache=None)), self.head[0].size
-        return [Piece(offset, cut(pieces, offset, length), size) for offset, length in spans]
+        return [Piece(offset, bytes(view(pieces, offset, length)), size) for offset, length in spans]
 
     def corners(self, tile: TiffTile, crs: str) -> tuple[Coordinates, Coordinates]:
         """Return x and y of the corners of a tile, in any system."""
@@ -409,10 +409,10 @@ def _holding(pieces: Iterable[Piece], offset: int, length: int) -> Piece:
     return next(piece for piece in pieces if piece.start <= offset and offset + length <= piece.stop)
 
 
-def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
-    """Return bytes of a file from the piece that holds them."""
+def view(pieces: Iterable[Piece], offset: int, length: int) -> memoryview:
+    """Return bytes of a file, as they lie in the piece that holds them."""
     piece = _holding(pieces, offset, length)
-    return piece.data[offset - piece.start : offset - piece.start + length]
+    return memoryview(piece.data)[offset - piece.start : offset - piece.start + length]
 
 
 def label(href: str) -> str:

@@ -251,11 +251,27 @@ def _run(graph: Mapping[Any, Any], keys: list[Any], threads: int) -> Any:
 
 
 def _arrays(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
-    """Compute arrays of other kinds, which are held by whoever made them, or are Dask's."""
+    """Compute arrays that are made of other things than frames, each block in its place."""
+    names = [[name for name in _PARTS if name in cube] for cube in cubes]
+    values = iter(_values([cube[name].data for cube, own in zip(cubes, names, strict=True) for name in own], threads))
+    return [{name: next(values) for name in own} for own in names]
+
+
+def _values(arrays: list[Any], threads: int) -> list[Any]:
+    import dask.array as da
+    import numpy as np
     from dask.base import compute
 
-    parts = [{part: cube[part].data for part in _PARTS if part in cube} for cube in cubes]
-    return list(compute(parts, scheduler="threads", num_workers=threads)[0])
+    if not all(isinstance(array, da.Array) for array in arrays):
+        return list(compute(*arrays, scheduler="threads", num_workers=threads))
+    graph = {key: task for array in arrays for key, task in array.dask.items()}
+    if len(graph) > _FEW_TASKS:
+        whole = [np.empty(array.shape, array.dtype) for array in arrays]
+        da.store(arrays, whole, lock=False, scheduler="threads", num_workers=threads)
+        return whole
+    results = _run(graph, [array.__dask_keys__() for array in arrays], threads)
+    finals = (array.__dask_postcompute__() for array in arrays)
+    return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:

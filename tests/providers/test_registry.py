@@ -31,6 +31,7 @@ from rs_embed_dask.providers import (
     register_provider,
     registry,
 )
+from rs_embed_dask.providers.synthetic.provider import Synthetic
 from rs_embed_dask.specs.fetch import FetchSpec
 
 GRID = Grid("EPSG:32631", (10, 0, 600_000, 0, -10, 5_700_000), (4, 5))
@@ -183,6 +184,44 @@ def test_the_plainest_cube_loads():
         np.testing.assert_array_equal(found.values, pixels)
         assert found.scenes == ("a",)
         assert [day.day for day in found.dates[0]] == [3, 8]
+
+
+class Brighter(Synthetic):
+    """A provider that changes what another has made."""
+
+    def cube(self, read):
+        made = super().cube(read)
+        return made.assign(pixels=made["pixels"] + np.float32(1), n_obs=made["n_obs"] * np.uint16(2))
+
+
+FRAMES = JUNE, Span("2022-07-01", "2022-07-02"), Span("2022-07-10", "2022-07-20")
+
+
+@pytest.mark.parametrize("frames", [FRAMES[:1], FRAMES], ids=["one", "several"])
+def test_frames_are_computed_in_their_places_as_the_lazy_cube_is(frames):
+    read = Read(GRID, "s2", ("red", "nir"), frames)
+    cube, lazy = load(Synthetic(), read), Synthetic().cube(read).compute()
+    np.testing.assert_array_equal(cube.values, lazy["pixels"].values)
+    np.testing.assert_array_equal(cube.n_obs, lazy["n_obs"].values)
+    assert cube.scenes == tuple(lazy["scene"].values[lazy["used"].values > 0])
+    if len(frames) > 1:
+        assert np.isnan(cube.values[1]).all()  # no scene falls into it
+        assert not cube.n_obs[1].any()
+        assert cube.n_obs[2:].any()
+
+
+def test_what_a_provider_changes_of_anothers_cube_is_read_as_changed():
+    read = Read(GRID, "s2", ("red", "nir"), FRAMES)
+    plain, changed = load(Synthetic(), read), load(Brighter(), read)
+    np.testing.assert_array_equal(changed.values, plain.values + 1)
+    np.testing.assert_array_equal(changed.n_obs, plain.n_obs * 2)
+
+
+def test_a_cube_that_travels_is_computed_where_it_arrives():
+    read = Read(GRID, "s2", ("red", "nir"), FRAMES)
+    arrived = pickle.loads(pickle.dumps(Synthetic().cube(read)))
+    assert arrived.encoding["frames"] is None
+    np.testing.assert_array_equal(load(Archive(cube=arrived), read).values, load(Synthetic(), read).values)
 
 
 def test_an_estimate_grows_with_what_is_read():

@@ -9,7 +9,7 @@ import pytest
 
 from rs_embed_dask.imagery.grid import Grid
 from rs_embed_dask.providers.stac.items import Asset
-from rs_embed_dask.providers.stac.read import ReadAmplificationWarning, chunks_for
+from rs_embed_dask.providers.stac.read import ReadAmplificationWarning, at_a_time, chunks_for
 
 FINE = Asset("a.tif", crs="EPSG:32631", origin=(600_000.0, 5_700_000.0), pixel=(10.0, 10.0))
 COARSE = Asset("b.tif", crs="EPSG:32631", origin=(600_000.0, 5_700_000.0), pixel=(60.0, 60.0))
@@ -53,3 +53,18 @@ def test_r27_chunks_across_blocks_say_how_often_each_is_read():
 def test_r27_other_projections_are_cut_evenly():
     assert chunks_for(grid(3000, 2000), [ELSEWHERE], block_px=512) == ((1024, 1024, 952), (2000,))
     assert chunks_for(grid(3000, 2000), [], block_px=512, chunk_px=1500) == ((1500, 1500), (1500, 500))
+
+
+@pytest.mark.parametrize(
+    ("items", "layers", "threads", "expected"),
+    [
+        (12, 12, 16, 3),  # 48 tasks in 3 turns, 9 files for each thread; with 2 it is 72 in 5, and 10 files
+        (12, 10, 16, 2),  # 60 tasks in 4 turns, 8 files, as with 120 tasks
+        (100, 12, 16, 3),
+        (100, 12, 1, 12),  # all threads have the same files, in the fewest tasks
+        (1, 12, 16, 1),  # fewer files than threads take in three turns
+        (1, 1, 16, 1),
+    ],
+)
+def test_tasks_are_few_and_keep_all_threads_busy(items, layers, threads, expected):
+    assert at_a_time(items, layers, threads=threads) == expected

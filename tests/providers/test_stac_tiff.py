@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -231,3 +233,26 @@ def test_a_file_in_memory_goes_back_to_where_it_came_from(tmp_path, monkeypatch)
     with pytest.raises(rasterio.errors.RasterioError):
         excerpt.decode([b"no TIFF"], [1], Window(0, 0, 1, 1))
     assert [each.qsize() for each in queues] == sizes
+
+
+def test_one_thread_asks_gdal_where_files_lie(tmp_path, monkeypatch):
+    """Each thread that asks for a reference system opens the database of all, which takes longer than an answer."""
+    asking, placed = [], geotiff._placed
+
+    def told(data):
+        asking.append(threading.current_thread().name)
+        return placed(data)
+
+    monkeypatch.setattr(geotiff, "_placed", told)
+    geotiff._placed_again.cache_clear()
+    forget_heads()
+    paths = [str(tmp_path / f"{n}.tif") for n in range(6)]
+    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 1, "dtype": "uint8", "crs": "EPSG:32631"}
+    for n, path in enumerate(paths):
+        with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 10 * (n // 2), 0, -10, 0), **profile) as file:
+            file.write(np.full((1, 20, 20), n + 1, np.uint8))
+    with ThreadPoolExecutor(3) as threads:
+        files = list(threads.map(lambda path: open_geotiff(path, access=Access()), paths))
+    assert [file.transform.c for file in files] == [0, 0, 10, 10, 20, 20]
+    assert {file.crs for file in files} == {"EPSG:32631"}
+    assert set(asking) == {"rs-ground_0"}

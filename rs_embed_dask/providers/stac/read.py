@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from rasterio.windows import Window
 
-__all__ = ["AssetReader", "chunks_for", "labelled", "link_to", "stack_items"]
+__all__ = ["AssetReader", "at_a_time", "chunks_for", "labelled", "link_to", "stack_items"]
 
 URL_INDEX: Final = "&index="
 OF_ITEM: Final = " of item "
@@ -228,7 +228,7 @@ def stack_items(
             bounds=(0, 0, *blocks[::-1]),
             resolution=1,
             snap_bounds=False,
-            chunksize=(1, _at_a_time(*shape, threads), 1, 1),
+            chunksize=(1, at_a_time(*shape, threads=threads), 1, 1),
             dtype=np.dtype(object),
             fill_value=0,  # stands where a layer is not there
             rescale=False,
@@ -245,10 +245,11 @@ def stack_items(
     return table
 
 
-def _at_a_time(n_items: int, n_layers: int, threads: int) -> int:
-    """Return how many layers of an item one task reads: the busiest thread has the fewest files, in the fewest tasks.
+def at_a_time(n_items: int, n_layers: int, *, threads: int) -> int:
+    """Return how many layers of an item one task reads: so many that the busiest thread has the fewest files.
 
-    Threads take turns at least three times, so that one with slow files leaves the next ones to others.
+    Of several such numbers it is that of the fewest tasks, but all threads take at least three, where there are as many
+    files: one with slow files then leaves the next ones to others.
     """
 
     def cost(layers: int) -> tuple[int, int]:
