@@ -44,7 +44,7 @@ class _Part:
     place: tuple[slice, slice]
 
     @classmethod
-    def of(cls, block: Block, layout: TiffLayout, rows: Span, columns: Span) -> _Part:
+    def of(cls, block: Block, layout: TiffLayout, *, rows: Span, columns: Span) -> _Part:
         down, into_rows = _overlap(rows, block[0], layout.block_height)
         across, into_columns = _overlap(columns, block[1], layout.block_width)
         return cls(down, across, (into_rows, into_columns))
@@ -72,7 +72,7 @@ def unpacked(
     kind, under = _kind(layout), layout.under(rows, columns)
     if kind is None or len(blocks) < under.rows * under.columns:  # blocks that are left out are nodata or 0
         return None
-    parts = [_Part.of(block, layout, rows, columns) for block, _ in blocks]
+    parts = [_Part.of(block, layout, rows=rows, columns=columns) for block, _ in blocks]
     # adding up differences and moving pixels takes at most as long as unpacking them
     if sum(2 * part.rows[1] - part.rows[0] for part in parts) > len(parts) * layout.block_height:
         return None
