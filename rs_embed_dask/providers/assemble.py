@@ -7,7 +7,7 @@ follows is the same for all (`recipe`).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -70,82 +70,80 @@ _BLOCK_PX: Final = 1024
 _Keys = tuple[Any, ...]
 
 
-class FramePlace:
-    """Where the frames of a cube arise in the process that builds the cube, if that computes it too."""
-
-    def __init__(self) -> None:
-        self.pixels: npt.NDArray[np.float32] | None = None
-        self.n_obs: npt.NDArray[np.uint16] | None = None
-
-    def __reduce__(self) -> tuple[type[FramePlace], tuple[()]]:
-        return FramePlace, ()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class BlockPlace:
-    """The part of it that belongs to a block of a frame."""
+    """Where a block of a frame belongs in the arrays of its cube: pixels (B, H, W) and counts (H, W)."""
 
-    cube: FramePlace
-    t: int
-    window: Window
+    pixels: npt.NDArray[np.float32]
+    n_obs: npt.NDArray[np.uint16]
 
-    @property
-    def pixels(self) -> npt.NDArray[np.float32] | None:
-        """The place of the block's pixels (B, H, W), if there is one."""
-        return None if self.cube.pixels is None else self.cube.pixels[self.t, :, *self._slices]
+    def filled(self, frame: FramePixels) -> FramePixels:
+        """Return a block as it lies in its place."""
+        if not np.may_share_memory(self.pixels, frame.values):
+            self.pixels[:] = frame.values
+        self.n_obs[:] = frame.n_obs
+        return replace(frame, values=self.pixels, n_obs=self.n_obs)
 
-    def kept(self, frame: FramePixels) -> FramePixels:
-        """Return the block as it lies in its place, if there is one."""
-        values = self.pixels
-        if values is None or self.cube.n_obs is None:
-            return frame
-        n_obs = self.cube.n_obs[self.t, *self._slices]
-        if not np.may_share_memory(values, frame.values):
-            values[:] = frame.values
-        n_obs[:] = frame.n_obs
-        return replace(frame, values=values, n_obs=n_obs)
 
-    @property
-    def _slices(self) -> tuple[slice, slice]:
-        height, width = self.window.shape
-        return slice(self.window.row, self.window.row + height), slice(self.window.col, self.window.col + width)
+@dataclass(frozen=True, eq=False)
+class BegunFrames:
+    """The frames of a cube, to be computed in the cube's arrays; `keys` are those of the blocks of each frame."""
+
+    graph: dict[Any, Any]
+    keys: list[list[_Keys]]
+    pixels: npt.NDArray[np.float32]
+    n_obs: npt.NDArray[np.uint16]
+
+    def arrays(self, frames: Sequence[list[FramePixels]]) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of the cube once all blocks are computed."""
+        used, lost = (np.concatenate([merge(blocks) for blocks in frames]) for merge in (_used, _lost))
+        return {"pixels": self.pixels, "n_obs": self.n_obs, "used": used, "lost": lost}
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTasks:
-    """The tasks that a lazy cube is made of, for the process that builds the cube and computes it too.
+    """The tasks that the arrays of a lazy cube are made of, for the process that built it and computes it too.
 
-    `keys` are those of the blocks of each frame that has scenes, `names` those of the arrays that are made of them.
+    `tasks` are those of the blocks of frames, `names` those of the arrays. Another process takes the arrays: there,
+    this is None.
     """
 
     graph: HighLevelGraph
-    keys: list[list[_Keys]]
-    names: dict[str, str]
-    shape: tuple[int, int, int, int]
-    without_scenes: list[int]
-    place: FramePlace
+    tasks: Mapping[_Keys, Any]
+    names: Mapping[str, str]
+    plan: _Plan
 
     def fit(self, cube: xr.Dataset) -> bool:
-        """Tell whether a cube is as it was made: a provider may have changed it since."""
-        return all(getattr(cube[part].data, "name", None) == name for part, name in self.names.items())
+        """Tell whether a cube is as it was built: a provider may have changed it, or computed it already."""
+        arrays = {str(name): variable.data for name, variable in cube.data_vars.items()}
+        return arrays.keys() == self.names.keys() and all(
+            getattr(array, "dask", None) is self.graph and array.name == self.names[name]
+            for name, array in arrays.items()
+        )
 
-    def begin(self) -> None:
-        """Let frames arise in the arrays of the cube."""
-        t, _, height, width = self.shape
-        self.place.pixels, self.place.n_obs = np.empty(self.shape, np.float32), np.empty((t, height, width), np.uint16)
-        self.place.pixels[self.without_scenes], self.place.n_obs[self.without_scenes] = np.nan, 0
-
-    def end(self, frames: Sequence[list[FramePixels]]) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays of the cube, of whose frames all tasks have ended."""
-        pixels, n_obs = self.place.pixels, self.place.n_obs
-        assert pixels is not None
-        assert n_obs is not None
-        self.place.pixels = self.place.n_obs = None
-        used, lost = (np.concatenate([merge(blocks) for blocks in frames]) for merge in (_used, _lost))
-        return {"pixels": pixels, "n_obs": n_obs, "used": used, "lost": lost}
+    def begun(self) -> BegunFrames:
+        """Return the frames with the arrays that they fill, which are nobody else's."""
+        plan, graph = self.plan, dict(self.graph)
+        t, (height, width) = len(plan.frames), plan.read.grid.shape
+        pixels, n_obs = (
+            np.empty((t, len(plan.read.bands), height, width), np.float32),
+            np.zeros((t, height, width), "u2"),
+        )
+        pixels[[t for t, members in enumerate(plan.frames) if not members]] = np.nan
+        places = {
+            (i, j): (slice(at.row, at.row + at.height), slice(at.col, at.col + at.width)) for i, j, at in plan.windows
+        }
+        for (name, t, i, j), (make, *given) in self.tasks.items():
+            rows, columns = places[i, j]
+            graph[name, t, i, j] = (
+                partial(make, place=BlockPlace(pixels[t, :, rows, columns], n_obs[t, rows, columns])),
+                *given,
+            )
+        keys = [[key for key in self.tasks if key[1] == t] for t, _ in plan.with_scenes]
+        return BegunFrames(graph, keys, pixels, n_obs)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()  # another process did not build the cube
+        return type(None), ()
 
 
 def lazy_cube(
@@ -154,13 +152,12 @@ def lazy_cube(
     """Build the lazy cube of a read, one task per frame and block."""
     recipe = recipe_for(read, source)
     plan = _Plan(read, _by_frame(read, scenes), _cuts(read.grid.shape, recipe, block_px))
-    name, place = _fresh("frame"), FramePlace()
+    name = _fresh("frame")
     tasks: dict[_Keys, Any] = {}
     for t, members in plan.with_scenes:
         for i, j, window in plan.windows:
-            grid, block = read.grid.crop(window), BlockPlace(place, t, window)
-            tasks[name, t, i, j] = (partial(_fetched, fetch, members, grid, recipe, block),)
-    return plan.dataset(name, {name: (tasks, set())}, place)
+            tasks[name, t, i, j] = (partial(_fetched, fetch, members, read.grid.crop(window), recipe),)
+    return plan.dataset(name, {name: (tasks, set())})
 
 
 def raw_cube(
@@ -173,22 +170,22 @@ def raw_cube(
     own = uncut(read.grid.shape) if recipe.how == "clearest" else cuts
     plan = _Plan(read, _by_frame(read, scenes), own)
     at = {scene.id: i for i, scene in enumerate(scenes)}
-    name, place, graph = _fresh("frame"), FramePlace(), raw.dask
+    name, graph = _fresh("frame"), raw.dask
     chunk_of = [(n, row) for n, size in enumerate(raw.chunks[0]) for row in range(size)]
     _, beside, down, across = map(range, raw.numblocks)
     tasks: dict[_Keys, Any] = {}
     for t, members in plan.with_scenes:
         chunks, rows_in = zip(*(chunk_of[at[scene.id]] for scene in members), strict=True)
         make = partial(_stacked, scenes=members, rows_in=rows_in, recipe=recipe)
-        for i, j, window in plan.windows:
+        for i, j, _ in plan.windows:
             rows, columns = (down, across) if own != cuts else ((i,), (j,))
             tables = [
                 [[[[(raw.name, n, a, k, m) for a in beside] for n in chunks], cuts[0][k], cuts[1][m]] for m in columns]
                 for k in rows
             ]
-            tasks[name, t, i, j] = (partial(make, block=BlockPlace(place, t, window)), tables)
+            tasks[name, t, i, j] = (make, tables)
     layers = {key: (layer, set(graph.dependencies[key])) for key, layer in graph.layers.items()}
-    return plan.dataset(name, layers | {name: (tasks, {raw.name})}, place)
+    return plan.dataset(name, layers | {name: (tasks, {raw.name})})
 
 
 def _fetched(
@@ -196,11 +193,24 @@ def _fetched(
     scenes: tuple[Scene, ...],
     grid: Grid,
     recipe: FrameRecipe,
-    block: BlockPlace,
+    *,
+    place: BlockPlace | None = None,
 ) -> FramePixels:
-    return block.kept(
-        make_frame(fetch(scenes, grid, recipe.assets), scenes, recipe, present=present_in(scenes, recipe))
-    )
+    raw, present = fetch(scenes, grid, recipe.assets), present_in(scenes, recipe)
+    return _made(raw, scenes, recipe, present=present, place=place)
+
+
+def _made(
+    raw: Raw | RawLayers,
+    scenes: tuple[Scene, ...],
+    recipe: FrameRecipe,
+    *,
+    present: npt.NDArray[np.bool_],
+    place: BlockPlace | None,
+) -> FramePixels:
+    """Make a block of a frame, in its place if it has one."""
+    frame = make_frame(raw, scenes, recipe, present=present, into=None if place is None else place.pixels)
+    return frame if place is None else place.filled(frame)
 
 
 def _stacked(
@@ -209,15 +219,14 @@ def _stacked(
     scenes: tuple[Scene, ...],
     rows_in: tuple[int, ...],
     recipe: FrameRecipe,
-    block: BlockPlace,
+    place: BlockPlace | None = None,
 ) -> FramePixels:
     parts = [[_layers(table, rows_in, (height, width)) for table, height, width in row] for row in tables]
     layers = tuple(
         tuple(RawLayer.joined([[part[n][a] for part in row] for row in parts]) for a in range(len(parts[0][0][n])))
         for n in range(len(scenes))
     )
-    present = present_in(scenes, recipe)
-    return block.kept(make_frame(RawLayers(layers), scenes, recipe, present=present, into=block.pixels))
+    return _made(RawLayers(layers), scenes, recipe, present=present_in(scenes, recipe), place=place)
 
 
 def _layers(
@@ -305,7 +314,7 @@ class _Plan:
             for j, left in enumerate(lefts)
         ]
 
-    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]], place: FramePlace) -> xr.Dataset:
+    def dataset(self, frame_key: str, layers: dict[str, tuple[Any, set[str]]]) -> xr.Dataset:
         """Join the tasks of all frames and blocks, keyed (frame_key, t, i, j), into one labelled, lazy cube."""
         import dask.array as da
         from dask.highlevelgraph import HighLevelGraph
@@ -325,10 +334,8 @@ class _Plan:
         }
         types = {"pixels": np.float32, "n_obs": np.uint16, "used": np.int64, "lost": np.bool_}
         arrays = {k: da.Array(graph, names[k], chunks[k], dtype=types[k]) for k in names}
-        keys = [[(frame_key, t, i, j) for i, j, _ in self.windows] for t, _ in self.with_scenes]
-        without = [t for t, members in enumerate(self.frames) if not members]
         cube = _labelled(self.read, self.frames, arrays)
-        cube.encoding[FRAMES] = FrameTasks(graph, keys, names, arrays["pixels"].shape, without, place)
+        cube.encoding[FRAMES] = FrameTasks(graph, layers[frame_key][0], names, self)
         return cube
 
     def _parts(self, frame_key: str, names: dict[str, str]) -> dict[str, dict[_Keys, Any]]:

@@ -50,7 +50,7 @@ class _BoundedStream(io.RawIOBase):
         left_s = time_left_s()
         if left_s <= 0:
             raise TimeoutError
-        if self._silence_s is not None and left_s < self._silence_s:
+        if self._silence_s is not None and left_s < self._silence_s:  # an answer has one deadline, which draws near
             self._sock.settimeout(left_s)
         return cast("int | None", self._raw.readinto(buffer))
 

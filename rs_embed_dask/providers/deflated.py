@@ -1,7 +1,9 @@
 """Deflated blocks, unpacked no further than the last row that is needed.
 
 GDAL unpacks blocks whole. Most files of public catalogues are deflated, which is a stream that can be left anywhere, so
-a window that lies high in a block, or is much smaller than it, costs a part of that. All else is left to GDAL.
+a window that lies high in a block, or is much smaller than it, costs only part of the work. All else is left to GDAL.
+The checksum at the end of a stream that was left is not seen: damage is found where it cannot be unpacked, as in files
+that are compressed in other ways, which have no checksum.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rs_embed_dask.imagery.scratch import scratch
-from rs_embed_dask.providers.tiff import BITS, SAMPLES, Block, TiffLayout
+from rs_embed_dask.providers.tiff import BITS, SAMPLES, Block, NotTiffError, TiffLayout
 
 __all__ = ["unpacked"]
 
@@ -30,7 +32,7 @@ TYPES: Final = {
 }
 NONE, DIFFERENCES, FLOATS = 1, 2, 3
 LARGEST: Final = 2**22
-"""Bytes of a block: as many are unpacked at a time as there are requests in flight."""
+"""Bytes of a block: a read unpacks as many at a time as it has requests in flight, GDAL as many as there are cores."""
 
 Span = tuple[int, int]
 
@@ -69,11 +71,16 @@ def unpacked(
 
     None where GDAL reads them: at least as quickly, or because only it can, or to say what is wrong with them.
     """
-    kind, under = _kind(layout), layout.under(rows, columns)
+    try:
+        kind = _kind(layout)
+    except NotTiffError:  # a tag of another type, of which GDAL knows what it means
+        return None
+    under = layout.under(rows, columns)
     if kind is None or len(blocks) < under.rows * under.columns:  # blocks that are left out are nodata or 0
         return None
     parts = [_Part.of(block, layout, rows=rows, columns=columns) for block, _ in blocks]
-    # adding up differences and moving pixels takes at most as long as unpacking them
+    # To restore a row takes at most as long as to unpack it: so long as both together are no more rows than the blocks
+    # have, GDAL, which unpacks them all, takes longer.
     if sum(2 * part.rows[1] - part.rows[0] for part in parts) > len(parts) * layout.block_height:
         return None
     samples = layout.directory.number(SAMPLES, 1) if layout.offsets.shape[0] == 1 else 1
@@ -83,12 +90,12 @@ def unpacked(
     for part, (_, body) in zip(parts, blocks, strict=True):
         lines, size = part.rows[1], layout.block_width * samples * kind.itemsize
         try:
-            stream = zlib.decompressobj().decompress(body, lines * size)
+            stream = zlib.decompressobj().decompress(body, lines * size + 1)  # what ends here is checked
         except zlib.error:
             return None
         if len(stream) < lines * size:
             return None
-        stored = np.frombuffer(stream, np.uint8).reshape(lines, size)[slice(*part.rows)]
+        stored = np.frombuffer(stream, np.uint8, lines * size).reshape(lines, size)[slice(*part.rows)]
         pixels = _restored(stored, layout, kind, samples)
         numbers[:, *part.place] = np.moveaxis(pixels[:, slice(*part.columns), bands], -1, 0)
     return numbers

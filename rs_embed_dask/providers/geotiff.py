@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -361,7 +362,7 @@ def _placed(data: bytes) -> _Placed | None:
 
 
 def _placed_in_turn(data: bytes) -> _Placed | None:
-    """Return the same, from one thread for all: each that asks GDAL for a reference system opens their database."""
+    """Return what `_placed` does, from one thread for all callers: GDAL opens PROJ's database once for each thread."""
     return _ground_thread().submit(_placed, data).result()
 
 
@@ -371,6 +372,8 @@ _placed_again = functools.lru_cache(maxsize=256)(_placed_in_turn)
 
 @functools.cache
 def _ground_thread() -> ThreadPoolExecutor:
+    if hasattr(os, "register_at_fork"):  # a process that is forked has none of the threads
+        os.register_at_fork(after_in_child=_ground_thread.cache_clear)
     return ThreadPoolExecutor(1, thread_name_prefix="rs-ground")
 
 

@@ -231,16 +231,18 @@ def _cubes(
 
 
 def _computed(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
-    """Compute the arrays of cubes together: of those that are made of frames, the frames, each in its place."""
-    made = [tasks if (tasks := cube.encoding.get(FRAMES)) and tasks.fit(cube) else None for cube in cubes]
-    own = [tasks for tasks in made if tasks]
-    others = [cube for cube, tasks in zip(cubes, made, strict=True) if not tasks]
-    for tasks in own:
-        tasks.begin()
-    graph = {key: task for tasks in own for key, task in tasks.graph.items()}
-    frames = iter(_run(graph, [tasks.keys for tasks in own], threads) if own else ())
-    arrays = iter(_arrays(others, threads) if others else ())
-    return [tasks.end(next(frames)) if tasks else next(arrays) for tasks in made]
+    """Compute the arrays of cubes together: of those that are made of frames, the frames, in the cubes' arrays."""
+    begun = {
+        number: tasks.begun()
+        for number, cube in enumerate(cubes)
+        if (tasks := cube.encoding.get(FRAMES)) and tasks.fit(cube) and not any(cube is one for one in cubes[:number])
+    }
+    graph = {key: task for frames in begun.values() for key, task in frames.graph.items()}
+    results = _run(graph, [frames.keys for frames in begun.values()], threads) if begun else ()
+    done = {number: frames.arrays(result) for (number, frames), result in zip(begun.items(), results, strict=True)}
+    others = {number: cube for number, cube in enumerate(cubes) if number not in begun}
+    done |= zip(others, _arrays(list(others.values()), threads) if others else (), strict=True)
+    return [done[number] for number in range(len(cubes))]
 
 
 def _run(graph: Mapping[Any, Any], keys: list[Any], threads: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 import numpy as np
@@ -174,6 +175,38 @@ def test_a_stream_is_left_behind_the_last_needed_row(tmp_path, gdal):
     got = open_geotiff(str(path), access=Access()).raw((10, 30), (0, 20), access=Access())
     np.testing.assert_array_equal(got[0], numbers[0, 10:30, :20])
     assert not gdal
+
+
+@pytest.mark.parametrize("tag", [259, 262, 317, 339])
+def test_tags_of_unusual_types_are_gdals(tmp_path, gdal, tag):
+    """A whole number in a byte, where a file is to have it in two."""
+    path = tmp_path / "a.tif"
+    numbers = write(path, "uint16", DEFLATED | {"predictor": 2})
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[start : start + 2])
+    entry = next(
+        at for at in range(start + 2, start + 2 + 12 * count, 12) if data[at : at + 2] == struct.pack("<H", tag)
+    )
+    data[entry + 2 : entry + 4] = struct.pack("<H", 1)
+    path.write_bytes(data)
+    rows, columns = HIGH
+    got = open_geotiff(str(path), access=Access()).raw(rows, columns, access=Access())
+    np.testing.assert_array_equal(got[0], numbers[0, slice(*rows), slice(*columns)])
+    assert len(gdal) == 1
+
+
+def test_the_checksum_of_a_stream_that_is_read_to_its_end_is_checked(tmp_path):
+    path = tmp_path / "a.tif"
+    write(path, "uint16", {"compress": "deflate", "blockysize": 120})  # the last strip has 30 of 120 rows
+    data = bytearray(path.read_bytes())
+    layout = read_layout(lambda offset, length: bytes(data[offset : offset + length]))
+    end = int(layout.offsets[0, 1, 0] + layout.counts[0, 1, 0])
+    data[end - 2] ^= 1
+    path.write_bytes(data)
+    file = open_geotiff(str(path), access=Access())
+    with pytest.raises(ProviderError, match="cannot be decoded"):
+        file.raw((130, 150), (0, 20), access=Access())
 
 
 def test_large_blocks_are_gdals_which_holds_few_at_a_time(tmp_path, gdal):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
@@ -27,6 +29,7 @@ from rs_embed_dask.providers import (
     estimate_read,
     list_providers,
     load,
+    load_all,
     open_provider,
     register_provider,
     registry,
@@ -215,6 +218,40 @@ def test_what_a_provider_changes_of_anothers_cube_is_read_as_changed():
     plain, changed = load(Synthetic(), read), load(Brighter(), read)
     np.testing.assert_array_equal(changed.values, plain.values + 1)
     np.testing.assert_array_equal(changed.n_obs, plain.n_obs * 2)
+
+
+CHANGES = {
+    "without a part that may be missing": lambda made: made.drop_vars("lost"),
+    "with days of its own": lambda made: made.assign(days=(("time", "end"), np.full((3, 2), 738_000))),
+    "computed already": lambda made: made.persist(scheduler="sync"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_cube_that_is_not_as_it_was_built_is_read_as_it_is(change, monkeypatch):
+    read = Read(GRID, "s2", ("red", "nir"), FRAMES)
+    plain = load(Synthetic(), read)
+    made = change(Synthetic().cube(read))
+    seen, arrays = [], registry._arrays
+    monkeypatch.setattr(registry, "_arrays", lambda cubes, threads: seen.extend(cubes) or arrays(cubes, threads))
+    changed = load(Archive(cube=made), read)
+    np.testing.assert_array_equal(changed.values, plain.values)
+    assert len(seen) == 1
+    if "days" in made:
+        assert changed.dates == ((dt.date.fromordinal(738_000),) * 2,) * 3
+
+
+def test_one_lazy_cube_may_be_read_again_and_side_by_side():
+    """A provider may keep what it has built."""
+    read = Read(GRID, "s2", ("red", "nir"), FRAMES)
+    plain, archive = load(Synthetic(), read), Archive(cube=Synthetic().cube(read))
+    twice = load_all(archive, [read, read])
+    with ThreadPoolExecutor(4) as threads:
+        beside = list(threads.map(lambda _: load(archive, read), range(12)))
+    for cube in (*twice, *beside):
+        np.testing.assert_array_equal(cube.values, plain.values)
+        np.testing.assert_array_equal(cube.n_obs, plain.n_obs)
+    assert not any(np.may_share_memory(one.values, twice[0].values) for one in (twice[1], *beside))
 
 
 def test_a_cube_that_travels_is_computed_where_it_arrives():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -256,3 +258,25 @@ def test_one_thread_asks_gdal_where_files_lie(tmp_path, monkeypatch):
     assert [file.transform.c for file in files] == [0, 0, 10, 10, 20, 20]
     assert {file.crs for file in files} == {"EPSG:32631"}
     assert set(asking) == {"rs-ground_0"}
+
+
+FORKED = """
+import os, sys
+from rs_embed_dask.providers.geotiff import open_geotiff
+from rs_embed_dask.providers.http import Access
+opened = open_geotiff(sys.argv[1], access=Access())
+child = os.fork()
+if not child:
+    os._exit(0 if open_geotiff(sys.argv[2], access=Access()).transform.c == 20 else 1)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_process_that_was_forked_opens_files(tmp_path):
+    """None of its parent's threads is there."""
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 1, "dtype": "uint8", "crs": "EPSG:32631"}
+    for left, path in zip((10, 20), paths, strict=True):
+        with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, left, 0, -10, 0), **profile) as file:
+            file.write(np.ones((1, 20, 20), np.uint8))
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, *map(str, paths)], check=True, timeout=60)
