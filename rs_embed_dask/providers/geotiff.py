@@ -22,7 +22,6 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.scratch import scratch
-from rs_embed_dask.providers.deflated import unpacked
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
 from rs_embed_dask.providers.heads import HeadFolder
 from rs_embed_dask.providers.http import Access, read_range, split_link, worthwhile_gap
@@ -140,15 +139,10 @@ class GeoTiff:
         whole = self.layout.offsets.shape[0] == 1
         decoded = []
         for plane in planes:
-            own = [(span, view(pieces, *span[2:])) for span in spans[plane]]
-            picked = band - 1 if band is not None and whole else None
-            numbers = unpacked(self.layout, own, rows=rows, columns=columns, band=picked)
-            if numbers is None:
-                body, places = _body(spans[plane], pieces)
-                head = excerpt_head(self.layout, blocks, band=plane, places=places)
-                indexes = (None if whole else plane + 1) if band is None else band
-                numbers = self._decoded([head, *body], indexes, window)
-            decoded.append(numbers)
+            body, places = _body(spans[plane], pieces)
+            head = excerpt_head(self.layout, blocks, band=plane, places=places)
+            indexes = (None if whole else plane + 1) if band is None else band
+            decoded.append(self._decoded([head, *body], indexes, window))
         return np.concatenate(decoded) if len(decoded) > 1 else decoded[0]
 
     def tiles(
@@ -170,7 +164,7 @@ class GeoTiff:
         """Fetch tiles; a piece each."""
         spans = [(tile.offset, tile.length) for tile in tiles]
         pieces, size = self._pieces(spans, replace(access, cache=None)), self.head[0].size
-        return [Piece(offset, bytes(view(pieces, offset, length)), size) for offset, length in spans]
+        return [Piece(offset, cut(pieces, offset, length), size) for offset, length in spans]
 
     def corners(self, tile: TiffTile, crs: str) -> tuple[Coordinates, Coordinates]:
         """Return x and y of the corners of a tile, in any system."""
@@ -412,10 +406,10 @@ def _holding(pieces: Iterable[Piece], offset: int, length: int) -> Piece:
     return next(piece for piece in pieces if piece.start <= offset and offset + length <= piece.stop)
 
 
-def view(pieces: Iterable[Piece], offset: int, length: int) -> memoryview:
-    """Return bytes of a file, as they lie in the piece that holds them."""
+def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
+    """Return bytes of a file from the piece that holds them."""
     piece = _holding(pieces, offset, length)
-    return memoryview(piece.data)[offset - piece.start : offset - piece.start + length]
+    return piece.data[offset - piece.start : offset - piece.start + length]
 
 
 def label(href: str) -> str:
