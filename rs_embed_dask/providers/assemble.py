@@ -123,24 +123,20 @@ class FrameTasks:
 
     def begun(self) -> BegunFrames:
         """Return the frames with the arrays that they fill, which are nobody else's."""
-        plan, graph = self.plan, dict(self.graph)
-        t, (height, width) = len(plan.frames), plan.read.grid.shape
-        pixels, n_obs = (
-            np.empty((t, len(plan.read.bands), height, width), np.float32),
-            np.zeros((t, height, width), "u2"),
-        )
+        plan, graph, (height, width) = self.plan, dict(self.graph), self.plan.read.grid.shape
+        pixels = np.empty((len(plan.frames), len(plan.read.bands), height, width), np.float32)
+        n_obs = np.zeros((len(plan.frames), height, width), np.uint16)
         pixels[[t for t, members in enumerate(plan.frames) if not members]] = np.nan
-        places = {
+        slices = {
             (i, j): (slice(at.row, at.row + at.height), slice(at.col, at.col + at.width)) for i, j, at in plan.windows
         }
-        for (name, t, i, j), (make, *given) in self.tasks.items():
-            rows, columns = places[i, j]
-            graph[name, t, i, j] = (
-                partial(make, place=BlockPlace(pixels[t, :, rows, columns], n_obs[t, rows, columns])),
-                *given,
-            )
-        keys = [[key for key in self.tasks if key[1] == t] for t, _ in plan.with_scenes]
-        return BegunFrames(graph, keys, pixels, n_obs)
+        keys: dict[int, list[_Keys]] = {t: [] for t, _ in plan.with_scenes}
+        for key, (make, *given) in self.tasks.items():
+            _, t, i, j = key
+            place = BlockPlace(pixels[t, :, *slices[i, j]], n_obs[t, *slices[i, j]])
+            graph[key] = (partial(make, place=place), *given)
+            keys[t].append(key)
+        return BegunFrames(graph, list(keys.values()), pixels, n_obs)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
@@ -189,12 +185,7 @@ def raw_cube(
 
 
 def _fetched(
-    fetch: Fetch,
-    scenes: tuple[Scene, ...],
-    grid: Grid,
-    recipe: FrameRecipe,
-    *,
-    place: BlockPlace | None = None,
+    fetch: Fetch, scenes: tuple[Scene, ...], grid: Grid, recipe: FrameRecipe, *, place: BlockPlace | None = None
 ) -> FramePixels:
     raw, present = fetch(scenes, grid, recipe.assets), present_in(scenes, recipe)
     return _made(raw, scenes, recipe, present=present, place=place)
