@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.scratch import scratch
 from rs_embed_dask.imagery.sensor_types import DB, Band, Mask, Scaling, Source
 from rs_embed_dask.imagery.sensors import mask_of, sensor
+from rs_embed_dask.imagery.threads import lasting_threads
 
 if TYPE_CHECKING:
     from rs_embed_dask.imagery.cube import Read
@@ -243,7 +243,8 @@ def make_frame(
 
     tops = range(0, height, step)
     # frames of one scene are many, and then each has a thread of its own
-    strips = list((_threads().map if n > 1 and len(tops) > 1 else map)(strip_at, tops))
+    is_apart = n > 1 and len(tops) > 1
+    strips = list((lasting_threads("rs-strip", os.cpu_count() or 1).map if is_apart else map)(strip_at, tops))
     return FramePixels(values, n_obs, np.add.reduce([used for used, _ in strips]), strips[0][1])
 
 
@@ -255,12 +256,6 @@ def _strip(raw: Raw | RawLayers, rows: slice) -> Raw:
     strip = scratch(part.shape, part.dtype)
     strip[:] = part
     return strip
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads that composite strips: one for each core, for all frames of this process."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rs-strip")
 
 
 def _composited(

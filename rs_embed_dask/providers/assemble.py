@@ -17,7 +17,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from rs_embed_dask.errors import NoImageryError, ProviderError
+from rs_embed_dask.errors import NoImageryError
 from rs_embed_dask.imagery.composite import frame_of
 from rs_embed_dask.imagery.frame import FramePixels, FrameRecipe, Raw, make_frame, present_in, recipe_for
 from rs_embed_dask.imagery.grid import Window
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from dask.highlevelgraph import HighLevelGraph
 
-    from rs_embed_dask.imagery.cube import Cube, Dates, Read
+    from rs_embed_dask.imagery.cube import Read
     from rs_embed_dask.imagery.grid import Grid
     from rs_embed_dask.imagery.sensors import Source
 
@@ -43,7 +43,6 @@ __all__ = [
     "FramePixels",
     "FrameRecipe",
     "FrameTasks",
-    "computed_cube",
     "lazy_cube",
     "make_frame",
     "raw_cube",
@@ -383,55 +382,3 @@ def _dates(frames: Sequence[tuple[Scene, ...]]) -> dict[str, list[str]]:
         "first_dates": [min(each).isoformat() if each else "" for each in days],
         "last_dates": [max(each).isoformat() if each else "" for each in days],
     }
-
-
-def computed_cube(lazy: xr.Dataset, read: Read, parts: dict[str, Any]) -> Cube | ProviderError:
-    """Return a cube of the arrays that were computed, or why nothing of it could be read."""
-    from rs_embed_dask.imagery.cube import DAYS, Cube
-
-    scenes, dates = (
-        _used_scenes(lazy, read, parts.get("used")) if "days" not in parts else ((), _observed(parts["days"]))
-    )
-    n_obs, faults = np.asarray(parts["n_obs"], np.uint16), _faults(lazy, parts.get("lost", ()))
-    if faults and not n_obs.any():
-        return faults[0]
-    lost = tuple(f"{fault.what}: {fault.reason}" for fault in faults)
-    notes = tuple(lazy.encoding.get(NOTES, ()))
-    pixels, n_days = np.asarray(parts["pixels"], np.float32), lazy.attrs.get(DAYS)
-    return Cube(pixels, n_obs, read, scenes, dates, lost, notes, n_days)
-
-
-def _faults(lazy: xr.Dataset, flags: Any) -> list[ProviderError]:
-    """Return why scenes are lost: those that the provider refused, then those of which a file could not be read."""
-    refused, state = lazy.encoding.get(REFUSED, ()), lazy.encoding.get(STATE)
-    faults = list(refused)
-    for scene in lazy["scene"].values[np.asarray(flags, bool)] if np.any(flags) else ():
-        # the computation may have run in another process, where the reason stayed
-        unknown = ProviderError(f"scene {scene}", reason="it could not be read", fix="read it again to see why")
-        faults.append((state and state.fault(str(scene))) or unknown)
-    return faults
-
-
-def _used_scenes(lazy: xr.Dataset, read: Read, used: Any) -> tuple[tuple[str, ...], Dates]:
-    """Return the scenes that gave pixels and their first and last date in each frame."""
-    # Where a provider does not count per scene, its attributes are taken as they are.
-    if used is None:
-        first, last = lazy.attrs.get("first_dates", ()), lazy.attrs.get("last_dates", ())
-        stated = (
-            (dt.date.fromisoformat(a), dt.date.fromisoformat(b)) if a and b else None
-            for a, b in zip(first, last, strict=True)
-        )
-        return tuple(str(scene) for scene in lazy.attrs.get("scenes", ())), tuple(stated)
-    gave = np.asarray(used) > 0
-    ids = tuple(str(scene) for scene in lazy["scene"].values[gave])
-    days: list[dt.date] = list(lazy["taken"].values[gave].astype("datetime64[D]").astype(object))
-    dates = []
-    for span in read.frames:
-        mine = [day for day in days if span.start <= day < span.end]
-        dates.append((min(mine), max(mine)) if mine else None)
-    return ids, tuple(dates)
-
-
-def _observed(days: Any) -> Dates:
-    """Turn the first and last day of each frame, counted from the year 1, into dates; 0 means none."""
-    return tuple((dt.date.fromordinal(int(a)), dt.date.fromordinal(int(b))) if a else None for a, b in days)

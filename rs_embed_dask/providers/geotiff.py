@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -22,6 +21,7 @@ from rasterio.windows import Window
 
 from rs_embed_dask.errors import ProviderError, TransientError
 from rs_embed_dask.imagery.scratch import scratch
+from rs_embed_dask.imagery.threads import lasting_threads
 from rs_embed_dask.providers.excerpt import decode, excerpt_head, opened, specimen
 from rs_embed_dask.providers.heads import HeadFolder
 from rs_embed_dask.providers.http import Access, read_range, split_link, worthwhile_gap
@@ -39,6 +39,7 @@ from rs_embed_dask.providers.tiff import (
     check_blocks,
     read_layout,
 )
+from rs_embed_dask.providers.unpacking import unpacked
 
 __all__ = ["GeoTiff", "TiffTile", "open_geotiff"]
 
@@ -139,10 +140,15 @@ class GeoTiff:
         whole = self.layout.offsets.shape[0] == 1
         decoded = []
         for plane in planes:
-            body, places = _body(spans[plane], pieces)
-            head = excerpt_head(self.layout, blocks, band=plane, places=places)
-            indexes = (None if whole else plane + 1) if band is None else band
-            decoded.append(self._decoded([head, *body], indexes, window))
+            own = [(span, view(pieces, *span[2:])) for span in spans[plane]]
+            picked = band - 1 if band is not None and whole else None
+            numbers = unpacked(self.layout, own, rows=rows, columns=columns, band=picked)
+            if numbers is None:
+                body, places = _body(spans[plane], pieces)
+                head = excerpt_head(self.layout, blocks, band=plane, places=places)
+                indexes = (None if whole else plane + 1) if band is None else band
+                numbers = self._decoded([head, *body], indexes, window)
+            decoded.append(numbers)
         return np.concatenate(decoded) if len(decoded) > 1 else decoded[0]
 
     def tiles(
@@ -164,7 +170,7 @@ class GeoTiff:
         """Fetch tiles; a piece each."""
         spans = [(tile.offset, tile.length) for tile in tiles]
         pieces, size = self._pieces(spans, replace(access, cache=None)), self.head[0].size
-        return [Piece(offset, cut(pieces, offset, length), size) for offset, length in spans]
+        return [Piece(offset, bytes(view(pieces, offset, length)), size) for offset, length in spans]
 
     def corners(self, tile: TiffTile, crs: str) -> tuple[Coordinates, Coordinates]:
         """Return x and y of the corners of a tile, in any system."""
@@ -357,18 +363,11 @@ def _placed(data: bytes) -> _Placed | None:
 
 def _placed_in_turn(data: bytes) -> _Placed | None:
     """Return what `_placed` does, from one thread for all callers: GDAL opens PROJ's database once for each thread."""
-    return _ground_thread().submit(_placed, data).result()
+    return lasting_threads("rs-ground", 1).submit(_placed, data).result()
 
 
 # the bands of a scene, and its dates, have the same
 _placed_again = functools.lru_cache(maxsize=256)(_placed_in_turn)
-
-
-@functools.cache
-def _ground_thread() -> ThreadPoolExecutor:
-    if hasattr(os, "register_at_fork"):  # a process that is forked has none of the threads
-        os.register_at_fork(after_in_child=_ground_thread.cache_clear)
-    return ThreadPoolExecutor(1, thread_name_prefix="rs-ground")
 
 
 def _describe(href: str, layout: TiffLayout, head: tuple[Piece, ...]) -> GeoTiff:
@@ -406,10 +405,10 @@ def _holding(pieces: Iterable[Piece], offset: int, length: int) -> Piece:
     return next(piece for piece in pieces if piece.start <= offset and offset + length <= piece.stop)
 
 
-def cut(pieces: Iterable[Piece], offset: int, length: int) -> bytes:
-    """Return bytes of a file from the piece that holds them."""
+def view(pieces: Iterable[Piece], offset: int, length: int) -> memoryview:
+    """Return bytes of a file, as they lie in the piece that holds them."""
     piece = _holding(pieces, offset, length)
-    return piece.data[offset - piece.start : offset - piece.start + length]
+    return memoryview(piece.data)[offset - piece.start : offset - piece.start + length]
 
 
 def label(href: str) -> str:

@@ -6,10 +6,10 @@ measured from the answers themselves.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
+
+from rs_embed_dask.imagery.threads import lasting_threads
 
 __all__ = ["LEAST_GAP", "MOST_GAP", "Paces", "Run", "at_once", "runs"]
 
@@ -90,10 +90,8 @@ def runs(blocks: Iterable[Run], available: Iterable[Run], gap: int = LEAST_GAP) 
 
 def at_once(fetch: Callable[[Run], _Value], wanted: Sequence[Run]) -> list[_Value]:
     """Fetch the ranges of one file side by side."""
-    return [fetch(run) for run in wanted] if len(wanted) <= 1 else list(_threads().map(fetch, wanted))
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads that all reads of this process share: to start some for each takes longer than an answer."""
-    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rs-range")
+    return (
+        [fetch(run) for run in wanted]
+        if len(wanted) <= 1
+        else list(lasting_threads("rs-range", AT_ONCE).map(fetch, wanted))
+    )

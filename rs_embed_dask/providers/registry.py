@@ -28,7 +28,7 @@ from rs_embed_dask.errors import (
 from rs_embed_dask.imagery.scenes import Scene
 from rs_embed_dask.imagery.sensors import mask_of, sensor
 from rs_embed_dask.imagery.still import as_held, in_every_frame
-from rs_embed_dask.providers.assemble import FRAMES, computed_cube
+from rs_embed_dask.providers.computing import computed_cubes
 from rs_embed_dask.providers.retry import REFUSED_STATUSES, TRANSIENT_STATUSES, deadline
 from rs_embed_dask.specs.base import Record
 
@@ -169,9 +169,7 @@ def _block_pixels(read: Read, source: Source, resolution_m: float) -> float:
     return blocks * px * px
 
 
-_PARTS: Final = ("pixels", "n_obs", "used", "days", "lost")
 _THREADS: Final = 8
-_FEW_TASKS: Final = 6
 _STATUS: Final = re.compile(
     r"\b(?:HTTP(?:\s+(?:response|error))?(?:\s+code)?|status(?:\s+code)?)\W{0,3}(\d{3})\b", re.IGNORECASE
 )
@@ -192,7 +190,7 @@ def load_all(provider: Provider, reads: Sequence[Read], *, threads: int | None =
     try:
         with deadline(getattr(getattr(provider, "retry", None), "deadline_s", math.inf)):
             lazy = _lazy_all(provider, held)
-            cubes = _cubes(lazy, held, threads or int(getattr(provider, "threads", _THREADS)))
+            cubes = computed_cubes(lazy, held, threads or int(getattr(provider, "threads", _THREADS)))
     except RsEmbedError:
         raise
     except (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
@@ -210,70 +208,6 @@ def _lazy(provider: Provider, read: Read) -> xr.Dataset | NoImageryError:
         return provider.cube(read)
     except NoImageryError as nothing:
         return nothing
-
-
-def _cubes(
-    lazy: Sequence[xr.Dataset | ProviderError], reads: Sequence[Read], threads: int
-) -> list[Cube | ProviderError]:
-    """Compute all that there is, grid by grid, for the next grid takes the bytes that were fetched for the last."""
-    parts: dict[int, dict[str, Any]] = {}
-    for grid in dict.fromkeys(read.grid for read in reads):
-        there = {
-            number: one
-            for number, one in enumerate(lazy)
-            if not isinstance(one, ProviderError) and reads[number].grid == grid
-        }
-        parts |= zip(there, _computed(list(there.values()), threads), strict=True)
-    return [
-        one if isinstance(one, ProviderError) else computed_cube(one, read, parts[number])
-        for number, (one, read) in enumerate(zip(lazy, reads, strict=True))
-    ]
-
-
-def _computed(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
-    """Compute the arrays of cubes together: of those that are made of frames, the frames, in the cubes' arrays."""
-    begun = {
-        number: tasks.begun()
-        for number, cube in enumerate(cubes)
-        if (tasks := cube.encoding.get(FRAMES)) and tasks.fit(cube) and not any(cube is one for one in cubes[:number])
-    }
-    graph = {key: task for frames in begun.values() for key, task in frames.graph.items()}
-    results = _run(graph, [frames.keys for frames in begun.values()], threads) if begun else ()
-    done = {number: frames.arrays(result) for (number, frames), result in zip(begun.items(), results, strict=True)}
-    others = {number: cube for number, cube in enumerate(cubes) if number not in begun}
-    done |= zip(others, _arrays(list(others.values()), threads) if others else (), strict=True)
-    return [done[number] for number in range(len(cubes))]
-
-
-def _run(graph: Mapping[Any, Any], keys: list[Any], threads: int) -> Any:
-    """Run tasks; a few in this thread: to start others would cost more."""
-    from dask import local, threaded
-
-    return local.get_sync(graph, keys) if len(graph) <= _FEW_TASKS else threaded.get(graph, keys, num_workers=threads)
-
-
-def _arrays(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
-    """Compute arrays that are made of other things than frames, each block in its place."""
-    names = [[name for name in _PARTS if name in cube] for cube in cubes]
-    values = iter(_values([cube[name].data for cube, own in zip(cubes, names, strict=True) for name in own], threads))
-    return [{name: next(values) for name in own} for own in names]
-
-
-def _values(arrays: list[Any], threads: int) -> list[Any]:
-    import dask.array as da
-    import numpy as np
-    from dask.base import compute
-
-    if not all(isinstance(array, da.Array) for array in arrays):
-        return list(compute(*arrays, scheduler="threads", num_workers=threads))
-    graph = {key: task for array in arrays for key, task in array.dask.items()}
-    if len(graph) > _FEW_TASKS:
-        whole = [np.empty(array.shape, array.dtype) for array in arrays]
-        da.store(arrays, whole, lock=False, scheduler="threads", num_workers=threads)
-        return whole
-    results = _run(graph, [array.__dask_keys__() for array in arrays], threads)
-    finals = (array.__dask_postcompute__() for array in arrays)
-    return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
 
 
 def _fault(provider: Provider, read: Read, error: Exception) -> ProviderError:

@@ -26,6 +26,7 @@ from rs_embed_dask.imagery.sensors import source
 from rs_embed_dask.providers import (
     Estimate,
     Provider,
+    computing,
     estimate_read,
     list_providers,
     load,
@@ -232,8 +233,8 @@ def test_a_cube_that_is_not_as_it_was_built_is_read_as_it_is(change, monkeypatch
     read = Read(GRID, "s2", ("red", "nir"), FRAMES)
     plain = load(Synthetic(), read)
     made = change(Synthetic().cube(read))
-    seen, arrays = [], registry._arrays
-    monkeypatch.setattr(registry, "_arrays", lambda cubes, threads: seen.extend(cubes) or arrays(cubes, threads))
+    seen, arrays = [], computing._arrays
+    monkeypatch.setattr(computing, "_arrays", lambda cubes, threads: seen.extend(cubes) or arrays(cubes, threads))
     changed = load(Archive(cube=made), read)
     np.testing.assert_array_equal(changed.values, plain.values)
     assert len(seen) == 1
