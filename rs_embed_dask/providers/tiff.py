@@ -1,6 +1,6 @@
 """Where the blocks of a TIFF lie: its first image directory, read from as few bytes as possible.
 
-GDAL decodes blocks; this only finds them, so that exactly the bytes of the needed blocks are fetched. It reads the
+Others decode blocks; this only finds them, so that exactly the bytes of the needed blocks are fetched. It reads the
 directory of the full-resolution image (the first) of classic and big TIFF files, tiled or in strips, and that of the
 mask beside it, if there is one.
 """
