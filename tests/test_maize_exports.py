@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,7 @@ def test_each_is_printed_with_its_reason_and_the_others_are_learnt_from(table, e
         ({"buffer_m": -5.0}, "buffer_m = -5.0"),
         ({"models": ["galileo:none"]}, "galileo"),
         ({"provider": "files"}, "--provider-option source=VALUE"),
+        ({"models": ["galileo:nano"], "export": Path("old.npz")}, "--export brings its own models"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(wrong, reason):

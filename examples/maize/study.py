@@ -9,7 +9,7 @@ from pathlib import Path
 
 import rs_embed_dask as rs
 from examples.maize import cells, imagery, pictures, vectors
-from rs_embed_dask.errors import RsEmbedError
+from rs_embed_dask.errors import RsEmbedError, SpecError
 from rs_embed_dask.models import card
 
 FOLDS = {"random": 4, "blocks": None}  # a quarter is held out at a time, as in the paper; blocks by correlation length
@@ -50,6 +50,9 @@ class Study:
         rs.PointBuffer(0, 0, buffer_m=self.asked.buffer_m)
         for spec in map(rs.ModelSpec.of, self.asked.models or ()):
             card(spec.id).variant_for(spec)
+        if self.asked.export is not None and self.asked.models:
+            fix = "leave --models out, or --export to compute them"
+            raise SpecError("--models", value=self.asked.models, reason="--export brings its own models", fix=fix)
         if self.asked.export is None:
             self.provider  # noqa: B018 - opened once
 

@@ -282,17 +282,31 @@ def _kubernetes(*, env: Any = None, **options: Any) -> Any:
     mine = {*PodPlan.__dataclass_fields__, "n_workers"}
     others = {name: value for name, value in options.items() if name not in mine}
     if others.get("custom_cluster_spec") is not None:
-        return library.KubeCluster(**others)
+        return _pods(library, others)
     slots = {"fetch_slots": _FETCH_SLOTS, "embed_slots": _EMBED_SLOTS}
     plan = PodPlan.of(slots | options | {"env": _pod_env(env or dask.config.get("kubernetes.env", {}))})
     embedders = plan.embedders(library)
     if embedders is not None and others.get("asynchronous"):
         fix = "leave readers out, and await add_worker_group() of the cluster"
         raise SpecError("readers", value=plan.readers, reason="an asynchronous cluster has one group at first", fix=fix)
-    pods = library.KubeCluster(custom_cluster_spec=plan.cluster(library), **others)
+    pods = _pods(library, others | {"custom_cluster_spec": plan.cluster(library)})
     if embedders is not None:
         _add_group(pods, embedders)
     return pods
+
+
+def _pods(library: ModuleType, options: dict[str, Any]) -> Any:
+    """Ask for a cluster; its library lets every failure of its client through."""
+    client, transport = (importlib.import_module(name) for name in ("kr8s", "httpx"))
+    refusals = (client.ServerError, client.APITimeoutError, client.NotFoundError, transport.HTTPError, ValueError)
+    fix = (
+        "check your kubeconfig with 'kubectl get daskclusters': it needs credentials of an account that may create them"
+        " (deploy/kubernetes/access.yaml), and the Dask operator must be installed"
+    )
+    try:
+        return library.KubeCluster(**options)
+    except refusals as error:
+        raise EngineError("kubernetes cluster", reason=f"{type(error).__name__}: {error}", fix=fix) from error
 
 
 def _add_group(pods: Any, embedders: dict[str, Any]) -> None:

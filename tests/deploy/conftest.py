@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import types
 
+import kr8s
 import pytest
 from dask_kubernetes.operator import make_cluster_spec, make_worker_spec
 
 from rs_embed_dask.engine import clusters
 
 
-class RefusedError(Exception):
+class RefusedError(kr8s.ServerError):
     def __init__(self, status):
-        super().__init__(f"status {status}")
-        self.response = types.SimpleNamespace(status_code=status)
+        super().__init__(f"status {status}", response=types.SimpleNamespace(status_code=status))
 
 
 @pytest.fixture
@@ -43,7 +43,4 @@ def asked(monkeypatch):
         KubeCluster=Made, make_cluster_spec=make_cluster_spec, make_worker_spec=make_worker_spec
     )
     monkeypatch.setattr(clusters, "_library", lambda name, extra: library)
-    imported = clusters.importlib.import_module
-    replaced = {"kr8s": types.SimpleNamespace(ServerError=RefusedError)}
-    monkeypatch.setattr(clusters.importlib, "import_module", lambda name: replaced.get(name) or imported(name))
     return asked

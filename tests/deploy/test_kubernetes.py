@@ -9,13 +9,16 @@ import operator
 import re
 
 import distributed
+import httpx
 import jsonschema
+import kr8s
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import rs_embed_dask as rs
 from rs_embed_dask.cli.app import app
+from rs_embed_dask.engine import clusters
 from rs_embed_dask.errors import EngineError, SpecError
 from tests.deploy.commands import check_command
 from tests.deploy.conftest import RefusedError
@@ -129,6 +132,25 @@ def test_a_group_that_is_there_is_left_and_another_refusal_closes_the_cluster(as
     with pytest.raises(EngineError, match=r"the group of embedders was refused: status 403. Fix: .*access.yaml"):
         same_as_the_file()
     assert asked["closed"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (ValueError("Unable to find valid credentials"), "ValueError: Unable to find valid credentials"),
+        (httpx.ConnectError("All connection attempts failed"), "ConnectError: All connection attempts failed"),
+        (kr8s.ServerError("daskclusters is forbidden"), "ServerError: daskclusters is forbidden"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("manifest", [{}, {"custom_cluster_spec": "mine.yaml"}], ids=("ours", "the user's own"))
+def test_a_cluster_that_cannot_be_asked_for_is_refused_with_its_reason(asked, monkeypatch, failure, told, manifest):
+    def refuse(**_):
+        raise failure
+
+    monkeypatch.setattr(clusters._library("", extra=""), "KubeCluster", refuse)
+    with pytest.raises(EngineError, match=rf"kubernetes cluster: {told}. Fix: check your kubeconfig"):
+        rs.cluster("kubernetes", **manifest)
 
 
 def test_an_asynchronous_cluster_starts_with_one_group(asked):
