@@ -90,8 +90,5 @@ def runs(blocks: Iterable[Run], available: Iterable[Run], gap: int = LEAST_GAP) 
 
 def at_once(fetch: Callable[[Run], _Value], wanted: Sequence[Run]) -> list[_Value]:
     """Fetch the ranges of one file side by side."""
-    return (
-        [fetch(run) for run in wanted]
-        if len(wanted) <= 1
-        else list(lasting_threads("rs-range", AT_ONCE).map(fetch, wanted))
-    )
+    side_by_side = lasting_threads("rs-range", AT_ONCE).map if len(wanted) > 1 else map
+    return list(side_by_side(fetch, wanted))
