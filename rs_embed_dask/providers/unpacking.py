@@ -3,7 +3,8 @@
 Most files of public catalogues are packed by deflate or zstd. GDAL unpacks them by the same libraries, but it opens a
 dataset for each read, takes new memory for each block, and adds up differences number by number: together that takes
 longer than to unpack. All other files are left to it, and so is whatever cannot be unpacked here: GDAL reads it, or
-says what is wrong with it.
+says what is wrong with it. The pixels are the same, but for two kinds that GDAL does not read right: a last strip that
+is packed whole, of which it returns something else each time, and zstd in several frames, which it refuses.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from imagecodecs import DeflateError, ZstdError, deflate_decode, delta_decode, zstd_decode
 
 from rs_embed_dask.imagery.scratch import scratch
-from rs_embed_dask.providers.tiff import BITS, SAMPLES, Block, NotTiffError, TiffLayout
+from rs_embed_dask.providers.tiff import BITS, SAMPLES, TILE_HEIGHT, TILE_WIDTH, Block, NotTiffError, TiffLayout
 
 __all__ = ["unpacked"]
 
@@ -27,9 +28,12 @@ UNPACK: Final[Mapping[int, Callable[..., Any]]] = {
     32946: deflate_decode,  # its number before it got one of its own
     50000: zstd_decode,
 }
+SHORT: Final = 3
+STRAY: Final = frozenset({32996})
+"""Tags by which GDAL sees an image otherwise than it is seen here; in strips, those of tiles too."""
 PLAIN: Final = frozenset({0, 1, 2, 3})
 """Photometric interpretations whose numbers are those of the pixels: grey, colours and palettes."""
-TYPES: Final[Mapping[tuple[int, ...], np.dtype[Any]]] = {
+TYPES: Final = {
     (format_, bits): np.dtype(f"{letter}{bits // 8}")
     for format_, letter, sizes in ((1, "u", (8, 16, 32)), (2, "i", (8, 16, 32)), (3, "f", (32, 64)))
     for bits in sizes
@@ -76,17 +80,21 @@ class _Packing:
 
     @classmethod
     def of(cls, layout: TiffLayout) -> _Packing | None:
-        """Return what an image is, where it is one of the usual kinds."""
+        """Return what an image is, where it is one of the usual kinds, written in the usual way."""
         directory = layout.directory
-        formats, bits = (
-            {int(number) for number in directory.numbers(tag)} if tag in directory.entries else {1}
-            for tag in (SAMPLE_FORMAT, BITS)
-        )
+        entries = directory.entries
+        stray = STRAY if layout.tiled else STRAY | {TILE_WIDTH, TILE_HEIGHT}
+        told = [entries[tag] for tag in (COMPRESSION, PHOTOMETRIC, FILL_ORDER, PREDICTOR) if tag in entries]
+        if not stray.isdisjoint(entries) or any((each.kind, each.count) != (SHORT, 1) for each in told):
+            return None
+        formats, bits = (directory.numbers(tag) if tag in entries else np.ones(1) for tag in (SAMPLE_FORMAT, BITS))
         unpack = UNPACK.get(directory.number(COMPRESSION, 1))
-        dtype = TYPES.get((*formats, *bits))
+        dtype = TYPES.get((int(formats[0]), int(bits[0])))
         predictor = directory.number(PREDICTOR, NONE)
         is_usual = (
-            directory.number(FILL_ORDER, 1) == 1
+            (formats == formats[0]).all()
+            and (bits == bits[0]).all()
+            and directory.number(FILL_ORDER, 1) == 1
             and directory.number(PHOTOMETRIC, 1) in PLAIN
             and layout.block_bytes <= LARGEST
         )
@@ -140,12 +148,11 @@ def unpacked(
     line = layout.block_width * packing.samples * packing.dtype.itemsize
     memory = scratch((layout.block_height, line), np.uint8)
     for block, body in blocks:
-        height = _rows_in(layout, block[0])
         try:
-            got = packing.unpack(body, out=memory[:height].reshape(-1))
+            got = packing.unpack(body, out=memory.reshape(-1))  # the last strip of some writers is whole
         except (DeflateError, ZstdError):
             return None
-        if len(got) < height * line:
+        if len(got) < _rows_in(layout, block[0]) * line:
             return None
         part = _BlockPart.of(block, layout, rows=rows, columns=columns)
         pixels = packing.pixels(memory[slice(*part.rows)], part.columns[1])

@@ -51,6 +51,7 @@ _PACKAGES: Final = (
     "xarray",
     "zarr",
     "rasterio",
+    "imagecodecs",
     "pyproj",
     "odc-geo",
     "stackstac",

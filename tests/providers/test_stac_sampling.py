@@ -154,8 +154,9 @@ def test_r20_several_bands_need_an_index(tmp_path):
         )
     with pytest.raises(ProviderError, match=r"asset visual = .*has 3 bands.*visual#1"):
         seen(labelled(url, "asset visual"), "EPSG:32631", bounds, 10.0)
-    with pytest.raises(ProviderError, match="has 3 bands, not 4"):
-        seen(labelled(url, "asset visual", 4), "EPSG:32631", bounds, 10.0)
+    for band in (4, 0, -1):
+        with pytest.raises(ProviderError, match=f"has 3 bands, not {band}"):
+            seen(labelled(url, "asset visual", band), "EPSG:32631", bounds, 10.0)
 
 
 def test_an_alpha_band_is_no_second_image(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from rs_embed_dask.errors import ProviderError
 from rs_embed_dask.providers import geotiff
 from rs_embed_dask.providers.geotiff import open_geotiff
 from rs_embed_dask.providers.http import Access
-from rs_embed_dask.providers.tiff import read_layout
+from rs_embed_dask.providers.tiff import TiffEntry, read_layout
+from rs_embed_dask.providers.unpacking import unpacked
 from tests.services.fixtures import forget_heads
 
 SIDE, BLOCK = 150, 64
@@ -167,12 +169,53 @@ def test_tags_of_unusual_types_are_gdals(tmp_path, gdal, tag):
     assert len(gdal) == 1
 
 
-def test_the_last_strip_may_be_whole_or_end_with_the_image(tmp_path, gdal):
-    path = tmp_path / "a.tif"
-    numbers = write(path, "uint16", {"compress": "deflate", "blockysize": 120})  # the last strip has 30 of 120 rows
-    got = open_geotiff(str(path), access=Access()).raw((100, 150), (0, 20), access=Access())
-    np.testing.assert_array_equal(got[0], numbers[0, 100:150, :20])
-    assert not gdal
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {317: TiffEntry(3, 2, struct.pack("<HH", 2, 1))},
+        {317: TiffEntry(13, 1, struct.pack("<I", 2))},
+        {32996: TiffEntry(3, 1, struct.pack("<H", 2))},
+        {322: TiffEntry(3, 1, struct.pack("<H", 16))},
+        {258: TiffEntry(3, 2, struct.pack("<HH", 16, 8))},
+    ],
+    ids=["two predictors", "a predictor of another type", "DataType", "TileWidth in strips", "other bits"],
+)
+def test_directories_that_gdal_may_understand_otherwise_are_gdals(tmp_path, odd):
+    numbers = write(tmp_path / "a.tif", "uint16", {"compress": "deflate", "predictor": 2, "blockysize": 50})
+    data = (tmp_path / "a.tif").read_bytes()
+    layout = read_layout(lambda offset, length: data[offset : offset + length])
+    rows, columns = (4, 26), (20, 90)
+    blocks = [
+        (block, memoryview(data)[block[2] : block[2] + block[3]])
+        for block in layout.spans(layout.under(rows, columns), 0)
+    ]
+    usual = unpacked(layout, blocks, rows=rows, columns=columns, band=None)
+    np.testing.assert_array_equal(usual, numbers[:, slice(*rows), slice(*columns)])
+    directory = replace(layout.directory, entries={**layout.directory.entries, **odd})
+    assert unpacked(replace(layout, directory=directory), blocks, rows=rows, columns=columns, band=None) is None
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+@pytest.mark.parametrize("band", [0, -1, 4])
+def test_a_band_that_is_not_there_is_refused(tmp_path, interleave, band):
+    write(tmp_path / "a.tif", "uint16", DEFLATED | {"count": 3, "interleave": interleave})
+    file = open_geotiff(str(tmp_path / "a.tif"), access=Access())
+    with pytest.raises((ProviderError, IndexError), match="out of (range|bounds)"):
+        file.raw((0, 9), (0, 9), access=Access(), band=band)
+
+
+@pytest.mark.parametrize("n_rows", [30, 77, 120])
+def test_the_last_strip_may_end_with_the_image_or_behind_it(tmp_path, n_rows):
+    """What some writers add to it, GDAL takes for a fault, and leaves a part of it unwritten."""
+    numbers = write(tmp_path / "a.tif", "uint16", {"compress": "deflate", "blockysize": 120})  # 30 of 120 rows are left
+    data = (tmp_path / "a.tif").read_bytes()
+    layout = read_layout(lambda offset, length: data[offset : offset + length])
+    rows, columns = (125, 150), (0, 20)
+    (block,) = layout.spans(layout.under(rows, columns), 0)
+    strip = zlib.decompress(data[block[2] : block[2] + block[3]])
+    longer = zlib.compress(strip.ljust(n_rows * SIDE * 2, b"\1"))
+    got = unpacked(layout, [(block, memoryview(longer))], rows=rows, columns=columns, band=None)
+    np.testing.assert_array_equal(got, numbers[:, slice(*rows), slice(*columns)])
 
 
 def test_large_blocks_are_gdals_which_holds_few_at_a_time(tmp_path, gdal):

@@ -89,7 +89,7 @@ class AssetReader:
         href, _sep, index = self.url.partition(URL_INDEX)
         file = open_geotiff(href, access=self.access)
         band = int(index or 1)
-        if band > file.bands or (file.image_bands > 1 and not index):
+        if not 1 <= band <= file.bands or (file.image_bands > 1 and not index):
             raise ProviderError(
                 label(href),
                 value=urldefrag(href).url,
