@@ -54,7 +54,7 @@ def rows_of(figures, km):
     """The lines of a table: wall, requests and bytes as they are and over those that they are compared with."""
     there = {way: one for way, one in figures.items() if "missing" not in one}
     fastest = min((there[way]["wall_s"] for way in PEERS if way in there), default=float("nan"))
-    plain_mb = there["rasterio"]["mb"]
+    plain_mb = there.get("rasterio", {}).get("mb", float("nan"))
     for way, one in figures.items():
         if way not in there:
             yield f"| {way} | {one['missing']} is not installed: pip install rs-embed-dask[bench] |"
