@@ -71,6 +71,7 @@ def _arrays(cubes: Sequence[xr.Dataset], threads: int) -> list[dict[str, Any]]:
 
 def _values(arrays: list[Any], threads: int) -> list[Any]:
     import dask.array as da
+    from dask import local
     from dask.base import compute
 
     if not all(isinstance(array, da.Array) for array in arrays):
@@ -80,7 +81,7 @@ def _values(arrays: list[Any], threads: int) -> list[Any]:
         whole = [np.empty(array.shape, array.dtype) for array in arrays]
         da.store(arrays, whole, lock=False, scheduler="threads", num_workers=threads)
         return whole
-    results = _run(graph, [array.__dask_keys__() for array in arrays], threads)
+    results = local.get_sync(graph, [array.__dask_keys__() for array in arrays])
     finals = (array.__dask_postcompute__() for array in arrays)
     return [final(each, *more) for each, (final, more) in zip(results, finals, strict=True)]
 

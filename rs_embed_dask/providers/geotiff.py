@@ -142,8 +142,7 @@ class GeoTiff:
         for plane in planes:
             own = [(span, view(pieces, *span[2:])) for span in spans[plane]]
             picked = band - 1 if band is not None and whole else None
-            is_there = band is None or 0 < band <= self.bands  # else GDAL says which there are
-            numbers = unpacked(self.layout, own, rows=rows, columns=columns, band=picked) if is_there else None
+            numbers = unpacked(self.layout, own, rows=rows, columns=columns, band=picked)
             if numbers is None:
                 body, places = _body(spans[plane], pieces)
                 head = excerpt_head(self.layout, blocks, band=plane, places=places)

@@ -195,15 +195,6 @@ def test_directories_that_gdal_may_understand_otherwise_are_gdals(tmp_path, odd)
     assert unpacked(replace(layout, directory=directory), blocks, rows=rows, columns=columns, band=None) is None
 
 
-@pytest.mark.parametrize("interleave", ["band", "pixel"])
-@pytest.mark.parametrize("band", [0, -1, 4])
-def test_a_band_that_is_not_there_is_refused(tmp_path, interleave, band):
-    write(tmp_path / "a.tif", "uint16", DEFLATED | {"count": 3, "interleave": interleave})
-    file = open_geotiff(str(tmp_path / "a.tif"), access=Access())
-    with pytest.raises((ProviderError, IndexError), match=r"out of (range|bounds)"):
-        file.raw((0, 9), (0, 9), access=Access(), band=band)
-
-
 @pytest.mark.parametrize("n_rows", [30, 77, 120])
 def test_the_last_strip_may_end_with_the_image_or_behind_it(tmp_path, n_rows):
     """What some writers add to it, GDAL takes for a fault, and leaves a part of it unwritten."""
